@@ -1,0 +1,51 @@
+//! Why a device cannot be used: a value with its reason, never `false`, `None` or zero.
+
+use serde::{Deserialize, Serialize};
+
+/// Why device work did not begin. Every variant says what was looked for.
+///
+/// An absence is decided *before* any device work; a refusal (too little memory, work below the
+/// dispatch floor) and a fault (a call that failed) are other types.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Absence {
+    /// The policy is `off`: nothing was probed.
+    #[error("the device policy is off")]
+    PolicyOff,
+    /// A library that could not be loaded under any of its names.
+    #[error("{library} is missing (tried {})", tried.join(", "))]
+    Library {
+        /// The library's common name: driver, cuBLAS, cuSOLVER, NVRTC, NVML, NCCL, CUPTI.
+        library: String,
+        /// File names that the loader was asked for.
+        tried: Vec<String>,
+    },
+    /// A library that loads but lacks a symbol this program calls.
+    #[error("{library} lacks the symbol {symbol}")]
+    Symbol {
+        /// The library's common name.
+        library: String,
+        /// The first symbol that is missing.
+        symbol: String,
+    },
+    /// A library older than the oldest that is supported.
+    #[error("{library} is version {found}, at least {needed} is needed")]
+    Version {
+        /// The library's common name.
+        library: String,
+        /// The version found.
+        found: String,
+        /// The oldest version that serves.
+        needed: String,
+    },
+    /// The driver is there and lists no device.
+    #[error("the CUDA driver lists no device")]
+    NoDevice,
+    /// No device backend exists for what was asked.
+    #[error("no device backend for {what}")]
+    NoBackend {
+        /// What was asked for.
+        what: String,
+    },
+}

@@ -1,0 +1,1 @@
+//! Throughput gate of Broadhead: ceilings, measurements, verdicts.

@@ -1,0 +1,1 @@
+//! Curved dictionaries fitted to activations by Levenberg-Marquardt.

@@ -1,0 +1,1 @@
+//! Block-arrowhead (arrow-Schur) Newton systems: shapes, planner, eliminations, frames.

@@ -1,0 +1,1 @@
+//! Generators, oracles and tolerances for the tests of Broadhead (not published).
