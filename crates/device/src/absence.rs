@@ -21,6 +21,17 @@ pub enum Absence {
         /// File names that the loader was asked for.
         tried: Vec<String>,
     },
+    /// A file of the right name that the loader refuses: no shared library, or one whose own
+    /// dependencies are missing.
+    #[error("{library} does not load from {file}: {reason}")]
+    Broken {
+        /// The library's common name.
+        library: String,
+        /// The file name that was found.
+        file: String,
+        /// What the loader said.
+        reason: String,
+    },
     /// A library that loads but lacks a symbol this program calls.
     #[error("{library} lacks the symbol {symbol}")]
     Symbol {
@@ -38,6 +49,16 @@ pub enum Absence {
         found: String,
         /// The oldest version that serves.
         needed: String,
+    },
+    /// A library that is there and does not start.
+    #[error("{library} does not start: {call} answered {status}")]
+    Start {
+        /// The library's common name.
+        library: String,
+        /// The call that failed.
+        call: String,
+        /// Its status, by number.
+        status: i64,
     },
     /// The driver is there and lists no device.
     #[error("the CUDA driver lists no device")]

@@ -1,0 +1,103 @@
+//! Each way for a library to be unusable is told apart, by name.
+
+use super::*;
+
+/// A library of `name` looked for under the one path `file`.
+fn wanted(file: &std::path::Path, symbols: &'static [&'static str]) -> Wanted {
+    Wanted {
+        name: "cuSOLVER",
+        files: vec![file.to_string_lossy().into_owned()],
+        symbols,
+    }
+}
+
+/// The C library, which every Linux program can open.
+const C_LIBRARY: &str = "libc.so.6";
+
+#[test]
+fn a_file_that_is_not_there_is_a_missing_library() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("libcusolver.so.12");
+    match wanted(&file, &[]).open().map(|o| o.file) {
+        Err(Absence::Library { library, tried }) => {
+            assert_eq!(library, "cuSOLVER");
+            assert_eq!(tried, [file.to_string_lossy()]);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_file_that_is_no_library_is_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("libcusolver.so.12");
+    std::fs::write(&file, "this is no shared library").unwrap();
+    match wanted(&file, &[]).open().map(|o| o.file) {
+        Err(Absence::Broken { file: found, .. }) => assert_eq!(found, file.to_string_lossy()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_library_without_a_symbol_says_which() {
+    let wanted = wanted(C_LIBRARY.as_ref(), &["malloc", "cusolverDnDpotrf"]);
+    match wanted.open().map(|o| o.file) {
+        Err(absence @ Absence::Symbol { .. }) => assert_eq!(
+            absence.to_string(),
+            "cuSOLVER lacks the symbol cusolverDnDpotrf"
+        ),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_later_name_is_taken_where_an_earlier_one_is_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("broken.so");
+    std::fs::write(&file, "no library").unwrap();
+    let mut wanted = wanted(&file, &["malloc"]);
+    wanted.files.push(C_LIBRARY.to_owned());
+    assert_eq!(wanted.open().map(|o| o.file).unwrap(), C_LIBRARY);
+}
+
+#[test]
+fn every_library_is_listed_and_the_answer_for_device_work_agrees() {
+    let report = report();
+    let names: Vec<_> = report.components.iter().map(|c| c.name.as_str()).collect();
+    let all = [
+        "driver", "cuBLAS", "cuSOLVER", "NVRTC", "NVML", "NCCL", "CUPTI",
+    ];
+    assert_eq!(names, all);
+    let needed = report.components[..4].iter();
+    let absent = needed.filter_map(|c| match &c.state {
+        State::Absent(absence) => Some(absence.clone()),
+        State::Found => None,
+    });
+    let first = absent.chain(report.no_devices.clone()).next();
+    assert_eq!(cuda().err(), first);
+    let text = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+}
+
+#[test]
+fn a_report_names_every_file_that_was_tried() {
+    let component = Component {
+        name: "cuBLAS".to_owned(),
+        file: None,
+        version: None,
+        state: State::Absent(Absence::Library {
+            library: "cuBLAS".to_owned(),
+            tried: Part::Cublas.wanted().files,
+        }),
+    };
+    let text = component.to_string();
+    assert!(text.contains("libcublas.so.13") && text.contains("libcublas.so.12"));
+}
+
+#[test]
+fn versions_are_written_short() {
+    assert_eq!(version::display([13, 0, 0]), "13.0");
+    assert_eq!(version::display([12, 0, 9]), "12.0.9");
+}
