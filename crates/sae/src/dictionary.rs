@@ -1,0 +1,282 @@
+//! The dictionary: a list of curved atoms over one shared intercept.
+//!
+//! A row is modelled as `x_i ~ W' phi_i`, where `phi_i` stacks the intercept (feature 0, not
+//! penalised) and, for every atom `a` that is on in row i, `gate_ia phi_a(t_ia)`. So
+//! `M = 1 + sum of the atoms' widths`, and the decoder `W` is `M x p`.
+//!
+//! ```text
+//! feature    0          1 .. 1+w_0       ..        ..M
+//!          intercept  | atom 0 ........| atom 1 ...|
+//! column   (coordinates)  0 .. s_0      s_0 .. s_0+s_1
+//! ```
+//!
+//! A dictionary is checked when it is made: every basis is defined on its topology.
+
+use crate::basis::Basis;
+use crate::topology::Topology;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// One curved atom: where its coordinate lives, and the functions of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Atom {
+    topology: Topology,
+    basis: Basis,
+}
+
+impl Atom {
+    /// An atom of `basis` on `topology`.
+    ///
+    /// # Errors
+    /// [`DictionaryError::Basis`] where the basis is not defined on the topology.
+    pub fn new(topology: Topology, basis: Basis) -> Result<Self, DictionaryError> {
+        if basis.fits(topology) {
+            Ok(Self { topology, basis })
+        } else {
+            Err(DictionaryError::Basis { topology, basis })
+        }
+    }
+
+    /// Where its coordinate lives.
+    pub fn topology(self) -> Topology {
+        self.topology
+    }
+
+    /// The functions of its coordinate.
+    pub fn basis(self) -> Basis {
+        self.basis
+    }
+
+    /// The number of functions.
+    pub fn width(self) -> usize {
+        self.basis.width(self.topology)
+    }
+
+    /// Numbers stored per row.
+    pub fn stored(self) -> usize {
+        self.topology.stored()
+    }
+
+    /// Unknowns per row in which it is on.
+    pub fn local_dim(self) -> usize {
+        self.topology.local_dim()
+    }
+
+    /// Writes the values of the functions at the stored coordinate `t` into `phi`.
+    ///
+    /// `t.len()` is [`Atom::stored`], `phi.len()` is [`Atom::width`].
+    pub fn values(self, t: &[f64], phi: &mut [f64]) {
+        self.basis.evaluate(self.topology, t, phi, &mut [], 0);
+    }
+
+    /// Writes values, and derivatives by local coordinate `a` into `psi[a * stride ..][.. width]`.
+    pub fn values_and_slopes(self, t: &[f64], phi: &mut [f64], psi: &mut [f64], stride: usize) {
+        self.basis.evaluate(self.topology, t, phi, psi, stride);
+    }
+}
+
+#[derive(Deserialize)]
+struct RawAtom {
+    topology: Topology,
+    basis: Basis,
+}
+
+impl<'de> Deserialize<'de> for Atom {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = RawAtom::deserialize(deserializer)?;
+        Self::new(raw.topology, raw.basis).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a dictionary cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DictionaryError {
+    /// A basis that is not defined on the atom's topology.
+    #[error("the basis {basis} is not defined on the topology {topology}")]
+    Basis {
+        /// The topology.
+        topology: Topology,
+        /// The basis.
+        basis: Basis,
+    },
+    /// No atom at all.
+    #[error("a dictionary needs at least one atom")]
+    Empty,
+    /// More features than indices can count.
+    #[error("a dictionary of {features} features is more than the {limit} supported")]
+    TooWide {
+        /// The features asked for.
+        features: usize,
+        /// The most that are supported.
+        limit: usize,
+    },
+}
+
+/// The most features of one dictionary: Gram matrices of this order are formed.
+pub const MAX_FEATURES: usize = 16_384;
+
+/// A list of atoms over one shared intercept. The JSON of a model file is this type's serde form:
+/// `{"atoms":[{"topology":"circle","basis":"harmonics:1"}]}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Dictionary {
+    atoms: Vec<Atom>,
+    #[serde(skip)]
+    features: Vec<usize>,
+    #[serde(skip)]
+    columns: Vec<usize>,
+}
+
+#[derive(Deserialize)]
+struct RawDictionary {
+    atoms: Vec<Atom>,
+}
+
+impl<'de> Deserialize<'de> for Dictionary {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = RawDictionary::deserialize(deserializer)?;
+        Self::new(raw.atoms).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Dictionary {
+    /// A dictionary of `atoms`, in this order.
+    ///
+    /// # Errors
+    /// [`DictionaryError::Empty`], [`DictionaryError::TooWide`].
+    pub fn new(atoms: Vec<Atom>) -> Result<Self, DictionaryError> {
+        if atoms.is_empty() {
+            return Err(DictionaryError::Empty);
+        }
+        let mut features = vec![1_usize];
+        let mut columns = vec![0_usize];
+        for atom in &atoms {
+            features.push(features[features.len() - 1].saturating_add(atom.width()));
+            columns.push(columns[columns.len() - 1] + atom.stored());
+        }
+        let width = features[atoms.len()];
+        if width > MAX_FEATURES {
+            return Err(DictionaryError::TooWide {
+                features: width,
+                limit: MAX_FEATURES,
+            });
+        }
+        Ok(Self {
+            atoms,
+            features,
+            columns,
+        })
+    }
+
+    /// A dictionary of `count` equal atoms.
+    ///
+    /// # Errors
+    /// As [`Atom::new`] and [`Dictionary::new`].
+    pub fn uniform(
+        count: usize,
+        topology: Topology,
+        basis: Basis,
+    ) -> Result<Self, DictionaryError> {
+        let atom = Atom::new(topology, basis)?;
+        if count > MAX_FEATURES {
+            return Err(DictionaryError::TooWide {
+                features: count.saturating_mul(atom.width()),
+                limit: MAX_FEATURES,
+            });
+        }
+        Self::new(vec![atom; count])
+    }
+
+    /// The atoms in order.
+    pub fn atoms(&self) -> &[Atom] {
+        &self.atoms
+    }
+
+    /// The number of atoms.
+    pub fn len(&self) -> usize {
+        self.atoms.len()
+    }
+
+    /// Never: a dictionary has an atom. Here because [`Dictionary::len`] is.
+    pub fn is_empty(&self) -> bool {
+        self.atoms.is_empty()
+    }
+
+    /// `M`: the intercept and every atom's functions.
+    pub fn features(&self) -> usize {
+        self.features[self.atoms.len()]
+    }
+
+    /// The features of atom `a`; feature 0 is the intercept.
+    pub fn atom_features(&self, a: usize) -> Range<usize> {
+        self.features[a]..self.features[a + 1]
+    }
+
+    /// Columns of a coordinates array: stored numbers of all atoms.
+    pub fn columns(&self) -> usize {
+        self.columns[self.atoms.len()]
+    }
+
+    /// The columns of atom `a` in a coordinates array.
+    pub fn atom_columns(&self, a: usize) -> Range<usize> {
+        self.columns[a]..self.columns[a + 1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mixed() -> Dictionary {
+        Dictionary::new(vec![
+            Atom::new(Topology::Circle, Basis::Harmonics { highest: 2 }).unwrap(),
+            Atom::new(Topology::Sphere, Basis::Spherical { degree: 1 }).unwrap(),
+            Atom::new(
+                Topology::Euclidean { dimension: 2 },
+                Basis::Monomials { degree: 2 },
+            )
+            .unwrap(),
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn features_and_columns_are_stacked_in_order_after_the_intercept() {
+        let dictionary = mixed();
+        assert_eq!(dictionary.features(), 1 + 4 + 3 + 5);
+        assert_eq!(dictionary.atom_features(1), 5..8);
+        assert_eq!(dictionary.columns(), 1 + 3 + 2);
+        assert_eq!(dictionary.atom_columns(2), 4..6);
+    }
+
+    #[test]
+    fn json_names_atoms_and_round_trips() {
+        let dictionary = mixed();
+        let json = serde_json::to_string(&dictionary).unwrap();
+        assert!(
+            json.starts_with(r#"{"atoms":[{"topology":"circle","basis":"harmonics:2"}"#),
+            "{json}"
+        );
+        assert_eq!(
+            serde_json::from_str::<Dictionary>(&json).unwrap(),
+            dictionary
+        );
+    }
+
+    #[test]
+    fn a_basis_off_its_topology_is_refused_also_in_json() {
+        assert!(Atom::new(Topology::Sphere, Basis::Harmonics { highest: 1 }).is_err());
+        let json = r#"{"atoms":[{"topology":"sphere","basis":"harmonics:1"}]}"#;
+        let error = serde_json::from_str::<Dictionary>(json).unwrap_err();
+        assert!(error.to_string().contains("not defined"), "{error}");
+        assert!(serde_json::from_str::<Dictionary>(r#"{"atoms":[]}"#).is_err());
+        assert!(
+            Dictionary::uniform(
+                usize::MAX,
+                Topology::Circle,
+                Basis::Harmonics { highest: 1 }
+            )
+            .is_err()
+        );
+    }
+}
