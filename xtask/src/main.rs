@@ -1,2 +1,67 @@
-//! Builds, checks and measures Broadhead.
-fn main() {}
+//! Builds, checks and measures Broadhead: `cargo xtask COMMAND`.
+//!
+//! A command is one module with one public function. What takes long to compile (the book, the
+//! benchmarks) is a program of its own that a command here builds and runs, so that `cargo xtask`
+//! starts at once.
+
+#![allow(clippy::print_stdout, reason = "what a command prints is its result")]
+
+mod ci;
+mod docs;
+mod examples;
+mod kernels;
+mod licences;
+mod python;
+mod readme;
+mod shell;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Debug, Parser)]
+#[command(about, version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs every step of the gate and prints one line a step.
+    Ci(ci::Options),
+    /// Checks the rules about the source tree that no compiler checks.
+    Tidy,
+    /// Checks the licences and sources of all dependencies against deny.toml.
+    Licences,
+    /// Builds the API documentation and the book, equations rendered, links checked.
+    Docs,
+    /// Runs every example of every crate.
+    Examples,
+    /// Compiles the device kernels to machine code for each supported architecture, without a GPU.
+    Kernels,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let root = shell::root();
+    let outcome = match arguments.command {
+        Command::Ci(options) => ci::run(&root, &options),
+        Command::Tidy => tidy::run(&root),
+        Command::Licences => licences::run(&root),
+        Command::Docs => docs::run(&root),
+        Command::Examples => examples::run(&root),
+        Command::Kernels => kernels::run(&root),
+    };
+    match outcome {
+        Ok(shell::Outcome::Passed) => ExitCode::SUCCESS,
+        Ok(shell::Outcome::NotRun(reason)) => {
+            eprintln!("not run: {reason}");
+            ExitCode::from(3)
+        }
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The gate: its steps in order, one line each with its seconds.
+//!
+//! Every step runs whatever became of those before it, so that one run names all that is wrong.
+//! A step that cannot run says so and is not counted as passed; it fails the gate under `--strict`.
+
+use crate::shell::{self, Failure, Outcome};
+use std::path::Path;
+use std::time::Instant;
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Runs these steps only.
+    steps: Vec<String>,
+    /// Names the steps and runs none.
+    #[arg(long)]
+    list: bool,
+    /// Fails where a step could not run.
+    #[arg(long)]
+    strict: bool,
+}
+
+struct Step {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Path) -> Result<Outcome, Failure>,
+}
+
+/// The cheap ones first; one target folder and one profile for all that compiles.
+const STEPS: &[Step] = &[
+    Step {
+        name: "tidy",
+        what: "the rules about the source tree",
+        run: crate::tidy::run,
+    },
+    Step {
+        name: "format",
+        what: "cargo fmt --check, here and in docs/tool",
+        run: format,
+    },
+    Step {
+        name: "licences",
+        what: "licences and sources of the dependencies against deny.toml",
+        run: crate::licences::run,
+    },
+    Step {
+        name: "test",
+        what: "the test command as it stands in README.md",
+        run: crate::readme::run_test_command,
+    },
+    Step {
+        name: "examples",
+        what: "every example of every crate",
+        run: crate::examples::run,
+    },
+    Step {
+        name: "clippy",
+        what: "clippy on all targets, warnings denied",
+        run: clippy,
+    },
+    Step {
+        name: "docs",
+        what: "API documentation and book, warnings denied, equations rendered, links checked",
+        run: crate::docs::run,
+    },
+    Step {
+        name: "kernels",
+        what: "the device kernels compile for each supported architecture",
+        run: crate::kernels::run,
+    },
+];
+
+/// Runs the steps and prints one line a step.
+///
+/// # Errors
+/// [`Failure::Steps`] names those that failed, or under `--strict` could not run.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
+    if options.list {
+        for step in STEPS {
+            println!("{:10} {}", step.name, step.what);
+        }
+        return Ok(Outcome::Passed);
+    }
+    let unknown = |name: &&String| STEPS.iter().all(|step| step.name != name.as_str());
+    if let Some(name) = options.steps.iter().find(unknown) {
+        return Err(Failure::Format {
+            path: "ci".into(),
+            message: format!("no step is called {name}; --list names them"),
+        });
+    }
+    let chosen =
+        |step: &&Step| options.steps.is_empty() || options.steps.iter().any(|s| s == step.name);
+    let start = Instant::now();
+    let mut lines = Vec::new();
+    let mut failed = Vec::new();
+    for step in STEPS.iter().filter(chosen) {
+        eprintln!("== {}: {}", step.name, step.what);
+        let begin = Instant::now();
+        let outcome = (step.run)(root);
+        let seconds = begin.elapsed().as_secs_f64();
+        let (word, note) = match &outcome {
+            Ok(Outcome::Passed) => ("ok", String::new()),
+            Ok(Outcome::NotRun(reason)) => ("not run", reason.clone()),
+            Err(failure) => ("FAILED", failure.to_string()),
+        };
+        if outcome.is_err() || (options.strict && word == "not run") {
+            failed.push(step.name);
+        }
+        lines.push(format!("{word:8} {:10} {seconds:7.1} s  {note}", step.name));
+        eprintln!("== {}", lines[lines.len() - 1].trim_end());
+    }
+    println!();
+    for line in &lines {
+        println!("{}", line.trim_end());
+    }
+    println!("total    {:18.1} s", start.elapsed().as_secs_f64());
+    if failed.is_empty() {
+        Ok(Outcome::Passed)
+    } else {
+        Err(Failure::Steps(failed))
+    }
+}
+
+fn format(root: &Path) -> Result<Outcome, Failure> {
+    shell::run(shell::cargo(root).args(["fmt", "--all", "--check"]))?;
+    let tool = ["fmt", "--manifest-path", "docs/tool/Cargo.toml", "--check"];
+    shell::run(shell::cargo(root).args(tool))?;
+    Ok(Outcome::Passed)
+}
+
+fn clippy(root: &Path) -> Result<Outcome, Failure> {
+    let deny = ["--locked", "--all-targets", "--", "-D", "warnings"];
+    shell::run(
+        shell::cargo(root)
+            .args(["clippy", "--workspace"])
+            .args(deny),
+    )?;
+    let tool = ["clippy", "--manifest-path", "docs/tool/Cargo.toml"];
+    let target = ["--target-dir", "target/docs-tool"];
+    shell::run(shell::cargo(root).args(tool).args(target).args(deny))?;
+    Ok(Outcome::Passed)
+}

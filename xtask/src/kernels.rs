@@ -1,0 +1,84 @@
+//! Compiles the device kernels to machine code for each supported architecture, without a GPU.
+//!
+//! The compiler is NVRTC out of a pinned wheel in a private environment under `target/`; what is
+//! compiled, and for which architectures, the device crate's own example `compile_kernels` knows:
+//! it takes the registered sources and options that run time uses.
+
+use crate::shell::{self, Failure, Outcome};
+use std::path::{Path, PathBuf};
+
+/// The compiler, pinned: the oldest release that every supported driver branch accepts.
+const COMPILER: &str = "nvidia-cuda-nvrtc==13.0.88";
+
+/// The program that compiles every registered kernel.
+const ENTRY: &str = "crates/device/examples/compile_kernels.rs";
+
+/// Compiles every kernel.
+///
+/// # Errors
+/// A kernel that does not compile, or kernels without the program that compiles them.
+pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
+    let kernels = kernels(&root.join("crates"))?;
+    if !root.join(ENTRY).is_file() {
+        return match kernels.first() {
+            None => Ok(Outcome::NotRun("no kernels yet".to_owned())),
+            Some(kernel) => Err(Failure::Format {
+                path: kernel.clone(),
+                message: format!("no {ENTRY} to compile it"),
+            }),
+        };
+    }
+    let python = crate::python::environment(root, "nvrtc", &[COMPILER])?;
+    let folder = python.ancestors().nth(2).unwrap_or(root);
+    let library = libraries(&folder.join("lib"))?;
+    shell::run(
+        shell::cargo(root)
+            .args([
+                "run",
+                "--quiet",
+                "--locked",
+                "--package",
+                "broadhead-device",
+            ])
+            .args(["--example", "compile_kernels"])
+            .env("LD_LIBRARY_PATH", library),
+    )?;
+    Ok(Outcome::Passed)
+}
+
+/// Every `.cu` file under `folder`.
+fn kernels(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    find(folder, &|path| path.extension().is_some_and(|e| e == "cu"))
+}
+
+/// The folder under `folder` that holds the compiler's shared library.
+fn libraries(folder: &Path) -> Result<PathBuf, Failure> {
+    let nvrtc = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("libnvrtc.so")
+    };
+    find(folder, &nvrtc)?
+        .first()
+        .and_then(|path| path.parent())
+        .map(Path::to_path_buf)
+        .ok_or_else(|| Failure::Format {
+            path: folder.to_path_buf(),
+            message: format!("{COMPILER} brought no libnvrtc.so"),
+        })
+}
+
+/// Files under `folder` that `wanted` accepts, in order.
+fn find(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Failure::file(folder))? {
+        let entry = entry.map_err(Failure::file(folder))?;
+        let kind = entry.file_type().map_err(Failure::file(entry.path()))?;
+        if kind.is_dir() {
+            found.extend(find(&entry.path(), wanted)?);
+        } else if wanted(&entry.path()) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
