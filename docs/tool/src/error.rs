@@ -1,0 +1,36 @@
+//! What can go wrong.
+
+use std::path::PathBuf;
+
+/// Why the documentation was not built.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// An argument is missing.
+    #[error("{0} PATH is missing")]
+    Usage(String),
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// mdBook failed.
+    #[error("the book: {0}")]
+    Book(String),
+    /// mdBook warned.
+    #[error("the book: {0} warnings")]
+    Warnings(usize),
+    /// The JavaScript engine or KaTeX itself did not load.
+    #[error("KaTeX: {0}")]
+    Engine(String),
+    /// KaTeX refuses an equation.
+    #[error("{}: {message}\n    {tex}", page.display())]
+    Equation {
+        page: PathBuf,
+        tex: String,
+        message: String,
+    },
+    /// Links that lead nowhere, printed already.
+    #[error("{0} broken links")]
+    Links(usize),
+}
