@@ -219,6 +219,10 @@ fn files_are_short_and_open_with_what_they_are() {
     breaks("length", "crates/schur/src/a.rs", &long);
     assert_eq!(complaints(&[("crates/schur/src/a.rs", &long[7..])]), []);
     breaks("opening", "crates/schur/src/a.rs", "fn f() {}\n");
+    assert_eq!(
+        complaints(&[("crates/schur/src/a/tests.rs", "use super::*;\n")]),
+        []
+    );
     breaks(
         "opening",
         "crates/device/src/k.cu",

@@ -56,7 +56,8 @@ fn opening(source: &Source, findings: &mut Vec<Finding>) {
         .lines()
         .find(|line| !line.trim().is_empty())
         .unwrap_or_default();
-    let module = source.is("rs") && source.path.contains("/src/");
+    let module =
+        source.is("rs") && source.path.contains("/src/") && !source.path.ends_with("/tests.rs");
     if module && !first.starts_with("//!") {
         let message = "a module opens with `//!`: what it is, the equation, the invariants";
         findings.push(Finding::new(&source.path, 1, "opening", message));
