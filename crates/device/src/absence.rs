@@ -63,6 +63,14 @@ pub enum Absence {
     /// The driver is there and lists no device.
     #[error("the CUDA driver lists no device")]
     NoDevice,
+    /// The driver lists fewer devices.
+    #[error("there is no device {asked}: the CUDA driver lists {listed}")]
+    Ordinal {
+        /// The number asked for, from 0.
+        asked: usize,
+        /// How many the driver lists.
+        listed: usize,
+    },
     /// No device backend exists for what was asked.
     #[error("no device backend for {what}")]
     NoBackend {

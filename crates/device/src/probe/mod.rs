@@ -19,7 +19,8 @@ mod version;
 pub use devices::DeviceInfo;
 
 use crate::Absence;
-use library::{Opened, Wanted};
+pub(crate) use library::Opened;
+use library::Wanted;
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 use version::{Version, oldest};

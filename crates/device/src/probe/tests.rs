@@ -101,3 +101,63 @@ fn versions_are_written_short() {
     assert_eq!(version::display([13, 0, 0]), "13.0");
     assert_eq!(version::display([12, 0, 9]), "12.0.9");
 }
+
+/// Every call of a binding in this crate's sources, found as text: `sys::cuInit(`.
+fn called(binding: &str, stem: &str) -> Vec<String> {
+    fn walk(folder: &std::path::Path, texts: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, texts);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                texts.push(std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let mut texts = Vec::new();
+    walk(
+        &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut texts,
+    );
+    let lead = format!("{binding}::{stem}");
+    let mut calls = Vec::new();
+    for text in &texts {
+        for (at, _) in text.match_indices(&lead) {
+            let name = &text[at + binding.len() + 2..];
+            let end = name
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap();
+            let is_call = name[end..].starts_with('(');
+            let is_word = !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            if is_call && is_word {
+                calls.push(name[..end].to_owned());
+            }
+        }
+    }
+    calls
+}
+
+#[test]
+fn every_call_of_a_binding_is_probed() {
+    let bindings = [
+        ("sys", "cu", symbols::DRIVER, 40),
+        ("blas", "cublas", symbols::CUBLAS, 8),
+        ("solver", "cusolver", symbols::CUSOLVER, 6),
+        ("nvrtc", "nvrtc", symbols::NVRTC, 6),
+        ("cupti", "cupti", symbols::CUPTI, 6),
+    ];
+    for (binding, stem, probed, least) in bindings {
+        let calls = called(binding, stem);
+        assert!(
+            calls.len() >= least,
+            "{binding}: only {} calls found",
+            calls.len()
+        );
+        for call in calls {
+            assert!(
+                probed.contains(&call.as_str()),
+                "{call} is called and not probed"
+            );
+        }
+    }
+}

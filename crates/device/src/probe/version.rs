@@ -7,11 +7,11 @@ use std::ffi::{c_char, c_int};
 /// A version as major, minor, patch; ordered.
 pub(crate) type Version = [u32; 3];
 
-/// The oldest versions that serve. Conditional graph nodes and the parameter table of a kernel
-/// need a driver of 12.4; the record layouts that the witness reads are those of CUPTI 13.
+/// The oldest versions that serve. The bindings call a driver's symbols by the names that 12.8
+/// introduced; the record layouts that the witness reads are those of CUPTI 13.
 pub(crate) mod oldest {
     use super::Version;
-    pub(crate) const DRIVER: Version = [12, 4, 0];
+    pub(crate) const DRIVER: Version = [12, 8, 0];
     pub(crate) const CUBLAS: Version = [12, 0, 0];
     pub(crate) const CUSOLVER: Version = [11, 4, 0];
     pub(crate) const NVRTC: Version = [12, 4, 0];

@@ -1,0 +1,54 @@
+//! Kernels: CUDA text, compiled for the exact architecture at run time and kept on disk.
+//!
+//! ```text
+//! KernelSource --NVRTC--> cubin --disk cache--> Module --entry--> Kernel --arguments--> Launch
+//! ```
+//! A source is one `.cu` file without includes. Its entries are launched by typed Rust functions
+//! that stand beside it: they are the one place where an entry's name is a string, and the launch
+//! refuses arguments whose sizes are not those that the compiled kernel takes.
+
+mod cache;
+mod check;
+mod compile;
+mod launch;
+mod module;
+pub(crate) mod pointers;
+
+pub use cache::cache_folder;
+pub(crate) use cache::write_beside;
+pub use check::{Checked, compile_check};
+pub use launch::{Geometry, Launch, Scalar};
+pub use module::{Kernel, Module};
+
+use sha2::{Digest, Sha256};
+
+/// A family of kernels: one `.cu` file.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelSource {
+    /// What the compiler calls the file in its messages.
+    pub name: &'static str,
+    /// CUDA C++ without includes.
+    pub text: &'static str,
+    /// The `extern "C" __global__` functions in it.
+    pub entries: &'static [&'static str],
+    /// Further options of the compiler, as `--fmad=false`.
+    pub options: &'static [&'static str],
+}
+
+impl KernelSource {
+    /// Tells sources apart: by text and options.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for part in [&[self.name, self.text], self.options].concat() {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        hash.finalize().into()
+    }
+}
+
+/// The sources of this crate. A crate with kernels of its own has a list like this one;
+/// [`compile_check`] takes any.
+pub fn sources() -> &'static [&'static KernelSource] {
+    &[&pointers::SOURCE, &crate::measure::SOURCE]
+}

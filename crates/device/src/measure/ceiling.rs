@@ -1,0 +1,183 @@
+//! One ceiling: two windows that agree, or a refusal.
+
+use super::Samples;
+use serde::{Deserialize, Serialize};
+
+/// How far two windows may be apart, relative to the smaller.
+pub const TOLERANCE: f64 = 0.05;
+
+/// What a ceiling counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    /// Bytes a second: the most is the ceiling.
+    BytesPerSecond,
+    /// Floating-point operations a second: the most is the ceiling.
+    OperationsPerSecond,
+    /// Seconds: the least is the ceiling.
+    Seconds,
+}
+
+/// The samples of both windows, and what follows from them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Ceiling {
+    /// The windows agree.
+    Measured {
+        /// What is counted.
+        unit: Unit,
+        /// The better of the two medians.
+        value: f64,
+        /// The median of each window.
+        medians: [f64; 2],
+        /// Every sample of each window.
+        samples: [Vec<f64>; 2],
+    },
+    /// The windows do not agree, or hold nothing: there is no ceiling.
+    Refused {
+        /// What is counted.
+        unit: Unit,
+        /// The median of each window; absent where a window holds no sample.
+        medians: Option<[f64; 2]>,
+        /// Every sample of each window.
+        samples: [Vec<f64>; 2],
+    },
+}
+
+/// A run that was faster than its ceiling: the ceiling is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("a run of {run:e} beats its ceiling of {ceiling:e} by {:.1} %: the ceiling is wrong", 100.0 * (fraction - 1.0))]
+pub struct Beaten {
+    /// What the run reached.
+    pub run: f64,
+    /// The ceiling's value.
+    pub ceiling: f64,
+    /// Their ratio, above 1.
+    pub fraction: f64,
+}
+
+impl Ceiling {
+    pub(super) fn of_windows(first: Samples, second: Samples) -> Self {
+        let unit = first.unit;
+        let medians = match (median(&first.values), median(&second.values)) {
+            (Some(a), Some(b)) => Some([a, b]),
+            _ => None,
+        };
+        let samples = [first.values, second.values];
+        match medians {
+            Some([a, b]) if (a - b).abs() <= TOLERANCE * a.min(b) => Self::Measured {
+                unit,
+                value: unit.better(a, b),
+                medians: [a, b],
+                samples,
+            },
+            medians => Self::Refused {
+                unit,
+                medians,
+                samples,
+            },
+        }
+    }
+
+    /// The value; absent where it was refused.
+    pub fn value(&self) -> Option<f64> {
+        match self {
+            Self::Measured { value, .. } => Some(*value),
+            Self::Refused { .. } => None,
+        }
+    }
+
+    /// Which part of the ceiling a run reached, at most 1; absent where the ceiling was refused.
+    /// Up to [`TOLERANCE`] above 1 is the ceiling's own uncertainty and counts as 1.
+    ///
+    /// # Errors
+    /// [`Beaten`] where the run is faster than the ceiling by more than that.
+    pub fn fraction(&self, run: f64) -> Option<Result<f64, Beaten>> {
+        let Self::Measured { unit, value, .. } = *self else {
+            return None;
+        };
+        let fraction = match unit {
+            Unit::Seconds => value / run,
+            Unit::BytesPerSecond | Unit::OperationsPerSecond => run / value,
+        };
+        Some(match fraction > 1.0 + TOLERANCE {
+            true => Err(Beaten {
+                run,
+                ceiling: value,
+                fraction,
+            }),
+            false => Ok(fraction.min(1.0)),
+        })
+    }
+}
+
+impl Unit {
+    fn better(self, a: f64, b: f64) -> f64 {
+        match self {
+            Self::Seconds => a.min(b),
+            Self::BytesPerSecond | Self::OperationsPerSecond => a.max(b),
+        }
+    }
+}
+
+/// The middle sample, or the mean of the middle two.
+pub(super) fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len() / 2;
+    match sorted.len() {
+        0 => None,
+        n if n % 2 == 1 => Some(sorted[half]),
+        _ => Some(0.5 * (sorted[half - 1] + sorted[half])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(values: &[f64]) -> Samples {
+        Samples {
+            unit: Unit::BytesPerSecond,
+            values: values.to_vec(),
+        }
+    }
+
+    #[test]
+    fn windows_that_agree_give_the_better_median() {
+        let ceiling = Ceiling::of_windows(rate(&[99.0, 100.0, 500.0]), rate(&[103.0]));
+        assert_eq!(ceiling.value(), Some(103.0));
+        let seconds = |v| Samples {
+            unit: Unit::Seconds,
+            values: vec![v],
+        };
+        let ceiling = Ceiling::of_windows(seconds(1.0), seconds(1.04));
+        assert_eq!(ceiling.value(), Some(1.0));
+    }
+
+    #[test]
+    fn windows_more_than_five_percent_apart_give_none() {
+        for (a, b) in [(100.0, 105.1), (105.1, 100.0)] {
+            assert_eq!(Ceiling::of_windows(rate(&[a]), rate(&[b])).value(), None);
+        }
+        assert_eq!(Ceiling::of_windows(rate(&[]), rate(&[1.0])).value(), None);
+        assert_eq!(
+            Ceiling::of_windows(rate(&[f64::NAN]), rate(&[1.0])).value(),
+            None
+        );
+    }
+
+    #[test]
+    fn a_run_that_beats_its_ceiling_is_a_fault_of_the_ceiling() {
+        let ceiling = Ceiling::of_windows(rate(&[100.0]), rate(&[100.0]));
+        assert_eq!(ceiling.fraction(50.0), Some(Ok(0.5)));
+        assert_eq!(ceiling.fraction(104.0), Some(Ok(1.0)));
+        assert!(ceiling.fraction(106.0).unwrap().is_err());
+    }
+
+    #[test]
+    fn a_median_of_an_even_number_is_the_mean_of_the_middle() {
+        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), Some(2.5));
+        assert_eq!(median(&[]), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! Seconds of what cannot be done in parallel: submissions, launches, waits, serial steps.
+
+use super::kernel::{SUBSTITUTE_ORDER, hand_over, nothing, substitute};
+use super::{Samples, Unit, timed};
+use crate::{Result, Stream};
+use std::time::Instant;
+
+/// Samples of one window.
+const REPEATS: usize = 15;
+
+/// Submissions in a row: more would fill the queue and measure the device.
+const BURST: usize = 200;
+
+/// Nodes of the long graph.
+const NODES: usize = 101;
+
+/// Rounds of the two serial kernels.
+const ROUNDS: i32 = 200;
+
+/// Seconds of each.
+pub(super) struct Latencies {
+    pub(super) submission: Samples,
+    pub(super) graph_launch: Samples,
+    pub(super) graph_node: Samples,
+    pub(super) synchronisation: Samples,
+    pub(super) serial_step: Samples,
+    pub(super) hand_over: Samples,
+}
+
+pub(super) fn measure(stream: &Stream) -> Result<Latencies> {
+    let graph_launch = graph(stream, 1)?;
+    let long = graph(stream, NODES)?;
+    let short = super::ceiling::median(&graph_launch).unwrap_or(f64::NAN);
+    let node = long
+        .iter()
+        .map(|l| (l - short) / (NODES - 1) as f64)
+        .collect();
+    Ok(Latencies {
+        submission: seconds(submission(stream)?),
+        graph_launch: seconds(graph_launch),
+        graph_node: seconds(node),
+        synchronisation: seconds(synchronisation(stream)?),
+        serial_step: seconds(serial_step(stream)?),
+        hand_over: seconds(handed_over(stream)?),
+    })
+}
+
+fn seconds(values: Vec<f64>) -> Samples {
+    Samples {
+        unit: Unit::Seconds,
+        values,
+    }
+}
+
+/// Host seconds of each of `count` calls of `call`, waiting before and after.
+fn burst(stream: &Stream, count: usize, mut call: impl FnMut() -> Result<()>) -> Result<f64> {
+    stream.synchronize()?;
+    let start = Instant::now();
+    for _ in 0..count {
+        call()?;
+    }
+    let each = start.elapsed().as_secs_f64() / count as f64;
+    stream.synchronize()?;
+    Ok(each)
+}
+
+fn submission(stream: &Stream) -> Result<Vec<f64>> {
+    burst(stream, BURST, || nothing(stream))?;
+    (0..REPEATS)
+        .map(|_| burst(stream, BURST, || nothing(stream)))
+        .collect()
+}
+
+/// Device seconds from one launch of a graph of `nodes` empty nodes in a row to the next.
+fn graph(stream: &Stream, nodes: usize) -> Result<Vec<f64>> {
+    nothing(stream)?;
+    let mut graph = stream.capture(|stream| (0..nodes).try_for_each(|_| nothing(stream)))?;
+    let all = timed(stream, REPEATS, || {
+        (0..BURST).try_for_each(|_| graph.launch())
+    })?;
+    Ok(all.into_iter().map(|s| s / BURST as f64).collect())
+}
+
+/// Host seconds from a submission to its end.
+fn synchronisation(stream: &Stream) -> Result<Vec<f64>> {
+    let round = || {
+        burst(stream, BURST, || {
+            nothing(stream)?;
+            stream.synchronize()
+        })
+    };
+    round()?;
+    (0..REPEATS).map(|_| round()).collect()
+}
+
+fn serial_step(stream: &Stream) -> Result<Vec<f64>> {
+    let mut x = stream.zeros::<f64>(SUBSTITUTE_ORDER as usize, "substitution")?;
+    let all = timed(stream, REPEATS, || substitute(stream, ROUNDS, x.view_mut()))?;
+    let steps = f64::from(SUBSTITUTE_ORDER) * f64::from(ROUNDS);
+    Ok(all.into_iter().map(|s| s / steps).collect())
+}
+
+fn handed_over(stream: &Stream) -> Result<Vec<f64>> {
+    let mut count = stream.zeros::<u32>(1, "count")?;
+    let mut times = 1;
+    let mut samples = Vec::new();
+    // The count starts at zero each time, outside of the time taken.
+    for _ in 0..=REPEATS {
+        stream.zero(count.view_mut())?;
+        let start = stream.mark()?;
+        times = hand_over(stream, ROUNDS, count.view_mut())?;
+        samples.push(stream.mark()?.since(&start)?.as_secs_f64());
+    }
+    Ok(samples[1..].iter().map(|s| s / times as f64).collect())
+}

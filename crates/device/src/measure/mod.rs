@@ -1,0 +1,214 @@
+//! Ceilings: what this device can do at most, measured here and now.
+//!
+//! ```text
+//! floor of a piece of work = max(bytes / bandwidth, operations / rate) + serial steps x step time
+//! ```
+//! Every ceiling is taken in two windows with everything else between them. Each window's number
+//! is the median of its samples; the two must agree within 5 %, else the ceiling is
+//! [`Ceiling::Refused`] and nobody may divide by it. A ceiling's value is the better of its two
+//! windows. A run that beats a ceiling shows that the ceiling is wrong: [`Ceiling::fraction`] says
+//! so instead of answering more than 1.
+//!
+//! | module | ceilings |
+//! |---|---|
+//! | [`bandwidth`] | reads and copies by working set; host copies, pinned and pageable |
+//! | [`arithmetic`] | FP64 multiply-adds on the plain units, DGEMM |
+//! | [`latency`] | submission, graph launch, graph node, synchronisation, serial steps |
+//! | [`kept`] | the record of a device and driver on disk |
+
+mod arithmetic;
+mod bandwidth;
+mod ceiling;
+mod kept;
+mod kernel;
+mod latency;
+
+pub use ceiling::{Beaten, Ceiling, TOLERANCE, Unit};
+pub(crate) use kernel::SOURCE;
+
+use crate::nvml::{Nvml, Reading};
+use crate::probe::{self, DeviceInfo};
+use crate::{Context, Ledger, Result, Stream};
+use serde::{Deserialize, Serialize};
+
+/// A ceiling at one working set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// Bytes that the kernel touches over and over: both ends of a copy together.
+    pub working_set_bytes: u64,
+    /// Bytes a second, reads and writes counted.
+    pub ceiling: Ceiling,
+}
+
+/// Every ceiling of one device under one driver.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceCeilings {
+    /// The device.
+    pub device: DeviceInfo,
+    /// Names and versions of the libraries, as `driver 13.0`.
+    pub libraries: Vec<String>,
+    /// Clocks, power and throttle reasons before the first window; absent where NVML is.
+    pub before: Option<Reading>,
+    /// The same after the last window.
+    pub after: Option<Reading>,
+    /// Reading, by working set, ascending.
+    pub read: Vec<CurvePoint>,
+    /// Copying on the device, by working set, ascending.
+    pub copy: Vec<CurvePoint>,
+    /// FP64 multiply-adds on the plain units, two operations each.
+    pub fma: Ceiling,
+    /// The library's matrix product of order 4096.
+    pub gemm: Ceiling,
+    /// Host to device from pinned memory.
+    pub upload_pinned: Ceiling,
+    /// Host to device from pageable memory.
+    pub upload_pageable: Ceiling,
+    /// Device to host into pinned memory.
+    pub download_pinned: Ceiling,
+    /// Device to host into pageable memory.
+    pub download_pageable: Ceiling,
+    /// Host time of one kernel submission while the device keeps up.
+    pub submission: Ceiling,
+    /// Launch of a graph of one empty node, one after another.
+    pub graph_launch: Ceiling,
+    /// One more empty node in a graph.
+    pub graph_node: Ceiling,
+    /// Submission of an empty kernel and waiting for it.
+    pub synchronisation: Ceiling,
+    /// One column of a triangular sweep inside a block.
+    pub serial_step: Ceiling,
+    /// One block's result reaching the next block through memory.
+    pub hand_over: Ceiling,
+}
+
+impl DeviceCeilings {
+    /// The ceilings of a device: from disk where they were measured under this driver and these
+    /// libraries, else measured now (about half a minute) and kept.
+    ///
+    /// # Errors
+    /// Any [`DeviceError`](crate::DeviceError) of the work.
+    pub fn of(context: &Context) -> Result<Self> {
+        if let Some(kept) = kept::read(context)? {
+            return Ok(kept);
+        }
+        let ceilings = Self::measure(context)?;
+        kept::write(context, &ceilings)?;
+        Ok(ceilings)
+    }
+
+    /// Measures every ceiling.
+    ///
+    /// # Errors
+    /// As [`DeviceCeilings::of`].
+    pub fn measure(context: &Context) -> Result<Self> {
+        let _span = tracing::info_span!("ceilings", device = %context.info()).entered();
+        let stream = context.stream(&Ledger::new())?;
+        let nvml = management(context)?;
+        let before = nvml.as_ref().map(Nvml::read).transpose()?;
+        arithmetic::warm_up(&stream)?;
+        let first = Window::take(&stream)?;
+        let second = Window::take(&stream)?;
+        let after = nvml.as_ref().map(Nvml::read).transpose()?;
+        let pair = |pick: fn(&Window) -> &Samples| {
+            Ceiling::of_windows(pick(&first).clone(), pick(&second).clone())
+        };
+        Ok(Self {
+            device: context.info().clone(),
+            libraries: libraries()?,
+            before,
+            after,
+            read: curve(&first.read, &second.read),
+            copy: curve(&first.copy, &second.copy),
+            fma: pair(|w| &w.fma),
+            gemm: pair(|w| &w.gemm),
+            upload_pinned: pair(|w| &w.host.upload_pinned),
+            upload_pageable: pair(|w| &w.host.upload_pageable),
+            download_pinned: pair(|w| &w.host.download_pinned),
+            download_pageable: pair(|w| &w.host.download_pageable),
+            submission: pair(|w| &w.latency.submission),
+            graph_launch: pair(|w| &w.latency.graph_launch),
+            graph_node: pair(|w| &w.latency.graph_node),
+            synchronisation: pair(|w| &w.latency.synchronisation),
+            serial_step: pair(|w| &w.latency.serial_step),
+            hand_over: pair(|w| &w.latency.hand_over),
+        })
+    }
+}
+
+/// Samples of one quantity, with its unit.
+#[derive(Clone, Debug)]
+pub(crate) struct Samples {
+    pub(crate) unit: Unit,
+    pub(crate) values: Vec<f64>,
+}
+
+/// Everything once.
+struct Window {
+    read: Vec<(u64, Samples)>,
+    copy: Vec<(u64, Samples)>,
+    fma: Samples,
+    gemm: Samples,
+    host: bandwidth::HostCopies,
+    latency: latency::Latencies,
+}
+
+impl Window {
+    fn take(stream: &Stream) -> Result<Self> {
+        Ok(Self {
+            read: bandwidth::reads(stream)?,
+            copy: bandwidth::copies(stream)?,
+            fma: arithmetic::fma(stream)?,
+            gemm: arithmetic::gemm(stream)?,
+            host: bandwidth::host_copies(stream)?,
+            latency: latency::measure(stream)?,
+        })
+    }
+}
+
+fn curve(first: &[(u64, Samples)], second: &[(u64, Samples)]) -> Vec<CurvePoint> {
+    let pairs = first.iter().zip(second);
+    pairs
+        .map(|((bytes, a), (_, b))| CurvePoint {
+            working_set_bytes: *bytes,
+            ceiling: Ceiling::of_windows(a.clone(), b.clone()),
+        })
+        .collect()
+}
+
+/// The management library, or nothing where it is absent: ceilings can do without.
+fn management(context: &Context) -> Result<Option<Nvml>> {
+    match Nvml::start(context) {
+        Ok(nvml) => Ok(Some(nvml)),
+        Err(crate::DeviceError::Absence(absence)) => {
+            tracing::warn!(%absence, "clocks are not read");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Names and versions of the libraries that device work stands on.
+fn libraries() -> Result<Vec<String>> {
+    let cuda = probe::cuda()?;
+    let named = cuda.components.iter().map(|c| {
+        let version = c.version.as_deref().unwrap_or("of unknown version");
+        format!("{} {version}", c.name)
+    });
+    Ok(named.collect())
+}
+
+/// Seconds of device time that `work` takes, `repeats` times, after one run that is not kept.
+fn timed(
+    stream: &Stream,
+    repeats: usize,
+    mut work: impl FnMut() -> Result<()>,
+) -> Result<Vec<f64>> {
+    work()?;
+    let mut seconds = Vec::with_capacity(repeats);
+    for _ in 0..repeats {
+        let start = stream.mark()?;
+        work()?;
+        seconds.push(stream.mark()?.since(&start)?.as_secs_f64());
+    }
+    Ok(seconds)
+}

@@ -1,0 +1,99 @@
+//! A stream's own pinned bytes, through which small transfers go without waiting.
+//!
+//! ```text
+//! | half 0: copies submitted before its mark | half 1: being filled -> |
+//! ```
+//! Pieces are handed out in order. When a half is full it is marked in the stream's order and the
+//! other half is taken, after its own mark has been reached. So no byte is written again before
+//! the copy that reads it has ended.
+
+use super::context::Context;
+use super::event::RawEvent;
+use super::stream::Stream;
+use crate::fault::{Fault, Result};
+use cudarc::driver::sys;
+
+/// Bytes of one half, and the largest transfer that is staged. Larger ones gain nothing: the copy
+/// itself takes longer than waiting for it.
+pub(crate) const HALF: usize = 1 << 20;
+
+/// Pieces start on this boundary: a cache line of host and device.
+const ALIGNMENT: usize = 128;
+
+pub(crate) struct Staging {
+    pointer: *mut u8,
+    context: Context,
+    marks: [RawEvent; 2],
+    marked: [bool; 2],
+    half: usize,
+    used: usize,
+}
+
+// SAFETY: the bytes are reached only through `piece`, by the stream that holds this in a mutex.
+unsafe impl Send for Staging {}
+
+impl Staging {
+    pub(crate) fn make(context: &Context) -> Result<Self> {
+        context.enter()?;
+        let mut pointer = std::ptr::null_mut();
+        // SAFETY: the context is current; the result outlives the call.
+        let status = unsafe { sys::cuMemHostAlloc(&mut pointer, 2 * HALF, 0) };
+        if status == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+            return Err(Fault::PinnedMemory {
+                asked: 2 * HALF as u64,
+                what_for: "staging of small transfers".to_owned(),
+            }
+            .into());
+        }
+        context.check("cuMemHostAlloc", status)?;
+        Ok(Self {
+            pointer: pointer.cast(),
+            context: context.clone(),
+            marks: [
+                RawEvent::make(context, false)?,
+                RawEvent::make(context, false)?,
+            ],
+            marked: [false; 2],
+            half: 0,
+            used: 0,
+        })
+    }
+
+    /// A piece of `bytes` bytes (at most [`HALF`]) that no copy in flight touches. It stays the
+    /// caller's until the caller's next piece; the copy that uses it must be submitted to `stream`
+    /// before then.
+    pub(crate) fn piece(&mut self, stream: &Stream, bytes: usize) -> Result<*mut u8> {
+        debug_assert!(bytes <= HALF);
+        if self.used + bytes > HALF {
+            self.marks[self.half].record(stream)?;
+            self.marked[self.half] = true;
+            self.half = 1 - self.half;
+            self.used = 0;
+            let mark = &self.marks[self.half];
+            if self.marked[self.half] && !mark.is_done()? {
+                mark.wait()?;
+                stream.ledger().synchronised();
+            }
+            self.marked[self.half] = false;
+        }
+        let offset = self.half * HALF + self.used;
+        self.used = (self.used + bytes).next_multiple_of(ALIGNMENT);
+        // SAFETY: the piece lies inside the two halves allocated.
+        Ok(unsafe { self.pointer.add(offset) })
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // The stream waited for all of its work before it let go of this; on a lost device the
+        // memory went with the context.
+        if self.context.enter().is_err() {
+            return;
+        }
+        // SAFETY: nothing in flight touches the memory, and nobody else holds it.
+        let status = unsafe { sys::cuMemFreeHost(self.pointer.cast()) };
+        if let Err(fault) = self.context.check("cuMemFreeHost", status) {
+            tracing::warn!(%fault, "staging memory was not freed");
+        }
+    }
+}
