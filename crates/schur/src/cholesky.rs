@@ -1,0 +1,363 @@
+//! A dense Cholesky factor $A = L L'$: factor, solve, logarithms of pivots.
+//!
+//! ```text
+//!   column-major, order x order, lower triangle used
+//!
+//!   [ L11           ]   one block column at a time, right-looking:
+//!   [ L21  A22      ]   L11 = chol(A11), L21 = A21 L11^-T, A22 -= L21 L21'
+//! ```
+//!
+//! The blocks are faer's; the outer loop is ours for two reasons: a failed pivot is reported with
+//! its value, and the triangular sweeps for one right-hand side run at the speed of memory. The
+//! blocking depends on the order alone, so the bits do not depend on the number of threads.
+
+use crate::blas1::{axpy4, dot};
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::linalg::triangular_solve;
+use faer::prelude::*;
+use faer::{Accum, MatMut, MatRef, Par, Spec};
+use pulp::Arch;
+use rayon::prelude::*;
+
+/// Width of a block column of the factorization.
+const BLOCK: usize = 128;
+/// Width of a block of a triangular sweep.
+const SWEEP: usize = 64;
+/// Entries below which a sweep's panel is not worth a task of its own.
+const PANEL_TASK: usize = 1 << 14;
+
+/// A pivot that was not positive.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct FailedPivot {
+    pub(crate) index: usize,
+    pub(crate) value: f64,
+}
+
+/// A symmetric matrix that becomes its own Cholesky factor.
+pub(crate) struct Cholesky {
+    order: usize,
+    data: Vec<f64>,
+    /// A copy of the diagonal block at work, for the value of a failed pivot.
+    block: Vec<f64>,
+    scratch: MemBuffer,
+}
+
+impl std::fmt::Debug for Cholesky {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cholesky")
+            .field("order", &self.order)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cholesky {
+    /// Bytes that [`Cholesky::new`] allocates.
+    pub(crate) fn bytes(order: usize) -> u64 {
+        let block = BLOCK.min(order) as u64;
+        (order as u64)
+            .saturating_mul(order as u64)
+            .saturating_add(block * (block + 2))
+            .saturating_mul(8)
+    }
+
+    pub(crate) fn new(order: usize) -> Self {
+        let width = BLOCK.min(order);
+        let scratch =
+            llt::factor::cholesky_in_place_scratch::<f64>(width, Par::Seq, Spec::default());
+        Self {
+            order,
+            data: vec![0.0; order * order],
+            block: vec![0.0; width * width],
+            scratch: MemBuffer::new(scratch),
+        }
+    }
+
+    pub(crate) fn order(&self) -> usize {
+        self.order
+    }
+
+    /// The matrix before [`Cholesky::factor`], the factor after; column-major.
+    pub(crate) fn data_mut(&mut self) -> &mut [f64] {
+        &mut self.data
+    }
+
+    pub(crate) fn as_mat(&self) -> MatRef<'_, f64> {
+        MatRef::from_column_major_slice(&self.data, self.order, self.order)
+    }
+
+    pub(crate) fn as_mat_mut(&mut self) -> MatMut<'_, f64> {
+        MatMut::from_column_major_slice_mut(&mut self.data, self.order, self.order)
+    }
+
+    /// Replaces the lower triangle of $A$ by $L$.
+    pub(crate) fn factor(&mut self, par: Par) -> Result<(), FailedPivot> {
+        let Self {
+            order,
+            data,
+            block,
+            scratch,
+        } = self;
+        let mut rest = MatMut::from_column_major_slice_mut(data, *order, *order);
+        let mut done = 0;
+        while done < *order {
+            let width = BLOCK.min(*order - done);
+            let (mut a11, _, mut a21, mut a22) = rest.split_at_mut(width, width);
+            let copy =
+                MatMut::from_column_major_slice_mut(&mut block[..width * width], width, width);
+            save_lower(a11.as_ref(), copy);
+            let factored = llt::factor::cholesky_in_place(
+                a11.rb_mut(),
+                Default::default(),
+                Par::Seq,
+                MemStack::new(scratch),
+                Spec::default(),
+            );
+            // A factor that overflowed is no factor: faer lets an infinite pivot pass.
+            let finite = (0..width).all(|j| a11[(j, j)].is_finite() && a11[(j, j)] > 0.0);
+            if factored.is_err() || !finite {
+                let failed = failed_pivot(&mut block[..width * width], width);
+                return Err(FailedPivot {
+                    index: done + failed.index,
+                    ..failed
+                });
+            }
+            triangular_solve::solve_lower_triangular_in_place(
+                a11.as_ref(),
+                a21.rb_mut().transpose_mut(),
+                par,
+            );
+            triangular::matmul(
+                a22.rb_mut(),
+                BlockStructure::TriangularLower,
+                Accum::Add,
+                a21.as_ref(),
+                BlockStructure::Rectangular,
+                a21.as_ref().transpose(),
+                BlockStructure::Rectangular,
+                -1.0,
+                par,
+            );
+            rest = a22;
+            done += width;
+        }
+        Ok(())
+    }
+
+    /// Diagonal of $L$.
+    pub(crate) fn diagonal(&self) -> impl ExactSizeIterator<Item = f64> + '_ {
+        (0..self.order).map(|j| self.data[j * self.order + j])
+    }
+
+    /// The smallest pivot $l_{jj}^2$ and its place.
+    pub(crate) fn min_pivot(&self) -> Option<(usize, f64)> {
+        let mut least = None;
+        for (j, l) in self.diagonal().enumerate() {
+            if least.is_none_or(|(_, value)| l * l < value) {
+                least = Some((j, l * l));
+            }
+        }
+        least
+    }
+
+    /// $x \leftarrow L^{-1} x$ for one vector.
+    pub(crate) fn solve_lower(&self, arch: Arch, x: &mut [f64]) {
+        let k = self.order;
+        for first in (0..k).step_by(SWEEP) {
+            let last = (first + SWEEP).min(k);
+            let (head, tail) = x.split_at_mut(last);
+            let head = &mut head[first..];
+            for j in first..last {
+                let column = &self.data[j * k..(j + 1) * k];
+                let value = head[j - first] / column[j];
+                head[j - first] = value;
+                for (x, l) in head[j - first + 1..].iter_mut().zip(&column[j + 1..last]) {
+                    *x -= l * value;
+                }
+            }
+            let head = &*head;
+            let chunk = (PANEL_TASK / (last - first)).max(64);
+            let panel = |(c, x): (usize, &mut [f64])| {
+                let start = last + c * chunk;
+                let len = x.len();
+                let slice = |j: usize| &self.data[j * k + start..j * k + start + len];
+                let mut j = first;
+                while j + 4 <= last {
+                    let at = |o: usize| -head[j + o - first];
+                    let columns = [slice(j), slice(j + 1), slice(j + 2), slice(j + 3)];
+                    axpy4(arch, [at(0), at(1), at(2), at(3)], columns, x);
+                    j += 4;
+                }
+                while j < last {
+                    crate::blas1::axpy(arch, -head[j - first], slice(j), x);
+                    j += 1;
+                }
+            };
+            if tail.len() > 2 * chunk {
+                tail.par_chunks_mut(chunk).enumerate().for_each(panel);
+            } else {
+                tail.chunks_mut(chunk).enumerate().for_each(panel);
+            }
+        }
+    }
+
+    /// $x \leftarrow L^{-T} x$ for one vector.
+    pub(crate) fn solve_upper(&self, arch: Arch, x: &mut [f64]) {
+        let k = self.order;
+        let mut last = k;
+        while last > 0 {
+            let first = (last - 1) / SWEEP * SWEEP;
+            let (head, tail) = x.split_at_mut(last);
+            let (head, tail) = (&mut head[first..], &*tail);
+            let pull = |(offset, x): (usize, &mut f64)| {
+                let j = first + offset;
+                *x -= dot(arch, &self.data[j * k + last..(j + 1) * k], tail);
+            };
+            if tail.len() * head.len() > 2 * PANEL_TASK {
+                let least = (PANEL_TASK / tail.len()).max(1);
+                head.par_iter_mut()
+                    .with_min_len(least)
+                    .enumerate()
+                    .for_each(pull);
+            } else {
+                head.iter_mut().enumerate().for_each(pull);
+            }
+            for j in (first..last).rev() {
+                let column = &self.data[j * k + j..j * k + last];
+                let mut value = head[j - first];
+                for (l, x) in column[1..].iter().zip(&head[j - first + 1..]) {
+                    value -= l * x;
+                }
+                head[j - first] = value / column[0];
+            }
+            last = first;
+        }
+    }
+
+    /// $X \leftarrow A^{-1} X$.
+    pub(crate) fn solve(&self, arch: Arch, mut x: MatMut<'_, f64>, par: Par) {
+        if self.order == 0 {
+            return;
+        }
+        if x.ncols() == 1
+            && let Some(column) = x.rb_mut().col_mut(0).try_as_col_major_mut()
+        {
+            let column = column.as_slice_mut();
+            self.solve_lower(arch, column);
+            self.solve_upper(arch, column);
+            return;
+        }
+        triangular_solve::solve_lower_triangular_in_place(self.as_mat(), x.rb_mut(), par);
+        triangular_solve::solve_upper_triangular_in_place(self.as_mat().transpose(), x, par);
+    }
+}
+
+fn save_lower(from: MatRef<'_, f64>, mut to: MatMut<'_, f64>) {
+    for j in 0..from.ncols() {
+        for i in j..from.nrows() {
+            to[(i, j)] = from[(i, j)];
+        }
+    }
+}
+
+/// Factors a column-major copy of a block plainly, to find its first pivot that is not positive.
+fn failed_pivot(a: &mut [f64], order: usize) -> FailedPivot {
+    let mut least = FailedPivot {
+        index: 0,
+        value: f64::INFINITY,
+    };
+    for j in 0..order {
+        let pivot = a[j * order + j];
+        if !(pivot > 0.0 && pivot.is_finite()) {
+            return FailedPivot {
+                index: j,
+                value: pivot,
+            };
+        }
+        if pivot < least.value {
+            least = FailedPivot {
+                index: j,
+                value: pivot,
+            };
+        }
+        let root = pivot.sqrt();
+        for i in j..order {
+            a[j * order + i] /= root;
+        }
+        for c in j + 1..order {
+            let weight = a[j * order + c];
+            for i in c..order {
+                a[c * order + i] -= weight * a[j * order + i];
+            }
+        }
+    }
+    // The two orders of summation differ in a rounding error: the smallest pivot is the culprit,
+    // and what the failed one was is zero to that accuracy.
+    FailedPivot {
+        value: 0.0,
+        ..least
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spd(order: usize) -> Vec<f64> {
+        // Diagonally dominant with pseudo-random off-diagonals.
+        let mut a = vec![0.0; order * order];
+        let mut state = 12345_u64;
+        for j in 0..order {
+            for i in j..order {
+                state = state
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                a[j * order + i] = ((state >> 40) as f64) / 16_777_216.0 - 0.5;
+            }
+            a[j * order + j] = order as f64 + 1.0;
+        }
+        a
+    }
+
+    #[test]
+    fn solves_around_the_block_edges() {
+        let arch = Arch::new();
+        for order in [0, 1, 5, 31, 32, 33, 63, 64, 65, 127, 128, 129, 300] {
+            let a = spd(order);
+            let mut factor = Cholesky::new(order);
+            factor.data_mut().copy_from_slice(&a);
+            factor.factor(Par::Seq).unwrap();
+            let b: Vec<f64> = (0..order).map(|i| (i as f64 * 0.7).sin()).collect();
+            let mut x = b.clone();
+            factor.solve(
+                arch,
+                MatMut::from_column_major_slice_mut(&mut x, order, 1),
+                Par::Seq,
+            );
+            for i in 0..order {
+                let row: f64 = (0..order)
+                    .map(|j| a[i.min(j) * order + i.max(j)] * x[j])
+                    .sum();
+                assert!(
+                    (row - b[i]).abs() < 1e-13 * (1.0 + order as f64),
+                    "order {order} row {i}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_failed_pivot_is_located_with_its_value() {
+        for (order, at) in [(1, 0), (200, 150), (129, 128)] {
+            let mut a = spd(order);
+            // The pivot at `at` is its diagonal less a non-negative sum: surely below -1.
+            a[at * order + at] = -1.0;
+            let mut factor = Cholesky::new(order);
+            factor.data_mut().copy_from_slice(&a);
+            let failed = factor.factor(Par::Seq).unwrap_err();
+            assert_eq!(failed.index, at);
+            assert!(failed.value <= -1.0, "{failed:?}");
+        }
+    }
+}

@@ -1,0 +1,517 @@
+//! Conjugate gradients on the eliminated border, never formed.
+//!
+//! $$ S x = C x - B' D^{-1} B x, \qquad
+//!    X \mapsto G X - \mathrm{mat}(Q\,\mathrm{vec}(X W'))\, W \ \text{(structured)} . $$
+//!
+//! Preconditioned by $G^{-1} \otimes I_p$ (structured), by Cholesky factors of diagonal blocks of
+//! $S$ (dense), or by the border's diagonal where it is known (operators). The method is that of
+//! Hestenes and Stiefel (1952). A curvature $p' S p \le 0$ proves that $S$ is not positive
+//! definite. There is no log-determinant: absent, not NaN.
+
+use super::row_blocks::RowFactors;
+use super::rows_first::whiten_block;
+use super::structured_parts::{
+    add_outer_times_decoder, apply_q, factor_gram, solve_gram, subtract_push,
+    times_decoder_transpose, whiten_features,
+};
+use super::{Elimination, EliminationKind, Factored, NoLogDeterminant, Pivot, SolveStats};
+use crate::blas1::{dot, norm};
+use crate::bump::least_rung;
+use crate::cholesky::{Cholesky, FailedPivot};
+use crate::system::ProductMut;
+use crate::{
+    ArrowShape, DenseSystem, Error, Failure, NotPositiveDefinite, PivotSite, RhsMut, Ridge, System,
+    SystemShape,
+};
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::prelude::*;
+use faer::{Accum, MatMut, MatRef, Par};
+use pulp::Arch;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Order of a diagonal block of the dense preconditioner.
+const BLOCK: usize = 64;
+
+/// How far conjugate gradients go.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IterativeOptions {
+    /// $\|r\|_2 / \|b\|_2$ of the eliminated border at which they stop.
+    pub relative_residual: f64,
+    /// The most iterations for one right-hand side; `None` allows $2 k + 50$.
+    pub max_iterations: Option<usize>,
+}
+
+impl Default for IterativeOptions {
+    fn default() -> Self {
+        Self {
+            relative_residual: 1e-10,
+            max_iterations: None,
+        }
+    }
+}
+
+/// Conjugate gradients. See the [module](self).
+#[derive(Debug)]
+pub struct Iterative {
+    shape: ArrowShape,
+    options: IterativeOptions,
+    rows: RowFactors,
+    ridge: Ridge,
+    preconditioner: Preconditioner,
+    arch: Arch,
+}
+
+#[derive(Debug)]
+enum Preconditioner {
+    /// $L_G$, and $V_i$ for the product.
+    Gram {
+        gram: Cholesky,
+        features: Vec<f64>,
+        outputs: usize,
+    },
+    /// Factors of diagonal blocks of $S$.
+    Blocks(Vec<Cholesky>),
+    /// The reciprocal diagonal of $C + \rho_\beta$, or nothing.
+    Diagonal(Option<Vec<f64>>),
+}
+
+impl Iterative {
+    const KIND: EliminationKind = EliminationKind::Iterative;
+
+    /// Bytes that [`Iterative::new`] allocates.
+    pub fn bytes_needed(shape: &SystemShape) -> u64 {
+        let arrow = shape.arrow();
+        let own = match shape {
+            SystemShape::Structured { shape, .. } => Cholesky::bytes(shape.features()),
+            SystemShape::Dense(shape) => block_ranges(shape.border()).fold(0_u64, |sum, range| {
+                sum.saturating_add(Cholesky::bytes(range.len()))
+            }),
+            SystemShape::Operator(shape) => ArrowShape::array_bytes(shape.border(), 1),
+        };
+        own.saturating_add(RowFactors::bytes(arrow.rows()))
+            .saturating_add(ArrowShape::array_bytes(arrow.border(), 5))
+    }
+
+    /// Storage for systems of this shape.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] beyond `limit` bytes.
+    pub fn new(shape: &SystemShape, options: IterativeOptions, limit: u64) -> Result<Self, Error> {
+        let needed = Self::bytes_needed(shape);
+        if needed > limit {
+            return Err(Error::Memory {
+                what: Self::KIND,
+                needed,
+                limit,
+            });
+        }
+        let preconditioner = match shape {
+            SystemShape::Structured { shape, .. } => Preconditioner::Gram {
+                gram: Cholesky::new(shape.features()),
+                features: Vec::new(),
+                outputs: shape.outputs(),
+            },
+            SystemShape::Dense(shape) => Preconditioner::Blocks(
+                block_ranges(shape.border())
+                    .map(|range| Cholesky::new(range.len()))
+                    .collect(),
+            ),
+            SystemShape::Operator(_) => Preconditioner::Diagonal(None),
+        };
+        let arrow = shape.arrow().clone();
+        Ok(Self {
+            rows: RowFactors::new(arrow.rows()),
+            shape: arrow,
+            options,
+            ridge: Ridge::ZERO,
+            preconditioner,
+            arch: Arch::new(),
+        })
+    }
+
+    fn precondition(&mut self, system: &System<'_>, rho: f64) -> Result<(), FailedPivot> {
+        match (&mut self.preconditioner, system) {
+            (Preconditioner::Gram { gram, features, .. }, System::Structured(system)) => {
+                factor_gram(system, rho, gram)?;
+                whiten_features(system, &self.rows, features);
+                Ok(())
+            }
+            (Preconditioner::Blocks(blocks), System::Dense(system)) => {
+                form_blocks(system, &self.rows, rho, blocks);
+                let failed: Vec<_> = blocks
+                    .par_iter_mut()
+                    .map(|block| block.factor(Par::Seq).err())
+                    .collect();
+                let first = failed
+                    .into_iter()
+                    .enumerate()
+                    .find_map(|(b, f)| Some((b, f?)));
+                first.map_or(Ok(()), |(b, failed)| {
+                    Err(FailedPivot {
+                        index: b * BLOCK + failed.index,
+                        ..failed
+                    })
+                })
+            }
+            (Preconditioner::Diagonal(inverse), System::Operator(system)) => {
+                // A diagonal with an entry that is not positive preconditions nothing; the
+                // iteration itself judges whether S is positive definite.
+                *inverse = system
+                    .border_diagonal()
+                    .filter(|diagonal| diagonal.iter().all(|c| c + rho > 0.0))
+                    .map(|diagonal| diagonal.iter().map(|c| 1.0 / (c + rho)).collect());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn failure(&mut self, system: &System<'_>, rho: f64, failed: FailedPivot) -> Failure {
+        if !failed.value.is_finite() {
+            return Error::Overflow { what: "a pivot" }.into();
+        }
+        let scale = system.mean_diagonals().border.abs();
+        let bump = least_rung(scale, |bump| self.precondition(system, rho + bump).is_ok());
+        let pivot = match &self.preconditioner {
+            Preconditioner::Gram { outputs, .. } => failed.index * outputs,
+            _ => failed.index,
+        };
+        NotPositiveDefinite {
+            site: PivotSite::Border { pivot },
+            value: failed.value,
+            bump,
+        }
+        .into()
+    }
+
+    /// $y \leftarrow S x$.
+    fn apply(&self, system: &System<'_>, x: &[f64], y: &mut [f64], scratch: &mut Scratch) {
+        match (system, &self.preconditioner) {
+            (System::Structured(system), Preconditioner::Gram { features, .. }) => {
+                let kernel = times_decoder_transpose(x, system);
+                let q = apply_q(system, features, kernel.as_ref());
+                y.fill(0.0);
+                add_outer_times_decoder(q.as_ref(), system, -1.0, y);
+                let gram = system.full_gram(self.ridge.border);
+                let (m, p) = (gram.nrows(), system.structured_shape().outputs());
+                faer::linalg::matmul::matmul(
+                    MatMut::from_row_major_slice_mut(y, m, p),
+                    Accum::Add,
+                    gram.as_ref(),
+                    MatRef::from_row_major_slice(x, m, p),
+                    1.0,
+                    Par::rayon(0),
+                );
+            }
+            _ => {
+                // t = D^-1 B x, then S x = C x - B' t: the products of H with (-t, x) and of its
+                // border row alone. One pass with a zero row part gives B x and C x.
+                let Scratch {
+                    row,
+                    border,
+                    row_abs,
+                    border_abs,
+                    t,
+                } = scratch;
+                t.fill(0.0);
+                let mut out = ProductMut {
+                    row,
+                    border,
+                    row_abs,
+                    border_abs,
+                };
+                system.product(
+                    t,
+                    x,
+                    Ridge {
+                        row: 0.0,
+                        ..self.ridge
+                    },
+                    out.reborrow(),
+                );
+                t.copy_from_slice(out.row);
+                y.copy_from_slice(out.border);
+                self.rows.solve_lower(t);
+                self.rows.solve_upper(t);
+                pull(system, t, y, out.border);
+            }
+        }
+    }
+
+    fn apply_inverse(&self, x: &mut [f64]) {
+        match &self.preconditioner {
+            Preconditioner::Gram { gram, outputs, .. } => solve_gram(gram, x, *outputs),
+            Preconditioner::Blocks(blocks) => {
+                x.par_chunks_mut(BLOCK).zip(blocks).for_each(|(x, block)| {
+                    block.solve_lower(self.arch, x);
+                    block.solve_upper(self.arch, x);
+                });
+            }
+            Preconditioner::Diagonal(Some(inverse)) => {
+                x.iter_mut()
+                    .zip(inverse)
+                    .for_each(|(x, inverse)| *x *= inverse);
+            }
+            Preconditioner::Diagonal(None) => {}
+        }
+    }
+
+    /// Overwrites `b` by $S^{-1} b$.
+    fn conjugate_gradients(
+        &self,
+        system: &System<'_>,
+        b: &mut [f64],
+        scratch: &mut Scratch,
+    ) -> Result<u64, Failure> {
+        let k = b.len();
+        let size = norm(b);
+        if size == 0.0 {
+            return Ok(0);
+        }
+        let target = self.options.relative_residual;
+        let most = self.options.max_iterations.unwrap_or(2 * k + 50);
+        let mut x = vec![0.0; k];
+        let (mut r, mut z) = (b.to_vec(), vec![0.0; k]);
+        let (mut p, mut product) = (vec![0.0; k], vec![0.0; k]);
+        let (mut done, mut reached) = (0, f64::INFINITY);
+        // The recursive residual drifts from the true one: the latter decides, and a restart
+        // from it costs one product.
+        for _restart in 0..3 {
+            z.copy_from_slice(&r);
+            self.apply_inverse(&mut z);
+            p.copy_from_slice(&z);
+            let mut rho = dot(self.arch, &r, &z);
+            while done < most && norm(&r) > 0.5 * target * size {
+                self.apply(system, &p, &mut product, scratch);
+                let curvature = dot(self.arch, &p, &product);
+                if !curvature.is_finite() {
+                    return Err(Error::Overflow {
+                        what: "a curvature",
+                    }
+                    .into());
+                }
+                if curvature <= 0.0 {
+                    return Err(NotPositiveDefinite {
+                        site: PivotSite::Curvature { iteration: done },
+                        value: curvature / dot(self.arch, &p, &p),
+                        bump: None,
+                    }
+                    .into());
+                }
+                let alpha = rho / curvature;
+                crate::blas1::axpy(self.arch, alpha, &p, &mut x);
+                crate::blas1::axpy(self.arch, -alpha, &product, &mut r);
+                z.copy_from_slice(&r);
+                self.apply_inverse(&mut z);
+                let next = dot(self.arch, &r, &z);
+                let beta = next / rho;
+                rho = next;
+                p.iter_mut().zip(&z).for_each(|(p, z)| *p = z + beta * *p);
+                done += 1;
+            }
+            self.apply(system, &x, &mut product, scratch);
+            r.iter_mut()
+                .zip(b.iter().zip(&product))
+                .for_each(|(r, (b, s))| *r = b - s);
+            reached = norm(&r) / size;
+            if reached <= target || done >= most {
+                break;
+            }
+        }
+        if reached.is_nan() || reached > target {
+            return Err(Error::NotConverged {
+                iterations: done,
+                residual: reached,
+                target,
+            }
+            .into());
+        }
+        b.copy_from_slice(&x);
+        Ok(done as u64)
+    }
+}
+
+/// Buffers of one application of $S$.
+#[derive(Debug)]
+struct Scratch {
+    row: Vec<f64>,
+    border: Vec<f64>,
+    row_abs: Vec<f64>,
+    border_abs: Vec<f64>,
+    t: Vec<f64>,
+}
+
+impl Scratch {
+    fn new(n: usize, k: usize) -> Self {
+        Self {
+            row: vec![0.0; n],
+            border: vec![0.0; k],
+            row_abs: vec![0.0; n],
+            border_abs: vec![0.0; k],
+            t: vec![0.0; n],
+        }
+    }
+}
+
+/// $y \leftarrow y - B' t$; `buffer` is overwritten.
+fn pull(system: &System<'_>, t: &[f64], y: &mut [f64], buffer: &mut [f64]) {
+    match system {
+        System::Dense(system) => system.subtract_cross_transpose(t, y),
+        System::Structured(system) => {
+            let outer = system.feature_outer(t, false);
+            add_outer_times_decoder(outer.as_ref(), system, -1.0, y);
+        }
+        System::Operator(system) => {
+            system.cross().apply_transpose(t, buffer);
+            y.iter_mut().zip(buffer).for_each(|(y, b)| *y -= *b);
+        }
+    }
+}
+
+fn block_ranges(k: usize) -> impl ExactSizeIterator<Item = std::ops::Range<usize>> {
+    (0..k.div_ceil(BLOCK)).map(move |b| b * BLOCK..((b + 1) * BLOCK).min(k))
+}
+
+/// The diagonal blocks of $S + \rho_\beta$, lower triangles.
+fn form_blocks(system: &DenseSystem<'_>, factors: &RowFactors, rho: f64, blocks: &mut [Cholesky]) {
+    let (rows, k) = (system.shape().rows(), system.shape().border());
+    let c = system.border_hessian().matrix();
+    blocks
+        .par_iter_mut()
+        .zip(block_ranges(k).collect::<Vec<_>>())
+        .for_each(|(block, range)| {
+            let width = range.len();
+            let mut s = block.as_mat_mut();
+            for j in 0..width {
+                for i in j..width {
+                    s[(i, j)] = c[(range.start + i, range.start + j)];
+                }
+                s[(j, j)] += rho;
+            }
+            // Whitened strips of B, some rows at a time.
+            const STRIP: usize = 256;
+            let (mut strip, mut line) = (Vec::with_capacity(STRIP * width), vec![0.0; k]);
+            let flush = |strip: &mut Vec<f64>, s: MatMut<'_, f64>| {
+                let y = MatRef::from_row_major_slice(strip, strip.len() / width, width);
+                triangular::matmul(
+                    s,
+                    BlockStructure::TriangularLower,
+                    Accum::Add,
+                    y.transpose(),
+                    BlockStructure::Rectangular,
+                    y,
+                    BlockStructure::Rectangular,
+                    -1.0,
+                    Par::Seq,
+                );
+                strip.clear();
+            };
+            for i in 0..rows.rows() {
+                let (d, start) = (rows.dim(i), strip.len());
+                for a in 0..d {
+                    match system.row_cross().row_slice(rows, i, a) {
+                        Some(slice) => strip.extend_from_slice(&slice[range.clone()]),
+                        None => {
+                            system.row_cross().copy_row(rows, i, a, &mut line);
+                            strip.extend_from_slice(&line[range.clone()]);
+                        }
+                    }
+                }
+                whiten_block(
+                    Arch::new(),
+                    factors.factor_of(i),
+                    d,
+                    width,
+                    &mut strip[start..],
+                );
+                if strip.len() >= STRIP * width {
+                    flush(&mut strip, s.rb_mut());
+                }
+            }
+            flush(&mut strip, s.rb_mut());
+        });
+}
+
+impl Elimination for Iterative {
+    fn kind(&self) -> EliminationKind {
+        Self::KIND
+    }
+
+    fn bytes(&self) -> u64 {
+        let own = match &self.preconditioner {
+            Preconditioner::Gram { gram, features, .. } => {
+                Cholesky::bytes(gram.order()) + 8 * features.len() as u64
+            }
+            Preconditioner::Blocks(blocks) => blocks
+                .iter()
+                .map(|block| Cholesky::bytes(block.order()))
+                .sum(),
+            Preconditioner::Diagonal(inverse) => inverse.as_ref().map_or(0, |d| 8 * d.len() as u64),
+        };
+        own + RowFactors::bytes(self.shape.rows())
+    }
+
+    fn refresh(&mut self, _system: &System<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn factor(&mut self, system: &System<'_>, ridge: Ridge) -> Result<Factored, Failure> {
+        let (_, row_pivot) = self.rows.factor(system.row_hessian(), ridge.row)?;
+        if let Err(failed) = self.precondition(system, ridge.border) {
+            return Err(self.failure(system, ridge.border, failed));
+        }
+        self.ridge = ridge;
+        let least = |factor: &Cholesky, first: usize, copies: usize| {
+            let (pivot, value) = factor.min_pivot()?;
+            Some(Pivot {
+                site: PivotSite::Border {
+                    pivot: first + pivot * copies,
+                },
+                value,
+            })
+        };
+        let border_pivot = match &self.preconditioner {
+            Preconditioner::Gram { gram, outputs, .. } => least(gram, 0, *outputs),
+            Preconditioner::Blocks(blocks) => {
+                blocks.iter().enumerate().fold(None, |all, (b, block)| {
+                    Pivot::least(all, least(block, b * BLOCK, 1))
+                })
+            }
+            Preconditioner::Diagonal(_) => None,
+        };
+        Ok(Factored {
+            log_determinant: Err(NoLogDeterminant::Iterative),
+            row_pivot,
+            border_pivot,
+        })
+    }
+
+    fn solve(&mut self, system: &System<'_>, mut rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
+        let (n, k) = (self.shape.row_unknowns(), self.shape.border());
+        let mut scratch = Scratch::new(n, k);
+        let mut iterations = 0;
+        for j in 0..rhs.count {
+            let RhsMut { row, border, .. } = rhs.column(j);
+            let mut t = row.to_vec();
+            self.rows.solve_lower(&mut t);
+            self.rows.solve_upper(&mut t);
+            pull(system, &t, border, &mut scratch.border);
+            iterations += self.conjugate_gradients(system, border, &mut scratch)?;
+            match system {
+                System::Dense(dense) => {
+                    dense.cross_times(border, &mut scratch.row);
+                    row.iter_mut().zip(&scratch.row).for_each(|(t, b)| *t -= b);
+                }
+                System::Structured(structured) => subtract_push(structured, border, row),
+                System::Operator(operator) => {
+                    operator.cross().apply(border, &mut scratch.row);
+                    row.iter_mut().zip(&scratch.row).for_each(|(t, b)| *t -= b);
+                }
+            }
+            self.rows.solve_lower(row);
+            self.rows.solve_upper(row);
+        }
+        Ok(SolveStats { iterations })
+    }
+}

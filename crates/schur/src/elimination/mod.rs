@@ -1,0 +1,238 @@
+//! Eliminations: ways to factor an arrow system and to solve with the factors.
+//!
+//! Each is a value of one trait, [`Elimination`]. It owns its storage, made once for a shape, and
+//! is asked to *refresh* (take note of new numbers), *factor* at a ridge, and *solve*. Refinement,
+//! backward errors and condition estimates are not its business: [`crate::Frame`] adds them to
+//! all alike.
+
+mod border_first;
+mod core;
+mod iterative;
+mod reference;
+mod row_blocks;
+mod rows_first;
+mod structured_parts;
+
+pub use border_first::BorderFirst;
+pub use core::Core;
+pub use iterative::{Iterative, IterativeOptions};
+pub use reference::Reference;
+pub use rows_first::RowsFirst;
+pub(crate) use structured_parts::decoder_rank;
+
+use crate::{Error, Failure, PivotSite, RhsMut, Ridge, System};
+use broadhead_device::ExecutionPath;
+use serde::{Deserialize, Serialize};
+
+/// The name of an elimination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum EliminationKind {
+    /// Rows first: $S = C - \sum_i Y_i' Y_i$, of order $k$.
+    Rows,
+    /// Border first: $T = D - B C^{-1} B'$, of order $N$.
+    Border,
+    /// The core of a structured system, of order at most $M^2$.
+    Core,
+    /// Conjugate gradients on $S$, never formed.
+    Iterative,
+    /// The whole matrix of order $N + k$: the specification of the others.
+    Reference,
+}
+
+impl EliminationKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Rows,
+        Self::Border,
+        Self::Core,
+        Self::Iterative,
+        Self::Reference,
+    ];
+
+    /// The word used on the command line and in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Border => "border",
+            Self::Core => "core",
+            Self::Iterative => "iterative",
+            Self::Reference => "reference",
+        }
+    }
+}
+
+impl std::fmt::Display for EliminationKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that names no elimination.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no elimination: expected rows, border, core, iterative or reference")]
+pub struct ParseEliminationError(pub String);
+
+impl std::str::FromStr for EliminationKind {
+    type Err = ParseEliminationError;
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == word);
+        found.ok_or_else(|| ParseEliminationError(word.to_owned()))
+    }
+}
+
+/// $\log|H|$ with the sum of the absolute values of its terms, the scale of its rounding error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LogDeterminant {
+    /// $\log|H + \rho|$.
+    pub value: f64,
+    /// $\sum |\log \text{pivot}|$.
+    pub absolute: f64,
+}
+
+impl LogDeterminant {
+    /// Adds `weight` times $2 \log l$ for a Cholesky diagonal entry `l`.
+    pub fn add_cholesky(&mut self, l: f64, weight: f64) {
+        let term = 2.0 * weight * l.ln();
+        self.value += term;
+        self.absolute += term.abs();
+    }
+}
+
+impl std::ops::Add for LogDeterminant {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            value: self.value + other.value,
+            absolute: self.absolute + other.absolute,
+        }
+    }
+}
+
+/// A pivot ($l^2$ for a Cholesky diagonal entry $l$) and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pivot {
+    /// Where.
+    #[serde(flatten)]
+    pub site: PivotSite,
+    /// Its value.
+    pub value: f64,
+}
+
+impl Pivot {
+    /// The smaller of two; the first where they are equal.
+    pub(crate) fn least(a: Option<Self>, b: Option<Self>) -> Option<Self> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some(if b.value < a.value { b } else { a }),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+/// Why a log-determinant is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum NoLogDeterminant {
+    /// Conjugate gradients factor no border.
+    #[error("the iterative elimination factors no border")]
+    Iterative,
+}
+
+/// What a factorization found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Factored {
+    /// $\log|H + \rho|$, or why it is absent.
+    pub log_determinant: Result<LogDeterminant, NoLogDeterminant>,
+    /// The smallest pivot of the rows, where they are eliminated one by one.
+    pub row_pivot: Option<Pivot>,
+    /// The smallest pivot of the border (or of what stands in for it).
+    pub border_pivot: Option<Pivot>,
+}
+
+impl Factored {
+    /// The smallest pivot of all.
+    pub fn min_pivot(&self) -> Option<Pivot> {
+        Pivot::least(self.row_pivot, self.border_pivot)
+    }
+}
+
+/// What a solve did beside solving.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SolveStats {
+    /// Conjugate-gradient iterations, over all right-hand sides.
+    pub iterations: u64,
+}
+
+/// A way to factor and solve arrow systems of one shape.
+///
+/// The system passed to `factor` and `solve` is the one last passed to `refresh`, unchanged.
+pub trait Elimination: Send {
+    /// Its name.
+    fn kind(&self) -> EliminationKind;
+
+    /// Where it runs.
+    fn path(&self) -> ExecutionPath {
+        ExecutionPath::Cpu
+    }
+
+    /// Bytes that it holds.
+    fn bytes(&self) -> u64;
+
+    /// Takes note of a system's new numbers. Allocates nothing.
+    ///
+    /// # Errors
+    /// What ends the work; numbers have been checked to be finite.
+    fn refresh(&mut self, system: &System<'_>) -> Result<(), Error>;
+
+    /// Factors at `ridge`. Allocates nothing but what its parallel tasks need.
+    ///
+    /// # Errors
+    /// [`Failure::NotPositiveDefinite`] with a bump that cures it; anything else ends the work.
+    fn factor(&mut self, system: &System<'_>, ridge: Ridge) -> Result<Factored, Failure>;
+
+    /// Overwrites right-hand sides `b` by $(H + \rho)^{-1} b$, by the last factors.
+    ///
+    /// # Errors
+    /// Conjugate gradients may fail; the direct eliminations do not.
+    fn solve(&mut self, system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure>;
+}
+
+/// The system as dense, or why the elimination does not serve it.
+pub(crate) fn dense_only<'a>(
+    kind: EliminationKind,
+    system: &System<'a>,
+) -> Result<crate::DenseSystem<'a>, Error> {
+    match system {
+        System::Dense(system) => Ok(*system),
+        System::Structured(_) => Err(Error::Unsupported {
+            elimination: kind,
+            system: system.kind(),
+            why: "it would form the structured border densely",
+        }),
+        System::Operator(_) => Err(Error::ClosureOperand {
+            elimination: kind,
+            array: "row_cross",
+        }),
+    }
+}
+
+/// The system as structured, or why the elimination does not serve it.
+pub(crate) fn structured_only<'a>(
+    kind: EliminationKind,
+    system: &System<'a>,
+) -> Result<crate::StructuredSystem<'a>, Error> {
+    match system {
+        System::Structured(system) => Ok(*system),
+        System::Dense(_) => Err(Error::Unsupported {
+            elimination: kind,
+            system: system.kind(),
+            why: "the core is that of a structured border",
+        }),
+        System::Operator(_) => Err(Error::ClosureOperand {
+            elimination: kind,
+            array: "row_cross",
+        }),
+    }
+}

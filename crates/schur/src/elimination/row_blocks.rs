@@ -1,0 +1,219 @@
+//! Cholesky factors of the row blocks, $D_i + \rho_t I = L_i L_i'$.
+
+use crate::bump::least_rung;
+use crate::system::ROW_CHUNK;
+use crate::{
+    Error, Failure, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, RowBlocks, RowDims,
+};
+
+/// The factors $L_i$, packed: row-major `d_i x d_i`, lower triangles.
+#[derive(Debug)]
+pub(crate) struct RowFactors {
+    rows: RowDims,
+    factors: Vec<f64>,
+    /// One a chunk of rows.
+    summaries: Vec<Summary>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Summary {
+    log_determinant: LogDeterminant,
+    least: Option<Pivot>,
+    failed: Option<Pivot>,
+}
+
+impl Summary {
+    fn then(mut self, next: Self) -> Self {
+        self.log_determinant = self.log_determinant + next.log_determinant;
+        self.least = Pivot::least(self.least, next.least);
+        self.failed = self.failed.or(next.failed);
+        self
+    }
+}
+
+impl RowFactors {
+    pub(crate) fn bytes(rows: &RowDims) -> u64 {
+        let summaries = rows.rows().div_ceil(ROW_CHUNK) * size_of::<Summary>();
+        (rows.block_len() as u64)
+            .saturating_mul(8)
+            .saturating_add(summaries as u64)
+    }
+
+    pub(crate) fn new(rows: &RowDims) -> Self {
+        Self {
+            rows: rows.clone(),
+            factors: vec![0.0; rows.block_len()],
+            summaries: vec![Summary::default(); rows.rows().div_ceil(ROW_CHUNK)],
+        }
+    }
+
+    /// $L_i$, row-major.
+    #[inline]
+    pub(crate) fn factor_of(&self, i: usize) -> &[f64] {
+        &self.factors[self.rows.block_offset(i)..self.rows.block_offset(i + 1)]
+    }
+
+    /// Factors every block at ridge `rho`.
+    pub(crate) fn factor(
+        &mut self,
+        blocks: RowBlocks<'_>,
+        rho: f64,
+    ) -> Result<(LogDeterminant, Option<Pivot>), Failure> {
+        let summary = self.factor_all(blocks, rho);
+        let Some(Pivot { site, value }) = summary.failed else {
+            return Ok((summary.log_determinant, summary.least));
+        };
+        if !value.is_finite() {
+            return Err(Error::Overflow {
+                what: "a pivot of a row",
+            }
+            .into());
+        }
+        let scale = self.largest_diagonal(blocks);
+        let bump = least_rung(scale, |bump| {
+            self.factor_all(blocks, rho + bump).failed.is_none()
+        });
+        Err(NotPositiveDefinite { site, value, bump }.into())
+    }
+
+    fn factor_all(&mut self, blocks: RowBlocks<'_>, rho: f64) -> Summary {
+        let Self {
+            rows,
+            factors,
+            summaries,
+        } = self;
+        let rows = &*rows;
+        par_row_chunks(
+            rows,
+            factors,
+            RowDims::block_offset,
+            summaries,
+            &|range, factors| {
+                let mut summary = Summary::default();
+                let mut rest = factors;
+                for i in range {
+                    let d = rows.dim(i);
+                    let (l, after) = rest.split_at_mut(d * d);
+                    rest = after;
+                    match blocks.as_packed() {
+                        Some(packed) => {
+                            let at = rows.block_offset(i);
+                            l.copy_from_slice(&packed[at..at + d * d]);
+                        }
+                        None => {
+                            for a in 0..d {
+                                for b in 0..=a {
+                                    l[a * d + b] = blocks.get(rows, i, a, b);
+                                }
+                            }
+                        }
+                    }
+                    factor_block(l, d, rho, i, &mut summary);
+                }
+                summary
+            },
+        );
+        summaries
+            .iter()
+            .fold(Summary::default(), |all, next| all.then(*next))
+    }
+
+    fn largest_diagonal(&self, blocks: RowBlocks<'_>) -> f64 {
+        let rows = &self.rows;
+        let entries = (0..rows.rows())
+            .flat_map(|i| (0..rows.dim(i)).map(move |a| blocks.get(rows, i, a, a).abs()));
+        entries.fold(0.0, f64::max)
+    }
+
+    /// $x_i \leftarrow L_i^{-1} x_i$ for the row part of one vector.
+    pub(crate) fn solve_lower(&self, x: &mut [f64]) {
+        crate::system::par_rows(&self.rows, 1, x, ROW_CHUNK, |i, x| {
+            let (l, d) = (self.factor_of(i), x.len());
+            for a in 0..d {
+                let sum: f64 = (0..a).map(|b| l[a * d + b] * x[b]).sum();
+                x[a] = (x[a] - sum) / l[a * d + a];
+            }
+        });
+    }
+
+    /// $x_i \leftarrow L_i^{-T} x_i$ for the row part of one vector.
+    pub(crate) fn solve_upper(&self, x: &mut [f64]) {
+        crate::system::par_rows(&self.rows, 1, x, ROW_CHUNK, |i, x| {
+            let (l, d) = (self.factor_of(i), x.len());
+            for a in (0..d).rev() {
+                let sum: f64 = (a + 1..d).map(|b| l[b * d + a] * x[b]).sum();
+                x[a] = (x[a] - sum) / l[a * d + a];
+            }
+        });
+    }
+}
+
+/// Factors one block in place, row-major lower; the strict upper triangle is cleared.
+#[inline]
+fn factor_block(l: &mut [f64], d: usize, rho: f64, row: usize, summary: &mut Summary) {
+    for a in 0..d {
+        for b in 0..a {
+            let (above, line) = l.split_at_mut(a * d);
+            let sum: f64 = line[..b]
+                .iter()
+                .zip(&above[b * d..])
+                .map(|(x, y)| x * y)
+                .sum();
+            line[b] = (line[b] - sum) / above[b * d + b];
+        }
+        let line = &mut l[a * d..(a + 1) * d];
+        let sum: f64 = line[..a].iter().map(|x| x * x).sum();
+        let value = line[a] + rho - sum;
+        let pivot = Pivot {
+            site: PivotSite::Row { row, pivot: a },
+            value,
+        };
+        if !(value > 0.0 && value.is_finite()) {
+            summary.failed = summary.failed.or(Some(pivot));
+            return;
+        }
+        line[a] = value.sqrt();
+        line[a + 1..].fill(0.0);
+        summary.log_determinant.add_cholesky(line[a], 1.0);
+        summary.least = Pivot::least(summary.least, Some(pivot));
+    }
+}
+
+/// Visits chunks of [`ROW_CHUNK`] rows in parallel with their part of `data` (row `i` begins at
+/// `offset(rows, i)`), and writes what each answers to `out`, one a chunk.
+fn par_row_chunks<T: Send>(
+    rows: &RowDims,
+    data: &mut [f64],
+    offset: fn(&RowDims, usize) -> usize,
+    out: &mut [T],
+    visit: &(impl Fn(std::ops::Range<usize>, &mut [f64]) -> T + Sync),
+) {
+    fn split<T: Send>(
+        rows: &RowDims,
+        first: usize,
+        data: &mut [f64],
+        offset: fn(&RowDims, usize) -> usize,
+        out: &mut [T],
+        visit: &(impl Fn(std::ops::Range<usize>, &mut [f64]) -> T + Sync),
+    ) {
+        match out {
+            [] => {}
+            [out] => {
+                let start = first * ROW_CHUNK;
+                *out = visit(start..(start + ROW_CHUNK).min(rows.rows()), data);
+            }
+            _ => {
+                let middle = out.len() / 2;
+                let start = offset(rows, first * ROW_CHUNK);
+                let edge = offset(rows, (first + middle) * ROW_CHUNK) - start;
+                let (left, right) = data.split_at_mut(edge);
+                let (out_left, out_right) = out.split_at_mut(middle);
+                rayon::join(
+                    || split(rows, first, left, offset, out_left, visit),
+                    || split(rows, first + middle, right, offset, out_right, visit),
+                );
+            }
+        }
+    }
+    split(rows, 0, data, offset, out, visit);
+}

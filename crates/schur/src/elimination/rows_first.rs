@@ -1,0 +1,286 @@
+//! Rows first.
+//!
+//! $$ D_i = L_i L_i', \quad Y_i = L_i^{-1} B_i, \quad S = C - \sum_i Y_i' Y_i = L_S L_S', $$
+//! $$ u = L^{-1} b_t, \quad x_\beta = S^{-1}(b_\beta - Y' u), \quad x_t = L^{-T}(u - Y x_\beta). $$
+//!
+//! Cost $N k^2 + k^3 / 3$, with $Y$ ($N \times k$) and $L_S$ kept.
+
+use super::row_blocks::RowFactors;
+use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, dense_only};
+use crate::blas1::{axpy, axpy4, dot};
+use crate::bump::least_rung;
+use crate::cholesky::{Cholesky, FailedPivot};
+use crate::system::par_rows;
+use crate::{
+    ArrowShape, DenseSystem, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite,
+    RhsMut, Ridge, System,
+};
+use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::prelude::*;
+use faer::{Accum, MatMut, MatRef, Par};
+use pulp::Arch;
+use rayon::prelude::*;
+
+/// Rows first, for dense systems. See the [module](self).
+#[derive(Debug)]
+pub struct RowsFirst {
+    shape: ArrowShape,
+    rows: RowFactors,
+    /// `N x k` row-major.
+    whitened: Vec<f64>,
+    border: Cholesky,
+    arch: Arch,
+}
+
+impl RowsFirst {
+    const KIND: EliminationKind = EliminationKind::Rows;
+
+    /// Bytes that [`RowsFirst::new`] allocates.
+    pub fn bytes_needed(shape: &ArrowShape) -> u64 {
+        RowFactors::bytes(shape.rows())
+            .saturating_add(ArrowShape::array_bytes(
+                shape.row_unknowns(),
+                shape.border(),
+            ))
+            .saturating_add(Cholesky::bytes(shape.border()))
+    }
+
+    /// Storage for systems of this shape.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] beyond `limit` bytes.
+    pub fn new(shape: &ArrowShape, limit: u64) -> Result<Self, Error> {
+        let needed = Self::bytes_needed(shape);
+        if needed > limit {
+            return Err(Error::Memory {
+                what: Self::KIND,
+                needed,
+                limit,
+            });
+        }
+        Ok(Self {
+            shape: shape.clone(),
+            rows: RowFactors::new(shape.rows()),
+            whitened: vec![0.0; shape.row_unknowns() * shape.border()],
+            border: Cholesky::new(shape.border()),
+            arch: Arch::new(),
+        })
+    }
+
+    /// $Y_i = L_i^{-1} B_i$.
+    fn whiten(&mut self, system: &DenseSystem<'_>) {
+        let Self {
+            shape,
+            rows: factors,
+            whitened,
+            arch,
+            ..
+        } = self;
+        let (rows, k) = (shape.rows(), shape.border());
+        let chunk = (1 << 15) / (k * rows.max_dim()).max(1);
+        par_rows(rows, k, whitened, chunk, |i, y| {
+            if k == 0 {
+                return;
+            }
+            for (a, y) in y.chunks_exact_mut(k).enumerate() {
+                system.row_cross().copy_row(rows, i, a, y);
+            }
+            whiten_block(*arch, factors.factor_of(i), rows.dim(i), k, y);
+        });
+    }
+
+    /// $S + \rho_\beta$, lower triangle.
+    fn form_border(&mut self, system: &DenseSystem<'_>, rho: f64) {
+        let (n, k) = (self.shape.row_unknowns(), self.shape.border());
+        system
+            .border_hessian()
+            .copy_lower_to(self.border.data_mut(), rho);
+        let y = MatRef::from_row_major_slice(&self.whitened, n, k);
+        triangular::matmul(
+            self.border.as_mat_mut(),
+            BlockStructure::TriangularLower,
+            Accum::Add,
+            y.transpose(),
+            BlockStructure::Rectangular,
+            y,
+            BlockStructure::Rectangular,
+            -1.0,
+            Par::rayon(0),
+        );
+    }
+
+    fn border_failure(
+        &mut self,
+        system: &DenseSystem<'_>,
+        rho: f64,
+        failed: FailedPivot,
+    ) -> Failure {
+        if !failed.value.is_finite() {
+            return Error::Overflow {
+                what: "a pivot of the border",
+            }
+            .into();
+        }
+        let c = system.border_hessian().matrix();
+        let scale = (0..c.nrows()).map(|j| c[(j, j)].abs()).fold(0.0, f64::max);
+        let bump = least_rung(scale, |bump| {
+            self.form_border(system, rho + bump);
+            self.border.factor(Par::rayon(0)).is_ok()
+        });
+        let site = PivotSite::Border {
+            pivot: failed.index,
+        };
+        NotPositiveDefinite {
+            site,
+            value: failed.value,
+            bump,
+        }
+        .into()
+    }
+
+    /// $x_\beta \leftarrow x_\beta - Y' u$ for one vector.
+    fn subtract_pull(&self, u: &[f64], border: &mut [f64]) {
+        const COLUMNS: usize = 512;
+        let k = self.shape.border();
+        border
+            .par_chunks_mut(COLUMNS)
+            .enumerate()
+            .for_each(|(c, out)| {
+                let first = c * COLUMNS;
+                let len = out.len();
+                let line = |r: usize| &self.whitened[r * k + first..r * k + first + len];
+                let whole = u.len() - u.len() % 4;
+                for r in (0..whole).step_by(4) {
+                    let weights = [-u[r], -u[r + 1], -u[r + 2], -u[r + 3]];
+                    axpy4(
+                        self.arch,
+                        weights,
+                        [line(r), line(r + 1), line(r + 2), line(r + 3)],
+                        out,
+                    );
+                }
+                for r in whole..u.len() {
+                    axpy(self.arch, -u[r], line(r), out);
+                }
+            });
+    }
+
+    /// $u \leftarrow u - Y x_\beta$ for one vector.
+    fn subtract_push(&self, border: &[f64], u: &mut [f64]) {
+        let k = self.shape.border();
+        let least = ((1 << 14) / k.max(1)).max(1);
+        u.par_iter_mut()
+            .with_min_len(least)
+            .enumerate()
+            .for_each(|(r, u)| {
+                *u -= dot(self.arch, &self.whitened[r * k..(r + 1) * k], border);
+            });
+    }
+
+    fn solve_one(&self, row: &mut [f64], border: &mut [f64]) {
+        self.rows.solve_lower(row);
+        self.subtract_pull(row, border);
+        let k = border.len();
+        self.border.solve(
+            self.arch,
+            MatMut::from_column_major_slice_mut(border, k, 1),
+            Par::rayon(0),
+        );
+        self.subtract_push(border, row);
+        self.rows.solve_upper(row);
+    }
+}
+
+/// $Y \leftarrow L^{-1} Y$ for one block, `d x k` row-major, in strips that stay in cache.
+pub(crate) fn whiten_block(arch: Arch, l: &[f64], d: usize, k: usize, y: &mut [f64]) {
+    const STRIP: usize = 256;
+    arch.dispatch(
+        #[inline(always)]
+        || {
+            for start in (0..k).step_by(STRIP) {
+                let end = (start + STRIP).min(k);
+                for a in 0..d {
+                    let (above, line) = y.split_at_mut(a * k);
+                    let line = &mut line[start..end];
+                    for b in 0..a {
+                        let weight = l[a * d + b];
+                        for (y, x) in line.iter_mut().zip(&above[b * k + start..b * k + end]) {
+                            *y -= weight * x;
+                        }
+                    }
+                    let scale = l[a * d + a];
+                    line.iter_mut().for_each(|y| *y /= scale);
+                }
+            }
+        },
+    );
+}
+
+impl Elimination for RowsFirst {
+    fn kind(&self) -> EliminationKind {
+        Self::KIND
+    }
+
+    fn bytes(&self) -> u64 {
+        Self::bytes_needed(&self.shape)
+    }
+
+    fn refresh(&mut self, system: &System<'_>) -> Result<(), Error> {
+        dense_only(Self::KIND, system).map(|_| ())
+    }
+
+    fn factor(&mut self, system: &System<'_>, ridge: Ridge) -> Result<Factored, Failure> {
+        let system = dense_only(Self::KIND, system)?;
+        let (row_log, row_pivot) = self.rows.factor(system.row_hessian(), ridge.row)?;
+        self.whiten(&system);
+        self.form_border(&system, ridge.border);
+        if let Err(failed) = self.border.factor(Par::rayon(0)) {
+            return Err(self.border_failure(&system, ridge.border, failed));
+        }
+        let mut log_determinant = row_log;
+        let mut border_log = LogDeterminant::default();
+        self.border
+            .diagonal()
+            .for_each(|l| border_log.add_cholesky(l, 1.0));
+        log_determinant = log_determinant + border_log;
+        let border_pivot = self.border.min_pivot().map(|(pivot, value)| Pivot {
+            site: PivotSite::Border { pivot },
+            value,
+        });
+        Ok(Factored {
+            log_determinant: Ok(log_determinant),
+            row_pivot,
+            border_pivot,
+        })
+    }
+
+    fn solve(&mut self, _system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
+        let (n, k, m) = (self.shape.row_unknowns(), self.shape.border(), rhs.count);
+        if m == 1 {
+            self.solve_one(rhs.row, rhs.border);
+            return Ok(SolveStats::default());
+        }
+        if m == 0 {
+            return Ok(SolveStats::default());
+        }
+        let columns = |row: &mut [f64], apply: &dyn Fn(&mut [f64])| {
+            if n > 0 {
+                row.chunks_exact_mut(n).for_each(apply);
+            }
+        };
+        columns(rhs.row, &|row| self.rows.solve_lower(row));
+        let y = MatRef::from_row_major_slice(&self.whitened, n, k);
+        let par = Par::rayon(0);
+        let mut border = MatMut::from_column_major_slice_mut(&mut *rhs.border, k, m);
+        {
+            let u = MatRef::from_column_major_slice(&*rhs.row, n, m);
+            matmul(border.rb_mut(), Accum::Add, y.transpose(), u, -1.0, par);
+        }
+        self.border.solve(self.arch, border.rb_mut(), par);
+        let u = MatMut::from_column_major_slice_mut(&mut *rhs.row, n, m);
+        matmul(u, Accum::Add, y, border.as_ref(), -1.0, par);
+        columns(rhs.row, &|row| self.rows.solve_upper(row));
+        Ok(SolveStats::default())
+    }
+}

@@ -1,0 +1,324 @@
+//! Frames: a factored operator at one ridge that solves for any number of gradients.
+
+use crate::elimination::{Elimination, Factored, NoLogDeterminant};
+use crate::refine::{BackwardError, Refinement};
+use crate::solver::{Buffers, Solver};
+use crate::{
+    EliminationKind, Error, Failure, Gradient, LogDeterminant, Pivot, RhsMut, Ridge, StepMut,
+    System, condition,
+};
+use broadhead_device::ExecutionPath;
+use faer::MatRef;
+use serde::{Deserialize, Serialize};
+
+/// What a solve did and how well.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SolveReport {
+    /// Backward errors, the worst over the right-hand sides; absent with [`Refinement::Off`].
+    pub error: Option<BackwardError>,
+    /// Refinement steps taken and kept, the most of any right-hand side.
+    pub refinements: u32,
+    /// Conjugate-gradient iterations, over all right-hand sides.
+    pub iterations: u64,
+}
+
+/// A factored operator. Borrowed from a [`crate::Base`]; see [`crate::Solver`].
+#[derive(Debug)]
+pub struct Frame<'b> {
+    solver: &'b mut Solver,
+    system: System<'b>,
+    ridge: Ridge,
+    factored: Factored,
+    /// Whether its factors are those of the second engine.
+    bare: bool,
+}
+
+impl<'b> Frame<'b> {
+    pub(crate) fn new(
+        solver: &'b mut Solver,
+        system: System<'b>,
+        ridge: Ridge,
+        factored: Factored,
+    ) -> Self {
+        Self {
+            solver,
+            system,
+            ridge,
+            factored,
+            bare: false,
+        }
+    }
+
+    /// The ridge of its factors.
+    pub fn ridge(&self) -> Ridge {
+        self.ridge
+    }
+
+    /// The elimination that made it.
+    pub fn elimination(&self) -> EliminationKind {
+        self.solver.engine.kind()
+    }
+
+    /// Where its work runs.
+    pub fn execution_path(&self) -> ExecutionPath {
+        self.solver.engine.path()
+    }
+
+    /// $\log|H + \rho|$ with the scale of its rounding error.
+    ///
+    /// # Errors
+    /// The reason, where it is absent.
+    pub fn log_determinant(&self) -> Result<LogDeterminant, NoLogDeterminant> {
+        self.factored.log_determinant
+    }
+
+    /// The smallest pivot of any row block.
+    pub fn row_pivot(&self) -> Option<Pivot> {
+        self.factored.row_pivot
+    }
+
+    /// The smallest pivot of the border, or of what stands in for it.
+    pub fn border_pivot(&self) -> Option<Pivot> {
+        self.factored.border_pivot
+    }
+
+    /// The smallest pivot of all.
+    pub fn min_pivot(&self) -> Option<Pivot> {
+        self.factored.min_pivot()
+    }
+
+    /// Solves $(H + \rho)\,\delta = -g$ for one or many gradients.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::NotFinite`] in a gradient, [`Error::Overflow`] where the step is
+    /// not finite; conjugate gradients may fail as [`crate::Iterative`] says.
+    pub fn solve(
+        &mut self,
+        gradient: Gradient<'_>,
+        mut step: StepMut<'_>,
+    ) -> Result<SolveReport, Failure> {
+        let shape = self.system.shape();
+        let count = gradient.count();
+        gradient.check(shape, count)?;
+        step.check(shape, count)?;
+        check_gradient_finite(&gradient)?;
+        let mut report = SolveReport {
+            error: None,
+            refinements: 0,
+            iterations: 0,
+        };
+        let _span = tracing::trace_span!("solve", count).entered();
+        if count == 1 {
+            let mut buffers = std::mem::take(&mut self.solver.buffers);
+            let outcome = self.solve_columns(&gradient, &mut step, &mut buffers, &mut report);
+            self.solver.buffers = buffers;
+            outcome?;
+            return Ok(report);
+        }
+        let mut buffers = Buffers::many(shape.row_unknowns(), shape.border(), count);
+        self.solve_columns(&gradient, &mut step, &mut buffers, &mut report)?;
+        Ok(report)
+    }
+
+    fn solve_columns(
+        &mut self,
+        gradient: &Gradient<'_>,
+        step: &mut StepMut<'_>,
+        buffers: &mut Buffers,
+        report: &mut SolveReport,
+    ) -> Result<(), Failure> {
+        let (n, k) = (
+            self.system.shape().row_unknowns(),
+            self.system.shape().border(),
+        );
+        let (count, system) = (gradient.count(), self.system);
+        negate_into(gradient.row, &mut buffers.rhs_row);
+        negate_into(gradient.border, &mut buffers.rhs_border);
+        buffers.x_row.copy_from_slice(&buffers.rhs_row);
+        buffers.x_border.copy_from_slice(&buffers.rhs_border);
+        let rhs = RhsMut {
+            row: &mut buffers.x_row,
+            border: &mut buffers.x_border,
+            count,
+        };
+        report.iterations += self.engine().solve(&system, rhs)?.iterations;
+        let finite = |x: &[f64]| crate::system::first_not_finite(x).is_none();
+        if !(finite(&buffers.x_row) && finite(&buffers.x_border)) {
+            return Err(Error::Overflow { what: "the step" }.into());
+        }
+        if self.solver.options().refinement != Refinement::Off {
+            for j in 0..count {
+                let (error, steps) = self.refine(buffers, j, &mut report.iterations)?;
+                report.error = Some(report.error.map_or(error, |worst| worst.worst(error)));
+                report.refinements = report.refinements.max(steps);
+            }
+        }
+        for j in 0..count {
+            for i in 0..n {
+                step.row[(i, j)] = buffers.x_row[j * n + i];
+            }
+            for i in 0..k {
+                step.border[(i, j)] = buffers.x_border[j * k + i];
+            }
+        }
+        Ok(())
+    }
+
+    /// Measures column `j`, and refines it as far as it helps and is allowed.
+    fn refine(
+        &mut self,
+        buffers: &mut Buffers,
+        j: usize,
+        iterations: &mut u64,
+    ) -> Result<(BackwardError, u32), Failure> {
+        let system = self.system;
+        let (n, k) = (system.shape().row_unknowns(), system.shape().border());
+        let Buffers {
+            rhs_row,
+            rhs_border,
+            x_row,
+            x_border,
+            residual,
+        } = buffers;
+        let b = (
+            &rhs_row[j * n..(j + 1) * n],
+            &rhs_border[j * k..(j + 1) * k],
+        );
+        let x = (
+            &mut x_row[j * n..(j + 1) * n],
+            &mut x_border[j * k..(j + 1) * k],
+        );
+        let mut error = residual.measure(&system, self.ridge, b, (x.0, x.1));
+        let (limit, max_steps) = match self.solver.options().refinement {
+            Refinement::Steps { limit, max_steps } => (limit, max_steps),
+            Refinement::Off | Refinement::Measure => return Ok((error, 0)),
+        };
+        // Conjugate gradients stop at the residual that the caller asked of them.
+        if self.elimination() == EliminationKind::Iterative {
+            return Ok((error, 0));
+        }
+        let mut steps = 0;
+        while steps < max_steps && error.componentwise.is_some_and(|omega| omega > limit) {
+            let (mut row, mut border) = (residual.row.clone(), residual.border.clone());
+            let rhs = RhsMut {
+                row: &mut row,
+                border: &mut border,
+                count: 1,
+            };
+            *iterations += self.engine().solve(&system, rhs)?.iterations;
+            let add = |x: &mut [f64], d: &[f64]| x.iter_mut().zip(d).for_each(|(x, d)| *x += d);
+            add(x.0, &row);
+            add(x.1, &border);
+            let refined = residual.measure(&system, self.ridge, b, (x.0, x.1));
+            let better = match (refined.componentwise, error.componentwise) {
+                (Some(new), Some(old)) => new < old,
+                _ => false,
+            };
+            if !better {
+                let take =
+                    |x: &mut [f64], d: &[f64]| x.iter_mut().zip(d).for_each(|(x, d)| *x -= d);
+                take(x.0, &row);
+                take(x.1, &border);
+                break;
+            }
+            error = refined;
+            steps += 1;
+        }
+        Ok((error, steps))
+    }
+
+    /// An estimate of $\kappa_1(H + \rho)$, by about five solves (Higham 1988).
+    ///
+    /// # Errors
+    /// As [`Frame::solve`].
+    pub fn condition_estimate(&mut self) -> Result<f64, Failure> {
+        let system = self.system;
+        let norm = condition::one_norm(&system, self.ridge);
+        let (n, k) = (system.shape().row_unknowns(), system.shape().border());
+        let inverse = condition::inverse_norm_estimate(n + k, |x| {
+            let (row, border) = x.split_at_mut(n);
+            let rhs = RhsMut {
+                row,
+                border,
+                count: 1,
+            };
+            self.engine().solve(&system, rhs).map(|_| ())
+        })?;
+        Ok(norm * inverse)
+    }
+
+    /// The factors at zero ridge, kept beside these in storage of their own (made on first use).
+    /// Where this frame's ridge is zero already, the factors are its own.
+    ///
+    /// # Errors
+    /// [`Failure::NotPositiveDefinite`] where the bare operator is singular or indefinite.
+    pub fn unridged(&mut self) -> Result<Frame<'_>, Failure> {
+        let (system, bare_already) = (
+            self.system.shorten(),
+            self.bare || self.ridge == Ridge::ZERO,
+        );
+        if bare_already {
+            return Ok(Frame {
+                solver: self.solver,
+                system,
+                ridge: Ridge::ZERO,
+                factored: self.factored.clone(),
+                bare: self.bare,
+            });
+        }
+        let factored = self
+            .solver
+            .bare_engine(&system)?
+            .factor(&system, Ridge::ZERO)?;
+        self.solver.ledger.factorizations += 1;
+        Ok(Frame {
+            solver: self.solver,
+            system,
+            ridge: Ridge::ZERO,
+            factored,
+            bare: true,
+        })
+    }
+
+    fn engine(&mut self) -> &mut dyn Elimination {
+        match &mut self.solver.bare {
+            Some(bare) if self.bare => bare.as_mut(),
+            _ => self.solver.engine.as_mut(),
+        }
+    }
+}
+
+fn negate_into(from: MatRef<'_, f64>, to: &mut [f64]) {
+    let n = from.nrows();
+    for j in 0..from.ncols() {
+        for i in 0..n {
+            to[j * n + i] = -from[(i, j)];
+        }
+    }
+}
+
+fn check_gradient_finite(gradient: &Gradient<'_>) -> Result<(), Error> {
+    for (array, part) in [
+        ("row_gradient", gradient.row),
+        ("border_gradient", gradient.border),
+    ] {
+        for j in 0..part.ncols() {
+            for i in 0..part.nrows() {
+                let value = part[(i, j)];
+                if !value.is_finite() {
+                    let index = if part.ncols() == 1 {
+                        vec![i]
+                    } else {
+                        vec![i, j]
+                    };
+                    return Err(Error::NotFinite {
+                        array,
+                        index,
+                        value,
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! The rates by which the planner prices: plain data, measured elsewhere and handed in.
+
+use serde::{Deserialize, Serialize};
+
+/// Rates of the place where the work will run.
+///
+/// The defaults are round figures for two cores of a server processor with AVX-512; the gate
+/// measures a machine's own.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ceilings {
+    /// FP64 operations a second of a large matrix product.
+    pub gemm_flops: f64,
+    /// The share of that rate which a Cholesky factorization of large order reaches.
+    pub cholesky_share: f64,
+    /// FP64 operations a second of loops over short rows, as in sparse features.
+    pub loop_flops: f64,
+    /// Bytes a second from memory.
+    pub bandwidth: f64,
+    /// Seconds of one serial step: a pivot of a factorization, an unknown of a sweep.
+    pub serial_step: f64,
+    /// Seconds to begin a parallel region.
+    pub launch: f64,
+}
+
+impl Default for Ceilings {
+    fn default() -> Self {
+        Self {
+            gemm_flops: 8e10,
+            cholesky_share: 0.7,
+            loop_flops: 2e9,
+            bandwidth: 1.5e10,
+            serial_step: 2e-8,
+            launch: 5e-6,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Residuals, backward errors and refinement: the same for every elimination.
+//!
+//! $$ r = -g - (H + \rho) x, \quad
+//!    \omega = \max_i \frac{|r|_i}{(|H + \rho| |x| + |g|)_i}, \quad
+//!    \eta = \frac{\|r\|_\infty}{\| |H + \rho| |x| + |g| \|_\infty} . $$
+//!
+//! $\omega$ is the componentwise backward error of Oettli and Prager (1964); $\eta$ bounds the
+//! normwise one. One step of refinement at working precision makes a Cholesky solve componentwise
+//! backward stable where the matrix is not too ill-conditioned (Skeel 1980).
+
+use crate::blas1::norm;
+use crate::system::ProductMut;
+use crate::{Ridge, System};
+use serde::{Deserialize, Serialize};
+
+/// What is done about the error of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Refinement {
+    /// No residual is formed; the errors are absent from the report.
+    Off,
+    /// The errors are measured, no step is taken.
+    Measure,
+    /// The errors are measured; while the componentwise one exceeds `limit` (dimensionless), at
+    /// most `max_steps` steps of refinement are taken. A step that does not help is taken back.
+    Steps {
+        /// The componentwise backward error that is good enough.
+        limit: f64,
+        /// The most steps.
+        max_steps: u32,
+    },
+}
+
+impl Default for Refinement {
+    fn default() -> Self {
+        Self::Steps {
+            limit: 1e-14,
+            max_steps: 2,
+        }
+    }
+}
+
+/// Backward errors of one step; see the [module](self).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackwardError {
+    /// $\eta$. For an operator system, whose entries are not known,
+    /// $\|r\|_\infty / (\|H x\|_\infty + \|g\|_\infty)$.
+    pub normwise: f64,
+    /// $\omega$; absent for an operator system.
+    pub componentwise: Option<f64>,
+    /// $\|r\|_2 / \|g\|_2$; 0 where both are.
+    pub relative_residual: f64,
+}
+
+impl BackwardError {
+    /// The worse of two, entry by entry.
+    #[must_use]
+    pub fn worst(self, other: Self) -> Self {
+        Self {
+            normwise: self.normwise.max(other.normwise),
+            componentwise: match (self.componentwise, other.componentwise) {
+                (Some(a), Some(b)) => Some(a.max(b)),
+                (a, b) => a.or(b),
+            },
+            relative_residual: self.relative_residual.max(other.relative_residual),
+        }
+    }
+}
+
+/// Buffers for one residual.
+#[derive(Debug, Default)]
+pub(crate) struct Residual {
+    pub(crate) row: Vec<f64>,
+    pub(crate) border: Vec<f64>,
+    row_abs: Vec<f64>,
+    border_abs: Vec<f64>,
+}
+
+impl Residual {
+    pub(crate) fn new(n: usize, k: usize) -> Self {
+        Self {
+            row: vec![0.0; n],
+            border: vec![0.0; k],
+            row_abs: vec![0.0; n],
+            border_abs: vec![0.0; k],
+        }
+    }
+
+    pub(crate) fn bytes(n: usize, k: usize) -> u64 {
+        16 * (n as u64).saturating_add(k as u64)
+    }
+
+    /// Forms `(H + rho) x` and its absolute twin; whether the latter is known.
+    pub(crate) fn product(
+        &mut self,
+        system: &System<'_>,
+        ridge: Ridge,
+        x: (&[f64], &[f64]),
+    ) -> bool {
+        let y = ProductMut {
+            row: &mut self.row,
+            border: &mut self.border,
+            row_abs: &mut self.row_abs,
+            border_abs: &mut self.border_abs,
+        };
+        system.product(x.0, x.1, ridge, y)
+    }
+
+    /// Forms `r = b - (H + rho) x` for `b = -g` and measures it.
+    pub(crate) fn measure(
+        &mut self,
+        system: &System<'_>,
+        ridge: Ridge,
+        b: (&[f64], &[f64]),
+        x: (&[f64], &[f64]),
+    ) -> BackwardError {
+        let entries_known = self.product(system, ridge, x);
+        let (mut largest, mut scale, mut worst) = (0.0_f64, 0.0_f64, 0.0_f64);
+        let mut part = |r: &mut [f64], size: &[f64], b: &[f64]| {
+            for ((r, size), b) in r.iter_mut().zip(size).zip(b) {
+                let weight = if entries_known { *size } else { r.abs() } + b.abs();
+                *r = b - *r;
+                largest = largest.max(r.abs());
+                scale = scale.max(weight);
+                // 0 / 0 is an exact entry; a NaN anywhere must not pass for a small error.
+                let ratio = if *r == 0.0 { 0.0 } else { r.abs() / weight };
+                worst = if ratio.is_nan() {
+                    f64::INFINITY
+                } else {
+                    worst.max(ratio)
+                };
+            }
+        };
+        part(&mut self.row, &self.row_abs, b.0);
+        part(&mut self.border, &self.border_abs, b.1);
+        let size = |row: &[f64], border: &[f64]| norm(row).hypot(norm(border));
+        let (residual, gradient) = (size(&self.row, &self.border), size(b.0, b.1));
+        BackwardError {
+            normwise: if largest == 0.0 { 0.0 } else { largest / scale },
+            componentwise: entries_known.then_some(worst),
+            relative_residual: if residual == 0.0 {
+                0.0
+            } else {
+                residual / gradient
+            },
+        }
+    }
+}

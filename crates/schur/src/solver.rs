@@ -1,0 +1,348 @@
+//! The solver: storage for one shape, and what is done with it.
+//!
+//! ```text
+//!   Solver::new(shape of a system)      plans, says the bytes, allocates once
+//!     └ refresh(system)  -> Base        new numbers, checked to be finite; allocates nothing
+//!         └ factor(ridge) -> Frame      one factored operator
+//!             └ solve(gradient, step)   any number of times, one or many gradients at once
+//! ```
+//!
+//! A base borrows the caller's arrays and the solver; when it is dropped the arrays may change and
+//! be refreshed again. Types keep a frame from outliving its numbers.
+
+use crate::elimination::{
+    BorderFirst, Core, Elimination, Iterative, IterativeOptions, Reference, RowsFirst,
+};
+use crate::frame::Frame;
+use crate::plan::{Ceilings, Plan, Workload, plan};
+use crate::refine::Residual;
+use crate::{
+    ArrowShape, EliminationKind, Error, Failure, Gradient, MeanDiagonals, ProductMut, Refinement,
+    Ridge, Side, StepMut, System, SystemShape,
+};
+use broadhead_device::LedgerSnapshot;
+
+/// What a caller may choose.
+#[derive(Clone, Debug)]
+pub struct SolverOptions {
+    /// The elimination; `None` lets the planner choose.
+    pub elimination: Option<EliminationKind>,
+    /// The most bytes that a solver may hold. Default 16 GiB.
+    pub memory_limit: u64,
+    /// What is done about the error of a step.
+    pub refinement: Refinement,
+    /// Conjugate gradients.
+    pub iterative: IterativeOptions,
+    /// Rates by which the planner prices.
+    pub ceilings: Ceilings,
+    /// What a frame is expected to do.
+    pub workload: Workload,
+}
+
+impl Default for SolverOptions {
+    fn default() -> Self {
+        Self {
+            elimination: None,
+            memory_limit: 16 << 30,
+            refinement: Refinement::default(),
+            iterative: IterativeOptions::default(),
+            ceilings: Ceilings::default(),
+            workload: Workload::default(),
+        }
+    }
+}
+
+/// Storage for systems of one shape, and an elimination. See the [module](self).
+pub struct Solver {
+    shape: SystemShape,
+    plan: Plan,
+    options: SolverOptions,
+    pub(crate) engine: Box<dyn Elimination>,
+    /// A second engine, made when a frame is first asked for its unridged factors.
+    pub(crate) bare: Option<Box<dyn Elimination>>,
+    pub(crate) buffers: Buffers,
+    pub(crate) ledger: LedgerSnapshot,
+}
+
+impl std::fmt::Debug for Solver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Solver")
+            .field("shape", &self.shape)
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Vectors of a solve: right-hand side, solution, residual.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    pub(crate) rhs_row: Vec<f64>,
+    pub(crate) rhs_border: Vec<f64>,
+    pub(crate) x_row: Vec<f64>,
+    pub(crate) x_border: Vec<f64>,
+    pub(crate) residual: Residual,
+}
+
+impl Buffers {
+    fn new(n: usize, k: usize) -> Self {
+        Self::many(n, k, 1)
+    }
+
+    /// For `count` right-hand sides.
+    pub(crate) fn many(n: usize, k: usize, count: usize) -> Self {
+        Self {
+            rhs_row: vec![0.0; n * count],
+            rhs_border: vec![0.0; k * count],
+            x_row: vec![0.0; n * count],
+            x_border: vec![0.0; k * count],
+            residual: Residual::new(n, k),
+        }
+    }
+
+    fn bytes(n: usize, k: usize) -> u64 {
+        Residual::bytes(n, k).saturating_add(16 * (n as u64).saturating_add(k as u64))
+    }
+}
+
+impl Solver {
+    /// Plans and allocates for systems of the shape and kind of `system`. No number is read.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] with the bytes needed, [`Error::Unsupported`] or
+    /// [`Error::ClosureOperand`] where a pinned elimination does not serve the system.
+    pub fn new(system: &System<'_>, options: SolverOptions) -> Result<Self, Error> {
+        let shape = SystemShape::of(system);
+        let plan = plan(&shape, &options)?;
+        let engine = make_engine(plan.chosen, &shape, &options)?;
+        let buffers = Buffers::new(shape.arrow().row_unknowns(), shape.arrow().border());
+        Ok(Self {
+            shape,
+            plan,
+            options,
+            engine,
+            bare: None,
+            buffers,
+            ledger: LedgerSnapshot::default(),
+        })
+    }
+
+    /// Bytes that [`Solver::new`] would hold, were it to use `kind`. Allocates nothing.
+    ///
+    /// # Errors
+    /// As [`Solver::new`], but for the memory.
+    pub fn bytes_needed(kind: EliminationKind, shape: &SystemShape) -> Result<u64, Error> {
+        let arrow = shape.arrow();
+        let buffers = Buffers::bytes(arrow.row_unknowns(), arrow.border());
+        Ok(engine_bytes(kind, shape)?.saturating_add(buffers))
+    }
+
+    /// The shape it serves.
+    pub fn shape(&self) -> &SystemShape {
+        &self.shape
+    }
+
+    /// What was chosen, and at what prices.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &SolverOptions {
+        &self.options
+    }
+
+    /// Bytes held now.
+    pub fn bytes(&self) -> u64 {
+        let arrow = self.shape.arrow();
+        self.engine.bytes()
+            + self.bare.as_ref().map_or(0, |bare| bare.bytes())
+            + Buffers::bytes(arrow.row_unknowns(), arrow.border())
+    }
+
+    /// What the work cost so far.
+    pub fn ledger(&self) -> LedgerSnapshot {
+        self.ledger
+    }
+
+    /// Takes the numbers of `system`, of the same shape and kind as before. Allocates nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] naming the array and the index; [`Error::Shape`] where the shape is
+    /// another.
+    pub fn refresh<'s, 'a: 's>(
+        &'s mut self,
+        system: impl Into<System<'a>>,
+    ) -> Result<Base<'s>, Error> {
+        let system = system.into().shorten();
+        self.shape.check(&system)?;
+        system.check_finite()?;
+        self.engine.refresh(&system)?;
+        if let Some(bare) = &mut self.bare {
+            bare.refresh(&system)?;
+        }
+        Ok(Base {
+            solver: self,
+            system,
+        })
+    }
+
+    pub(crate) fn bare_engine(
+        &mut self,
+        system: &System<'_>,
+    ) -> Result<&mut Box<dyn Elimination>, Error> {
+        if self.bare.is_none() {
+            let mut bare = make_engine(self.plan.chosen, &self.shape, &self.options)?;
+            bare.refresh(system)?;
+            self.bare = Some(bare);
+        }
+        Ok(self.bare.get_or_insert_with(|| unreachable!("made above")))
+    }
+}
+
+/// One linearisation: a solver with the numbers of a system.
+#[derive(Debug)]
+pub struct Base<'s> {
+    solver: &'s mut Solver,
+    system: System<'s>,
+}
+
+impl<'s> Base<'s> {
+    /// The system.
+    pub fn system(&self) -> &System<'s> {
+        &self.system
+    }
+
+    /// Mean diagonals of both sides, the scale of relative ridges.
+    pub fn mean_diagonals(&self) -> MeanDiagonals {
+        self.system.mean_diagonals()
+    }
+
+    /// Factors at `ridge`. Any number of times; each frame replaces the last.
+    ///
+    /// # Errors
+    /// [`Failure::NotPositiveDefinite`] with a bump that cures it; [`Failure::Stop`] otherwise.
+    pub fn factor(&mut self, ridge: Ridge) -> Result<Frame<'_>, Failure> {
+        for (side, value) in [(Side::Row, ridge.row), (Side::Border, ridge.border)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(Error::Ridge { side, value }.into());
+            }
+        }
+        let _span =
+            tracing::debug_span!("factor", ?ridge, kind = %self.solver.engine.kind()).entered();
+        let factored = self.solver.engine.factor(&self.system, ridge)?;
+        self.solver.ledger.factorizations += 1;
+        Ok(Frame::new(
+            self.solver,
+            self.system.shorten(),
+            ridge,
+            factored,
+        ))
+    }
+
+    /// $y = (H + \rho) x$ over the operands, and $|H + \rho| |x|$ where entries are known.
+    pub fn product(
+        &self,
+        x_row: &[f64],
+        x_border: &[f64],
+        ridge: Ridge,
+        y: ProductMut<'_>,
+    ) -> bool {
+        self.system.product(x_row, x_border, ridge, y)
+    }
+
+    /// The bare quadratic model $g'\delta + \delta' H \delta / 2$, without ridge, term by term.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a part has another length.
+    pub fn quadratic_model(
+        &mut self,
+        gradient: Gradient<'_>,
+        step: StepMut<'_>,
+    ) -> Result<QuadraticModel, Error> {
+        quadratic_model(&self.system, &mut self.solver.buffers, gradient, step)
+    }
+
+    /// What the work cost so far.
+    pub fn ledger(&self) -> LedgerSnapshot {
+        self.solver.ledger
+    }
+}
+
+/// The two terms of a quadratic model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QuadraticModel {
+    /// $g'\delta$.
+    pub linear: f64,
+    /// $\delta' H \delta$, $H$ without ridge.
+    pub curvature: f64,
+}
+
+impl QuadraticModel {
+    /// $g'\delta + \delta' H \delta / 2$.
+    pub fn value(self) -> f64 {
+        self.linear + 0.5 * self.curvature
+    }
+
+    /// The predicted reduction, $-(g'\delta + \delta' H \delta / 2)$.
+    pub fn predicted_reduction(self) -> f64 {
+        -self.value()
+    }
+}
+
+fn quadratic_model(
+    system: &System<'_>,
+    buffers: &mut Buffers,
+    gradient: Gradient<'_>,
+    step: StepMut<'_>,
+) -> Result<QuadraticModel, Error> {
+    let shape: &ArrowShape = system.shape();
+    gradient.check(shape, 1)?;
+    step.check(shape, 1)?;
+    let copy = |from: faer::MatRef<'_, f64>, to: &mut [f64]| {
+        to.iter_mut()
+            .enumerate()
+            .for_each(|(i, to)| *to = from[(i, 0)]);
+    };
+    copy(step.row.as_ref(), &mut buffers.x_row);
+    copy(step.border.as_ref(), &mut buffers.x_border);
+    copy(gradient.row, &mut buffers.rhs_row);
+    copy(gradient.border, &mut buffers.rhs_border);
+    let Buffers {
+        rhs_row,
+        rhs_border,
+        x_row,
+        x_border,
+        residual,
+    } = buffers;
+    residual.product(system, Ridge::ZERO, (x_row, x_border));
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    Ok(QuadraticModel {
+        linear: dot(rhs_row, x_row) + dot(rhs_border, x_border),
+        curvature: dot(&residual.row, x_row) + dot(&residual.border, x_border),
+    })
+}
+
+fn make_engine(
+    kind: EliminationKind,
+    shape: &SystemShape,
+    options: &SolverOptions,
+) -> Result<Box<dyn Elimination>, Error> {
+    let limit = options.memory_limit;
+    Ok(match kind {
+        EliminationKind::Rows => Box::new(RowsFirst::new(shape.dense(kind)?, limit)?),
+        EliminationKind::Border => Box::new(BorderFirst::new(shape, limit)?),
+        EliminationKind::Core => Box::new(Core::new(shape.structured(kind)?, limit)?),
+        EliminationKind::Iterative => Box::new(Iterative::new(shape, options.iterative, limit)?),
+        EliminationKind::Reference => Box::new(Reference::new(shape, limit)?),
+    })
+}
+
+pub(crate) fn engine_bytes(kind: EliminationKind, shape: &SystemShape) -> Result<u64, Error> {
+    Ok(match kind {
+        EliminationKind::Rows => RowsFirst::bytes_needed(shape.dense(kind)?),
+        EliminationKind::Border => BorderFirst::bytes_needed(shape)?,
+        EliminationKind::Core => Core::bytes_needed(shape.structured(kind)?),
+        EliminationKind::Iterative => Iterative::bytes_needed(shape),
+        EliminationKind::Reference => Reference::bytes_needed(shape)?,
+    })
+}

@@ -1,0 +1,356 @@
+//! Arrow systems: what a caller hands in, as views.
+//!
+//! $$ H = \begin{pmatrix} D & B \\ B' & C \end{pmatrix}, \qquad
+//!    D = \mathrm{blockdiag}(D_i), \quad (H + \rho)(\delta t, \delta\beta) = -g . $$
+//!
+//! Three kinds share one type: *dense* operands, the *structured* ones of a linear decoder, and
+//! *operators* known only by their products. A system is a handful of views: it owns no numbers
+//! and is passed by value.
+
+mod dense;
+mod operator;
+mod shape;
+mod structured;
+
+pub use dense::DenseSystem;
+pub use operator::{BorderProduct, CrossProduct, OperatorSystem};
+pub use shape::SystemShape;
+pub use structured::{StructuredFeatures, StructuredShape, StructuredSystem};
+
+use crate::{ArrowShape, Error, MeanDiagonals, Ridge, RowBlocks, RowDims};
+use rayon::prelude::*;
+
+/// An arrow system of any kind.
+#[derive(Clone, Copy, Debug)]
+pub enum System<'a> {
+    /// $B_i$ and $C$ as arrays.
+    Dense(DenseSystem<'a>),
+    /// $B_i = \phi_i' \otimes \Psi_i W$ and $C = G \otimes I_p$.
+    Structured(StructuredSystem<'a>),
+    /// $B$ and $C$ as closures.
+    Operator(OperatorSystem<'a>),
+}
+
+impl<'a> From<DenseSystem<'a>> for System<'a> {
+    fn from(system: DenseSystem<'a>) -> Self {
+        Self::Dense(system)
+    }
+}
+
+impl<'a> From<StructuredSystem<'a>> for System<'a> {
+    fn from(system: StructuredSystem<'a>) -> Self {
+        Self::Structured(system)
+    }
+}
+
+impl<'a> From<OperatorSystem<'a>> for System<'a> {
+    fn from(system: OperatorSystem<'a>) -> Self {
+        Self::Operator(system)
+    }
+}
+
+/// Where [`System::product`] writes: $y = (H + \rho) x$ and, where the entries are known,
+/// $|H + \rho| |x|$.
+#[derive(Debug)]
+pub struct ProductMut<'p> {
+    /// Row part of $y$, of length $N$.
+    pub row: &'p mut [f64],
+    /// Border part of $y$, of length $k$.
+    pub border: &'p mut [f64],
+    /// Row part of $|H| |x|$, of length $N$.
+    pub row_abs: &'p mut [f64],
+    /// Border part of $|H| |x|$, of length $k$.
+    pub border_abs: &'p mut [f64],
+}
+
+impl ProductMut<'_> {
+    /// The same places, for a shorter time.
+    pub fn reborrow(&mut self) -> ProductMut<'_> {
+        ProductMut {
+            row: self.row,
+            border: self.border,
+            row_abs: self.row_abs,
+            border_abs: self.border_abs,
+        }
+    }
+}
+
+impl<'a> System<'a> {
+    /// The shape.
+    pub fn shape(&self) -> &'a ArrowShape {
+        match self {
+            Self::Dense(system) => system.shape(),
+            Self::Structured(system) => system.shape(),
+            Self::Operator(system) => system.shape(),
+        }
+    }
+
+    /// The row blocks $D_i$.
+    pub fn row_hessian(&self) -> RowBlocks<'a> {
+        match self {
+            Self::Dense(system) => system.row_hessian(),
+            Self::Structured(system) => system.row_hessian(),
+            Self::Operator(system) => system.row_hessian(),
+        }
+    }
+
+    /// The same system for a shorter time.
+    #[must_use]
+    pub fn shorten<'b>(self) -> System<'b>
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::Dense(system) => System::Dense(system.shorten()),
+            Self::Structured(system) => System::Structured(system.shorten()),
+            Self::Operator(system) => System::Operator(system.shorten()),
+        }
+    }
+
+    /// The word for this kind of system: dense, structured or operator.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Dense(_) => "dense",
+            Self::Structured(_) => "structured",
+            Self::Operator(_) => "operator",
+        }
+    }
+
+    /// Mean diagonals of both sides, without ridge: the scale of relative ridges.
+    ///
+    /// An operator system whose border's diagonal is not known has 0 there.
+    pub fn mean_diagonals(&self) -> MeanDiagonals {
+        let rows = self.shape().rows();
+        let blocks = self.row_hessian();
+        let sums = par_ordered(rows.rows(), ROW_CHUNK, |range| {
+            let trace = |i| {
+                (0..rows.dim(i))
+                    .map(|a| blocks.get(rows, i, a, a))
+                    .sum::<f64>()
+            };
+            range.map(trace).sum::<f64>()
+        });
+        let total: f64 = sums.into_iter().sum();
+        let border = match self {
+            Self::Dense(system) => {
+                let c = system.border_hessian().matrix();
+                mean((0..c.nrows()).map(|j| c[(j, j)]))
+            }
+            Self::Structured(system) => {
+                let g = system.gram().matrix();
+                mean((0..g.nrows()).map(|m| g[(m, m)]))
+            }
+            Self::Operator(system) => system
+                .border_diagonal()
+                .map_or(0.0, |d| mean(d.iter().copied())),
+        };
+        let unknowns = rows.unknowns();
+        MeanDiagonals {
+            row: if unknowns == 0 {
+                0.0
+            } else {
+                total / unknowns as f64
+            },
+            border,
+        }
+    }
+
+    /// Refuses NaN and infinities in every operand, naming the array and the index.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`].
+    pub fn check_finite(&self) -> Result<(), Error> {
+        check_rows_finite(self.shape().rows(), self.row_hessian())?;
+        match self {
+            Self::Dense(system) => system.check_finite(),
+            Self::Structured(system) => system.check_finite(),
+            Self::Operator(_) => Ok(()),
+        }
+    }
+
+    /// $y = (H + \rho) x$ over the operands, independent of any factor.
+    ///
+    /// The absolute products are written where the entries are known; for an operator system they
+    /// are absent and the answer is `false`. Same bits for any number of threads.
+    ///
+    /// # Panics
+    /// Where a slice has another length than the shape says.
+    pub fn product(
+        &self,
+        x_row: &[f64],
+        x_border: &[f64],
+        ridge: Ridge,
+        y: ProductMut<'_>,
+    ) -> bool {
+        let shape = self.shape();
+        assert_eq!(
+            (x_row.len(), x_border.len()),
+            (shape.row_unknowns(), shape.border())
+        );
+        assert_eq!((y.row.len(), y.border.len()), (x_row.len(), x_border.len()));
+        assert_eq!(
+            (y.row_abs.len(), y.border_abs.len()),
+            (x_row.len(), x_border.len())
+        );
+        row_block_product(
+            shape.rows(),
+            self.row_hessian(),
+            ridge.row,
+            x_row,
+            y.row,
+            y.row_abs,
+        );
+        for ((y, y_abs), x) in y.border.iter_mut().zip(&mut *y.border_abs).zip(x_border) {
+            *y = ridge.border * x;
+            *y_abs = ridge.border * x.abs();
+        }
+        match self {
+            Self::Dense(system) => {
+                system.add_product(x_row, x_border, y);
+                true
+            }
+            Self::Structured(system) => {
+                system.add_product(x_row, x_border, y);
+                true
+            }
+            Self::Operator(system) => {
+                system.add_product(x_row, x_border, y);
+                false
+            }
+        }
+    }
+}
+
+/// Rows in one parallel task where each costs little.
+pub(crate) const ROW_CHUNK: usize = 1024;
+
+/// Runs `work` over fixed chunks of `0..n` in parallel; the results in order. The chunks depend on
+/// `n` alone, so a fold over the results has the same bits for any number of threads.
+pub(crate) fn par_ordered<T: Send>(
+    n: usize,
+    chunk: usize,
+    work: impl Fn(std::ops::Range<usize>) -> T + Sync,
+) -> Vec<T> {
+    let chunk = chunk.max(1);
+    (0..n.div_ceil(chunk))
+        .into_par_iter()
+        .map(|c| work(c * chunk..((c + 1) * chunk).min(n)))
+        .collect()
+}
+
+/// Visits every row's part of `data` (`width` numbers per unknown) in parallel.
+pub(crate) fn par_rows(
+    rows: &RowDims,
+    width: usize,
+    data: &mut [f64],
+    chunk: usize,
+    visit: impl Fn(usize, &mut [f64]) + Sync,
+) {
+    fn split(
+        rows: &RowDims,
+        range: std::ops::Range<usize>,
+        width: usize,
+        data: &mut [f64],
+        chunk: usize,
+        visit: &(impl Fn(usize, &mut [f64]) + Sync),
+    ) {
+        if range.len() <= chunk {
+            let mut rest = data;
+            for i in range {
+                let (part, after) = rest.split_at_mut(rows.dim(i) * width);
+                visit(i, part);
+                rest = after;
+            }
+            return;
+        }
+        let middle = range.start + range.len() / 2;
+        let here = (rows.offset(middle) - rows.offset(range.start)) * width;
+        let (left, right) = data.split_at_mut(here);
+        rayon::join(
+            || split(rows, range.start..middle, width, left, chunk, visit),
+            || split(rows, middle..range.end, width, right, chunk, visit),
+        );
+    }
+    split(rows, 0..rows.rows(), width, data, chunk.max(1), &visit);
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len();
+    if count == 0 {
+        0.0
+    } else {
+        values.sum::<f64>() / count as f64
+    }
+}
+
+/// $y_i = (D_i + \rho I) x_i$ and the same of absolute values, lower triangles read.
+fn row_block_product(
+    rows: &RowDims,
+    blocks: RowBlocks<'_>,
+    ridge: f64,
+    x: &[f64],
+    y: &mut [f64],
+    y_abs: &mut [f64],
+) {
+    let entry = |i: usize, a: usize, b: usize| {
+        let value = blocks.get(rows, i, a.max(b), a.min(b));
+        if a == b { value + ridge } else { value }
+    };
+    par_rows(rows, 1, y, ROW_CHUNK, |i, y| {
+        let x = &x[rows.offset(i)..rows.offset(i + 1)];
+        for (a, y) in y.iter_mut().enumerate() {
+            *y = x.iter().enumerate().map(|(b, x)| entry(i, a, b) * x).sum();
+        }
+    });
+    par_rows(rows, 1, y_abs, ROW_CHUNK, |i, y| {
+        let x = &x[rows.offset(i)..rows.offset(i + 1)];
+        for (a, y) in y.iter_mut().enumerate() {
+            *y = x
+                .iter()
+                .enumerate()
+                .map(|(b, x)| (entry(i, a, b) * x).abs())
+                .sum();
+        }
+    });
+}
+
+fn check_rows_finite(rows: &RowDims, blocks: RowBlocks<'_>) -> Result<(), Error> {
+    let found = par_ordered(rows.rows(), ROW_CHUNK, |range| {
+        for i in range {
+            for a in 0..rows.dim(i) {
+                for b in 0..=a {
+                    let value = blocks.get(rows, i, a, b);
+                    if !value.is_finite() {
+                        let index = vec![i, a, b];
+                        return Some(Error::NotFinite {
+                            array: "row_hessian",
+                            index,
+                            value,
+                        });
+                    }
+                }
+            }
+        }
+        None
+    });
+    found.into_iter().flatten().next().map_or(Ok(()), Err)
+}
+
+/// The first number of `slice` that is not finite. Sums first: a finite sum of absolute values
+/// proves every term finite, and only a failing slice is searched.
+pub(crate) fn first_not_finite(slice: &[f64]) -> Option<usize> {
+    let mut lanes = [0.0_f64; 16];
+    let (chunks, rest) = slice.as_chunks::<16>();
+    for chunk in chunks {
+        for l in 0..16 {
+            // x * 0 is 0 for finite x and NaN otherwise.
+            lanes[l] += chunk[l] * 0.0;
+        }
+    }
+    let clean = lanes.iter().sum::<f64>() == 0.0 && rest.iter().all(|x| x.is_finite());
+    if clean {
+        None
+    } else {
+        slice.iter().position(|x| !x.is_finite())
+    }
+}

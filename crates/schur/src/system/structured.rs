@@ -1,0 +1,385 @@
+//! Structured arrow systems: a linear decoder shared by `p` outputs.
+//!
+//! $$ \beta_{mp+c} = W_{mc}, \quad J_i = \Psi_i W, \quad B_i = \phi_i' \otimes J_i, \quad
+//!    C = G \otimes I_p . $$
+//!
+//! $\phi_i$ and $\Psi_i$ are sparse in the features: a row names those that are on. $D_i$ is an
+//! operand of its own ($J_i J_i'$ plus whatever the caller's model adds).
+
+use super::{ProductMut, first_not_finite, par_ordered, par_rows};
+use crate::shape::{product, sum};
+use crate::{ArrowShape, Error, RowBlocks, RowDims, ShapeError, SymmetricView};
+use faer::linalg::matmul::matmul;
+use faer::prelude::*;
+use faer::{Accum, Mat, MatMut, MatRef, Par};
+
+/// The sparse rows of $\Phi$ and $\Psi$.
+///
+/// ```text
+///   row i names the features indices[offsets[i] .. offsets[i+1]]      (nnz_i of them, ascending)
+///     phi:  nnz_i values, at the same places
+///     psi:  d_i x nnz_i row-major, from psi_offsets[i] on
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct StructuredFeatures<'a> {
+    /// Where each row begins in `indices` and `phi`; `n + 1` entries, the first 0.
+    pub offsets: &'a [usize],
+    /// Feature ids below `M`, strictly ascending within a row.
+    pub indices: &'a [usize],
+    /// $\phi_i$ at those features.
+    pub phi: &'a [f64],
+    /// $\Psi_i$ at those features: `d_i x nnz_i` row-major, concatenated.
+    pub psi: &'a [f64],
+    /// Where each row begins in `psi`: the sum of `d_j nnz_j` over `j < i`; `n + 1` entries.
+    pub psi_offsets: &'a [usize],
+}
+
+/// A structured system. See the [module](self).
+#[derive(Clone, Copy, Debug)]
+pub struct StructuredSystem<'a> {
+    shape: &'a StructuredShape,
+    row_hessian: RowBlocks<'a>,
+    features: StructuredFeatures<'a>,
+    gram: SymmetricView<'a>,
+    decoder: MatRef<'a, f64>,
+}
+
+/// The shape of a structured system: rows, `M` features, `p` outputs, `k = M p`, and where each
+/// row's $\Psi_i$ begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StructuredShape {
+    arrow: ArrowShape,
+    features: usize,
+    outputs: usize,
+}
+
+impl StructuredShape {
+    /// Rows, `M` features, `p` outputs.
+    ///
+    /// # Errors
+    /// [`ShapeError::Overflow`] where $M p$ and what follows from it does not fit.
+    pub fn new(rows: RowDims, features: usize, outputs: usize) -> Result<Self, ShapeError> {
+        let k = product(features as u64, outputs as u64, "M p")?;
+        let square = product(features as u64, features as u64, "M^2")?;
+        product(square, square, "M^4")?;
+        Ok(Self {
+            arrow: ArrowShape::new(rows, k as usize)?,
+            features,
+            outputs,
+        })
+    }
+
+    /// As an arrow shape.
+    pub fn arrow(&self) -> &ArrowShape {
+        &self.arrow
+    }
+
+    /// $M$.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// $p$.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+}
+
+/// One row of [`StructuredFeatures`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FeatureRow<'a> {
+    pub(crate) indices: &'a [usize],
+    pub(crate) phi: &'a [f64],
+    /// `d_i x nnz_i` row-major.
+    pub(crate) psi: &'a [f64],
+}
+
+impl<'a> StructuredFeatures<'a> {
+    #[inline]
+    pub(crate) fn row(&self, i: usize) -> FeatureRow<'a> {
+        let range = self.offsets[i]..self.offsets[i + 1];
+        FeatureRow {
+            indices: &self.indices[range.clone()],
+            phi: &self.phi[range],
+            psi: &self.psi[self.psi_offsets[i]..self.psi_offsets[i + 1]],
+        }
+    }
+
+    fn check(&self, rows: &RowDims, features: usize) -> Result<(), ShapeError> {
+        let n = rows.rows();
+        check_len("feature_offsets", self.offsets.len(), n + 1)?;
+        check_len("psi_offsets", self.psi_offsets.len(), n + 1)?;
+        check_len("feature_phi", self.phi.len(), self.indices.len())?;
+        let (mut at, mut psi_at) = (0, 0);
+        for i in 0..n {
+            let (start, end) = (self.offsets[i], self.offsets[i + 1]);
+            if start != at || end < start || end > self.indices.len() {
+                return Err(ShapeError::Index {
+                    array: "feature_offsets",
+                    index: if start == at { i + 1 } else { i },
+                    value: if start == at { end } else { start },
+                    expected: format!("ascending from 0 to {}", self.indices.len()),
+                });
+            }
+            for (j, &feature) in self.indices[start..end].iter().enumerate() {
+                let above = j == 0 || self.indices[start + j - 1] < feature;
+                if feature >= features || !above {
+                    return Err(ShapeError::Index {
+                        array: "feature_indices",
+                        index: start + j,
+                        value: feature,
+                        expected: format!("below {features} and ascending within row {i}"),
+                    });
+                }
+            }
+            if self.psi_offsets[i] != psi_at {
+                return Err(ShapeError::Index {
+                    array: "psi_offsets",
+                    index: i,
+                    value: self.psi_offsets[i],
+                    expected: format!("{psi_at}, the sum of d nnz before row {i}"),
+                });
+            }
+            let block = product(rows.dim(i) as u64, (end - start) as u64, "d_i nnz_i")?;
+            psi_at = sum(psi_at as u64, block, "sum of d_i nnz_i")? as usize;
+            at = end;
+        }
+        check_len("feature_indices", self.indices.len(), at)?;
+        check_len("feature_psi", self.psi.len(), psi_at)?;
+        if self.psi_offsets[n] != psi_at {
+            return Err(ShapeError::Index {
+                array: "psi_offsets",
+                index: n,
+                value: self.psi_offsets[n],
+                expected: format!("{psi_at}"),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn check_len(array: &'static str, got: usize, expected: usize) -> Result<(), ShapeError> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(ShapeError::Mismatch {
+        array,
+        got: vec![got],
+        expected: vec![expected],
+    })
+}
+
+impl<'a> StructuredSystem<'a> {
+    /// A system of `shape`: blocks $D_i$, features, $G$ (`M x M`, with whatever penalty, without
+    /// ridge) and decoder $W$ (`M x p`).
+    ///
+    /// # Errors
+    /// [`ShapeError`] where an operand has other dimensions, or indices are out of order or range.
+    pub fn new(
+        shape: &'a StructuredShape,
+        row_hessian: RowBlocks<'a>,
+        features: StructuredFeatures<'a>,
+        gram: SymmetricView<'a>,
+        decoder: MatRef<'a, f64>,
+    ) -> Result<Self, ShapeError> {
+        row_hessian.check(shape.arrow.rows())?;
+        features.check(shape.arrow.rows(), shape.features)?;
+        gram.check("gram", shape.features)?;
+        let got = (decoder.nrows(), decoder.ncols());
+        if got != (shape.features, shape.outputs) {
+            return Err(ShapeError::Mismatch {
+                array: "decoder",
+                got: vec![got.0, got.1],
+                expected: vec![shape.features, shape.outputs],
+            });
+        }
+        Ok(Self {
+            shape,
+            row_hessian,
+            features,
+            gram,
+            decoder,
+        })
+    }
+
+    /// As an arrow shape.
+    pub fn shape(&self) -> &'a ArrowShape {
+        &self.shape.arrow
+    }
+
+    /// The full shape.
+    pub fn structured_shape(&self) -> &'a StructuredShape {
+        self.shape
+    }
+
+    /// $D_i$.
+    pub fn row_hessian(&self) -> RowBlocks<'a> {
+        self.row_hessian
+    }
+
+    /// $\phi_i$ and $\Psi_i$.
+    pub fn features(&self) -> StructuredFeatures<'a> {
+        self.features
+    }
+
+    /// $G$.
+    pub fn gram(&self) -> SymmetricView<'a> {
+        self.gram
+    }
+
+    /// $W$.
+    pub fn decoder(&self) -> MatRef<'a, f64> {
+        self.decoder
+    }
+
+    pub(super) fn shorten<'b>(self) -> StructuredSystem<'b>
+    where
+        'a: 'b,
+    {
+        StructuredSystem {
+            shape: self.shape,
+            row_hessian: self.row_hessian.shorten(),
+            features: self.features,
+            gram: self.gram,
+            decoder: self.decoder,
+        }
+    }
+
+    pub(super) fn check_finite(&self) -> Result<(), Error> {
+        let bad = |array, index, value| {
+            Err(Error::NotFinite {
+                array,
+                index,
+                value,
+            })
+        };
+        for (array, slice) in [
+            ("feature_phi", self.features.phi),
+            ("feature_psi", self.features.psi),
+        ] {
+            if let Some(at) = first_not_finite(slice) {
+                return bad(array, vec![at], slice[at]);
+            }
+        }
+        let gram = self.gram.matrix();
+        for a in 0..gram.nrows() {
+            for b in 0..=a {
+                if !gram[(a, b)].is_finite() {
+                    return bad("gram", vec![a, b], gram[(a, b)]);
+                }
+            }
+        }
+        for m in 0..self.decoder.nrows() {
+            for c in 0..self.decoder.ncols() {
+                if !self.decoder[(m, c)].is_finite() {
+                    return bad("decoder", vec![m, c], self.decoder[(m, c)]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// $G$ as a full symmetric matrix, with `ridge` on its diagonal.
+    pub(crate) fn full_gram(&self, ridge: f64) -> Mat<f64> {
+        let gram = self.gram.matrix();
+        Mat::from_fn(gram.nrows(), gram.nrows(), |a, b| {
+            gram[(a.max(b), a.min(b))] + if a == b { ridge } else { 0.0 }
+        })
+    }
+
+    /// $y_{ia} = \sum_{mf} \phi_{im} K_{mf} \Psi_{iaf}$, added to `y` (length $N$).
+    ///
+    /// With $K = X W'$ this is $B x$ for $x = \mathrm{vec}\,X$.
+    pub(crate) fn add_row_product(&self, kernel: MatRef<'_, f64>, y: &mut [f64], absolute: bool) {
+        let rows = self.shape.arrow.rows();
+        par_rows(rows, 1, y, 64, |i, y| {
+            if y.is_empty() {
+                return;
+            }
+            let row = self.features.row(i);
+            let nnz = row.indices.len();
+            for (j, &f) in row.indices.iter().enumerate() {
+                let mut sum = 0.0;
+                for (&m, &phi) in row.indices.iter().zip(row.phi) {
+                    sum += if absolute { phi.abs() } else { phi } * kernel[(m, f)];
+                }
+                for (a, y) in y.iter_mut().enumerate() {
+                    let psi = row.psi[a * nnz + j];
+                    *y += if absolute { psi.abs() } else { psi } * sum;
+                }
+            }
+        });
+    }
+
+    /// $E = \sum_i \phi_i (\Psi_i' x_i)'$, `M x M`; $B' x = \mathrm{vec}(E W)$.
+    pub(crate) fn feature_outer(&self, x: &[f64], absolute: bool) -> Mat<f64> {
+        let (rows, features) = (self.shape.arrow.rows(), self.shape.features);
+        let size = |v: f64| if absolute { v.abs() } else { v };
+        // At most 16 partial sums of M^2, whatever the shape.
+        let chunk = rows.rows().div_ceil(16).max(64);
+        let parts = par_ordered(rows.rows(), chunk, |range| {
+            let mut part = Mat::<f64>::zeros(features, features);
+            let mut pull = Vec::new();
+            for i in range {
+                let row = self.features.row(i);
+                let nnz = row.indices.len();
+                let x = &x[rows.offset(i)..rows.offset(i + 1)];
+                pull.clear();
+                pull.extend((0..nnz).map(|j| {
+                    x.iter()
+                        .enumerate()
+                        .map(|(a, &x)| size(row.psi[a * nnz + j] * x))
+                        .sum::<f64>()
+                }));
+                for (&f, &pull) in row.indices.iter().zip(&pull) {
+                    let column = part.col_as_slice_mut(f);
+                    for (&m, &phi) in row.indices.iter().zip(row.phi) {
+                        column[m] += size(phi) * pull;
+                    }
+                }
+            }
+            part
+        });
+        let mut total = Mat::zeros(features, features);
+        for part in parts {
+            total += part;
+        }
+        total
+    }
+
+    /// Adds the parts of $B$ and $C$ to `y`, which holds those of $D$ and the ridge.
+    ///
+    /// The absolute products are those of the factors as they are stored: $|\Psi| |W| |X|' |\phi|$.
+    pub(super) fn add_product(&self, x_row: &[f64], x_border: &[f64], y: ProductMut<'_>) {
+        let (features, outputs) = (self.shape.features, self.shape.outputs);
+        let par = Par::rayon(0);
+        let x = MatRef::from_row_major_slice(x_border, features, outputs);
+        let (gram, decoder) = (self.full_gram(0.0), self.decoder);
+        let pass = |absolute: bool, y_row: &mut [f64], y_border: &mut [f64]| {
+            let size = |m: MatRef<'_, f64>| faer::zip!(m).map(|faer::unzip!(v)| v.abs());
+            let own;
+            let (x, gram, decoder) = if absolute {
+                own = (size(x), size(gram.as_ref()), size(decoder));
+                (own.0.as_ref(), own.1.as_ref(), own.2.as_ref())
+            } else {
+                (x, gram.as_ref(), decoder)
+            };
+            let mut kernel = Mat::zeros(features, features);
+            matmul(
+                kernel.as_mut(),
+                Accum::Replace,
+                x,
+                decoder.transpose(),
+                1.0,
+                par,
+            );
+            self.add_row_product(kernel.as_ref(), y_row, absolute);
+            let outer = self.feature_outer(x_row, absolute);
+            let mut y = MatMut::from_row_major_slice_mut(y_border, features, outputs);
+            matmul(y.rb_mut(), Accum::Add, outer.as_ref(), decoder, 1.0, par);
+            matmul(y.rb_mut(), Accum::Add, gram, x, 1.0, par);
+        };
+        pass(false, y.row, y.border);
+        pass(true, y.row_abs, y.border_abs);
+    }
+}
