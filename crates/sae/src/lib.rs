@@ -14,4 +14,5 @@
 pub mod basis;
 pub mod dictionary;
 pub mod lm;
+pub mod quadratic;
 pub mod topology;

@@ -101,7 +101,7 @@ impl<'b> Frame<'b> {
         let count = gradient.count();
         gradient.check(shape, count)?;
         step.check(shape, count)?;
-        check_gradient_finite(&gradient)?;
+        gradient.check_finite()?;
         let mut report = SolveReport {
             error: None,
             refinements: 0,
@@ -295,30 +295,4 @@ fn negate_into(from: MatRef<'_, f64>, to: &mut [f64]) {
             to[j * n + i] = -from[(i, j)];
         }
     }
-}
-
-fn check_gradient_finite(gradient: &Gradient<'_>) -> Result<(), Error> {
-    for (array, part) in [
-        ("row_gradient", gradient.row),
-        ("border_gradient", gradient.border),
-    ] {
-        for j in 0..part.ncols() {
-            for i in 0..part.nrows() {
-                let value = part[(i, j)];
-                if !value.is_finite() {
-                    let index = if part.ncols() == 1 {
-                        vec![i]
-                    } else {
-                        vec![i, j]
-                    };
-                    return Err(Error::NotFinite {
-                        array,
-                        index,
-                        value,
-                    });
-                }
-            }
-        }
-    }
-    Ok(())
 }

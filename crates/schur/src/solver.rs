@@ -11,7 +11,7 @@
 //! be refreshed again. Types keep a frame from outliving its numbers.
 
 use crate::elimination::{
-    BorderFirst, Core, Elimination, Iterative, IterativeOptions, Reference, RowsFirst,
+    BorderFirst, Core, Elimination, Factored, Iterative, IterativeOptions, Reference, RowsFirst,
 };
 use crate::frame::Frame;
 use crate::plan::{Ceilings, Plan, Workload, plan};
@@ -20,7 +20,7 @@ use crate::{
     ArrowShape, EliminationKind, Error, Failure, Gradient, MeanDiagonals, ProductMut, Refinement,
     Ridge, Side, StepMut, System, SystemShape,
 };
-use broadhead_device::LedgerSnapshot;
+use broadhead_device::{ExecutionPath, LedgerSnapshot};
 
 /// What a caller may choose.
 #[derive(Clone, Debug)]
@@ -183,6 +183,7 @@ impl Solver {
         Ok(Base {
             solver: self,
             system,
+            last: None,
         })
     }
 
@@ -204,6 +205,8 @@ impl Solver {
 pub struct Base<'s> {
     solver: &'s mut Solver,
     system: System<'s>,
+    /// The ridge of the factors that the solver holds, and what their factorization found.
+    last: Option<(Ridge, Factored)>,
 }
 
 impl<'s> Base<'s> {
@@ -227,16 +230,47 @@ impl<'s> Base<'s> {
                 return Err(Error::Ridge { side, value }.into());
             }
         }
-        let _span =
-            tracing::debug_span!("factor", ?ridge, kind = %self.solver.engine.kind()).entered();
+        let kind = self.solver.engine.kind();
+        let _span = tracing::debug_span!("factor", ?ridge, %kind).entered();
+        self.last = None;
         let factored = self.solver.engine.factor(&self.system, ridge)?;
         self.solver.ledger.factorizations += 1;
+        self.last = Some((ridge, factored.clone()));
         Ok(Frame::new(
             self.solver,
             self.system.shorten(),
             ridge,
             factored,
         ))
+    }
+
+    /// The frame at `ridge`: the last one again where its ridge is this one, else a new one.
+    ///
+    /// # Errors
+    /// As [`Base::factor`].
+    pub fn frame(&mut self, ridge: Ridge) -> Result<Frame<'_>, Failure> {
+        match &self.last {
+            Some((last, factored)) if *last == ridge => {
+                let factored = factored.clone();
+                Ok(Frame::new(
+                    self.solver,
+                    self.system.shorten(),
+                    ridge,
+                    factored,
+                ))
+            }
+            _ => self.factor(ridge),
+        }
+    }
+
+    /// The elimination in use.
+    pub fn elimination(&self) -> EliminationKind {
+        self.solver.engine.kind()
+    }
+
+    /// Where the work runs.
+    pub fn execution_path(&self) -> ExecutionPath {
+        self.solver.engine.path()
     }
 
     /// $y = (H + \rho) x$ over the operands, and $|H + \rho| |x|$ where entries are known.

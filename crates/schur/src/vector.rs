@@ -32,6 +32,38 @@ impl<'a> Gradient<'a> {
         self.row.ncols()
     }
 
+    /// Checks that this is one gradient of `shape`, and finite.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`], [`crate::Error::NotFinite`].
+    pub fn check_one(&self, shape: &ArrowShape) -> Result<(), crate::Error> {
+        self.check(shape, 1)?;
+        self.check_finite()
+    }
+
+    pub(crate) fn check_finite(&self) -> Result<(), crate::Error> {
+        for (array, part) in [("row_gradient", self.row), ("border_gradient", self.border)] {
+            for j in 0..part.ncols() {
+                for i in 0..part.nrows() {
+                    let value = part[(i, j)];
+                    if !value.is_finite() {
+                        let index = if part.ncols() == 1 {
+                            vec![i]
+                        } else {
+                            vec![i, j]
+                        };
+                        return Err(crate::Error::NotFinite {
+                            array,
+                            index,
+                            value,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn check(&self, shape: &ArrowShape, count: usize) -> Result<(), ShapeError> {
         check(self.row, "row_gradient", shape.row_unknowns(), count)?;
         check(self.border, "border_gradient", shape.border(), count)

@@ -116,7 +116,7 @@ impl<'a> System<'a> {
         }
     }
 
-    /// Mean diagonals of both sides, without ridge: the scale of relative ridges.
+    /// Means of the absolute diagonals of both sides, without ridge: the scale of relative ridges.
     ///
     /// An operator system whose border's diagonal is not known has 0 there.
     pub fn mean_diagonals(&self) -> MeanDiagonals {
@@ -125,7 +125,7 @@ impl<'a> System<'a> {
         let sums = par_ordered(rows.rows(), ROW_CHUNK, |range| {
             let trace = |i| {
                 (0..rows.dim(i))
-                    .map(|a| blocks.get(rows, i, a, a))
+                    .map(|a| blocks.get(rows, i, a, a).abs())
                     .sum::<f64>()
             };
             range.map(trace).sum::<f64>()
@@ -134,15 +134,15 @@ impl<'a> System<'a> {
         let border = match self {
             Self::Dense(system) => {
                 let c = system.border_hessian().matrix();
-                mean((0..c.nrows()).map(|j| c[(j, j)]))
+                mean((0..c.nrows()).map(|j| c[(j, j)].abs()))
             }
             Self::Structured(system) => {
                 let g = system.gram().matrix();
-                mean((0..g.nrows()).map(|m| g[(m, m)]))
+                mean((0..g.nrows()).map(|m| g[(m, m)].abs()))
             }
             Self::Operator(system) => system
                 .border_diagonal()
-                .map_or(0.0, |d| mean(d.iter().copied())),
+                .map_or(0.0, |d| mean(d.iter().map(|c| c.abs()))),
         };
         let unknowns = rows.unknowns();
         MeanDiagonals {

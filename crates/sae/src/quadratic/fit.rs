@@ -1,0 +1,198 @@
+//! The Levenberg-Marquardt loop of a quadratic problem.
+
+use super::{Point, QuadraticProblem, Vectors};
+use crate::lm::{
+    LmError, LmReport, Objective, Problem, Rule, StepFailure, TraceEntry, Trial, minimise,
+};
+use broadhead_device::{ExecutionPath, LedgerSnapshot};
+use broadhead_schur::{
+    ArrowVector, BackwardError, EliminationKind, Error, Failure, LogDeterminant, NoLogDeterminant,
+    NotPositiveDefinite, Ridge, Side,
+};
+use serde::{Deserialize, Serialize};
+
+/// Why a quadratic fit failed.
+pub type QuadraticError = LmError<Error>;
+
+/// Why a fit has no log-determinant at zero ridge.
+#[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum LogDeterminantAbsence {
+    /// The elimination gives none.
+    #[error(transparent)]
+    Elimination(NoLogDeterminant),
+    /// The bare operator is not positive definite.
+    #[error("the operator without ridge is {0}")]
+    Singular(String),
+}
+
+/// A finished quadratic fit.
+#[derive(Clone, Debug)]
+pub struct QuadraticFit {
+    /// The point reached.
+    pub point: ArrowVector,
+    /// How the loop ended.
+    pub report: LmReport,
+    /// One entry a trial.
+    pub trace: Vec<TraceEntry>,
+    /// $\log|H|$ at zero ridge, or why it is absent.
+    pub log_determinant: Result<LogDeterminant, LogDeterminantAbsence>,
+    /// Frames built, that of the log-determinant included where it was built for it alone.
+    pub frame_builds: u64,
+    /// The worst backward errors of any solve; absent where refinement is off.
+    pub error: Option<BackwardError>,
+    /// Refinement steps, over all solves.
+    pub refinements: u64,
+    /// The elimination.
+    pub elimination: EliminationKind,
+    /// Where it ran.
+    pub path: ExecutionPath,
+    /// What it cost.
+    pub ledger: LedgerSnapshot,
+}
+
+/// A problem under way, as the loop sees it.
+struct Run<'p, 'w> {
+    problem: &'p mut QuadraticProblem<'w>,
+    error: Option<BackwardError>,
+    refinements: u64,
+}
+
+impl QuadraticProblem<'_> {
+    /// Minimises from $z = 0$ under `rule`; every trial is shown to `observer`.
+    ///
+    /// # Errors
+    /// [`LmError`]: the ridge past its ceiling, or what ends a fit at once.
+    pub fn fit(
+        &mut self,
+        rule: &Rule,
+        observer: &mut dyn FnMut(&TraceEntry),
+    ) -> Result<QuadraticFit, QuadraticError> {
+        self.vectors.reset();
+        let (before, mut trace) = (self.base.ledger().factorizations, Vec::new());
+        let mut run = Run {
+            problem: self,
+            error: None,
+            refinements: 0,
+        };
+        let report = minimise(&mut run, rule, &mut |entry| {
+            observer(entry);
+            trace.push(*entry);
+        })?;
+        let Run {
+            error, refinements, ..
+        } = run;
+        let log_determinant = match self.base.frame(Ridge::ZERO) {
+            Ok(frame) => frame
+                .log_determinant()
+                .map_err(LogDeterminantAbsence::Elimination),
+            Err(Failure::NotPositiveDefinite(failure)) => {
+                Err(LogDeterminantAbsence::Singular(failure.to_string()))
+            }
+            Err(Failure::Stop(error)) => return Err(LmError::Problem(error)),
+        };
+        let ledger = self.base.ledger();
+        let builds = ledger.factorizations - before;
+        self.builds += builds;
+        Ok(QuadraticFit {
+            point: self.vectors.point.clone(),
+            report,
+            trace,
+            log_determinant,
+            frame_builds: builds,
+            error,
+            refinements,
+            elimination: self.base.elimination(),
+            path: self.base.execution_path(),
+            ledger,
+        })
+    }
+}
+
+impl Run<'_, '_> {
+    fn step_at(&mut self, ridge: Ridge) -> Result<(), Failure> {
+        let Vectors { residual, step, .. } = &mut *self.problem.vectors;
+        let mut frame = self.problem.base.frame(ridge)?;
+        let solve = frame.solve(residual.as_gradient(), step.as_step())?;
+        self.refinements += u64::from(solve.refinements);
+        if let Some(error) = solve.error {
+            self.error = Some(self.error.map_or(error, |worst| worst.worst(error)));
+        }
+        Ok(())
+    }
+
+    fn relative_bump(&self, failure: &NotPositiveDefinite) -> f64 {
+        let means = self.problem.vectors.means;
+        let mean = if failure.site.side() == Side::Row {
+            means.row
+        } else {
+            means.border
+        };
+        // A side without scale cannot be cured by a relative ridge: the loop's ceiling ends it.
+        failure.bump.map_or(0.0, |bump| {
+            if mean > 0.0 {
+                bump / mean
+            } else {
+                f64::INFINITY
+            }
+        })
+    }
+}
+
+impl Problem for Run<'_, '_> {
+    type Error = Error;
+
+    fn objective(&self) -> Objective {
+        self.problem
+            .vectors
+            .objective(self.problem.data_norm_squared, Point::Current)
+    }
+
+    fn residual_norms(&self) -> [f64; 2] {
+        let residual = &self.problem.vectors.residual;
+        [norm(&residual.row), norm(&residual.border)]
+    }
+
+    fn try_step(&mut self, relative_ridge: f64) -> Result<Trial, StepFailure<Error>> {
+        let ridge = Ridge::relative(relative_ridge, self.problem.vectors.means);
+        match self.step_at(ridge) {
+            Ok(()) => {}
+            Err(Failure::NotPositiveDefinite(failure)) => {
+                return Err(StepFailure::NotPositiveDefinite {
+                    relative_bump: self.relative_bump(&failure),
+                    what: failure.to_string(),
+                });
+            }
+            Err(Failure::Stop(error)) => return Err(StepFailure::Stop(error)),
+        }
+        let predicted = self
+            .problem
+            .predicted_reduction()
+            .map_err(StepFailure::Stop)?;
+        Ok(Trial {
+            predicted,
+            objective: self.problem.evaluate_trial(),
+        })
+    }
+
+    fn accept(&mut self) -> Result<(), Error> {
+        self.problem.vectors.accept();
+        Ok(())
+    }
+
+    fn reject(&mut self) {}
+}
+
+/// The Euclidean norm without overflow or underflow.
+fn norm(x: &[f64]) -> f64 {
+    let largest = x.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+    if largest == 0.0 || !largest.is_finite() {
+        return largest;
+    }
+    x.iter()
+        .map(|x| (x / largest) * (x / largest))
+        .sum::<f64>()
+        .sqrt()
+        * largest
+}
