@@ -1,29 +1,47 @@
 //! The bump of a ridge: how much more makes a block factor.
 
-/// The growth from one rung to the next: the answer is at most this times the least bump.
-const RUNG: f64 = 4.0;
-/// The first rung, relative to the scale of the block: far below its rounding error.
-const FIRST: f64 = 1.0 / (1u64 << 56) as f64;
+/// Rungs from the scale of a block down to well below its rounding error, and the first stride.
+const STRIDE: i32 = 28;
 
-/// The first rung of $s\,2^{-56}\,4^j$, $j = 1, 2, …$, at which `factors` holds, by bisection
-/// between rungs; `factors` must hold above every bump at which it holds. The least bump lies
-/// above the rung before, so the answer is at most four times it.
+/// The least rung of the ladder $2^e 4^j$ at which `factors` holds, where $2^e$ is the power of two
+/// below `scale`; `factors` must hold above every bump at which it holds. The rung below does not
+/// serve, so the answer is at most four times the least bump.
 ///
-/// `scale` is the size of the block's entries. `None` where no finite bump serves.
+/// `scale`, the size of the block's entries, says where to look first and decides nothing: a
+/// block far smaller than its neighbours gets its own small bump. `None` where no rung serves up
+/// to the largest finite power of two.
 pub(crate) fn least_rung(scale: f64, mut factors: impl FnMut(f64) -> bool) -> Option<f64> {
-    let scale = if scale > 0.0 && scale.is_finite() {
-        scale
+    let exponent = if scale > 0.0 && scale.is_finite() {
+        (((scale.to_bits() >> 52) & 0x7ff) as i32 - 1023).max(-1022)
     } else {
-        1.0
+        0
     };
-    let rung = |j: i32| scale * FIRST * RUNG.powi(j);
-    // The scale itself stands at rung 28: most failures are cured below it.
-    let (mut low, mut high) = (0, 28);
-    while !factors(rung(high)) {
-        low = high;
-        high += 8;
-        if !rung(high).is_finite() {
-            return None;
+    // Every rung is a power of two between the least and the largest that FP64 holds.
+    let (bottom, top) = ((-1074 - exponent).div_euclid(2) + 1, (1023 - exponent) / 2);
+    let rung = |j: i32| power_of_two(exponent + 2 * j);
+    // `high` serves; `low` does not, or lies below the ladder.
+    let (mut low, mut high, mut stride) = (0, 0, STRIDE);
+    if factors(rung(0)) {
+        loop {
+            low = (high - stride).max(bottom - 1);
+            if low < bottom || !factors(rung(low)) {
+                break;
+            }
+            high = low;
+            stride *= 2;
+        }
+    } else {
+        stride = 8;
+        loop {
+            high = (low + stride).min(top);
+            if factors(rung(high)) {
+                break;
+            }
+            if high == top {
+                return None;
+            }
+            low = high;
+            stride *= 2;
         }
     }
     while high - low > 1 {
@@ -37,19 +55,33 @@ pub(crate) fn least_rung(scale: f64, mut factors: impl FnMut(f64) -> bool) -> Op
     Some(rung(high))
 }
 
+/// $2^e$, $-1074 \le e \le 1023$.
+fn power_of_two(e: i32) -> f64 {
+    if e >= -1022 {
+        f64::from_bits(((e + 1023) as u64) << 52)
+    } else {
+        f64::from_bits(1 << (e + 1074))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_rung_serves_and_is_at_most_four_times_the_least() {
-        for least in [1e-14, 3e-9, 0.2, 1.0, 77.0, 1e9, 1e200] {
-            let bump = least_rung(1.0, |bump| bump >= least).unwrap();
-            assert!(
-                bump >= least && bump <= 4.0 * least,
-                "{bump:e} for {least:e}"
-            );
+        let tiny = f64::from_bits(1);
+        for scale in [0.0, 1.0, 3e-300, 1e300, tiny, f64::MAX] {
+            for least in [
+                tiny, 1e-310, 1e-30, 1e-14, 3e-9, 0.2, 1.0, 77.0, 1e9, 1e200, 4e307,
+            ] {
+                let bump = least_rung(scale, |bump| bump >= least).unwrap();
+                assert!(
+                    bump >= least && bump / 4.0 <= least,
+                    "{bump:e} for {least:e} at {scale:e}"
+                );
+            }
+            assert_eq!(least_rung(scale, |_| false), None);
         }
-        assert_eq!(least_rung(1.0, |_| false), None);
     }
 }

@@ -114,7 +114,8 @@ pub enum Error {
     NotFinite {
         /// The array.
         array: &'static str,
-        /// The index in it.
+        /// The index in it. An entry of a row's blocks is named by row, unknown and column,
+        /// however the array stores it.
         index: Vec<usize>,
         /// The value.
         value: f64,

@@ -22,6 +22,7 @@ pub enum Refinement {
     Measure,
     /// The errors are measured; while the componentwise one exceeds `limit` (dimensionless), at
     /// most `max_steps` steps of refinement are taken. A step that does not help is taken back.
+    /// For conjugate gradients it is the relative residual, and the limit the one asked of them.
     Steps {
         /// The componentwise backward error that is good enough.
         limit: f64,
@@ -86,7 +87,7 @@ impl Residual {
     }
 
     pub(crate) fn bytes(n: usize, k: usize) -> u64 {
-        16 * (n as u64).saturating_add(k as u64)
+        (n as u64).saturating_add(k as u64).saturating_mul(16)
     }
 
     /// Forms `(H + rho) x` and its absolute twin; whether the latter is known.

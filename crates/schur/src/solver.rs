@@ -100,7 +100,8 @@ impl Buffers {
     }
 
     fn bytes(n: usize, k: usize) -> u64 {
-        Residual::bytes(n, k).saturating_add(16 * (n as u64).saturating_add(k as u64))
+        let vectors = (n as u64).saturating_add(k as u64).saturating_mul(16);
+        Residual::bytes(n, k).saturating_add(vectors)
     }
 }
 
@@ -192,6 +193,17 @@ impl Solver {
         system: &System<'_>,
     ) -> Result<&mut Box<dyn Elimination>, Error> {
         if self.bare.is_none() {
+            let kind = self.plan.chosen;
+            let needed = self
+                .bytes()
+                .saturating_add(engine_bytes(kind, &self.shape)?);
+            if needed > self.options.memory_limit {
+                return Err(Error::Memory {
+                    what: kind,
+                    needed,
+                    limit: self.options.memory_limit,
+                });
+            }
             let mut bare = make_engine(self.plan.chosen, &self.shape, &self.options)?;
             bare.refresh(system)?;
             self.bare = Some(bare);
@@ -365,7 +377,7 @@ fn make_engine(
     Ok(match kind {
         EliminationKind::Rows => Box::new(RowsFirst::new(shape.dense(kind)?, limit)?),
         EliminationKind::Border => Box::new(BorderFirst::new(shape, limit)?),
-        EliminationKind::Core => Box::new(Core::new(shape.structured(kind)?, limit)?),
+        EliminationKind::Core => Box::new(Core::new(shape, limit)?),
         EliminationKind::Iterative => Box::new(Iterative::new(shape, options.iterative, limit)?),
         EliminationKind::Reference => Box::new(Reference::new(shape, limit)?),
     })
@@ -375,7 +387,7 @@ pub(crate) fn engine_bytes(kind: EliminationKind, shape: &SystemShape) -> Result
     Ok(match kind {
         EliminationKind::Rows => RowsFirst::bytes_needed(shape.dense(kind)?),
         EliminationKind::Border => BorderFirst::bytes_needed(shape)?,
-        EliminationKind::Core => Core::bytes_needed(shape.structured(kind)?),
+        EliminationKind::Core => Core::bytes_needed(shape)?,
         EliminationKind::Iterative => Iterative::bytes_needed(shape),
         EliminationKind::Reference => Reference::bytes_needed(shape)?,
     })

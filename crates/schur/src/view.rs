@@ -89,7 +89,7 @@ fn check_padded(
 ) -> Result<(), ShapeError> {
     let (n, d, w) = blocks.dim();
     // A uniform shape must fill its storage: a wider block is far more often a mistake.
-    let expected_d = rows.uniform_dim().unwrap_or_else(|| d.max(rows.max_dim()));
+    let expected_d = rows.uniform_dim().unwrap_or(d);
     if n != rows.rows() || w != width || (d != expected_d && rows.rows() > 0) {
         return Err(ShapeError::Mismatch {
             array,
@@ -233,24 +233,23 @@ impl<'a> CrossView<'a> {
         }
     }
 
+    /// Entry `c` of unknown `a` of row `i`.
+    #[inline]
+    pub(crate) fn get(&self, rows: &RowDims, i: usize, a: usize, c: usize) -> f64 {
+        match self.0 {
+            Cross::Stacked(matrix) => matrix[(rows.offset(i) + a, c)],
+            Cross::Padded(blocks) => blocks[(i, a, c)],
+        }
+    }
+
     /// Copies unknown `a` of row `i` into `out`, of length `k`.
     pub(crate) fn copy_row(&self, rows: &RowDims, i: usize, a: usize, out: &mut [f64]) {
         if let Some(slice) = self.row_slice(rows, i, a) {
             out.copy_from_slice(slice);
             return;
         }
-        match self.0 {
-            Cross::Stacked(matrix) => {
-                let u = rows.offset(i) + a;
-                for (c, out) in out.iter_mut().enumerate() {
-                    *out = matrix[(u, c)];
-                }
-            }
-            Cross::Padded(blocks) => {
-                for (c, out) in out.iter_mut().enumerate() {
-                    *out = blocks[(i, a, c)];
-                }
-            }
+        for (c, out) in out.iter_mut().enumerate() {
+            *out = self.get(rows, i, a, c);
         }
     }
 }

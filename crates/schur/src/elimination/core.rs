@@ -21,14 +21,15 @@
 use super::row_blocks::RowFactors;
 use super::structured_parts::{
     DecoderRoot, add_outer_times_decoder, apply_q, decoder_rank, factor_gram, row_times_root,
-    solve_gram, subtract_push, times_decoder_transpose, whiten_features, whitened_phi,
+    solve_gram, subtract_push, times_decoder_transpose, whiten_features, whitened_bytes,
+    whitened_phi,
 };
 use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, structured_only};
 use crate::bump::least_rung;
 use crate::cholesky::{Cholesky, FailedPivot};
 use crate::{
     ArrowShape, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite, RhsMut, Ridge,
-    StructuredShape, StructuredSystem, System,
+    StructuredShape, StructuredSystem, System, SystemShape,
 };
 use faer::linalg::matmul::matmul;
 use faer::linalg::triangular_solve;
@@ -72,8 +73,22 @@ fn pair(a: usize, b: usize) -> usize {
 impl Core {
     const KIND: EliminationKind = EliminationKind::Core;
 
-    /// Bytes that [`Core::new`] allocates, and $V$ where every feature is on.
-    pub fn bytes_needed(shape: &StructuredShape) -> u64 {
+    /// Bytes that it holds once it has factored; the part of $V$ follows from the mean share of
+    /// features that are on.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a dense system, [`Error::ClosureOperand`] for an operator.
+    pub fn bytes_needed(shape: &SystemShape) -> Result<u64, Error> {
+        let structured = shape.structured(Self::KIND)?;
+        let density = match shape {
+            SystemShape::Structured { density, .. } => *density,
+            SystemShape::Dense(_) | SystemShape::Operator(_) => 0.0,
+        };
+        Ok(Self::fixed_bytes(structured).saturating_add(whitened_bytes(structured, density)))
+    }
+
+    /// Bytes that [`Core::new`] allocates: all but $V$.
+    fn fixed_bytes(shape: &StructuredShape) -> u64 {
         let (m, r) = (shape.features(), decoder_rank(shape));
         let arrow = shape.arrow();
         let chunk = ArrowShape::array_bytes(CHUNK, m + pairs(m) + pairs(r));
@@ -88,9 +103,9 @@ impl Core {
     /// Storage for systems of this shape.
     ///
     /// # Errors
-    /// [`Error::Memory`] beyond `limit` bytes.
-    pub fn new(shape: &StructuredShape, limit: u64) -> Result<Self, Error> {
-        let needed = Self::bytes_needed(shape);
+    /// [`Error::Memory`] beyond `limit` bytes; otherwise as [`Core::bytes_needed`].
+    pub fn new(shape: &SystemShape, limit: u64) -> Result<Self, Error> {
+        let needed = Self::bytes_needed(shape)?;
         if needed > limit {
             return Err(Error::Memory {
                 what: Self::KIND,
@@ -98,6 +113,7 @@ impl Core {
                 limit,
             });
         }
+        let shape = shape.structured(Self::KIND)?;
         let (m, r) = (shape.features(), decoder_rank(shape));
         Ok(Self {
             shape: shape.clone(),
@@ -148,7 +164,7 @@ impl Core {
         for first in (0..dims.rows()).step_by(CHUNK) {
             let len = CHUNK.min(dims.rows() - first);
             let phi = &mut phi[..len * m];
-            // Eight columns a task: enough to share the factor, little enough to spread.
+            // 64 columns a task: enough to share the factor, little enough to spread.
             phi.par_chunks_mut(64 * m).enumerate().for_each(|(c, out)| {
                 let start = first + c * 64;
                 whitened_phi(system, gram, start..start + out.len() / m, out);
@@ -304,7 +320,7 @@ impl Elimination for Core {
     }
 
     fn bytes(&self) -> u64 {
-        Self::bytes_needed(&self.shape) + 8 * self.features.len() as u64
+        Self::fixed_bytes(&self.shape) + 8 * self.features.len() as u64
     }
 
     fn refresh(&mut self, system: &System<'_>) -> Result<(), Error> {

@@ -12,10 +12,10 @@ use super::row_blocks::RowFactors;
 use super::rows_first::whiten_block;
 use super::structured_parts::{
     add_outer_times_decoder, apply_q, factor_gram, solve_gram, subtract_push,
-    times_decoder_transpose, whiten_features,
+    times_decoder_transpose, whiten_features, whitened_bytes,
 };
 use super::{Elimination, EliminationKind, Factored, NoLogDeterminant, Pivot, SolveStats};
-use crate::blas1::{dot, norm};
+use crate::blas1::{dot, norm, power_of_two_near};
 use crate::bump::least_rung;
 use crate::cholesky::{Cholesky, FailedPivot};
 use crate::system::ProductMut;
@@ -79,14 +79,19 @@ enum Preconditioner {
 impl Iterative {
     const KIND: EliminationKind = EliminationKind::Iterative;
 
-    /// Bytes that [`Iterative::new`] allocates.
+    /// Bytes that it holds once it has factored, and the vectors of a solve.
     pub fn bytes_needed(shape: &SystemShape) -> u64 {
         let arrow = shape.arrow();
         let own = match shape {
-            SystemShape::Structured { shape, .. } => Cholesky::bytes(shape.features()),
-            SystemShape::Dense(shape) => block_ranges(shape.border()).fold(0_u64, |sum, range| {
-                sum.saturating_add(Cholesky::bytes(range.len()))
-            }),
+            SystemShape::Structured { shape, density } => {
+                Cholesky::bytes(shape.features()).saturating_add(whitened_bytes(shape, *density))
+            }
+            SystemShape::Dense(shape) => {
+                let (whole, rest) = (shape.border() / BLOCK, shape.border() % BLOCK);
+                Cholesky::bytes(BLOCK)
+                    .saturating_mul(whole as u64)
+                    .saturating_add(Cholesky::bytes(rest))
+            }
             SystemShape::Operator(shape) => ArrowShape::array_bytes(shape.border(), 1),
         };
         own.saturating_add(RowFactors::bytes(arrow.rows()))
@@ -269,6 +274,17 @@ impl Iterative {
         if size == 0.0 {
             return Ok(0);
         }
+        if !size.is_finite() {
+            return Err(Error::Overflow {
+                what: "the right-hand side of the eliminated border",
+            }
+            .into());
+        }
+        // Scaled by a power of two to about 1, which rounds nothing: r' z and p' S p then stay
+        // finite and positive whatever the scales of S and b.
+        let unit = power_of_two_near(size);
+        b.iter_mut().for_each(|b| *b /= unit);
+        let size = norm(b);
         let target = self.options.relative_residual;
         let most = self.options.max_iterations.unwrap_or(2 * k + 50);
         let mut x = vec![0.0; k];
@@ -294,7 +310,7 @@ impl Iterative {
                 if curvature <= 0.0 {
                     return Err(NotPositiveDefinite {
                         site: PivotSite::Curvature { iteration: done },
-                        value: curvature / dot(self.arch, &p, &p),
+                        value: curvature / norm(&p) / norm(&p),
                         bump: None,
                     }
                     .into());
@@ -327,7 +343,7 @@ impl Iterative {
             }
             .into());
         }
-        b.copy_from_slice(&x);
+        b.iter_mut().zip(&x).for_each(|(b, x)| *b = x * unit);
         Ok(done as u64)
     }
 }

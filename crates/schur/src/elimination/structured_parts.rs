@@ -40,7 +40,9 @@ impl std::fmt::Debug for DecoderRoot {
 impl DecoderRoot {
     pub(crate) fn bytes(shape: &StructuredShape) -> u64 {
         let (m, p) = (shape.features() as u64, shape.outputs() as u64);
-        8 * m.saturating_mul(m.min(p) + if p > m { p + 32 } else { 0 })
+        let copy = if p > m { p.saturating_add(32) } else { 0 };
+        m.saturating_mul(m.min(p).saturating_add(copy))
+            .saturating_mul(8)
     }
 
     pub(crate) fn new(shape: &StructuredShape) -> Self {
@@ -64,6 +66,9 @@ impl DecoderRoot {
     }
 
     pub(crate) fn form(&mut self, decoder: MatRef<'_, f64>) {
+        if self.root.nrows() == 0 {
+            return;
+        }
         if self.copy.ncols() == 0 {
             self.root.copy_from(decoder);
             return;
@@ -86,6 +91,12 @@ impl DecoderRoot {
     pub(crate) fn as_mat(&self) -> MatRef<'_, f64> {
         self.root.as_ref()
     }
+}
+
+/// Bytes of $V$ where a share `density` of the features is on in every row.
+pub(crate) fn whitened_bytes(shape: &StructuredShape, density: f64) -> u64 {
+    let entries = shape.arrow().row_unknowns() as f64 * shape.features() as f64 * density;
+    (entries.ceil() as u64).saturating_mul(8)
 }
 
 /// Writes $V_i = L_i^{-1} \Psi_i$ in the layout of `psi`.

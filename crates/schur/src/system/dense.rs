@@ -1,6 +1,6 @@
 //! Dense arrow systems: $B_i$ and $C$ are arrays.
 
-use super::{ProductMut, first_not_finite, par_ordered};
+use super::{ProductMut, first_not_finite, par_first, par_ordered};
 use crate::blas1::{axpy, dot, line};
 use crate::{ArrowShape, CrossView, Error, RowBlocks, ShapeError, SymmetricView};
 use faer::MatRef;
@@ -92,20 +92,16 @@ impl<'a> DenseSystem<'a> {
     fn check_cross_finite(&self) -> Result<(), Error> {
         let (rows, k) = (self.shape.rows(), self.shape.border());
         let chunk = (1 << 16) / (k * rows.max_dim()).max(1);
-        let found = par_ordered(rows.rows(), chunk, |range| {
-            let mut copy = Vec::new();
+        let found = par_first(rows.rows(), chunk, &|range| {
             for i in range {
                 for a in 0..rows.dim(i) {
-                    let line = match self.row_cross.row_slice(rows, i, a) {
-                        Some(slice) => slice,
-                        None => {
-                            copy.resize(k, 0.0);
-                            self.row_cross.copy_row(rows, i, a, &mut copy);
-                            &copy
-                        }
+                    let entry = |c| self.row_cross.get(rows, i, a, c);
+                    let bad = match self.row_cross.row_slice(rows, i, a) {
+                        Some(slice) => first_not_finite(slice),
+                        None => (0..k).find(|&c| !entry(c).is_finite()),
                     };
-                    if let Some(c) = first_not_finite(line) {
-                        return Some((vec![i, a, c], line[c]));
+                    if let Some(c) = bad {
+                        return Some((vec![i, a, c], entry(c)));
                     }
                 }
             }
@@ -116,13 +112,10 @@ impl<'a> DenseSystem<'a> {
 
     fn check_border_finite(&self) -> Result<(), Error> {
         let lines = BorderLines::new(self.border_hessian.matrix());
-        let found = par_ordered(self.shape.border(), 64, |range| {
-            let mut copy = Vec::new();
+        let found = par_first(self.shape.border(), 64, &|range| {
             for l in range {
-                let (first, line) = lines.get(l, &mut copy);
-                if let Some(at) = first_not_finite(line) {
-                    let (a, b) = (l.max(first + at), l.min(first + at));
-                    return Some((vec![a, b], line[at]));
+                if let Some((a, b)) = lines.first_not_finite(l) {
+                    return Some((vec![a, b], lines.matrix[(a, b)]));
                 }
             }
             None
@@ -287,8 +280,8 @@ impl<'a> DenseSystem<'a> {
     }
 }
 
-fn not_finite(array: &'static str, found: Vec<Option<(Vec<usize>, f64)>>) -> Result<(), Error> {
-    match found.into_iter().flatten().next() {
+fn not_finite(array: &'static str, found: Option<(Vec<usize>, f64)>) -> Result<(), Error> {
+    match found {
         Some((index, value)) => Err(Error::NotFinite {
             array,
             index,
@@ -314,28 +307,49 @@ impl<'a> BorderLines<'a> {
         }
     }
 
+    /// Line `l` where its entries are adjacent.
+    fn adjacent(&self, l: usize) -> Option<&'a [f64]> {
+        let k = self.matrix.nrows();
+        let line = if self.by_column {
+            self.matrix.subrows(l, k - l).col(l)
+        } else {
+            self.matrix.subcols(0, l + 1).row(l).transpose()
+        };
+        line.try_as_col_major().map(|line| line.as_slice())
+    }
+
     /// Line `l`: its first index and its entries. Copied where they are not adjacent.
     pub(crate) fn get<'b>(&self, l: usize, copy: &'b mut Vec<f64>) -> (usize, &'b [f64])
     where
         'a: 'b,
     {
-        let k = self.matrix.nrows();
-        if self.by_column {
-            let column = self.matrix.subrows(l, k - l).col(l);
-            if let Some(column) = column.try_as_col_major() {
-                return (l, column.as_slice());
-            }
-            copy.clear();
-            copy.extend((l..k).map(|r| self.matrix[(r, l)]));
-            return (l, copy);
-        }
-        let row = self.matrix.subcols(0, l + 1).row(l).transpose();
-        if let Some(row) = row.try_as_col_major() {
-            return (0, row.as_slice());
+        let first = if self.by_column { l } else { 0 };
+        if let Some(line) = self.adjacent(l) {
+            return (first, line);
         }
         copy.clear();
-        copy.extend((0..=l).map(|c| self.matrix[(l, c)]));
-        (0, copy)
+        if self.by_column {
+            copy.extend((l..self.matrix.nrows()).map(|r| self.matrix[(r, l)]));
+        } else {
+            copy.extend((0..=l).map(|c| self.matrix[(l, c)]));
+        }
+        (first, copy)
+    }
+
+    /// The index, row >= column, of the first entry of line `l` that is not finite.
+    fn first_not_finite(&self, l: usize) -> Option<(usize, usize)> {
+        let index = |at: usize| if self.by_column { (l + at, l) } else { (l, at) };
+        let length = if self.by_column {
+            self.matrix.nrows() - l
+        } else {
+            l + 1
+        };
+        match self.adjacent(l) {
+            Some(line) => first_not_finite(line).map(index),
+            None => (0..length)
+                .map(index)
+                .find(|&at| !self.matrix[at].is_finite()),
+        }
     }
 
     /// Ranges of lines with about equal numbers of entries: at most 16, by the order alone.

@@ -164,7 +164,7 @@ impl<'a> System<'a> {
         match self {
             Self::Dense(system) => system.check_finite(),
             Self::Structured(system) => system.check_finite(),
-            Self::Operator(_) => Ok(()),
+            Self::Operator(system) => system.check_finite(),
         }
     }
 
@@ -236,6 +236,31 @@ pub(crate) fn par_ordered<T: Send>(
         .into_par_iter()
         .map(|c| work(c * chunk..((c + 1) * chunk).min(n)))
         .collect()
+}
+
+/// The first answer, in the order of `0..n`, that `work` finds in chunks of it searched in
+/// parallel. Allocates nothing.
+pub(crate) fn par_first<T: Send>(
+    n: usize,
+    chunk: usize,
+    work: &(impl Fn(std::ops::Range<usize>) -> Option<T> + Sync),
+) -> Option<T> {
+    fn split<T: Send>(
+        range: std::ops::Range<usize>,
+        chunk: usize,
+        work: &(impl Fn(std::ops::Range<usize>) -> Option<T> + Sync),
+    ) -> Option<T> {
+        if range.len() <= chunk {
+            return work(range);
+        }
+        let middle = range.start + range.len() / 2;
+        let (left, right) = rayon::join(
+            || split(range.start..middle, chunk, work),
+            || split(middle..range.end, chunk, work),
+        );
+        left.or(right)
+    }
+    split(0..n, chunk.max(1), work)
 }
 
 /// Visits every row's part of `data` (`width` numbers per unknown) in parallel.
@@ -315,7 +340,7 @@ fn row_block_product(
 }
 
 fn check_rows_finite(rows: &RowDims, blocks: RowBlocks<'_>) -> Result<(), Error> {
-    let found = par_ordered(rows.rows(), ROW_CHUNK, |range| {
+    let found = par_first(rows.rows(), ROW_CHUNK, &|range| {
         for i in range {
             for a in 0..rows.dim(i) {
                 for b in 0..=a {
@@ -333,7 +358,7 @@ fn check_rows_finite(rows: &RowDims, blocks: RowBlocks<'_>) -> Result<(), Error>
         }
         None
     });
-    found.into_iter().flatten().next().map_or(Ok(()), Err)
+    found.map_or(Ok(()), Err)
 }
 
 /// The first number of `slice` that is not finite. Sums first: a finite sum of absolute values

@@ -1,7 +1,7 @@
 //! Arrow systems whose cross block and border are known by their products alone.
 
-use super::ProductMut;
-use crate::{ArrowShape, RowBlocks, ShapeError};
+use super::{ProductMut, first_not_finite};
+use crate::{ArrowShape, Error, RowBlocks, ShapeError};
 
 /// A cross block $B$ given as two products.
 pub trait CrossProduct: Sync {
@@ -120,6 +120,18 @@ impl<'a> OperatorSystem<'a> {
             cross: self.cross,
             border: self.border,
             border_diagonal: self.border_diagonal,
+        }
+    }
+
+    pub(super) fn check_finite(&self) -> Result<(), Error> {
+        let diagonal = self.border_diagonal.unwrap_or(&[]);
+        match first_not_finite(diagonal) {
+            Some(at) => Err(Error::NotFinite {
+                array: "border_diagonal",
+                index: vec![at],
+                value: diagonal[at],
+            }),
+            None => Ok(()),
         }
     }
 

@@ -7,11 +7,13 @@
 //! operand of its own ($J_i J_i'$ plus whatever the caller's model adds).
 
 use super::{ProductMut, first_not_finite, par_ordered, par_rows};
+use crate::blas1::axpy;
 use crate::shape::{product, sum};
-use crate::{ArrowShape, Error, RowBlocks, RowDims, ShapeError, SymmetricView};
+use crate::{ArrowShape, Error, Ridge, RowBlocks, RowDims, ShapeError, SymmetricView};
 use faer::linalg::matmul::matmul;
 use faer::prelude::*;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
+use pulp::Arch;
 
 /// The sparse rows of $\Phi$ and $\Psi$.
 ///
@@ -345,6 +347,65 @@ impl<'a> StructuredSystem<'a> {
             total += part;
         }
         total
+    }
+
+    /// $\|H + \rho\|_1$, exactly: the entries of $J_i$ are formed row by row and forgotten.
+    pub(crate) fn one_norm(&self, ridge: Ridge) -> f64 {
+        let (arch, rows) = (Arch::new(), self.shape.arrow.rows());
+        let (features, outputs) = (self.shape.features, self.shape.outputs);
+        let mut decoder = vec![0.0; features * outputs];
+        MatMut::from_row_major_slice_mut(&mut decoder, features, outputs).copy_from(self.decoder);
+        // At most 16 partial sums of M p, whatever the shape.
+        let chunk = rows.rows().div_ceil(16).max(64);
+        let parts = par_ordered(rows.rows(), chunk, |range| {
+            let mut columns = vec![0.0; features * outputs];
+            let (mut jacobian, mut sizes) = (vec![0.0; outputs], vec![0.0; outputs]);
+            let mut largest = 0.0_f64;
+            for i in range {
+                let (row, d) = (self.features.row(i), rows.dim(i));
+                let phi_sum: f64 = row.phi.iter().map(|phi| phi.abs()).sum();
+                sizes.fill(0.0);
+                for a in 0..d {
+                    jacobian.fill(0.0);
+                    let psi = &row.psi[a * row.indices.len()..][..row.indices.len()];
+                    for (&f, &psi) in row.indices.iter().zip(psi) {
+                        axpy(arch, psi, &decoder[f * outputs..][..outputs], &mut jacobian);
+                    }
+                    let own: f64 = (0..d)
+                        .map(|b| {
+                            let value = self.row_hessian.get(rows, i, a.max(b), a.min(b));
+                            (if a == b { value + ridge.row } else { value }).abs()
+                        })
+                        .sum();
+                    let sum: f64 = jacobian.iter().map(|j| j.abs()).sum();
+                    largest = largest.max(own + phi_sum * sum);
+                    sizes
+                        .iter_mut()
+                        .zip(&jacobian)
+                        .for_each(|(s, j)| *s += j.abs());
+                }
+                for (&m, &phi) in row.indices.iter().zip(row.phi) {
+                    axpy(
+                        arch,
+                        phi.abs(),
+                        &sizes,
+                        &mut columns[m * outputs..][..outputs],
+                    );
+                }
+            }
+            (largest, columns)
+        });
+        let gram = self.full_gram(ridge.border);
+        let mut total = vec![0.0; features * outputs];
+        for (m, line) in total.chunks_exact_mut(outputs.max(1)).enumerate() {
+            line.fill((0..features).map(|b| gram[(m, b)].abs()).sum());
+        }
+        let mut largest = 0.0_f64;
+        for (part, columns) in parts {
+            largest = largest.max(part);
+            axpy(arch, 1.0, &columns, &mut total);
+        }
+        total.into_iter().fold(largest, f64::max)
     }
 
     /// Adds the parts of $B$ and $C$ to `y`, which holds those of $D$ and the ridge.
