@@ -10,7 +10,7 @@
 //! A folder that cannot be written costs time, nothing else.
 
 use super::KernelSource;
-use super::compile::{compile, options, version};
+use super::compile::{compile, compiler_version, options};
 use crate::fault::Result;
 use sha2::{Digest, Sha256};
 use std::io::Write;
@@ -37,7 +37,7 @@ pub(super) fn cubin(source: &KernelSource, architecture: &str) -> Result<Vec<u8>
     let Some(folder) = cache_folder() else {
         return compile(source, architecture);
     };
-    let path = folder.join(file_name(source, architecture, &version()?));
+    let path = folder.join(file_name(source, architecture, &compiler_version()?));
     kept_or(&path, || compile(source, architecture))
 }
 

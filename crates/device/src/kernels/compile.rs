@@ -10,8 +10,11 @@ use std::ptr::{null, null_mut};
 /// Options of every source. The standard is fixed so that a newer compiler changes nothing.
 const OPTIONS: &[&str] = &["--std=c++17", "--device-as-default-execution-space"];
 
-/// The compiler's version, `major.minor`.
-pub(super) fn version() -> Result<String> {
+/// The run-time compiler's version, `major.minor`.
+///
+/// # Errors
+/// Its [`Absence`](crate::Absence).
+pub fn compiler_version() -> Result<String> {
     let component = Part::Nvrtc.require()?;
     Ok(component.version.unwrap_or_default())
 }

@@ -17,6 +17,7 @@ pub(crate) mod pointers;
 pub use cache::cache_folder;
 pub(crate) use cache::write_beside;
 pub use check::{Checked, compile_check};
+pub use compile::compiler_version;
 pub use launch::{Geometry, Launch, Scalar};
 pub use module::{Kernel, Module};
 

@@ -1,0 +1,111 @@
+//! Every test of a device is listed on every machine.
+//!
+//! Without a device a test shows as ignored, with the reason in its name; with
+//! `BROADHEAD_REQUIRE_DEVICE=1` it fails with that reason instead. Tests that need none run
+//! everywhere.
+
+use broadhead_device::{Absence, Context, Ledger, Stream, kernels, probe};
+use libtest_mimic::{Failed, Trial};
+
+/// What a test answers.
+pub(crate) type Outcome = Result<(), Failed>;
+
+/// A test that needs a device.
+pub(crate) fn on_device(name: &str, body: fn(&Context) -> Outcome) -> Trial {
+    let required = std::env::var_os("BROADHEAD_REQUIRE_DEVICE").is_some_and(|v| v == "1");
+    match probe::cuda() {
+        Ok(_) => Trial::test(name, move || body(&Context::open(0)?)),
+        Err(absence) if required => Trial::test(name, move || {
+            Err(format!("a device is required: {absence}").into())
+        }),
+        Err(absence) => {
+            let name = format!("{name} (skipped: {})", short(&absence));
+            Trial::test(name, || Ok(())).with_ignored_flag(true)
+        }
+    }
+}
+
+/// A test that needs the compiler and no device.
+pub(crate) fn with_compiler(name: &str, body: fn() -> Outcome) -> Trial {
+    match kernels::compiler_version() {
+        Ok(_) => Trial::test(name, body),
+        Err(error) => {
+            let reason = error.to_string();
+            let reason = reason.split(" (tried").next().unwrap_or(&reason);
+            let name = format!("{name} (skipped: {reason})");
+            Trial::test(name, || Ok(())).with_ignored_flag(true)
+        }
+    }
+}
+
+/// A test that needs none.
+pub(crate) fn anywhere(name: &str, body: fn() -> Outcome) -> Trial {
+    Trial::test(name, body)
+}
+
+/// The reason without the list of names tried.
+fn short(absence: &Absence) -> String {
+    let text = absence.to_string();
+    text.split(" (tried").next().unwrap_or(&text).to_owned()
+}
+
+/// A stream with an account of its own.
+pub(crate) fn stream(context: &Context) -> Result<Stream, Failed> {
+    Ok(context.stream(&Ledger::new())?)
+}
+
+/// Fails with both values unless they are equal.
+pub(crate) fn expect_eq<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    found: T,
+    wanted: T,
+) -> Outcome {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(format!("{what}: found {found:?}, wanted {wanted:?}").into())
+}
+
+/// Fails unless `holds`.
+pub(crate) fn expect(holds: bool, what: impl std::fmt::Display) -> Outcome {
+    if holds {
+        return Ok(());
+    }
+    Err(what.to_string().into())
+}
+
+/// Appends one line to the file that `BROADHEAD_RECORDS` names, if it names one.
+pub(crate) fn record(kind: &str, what: serde_json::Value) -> Outcome {
+    use std::io::Write;
+    let Some(path) = std::env::var_os("BROADHEAD_RECORDS") else {
+        return Ok(());
+    };
+    let line = serde_json::json!({ "record": kind, "receipt": receipt()?, "what": what });
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)?;
+    writeln!(file, "{line}")?;
+    Ok(())
+}
+
+/// What a record was taken with: commit, program, device, libraries.
+fn receipt() -> Result<serde_json::Value, Failed> {
+    use sha2::{Digest, Sha256};
+    let program = std::fs::read(std::env::current_exe()?)?;
+    let digest: String = Sha256::digest(program)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    let report = probe::report();
+    let libraries = report.components.iter().filter_map(|c| {
+        let version = c.version.as_deref()?;
+        Some(format!("{} {version}", c.name))
+    });
+    Ok(serde_json::json!({
+        "commit": std::env::var("BROADHEAD_COMMIT").unwrap_or_else(|_| "not given".to_owned()),
+        "program_sha256": digest,
+        "device": report.devices.first(),
+        "libraries": libraries.collect::<Vec<_>>(),
+    }))
+}

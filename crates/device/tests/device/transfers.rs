@@ -1,0 +1,153 @@
+//! Bytes arrive as they were sent, and every one of them is in the account.
+
+use crate::harness::{Outcome, expect, expect_eq, on_device, stream};
+use crate::kernels::{add_one, fill_late};
+use broadhead_device::{ByteClass, Context, DeviceError, Refusal};
+use libtest_mimic::Trial;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        on_device(
+            "transfers::every_length_comes_back_and_is_counted",
+            every_length,
+        ),
+        on_device("transfers::pinned_memory_comes_back_and_is_counted", pinned),
+        on_device(
+            "transfers::host_values_may_change_after_an_upload",
+            changed_after_upload,
+        ),
+        on_device("transfers::a_view_reaches_its_part_alone", parts),
+        on_device("transfers::lengths_that_differ_are_refused", lengths),
+        on_device(
+            "transfers::a_foreign_buffer_is_refused_until_it_is_moved",
+            foreign,
+        ),
+    ]
+}
+
+fn numbers(len: usize) -> Vec<f64> {
+    (0..len).map(|i| (i as f64 * 0.618).fract() - 0.5).collect()
+}
+
+fn every_length(context: &Context) -> Outcome {
+    let stream = stream(context)?;
+    let staged = (1 << 20) / 8;
+    let lengths = [
+        0,
+        1,
+        2,
+        1000,
+        staged - 1,
+        staged,
+        staged + 1,
+        3 * staged + 7,
+    ];
+    let (mut up, mut down) = (0, 0);
+    for len in lengths {
+        let values = numbers(len);
+        let buffer = stream.upload(&values, ByteClass::Operand, "test")?;
+        let back = stream.download(buffer.view(), ByteClass::Gradient)?;
+        expect(back == values, format!("{len} numbers came back different"))?;
+        up += 8 * len as u64;
+        down += 8 * len as u64;
+        let account = stream.ledger().snapshot();
+        expect_eq("operand bytes up", account.host_to_device.operand, up)?;
+        expect_eq("all bytes up", account.host_to_device.total(), up)?;
+        expect_eq("gradient bytes down", account.device_to_host.gradient, down)?;
+        expect_eq("all bytes down", account.device_to_host.total(), down)?;
+    }
+    expect_eq("held after the drops", stream.ledger().held_bytes(), 0)?;
+    let allocations = stream.ledger().snapshot().allocations;
+    expect_eq("allocations", allocations, lengths.len() as u64)
+}
+
+fn pinned(context: &Context) -> Outcome {
+    let stream = stream(context)?;
+    let values = numbers(100_000);
+    let mut there = stream.pinned::<f64>(values.len(), "test")?;
+    let mut back = stream.pinned::<f64>(values.len(), "test")?;
+    let mut buffer = stream.alloc::<f64>(values.len(), "test")?;
+    there.write(&values)?;
+    stream.upload_pinned(&there, buffer.view_mut(), ByteClass::Operand)?;
+    // Written again only after the copy has ended.
+    there.write(&vec![0.0; values.len()])?;
+    stream.download_pinned(buffer.view(), &mut back, ByteClass::Record)?;
+    let mut found = vec![0.0; values.len()];
+    back.read(&mut found)?;
+    expect(found == values, "pinned numbers came back different")?;
+    let account = stream.ledger().snapshot();
+    let bytes = 8 * values.len() as u64;
+    expect_eq("up", account.host_to_device.operand, bytes)?;
+    expect_eq("down", account.device_to_host.record, bytes)?;
+    expect_eq("submissions", account.submissions, 2)
+}
+
+fn changed_after_upload(context: &Context) -> Outcome {
+    let stream = stream(context)?;
+    // The stream is busy, so that no copy has begun when the values change.
+    let mut busy = stream.alloc::<f64>(1, "test")?;
+    fill_late(&stream, busy.view_mut(), 0.0, 50_000_000)?;
+    let mut values = numbers(1000);
+    let wanted = values.clone();
+    let buffer = stream.upload(&values, ByteClass::Other, "test")?;
+    values.fill(f64::NAN);
+    let found = stream.download(buffer.view(), ByteClass::Other)?;
+    expect(
+        found == wanted,
+        "the device saw values written after the upload",
+    )
+}
+
+fn parts(context: &Context) -> Outcome {
+    let stream = stream(context)?;
+    let mut wanted = numbers(1000);
+    let mut buffer = stream.upload(&wanted, ByteClass::Other, "test")?;
+    add_one(&stream, buffer.slice_mut(100..200)?)?;
+    let (first, second) = buffer.view_mut().split_at(500)?;
+    stream.copy(first.as_view().slice(0..50)?, second.slice(450..500)?)?;
+    stream.zero(buffer.slice_mut(300..301)?)?;
+    wanted[100..200].iter_mut().for_each(|x| *x += 1.0);
+    wanted.copy_within(0..50, 950);
+    wanted[300] = 0.0;
+    let found = stream.download(buffer.view(), ByteClass::Other)?;
+    expect(found == wanted, "a call reached beyond its view")
+}
+
+fn lengths(context: &Context) -> Outcome {
+    let stream = stream(context)?;
+    let mut buffer = stream.alloc::<f64>(10, "test")?;
+    let upload = stream.upload_into(&[0.0; 9], buffer.view_mut(), ByteClass::Other);
+    expect(is_shape(&upload), format!("a short upload: {upload:?}"))?;
+    let download = stream.download_into(buffer.view(), &mut [0.0; 11], ByteClass::Other);
+    expect(
+        is_shape(&download),
+        format!("a long download: {download:?}"),
+    )?;
+    expect(buffer.slice(5..11).is_err(), "a slice beyond the end")?;
+    let counted = stream.ledger().snapshot().submissions;
+    expect_eq("submissions of refused calls", counted, 0)
+}
+
+fn is_shape<T>(answer: &Result<T, DeviceError>) -> bool {
+    matches!(answer, Err(DeviceError::Refusal(Refusal::Shape { .. })))
+}
+
+fn foreign(context: &Context) -> Outcome {
+    let (here, there) = (stream(context)?, stream(context)?);
+    let mut buffer = here.alloc::<f64>(1000, "test")?;
+    let zeroed = there.zero(buffer.view_mut());
+    let refused = matches!(
+        zeroed,
+        Err(DeviceError::Refusal(Refusal::ForeignStream { .. }))
+    );
+    expect(refused, format!("a foreign buffer: {zeroed:?}"))?;
+    fill_late(&here, buffer.view_mut(), 3.0, 20_000_000)?;
+    let buffer = buffer.move_to(&there)?;
+    let found = there.download(buffer.view(), ByteClass::Other)?;
+    expect(
+        found == vec![3.0; 1000],
+        "the new stream did not wait for the old one",
+    )?;
+    expect_eq("held by the old", here.ledger().held_bytes(), 0)?;
+    expect_eq("held by the new", there.ledger().held_bytes(), 8000)
+}
