@@ -81,6 +81,22 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// Whether memory is what was missing, in whatever words the call said it.
+    pub fn is_out_of_memory(&self) -> bool {
+        const WORDS: [&str; 3] = [
+            "CUDA_ERROR_OUT_OF_MEMORY",
+            "CUBLAS_STATUS_ALLOC_FAILED",
+            "CUSOLVER_STATUS_ALLOC_FAILED",
+        ];
+        match self {
+            Self::OutOfMemory { .. } | Self::PinnedMemory { .. } => true,
+            Self::Library { status, .. } => WORDS.contains(&status.as_str()),
+            _ => false,
+        }
+    }
+}
+
 /// A call that was declined before anything was submitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

@@ -10,6 +10,7 @@
 mod cache;
 mod check;
 mod compile;
+pub(crate) mod conditions;
 mod launch;
 mod module;
 pub(crate) mod pointers;
@@ -37,7 +38,19 @@ pub struct KernelSource {
 }
 
 impl KernelSource {
-    /// Tells sources apart: by text and options.
+    /// Tells sources apart within a process, without reading them.
+    pub(crate) fn identity(&self) -> [usize; 5] {
+        let (text, options) = (self.text, self.options);
+        [
+            text.as_ptr().addr(),
+            text.len(),
+            options.as_ptr().addr(),
+            options.len(),
+            self.entries.as_ptr().addr(),
+        ]
+    }
+
+    /// Tells sources apart: by name, text and options.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         for part in [&[self.name, self.text], self.options].concat() {
@@ -51,5 +64,9 @@ impl KernelSource {
 /// The sources of this crate. A crate with kernels of its own has a list like this one;
 /// [`compile_check`] takes any.
 pub fn sources() -> &'static [&'static KernelSource] {
-    &[&pointers::SOURCE, &crate::measure::SOURCE]
+    &[
+        &pointers::SOURCE,
+        &conditions::SOURCE,
+        &crate::measure::SOURCE,
+    ]
 }

@@ -9,10 +9,10 @@ use std::time::Instant;
 const WORKING_SETS_MIB: [u64; 13] = [1, 2, 4, 8, 16, 24, 32, 48, 64, 128, 256, 1024, 4096];
 
 /// Bytes that one sample moves at least, so that its time is far above the clock's resolution.
-const BYTES_OF_A_SAMPLE: u64 = 4 << 30;
+const BYTES_OF_A_SAMPLE: u64 = 16 << 30;
 
 /// Samples of one window.
-const REPEATS: usize = 9;
+const REPEATS: usize = 15;
 
 /// Bytes of one host copy.
 const HOST_BYTES: usize = 256 << 20;

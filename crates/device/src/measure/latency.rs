@@ -6,7 +6,7 @@ use crate::{Result, Stream};
 use std::time::Instant;
 
 /// Samples of one window.
-const REPEATS: usize = 15;
+const REPEATS: usize = 51;
 
 /// Submissions in a row: more would fill the queue and measure the device.
 const BURST: usize = 200;

@@ -11,10 +11,10 @@
 //!
 //! | module | ceilings |
 //! |---|---|
-//! | [`bandwidth`] | reads and copies by working set; host copies, pinned and pageable |
-//! | [`arithmetic`] | FP64 multiply-adds on the plain units, DGEMM |
-//! | [`latency`] | submission, graph launch, graph node, synchronisation, serial steps |
-//! | [`kept`] | the record of a device and driver on disk |
+//! | `bandwidth` | reads and copies by working set; host copies, pinned and pageable |
+//! | `arithmetic` | FP64 multiply-adds on the plain units, DGEMM |
+//! | `latency` | submission, graph launch, graph node, synchronisation, serial steps |
+//! | `kept` | the record of a device and driver on disk |
 
 mod arithmetic;
 mod bandwidth;

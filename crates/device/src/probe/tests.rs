@@ -161,3 +161,84 @@ fn every_call_of_a_binding_is_probed() {
         }
     }
 }
+
+/// A shared library made of C text, in a folder of its own. Where Rust links, there is a `cc`.
+#[cfg(target_os = "linux")]
+fn built(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, file) = (folder.path().join("fake.c"), folder.path().join("fake.so"));
+    std::fs::write(&source, text).unwrap();
+    let mut cc = std::process::Command::new("cc");
+    let built = cc
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&file)
+        .arg(&source)
+        .status()
+        .unwrap();
+    assert!(built.success());
+    (folder, file)
+}
+
+/// C text of a library that has every symbol; `answers` replaces some of them.
+#[cfg(target_os = "linux")]
+fn complete(symbols: &[&str], answers: &[(&str, &str)]) -> String {
+    let body = |symbol: &&str| {
+        let known = answers.iter().find(|(name, _)| name == symbol);
+        known.map_or_else(
+            || format!("int {symbol}(void) {{ return 999; }}"),
+            |(_, text)| (*text).to_owned(),
+        )
+    };
+    symbols.iter().map(body).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_library_that_is_too_old_says_both_versions() {
+    let version = "int nvrtcVersion(int *a, int *b) { *a = 11; *b = 2; return 0; }";
+    let text = complete(symbols::NVRTC, &[("nvrtcVersion", version)]);
+    let (_folder, file) = built(&text);
+    let mut wanted = wanted(&file, symbols::NVRTC);
+    wanted.name = "NVRTC";
+    let opened = wanted.open().unwrap();
+    let absence = Part::Nvrtc.version(&opened).unwrap_err();
+    assert_eq!(
+        absence.to_string(),
+        "NVRTC is version 11.2, at least 12.4 is needed"
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn each_symbol_that_is_missing_is_named() {
+    for missing in symbols::CUSOLVER {
+        let others: Vec<&str> = symbols::CUSOLVER
+            .iter()
+            .copied()
+            .filter(|s| s != missing)
+            .collect();
+        let (_folder, file) = built(&complete(&others, &[]));
+        match wanted(&file, symbols::CUSOLVER).open().map(|o| o.file) {
+            Err(Absence::Symbol { symbol, .. }) => assert_eq!(symbol, *missing),
+            other => panic!("without {missing}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_driver_that_does_not_start_and_one_without_devices_are_told_apart() {
+    for (status, no_device) in [(100, true), (999, false)] {
+        let init = format!("int cuInit(unsigned x) {{ return {status}; }}");
+        let (_folder, file) = built(&complete(symbols::DRIVER, &[("cuInit", &init)]));
+        let opened = wanted(&file, symbols::DRIVER).open().unwrap();
+        let absence = devices::list(&opened).unwrap_err();
+        assert_eq!(absence == Absence::NoDevice, no_device, "{absence}");
+        if !no_device {
+            assert_eq!(
+                absence.to_string(),
+                "driver does not start: cuInit answered 999"
+            );
+        }
+    }
+}

@@ -50,6 +50,8 @@ impl Allocation {
                 status = take();
             }
             if status == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+                // The pool may hold what it took from the driver for the attempt.
+                stream.context().trim()?;
                 return Err(Fault::OutOfMemory {
                     asked: bytes as u64,
                     free: stream.context().memory()?.free,

@@ -33,8 +33,10 @@ impl Capture {
         self.frees.push(pointer);
     }
 
-    pub(crate) fn enter_loop(&mut self) {
+    /// Opens a loop; answers how many are open now.
+    pub(crate) fn enter_loop(&mut self) -> usize {
         self.loops += 1;
+        self.loops
     }
 
     pub(crate) fn leave_loop(&mut self) {

@@ -32,7 +32,7 @@ struct Inner {
     pool: sys::CUmemoryPool,
     lost: OnceLock<Fault>,
     streams: AtomicU64,
-    modules: Mutex<BTreeMap<[u8; 32], Arc<Module>>>,
+    modules: Mutex<BTreeMap<[usize; 5], Arc<Module>>>,
     handles: HandlePool,
 }
 
@@ -190,7 +190,7 @@ impl Context {
     /// [`Fault::Compile`] with the compiler's log, or another [`Fault`].
     pub fn module(&self, source: &KernelSource) -> Result<Arc<Module>> {
         self.enter()?;
-        let key = source.digest();
+        let key = source.identity();
         let mut modules = self
             .0
             .modules

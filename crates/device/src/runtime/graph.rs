@@ -12,6 +12,7 @@
 use super::capture::{self, Capture, Moves};
 use super::stream::{Kept, Stream};
 use crate::fault::{Fault, Refusal, Result};
+use crate::kernels::conditions;
 use cudarc::driver::sys;
 use std::ptr::null_mut;
 
@@ -29,7 +30,7 @@ pub struct Graph {
 unsafe impl Send for Graph {}
 
 /// What decides whether a loop runs its body again; a kernel takes it as an `unsigned long long`.
-/// It is 1 when a launch of the graph begins.
+/// It is 1 when its loop is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Condition(pub(crate) u64);
 
@@ -72,7 +73,7 @@ impl Stream {
     /// # Errors
     /// The body's own error; a [`Refusal`] outside of a capture; a [`Fault`].
     pub fn while_loop(&self, body: impl FnOnce(&Stream, Condition) -> Result<()>) -> Result<()> {
-        let Some(()) = self.capture_slot().as_mut().map(Capture::enter_loop) else {
+        let Some(depth) = self.capture_slot().as_mut().map(Capture::enter_loop) else {
             return Err(Refusal::Capturing {
                 what: "while_loop".to_owned(),
                 why: "no capture is under way".to_owned(),
@@ -80,9 +81,13 @@ impl Stream {
             .into());
         };
         self.enter()?;
+        let condition = self.condition(self.captured_so_far()?.0)?;
+        if depth > 1 {
+            conditions::arm(self, condition)?;
+        }
         let (graph, before) = self.captured_so_far()?;
         self.end_capture()?;
-        let (node, inner, condition) = self.add_loop(graph, &before)?;
+        let (node, inner) = self.add_loop(graph, &before, condition)?;
         self.begin_capture(inner, &[])?;
         body(self, condition)?;
         self.end_capture()?;
@@ -170,35 +175,36 @@ impl Stream {
         }
     }
 
-    /// Adds a loop node after `before`; answers the node, the graph of its body, its condition.
+    /// A new condition of a loop in `graph`, 1 when a launch begins.
+    fn condition(&self, graph: sys::CUgraph) -> std::result::Result<Condition, Fault> {
+        let (context, assign) = (self.context().raw(), sys::CU_GRAPH_COND_ASSIGN_DEFAULT);
+        let mut handle = 0;
+        // SAFETY: graph and context live; the result outlives the call.
+        self.check("cuGraphConditionalHandleCreate", unsafe {
+            sys::cuGraphConditionalHandleCreate(&mut handle, graph, context, 1, assign)
+        })?;
+        Ok(Condition(handle))
+    }
+
+    /// Adds a loop node after `before`; answers the node and the graph of its body.
     fn add_loop(
         &self,
         graph: sys::CUgraph,
         before: &[sys::CUgraphNode],
-    ) -> std::result::Result<(sys::CUgraphNode, sys::CUgraph, Condition), Fault> {
-        let context = self.context().raw();
-        let (mut handle, mut node) = (0, null_mut());
+        condition: Condition,
+    ) -> std::result::Result<(sys::CUgraphNode, sys::CUgraph), Fault> {
+        let mut node = null_mut();
         // SAFETY: graph and context live; the parameters are plain numbers and pointers, for which
         // zero bytes are a value; the driver writes the body's graph, which belongs to the node.
         unsafe {
-            self.check(
-                "cuGraphConditionalHandleCreate",
-                sys::cuGraphConditionalHandleCreate(
-                    &mut handle,
-                    graph,
-                    context,
-                    1,
-                    sys::CU_GRAPH_COND_ASSIGN_DEFAULT,
-                ),
-            )?;
             let mut parameters: sys::CUgraphNodeParams = std::mem::zeroed();
             parameters.type_ = sys::CUgraphNodeType::CU_GRAPH_NODE_TYPE_CONDITIONAL;
             parameters.__bindgen_anon_1.conditional = sys::CUDA_CONDITIONAL_NODE_PARAMS {
-                handle,
+                handle: condition.0,
                 type_: sys::CUgraphConditionalNodeType::CU_GRAPH_COND_TYPE_WHILE,
                 size: 1,
                 phGraph_out: null_mut(),
-                ctx: context,
+                ctx: self.context().raw(),
             };
             self.check(
                 "cuGraphAddNode_v2",
@@ -212,7 +218,7 @@ impl Stream {
                 ),
             )?;
             let inner = *parameters.__bindgen_anon_1.conditional.phGraph_out;
-            Ok((node, inner, Condition(handle)))
+            Ok((node, inner))
         }
     }
 }
