@@ -1,30 +1,39 @@
-//! Compiles every kernel of this crate for the architectures given, without a device.
+//! Compiles every kernel of this crate to machine code, without a device.
 //!
 //! ```text
 //! compile_kernels sm_80 sm_90 sm_100
 //! ```
 //! Needs NVRTC alone. Exit 0: everything compiled; 1: something did not; 3: there is no NVRTC.
+//! Without arguments it takes the three architectures above and only says so where there is no
+//! NVRTC, as an example should.
 
-use broadhead_device::{DeviceError, kernels};
+use broadhead_device::kernels;
 use std::process::ExitCode;
 
+const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90", "sm_100"];
+
 fn main() -> ExitCode {
-    let architectures: Vec<String> = std::env::args().skip(1).collect();
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    if let Err(absence) = kernels::compiler_version() {
+        eprintln!("nothing is compiled: {absence}");
+        return ExitCode::from(if asked.is_empty() { 0 } else { 3 });
+    }
+    let architectures = match asked.is_empty() {
+        true => ARCHITECTURES.map(str::to_owned).to_vec(),
+        false => asked,
+    };
     for architecture in &architectures {
         match kernels::compile_check(kernels::sources(), architecture) {
             Ok(checked) => {
                 for source in checked {
-                    let (name, entries, bytes) =
-                        (source.source, source.entries.len(), source.bytes);
+                    let (entries, bytes) = (source.entries.len(), source.bytes);
+                    let name = source.source;
                     eprintln!("{architecture} {name}: {entries} kernels, {bytes} bytes");
                 }
             }
             Err(error) => {
                 eprintln!("{architecture}: {error}");
-                return match error {
-                    DeviceError::Absence(_) => ExitCode::from(3),
-                    _ => ExitCode::from(1),
-                };
+                return ExitCode::FAILURE;
             }
         }
     }

@@ -39,7 +39,7 @@ const DEED: &str = "BROADHEAD_TEST_DEED";
 
 /// Does the deed that the parent asked for, where there is one.
 pub(crate) fn child() -> Option<ExitCode> {
-    let deed = std::env::var(DEED).ok()?;
+    let deed = std::env::var_os(DEED)?.into_string().unwrap_or_default();
     let done = match deed.as_str() {
         "bad-kernel" => lose_the_device(),
         "compile" => compile(),

@@ -2,6 +2,7 @@
 // The typed launches of the tests' own kernels, each with its reason.
 #![allow(unsafe_code)]
 
+mod ceilings;
 mod compiling;
 mod evidence;
 mod faults;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         evidence::tests(),
         lifetime::tests(),
         compiling::tests(),
+        ceilings::tests(),
     ];
     let tests = tests.into_iter().flatten().collect();
     let mut arguments = Arguments::from_args();

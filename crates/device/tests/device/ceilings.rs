@@ -1,0 +1,68 @@
+//! The ceilings of this device: measured in two windows, kept, and consistent with one another.
+
+use crate::harness::{Outcome, expect, on_device, record};
+use broadhead_device::measure::{Ceiling, CurvePoint, DeviceCeilings};
+use broadhead_device::{Context, kernels};
+use libtest_mimic::{Failed, Trial};
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![on_device(
+        "ceilings::two_windows_agree_and_are_kept",
+        windows,
+    )]
+}
+
+fn windows(context: &Context) -> Outcome {
+    let measured = DeviceCeilings::measure(context)?;
+    record("ceilings", serde_json::to_value(&measured)?)?;
+    let largest = |curve: &[CurvePoint]| curve.last().and_then(|p| p.ceiling.value());
+    let read = largest(&measured.read).ok_or("reading was refused")?;
+    let copy = largest(&measured.copy).ok_or("copying was refused")?;
+    let in_cache = measured.read.iter().filter_map(|p| p.ceiling.value());
+    let in_cache = in_cache.fold(0.0, f64::max);
+    expect(
+        in_cache > read,
+        format!("reads: {in_cache:e} in the cache, {read:e} beyond"),
+    )?;
+    expect(
+        copy < 1.1 * read,
+        format!("copies {copy:e} against reads {read:e}"),
+    )?;
+    let fma = value("multiply-adds", &measured.fma)?;
+    let gemm = value("products", &measured.gemm)?;
+    // Two operations a clock and unit; 64 units a multiprocessor on the largest of these devices.
+    let info = context.info();
+    let most = 2.0 * 64.0 * f64::from(info.multiprocessors) * info.clock_khz as f64 * 1e3;
+    expect(
+        fma < 1.05 * most,
+        format!("{fma:e} multiply-adds of at most {most:e}"),
+    )?;
+    expect(
+        gemm > 0.5 * fma,
+        format!("products {gemm:e}, multiply-adds {fma:e}"),
+    )?;
+    let node = value("a node", &measured.graph_node)?;
+    let launch = value("a launch", &measured.graph_launch)?;
+    expect(
+        node < launch,
+        format!("a node {node:e} s, a launch {launch:e} s"),
+    )?;
+    kept(context)
+}
+
+fn value(what: &str, ceiling: &Ceiling) -> Result<f64, Failed> {
+    ceiling
+        .value()
+        .ok_or_else(|| format!("{what}: {ceiling:?}").into())
+}
+
+/// A second asking answers what the first kept.
+fn kept(context: &Context) -> Outcome {
+    expect(
+        kernels::cache_folder().is_some(),
+        "there is no cache folder",
+    )?;
+    let first = DeviceCeilings::of(context)?;
+    let second = DeviceCeilings::of(context)?;
+    expect(first == second, "the ceilings were measured twice")
+}
