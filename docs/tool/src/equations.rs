@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_malformed_equation_is_refused_with_its_text() {
-        for tex in ["\\frac{1", "\\nosuchcommand x", "\u{e9}"] {
+        for tex in ["\\frac{1", "\\nosuchcommand x", "\u{e9}", "x \\\\ y"] {
             let page = format!("<pre><code class=\"language-math\">{tex}</code></pre>");
             assert_eq!(render(&page, &engine()).unwrap_err().tex, tex);
         }

@@ -4,6 +4,17 @@ use crate::error::Error;
 use rquickjs::{CatchResultExt, Context, Function, Object, Runtime};
 use std::path::Path;
 
+/// What KaTeX would only warn about is an error here.
+const RENDER: &str = "
+    globalThis.renderEquation = (tex, displayMode) => {
+        const warnings = [];
+        const strict = (code, message) => { warnings.push(`${message} [${code}]`); return 'ignore' };
+        const options = { displayMode, throwOnError: true, strict, output: 'htmlAndMathml' };
+        const html = katex.renderToString(tex, options);
+        if (warnings.length > 0) throw new Error(warnings.join('; '));
+        return html;
+    }";
+
 /// KaTeX, loaded.
 pub(crate) struct Engine {
     context: Context,
@@ -23,10 +34,7 @@ impl Engine {
             let load = || {
                 ctx.eval::<(), _>("globalThis.self = globalThis")?;
                 ctx.eval::<(), _>(text)?;
-                ctx.eval::<(), _>(
-                    "globalThis.renderEquation = (tex, displayMode) => katex.renderToString(tex, \
-                     { displayMode, throwOnError: true, strict: 'error', output: 'htmlAndMathml' })",
-                )?;
+                ctx.eval::<(), _>(RENDER)?;
                 ctx.eval::<Object<'_>, _>("katex").map(drop)
             };
             load().catch(&ctx).map_err(|e| Error::Engine(e.to_string()))
