@@ -1,8 +1,8 @@
 //! Compiles the device kernels to machine code for each supported architecture, without a GPU.
 //!
-//! The compiler is NVRTC out of a pinned wheel in a private environment under `target/`. What is
-//! compiled the device crate's own example `compile_kernels` knows: it takes the registered sources
-//! and options that run time uses.
+//! The compiler is NVRTC out of a pinned wheel in a private environment under `target/`; what is
+//! compiled the device crate's own example `compile_kernels` knows: it takes the registered sources and
+//! options that run time uses.
 
 use crate::shell::{self, Failure, Outcome};
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 /// The compiler, pinned: the oldest release that every supported driver branch accepts.
 const COMPILER: &str = "nvidia-cuda-nvrtc==13.0.88";
 
-/// The oldest architecture supported, the one measured on, and the newest.
-const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90", "sm_100"];
-
 /// The program that compiles every registered kernel.
 const ENTRY: &str = "crates/device/examples/compile_kernels.rs";
+
+/// What the kernels must compile for.
+const ARCHITECTURES: &[&str] = &["sm_80", "sm_90", "sm_100"];
 
 /// Compiles every kernel.
 ///

@@ -31,7 +31,7 @@ fn dot_body(x: &[f64], y: &[f64]) -> f64 {
     fold(first) + tail
 }
 
-/// $x' y$.
+/// $`x' y`$.
 #[inline]
 pub(crate) fn dot(arch: Arch, x: &[f64], y: &[f64]) -> f64 {
     arch.dispatch(
@@ -40,7 +40,7 @@ pub(crate) fn dot(arch: Arch, x: &[f64], y: &[f64]) -> f64 {
     )
 }
 
-/// $y \leftarrow y + \alpha x$.
+/// $`y \leftarrow y + \alpha x`$.
 #[inline]
 pub(crate) fn axpy(arch: Arch, alpha: f64, x: &[f64], y: &mut [f64]) {
     arch.dispatch(
@@ -53,7 +53,7 @@ pub(crate) fn axpy(arch: Arch, alpha: f64, x: &[f64], y: &mut [f64]) {
     );
 }
 
-/// $y \leftarrow y + \sum_j \alpha_j x_j$ over four vectors.
+/// $`y \leftarrow y + \sum_j \alpha_j x_j`$ over four vectors.
 #[inline]
 pub(crate) fn axpy4(arch: Arch, alpha: [f64; 4], x: [&[f64]; 4], y: &mut [f64]) {
     arch.dispatch(
@@ -68,8 +68,8 @@ pub(crate) fn axpy4(arch: Arch, alpha: [f64; 4], x: [&[f64]; 4], y: &mut [f64]) 
     );
 }
 
-/// A line of a symmetric matrix at once: $y \leftarrow y + \alpha s$, $|y| \leftarrow |y| +
-/// |\alpha| |s|$, and returns $(s' x, |s|' |x|)$.
+/// A line of a symmetric matrix at once: $`y \leftarrow y + \alpha s`$, $`|y| \leftarrow |y| +
+/// |\alpha| |s|`$, and returns $`(s' x, |s|' |x|)`$.
 #[inline]
 pub(crate) fn line(
     arch: Arch,

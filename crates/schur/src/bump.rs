@@ -3,7 +3,7 @@
 /// Rungs from the scale of a block down to well below its rounding error, and the first stride.
 const STRIDE: i32 = 28;
 
-/// The least rung of the ladder $2^e 4^j$ at which `factors` holds, where $2^e$ is the power of two
+/// The least rung of the ladder $`2^e 4^j`$ at which `factors` holds, where $`2^e`$ is the power of two
 /// below `scale`; `factors` must hold above every bump at which it holds. The rung below does not
 /// serve, so the answer is at most four times the least bump.
 ///
@@ -55,7 +55,7 @@ pub(crate) fn least_rung(scale: f64, mut factors: impl FnMut(f64) -> bool) -> Op
     Some(rung(high))
 }
 
-/// $2^e$, $-1074 \le e \le 1023$.
+/// $`2^e`$, $`-1074 \le e \le 1023`$.
 fn power_of_two(e: i32) -> f64 {
     if e >= -1022 {
         f64::from_bits(((e + 1023) as u64) << 52)

@@ -1,4 +1,4 @@
-//! A dense Cholesky factor $A = L L'$: factor, solve, logarithms of pivots.
+//! A dense Cholesky factor $`A = L L'`$: factor, solve, logarithms of pivots.
 //!
 //! ```text
 //!   column-major, order x order, lower triangle used
@@ -91,7 +91,7 @@ impl Cholesky {
         MatMut::from_column_major_slice_mut(&mut self.data, self.order, self.order)
     }
 
-    /// Replaces the lower triangle of $A$ by $L$.
+    /// Replaces the lower triangle of $`A`$ by $`L`$.
     pub(crate) fn factor(&mut self, par: Par) -> Result<(), FailedPivot> {
         let Self {
             order,
@@ -145,12 +145,12 @@ impl Cholesky {
         Ok(())
     }
 
-    /// Diagonal of $L$.
+    /// Diagonal of $`L`$.
     pub(crate) fn diagonal(&self) -> impl ExactSizeIterator<Item = f64> + '_ {
         (0..self.order).map(|j| self.data[j * self.order + j])
     }
 
-    /// The smallest pivot $l_{jj}^2$ and its place.
+    /// The smallest pivot $`l_{jj}^2`$ and its place.
     pub(crate) fn min_pivot(&self) -> Option<(usize, f64)> {
         let mut least = None;
         for (j, l) in self.diagonal().enumerate() {
@@ -161,7 +161,7 @@ impl Cholesky {
         least
     }
 
-    /// $x \leftarrow L^{-1} x$ for one vector.
+    /// $`x \leftarrow L^{-1} x`$ for one vector.
     pub(crate) fn solve_lower(&self, arch: Arch, x: &mut [f64]) {
         let k = self.order;
         for first in (0..k).step_by(SWEEP) {
@@ -202,7 +202,7 @@ impl Cholesky {
         }
     }
 
-    /// $x \leftarrow L^{-T} x$ for one vector.
+    /// $`x \leftarrow L^{-T} x`$ for one vector.
     pub(crate) fn solve_upper(&self, arch: Arch, x: &mut [f64]) {
         let k = self.order;
         let mut last = k;
@@ -235,7 +235,7 @@ impl Cholesky {
         }
     }
 
-    /// $X \leftarrow A^{-1} X$.
+    /// $`X \leftarrow A^{-1} X`$.
     pub(crate) fn solve(&self, arch: Arch, mut x: MatMut<'_, f64>, par: Par) {
         if self.order == 0 {
             return;

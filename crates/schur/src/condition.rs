@@ -3,7 +3,7 @@
 use crate::system::ProductMut;
 use crate::{Failure, Ridge, System};
 
-/// $\|H + \rho\|_1$, the largest row sum of absolute values. For an operator system, whose entries
+/// $`\|H + \rho\|_1`$, the largest row sum of absolute values. For an operator system, whose entries
 /// are not known, a lower bound from its product with the vector of ones.
 pub(crate) fn one_norm(system: &System<'_>, ridge: Ridge) -> f64 {
     if let System::Structured(system) = system {
@@ -35,8 +35,8 @@ pub(crate) fn one_norm(system: &System<'_>, ridge: Ridge) -> f64 {
         .fold(0.0, |largest, v| largest.max(v.abs()))
 }
 
-/// An estimate (a lower bound, seldom below a third) of $\|A^{-1}\|_1$ for symmetric $A$ of order
-/// `order`, where `solve` overwrites a vector by $A^{-1}$ times it.
+/// An estimate (a lower bound, seldom below a third) of $`\|A^{-1}\|_1`$ for symmetric $`A`$ of order
+/// `order`, where `solve` overwrites a vector by $`A^{-1}`$ times it.
 ///
 /// Hager's method as in Higham, *FORTRAN codes for estimating the one-norm*, ACM TOMS 14 (1988),
 /// Algorithm 4.1, with its final alternating vector.

@@ -34,7 +34,7 @@ impl std::fmt::Display for Side {
 pub struct NotPositiveDefinite {
     /// Where it showed.
     pub site: PivotSite,
-    /// The pivot, or the curvature $p' S p / p' p$, that was not positive.
+    /// The pivot, or the curvature $`p' S p / p' p`$, that was not positive.
     pub value: f64,
     /// What to add to the ridge of [`PivotSite::side`] so that it factors: found by factoring,
     /// and at most four times the least such. Absent where no ridge below the largest finite
@@ -48,7 +48,7 @@ pub struct NotPositiveDefinite {
 #[serde(tag = "side", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum PivotSite {
-    /// Pivot `pivot` of $D_i$, `i = row`.
+    /// Pivot `pivot` of $`D_i`$, `i = row`.
     Row {
         /// The row.
         row: usize,
@@ -60,7 +60,7 @@ pub enum PivotSite {
         /// The pivot's place.
         pivot: usize,
     },
-    /// Pivot `pivot` of the eliminated rows $T$, of order $N$, which belongs to row `row`.
+    /// Pivot `pivot` of the eliminated rows $`T`$, of order $`N`$, which belongs to row `row`.
     EliminatedRow {
         /// The row.
         row: usize,

@@ -64,7 +64,7 @@ impl<'b> Frame<'b> {
         self.solver.engine.path()
     }
 
-    /// $\log|H + \rho|$ with the scale of its rounding error.
+    /// $`\log|H + \rho|`$ with the scale of its rounding error.
     ///
     /// # Errors
     /// The reason, where it is absent.
@@ -87,7 +87,7 @@ impl<'b> Frame<'b> {
         self.factored.min_pivot()
     }
 
-    /// Solves $(H + \rho)\,\delta = -g$ for one or many gradients.
+    /// Solves $`(H + \rho)\,\delta = -g`$ for one or many gradients.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::NotFinite`] in a gradient, [`Error::Overflow`] where the step is
@@ -236,7 +236,7 @@ impl<'b> Frame<'b> {
         Ok((error, steps))
     }
 
-    /// An estimate of $\kappa_1(H + \rho)$, by about five solves (Higham 1988): never above it but
+    /// An estimate of $`\kappa_1(H + \rho)`$, by about five solves (Higham 1988): never above it but
     /// for rounding, seldom below a third of it. 1 for an empty system. Of an operator system,
     /// whose entries are not known, the norm too is a lower bound.
     ///

@@ -1,10 +1,12 @@
 //! Block-arrowhead (*arrow-Schur*) Newton systems: shapes, planner, eliminations, frames.
 //!
-//! $$ \begin{pmatrix} D + \rho_t & B \\ B' & C + \rho_\beta \end{pmatrix}
-//!    \begin{pmatrix} \delta t \\ \delta\beta \end{pmatrix}
-//!    = -\begin{pmatrix} g_t \\ g_\beta \end{pmatrix} $$
+//! ```math
+//! \begin{pmatrix} D + \rho_t & B \\ B' & C + \rho_\beta \end{pmatrix}
+//! \begin{pmatrix} \delta t \\ \delta\beta \end{pmatrix}
+//! = -\begin{pmatrix} g_t \\ g_\beta \end{pmatrix}
+//! ```
 //!
-//! with thousands of small blocks $D_i$ and one wide border. A caller describes operands by views
+//! with thousands of small blocks $`D_i`$ and one wide border. A caller describes operands by views
 //! ([`DenseSystem`], [`StructuredSystem`], [`OperatorSystem`]), makes a [`Solver`] for their shape
 //! once, and then, at every linearisation, [refreshes](Solver::refresh) it, [factors](Base::factor)
 //! at a [`Ridge`] and [solves](Frame::solve).

@@ -1,10 +1,12 @@
 //! Residuals, backward errors and refinement: the same for every elimination.
 //!
-//! $$ r = -g - (H + \rho) x, \quad
-//!    \omega = \max_i \frac{|r|_i}{(|H + \rho| |x| + |g|)_i}, \quad
-//!    \eta = \frac{\|r\|_\infty}{\| |H + \rho| |x| + |g| \|_\infty} . $$
+//! ```math
+//! r = -g - (H + \rho) x, \quad
+//! \omega = \max_i \frac{|r|_i}{(|H + \rho| |x| + |g|)_i}, \quad
+//! \eta = \frac{\|r\|_\infty}{\| |H + \rho| |x| + |g| \|_\infty} .
+//! ```
 //!
-//! $\omega$ is the componentwise backward error of Oettli and Prager (1964); $\eta$ bounds the
+//! $`\omega`$ is the componentwise backward error of Oettli and Prager (1964); $`\eta`$ bounds the
 //! normwise one. One step of refinement at working precision makes a Cholesky solve componentwise
 //! backward stable where the matrix is not too ill-conditioned (Skeel 1980).
 
@@ -40,15 +42,15 @@ impl Default for Refinement {
     }
 }
 
-/// Backward errors of one step; see the [module](self).
+/// Backward errors of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackwardError {
-    /// $\eta$. For an operator system, whose entries are not known,
-    /// $\|r\|_\infty / (\|H x\|_\infty + \|g\|_\infty)$.
+    /// $`\eta`$. For an operator system, whose entries are not known,
+    /// $`\|r\|_\infty / (\|H x\|_\infty + \|g\|_\infty)`$.
     pub normwise: f64,
-    /// $\omega$; absent for an operator system.
+    /// $`\omega`$; absent for an operator system.
     pub componentwise: Option<f64>,
-    /// $\|r\|_2 / \|g\|_2$; 0 where both are.
+    /// $`\|r\|_2 / \|g\|_2`$; 0 where both are.
     pub relative_residual: f64,
 }
 

@@ -2,15 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Absolute ridges $(\rho_t, \rho_\beta)$, in the units of the Hessian's diagonal.
+/// Absolute ridges $`(\rho_t, \rho_\beta)`$, in the units of the Hessian's diagonal.
 ///
-/// $\rho_t$ is added to the diagonal of every $D_i$, $\rho_\beta$ to that of $C$ (of $G$, in a
+/// $`\rho_t`$ is added to the diagonal of every $`D_i`$, $`\rho_\beta`$ to that of $`C`$ (of $`G`$, in a
 /// structured system).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ridge {
-    /// $\rho_t$, on the rows.
+    /// $`\rho_t`$, on the rows.
     pub row: f64,
-    /// $\rho_\beta$, on the border.
+    /// $`\rho_\beta`$, on the border.
     pub border: f64,
 }
 
@@ -58,8 +58,8 @@ impl Ridge {
 /// Mean diagonals of the two sides of an operator without ridge; the scale of a relative ridge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MeanDiagonals {
-    /// Mean diagonal entry over all $D_i$; 0 where there is none.
+    /// Mean diagonal entry over all $`D_i`$; 0 where there is none.
     pub row: f64,
-    /// Mean diagonal entry of $C$; 0 where there is none.
+    /// Mean diagonal entry of $`C`$; 0 where there is none.
     pub border: f64,
 }

@@ -1,7 +1,7 @@
 //! Shapes: how many rows, how many unknowns in each, how wide the border is.
 //!
 //! A shape is checked once, here, in 64-bit arithmetic that cannot wrap; below it nobody checks
-//! again. Products such as $N k$ and $k^2$ are asked of the shape, never formed in place.
+//! again. Products such as $`N k`$ and $`k^2`$ are asked of the shape, never formed in place.
 
 use std::sync::Arc;
 
@@ -59,10 +59,10 @@ pub(crate) fn sum(a: u64, b: u64, what: &'static str) -> Result<u64, ShapeError>
     a.checked_add(b).ok_or(ShapeError::Overflow { what })
 }
 
-/// The numbers of unknowns $d_i$ of the rows. Cheap to clone.
+/// The numbers of unknowns $`d_i`$ of the rows. Cheap to clone.
 ///
 /// Row `i` owns the unknowns `offset(i) .. offset(i + 1)` of the stacked row vector of length
-/// $N = \sum_i d_i$. A row may have none.
+/// $`N = \sum_i d_i`$. A row may have none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowDims(Dims);
 
@@ -128,7 +128,7 @@ impl RowDims {
         }
     }
 
-    /// Number of unknowns of row `i`, $d_i$.
+    /// Number of unknowns of row `i`, $`d_i`$.
     #[inline]
     pub fn dim(&self, i: usize) -> usize {
         match &self.0 {
@@ -137,7 +137,7 @@ impl RowDims {
         }
     }
 
-    /// Where row `i` begins in the stacked row vector; `offset(n)` is $N$.
+    /// Where row `i` begins in the stacked row vector; `offset(n)` is $`N`$.
     #[inline]
     pub fn offset(&self, i: usize) -> usize {
         match &self.0 {
@@ -146,7 +146,7 @@ impl RowDims {
         }
     }
 
-    /// Where the packed block of row `i` begins: the sum of $d_j^2$ over `j < i`.
+    /// Where the packed block of row `i` begins: the sum of $`d_j^2`$ over `j < i`.
     #[inline]
     pub fn block_offset(&self, i: usize) -> usize {
         match &self.0 {
@@ -155,12 +155,12 @@ impl RowDims {
         }
     }
 
-    /// $N$, the number of row unknowns.
+    /// $`N`$, the number of row unknowns.
     pub fn unknowns(&self) -> usize {
         self.offset(self.rows())
     }
 
-    /// $\sum_i d_i^2$, the length of packed row blocks.
+    /// $`\sum_i d_i^2`$, the length of packed row blocks.
     pub fn block_len(&self) -> usize {
         self.block_offset(self.rows())
     }
@@ -210,7 +210,7 @@ impl ArrowShape {
     /// Rows `rows` and a border of `k` unknowns.
     ///
     /// # Errors
-    /// [`ShapeError::Overflow`] where $(N + k)^2$ or $N k$ does not fit in 64 bits.
+    /// [`ShapeError::Overflow`] where $`(N + k)^2`$ or $`N k`$ does not fit in 64 bits.
     pub fn new(rows: RowDims, k: usize) -> Result<Self, ShapeError> {
         let n = rows.unknowns() as u64;
         product(n, k as u64, "N k")?;
@@ -242,12 +242,12 @@ impl ArrowShape {
         self.rows.rows()
     }
 
-    /// $N$, the number of row unknowns.
+    /// $`N`$, the number of row unknowns.
     pub fn row_unknowns(&self) -> usize {
         self.rows.unknowns()
     }
 
-    /// $N + k$.
+    /// $`N + k`$.
     pub fn order(&self) -> usize {
         self.row_unknowns() + self.border
     }

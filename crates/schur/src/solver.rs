@@ -52,7 +52,7 @@ impl Default for SolverOptions {
     }
 }
 
-/// Storage for systems of one shape, and an elimination. See the [module](self).
+/// Storage for systems of one shape, and an elimination.
 pub struct Solver {
     shape: SystemShape,
     plan: Plan,
@@ -285,7 +285,7 @@ impl<'s> Base<'s> {
         self.solver.engine.path()
     }
 
-    /// $y = (H + \rho) x$ over the operands, and $|H + \rho| |x|$ where entries are known.
+    /// $`y = (H + \rho) x`$ over the operands, and $`|H + \rho| |x|`$ where entries are known.
     pub fn product(
         &self,
         x_row: &[f64],
@@ -296,7 +296,7 @@ impl<'s> Base<'s> {
         self.system.product(x_row, x_border, ridge, y)
     }
 
-    /// The bare quadratic model $g'\delta + \delta' H \delta / 2$, without ridge, term by term.
+    /// The bare quadratic model $`g'\delta + \delta' H \delta / 2`$, without ridge, term by term.
     ///
     /// # Errors
     /// [`Error::Shape`] where a part has another length.
@@ -317,19 +317,19 @@ impl<'s> Base<'s> {
 /// The two terms of a quadratic model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct QuadraticModel {
-    /// $g'\delta$.
+    /// $`g'\delta`$.
     pub linear: f64,
-    /// $\delta' H \delta$, $H$ without ridge.
+    /// $`\delta' H \delta`$, $`H`$ without ridge.
     pub curvature: f64,
 }
 
 impl QuadraticModel {
-    /// $g'\delta + \delta' H \delta / 2$.
+    /// $`g'\delta + \delta' H \delta / 2`$.
     pub fn value(self) -> f64 {
         self.linear + 0.5 * self.curvature
     }
 
-    /// The predicted reduction, $-(g'\delta + \delta' H \delta / 2)$.
+    /// The predicted reduction, $`-(g'\delta + \delta' H \delta / 2)`$.
     pub fn predicted_reduction(self) -> f64 {
         -self.value()
     }

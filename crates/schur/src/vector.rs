@@ -1,15 +1,15 @@
-//! Vectors of an arrow system: a row part of length $N$ and a border part of length $k$, one or
+//! Vectors of an arrow system: a row part of length $`N`$ and a border part of length $`k`$, one or
 //! many at once.
 
 use crate::{ArrowShape, ShapeError};
 use faer::{MatMut, MatRef};
 
-/// Gradients $g = (g_t, g_\beta)$: $N \times m$ and $k \times m$, any strides.
+/// Gradients $`g = (g_t, g_\beta)`$: $`N \times m`$ and $`k \times m`$, any strides.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradient<'a> {
-    /// $g_t$, `N x m`; row `i` owns the unknowns from [`crate::RowDims::offset`].
+    /// $`g_t`$, `N x m`; row `i` owns the unknowns from [`crate::RowDims::offset`].
     pub row: MatRef<'a, f64>,
-    /// $g_\beta$, `k x m`.
+    /// $`g_\beta`$, `k x m`.
     pub border: MatRef<'a, f64>,
 }
 
@@ -86,12 +86,12 @@ fn check(
     })
 }
 
-/// Steps $(\delta t, \delta\beta)$, written by a solve: $N \times m$ and $k \times m$.
+/// Steps $`(\delta t, \delta\beta)`$, written by a solve: $`N \times m`$ and $`k \times m`$.
 #[derive(Debug)]
 pub struct StepMut<'a> {
-    /// $\delta t$, `N x m`.
+    /// $`\delta t`$, `N x m`.
     pub row: MatMut<'a, f64>,
-    /// $\delta\beta$, `k x m`.
+    /// $`\delta\beta`$, `k x m`.
     pub border: MatMut<'a, f64>,
 }
 
@@ -119,9 +119,9 @@ impl<'a> StepMut<'a> {
 /// One vector of an arrow system, owned: the two parts, stacked rows first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArrowVector {
-    /// The row part, of length $N$.
+    /// The row part, of length $`N`$.
     pub row: Vec<f64>,
-    /// The border part, of length $k$.
+    /// The border part, of length $`k`$.
     pub border: Vec<f64>,
 }
 

@@ -15,7 +15,7 @@ use faer::MatRef;
 use ndarray::{ArrayView2, ArrayView3};
 use rayon::prelude::*;
 
-/// The row blocks $D_i$.
+/// The row blocks $`D_i`$.
 #[derive(Clone, Copy, Debug)]
 pub struct RowBlocks<'a>(Blocks<'a>);
 
@@ -122,7 +122,7 @@ fn check_padded(
     }
 }
 
-/// The cross blocks $B_i$, stacked: $N \times k$.
+/// The cross blocks $`B_i`$, stacked: $`N \times k`$.
 #[derive(Clone, Copy, Debug)]
 pub struct CrossView<'a>(Cross<'a>);
 

@@ -36,7 +36,7 @@ pub struct QuadraticFit {
     pub report: LmReport,
     /// One entry a trial.
     pub trace: Vec<TraceEntry>,
-    /// $\log|H|$ at zero ridge, or why it is absent.
+    /// $`\log|H|`$ at zero ridge, or why it is absent.
     pub log_determinant: Result<LogDeterminant, LogDeterminantAbsence>,
     /// Frames built, that of the log-determinant included where it was built for it alone.
     pub frame_builds: u64,
@@ -60,7 +60,7 @@ struct Run<'p, 'w> {
 }
 
 impl QuadraticProblem<'_> {
-    /// Minimises from $z = 0$ under `rule`; every trial is shown to `observer`.
+    /// Minimises from $`z = 0`$ under `rule`; every trial is shown to `observer`.
     ///
     /// # Errors
     /// [`LmError`]: the ridge past its ceiling, or what ends a fit at once.

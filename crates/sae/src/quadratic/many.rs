@@ -12,9 +12,9 @@ pub struct ManyFit<'a> {
     pub workspace: &'a mut QuadraticWorkspace,
     /// The operator.
     pub system: System<'a>,
-    /// $g_0$.
+    /// $`g_0`$.
     pub g0: &'a ArrowVector,
-    /// $|X|^2$.
+    /// $`|X|^2`$.
     pub data_norm_squared: f64,
 }
 

@@ -1,9 +1,11 @@
 //! The quadratic inner problem over fixed slabs.
 //!
-//! $$ \phi(z) = \tfrac12 |X|^2 + \tfrac12 z' H z - g_0' z, \qquad r(z) = H z - g_0 . $$
+//! ```math
+//! \phi(z) = \tfrac12 |X|^2 + \tfrac12 z' H z - g_0' z, \qquad r(z) = H z - g_0 .
+//! ```
 //!
-//! The slabs hold $g_0$, so $r(0) = -g_0$ and the first step is minus what a frame's `solve`
-//! answers for $g = g_0$. Residual, objective and trial objective come from $H z$ over the
+//! The slabs hold $`g_0`$, so $`r(0) = -g_0`$ and the first step is minus what a frame's `solve`
+//! answers for $`g = g_0`$. Residual, objective and trial objective come from $`H z`$ over the
 //! operands, never from the algebra of the step.
 //!
 //! ```text
@@ -30,7 +32,7 @@ use broadhead_schur::{
 };
 use vectors::{Point, Vectors};
 
-/// Storage for quadratic problems of one shape. See the [module](self).
+/// Storage for quadratic problems of one shape.
 #[derive(Debug)]
 pub struct QuadraticWorkspace {
     solver: Solver,
@@ -60,7 +62,7 @@ impl QuadraticWorkspace {
         &self.solver
     }
 
-    /// Takes the numbers of one problem: `system`, `g0` and $|X|^2$. Allocates nothing.
+    /// Takes the numbers of one problem: `system`, `g0` and $`|X|^2`$. Allocates nothing.
     ///
     /// # Errors
     /// [`Error::NotFinite`] naming the array and index, [`Error::Shape`].
@@ -98,18 +100,18 @@ pub struct QuadraticProblem<'w> {
     builds: u64,
 }
 
-/// One step from $z = 0$ and what it is worth.
+/// One step from $`z = 0`$ and what it is worth.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SingleStep {
-    /// $\delta$ with $(H + \rho)\,\delta = g_0$.
+    /// $`\delta`$ with $`(H + \rho)\,\delta = g_0`$.
     pub step: ArrowVector,
     /// What the solve did and how well.
     pub solve: SolveReport,
     /// The reduction that the bare quadratic predicts.
     pub predicted: f64,
-    /// $\phi(0) - \phi(\delta)$, from $H \delta$ over the operands.
+    /// $`\phi(0) - \phi(\delta)`$, from $`H \delta`$ over the operands.
     pub actual: f64,
-    /// $\log|H + \rho|$, where the elimination gives it.
+    /// $`\log|H + \rho|`$, where the elimination gives it.
     pub log_determinant: Option<LogDeterminant>,
 }
 
@@ -124,7 +126,7 @@ impl QuadraticProblem<'_> {
         self.vectors.means
     }
 
-    /// One solve from $z = 0$ at an absolute ridge, and what it is worth.
+    /// One solve from $`z = 0`$ at an absolute ridge, and what it is worth.
     ///
     /// # Errors
     /// As [`Base::factor`] and [`broadhead_schur::Frame::solve`].
@@ -159,7 +161,7 @@ impl QuadraticProblem<'_> {
         Ok(model.predicted_reduction())
     }
 
-    /// Moves the trial point to `z + step` and evaluates it from $H (z + \delta)$.
+    /// Moves the trial point to `z + step` and evaluates it from $`H (z + \delta)`$.
     fn evaluate_trial(&mut self) -> Objective {
         self.vectors.move_trial();
         let Vectors {

@@ -13,12 +13,12 @@ pub struct OuterReport {
     pub frame_builds: u64,
     /// The worst backward errors of any solve; absent where refinement is off.
     pub error: Option<BackwardError>,
-    /// $\log|H + \rho|$, where the elimination gives it.
+    /// $`\log|H + \rho|`$, where the elimination gives it.
     pub log_determinant: Option<LogDeterminant>,
 }
 
 impl QuadraticProblem<'_> {
-    /// Solves $(H + \rho)\,\delta = -g$ for one gradient after another under one frame.
+    /// Solves $`(H + \rho)\,\delta = -g`$ for one gradient after another under one frame.
     ///
     /// `next(i, step, gradient)` sees the step before (zeros at first) and writes gradient `i`, or
     /// breaks. The last step is seen too, by the call that breaks.

@@ -12,21 +12,21 @@ pub(super) enum Point {
 
 #[derive(Debug)]
 pub(super) struct Vectors {
-    /// $g_0$.
+    /// $`g_0`$.
     pub(super) g0: ArrowVector,
-    /// $z$.
+    /// $`z`$.
     pub(super) point: ArrowVector,
-    /// $H z$.
+    /// $`H z`$.
     pub(super) product: ArrowVector,
-    /// $r = H z - g_0$.
+    /// $`r = H z - g_0`$.
     pub(super) residual: ArrowVector,
-    /// $\delta$.
+    /// $`\delta`$.
     pub(super) step: ArrowVector,
-    /// $z + \delta$.
+    /// $`z + \delta`$.
     pub(super) trial: ArrowVector,
-    /// $H (z + \delta)$.
+    /// $`H (z + \delta)`$.
     pub(super) trial_product: ArrowVector,
-    /// $|H| |z + \delta|$, which a product writes too.
+    /// $`|H| |z + \delta|`$, which a product writes too.
     pub(super) absolute: ArrowVector,
     pub(super) means: MeanDiagonals,
 }
@@ -51,7 +51,7 @@ impl Vectors {
         64 * (self.g0.row.len() + self.g0.border.len()) as u64
     }
 
-    /// Takes `g0` and starts at $z = 0$.
+    /// Takes `g0` and starts at $`z = 0`$.
     pub(super) fn load(&mut self, base: &Base<'_>, g0: Gradient<'_>) -> Result<(), Error> {
         g0.check_one(base.system().shape())?;
         self.means = base.mean_diagonals();
@@ -61,7 +61,7 @@ impl Vectors {
         Ok(())
     }
 
-    /// Back to $z = 0$, where $H z = 0$ and $r = -g_0$ exactly.
+    /// Back to $`z = 0`$, where $`H z = 0`$ and $`r = -g_0`$ exactly.
     pub(super) fn reset(&mut self) {
         for part in [&mut self.point, &mut self.product] {
             part.row.fill(0.0);
@@ -105,7 +105,7 @@ impl Vectors {
         self.form_residual();
     }
 
-    /// $\phi$ and the sum of the absolute values of its terms, from $H z$ over the operands.
+    /// $`\phi`$ and the sum of the absolute values of its terms, from $`H z`$ over the operands.
     pub(super) fn objective(&self, data_norm_squared: f64, point: Point) -> Objective {
         let (z, hz) = match point {
             Point::Current => (&self.point, &self.product),

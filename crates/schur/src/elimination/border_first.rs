@@ -1,12 +1,14 @@
 //! Border first.
 //!
-//! $$ C = L_C L_C', \quad T = D - B C^{-1} B', \quad x_t = T^{-1}(b_t - B C^{-1} b_\beta), \quad
-//!    x_\beta = C^{-1}(b_\beta - B' x_t) . $$
+//! ```math
+//! C = L_C L_C', \quad T = D - B C^{-1} B', \quad x_t = T^{-1}(b_t - B C^{-1} b_\beta), \quad
+//! x_\beta = C^{-1}(b_\beta - B' x_t) .
+//! ```
 //!
-//! $T$ has order $N$: right where $N < k$ and $C$'s factor is cheap. Of a structured system
-//! $C^{-1} = G^{-1} \otimes I_p$ needs a factor of order $M$ alone, and
-//! $T = D - (\tilde\Phi \tilde\Phi') \circ (J J')$ is a Hadamard product of Gram matrices,
-//! $J_i J_j' = \Psi_i R R' \Psi_j'$.
+//! $`T`$ has order $`N`$: right where $`N < k`$ and $`C`$'s factor is cheap. Of a structured system
+//! $`C^{-1} = G^{-1} \otimes I_p`$ needs a factor of order $`M`$ alone, and
+//! $`T = D - (\tilde\Phi \tilde\Phi') \circ (J J')`$ is a Hadamard product of Gram matrices,
+//! $`J_i J_j' = \Psi_i R R' \Psi_j'`$.
 
 use super::structured_parts::{
     DecoderRoot, add_outer_times_decoder, decoder_rank, factor_gram, for_rows, row_times_root,
@@ -29,13 +31,13 @@ use faer::{Accum, MatMut, MatRef, Par};
 use pulp::Arch;
 use rayon::prelude::*;
 
-/// Border first, for dense and structured systems. See the [module](self).
+/// Border first, for dense and structured systems.
 #[derive(Debug)]
 pub struct BorderFirst {
     arrow: ArrowShape,
-    /// $L_C$ (dense) or $L_G$ (structured).
+    /// $`L_C`$ (dense) or $`L_G`$ (structured).
     border: Cholesky,
-    /// $T$, of order $N$.
+    /// $`T`$, of order $`N`$.
     rows: Cholesky,
     operand: Operand,
 }
@@ -43,15 +45,15 @@ pub struct BorderFirst {
 #[derive(Debug)]
 enum Operand {
     Dense {
-        /// $L_C^{-1} B'$, `k x N` column-major.
+        /// $`L_C^{-1} B'`$, `k x N` column-major.
         pulled: Vec<f64>,
     },
     Structured {
         outputs: usize,
         root: Box<DecoderRoot>,
-        /// $\tilde\phi_i$, `M x n` column-major.
+        /// $`\tilde\phi_i`$, `M x n` column-major.
         phi: Vec<f64>,
-        /// $\Psi_i R$, `N x r` row-major.
+        /// $`\Psi_i R`$, `N x r` row-major.
         jacobian: Vec<f64>,
     },
 }
@@ -140,7 +142,7 @@ impl BorderFirst {
         }
     }
 
-    /// What of $T$ does not depend on the row ridge.
+    /// What of $`T`$ does not depend on the row ridge.
     fn prepare(&mut self, system: &System<'_>) {
         let Self {
             arrow,
@@ -168,7 +170,7 @@ impl BorderFirst {
         }
     }
 
-    /// Forms and factors $T + \rho_t$.
+    /// Forms and factors $`T + \rho_t`$.
     fn factor_rows(&mut self, blocks: RowBlocks<'_>, rho: f64) -> Result<(), FailedPivot> {
         let Self {
             arrow,
@@ -243,7 +245,7 @@ impl BorderFirst {
         .into()
     }
 
-    /// How often each pivot of the border's factor stands in $C$.
+    /// How often each pivot of the border's factor stands in $`C`$.
     fn copies(&self) -> usize {
         match &self.operand {
             Operand::Dense { .. } => 1,
@@ -297,7 +299,7 @@ fn clear_lower(data: &mut [f64], order: usize) {
         .for_each(|(j, column)| column[j..].fill(0.0));
 }
 
-/// $A \leftarrow A - X X'$, lower triangle.
+/// $`A \leftarrow A - X X'`$, lower triangle.
 fn subtract_gram(a: MatMut<'_, f64>, x: MatRef<'_, f64>) {
     triangular::matmul(
         a,
@@ -312,7 +314,7 @@ fn subtract_gram(a: MatMut<'_, f64>, x: MatRef<'_, f64>) {
     );
 }
 
-/// $L_C^{-1} B'$, `k x N` column-major.
+/// $`L_C^{-1} B'`$, `k x N` column-major.
 fn pull_cross(shape: &ArrowShape, system: &DenseSystem<'_>, border: &Cholesky, pulled: &mut [f64]) {
     let (rows, k) = (shape.rows(), shape.border());
     if k == 0 {
@@ -330,7 +332,7 @@ fn pull_cross(shape: &ArrowShape, system: &DenseSystem<'_>, border: &Cholesky, p
     );
 }
 
-/// $\tilde\phi_i$ and $\Psi_i R$ of every row.
+/// $`\tilde\phi_i`$ and $`\Psi_i R`$ of every row.
 fn prepare_structured(
     system: &StructuredSystem<'_>,
     gram: &Cholesky,
@@ -361,7 +363,7 @@ fn prepare_structured(
     });
 }
 
-/// Multiplies the lower triangle of $T$, entry by entry, by $\tilde\phi_i' \tilde\phi_j$.
+/// Multiplies the lower triangle of $`T`$, entry by entry, by $`\tilde\phi_i' \tilde\phi_j`$.
 fn hadamard(dims: &RowDims, phi: &[f64], features: usize, t: &mut [f64]) {
     let n = dims.unknowns();
     let rows = dims.rows();

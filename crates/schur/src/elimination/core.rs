@@ -1,22 +1,28 @@
 //! The core of a structured system.
 //!
-//! With $\tilde\phi_i = L_G^{-1} \phi_i$, $X_i = L_i^{-1} \Psi_i R$, $F = L_G^{-T} \otimes R$ and
-//! $Q = \sum_i (\phi_i \phi_i') \otimes (V_i' V_i)$ the eliminated border is
-//! $S = G \otimes I_p - (I \otimes W') Q (I \otimes W)$, and Woodbury's identity leaves
+//! With $`\tilde\phi_i = L_G^{-1} \phi_i`$, $`X_i = L_i^{-1} \Psi_i R`$, $`F = L_G^{-T} \otimes R`$ and
+//! $`Q = \sum_i (\phi_i \phi_i') \otimes (V_i' V_i)`$ the eliminated border is
+//! $`S = G \otimes I_p - (I \otimes W') Q (I \otimes W)`$, and Woodbury's identity leaves
 //!
-//! $$ Z = I - F' Q F = I - \sum_i (\tilde\phi_i \tilde\phi_i') \otimes (X_i' X_i), $$
+//! ```math
+//! Z = I - F' Q F = I - \sum_i (\tilde\phi_i \tilde\phi_i') \otimes (X_i' X_i),
+//! ```
 //!
-//! of order $M r$ with $r = \min(M, p)$, whatever $p$ is: one circle is a 9 x 9 matrix. $Q$ itself
-//! is never formed: $Z$ is the product of two tall matrices, one row a data row,
+//! of order $`M r`$ with $`r = \min(M, p)`$, whatever $`p`$ is: one circle is a 9 x 9 matrix. $`Q`$ itself
+//! is never formed: $`Z`$ is the product of two tall matrices, one row a data row,
 //!
 //! ```text
 //!   P: n x M(M+1)/2, the products of pairs of phi~_i       Z[(m,s),(m',s')] =
 //!   K: n x r(r+1)/2, the entries of X_i' X_i                   delta - (P' K)[(m,m'),(s,s')]
 //! ```
 //!
-//! $$ \log|H| = 2 \sum \log \mathrm{diag} L_i + p \log|G| + \log|Z|, $$
-//! $$ S^{-1} b:\ y = G^{-1} b,\ z = \mathrm{vec}(y W'),\ w = Q z,\ v = w + Q F Z^{-1} F' w,\
-//!    S^{-1} b = y + G^{-1}(\mathrm{mat}(v) W) . $$
+//! ```math
+//! \log|H| = 2 \sum \log \mathrm{diag} L_i + p \log|G| + \log|Z|,
+//! ```
+//! ```math
+//! S^{-1} b:\ y = G^{-1} b,\ z = \mathrm{vec}(y W'),\ w = Q z,\ v = w + Q F Z^{-1} F' w,\
+//! S^{-1} b = y + G^{-1}(\mathrm{mat}(v) W) .
+//! ```
 
 use super::row_blocks::RowFactors;
 use super::structured_parts::{
@@ -40,12 +46,12 @@ use rayon::prelude::*;
 /// Rows of data whose products are formed at once.
 const CHUNK: usize = 512;
 
-/// The core elimination. See the [module](self).
+/// The core elimination.
 #[derive(Debug)]
 pub struct Core {
     shape: StructuredShape,
     rows: RowFactors,
-    /// $V_i$, in the layout of $\Psi_i$.
+    /// $`V_i`$, in the layout of $`\Psi_i`$.
     features: Vec<f64>,
     gram: Cholesky,
     root: DecoderRoot,
@@ -54,7 +60,7 @@ pub struct Core {
     /// `CHUNK x M(M+1)/2` and `CHUNK x r(r+1)/2`, row-major.
     phi_pairs: Vec<f64>,
     jacobian_pairs: Vec<f64>,
-    /// $P' K$.
+    /// $`P' K`$.
     products: Mat<f64>,
     core: Cholesky,
 }
@@ -73,7 +79,7 @@ fn pair(a: usize, b: usize) -> usize {
 impl Core {
     const KIND: EliminationKind = EliminationKind::Core;
 
-    /// Bytes that it holds once it has factored; the part of $V$ follows from the mean share of
+    /// Bytes that it holds once it has factored; the part of $`V`$ follows from the mean share of
     /// features that are on.
     ///
     /// # Errors
@@ -87,7 +93,7 @@ impl Core {
         Ok(Self::fixed_bytes(structured).saturating_add(whitened_bytes(structured, density)))
     }
 
-    /// Bytes that [`Core::new`] allocates: all but $V$.
+    /// Bytes that [`Core::new`] allocates: all but $`V`$.
     fn fixed_bytes(shape: &StructuredShape) -> u64 {
         let (m, r) = (shape.features(), decoder_rank(shape));
         let arrow = shape.arrow();
@@ -129,7 +135,7 @@ impl Core {
         })
     }
 
-    /// Factors $G + \rho_\beta$ and $Z$; a failed pivot says which.
+    /// Factors $`G + \rho_\beta`$ and $`Z`$; a failed pivot says which.
     fn factor_core(
         &mut self,
         system: &StructuredSystem<'_>,
@@ -143,7 +149,7 @@ impl Core {
             .map_err(|failed| (CorePart::Core, failed))
     }
 
-    /// $P' K$, summed over chunks of rows in order.
+    /// $`P' K`$, summed over chunks of rows in order.
     fn multiply_pairs(&mut self, system: &StructuredSystem<'_>) {
         let (m, r) = (self.shape.features(), decoder_rank(&self.shape));
         let dims = self.shape.arrow().rows().clone();
@@ -209,7 +215,7 @@ impl Core {
         }
     }
 
-    /// $Z$, lower triangle.
+    /// $`Z`$, lower triangle.
     fn fill_core(&mut self) {
         let (m, r) = (self.shape.features(), decoder_rank(&self.shape));
         let order = m * r;
@@ -262,7 +268,7 @@ impl Core {
         .into()
     }
 
-    /// $b \leftarrow S^{-1} b$.
+    /// $`b \leftarrow S^{-1} b`$.
     fn solve_border(&self, system: &StructuredSystem<'_>, b: &mut [f64]) {
         let (m, r, p) = (
             self.shape.features(),
@@ -291,7 +297,7 @@ impl Core {
         b.iter_mut().zip(&correction).for_each(|(b, c)| *b += c);
     }
 
-    /// $F' \mathrm{vec}\,A = \mathrm{vec}(L_G^{-1} A R)$.
+    /// $`F' \mathrm{vec}\,A = \mathrm{vec}(L_G^{-1} A R)`$.
     fn pull(&self, a: MatRef<'_, f64>) -> Mat<f64> {
         let mut out = a * self.root.as_mat();
         let l = self.gram.as_mat();
@@ -299,7 +305,7 @@ impl Core {
         out
     }
 
-    /// $F \mathrm{vec}\,C = \mathrm{vec}(L_G^{-T} C R')$.
+    /// $`F \mathrm{vec}\,C = \mathrm{vec}(L_G^{-T} C R')`$.
     fn push(&self, mut c: Mat<f64>) -> Mat<f64> {
         let l = self.gram.as_mat();
         triangular_solve::solve_upper_triangular_in_place(l.transpose(), c.as_mut(), Par::Seq);

@@ -1,11 +1,13 @@
 //! Conjugate gradients on the eliminated border, never formed.
 //!
-//! $$ S x = C x - B' D^{-1} B x, \qquad
-//!    X \mapsto G X - \mathrm{mat}(Q\,\mathrm{vec}(X W'))\, W \ \text{(structured)} . $$
+//! ```math
+//! S x = C x - B' D^{-1} B x, \qquad
+//! X \mapsto G X - \mathrm{mat}(Q\,\mathrm{vec}(X W'))\, W \ \text{(structured)} .
+//! ```
 //!
-//! Preconditioned by $G^{-1} \otimes I_p$ (structured), by Cholesky factors of diagonal blocks of
-//! $S$ (dense), or by the border's diagonal where it is known (operators). The method is that of
-//! Hestenes and Stiefel (1952). A curvature $p' S p \le 0$ proves that $S$ is not positive
+//! Preconditioned by $`G^{-1} \otimes I_p`$ (structured), by Cholesky factors of diagonal blocks of
+//! $`S`$ (dense), or by the border's diagonal where it is known (operators). The method is that of
+//! Hestenes and Stiefel (1952). A curvature $`p' S p \le 0`$ proves that $`S`$ is not positive
 //! definite. There is no log-determinant: absent, not NaN.
 
 use super::row_blocks::RowFactors;
@@ -36,9 +38,9 @@ const BLOCK: usize = 64;
 /// How far conjugate gradients go.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IterativeOptions {
-    /// $\|r\|_2 / \|b\|_2$ of the eliminated border at which they stop.
+    /// $`\|r\|_2 / \|b\|_2`$ of the eliminated border at which they stop.
     pub relative_residual: f64,
-    /// The most iterations for one right-hand side; `None` allows $2 k + 50$.
+    /// The most iterations for one right-hand side; `None` allows $`2 k + 50`$.
     pub max_iterations: Option<usize>,
 }
 
@@ -51,7 +53,7 @@ impl Default for IterativeOptions {
     }
 }
 
-/// Conjugate gradients. See the [module](self).
+/// Conjugate gradients.
 #[derive(Debug)]
 pub struct Iterative {
     shape: ArrowShape,
@@ -64,15 +66,15 @@ pub struct Iterative {
 
 #[derive(Debug)]
 enum Preconditioner {
-    /// $L_G$, and $V_i$ for the product.
+    /// $`L_G`$, and $`V_i`$ for the product.
     Gram {
         gram: Cholesky,
         features: Vec<f64>,
         outputs: usize,
     },
-    /// Factors of diagonal blocks of $S$.
+    /// Factors of diagonal blocks of $`S`$.
     Blocks(Vec<Cholesky>),
-    /// The reciprocal diagonal of $C + \rho_\beta$, or nothing.
+    /// The reciprocal diagonal of $`C + \rho_\beta`$, or nothing.
     Diagonal(Option<Vec<f64>>),
 }
 
@@ -190,7 +192,7 @@ impl Iterative {
         .into()
     }
 
-    /// $y \leftarrow S x$.
+    /// $`y \leftarrow S x`$.
     fn apply(&self, system: &System<'_>, x: &[f64], y: &mut [f64], scratch: &mut Scratch) {
         match (system, &self.preconditioner) {
             (System::Structured(system), Preconditioner::Gram { features, .. }) => {
@@ -262,7 +264,7 @@ impl Iterative {
         }
     }
 
-    /// Overwrites `b` by $S^{-1} b$.
+    /// Overwrites `b` by $`S^{-1} b`$.
     fn conjugate_gradients(
         &self,
         system: &System<'_>,
@@ -348,7 +350,7 @@ impl Iterative {
     }
 }
 
-/// Buffers of one application of $S$.
+/// Buffers of one application of $`S`$.
 #[derive(Debug)]
 struct Scratch {
     row: Vec<f64>,
@@ -370,7 +372,7 @@ impl Scratch {
     }
 }
 
-/// $y \leftarrow y - B' t$; `buffer` is overwritten.
+/// $`y \leftarrow y - B' t`$; `buffer` is overwritten.
 fn pull(system: &System<'_>, t: &[f64], y: &mut [f64], buffer: &mut [f64]) {
     match system {
         System::Dense(system) => system.subtract_cross_transpose(t, y),
@@ -389,7 +391,7 @@ fn block_ranges(k: usize) -> impl ExactSizeIterator<Item = std::ops::Range<usize
     (0..k.div_ceil(BLOCK)).map(move |b| b * BLOCK..((b + 1) * BLOCK).min(k))
 }
 
-/// The diagonal blocks of $S + \rho_\beta$, lower triangles.
+/// The diagonal blocks of $`S + \rho_\beta`$, lower triangles.
 fn form_blocks(system: &DenseSystem<'_>, factors: &RowFactors, rho: f64, blocks: &mut [Cholesky]) {
     let (rows, k) = (system.shape().rows(), system.shape().border());
     let c = system.border_hessian().matrix();

@@ -29,15 +29,15 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum EliminationKind {
-    /// Rows first: $S = C - \sum_i Y_i' Y_i$, of order $k$.
+    /// Rows first: $`S = C - \sum_i Y_i' Y_i`$, of order $`k`$.
     Rows,
-    /// Border first: $T = D - B C^{-1} B'$, of order $N$.
+    /// Border first: $`T = D - B C^{-1} B'`$, of order $`N`$.
     Border,
-    /// The core of a structured system, of order at most $M^2$.
+    /// The core of a structured system, of order at most $`M^2`$.
     Core,
-    /// Conjugate gradients on $S$, never formed.
+    /// Conjugate gradients on $`S`$, never formed.
     Iterative,
-    /// The whole matrix of order $N + k$: the specification of the others.
+    /// The whole matrix of order $`N + k`$: the specification of the others.
     Reference,
 }
 
@@ -82,17 +82,17 @@ impl std::str::FromStr for EliminationKind {
     }
 }
 
-/// $\log|H|$ with the sum of the absolute values of its terms, the scale of its rounding error.
+/// $`\log|H|`$ with the sum of the absolute values of its terms, the scale of its rounding error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LogDeterminant {
-    /// $\log|H + \rho|$.
+    /// $`\log|H + \rho|`$.
     pub value: f64,
-    /// $\sum |\log \text{pivot}|$.
+    /// $`\sum |\log \text{pivot}|`$.
     pub absolute: f64,
 }
 
 impl LogDeterminant {
-    /// Adds `weight` times $2 \log l$ for a Cholesky diagonal entry `l`.
+    /// Adds `weight` times $`2 \log l`$ for a Cholesky diagonal entry `l`.
     pub fn add_cholesky(&mut self, l: f64, weight: f64) {
         let term = 2.0 * weight * l.ln();
         self.value += term;
@@ -110,7 +110,7 @@ impl std::ops::Add for LogDeterminant {
     }
 }
 
-/// A pivot ($l^2$ for a Cholesky diagonal entry $l$) and where it stands.
+/// A pivot ($`l^2`$ for a Cholesky diagonal entry $`l`$) and where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pivot {
     /// Where.
@@ -143,7 +143,7 @@ pub enum NoLogDeterminant {
 /// What a factorization found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Factored {
-    /// $\log|H + \rho|$, or why it is absent.
+    /// $`\log|H + \rho|`$, or why it is absent.
     pub log_determinant: Result<LogDeterminant, NoLogDeterminant>,
     /// The smallest pivot of the rows, where they are eliminated one by one.
     pub row_pivot: Option<Pivot>,
@@ -192,7 +192,7 @@ pub trait Elimination: Send {
     /// [`Failure::NotPositiveDefinite`] with a bump that cures it; anything else ends the work.
     fn factor(&mut self, system: &System<'_>, ridge: Ridge) -> Result<Factored, Failure>;
 
-    /// Overwrites right-hand sides `b` by $(H + \rho)^{-1} b$, by the last factors.
+    /// Overwrites right-hand sides `b` by $`(H + \rho)^{-1} b`$, by the last factors.
     ///
     /// # Errors
     /// Conjugate gradients may fail; the direct eliminations do not.

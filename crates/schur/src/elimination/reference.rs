@@ -1,4 +1,4 @@
-//! The reference: the whole matrix of order $N + k$, factored as one.
+//! The reference: the whole matrix of order $`N + k`$, factored as one.
 //!
 //! The specification of all other eliminations. Short, dense and slow on purpose; refused where
 //! the matrix would pass 4 GiB.
@@ -16,7 +16,7 @@ use pulp::Arch;
 /// The most bytes of the whole matrix.
 const LARGEST: u64 = 4 << 30;
 
-/// The whole matrix. See the [module](self).
+/// The whole matrix.
 #[derive(Debug)]
 pub struct Reference {
     shape: ArrowShape,
@@ -60,7 +60,7 @@ impl Reference {
         })
     }
 
-    /// Writes the lower triangle of $H + \rho$: rows first, then the border.
+    /// Writes the lower triangle of $`H + \rho`$: rows first, then the border.
     fn assemble(&mut self, system: &System<'_>, ridge: Ridge) {
         let (rows, order) = (self.shape.rows().clone(), self.shape.order());
         let n = rows.unknowns();

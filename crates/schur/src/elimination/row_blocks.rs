@@ -1,4 +1,4 @@
-//! Cholesky factors of the row blocks, $D_i + \rho_t I = L_i L_i'$.
+//! Cholesky factors of the row blocks, $`D_i + \rho_t I = L_i L_i'`$.
 
 use crate::bump::least_rung;
 use crate::system::ROW_CHUNK;
@@ -6,7 +6,7 @@ use crate::{
     Error, Failure, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, RowBlocks, RowDims,
 };
 
-/// The factors $L_i$, packed: row-major `d_i x d_i`, lower triangles.
+/// The factors $`L_i`$, packed: row-major `d_i x d_i`, lower triangles.
 #[derive(Debug)]
 pub(crate) struct RowFactors {
     rows: RowDims,
@@ -47,7 +47,7 @@ impl RowFactors {
         }
     }
 
-    /// $L_i$, row-major.
+    /// $`L_i`$, row-major.
     #[inline]
     pub(crate) fn factor_of(&self, i: usize) -> &[f64] {
         &self.factors[self.rows.block_offset(i)..self.rows.block_offset(i + 1)]
@@ -125,7 +125,7 @@ impl RowFactors {
         entries.fold(0.0, f64::max)
     }
 
-    /// $x_i \leftarrow L_i^{-1} x_i$ for the row part of one vector.
+    /// $`x_i \leftarrow L_i^{-1} x_i`$ for the row part of one vector.
     pub(crate) fn solve_lower(&self, x: &mut [f64]) {
         crate::system::par_rows(&self.rows, 1, x, ROW_CHUNK, |i, x| {
             let (l, d) = (self.factor_of(i), x.len());
@@ -136,7 +136,7 @@ impl RowFactors {
         });
     }
 
-    /// $x_i \leftarrow L_i^{-T} x_i$ for the row part of one vector.
+    /// $`x_i \leftarrow L_i^{-T} x_i`$ for the row part of one vector.
     pub(crate) fn solve_upper(&self, x: &mut [f64]) {
         crate::system::par_rows(&self.rows, 1, x, ROW_CHUNK, |i, x| {
             let (l, d) = (self.factor_of(i), x.len());

@@ -1,9 +1,13 @@
 //! Rows first.
 //!
-//! $$ D_i = L_i L_i', \quad Y_i = L_i^{-1} B_i, \quad S = C - \sum_i Y_i' Y_i = L_S L_S', $$
-//! $$ u = L^{-1} b_t, \quad x_\beta = S^{-1}(b_\beta - Y' u), \quad x_t = L^{-T}(u - Y x_\beta). $$
+//! ```math
+//! D_i = L_i L_i', \quad Y_i = L_i^{-1} B_i, \quad S = C - \sum_i Y_i' Y_i = L_S L_S',
+//! ```
+//! ```math
+//! u = L^{-1} b_t, \quad x_\beta = S^{-1}(b_\beta - Y' u), \quad x_t = L^{-T}(u - Y x_\beta).
+//! ```
 //!
-//! Cost $N k^2 + k^3 / 3$, with $Y$ ($N \times k$) and $L_S$ kept.
+//! Cost $`N k^2 + k^3 / 3`$, with $`Y`$ ($`N \times k`$) and $`L_S`$ kept.
 
 use super::row_blocks::RowFactors;
 use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, dense_only};
@@ -22,7 +26,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 use pulp::Arch;
 use rayon::prelude::*;
 
-/// Rows first, for dense systems. See the [module](self).
+/// Rows first, for dense systems.
 #[derive(Debug)]
 pub struct RowsFirst {
     shape: ArrowShape,
@@ -68,7 +72,7 @@ impl RowsFirst {
         })
     }
 
-    /// $Y_i = L_i^{-1} B_i$.
+    /// $`Y_i = L_i^{-1} B_i`$.
     fn whiten(&mut self, system: &DenseSystem<'_>) {
         let Self {
             shape,
@@ -90,7 +94,7 @@ impl RowsFirst {
         });
     }
 
-    /// $S + \rho_\beta$, lower triangle.
+    /// $`S + \rho_\beta`$, lower triangle.
     fn form_border(&mut self, system: &DenseSystem<'_>, rho: f64) {
         let (n, k) = (self.shape.row_unknowns(), self.shape.border());
         system
@@ -139,7 +143,7 @@ impl RowsFirst {
         .into()
     }
 
-    /// $x_\beta \leftarrow x_\beta - Y' u$ for one vector.
+    /// $`x_\beta \leftarrow x_\beta - Y' u`$ for one vector.
     fn subtract_pull(&self, u: &[f64], border: &mut [f64]) {
         const COLUMNS: usize = 512;
         let k = self.shape.border();
@@ -166,7 +170,7 @@ impl RowsFirst {
             });
     }
 
-    /// $u \leftarrow u - Y x_\beta$ for one vector.
+    /// $`u \leftarrow u - Y x_\beta`$ for one vector.
     fn subtract_push(&self, border: &[f64], u: &mut [f64]) {
         let k = self.shape.border();
         let least = ((1 << 14) / k.max(1)).max(1);
@@ -192,7 +196,7 @@ impl RowsFirst {
     }
 }
 
-/// $Y \leftarrow L^{-1} Y$ for one block, `d x k` row-major, in strips that stay in cache.
+/// $`Y \leftarrow L^{-1} Y`$ for one block, `d x k` row-major, in strips that stay in cache.
 pub(crate) fn whiten_block(arch: Arch, l: &[f64], d: usize, k: usize, y: &mut [f64]) {
     const STRIP: usize = 256;
     arch.dispatch(

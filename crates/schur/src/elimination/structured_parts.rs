@@ -1,7 +1,9 @@
 //! What the eliminations of a structured system share.
 //!
-//! $$ D_i = L_i L_i', \quad V_i = L_i^{-1} \Psi_i, \quad G + \rho_\beta = L_G L_G', \quad
-//!    R R' = W W', \quad \tilde\phi_i = L_G^{-1} \phi_i . $$
+//! ```math
+//! D_i = L_i L_i', \quad V_i = L_i^{-1} \Psi_i, \quad G + \rho_\beta = L_G L_G', \quad
+//! R R' = W W', \quad \tilde\phi_i = L_G^{-1} \phi_i .
+//! ```
 
 use super::row_blocks::RowFactors;
 use super::rows_first::whiten_block;
@@ -15,13 +17,13 @@ use faer::{Accum, Mat, MatMut, MatRef, Par, Spec};
 use pulp::Arch;
 use rayon::prelude::*;
 
-/// The rank that $W W'$ can have, $r = \min(M, p)$.
+/// The rank that $`W W'`$ can have, $`r = \min(M, p)`$.
 pub(crate) fn decoder_rank(shape: &StructuredShape) -> usize {
     shape.features().min(shape.outputs())
 }
 
-/// $R$, `M x r`, with $R R' = W W'$: $W$ itself where $p \le M$, else the triangle of a QR
-/// factorization of $W'$ (which, unlike a factor of $W W'$, does not square the condition).
+/// $`R`$, `M x r`, with $`R R' = W W'`$: $`W`$ itself where $`p \le M`$, else the triangle of a QR
+/// factorization of $`W'`$ (which, unlike a factor of $`W W'`$, does not square the condition).
 pub(crate) struct DecoderRoot {
     root: Mat<f64>,
     copy: Mat<f64>,
@@ -93,13 +95,13 @@ impl DecoderRoot {
     }
 }
 
-/// Bytes of $V$ where a share `density` of the features is on in every row.
+/// Bytes of $`V`$ where a share `density` of the features is on in every row.
 pub(crate) fn whitened_bytes(shape: &StructuredShape, density: f64) -> u64 {
     let entries = shape.arrow().row_unknowns() as f64 * shape.features() as f64 * density;
     (entries.ceil() as u64).saturating_mul(8)
 }
 
-/// Writes $V_i = L_i^{-1} \Psi_i$ in the layout of `psi`.
+/// Writes $`V_i = L_i^{-1} \Psi_i`$ in the layout of `psi`.
 pub(crate) fn whiten_features(system: &StructuredSystem<'_>, rows: &RowFactors, v: &mut Vec<f64>) {
     let (arch, dims, features) = (Arch::new(), system.shape().rows(), system.features());
     // The number of features that are on may change from one linearisation to the next.
@@ -123,7 +125,7 @@ pub(crate) fn whiten_features(system: &StructuredSystem<'_>, rows: &RowFactors, 
         });
 }
 
-/// Factors $G + \rho_\beta$.
+/// Factors $`G + \rho_\beta`$.
 pub(crate) fn factor_gram(
     system: &StructuredSystem<'_>,
     rho: f64,
@@ -133,7 +135,7 @@ pub(crate) fn factor_gram(
     gram.factor(Par::rayon(0))
 }
 
-/// Writes $\tilde\phi_i$ for rows `range`, `M x len` column-major: one row of data a column.
+/// Writes $`\tilde\phi_i`$ for rows `range`, `M x len` column-major: one row of data a column.
 pub(crate) fn whitened_phi(
     system: &StructuredSystem<'_>,
     gram: &Cholesky,
@@ -156,7 +158,7 @@ pub(crate) fn whitened_phi(
     );
 }
 
-/// $X_i = V_i R$ (or $\Psi_i R$), `d_i x r` row-major, for one row.
+/// $`X_i = V_i R`$ (or $`\Psi_i R`$), `d_i x r` row-major, for one row.
 pub(crate) fn row_times_root(
     indices: &[usize],
     v: &[f64],
@@ -178,7 +180,7 @@ pub(crate) fn row_times_root(
     }
 }
 
-/// $Q z$ for $z = \mathrm{vec}\,Z$: $\sum_i \phi_i (V_i' V_i Z' \phi_i)'$, `M x M`.
+/// $`Q z`$ for $`z = \mathrm{vec}\,Z`$: $`\sum_i \phi_i (V_i' V_i Z' \phi_i)'`$, `M x M`.
 pub(crate) fn apply_q(system: &StructuredSystem<'_>, v: &[f64], z: MatRef<'_, f64>) -> Mat<f64> {
     let dims = system.shape().rows();
     let (n, features) = (dims.rows(), z.nrows());
@@ -226,7 +228,7 @@ pub(crate) fn apply_q(system: &StructuredSystem<'_>, v: &[f64], z: MatRef<'_, f6
     total
 }
 
-/// $b_\beta \leftarrow b_\beta - B' t$ and the like: `border += weight * vec(E W)`.
+/// $`b_\beta \leftarrow b_\beta - B' t`$ and the like: `border += weight * vec(E W)`.
 pub(crate) fn add_outer_times_decoder(
     outer: MatRef<'_, f64>,
     system: &StructuredSystem<'_>,
@@ -245,7 +247,7 @@ pub(crate) fn add_outer_times_decoder(
     );
 }
 
-/// $X W'$ for $X$ `M x p` row-major in `border`.
+/// $`X W'`$ for $`X`$ `M x p` row-major in `border`.
 pub(crate) fn times_decoder_transpose(border: &[f64], system: &StructuredSystem<'_>) -> Mat<f64> {
     let (m, p) = (system.decoder().nrows(), system.decoder().ncols());
     let mut out = Mat::zeros(m, m);
@@ -261,14 +263,14 @@ pub(crate) fn times_decoder_transpose(border: &[f64], system: &StructuredSystem<
     out
 }
 
-/// $X \leftarrow (G + \rho)^{-1} X$ for $X$ `M x p` row-major in `border`.
+/// $`X \leftarrow (G + \rho)^{-1} X`$ for $`X`$ `M x p` row-major in `border`.
 pub(crate) fn solve_gram(gram: &Cholesky, border: &mut [f64], p: usize) {
     let m = gram.order();
     let x = MatMut::from_row_major_slice_mut(border, m, p);
     gram.solve(Arch::new(), x, Par::rayon(0));
 }
 
-/// $t \leftarrow t - B x$ for $x = \mathrm{vec}\,X$ in `border`.
+/// $`t \leftarrow t - B x`$ for $`x = \mathrm{vec}\,X`$ in `border`.
 pub(crate) fn subtract_push(system: &StructuredSystem<'_>, border: &[f64], t: &mut [f64]) {
     let kernel = times_decoder_transpose(border, system);
     t.iter_mut().for_each(|t| *t = -*t);

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub struct Workload {
     /// Solves for each factorization. Default 1.
     pub solves: u32,
-    /// Whether $\log|H|$ is wanted, which the iterative elimination does not give. Default true;
+    /// Whether $`\log|H|`$ is wanted, which the iterative elimination does not give. Default true;
     /// then that elimination is chosen only where no other serves or fits.
     pub log_determinant: bool,
     /// Conjugate-gradient iterations expected of one solve: a property of the numbers, which a

@@ -188,7 +188,7 @@ fn structured_border(shape: &StructuredShape, density: f64, c: &Ceilings) -> (Bi
     (factor, solve)
 }
 
-/// `count` applications of the rows' operators and of $W$ on both sides.
+/// `count` applications of the rows' operators and of $`W`$ on both sides.
 fn products(shape: &StructuredShape, density: f64, count: f64, c: &Ceilings) -> Bill {
     let (n, _, _) = sizes(shape.arrow());
     let (on, m, p, _) = structured_sizes(shape, density);

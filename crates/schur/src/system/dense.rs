@@ -1,4 +1,4 @@
-//! Dense arrow systems: $B_i$ and $C$ are arrays.
+//! Dense arrow systems: $`B_i`$ and $`C`$ are arrays.
 
 use super::{ProductMut, first_not_finite, par_first, par_ordered};
 use crate::blas1::{axpy, dot, line};
@@ -57,17 +57,17 @@ impl<'a> DenseSystem<'a> {
         self.shape
     }
 
-    /// $D_i$.
+    /// $`D_i`$.
     pub fn row_hessian(&self) -> RowBlocks<'a> {
         self.row_hessian
     }
 
-    /// $B_i$.
+    /// $`B_i`$.
     pub fn row_cross(&self) -> CrossView<'a> {
         self.row_cross
     }
 
-    /// $C$.
+    /// $`C`$.
     pub fn border_hessian(&self) -> SymmetricView<'a> {
         self.border_hessian
     }
@@ -123,7 +123,7 @@ impl<'a> DenseSystem<'a> {
         not_finite("border_hessian", found)
     }
 
-    /// Adds the parts of $B$ and $C$ to `y`, which holds those of $D$ and the ridge.
+    /// Adds the parts of $`B`$ and $`C`$ to `y`, which holds those of $`D`$ and the ridge.
     pub(super) fn add_product(&self, x_row: &[f64], x_border: &[f64], y: ProductMut<'_>) {
         let arch = Arch::new();
         self.add_cross_product(
@@ -138,7 +138,7 @@ impl<'a> DenseSystem<'a> {
         self.add_border_product(arch, x_border, y.border, y.border_abs);
     }
 
-    /// $y_t \mathrel{+}= B x_\beta$, $y_\beta \mathrel{+}= B' x_t$ in one pass over $B$.
+    /// $`y_t \mathrel{+}= B x_\beta`$, $`y_\beta \mathrel{+}= B' x_t`$ in one pass over $`B`$.
     #[expect(
         clippy::too_many_arguments,
         reason = "two vectors and their absolute twins"
@@ -193,7 +193,7 @@ impl<'a> DenseSystem<'a> {
         }
     }
 
-    /// $y_\beta \mathrel{+}= C x_\beta$, each entry of the lower triangle read once.
+    /// $`y_\beta \mathrel{+}= C x_\beta`$, each entry of the lower triangle read once.
     fn add_border_product(&self, arch: Arch, x: &[f64], y: &mut [f64], y_abs: &mut [f64]) {
         let k = self.shape.border();
         let lines = BorderLines::new(self.border_hessian.matrix());
@@ -231,7 +231,7 @@ impl<'a> DenseSystem<'a> {
         }
     }
 
-    /// $y_\beta \leftarrow y_\beta - B' t$.
+    /// $`y_\beta \leftarrow y_\beta - B' t`$.
     pub(crate) fn subtract_cross_transpose(&self, t: &[f64], y: &mut [f64]) {
         let (arch, rows, k) = (Arch::new(), self.shape.rows(), self.shape.border());
         if k == 0 {
@@ -260,7 +260,7 @@ impl<'a> DenseSystem<'a> {
         }
     }
 
-    /// $y_t \leftarrow B x_\beta$, without absolute values.
+    /// $`y_t \leftarrow B x_\beta`$, without absolute values.
     pub(crate) fn cross_times(&self, x_border: &[f64], y_row: &mut [f64]) {
         let (arch, rows, k) = (Arch::new(), self.shape.rows(), self.shape.border());
         let chunk = (1 << 14) / (k * rows.max_dim()).max(1);

@@ -1,7 +1,9 @@
 //! Arrow systems: what a caller hands in, as views.
 //!
-//! $$ H = \begin{pmatrix} D & B \\ B' & C \end{pmatrix}, \qquad
-//!    D = \mathrm{blockdiag}(D_i), \quad (H + \rho)(\delta t, \delta\beta) = -g . $$
+//! ```math
+//! H = \begin{pmatrix} D & B \\ B' & C \end{pmatrix}, \qquad
+//! D = \mathrm{blockdiag}(D_i), \quad (H + \rho)(\delta t, \delta\beta) = -g .
+//! ```
 //!
 //! Three kinds share one type: *dense* operands, the *structured* ones of a linear decoder, and
 //! *operators* known only by their products. A system is a handful of views: it owns no numbers
@@ -23,11 +25,11 @@ use rayon::prelude::*;
 /// An arrow system of any kind.
 #[derive(Clone, Copy, Debug)]
 pub enum System<'a> {
-    /// $B_i$ and $C$ as arrays.
+    /// $`B_i`$ and $`C`$ as arrays.
     Dense(DenseSystem<'a>),
-    /// $B_i = \phi_i' \otimes \Psi_i W$ and $C = G \otimes I_p$.
+    /// $`B_i = \phi_i' \otimes \Psi_i W`$ and $`C = G \otimes I_p`$.
     Structured(StructuredSystem<'a>),
-    /// $B$ and $C$ as closures.
+    /// $`B`$ and $`C`$ as closures.
     Operator(OperatorSystem<'a>),
 }
 
@@ -49,17 +51,17 @@ impl<'a> From<OperatorSystem<'a>> for System<'a> {
     }
 }
 
-/// Where [`System::product`] writes: $y = (H + \rho) x$ and, where the entries are known,
-/// $|H + \rho| |x|$.
+/// Where [`System::product`] writes: $`y = (H + \rho) x`$ and, where the entries are known,
+/// $`|H + \rho| |x|`$.
 #[derive(Debug)]
 pub struct ProductMut<'p> {
-    /// Row part of $y$, of length $N$.
+    /// Row part of $`y`$, of length $`N`$.
     pub row: &'p mut [f64],
-    /// Border part of $y$, of length $k$.
+    /// Border part of $`y`$, of length $`k`$.
     pub border: &'p mut [f64],
-    /// Row part of $|H| |x|$, of length $N$.
+    /// Row part of $`|H| |x|`$, of length $`N`$.
     pub row_abs: &'p mut [f64],
-    /// Border part of $|H| |x|$, of length $k$.
+    /// Border part of $`|H| |x|`$, of length $`k`$.
     pub border_abs: &'p mut [f64],
 }
 
@@ -85,7 +87,7 @@ impl<'a> System<'a> {
         }
     }
 
-    /// The row blocks $D_i$.
+    /// The row blocks $`D_i`$.
     pub fn row_hessian(&self) -> RowBlocks<'a> {
         match self {
             Self::Dense(system) => system.row_hessian(),
@@ -168,7 +170,7 @@ impl<'a> System<'a> {
         }
     }
 
-    /// $y = (H + \rho) x$ over the operands, independent of any factor.
+    /// $`y = (H + \rho) x`$ over the operands, independent of any factor.
     ///
     /// The absolute products are written where the entries are known; for an operator system they
     /// are absent and the answer is `false`. Same bits for any number of threads.
@@ -308,7 +310,7 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     }
 }
 
-/// $y_i = (D_i + \rho I) x_i$ and the same of absolute values, lower triangles read.
+/// $`y_i = (D_i + \rho I) x_i`$ and the same of absolute values, lower triangles read.
 fn row_block_product(
     rows: &RowDims,
     blocks: RowBlocks<'_>,

@@ -3,15 +3,15 @@
 use super::{ProductMut, first_not_finite};
 use crate::{ArrowShape, Error, RowBlocks, ShapeError};
 
-/// A cross block $B$ given as two products.
+/// A cross block $`B`$ given as two products.
 pub trait CrossProduct: Sync {
-    /// $y \leftarrow B x$; `x` of length $k$, `y` of length $N$.
+    /// $`y \leftarrow B x`$; `x` of length $`k`$, `y` of length $`N`$.
     fn apply(&self, x: &[f64], y: &mut [f64]);
-    /// $y \leftarrow B' x$; `x` of length $N$, `y` of length $k$.
+    /// $`y \leftarrow B' x`$; `x` of length $`N`$, `y` of length $`k`$.
     fn apply_transpose(&self, x: &[f64], y: &mut [f64]);
 }
 
-/// A pair of closures is a cross block: $B x$ and $B' x$.
+/// A pair of closures is a cross block: $`B x`$ and $`B' x`$.
 impl<F, T> CrossProduct for (F, T)
 where
     F: Fn(&[f64], &mut [f64]) + Sync,
@@ -25,9 +25,9 @@ where
     }
 }
 
-/// A border $C$ given as its product. A closure is one.
+/// A border $`C`$ given as its product. A closure is one.
 pub trait BorderProduct: Sync {
-    /// $y \leftarrow C x$, both of length $k$. $C$ is symmetric.
+    /// $`y \leftarrow C x`$, both of length $`k`$. $`C`$ is symmetric.
     fn apply(&self, x: &[f64], y: &mut [f64]);
 }
 
@@ -57,7 +57,7 @@ impl std::fmt::Debug for OperatorSystem<'_> {
 }
 
 impl<'a> OperatorSystem<'a> {
-    /// A system of `shape`. `border_diagonal`, of length $k$, preconditions where it is known.
+    /// A system of `shape`. `border_diagonal`, of length $`k`$, preconditions where it is known.
     ///
     /// # Errors
     /// [`ShapeError`] where an array has other dimensions.
@@ -90,22 +90,22 @@ impl<'a> OperatorSystem<'a> {
         self.shape
     }
 
-    /// $D_i$.
+    /// $`D_i`$.
     pub fn row_hessian(&self) -> RowBlocks<'a> {
         self.row_hessian
     }
 
-    /// $B$.
+    /// $`B`$.
     pub fn cross(&self) -> &'a dyn CrossProduct {
         self.cross
     }
 
-    /// $C$.
+    /// $`C`$.
     pub fn border(&self) -> &'a dyn BorderProduct {
         self.border
     }
 
-    /// The diagonal of $C$, where it is known.
+    /// The diagonal of $`C`$, where it is known.
     pub fn border_diagonal(&self) -> Option<&'a [f64]> {
         self.border_diagonal
     }
@@ -135,7 +135,7 @@ impl<'a> OperatorSystem<'a> {
         }
     }
 
-    /// Adds the parts of $B$ and $C$ to `y`; absolute products are not known.
+    /// Adds the parts of $`B`$ and $`C`$ to `y`; absolute products are not known.
     pub(super) fn add_product(&self, x_row: &[f64], x_border: &[f64], y: ProductMut<'_>) {
         let mut part = vec![0.0; x_row.len()];
         self.cross.apply(x_border, &mut part);

@@ -1,10 +1,12 @@
 //! Structured arrow systems: a linear decoder shared by `p` outputs.
 //!
-//! $$ \beta_{mp+c} = W_{mc}, \quad J_i = \Psi_i W, \quad B_i = \phi_i' \otimes J_i, \quad
-//!    C = G \otimes I_p . $$
+//! ```math
+//! \beta_{mp+c} = W_{mc}, \quad J_i = \Psi_i W, \quad B_i = \phi_i' \otimes J_i, \quad
+//! C = G \otimes I_p .
+//! ```
 //!
-//! $\phi_i$ and $\Psi_i$ are sparse in the features: a row names those that are on. $D_i$ is an
-//! operand of its own ($J_i J_i'$ plus whatever the caller's model adds).
+//! $`\phi_i`$ and $`\Psi_i`$ are sparse in the features: a row names those that are on. $`D_i`$ is an
+//! operand of its own ($`J_i J_i'`$ plus whatever the caller's model adds).
 
 use super::{ProductMut, first_not_finite, par_ordered, par_rows};
 use crate::blas1::axpy;
@@ -15,7 +17,7 @@ use faer::prelude::*;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use pulp::Arch;
 
-/// The sparse rows of $\Phi$ and $\Psi$.
+/// The sparse rows of $`\Phi`$ and $`\Psi`$.
 ///
 /// ```text
 ///   row i names the features indices[offsets[i] .. offsets[i+1]]      (nnz_i of them, ascending)
@@ -28,15 +30,15 @@ pub struct StructuredFeatures<'a> {
     pub offsets: &'a [usize],
     /// Feature ids below `M`, strictly ascending within a row.
     pub indices: &'a [usize],
-    /// $\phi_i$ at those features.
+    /// $`\phi_i`$ at those features.
     pub phi: &'a [f64],
-    /// $\Psi_i$ at those features: `d_i x nnz_i` row-major, concatenated.
+    /// $`\Psi_i`$ at those features: `d_i x nnz_i` row-major, concatenated.
     pub psi: &'a [f64],
     /// Where each row begins in `psi`: the sum of `d_j nnz_j` over `j < i`; `n + 1` entries.
     pub psi_offsets: &'a [usize],
 }
 
-/// A structured system. See the [module](self).
+/// A structured system.
 #[derive(Clone, Copy, Debug)]
 pub struct StructuredSystem<'a> {
     shape: &'a StructuredShape,
@@ -47,7 +49,7 @@ pub struct StructuredSystem<'a> {
 }
 
 /// The shape of a structured system: rows, `M` features, `p` outputs, `k = M p`, and where each
-/// row's $\Psi_i$ begins.
+/// row's $`\Psi_i`$ begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StructuredShape {
     arrow: ArrowShape,
@@ -59,7 +61,7 @@ impl StructuredShape {
     /// Rows, `M` features, `p` outputs.
     ///
     /// # Errors
-    /// [`ShapeError::Overflow`] where $M p$ and what follows from it does not fit.
+    /// [`ShapeError::Overflow`] where $`M p`$ and what follows from it does not fit.
     pub fn new(rows: RowDims, features: usize, outputs: usize) -> Result<Self, ShapeError> {
         let k = product(features as u64, outputs as u64, "M p")?;
         let square = product(features as u64, features as u64, "M^2")?;
@@ -76,12 +78,12 @@ impl StructuredShape {
         &self.arrow
     }
 
-    /// $M$.
+    /// $`M`$.
     pub fn features(&self) -> usize {
         self.features
     }
 
-    /// $p$.
+    /// $`p`$.
     pub fn outputs(&self) -> usize {
         self.outputs
     }
@@ -172,8 +174,8 @@ fn check_len(array: &'static str, got: usize, expected: usize) -> Result<(), Sha
 }
 
 impl<'a> StructuredSystem<'a> {
-    /// A system of `shape`: blocks $D_i$, features, $G$ (`M x M`, with whatever penalty, without
-    /// ridge) and decoder $W$ (`M x p`).
+    /// A system of `shape`: blocks $`D_i`$, features, $`G`$ (`M x M`, with whatever penalty, without
+    /// ridge) and decoder $`W`$ (`M x p`).
     ///
     /// # Errors
     /// [`ShapeError`] where an operand has other dimensions, or indices are out of order or range.
@@ -214,22 +216,22 @@ impl<'a> StructuredSystem<'a> {
         self.shape
     }
 
-    /// $D_i$.
+    /// $`D_i`$.
     pub fn row_hessian(&self) -> RowBlocks<'a> {
         self.row_hessian
     }
 
-    /// $\phi_i$ and $\Psi_i$.
+    /// $`\phi_i`$ and $`\Psi_i`$.
     pub fn features(&self) -> StructuredFeatures<'a> {
         self.features
     }
 
-    /// $G$.
+    /// $`G`$.
     pub fn gram(&self) -> SymmetricView<'a> {
         self.gram
     }
 
-    /// $W$.
+    /// $`W`$.
     pub fn decoder(&self) -> MatRef<'a, f64> {
         self.decoder
     }
@@ -281,7 +283,7 @@ impl<'a> StructuredSystem<'a> {
         Ok(())
     }
 
-    /// $G$ as a full symmetric matrix, with `ridge` on its diagonal.
+    /// $`G`$ as a full symmetric matrix, with `ridge` on its diagonal.
     pub(crate) fn full_gram(&self, ridge: f64) -> Mat<f64> {
         let gram = self.gram.matrix();
         Mat::from_fn(gram.nrows(), gram.nrows(), |a, b| {
@@ -289,9 +291,9 @@ impl<'a> StructuredSystem<'a> {
         })
     }
 
-    /// $y_{ia} = \sum_{mf} \phi_{im} K_{mf} \Psi_{iaf}$, added to `y` (length $N$).
+    /// $`y_{ia} = \sum_{mf} \phi_{im} K_{mf} \Psi_{iaf}`$, added to `y` (length $`N`$).
     ///
-    /// With $K = X W'$ this is $B x$ for $x = \mathrm{vec}\,X$.
+    /// With $`K = X W'`$ this is $`B x`$ for $`x = \mathrm{vec}\,X`$.
     pub(crate) fn add_row_product(&self, kernel: MatRef<'_, f64>, y: &mut [f64], absolute: bool) {
         let rows = self.shape.arrow.rows();
         par_rows(rows, 1, y, 64, |i, y| {
@@ -313,7 +315,7 @@ impl<'a> StructuredSystem<'a> {
         });
     }
 
-    /// $E = \sum_i \phi_i (\Psi_i' x_i)'$, `M x M`; $B' x = \mathrm{vec}(E W)$.
+    /// $`E = \sum_i \phi_i (\Psi_i' x_i)'`$, `M x M`; $`B' x = \mathrm{vec}(E W)`$.
     pub(crate) fn feature_outer(&self, x: &[f64], absolute: bool) -> Mat<f64> {
         let (rows, features) = (self.shape.arrow.rows(), self.shape.features);
         let size = |v: f64| if absolute { v.abs() } else { v };
@@ -349,7 +351,7 @@ impl<'a> StructuredSystem<'a> {
         total
     }
 
-    /// $\|H + \rho\|_1$, exactly: the entries of $J_i$ are formed row by row and forgotten.
+    /// $`\|H + \rho\|_1`$, exactly: the entries of $`J_i`$ are formed row by row and forgotten.
     pub(crate) fn one_norm(&self, ridge: Ridge) -> f64 {
         let (arch, rows) = (Arch::new(), self.shape.arrow.rows());
         let (features, outputs) = (self.shape.features, self.shape.outputs);
@@ -408,9 +410,9 @@ impl<'a> StructuredSystem<'a> {
         total.into_iter().fold(largest, f64::max)
     }
 
-    /// Adds the parts of $B$ and $C$ to `y`, which holds those of $D$ and the ridge.
+    /// Adds the parts of $`B`$ and $`C`$ to `y`, which holds those of $`D`$ and the ridge.
     ///
-    /// The absolute products are those of the factors as they are stored: $|\Psi| |W| |X|' |\phi|$.
+    /// The absolute products are those of the factors as they are stored: $`|\Psi| |W| |X|' |\phi|`$.
     pub(super) fn add_product(&self, x_row: &[f64], x_border: &[f64], y: ProductMut<'_>) {
         let (features, outputs) = (self.shape.features, self.shape.outputs);
         let par = Par::rayon(0);
