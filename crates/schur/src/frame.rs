@@ -1,7 +1,7 @@
 //! Frames: a factored operator at one ridge that solves for any number of gradients.
 
 use crate::elimination::{Elimination, Factored, NoLogDeterminant};
-use crate::refine::{BackwardError, Refinement};
+use crate::refine::{BackwardError, Refinement, measure_many};
 use crate::solver::{Buffers, Solver};
 use crate::{
     EliminationKind, Error, Failure, Gradient, LogDeterminant, Pivot, RhsMut, Ridge, StepMut,
@@ -147,8 +147,12 @@ impl<'b> Frame<'b> {
             return Err(Error::Overflow { what: "the step" }.into());
         }
         if self.solver.options().refinement != Refinement::Off {
+            let measured = self.measure_together(buffers, count);
             for j in 0..count {
-                let (error, steps) = self.refine(buffers, j, &mut report.iterations)?;
+                let (error, steps) = match measured.get(j) {
+                    Some(error) if self.good_enough(error) => (*error, 0),
+                    _ => self.refine(buffers, j, &mut report.iterations)?,
+                };
                 report.error = Some(report.error.map_or(error, |worst| worst.worst(error)));
                 report.refinements = report.refinements.max(steps);
             }
@@ -162,6 +166,30 @@ impl<'b> Frame<'b> {
             }
         }
         Ok(())
+    }
+
+    /// The errors of all columns, where measuring them together costs less than one by one.
+    fn measure_together(&self, buffers: &Buffers, count: usize) -> Vec<BackwardError> {
+        match &self.system {
+            System::Dense(system) if count > 2 => measure_many(
+                system,
+                self.ridge,
+                (&buffers.rhs_row, &buffers.rhs_border),
+                (&buffers.x_row, &buffers.x_border),
+                count,
+            ),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether nothing is to be done about an error but to report it.
+    fn good_enough(&self, error: &BackwardError) -> bool {
+        match self.solver.options().refinement {
+            Refinement::Off | Refinement::Measure => true,
+            // Conjugate gradients have a measure of their own: see `refine`.
+            Refinement::Steps { .. } if self.elimination() == EliminationKind::Iterative => false,
+            Refinement::Steps { limit, .. } => error.componentwise.is_some_and(|w| w <= limit),
+        }
     }
 
     /// Measures column `j`, and refines it as far as it helps and is allowed.

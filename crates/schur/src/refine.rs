@@ -12,7 +12,8 @@
 
 use crate::blas1::norm;
 use crate::system::ProductMut;
-use crate::{Ridge, System};
+use crate::system::dense_group::{GROUP, Lanes, interleave};
+use crate::{DenseSystem, Ridge, System};
 use serde::{Deserialize, Serialize};
 
 /// What is done about the error of a step.
@@ -117,34 +118,86 @@ impl Residual {
         x: (&[f64], &[f64]),
     ) -> BackwardError {
         let entries_known = self.product(system, ridge, x);
-        let (mut largest, mut scale, mut worst) = (0.0_f64, 0.0_f64, 0.0_f64);
+        let mut gauge = Gauge::default();
         let mut part = |r: &mut [f64], size: &[f64], b: &[f64]| {
             for ((r, size), b) in r.iter_mut().zip(size).zip(b) {
-                let weight = if entries_known { *size } else { r.abs() } + b.abs();
+                let weight = if entries_known { *size } else { r.abs() };
                 *r = b - *r;
-                largest = largest.max(r.abs());
-                scale = scale.max(weight);
-                // 0 / 0 is an exact entry; a NaN anywhere must not pass for a small error.
-                let ratio = if *r == 0.0 { 0.0 } else { r.abs() / weight };
-                worst = if ratio.is_nan() {
-                    f64::INFINITY
-                } else {
-                    worst.max(ratio)
-                };
+                gauge.see(*r, weight + b.abs());
             }
         };
         part(&mut self.row, &self.row_abs, b.0);
         part(&mut self.border, &self.border_abs, b.1);
-        let size = |row: &[f64], border: &[f64]| norm(row).hypot(norm(border));
-        let (residual, gradient) = (size(&self.row, &self.border), size(b.0, b.1));
+        gauge.error(entries_known, (&self.row, &self.border), b)
+    }
+}
+
+/// Residuals entry by entry, as they become backward errors.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gauge {
+    largest: f64,
+    scale: f64,
+    worst: f64,
+}
+
+impl Gauge {
+    #[inline]
+    fn see(&mut self, r: f64, weight: f64) {
+        self.largest = self.largest.max(r.abs());
+        self.scale = self.scale.max(weight);
+        // 0 / 0 is an exact entry; a NaN anywhere must not pass for a small error.
+        let ratio = if r == 0.0 { 0.0 } else { r.abs() / weight };
+        self.worst = if ratio.is_nan() {
+            f64::INFINITY
+        } else {
+            self.worst.max(ratio)
+        };
+    }
+
+    fn error(self, entries_known: bool, r: (&[f64], &[f64]), b: (&[f64], &[f64])) -> BackwardError {
+        let size = |(row, border): (&[f64], &[f64])| norm(row).hypot(norm(border));
+        let (residual, gradient) = (size(r), size(b));
+        let ratio = |a: f64, b: f64| if a == 0.0 { 0.0 } else { a / b };
         BackwardError {
-            normwise: if largest == 0.0 { 0.0 } else { largest / scale },
-            componentwise: entries_known.then_some(worst),
-            relative_residual: if residual == 0.0 {
-                0.0
-            } else {
-                residual / gradient
-            },
+            normwise: ratio(self.largest, self.scale),
+            componentwise: entries_known.then_some(self.worst),
+            relative_residual: ratio(residual, gradient),
         }
     }
+}
+
+/// The backward errors of many steps of a dense system, eight at a time: one pass over the
+/// operands serves a group.
+pub(crate) fn measure_many(
+    system: &DenseSystem<'_>,
+    ridge: Ridge,
+    b: (&[f64], &[f64]),
+    x: (&[f64], &[f64]),
+    count: usize,
+) -> Vec<BackwardError> {
+    let (n, k) = (system.shape().row_unknowns(), system.shape().border());
+    let mut errors = Vec::with_capacity(count);
+    for first in (0..count).step_by(GROUP) {
+        let row = interleave(x.0, n, first, count);
+        let border = interleave(x.1, k, first, count);
+        let y = system.product_group(&row, &border, ridge);
+        for l in 0..GROUP.min(count - first) {
+            let j = first + l;
+            let b = (&b.0[j * n..(j + 1) * n], &b.1[j * k..(j + 1) * k]);
+            let mut gauge = Gauge::default();
+            let mut part = |y: &[Lanes], size: &[Lanes], b: &[f64]| -> Vec<f64> {
+                let entries = y.iter().zip(size).zip(b);
+                let residual = entries.map(|((y, size), b)| {
+                    let r = b - y[l];
+                    gauge.see(r, size[l] + b.abs());
+                    r
+                });
+                residual.collect()
+            };
+            let row = part(&y.row, &y.row_abs, b.0);
+            let border = part(&y.border, &y.border_abs, b.1);
+            errors.push(gauge.error(true, (&row, &border), b));
+        }
+    }
+    errors
 }

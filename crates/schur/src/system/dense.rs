@@ -204,12 +204,7 @@ impl<'a> DenseSystem<'a> {
                 let (mut part, mut part_abs) = (vec![0.0; k], vec![0.0; k]);
                 let mut copy = Vec::new();
                 for l in group {
-                    let (first, entries) = lines.get(l, &mut copy);
-                    let (diagonal, others, start) = if first == l {
-                        (entries[0], &entries[1..], l + 1)
-                    } else {
-                        (entries[l - first], &entries[..l - first], first)
-                    };
+                    let (diagonal, start, others) = lines.split(l, &mut copy);
                     let range = start..start + others.len();
                     let (sum, sum_abs) = line(
                         arch,
@@ -352,8 +347,21 @@ impl<'a> BorderLines<'a> {
         }
     }
 
+    /// Line `l` as its diagonal entry, and the first index and the entries of the others.
+    pub(super) fn split<'b>(&self, l: usize, copy: &'b mut Vec<f64>) -> (f64, usize, &'b [f64])
+    where
+        'a: 'b,
+    {
+        let (first, entries) = self.get(l, copy);
+        if first == l {
+            (entries[0], l + 1, &entries[1..])
+        } else {
+            (entries[l - first], first, &entries[..l - first])
+        }
+    }
+
     /// Ranges of lines with about equal numbers of entries: at most 16, by the order alone.
-    fn balanced_groups(&self, k: usize) -> Vec<std::ops::Range<usize>> {
+    pub(super) fn balanced_groups(&self, k: usize) -> Vec<std::ops::Range<usize>> {
         let groups = k.div_ceil(64).clamp(1, 16);
         // Lines 0..x of a triangle hold a share (x / k)^2 of the rows, 1 - (1 - x / k)^2 of the
         // columns.

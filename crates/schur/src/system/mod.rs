@@ -10,6 +10,7 @@
 //! and is passed by value.
 
 mod dense;
+pub(crate) mod dense_group;
 mod operator;
 mod shape;
 mod structured;
