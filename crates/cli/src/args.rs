@@ -1,0 +1,196 @@
+//! The words of the command line.
+
+use crate::input::Source;
+use crate::words::GatesWord;
+use broadhead_device::DevicePolicy;
+use broadhead_sae::basis::Basis;
+use broadhead_sae::topology::Topology;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Fit curved dictionaries and solve block-arrowhead systems.
+#[derive(Debug, Parser)]
+#[command(
+    name = "broadhead",
+    version,
+    about,
+    long_about = "Fits dictionaries of curved atoms (circles, tori, spheres, Euclidean patches) to \
+        rows of data by Levenberg-Marquardt, and solves the block-arrowhead Newton systems behind \
+        them.\n\n\
+        Progress, warnings and logs go to standard error; a summary goes to standard output.",
+    after_long_help = "Exit codes: 0 done (a fit that ran out of iterations is done, warns, and \
+        says converged: false);\n1 failed; 2 bad usage or bad input; 3 undetermined, or a required \
+        device is absent.\n\n\
+        Logs: -v, -vv, -vvv, or the filter in BROADHEAD_LOG (for one: \
+        BROADHEAD_LOG=broadhead_schur=debug)."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What is printed and where.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Options of every command.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OutputArgs {
+    /// Print the summary as one JSON object and nothing else on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more on standard error: -v information, -vv details, -vvv everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say which devices and libraries are here, and what is missing, by name and version.
+    Doctor,
+}
+
+/// Options of `fit`.
+#[derive(Debug, Args)]
+pub struct FitArgs {
+    /// Rows to fit: a 2-D array in .npy, .npz or .safetensors (FILE:NAME where there are several).
+    ///
+    /// FP64, or FP32, FP16 or BF16, which are widened; C or Fortran order.
+    #[arg(value_name = "X")]
+    pub rows: Source,
+    /// The shape of every atom: circle, torus, sphere or euclidean:D.
+    #[arg(long, value_name = "SHAPE", default_value = "circle")]
+    pub topology: Topology,
+    /// The functions on every atom: harmonics:H (circle, torus), spherical:DEG (sphere, 1 or 2),
+    /// monomials:DEG (euclidean, 1 or 2).
+    ///
+    /// By default the first degree of the shape's own functions: harmonics:1, spherical:1 or
+    /// monomials:1.
+    #[arg(long, value_name = "BASIS")]
+    pub basis: Option<Basis>,
+    /// How many atoms there are.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = at_least_one)]
+    pub atoms: usize,
+    /// Which atoms are on in which row: all, top-k:N (chosen by reconstruction), or a file of
+    /// amplitudes (rows x atoms, 0 is off).
+    #[arg(long, value_name = "GATES", default_value = "all")]
+    pub gates: GatesWord,
+    /// One label a line for the rows: colours the picture and scores the fit, which never sees it.
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// How many starts are tried; the lowest objective wins.
+    #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = at_least_one)]
+    pub starts: usize,
+    /// The seed of everything random. The same seed gives the same result.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub seed: u64,
+    /// The most accepted Levenberg-Marquardt steps of a fit.
+    #[arg(long, value_name = "COUNT", default_value_t = 200)]
+    pub max_iterations: usize,
+    /// The penalty on the decoder; by default 1e-5 of the mean diagonal of its normal matrix.
+    #[arg(long, value_name = "NUMBER", value_parser = finite_and_not_negative)]
+    pub lambda: Option<f64>,
+    /// How the Newton systems are solved.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub elimination: EliminationWord,
+    /// Whether a GPU may (auto), must not (off) or must (required) be used.
+    #[arg(long, value_name = "POLICY", default_value = "auto")]
+    pub device: DevicePolicy,
+    /// The folder of all outputs; made where it is absent.
+    #[arg(short, long, value_name = "DIR", default_value = "broadhead-out")]
+    pub output: PathBuf,
+}
+
+/// Options of `encode`.
+#[derive(Debug, Args)]
+pub struct EncodeArgs {
+    /// New rows: a 2-D array with the columns of the rows that were fitted.
+    #[arg(value_name = "X")]
+    pub rows: Source,
+    /// The folder that `fit` wrote (its model.safetensors is read), or that file.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// The output, an .npz: coordinates, gates, squared_error and converged of every row.
+    #[arg(short, long, value_name = "OUT.npz")]
+    pub output: PathBuf,
+    /// Which atoms are on in which row: all, top-k:N or a file; by default as the model was
+    /// fitted.
+    #[arg(long, value_name = "GATES")]
+    pub gates: Option<GatesWord>,
+}
+
+/// Options of `solve`.
+#[derive(Debug, Args)]
+pub struct SolveArgs {
+    /// The system, an .npz with row_hessian (n,d,d), row_cross (n,d,k), row_gradient (n,d),
+    /// border_hessian (k,k), border_gradient (k), and row_dims (n) where rows are padded.
+    ///
+    /// FP64, or FP32, which is widened; C or Fortran order. Symmetric blocks are read from their
+    /// lower triangles.
+    #[arg(value_name = "SYSTEM.npz")]
+    pub system: PathBuf,
+    /// The output, an .npz: delta_t (n,d), delta_beta (k), and log_det_hessian where the
+    /// elimination yields it.
+    #[arg(short, long, value_name = "STEP.npz")]
+    pub output: PathBuf,
+    /// Added to the diagonals of every row block.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0, value_parser = finite_and_not_negative)]
+    pub ridge_t: f64,
+    /// Added to the diagonal of the border.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0, value_parser = finite_and_not_negative)]
+    pub ridge_beta: f64,
+    /// How the system is solved.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub elimination: SolveEliminationWord,
+    /// Whether a GPU may (auto), must not (off) or must (required) be used.
+    #[arg(long, value_name = "POLICY", default_value = "auto")]
+    pub device: DevicePolicy,
+}
+
+/// The eliminations of `fit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EliminationWord {
+    /// The cheapest by the planner's prices.
+    Auto,
+    /// Rows first.
+    Rows,
+    /// Border first.
+    Border,
+    /// The core of a structured system.
+    Core,
+    /// Conjugate gradients.
+    Iterative,
+    /// One dense factorization of everything (small systems).
+    Reference,
+}
+
+/// The eliminations of `solve`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SolveEliminationWord {
+    /// The cheapest by the planner's prices.
+    Auto,
+    /// Rows first.
+    Rows,
+    /// Border first.
+    Border,
+    /// Conjugate gradients on the Schur complement: no log-determinant.
+    Iterative,
+    /// One dense factorization of everything (small systems).
+    Reference,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("expected at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("expected a whole number of at least 1".to_owned()),
+    }
+}
+
+fn finite_and_not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
+        _ => Err("expected a finite number of at least 0".to_owned()),
+    }
+}

@@ -1,0 +1,5 @@
+//! One module a command.
+
+mod doctor;
+
+pub use doctor::doctor;

@@ -1,0 +1,74 @@
+//! Everything that ends a command early, and the exit code that it ends with.
+
+use crate::input::InputError;
+use crate::output::OutputError;
+use crate::plot::PlotError;
+use crate::words::WordError;
+use broadhead_device::Absence;
+
+/// Why a command did not finish.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// Options that contradict each other or the data.
+    #[error("{0}")]
+    Usage(String),
+    /// A word that is not understood.
+    #[error(transparent)]
+    Word(#[from] WordError),
+    /// A file that does not hold what is needed.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// A file that cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// A picture that cannot be drawn.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
+    /// A required device is absent.
+    #[error("--device required: {}", brief(.0))]
+    Device(Absence),
+    /// A summary that cannot be written as JSON.
+    #[error("the summary cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// The exit codes of every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// A numerical or system failure.
+    Failed = 1,
+    /// Bad usage or bad input.
+    BadInput = 2,
+    /// Undetermined, or a required device is absent.
+    Undetermined = 3,
+}
+
+impl CliError {
+    /// The exit code of the program.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) | Self::Word(_) | Self::Input(_) => Exit::BadInput,
+            Self::Output(_) | Self::Plot(_) | Self::Json(_) => Exit::Failed,
+            Self::Device(_) => Exit::Undetermined,
+        }
+    }
+}
+
+/// An absence in one short line: of a missing library the first and last of the many file names
+/// that were tried.
+pub fn brief(absence: &Absence) -> String {
+    match absence {
+        Absence::Library { library, tried } => match tried.as_slice() {
+            [first, _, .., last] => format!(
+                "{library} is missing ({} file names tried, {first} to {last})",
+                tried.len()
+            ),
+            _ => absence.to_string(),
+        },
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,81 @@
+//! Arrays, matrices and labels from files.
+//!
+//! ```text
+//! FILE[:NAME] -> Source -> Slot (name, element, order, shape, bytes) -> ArrayD<f64>
+//!    .npy          one slot
+//!    .npz          one slot a member
+//!    .safetensors  one slot a tensor
+//! ```
+//!
+//! Elements are widened to FP64 while they are read, a small buffer at a time, so a file costs its
+//! FP64 copy and nothing more. Sizes are checked against the file before anything is allocated.
+//! Every error names the file, the array where a file holds several, the index where one element
+//! is at fault, and what was expected.
+
+mod element;
+mod error;
+mod labels;
+mod npy;
+mod npz;
+mod safetensor;
+mod source;
+
+pub use element::{Element, Order};
+pub use error::{Extents, InputError};
+pub use labels::read_labels;
+pub use source::{Archive, Slot, Source};
+
+use ndarray::{Array2, ArrayD, Ix2};
+
+/// An array with the name that errors about it carry.
+#[derive(Clone, Debug)]
+pub struct Named<A> {
+    /// `FILE` or `FILE:NAME`.
+    pub name: String,
+    /// The elements, FP64.
+    pub array: A,
+}
+
+/// Reads the rows of a fit: a 2-D array with at least one row and one column, all finite.
+///
+/// # Errors
+/// Anything that keeps the file from being such an array.
+pub fn read_matrix(source: &Source) -> Result<Named<Array2<f64>>, InputError> {
+    let Named { name, array } = source.open()?.read_only()?;
+    let array = with_rank_two(&name, array)?;
+    if array.is_empty() {
+        return Err(InputError::Empty {
+            shape: Extents(array.shape().to_vec()),
+            array: name,
+            expected: "at least one row and one column",
+        });
+    }
+    check_finite(&name, &array.view().into_dyn())?;
+    Ok(Named { name, array })
+}
+
+fn with_rank_two(name: &str, array: ArrayD<f64>) -> Result<Array2<f64>, InputError> {
+    let shape = Extents(array.shape().to_vec());
+    array
+        .into_dimensionality::<Ix2>()
+        .map_err(|_| InputError::Rank {
+            array: name.to_owned(),
+            found: shape,
+            expected: "2-D (rows, columns)".to_owned(),
+        })
+}
+
+/// Refuses the first element, in row-major order, that is NaN or infinite.
+///
+/// # Errors
+/// [`InputError::NotFinite`] with the index and the value.
+pub fn check_finite(name: &str, array: &ndarray::ArrayViewD<'_, f64>) -> Result<(), InputError> {
+    match array.indexed_iter().find(|(_, value)| !value.is_finite()) {
+        None => Ok(()),
+        Some((index, &value)) => Err(InputError::NotFinite {
+            array: name.to_owned(),
+            index: ndarray::Dimension::slice(&index).to_vec(),
+            value,
+        }),
+    }
+}

@@ -1,0 +1,128 @@
+//! `.safetensors` files: an 8-byte length, a JSON header, then the tensors, little-endian, C order.
+
+use super::element::{Element, Order};
+use super::error::InputError;
+use super::source::{Slot, open_file, read_elements};
+use ndarray::ArrayD;
+use safetensors::tensor::{Dtype, Metadata};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+/// The longest header that is read, as in the reference implementation.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// An open `.safetensors` whose tensors are listed in the order of their data.
+#[derive(Debug)]
+pub(super) struct SafetensorsFile {
+    reader: BufReader<File>,
+    /// Where the tensors' data begin.
+    start: u64,
+    /// First byte and length of each tensor, counted from `start`.
+    spans: Vec<(u64, u64)>,
+    metadata: Option<HashMap<String, String>>,
+}
+
+impl SafetensorsFile {
+    pub(super) fn open(path: &Path) -> Result<(Self, Vec<Slot>), InputError> {
+        let malformed = |reason: String| InputError::Malformed {
+            array: path.display().to_string(),
+            reason,
+        };
+        let in_header = |error: io::Error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => malformed("truncated inside its header".to_owned()),
+            _ => InputError::Io {
+                path: path.to_owned(),
+                source: error,
+            },
+        };
+        let (mut reader, length) = open_file(path)?;
+        let mut prefix = [0; 8];
+        reader.read_exact(&mut prefix).map_err(in_header)?;
+        let header_length = u64::from_le_bytes(prefix);
+        if header_length > MAX_HEADER {
+            return Err(malformed(format!(
+                "not a .safetensors file: its header would have {header_length} bytes"
+            )));
+        }
+        if length.is_some_and(|length| length < 8 + header_length) {
+            return Err(malformed("truncated inside its header".to_owned()));
+        }
+        let mut header = vec![0; header_length as usize];
+        reader.read_exact(&mut header).map_err(in_header)?;
+        let header: Metadata = serde_json::from_slice(&header)
+            .map_err(|error| malformed(format!("its header is not understood: {error}")))?;
+
+        let mut tensors: Vec<_> = header.tensors().into_iter().collect();
+        tensors.sort_by(|a, b| (a.1.data_offsets, &a.0).cmp(&(b.1.data_offsets, &b.0)));
+        let start = 8 + header_length;
+        let end = start + header.data_len() as u64;
+        if let Some(length) = length
+            && length != end
+        {
+            let what = if length < end {
+                "truncated"
+            } else {
+                "too long"
+            };
+            return Err(malformed(format!(
+                "{what}: {length} bytes where its header declares {end}"
+            )));
+        }
+        let spans = tensors
+            .iter()
+            .map(|(_, info)| {
+                let (first, past) = info.data_offsets;
+                (first as u64, (past - first) as u64)
+            })
+            .collect();
+        let slots = tensors
+            .into_iter()
+            .map(|(name, info)| Slot {
+                name,
+                element: element(info.dtype),
+                order: Order::C,
+                shape: info.shape.clone(),
+            })
+            .collect();
+        let file = Self {
+            reader,
+            start,
+            spans,
+            metadata: header.metadata().clone(),
+        };
+        Ok((file, slots))
+    }
+
+    pub(super) fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.as_ref()?.get(key).map(String::as_str)
+    }
+
+    pub(super) fn read(
+        &mut self,
+        name: &str,
+        slot: &Slot,
+        index: usize,
+    ) -> Result<ArrayD<f64>, InputError> {
+        let (first, length) = self.spans[index];
+        self.reader
+            .seek(SeekFrom::Start(self.start + first))
+            .map_err(|error| InputError::Malformed {
+                array: name.to_owned(),
+                reason: error.to_string(),
+            })?;
+        read_elements(&mut self.reader, name, slot, Some(length), true)
+    }
+}
+
+fn element(dtype: Dtype) -> Result<Element, String> {
+    let big_endian = false;
+    match dtype {
+        Dtype::F16 => Ok(Element::F16 { big_endian }),
+        Dtype::BF16 => Ok(Element::Bf16),
+        Dtype::F32 => Ok(Element::F32 { big_endian }),
+        Dtype::F64 => Ok(Element::F64 { big_endian }),
+        other => Err(other.to_string()),
+    }
+}

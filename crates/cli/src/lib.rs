@@ -1,0 +1,38 @@
+//! The command line of Broadhead: `fit`, `encode`, `solve`, `doctor`.
+//!
+//! Files come in through [`input`], summaries and files go out through [`output`], pictures are
+//! drawn by [`plot`]. What is computed is computed elsewhere: dictionaries in `broadhead-sae`,
+//! systems in `broadhead-schur`, devices in `broadhead-device`.
+//!
+//! Progress, warnings and logs go to standard error; a summary goes to standard output. Every
+//! failure is a [`CliError`] with its exit code.
+
+pub mod args;
+pub mod commands;
+mod error;
+pub mod input;
+pub mod log;
+pub mod output;
+pub mod plot;
+pub mod words;
+
+pub use error::{CliError, Exit, brief};
+
+use args::{Cli, Command};
+use std::io::Write;
+
+/// Runs one command, prints its summary or its error, and says how the program is to exit.
+pub fn run(cli: &Cli) -> Exit {
+    log::start(cli.output.verbose);
+    let done = match &cli.command {
+        Command::Doctor => commands::doctor(cli.output),
+    };
+    match done {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            // Nobody is left to be told where standard error is closed too.
+            let _ = writeln!(std::io::stderr(), "broadhead: {error}");
+            error.exit()
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Rows of a Euclidean atom: the first two coordinates, or lanes where there is only one.
+
+use super::PlotError;
+use super::canvas::{Anchor, Canvas, FRAME, INK, TextLook};
+use super::circle::quantile;
+use super::legend::shorten;
+use super::palette;
+use super::panel::{Drawn, Rect, View};
+
+/// Draws a scatter of the first two coordinates, or of one coordinate in lanes.
+pub(super) fn draw(
+    canvas: &Canvas<'_>,
+    rect: Rect,
+    drawn: &Drawn<'_>,
+    points: &[Vec<f64>],
+) -> Result<(), PlotError> {
+    let axes = points.first().map_or(0, Vec::len);
+    if axes >= 2 {
+        draw_plane(canvas, rect, drawn, points)?;
+    } else {
+        draw_lanes(canvas, rect, drawn, points)?;
+    }
+    let caption = TextLook::new(11.0, INK).anchor(Anchor::Right, Anchor::Bottom);
+    let text = match axes {
+        0 | 1 => "the coordinate".to_owned(),
+        2 => "both coordinates".to_owned(),
+        more => format!("the first two of {more} coordinates"),
+    };
+    canvas.text([rect.right() - 6.0, rect.bottom() - 16.0], &text, &caption)
+}
+
+fn draw_plane(
+    canvas: &Canvas<'_>,
+    rect: Rect,
+    drawn: &Drawn<'_>,
+    points: &[Vec<f64>],
+) -> Result<(), PlotError> {
+    let plane: Vec<[f64; 2]> = points.iter().map(|p| [p[0], p[1]]).collect();
+    let center = [0, 1].map(|axis| quantile(plane.iter().map(|p| p[axis]), 0.5));
+    let far = |p: &[f64; 2]| (p[0] - center[0]).abs().max((p[1] - center[1]).abs());
+    let reach = 1.1 * quantile(plane.iter().map(far), 0.998);
+    let view = View::around(center, reach, &rect);
+    view.grid(canvas, &rect)?;
+    rect.frame(canvas)?;
+    let radius = drawn.radius(&rect);
+    for position in drawn.picks().filter(|&p| far(&plane[p]) <= reach) {
+        let point = plane[position];
+        let color = drawn.color(position, || {
+            palette::cyclic((point[1] - center[1]).atan2(point[0] - center[0]))
+        });
+        canvas.disc(view.at(point), radius, color, drawn.opacity())?;
+    }
+    let look = TextLook::new(12.5, INK).bold();
+    for (name, _, positions) in drawn.members() {
+        let count = positions.len() as f64;
+        let mean =
+            [0, 1].map(|axis| positions.iter().map(|&p| plane[p][axis]).sum::<f64>() / count);
+        canvas.tag(view.at(mean), &shorten(name), &look, rect.bounds())?;
+    }
+    Ok(())
+}
+
+/// One lane a group, or one for all; rows are spread within their lane so that they show.
+fn draw_lanes(
+    canvas: &Canvas<'_>,
+    rect: Rect,
+    drawn: &Drawn<'_>,
+    points: &[Vec<f64>],
+) -> Result<(), PlotError> {
+    let values: Vec<f64> = points
+        .iter()
+        .map(|p| p.first().copied().unwrap_or(0.0))
+        .collect();
+    let center = quantile(values.iter().copied(), 0.5);
+    let reach = 1.1 * quantile(values.iter().map(|v| (v - center).abs()), 0.998);
+    let view = View::around([center, 0.0], reach, &rect);
+    view.lines(canvas, &rect, 0)?;
+    rect.frame(canvas)?;
+    let members = drawn.members();
+    let lanes = members.len().max(1);
+    let height = (rect.side - 40.0) / lanes as f64;
+    let middle = |lane: usize| rect.top + 10.0 + (lane as f64 + 0.5) * height;
+    let mut lane_of_group = vec![0; drawn.group_of(0).map_or(1, |(_, count)| count)];
+    for (lane, (_, _, positions)) in members.iter().enumerate() {
+        if let Some((group, _)) = drawn.group_of(positions[0]) {
+            lane_of_group[group] = lane;
+        }
+        let y = middle(lane) + height / 2.0;
+        canvas.line([[rect.left, y], [rect.right(), y]], FRAME, 0.6, 0.8)?;
+    }
+    let radius = drawn.radius(&rect);
+    let spread = (values.len().max(2) as f64).recip();
+    for position in drawn.picks() {
+        if (values[position] - center).abs() > reach {
+            continue;
+        }
+        let lane = drawn
+            .group_of(position)
+            .map_or(0, |(g, _)| lane_of_group[g]);
+        // The golden ratio's multiples spread any number of rows evenly.
+        let golden = (position as f64 * 0.618_033_988_749_895).fract() - 0.5;
+        let y = middle(lane) + 0.7 * height * golden;
+        let x = view.at([values[position], 0.0])[0];
+        let color = drawn.color(position, || palette::sequential(position as f64 * spread));
+        canvas.disc([x, y], radius, color, drawn.opacity())?;
+    }
+    let look = TextLook::new(12.0, INK).bold();
+    for (lane, (name, _, _)) in members.iter().enumerate() {
+        // Beyond the right edge: the tag is moved in.
+        let place = [rect.right(), middle(lane)];
+        canvas.tag(place, &shorten(name), &look, rect.bounds())?;
+    }
+    Ok(())
+}

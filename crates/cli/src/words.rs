@@ -1,0 +1,80 @@
+//! The word for gates on the command line. Topologies and bases are words of the dictionary.
+
+use crate::input::Source;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Which atoms are on: `all`, `top-k:N`, or a file of amplitudes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GatesWord {
+    /// Every atom in every row.
+    All,
+    /// The best few of each row.
+    TopK(usize),
+    /// Amplitudes from a file, rows x atoms.
+    File(Source),
+}
+
+/// A word that is not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WordError {
+    /// No such gates.
+    #[error("expected all, top-k:N with N at least 1, or a file .npy, .npz or .safetensors")]
+    Gates,
+}
+
+impl FromStr for GatesWord {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        if let Some(count) = text.strip_prefix("top-k") {
+            return match count.strip_prefix(':').and_then(|count| count.parse().ok()) {
+                Some(count) if count > 0 => Ok(Self::TopK(count)),
+                _ => Err(WordError::Gates),
+            };
+        }
+        let Ok(source) = text.parse::<Source>();
+        let extension = source.path.extension().and_then(|e| e.to_str());
+        match extension {
+            Some("npy" | "npz" | "safetensors") => Ok(Self::File(source)),
+            _ => Err(WordError::Gates),
+        }
+    }
+}
+
+impl fmt::Display for GatesWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = |path: &PathBuf| path.display().to_string();
+        match self {
+            Self::All => f.write_str("all"),
+            Self::TopK(count) => write!(f, "top-k:{count}"),
+            Self::File(source) => match &source.array {
+                None => f.write_str(&path(&source.path)),
+                Some(array) => write!(f, "{}:{array}", path(&source.path)),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_print_as_they_are_read() {
+        for word in ["all", "top-k:3", "gates.npy", "gates.npz:on"] {
+            assert_eq!(word.parse::<GatesWord>().unwrap().to_string(), word);
+        }
+    }
+
+    #[test]
+    fn other_words_are_refused() {
+        for word in ["some", "top-k", "top-k:0", "top-k:-1", "gates.txt"] {
+            assert_eq!(word.parse::<GatesWord>(), Err(WordError::Gates), "{word}");
+        }
+    }
+}
