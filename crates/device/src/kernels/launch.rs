@@ -159,6 +159,11 @@ impl<'a> Launch<'a> {
             "another",
         )?;
         self.stream.enter()?;
+        tracing::trace!(
+            stream = self.stream.id(),
+            kernel = self.kernel.name,
+            "launch"
+        );
         let mut pointers = [std::ptr::null_mut::<c_void>(); MOST];
         for (pointer, word) in pointers.iter_mut().zip(&mut self.words) {
             *pointer = std::ptr::from_mut(word).cast();

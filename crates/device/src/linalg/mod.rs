@@ -7,7 +7,7 @@
 //! | module | calls |
 //! |---|---|
 //! | [`matrix`] | views with a layout |
-//! | [`product`] | gemm, strided batches of it, gemv, syrk |
+//! | [`product`] | gemm, strided batches of it, gemv, symv, syrk |
 //! | [`triangular`] | trsm, trsmBatched, trtri |
 //! | [`cholesky`] | potrf, potrfBatched |
 

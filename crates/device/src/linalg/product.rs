@@ -160,6 +160,52 @@ impl Stream {
         Ok(())
     }
 
+    /// `y <- alpha A x + beta y` for a symmetric `A`, of which one triangle as stored is read.
+    ///
+    /// # Errors
+    /// As [`Stream::gemm`].
+    pub fn symv(
+        &self,
+        triangle: Triangle,
+        alpha: f64,
+        a: Matrix<'_>,
+        x: View<'_, f64>,
+        beta: f64,
+        y: &mut ViewMut<'_, f64>,
+    ) -> Result<()> {
+        let n = a.layout.rows;
+        expect_shape(a.layout.is_square(n), "symv", "a square matrix", a.layout)?;
+        let fits = (y.len(), x.len()) == (n as usize, n as usize);
+        let found = format!("y of {}, x of {}", y.len(), x.len());
+        expect_shape(fits, "symv", format_args!("y and x of {n}"), found)?;
+        let operands = [a.operand(), (x.home(), x.kept()), (y.home(), y.kept())];
+        let kept = touched(self, "symv", operands)?;
+        if n == 0 {
+            return Ok(());
+        }
+        self.with_handles(|handles| {
+            // SAFETY: as in `gemm`.
+            let status = unsafe {
+                blas::cublasDsymv_v2(
+                    handles.blas,
+                    triangle.blas(),
+                    n,
+                    &alpha,
+                    a.pointer(),
+                    a.layout.leading,
+                    x.pointer() as *const f64,
+                    1,
+                    &beta,
+                    y.pointer() as *mut f64,
+                    1,
+                )
+            };
+            blas_answer(self.context(), "cublasDsymv_v2", status)
+        })?;
+        self.submitted(kept);
+        Ok(())
+    }
+
     /// `C <- alpha A A' + beta C`, one triangle of it; the other is left alone.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Operations a second in FP64: the plain units, and the library's matrix product.
+//! Operations a second in FP64: the plain units, the library's matrix product and Cholesky.
 
 use super::kernel::{THREADS, blocks, fma_chain};
 use super::{Samples, Unit, timed};
@@ -53,6 +53,27 @@ pub(super) fn gemm(stream: &Stream) -> Result<Samples> {
         stream.gemm(1.0, a, b, 0.0, &mut c)
     })?;
     Ok(rates(2 * (ORDER as u64).pow(3), seconds))
+}
+
+/// Cholesky of order 4096, `n^3 / 3` operations, of a matrix that is made anew each time.
+pub(super) fn cholesky(stream: &Stream) -> Result<Samples> {
+    let mut values: Vec<f64> = vec![0.5; ORDER * ORDER];
+    (0..ORDER).for_each(|i| values[i * (ORDER + 1)] = ORDER as f64);
+    let source = stream.upload(&values, ByteClass::Other, "source")?;
+    let mut factor = stream.zeros::<f64>(ORDER * ORDER, "factor")?;
+    let mut info = stream.zeros::<i32>(1, "info")?;
+    let mut matrix = MatrixMut::packed(factor.view_mut(), ORDER, ORDER)?;
+    let length = stream.potrf_workspace(&mut matrix)?;
+    let mut workspace = stream.alloc::<f64>(length, "workspace")?;
+    let mut seconds = Vec::new();
+    for _ in 0..=REPEATS {
+        stream.copy(source.view(), factor.view_mut())?;
+        let mut matrix = MatrixMut::packed(factor.view_mut(), ORDER, ORDER)?;
+        let start = stream.mark()?;
+        stream.potrf(&mut matrix, workspace.view_mut(), info.view_mut())?;
+        seconds.push(stream.mark()?.since(&start)?.as_secs_f64());
+    }
+    Ok(rates((ORDER as u64).pow(3) / 3, seconds.split_off(1)))
 }
 
 fn operand(stream: &Stream, step: f64) -> Result<DeviceBuffer<f64>> {

@@ -12,7 +12,7 @@
 //! | module | ceilings |
 //! |---|---|
 //! | `bandwidth` | reads and copies by working set; host copies, pinned and pageable |
-//! | `arithmetic` | FP64 multiply-adds on the plain units, DGEMM |
+//! | `arithmetic` | FP64 multiply-adds on the plain units, DGEMM, Cholesky |
 //! | `latency` | submission, graph launch, graph node, synchronisation, serial steps |
 //! | `kept` | the record of a device and driver on disk |
 
@@ -26,7 +26,7 @@ mod latency;
 pub use ceiling::{Beaten, Ceiling, TOLERANCE, Unit};
 pub(crate) use kernel::SOURCE;
 
-use crate::nvml::{Nvml, Reading};
+use crate::nvml::{ClockReasons, Nvml, Reading};
 use crate::probe::{self, DeviceInfo};
 use crate::{Context, Ledger, Result, Stream};
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,8 @@ pub struct DeviceCeilings {
     pub fma: Ceiling,
     /// The library's matrix product of order 4096.
     pub gemm: Ceiling,
+    /// The library's Cholesky factorization of order 4096, `n^3 / 3` operations.
+    pub cholesky: Ceiling,
     /// Host to device from pinned memory.
     pub upload_pinned: Ceiling,
     /// Host to device from pageable memory.
@@ -92,8 +94,19 @@ impl DeviceCeilings {
             return Ok(kept);
         }
         let ceilings = Self::measure(context)?;
-        kept::write(context, &ceilings)?;
+        match ceilings.is_throttled() {
+            true => tracing::warn!("the device was throttled: these ceilings are not kept"),
+            false => kept::write(context, &ceilings)?,
+        }
         Ok(ceilings)
+    }
+
+    /// Whether the device ran slower than asked before or after the windows: then no number here
+    /// is a ceiling.
+    pub fn is_throttled(&self) -> bool {
+        let readings = [&self.before, &self.after].into_iter().flatten();
+        let reasons = readings.filter_map(|reading| reading.clock_reasons);
+        reasons.into_iter().any(ClockReasons::is_throttled)
     }
 
     /// Measures every ceiling.
@@ -121,6 +134,7 @@ impl DeviceCeilings {
             copy: curve(&first.copy, &second.copy),
             fma: pair(|w| &w.fma),
             gemm: pair(|w| &w.gemm),
+            cholesky: pair(|w| &w.cholesky),
             upload_pinned: pair(|w| &w.host.upload_pinned),
             upload_pageable: pair(|w| &w.host.upload_pageable),
             download_pinned: pair(|w| &w.host.download_pinned),
@@ -148,6 +162,7 @@ struct Window {
     copy: Vec<(u64, Samples)>,
     fma: Samples,
     gemm: Samples,
+    cholesky: Samples,
     host: bandwidth::HostCopies,
     latency: latency::Latencies,
 }
@@ -159,6 +174,7 @@ impl Window {
             copy: bandwidth::copies(stream)?,
             fma: arithmetic::fma(stream)?,
             gemm: arithmetic::gemm(stream)?,
+            cholesky: arithmetic::cholesky(stream)?,
             host: bandwidth::host_copies(stream)?,
             latency: latency::measure(stream)?,
         })

@@ -68,6 +68,7 @@ pub(crate) const CUBLAS: &[&str] = &[
     "cublasDgemmStridedBatched",
     "cublasDgemm_v2",
     "cublasDgemv_v2",
+    "cublasDsymv_v2",
     "cublasDsyrk_v2",
     "cublasDtrsmBatched",
     "cublasDtrsm_v2",

@@ -3,7 +3,8 @@
 //! A buffer belongs to one stream. The stream allocates it, orders its uses and frees it, all in
 //! stream order: dropping a buffer while a kernel still reads it is safe, for the free comes after
 //! that kernel, and nobody gets the memory before the free. A graph that was captured with a buffer
-//! keeps it alive.
+//! keeps it alive. A device's context is made once a process and never again, so the stream also
+//! says which generation of device memory this is: after a loss every use answers the loss.
 
 use super::stream::{Kept, Stream};
 use crate::fault::{Fault, Refusal, Result, expect_shape};

@@ -6,7 +6,7 @@
 //! returns it without reaching the driver. Nothing is freed then, for there is nothing to free.
 
 use super::handles::HandlePool;
-use crate::fault::{Fault, Result};
+use crate::fault::{Fault, Refusal, Result};
 use crate::kernels::{KernelSource, Module};
 use crate::probe::{self, DeviceInfo};
 use crate::{Absence, Ledger, Stream};
@@ -169,6 +169,23 @@ impl Context {
         })
     }
 
+    /// Declines work that needs more memory than is free, before anything is allocated.
+    ///
+    /// # Errors
+    /// [`Refusal::Memory`] with bytes needed and free; a [`Fault`].
+    pub fn expect_free(&self, needed: u64, what_for: &str) -> Result<()> {
+        let free = self.memory()?.free;
+        if needed <= free {
+            return Ok(());
+        }
+        Err(Refusal::Memory {
+            needed,
+            free,
+            what_for: what_for.to_owned(),
+        }
+        .into())
+    }
+
     /// Waits for all work on the device and gives the pool's unused memory back to the driver.
     ///
     /// # Errors
@@ -251,7 +268,10 @@ impl Context {
         }
         self.alive()?;
         // SAFETY: takes nothing; waits for the current context, which the caller entered.
-        self.check("cuCtxSynchronize", unsafe { sys::cuCtxSynchronize() })?;
+        let driver = unsafe { sys::cuCtxSynchronize() };
+        if is_loss(driver) {
+            return self.check("cuCtxSynchronize", driver);
+        }
         Err(Fault::Library {
             call: call.to_owned(),
             status: name,

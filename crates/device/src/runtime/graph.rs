@@ -51,6 +51,7 @@ impl Stream {
     /// # Errors
     /// The body's own error; a [`Refusal`] inside another capture; a [`Fault`].
     pub fn capture(&self, body: impl FnOnce(&Stream) -> Result<()>) -> Result<Graph> {
+        let _span = tracing::debug_span!("capture", stream = self.id()).entered();
         let (raw, kept, moves) = self.record(body)?;
         let exec = match instantiate(self, raw) {
             Ok(exec) => exec,
@@ -293,6 +294,7 @@ impl Graph {
     pub fn launch(&mut self) -> Result<()> {
         self.stream.not_capturing("launch", "graphs do not nest")?;
         self.stream.enter()?;
+        tracing::trace!(stream = self.stream.id(), "graph");
         // SAFETY: everything that the nodes touch is kept by this value.
         self.stream.check("cuGraphLaunch", unsafe {
             sys::cuGraphLaunch(self.exec, self.stream.raw())

@@ -135,6 +135,7 @@ impl Stream {
 
     /// Counts bytes that crossed the bus, or that each launch of the graph in the making will move.
     pub(crate) fn moved(&self, direction: Direction, class: ByteClass, bytes: u64) {
+        tracing::trace!(stream = self.id(), ?direction, ?class, bytes, "copy");
         match &mut *self.capture_slot() {
             Some(capture) => capture.moves(direction, class, bytes),
             None => self.ledger().moved(direction, class, bytes),

@@ -41,6 +41,9 @@ fn windows(context: &Context) -> Outcome {
         gemm > 0.5 * fma,
         format!("products {gemm:e}, multiply-adds {fma:e}"),
     )?;
+    let cholesky = value("Cholesky", &measured.cholesky)?;
+    let within = cholesky < 1.05 * gemm;
+    expect(within, format!("Cholesky {cholesky:e}, products {gemm:e}"))?;
     let node = value("a node", &measured.graph_node)?;
     let launch = value("a launch", &measured.graph_launch)?;
     expect(

@@ -107,6 +107,9 @@ fn out_of_memory(context: &Context) -> Outcome {
         stream.download(next.view(), ByteClass::Other)?[999],
         1.0,
     )?;
+    let refused = context.expect_free(asked, "too much");
+    let refused = matches!(refused, Err(DeviceError::Refusal(Refusal::Memory { .. })));
+    expect(refused, "more than all memory was not refused")?;
     let absurd = stream.alloc::<f64>(usize::MAX, "absurd");
     let refused = matches!(absurd, Err(DeviceError::Refusal(Refusal::Memory { .. })));
     expect(refused, format!("an overflowing size: {absurd:?}"))
@@ -330,10 +333,11 @@ fn hidden_library() -> Outcome {
     let report: probe::Report = serde_json::from_str(lines.trim())?;
     let found = report.components.iter().find(|c| c.name == "cuSOLVER");
     match found.map(|c| &c.state) {
-        Some(probe::State::Absent(absence @ Absence::Broken { library, file, .. })) => {
+        Some(probe::State::Absent(Absence::Broken { library, file, .. })) => {
             expect_eq("library", library.as_str(), "cuSOLVER")?;
             expect_eq("file", file.as_str(), "libcusolver.so")?;
-            record("hidden-library", serde_json::json!({ "absence": absence }))
+            let what = serde_json::json!({ "broken": library, "file": file });
+            record("hidden-library", what)
         }
         other => Err(format!("cuSOLVER hidden: {other:?}").into()),
     }

@@ -12,6 +12,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         on_device("library::gemm_is_the_product", gemm),
         on_device("library::gemm_batch_is_each_product", gemm_batch),
         on_device("library::gemv_is_the_product", gemv),
+        on_device("library::symv_reads_one_triangle", symv),
         on_device("library::syrk_writes_one_triangle_of_the_product", syrk),
         on_device("library::trsm_solves_from_either_side", trsm),
         on_device("library::trsm_batch_solves_each", trsm_batch),
@@ -126,6 +127,27 @@ fn gemv(context: &Context) -> Outcome {
         &absolute,
         m,
     )
+}
+
+fn symv(context: &Context) -> Outcome {
+    let stream = stream(context)?;
+    let n = 53;
+    let (a, x) = (Dense::positive(n, 4), Dense::scattered(n, 1, 2));
+    // What stands above the diagonal must not matter.
+    let stored = a.map(|i, j, v| if i >= j { v } else { f64::NAN });
+    let (da, dx) = (put(&stream, &stored)?, put(&stream, &x)?);
+    let mut dy = stream.zeros::<f64>(n, "test")?;
+    let matrix = Matrix::packed(da.view(), n, n)?;
+    stream.symv(
+        Triangle::Lower,
+        1.0,
+        matrix,
+        dx.view(),
+        0.0,
+        &mut dy.view_mut(),
+    )?;
+    let (wanted, absolute) = a.times(&x);
+    within("symv", &get(&stream, &dy, n, 1)?, &wanted, &absolute, n)
 }
 
 fn syrk(context: &Context) -> Outcome {
