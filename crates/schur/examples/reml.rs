@@ -35,9 +35,11 @@ use std::error::Error;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Observations: subject, item, covariate, response.
+/// Subject, item, covariate, response.
+type Observation = (usize, usize, f64, f64);
+
 struct Data {
-    observations: Vec<(usize, usize, f64, f64)>,
+    observations: Vec<Observation>,
     subjects: usize,
     items: usize,
 }
@@ -51,7 +53,7 @@ impl Data {
         for record in csv::Reader::from_path(path)?.deserialize() {
             observations.push(record?);
         }
-        let levels = |level: &dyn Fn(&(usize, usize, f64, f64)) -> usize| {
+        let levels = |level: &dyn Fn(&Observation) -> usize| {
             observations
                 .iter()
                 .map(level)
