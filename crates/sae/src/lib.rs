@@ -10,9 +10,44 @@
 //!
 //! by Gauss-Newton with a Levenberg-Marquardt ridge; every step is the solution of a structured
 //! arrow system (`broadhead_schur`).
+//!
+//! [`fit`] fits, [`encode`] places new rows, [`fit_many`] runs many fits side by side.
 
 pub mod basis;
+mod cluster;
+mod coordinates;
+mod curved;
+mod data;
 pub mod dictionary;
+mod encode;
+mod error;
+mod features;
+mod fit;
+mod gates;
+mod grid;
+mod layout;
 pub mod lm;
+mod options;
+mod point;
+mod principal;
 pub mod quadratic;
+mod report;
+mod row;
+mod screen;
+mod sequence;
+mod starts;
 pub mod topology;
+
+pub use basis::Basis;
+pub use coordinates::Gates;
+pub use curved::{BorderMode, SolveSummary};
+pub use dictionary::{Atom, Dictionary, DictionaryError};
+pub use encode::{EncodeOptions, Encoding, encode};
+pub use error::{CurvedError, FitError};
+pub use fit::{FitJob, Progress, fit, fit_many};
+pub use gates::GatePolicy;
+pub use options::{FitOptions, Screening};
+pub use report::{Fit, StartReport, StartStage};
+pub use sequence::GateRound;
+pub use starts::StartKind;
+pub use topology::Topology;

@@ -11,6 +11,13 @@
 //!        else      4 r (1e-6 from 0), at least r + the bump that the failure reported
 //! ```
 //!
+//! Converged when each block's residual is small beside the largest seen in it; or when an accepted
+//! step at a ridge no larger than the first hardly lowers `f`; or when the ridge has turned upwards
+//! several times with hardly any lowering of `f` in between: Gauss-Newton steps overshoot where the
+//! true curvature is more than twice their own, and then no ridge as small as the first is ever
+//! accepted, although larger and smaller ones were tried and neither lowers `f`. A rejected step
+//! never converges.
+//!
 //! Everything here is a pure function of its arguments. Only `+ - * /` and comparisons occur, in
 //! the order in which they are written: a device's transcription gives the same bits.
 
@@ -38,6 +45,9 @@ pub struct Rule {
     /// Converged when an accepted step, at a ridge no larger than the first, lowers `f` by less than
     /// this times `s`. 0 turns the test off.
     pub decrease_tolerance: f64,
+    /// Converged when, at an accepted step, the ridge has turned from falling to rising this often
+    /// since `f` last fell by `decrease_tolerance` times `s` in total. 0 turns the test off.
+    pub stall_turns: u64,
     /// The most accepted steps.
     pub max_iterations: u64,
     /// The most trials.
@@ -50,6 +60,7 @@ impl Rule {
         Self {
             initial_ridge: 0.0,
             decrease_tolerance: 0.0,
+            stall_turns: 0,
             ..Self::curved()
         }
         .with_max_iterations(16)
@@ -67,6 +78,7 @@ impl Rule {
             noise: 1e-14,
             residual_tolerance: 1e-9,
             decrease_tolerance: 1e-11,
+            stall_turns: 3,
             max_iterations: 200,
             max_trials: 2000,
         }
@@ -122,18 +134,23 @@ pub enum Status {
     ConvergedResidual = 1,
     /// Converged: an accepted step hardly lowered the objective.
     ConvergedDecrease = 2,
+    /// Converged: the ridge rises and falls and the objective stays.
+    ConvergedStall = 3,
     /// Out of iterations.
-    IterationLimit = 3,
+    IterationLimit = 4,
     /// Out of trials.
-    TrialLimit = 4,
+    TrialLimit = 5,
     /// The ridge passed its ceiling: the fit failed.
-    RidgeCeiling = 5,
+    RidgeCeiling = 6,
 }
 
 impl Status {
     /// Whether the loop converged.
     pub fn converged(self) -> bool {
-        matches!(self, Self::ConvergedResidual | Self::ConvergedDecrease)
+        matches!(
+            self,
+            Self::ConvergedResidual | Self::ConvergedDecrease | Self::ConvergedStall
+        )
     }
 }
 
@@ -149,10 +166,16 @@ pub struct State {
     pub scale: f64,
     /// The largest residual norm seen in the row block and in the border block.
     pub largest: [f64; 2],
+    /// The objective when it last fell by `decrease_tolerance` times `s`.
+    pub anchor: f64,
+    /// Turns of the ridge from falling to rising since then.
+    pub turns: u64,
     /// Steps accepted so far.
     pub iterations: u64,
     /// Trials so far.
     pub trials: u64,
+    /// 1 where the last trial was accepted, else 0.
+    pub last_accepted: u32,
     /// Where the loop stands.
     pub status: Status,
 }
@@ -195,8 +218,11 @@ pub fn begin(rule: &Rule, objective: f64, scale: f64, norms: [f64; 2]) -> State 
         objective,
         scale,
         largest: [0.0, 0.0],
+        anchor: objective,
+        turns: 0,
         iterations: 0,
         trials: 0,
+        last_accepted: 0,
         status: Status::Running,
     };
     settle(rule, &state, norms)
@@ -223,18 +249,26 @@ pub fn decide(rule: &Rule, state: &State, outcome: &Outcome) -> Decision {
                 next.objective = objective;
                 next.scale = scale;
                 next.iterations = state.iterations + 1;
+                next.last_accepted = 1;
                 let halved = state.ridge * rule.ridge_decrease;
                 next.ridge = if halved < rule.ridge_floor {
                     0.0
                 } else {
                     halved
                 };
+                let least = rule.decrease_tolerance * state.scale;
+                if state.anchor - objective >= least {
+                    next.anchor = objective;
+                    next.turns = 0;
+                }
                 // A tiny step at a large ridge is tiny because of the ridge.
                 if rule.decrease_tolerance > 0.0
-                    && lowered < rule.decrease_tolerance * state.scale
+                    && lowered < least
                     && state.ridge <= rule.initial_ridge
                 {
                     next.status = Status::ConvergedDecrease;
+                } else if rule.stall_turns > 0 && next.turns >= rule.stall_turns {
+                    next.status = Status::ConvergedStall;
                 }
                 return Decision {
                     state: next,
@@ -255,6 +289,8 @@ pub fn decide(rule: &Rule, state: &State, outcome: &Outcome) -> Decision {
         grown = bumped;
     }
     next.ridge = grown;
+    next.turns = state.turns + u64::from(state.last_accepted);
+    next.last_accepted = 0;
     if grown > rule.ridge_ceiling {
         next.status = Status::RidgeCeiling;
     } else if next.trials >= rule.max_trials {

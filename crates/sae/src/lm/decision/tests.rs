@@ -56,6 +56,48 @@ fn a_tiny_accepted_step_at_a_large_ridge_is_not_convergence() {
     assert_eq!(decision.state.status, Status::ConvergedDecrease);
 }
 
+/// Steps that overshoot at small ridges and crawl at large ones: the loop ends, at an acceptance,
+/// after the ridge has turned three times, and not where the objective still falls.
+#[test]
+fn a_ridge_that_cycles_over_a_flat_objective_is_convergence() {
+    let rule = Rule::curved();
+    let run = |fall: f64| {
+        let mut state = running(&rule);
+        state.ridge = 0.1;
+        let mut accepted = false;
+        while state.status == Status::Running && state.trials < 100 {
+            let outcome = if state.ridge < 0.05 {
+                step(1.0, state.objective + 1.0)
+            } else {
+                step(fall.max(1e-12), state.objective - fall)
+            };
+            let decision = decide(&rule, &state, &outcome);
+            (state, accepted) = (decision.state, decision.accepted);
+        }
+        (state, accepted)
+    };
+    let (flat, accepted) = run(1e-12);
+    assert_eq!(flat.status, Status::ConvergedStall);
+    assert!(accepted && flat.turns == 3 && flat.trials > 6);
+    let (falling, _) = run(1e-3);
+    assert_eq!(falling.status, Status::Running);
+}
+
+#[test]
+fn a_ridge_that_only_falls_or_only_rises_is_no_stall() {
+    let rule = Rule::curved();
+    let mut state = running(&rule);
+    state.ridge = 1e6;
+    for _ in 0..20 {
+        state = decide(&rule, &state, &step(1e-12, state.objective - 1e-13)).state;
+        assert_eq!((state.status, state.turns), (Status::Running, 0));
+    }
+    for _ in 0..8 {
+        state = decide(&rule, &state, &step(1.0, 200.0)).state;
+        assert_eq!((state.status, state.turns), (Status::Running, 1));
+    }
+}
+
 #[test]
 fn a_quadratic_rule_never_converges_by_decrease() {
     let rule = Rule::quadratic();

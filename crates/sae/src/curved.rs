@@ -1,0 +1,325 @@
+//! The curved inner problem: Gauss-Newton on coordinates and decoder for frozen gates.
+//!
+//! At the current point the Hessian is the structured arrow of [`broadhead_schur`]: `D_i`,
+//! `B_i = phi_i' (x) J_i`, `C = G (x) I_p`. In the *projected* loop (the default) the decoder is, at
+//! every trial, the exact minimiser for its coordinates, so the border's gradient vanishes and only
+//! the coordinates' part of a step is used; in the *joint* loop decoder and coordinates take the
+//! step together. Both predict by the same bare quadratic and are judged by the same decision.
+//!
+//! Invariants: a trial is evaluated from its own residual rows; nothing of the current point changes
+//! before a trial is accepted; the penalties are fixed for the whole fit.
+
+use crate::error::CurvedError;
+use crate::features;
+use crate::lm::{Objective, Problem, StepFailure, Trial};
+use crate::point::{Decoder, Model, Point};
+use broadhead_schur::{
+    EliminationKind, Failure, Gradient, LogDeterminant, MeanDiagonals, NotPositiveDefinite, Ridge,
+    RowBlocks, Side, Solver, SolverOptions, StepMut, StructuredFeatures, StructuredSystem,
+    SymmetricView, System,
+};
+use faer::MatRef;
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+
+/// How the border takes part in a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BorderMode {
+    /// The decoder is the exact minimiser at every trial.
+    #[default]
+    Projected,
+    /// Decoder and coordinates take the step together.
+    Joint,
+}
+
+/// What the solves of an inner loop cost and how well they did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SolveSummary {
+    /// Operators factored.
+    pub factorizations: u64,
+    /// Refinement steps.
+    pub refinements: u64,
+    /// The worst `|H x + g| / |g|` of any solve; 0 before the first.
+    pub relative_residual: f64,
+    /// The worst componentwise backward error of any solve.
+    pub componentwise_error: f64,
+}
+
+impl SolveSummary {
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.factorizations += other.factorizations;
+        self.refinements += other.refinements;
+        self.relative_residual = self.relative_residual.max(other.relative_residual);
+        self.componentwise_error = self.componentwise_error.max(other.componentwise_error);
+    }
+}
+
+/// The problem that the loop minimises.
+pub(crate) struct Curved<'a> {
+    model: Model<'a>,
+    mode: BorderMode,
+    pub(crate) current: Point,
+    trial: Point,
+    row_hessian: Vec<f64>,
+    linearised: bool,
+    solver: Solver,
+    step_row: Vec<f64>,
+    step_border: Vec<f64>,
+    pub(crate) summary: SolveSummary,
+    pub(crate) seconds: Seconds,
+}
+
+/// Wall time by phase.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seconds {
+    pub(crate) assemble: Duration,
+    pub(crate) factor: Duration,
+    pub(crate) solve: Duration,
+    pub(crate) evaluate: Duration,
+}
+
+impl Seconds {
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.assemble += other.assemble;
+        self.factor += other.factor;
+        self.solve += other.solve;
+        self.evaluate += other.evaluate;
+    }
+}
+
+impl<'a> Curved<'a> {
+    /// The problem at `start`, which has been evaluated with a projected decoder.
+    ///
+    /// # Errors
+    /// [`CurvedError::Solver`]: too little memory, an elimination that does not serve.
+    pub(crate) fn new(
+        model: Model<'a>,
+        mode: BorderMode,
+        start: Point,
+        options: SolverOptions,
+    ) -> Result<Self, CurvedError> {
+        let layout = model.layout;
+        let row_hessian = vec![0.0; layout.row_dims().block_len()];
+        let system = system_of(&model, &start, &row_hessian)?;
+        let solver = Solver::new(&system, options)?;
+        let trial = start.clone();
+        Ok(Self {
+            model,
+            mode,
+            row_hessian,
+            linearised: false,
+            solver,
+            step_row: vec![0.0; layout.row_dims().unknowns()],
+            step_border: vec![0.0; start.decoder.len()],
+            current: start,
+            trial,
+            summary: SolveSummary::default(),
+            seconds: Seconds::default(),
+        })
+    }
+
+    /// The elimination that the planner chose, or that was pinned.
+    pub(crate) fn elimination(&self) -> EliminationKind {
+        self.solver.plan().chosen
+    }
+
+    /// `log|H|` at zero ridge at the current point, or why it is absent.
+    ///
+    /// # Errors
+    /// What ends the work.
+    pub(crate) fn log_determinant(
+        &mut self,
+    ) -> Result<Result<LogDeterminant, String>, CurvedError> {
+        self.linearise();
+        let system = system_of(&self.model, &self.current, &self.row_hessian)?;
+        let mut base = self.solver.refresh(system)?;
+        self.summary.factorizations += 1;
+        match base.factor(Ridge::ZERO) {
+            Ok(frame) => Ok(frame.log_determinant().map_err(|reason| reason.to_string())),
+            Err(Failure::NotPositiveDefinite(npd)) => {
+                Ok(Err(format!("singular at zero ridge: {npd}")))
+            }
+            Err(Failure::Stop(error)) => Err(error.into()),
+        }
+    }
+
+    fn linearise(&mut self) {
+        if self.linearised {
+            return;
+        }
+        let Model {
+            dictionary,
+            layout,
+            penalty,
+            ..
+        } = self.model;
+        let gram =
+            features::decoder_gram(&self.current.decoder, layout.features(), layout.outputs());
+        features::row_hessian(
+            dictionary,
+            layout,
+            &self.current.psi,
+            &gram,
+            penalty.kappa,
+            &mut self.row_hessian,
+        );
+        self.linearised = true;
+    }
+
+    /// Solves at the relative ridge; the predicted reduction.
+    fn step(&mut self, relative_ridge: f64) -> Result<f64, StepFailure<CurvedError>> {
+        let started = Instant::now();
+        self.linearise();
+        let stop = |error: broadhead_schur::Error| StepFailure::Stop(error.into());
+        let system =
+            system_of(&self.model, &self.current, &self.row_hessian).map_err(StepFailure::Stop)?;
+        let mut base = self.solver.refresh(system).map_err(stop)?;
+        let means = base.mean_diagonals();
+        self.seconds.assemble += started.elapsed();
+        let gradient = Gradient::new(&self.current.row_gradient, &self.current.border_gradient);
+        let started = Instant::now();
+        self.summary.factorizations += 1;
+        let frame = base.factor(Ridge::relative(relative_ridge, means));
+        self.seconds.factor += started.elapsed();
+        let started = Instant::now();
+        let mut frame = frame.map_err(|failure| step_failure(failure, means))?;
+        let report = frame
+            .solve(
+                gradient,
+                StepMut::new(&mut self.step_row, &mut self.step_border),
+            )
+            .map_err(|failure| step_failure(failure, means))?;
+        self.summary.refinements += u64::from(report.refinements);
+        if let Some(error) = report.error {
+            let summary = &mut self.summary;
+            summary.relative_residual = summary.relative_residual.max(error.relative_residual);
+            summary.componentwise_error = summary
+                .componentwise_error
+                .max(error.componentwise.unwrap_or(0.0));
+        }
+        let step = StepMut::new(&mut self.step_row, &mut self.step_border);
+        let predicted = base.quadratic_model(gradient, step).map_err(stop)?;
+        self.seconds.solve += started.elapsed();
+        Ok(predicted.predicted_reduction())
+    }
+
+    /// Moves the trial point by the step and evaluates it.
+    fn advance(&mut self) {
+        let started = Instant::now();
+        let Model {
+            dictionary, layout, ..
+        } = self.model;
+        let (from, to) = (&self.current.coordinates, &mut self.trial.coordinates);
+        to.flat_mut().copy_from_slice(from.flat());
+        for i in 0..layout.rows() {
+            let first = layout.row_dims().offset(i);
+            for on in layout.active(i) {
+                let atom = dictionary.atoms()[on.atom];
+                let step = &self.step_row[first + on.unknown..][..atom.local_dim()];
+                let t = &mut to.row_mut(i)[dictionary.atom_columns(on.atom)];
+                atom.topology().retract(t, step);
+            }
+        }
+        let decoder = match self.mode {
+            BorderMode::Projected => Decoder::Projected,
+            BorderMode::Joint => {
+                let from = self.current.decoder.iter().zip(&self.step_border);
+                for (to, (w, d)) in self.trial.decoder.iter_mut().zip(from) {
+                    *to = w + d;
+                }
+                Decoder::Given
+            }
+        };
+        if self.trial.evaluate(&self.model, decoder).is_err() {
+            // Features that determine no decoder: not a point to stand on, so it is rejected.
+            self.trial.objective = Objective {
+                value: f64::NAN,
+                scale: f64::NAN,
+            };
+        }
+        self.seconds.evaluate += started.elapsed();
+    }
+}
+
+impl Problem for Curved<'_> {
+    type Error = CurvedError;
+
+    fn objective(&self) -> Objective {
+        self.current.objective
+    }
+
+    fn residual_norms(&self) -> [f64; 2] {
+        let border = match self.mode {
+            BorderMode::Projected => 0.0,
+            BorderMode::Joint => crate::data::norm(&self.current.border_gradient),
+        };
+        [crate::data::norm(&self.current.row_gradient), border]
+    }
+
+    fn try_step(&mut self, relative_ridge: f64) -> Result<Trial, StepFailure<CurvedError>> {
+        let predicted = self.step(relative_ridge)?;
+        self.advance();
+        Ok(Trial {
+            predicted,
+            objective: self.trial.objective,
+        })
+    }
+
+    fn accept(&mut self) -> Result<(), CurvedError> {
+        std::mem::swap(&mut self.current, &mut self.trial);
+        self.linearised = false;
+        Ok(())
+    }
+
+    fn reject(&mut self) {}
+}
+
+fn system_of<'s>(
+    model: &Model<'s>,
+    point: &'s Point,
+    row_hessian: &'s [f64],
+) -> Result<System<'s>, CurvedError> {
+    let layout = model.layout;
+    let system = StructuredSystem::new(
+        &layout.shape,
+        RowBlocks::packed(row_hessian),
+        StructuredFeatures {
+            offsets: &layout.offsets,
+            indices: &layout.indices,
+            phi: &point.phi,
+            psi: &point.psi,
+            psi_offsets: &layout.psi_offsets,
+        },
+        SymmetricView::new(point.gram.as_ref()),
+        MatRef::from_row_major_slice(&point.decoder, layout.features(), layout.outputs()),
+    )
+    .map_err(broadhead_schur::Error::from)?;
+    Ok(system.into())
+}
+
+/// Makes an absolute bump relative to the mean diagonal of its side.
+fn step_failure(failure: Failure, means: MeanDiagonals) -> StepFailure<CurvedError> {
+    match failure {
+        Failure::Stop(error) => StepFailure::Stop(error.into()),
+        Failure::NotPositiveDefinite(npd) => StepFailure::NotPositiveDefinite {
+            relative_bump: relative_bump(&npd, means),
+            what: npd.to_string(),
+        },
+    }
+}
+
+/// Without a bump (conjugate gradients know none) the ridge grows by its own rule; against a side
+/// that is all zero no relative ridge helps.
+fn relative_bump(npd: &NotPositiveDefinite, means: MeanDiagonals) -> f64 {
+    let Some(bump) = npd.bump else { return 0.0 };
+    let mean = match npd.site.side() {
+        Side::Row => means.row,
+        Side::Border => means.border,
+    };
+    if mean > 0.0 {
+        bump / mean
+    } else {
+        f64::INFINITY
+    }
+}

@@ -1,0 +1,96 @@
+//! What can go wrong in a fit or an encoding.
+
+use crate::dictionary::DictionaryError;
+use crate::lm::LmError;
+
+/// Why a fit, or an encoding, ended without a result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FitError {
+    /// No rows or no columns.
+    #[error("X has {rows} rows and {outputs} columns: expected at least one of each")]
+    Empty {
+        /// Rows.
+        rows: usize,
+        /// Columns.
+        outputs: usize,
+    },
+    /// NaN or an infinity in an array.
+    #[error("{array}[{row}, {column}] is {value}: expected a finite number")]
+    NotFinite {
+        /// The array.
+        array: &'static str,
+        /// The row.
+        row: usize,
+        /// The column.
+        column: usize,
+        /// The value.
+        value: f64,
+    },
+    /// Gates of another shape than rows by atoms.
+    #[error("gates have shape {got:?}, expected {expected:?} (rows by atoms)")]
+    GatesShape {
+        /// What was given.
+        got: [usize; 2],
+        /// Rows and atoms.
+        expected: [usize; 2],
+    },
+    /// A decoder of another shape than features by columns.
+    #[error("the decoder has shape {got:?}, expected {expected:?} (features by columns)")]
+    DecoderShape {
+        /// What was given.
+        got: [usize; 2],
+        /// Features of the dictionary and columns of the data.
+        expected: [usize; 2],
+    },
+    /// An option is out of range.
+    #[error("{option} is {value}: expected {expected}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What it has to be.
+        expected: &'static str,
+    },
+    /// A dictionary that cannot be.
+    #[error(transparent)]
+    Dictionary(#[from] DictionaryError),
+    /// The linear algebra ended the fit.
+    #[error(transparent)]
+    Solver(#[from] broadhead_schur::Error),
+    /// The inner loop failed from every start; this is the failure of the best of them.
+    #[error("the inner loop failed: {0}")]
+    Loop(#[from] LmError<CurvedError>),
+}
+
+impl From<broadhead_schur::ShapeError> for FitError {
+    fn from(error: broadhead_schur::ShapeError) -> Self {
+        Self::Solver(error.into())
+    }
+}
+
+/// What ends a curved inner loop at once.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CurvedError {
+    /// The linear algebra ended it.
+    #[error(transparent)]
+    Solver(#[from] broadhead_schur::Error),
+    /// `G = Phi' Phi + lambda P` has no Cholesky factor where the fit starts: with `lambda = 0`
+    /// the features do not determine a decoder.
+    #[error(
+        "the features do not determine a decoder (pivot {pivot} of their Gram matrix is not \
+         positive): a lambda above 0 would"
+    )]
+    Decoder {
+        /// The feature at which the factorization failed.
+        pivot: usize,
+    },
+}
+
+impl From<CurvedError> for FitError {
+    fn from(error: CurvedError) -> Self {
+        Self::Loop(LmError::Problem(error))
+    }
+}

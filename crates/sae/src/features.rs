@@ -1,0 +1,463 @@
+//! The slabs of one linearisation: `Phi`, `Psi`, `G`, `D` and the gradients.
+//!
+//! ```text
+//! phi_i   = (1, gate_ia phi_a(t_ia) ...)          Psi_i = d phi_i / d t_i   (block diagonal by atom)
+//! G       = Phi' Phi + lambda P                    P = identity but 0 at the intercept
+//! r_i     = x_i - W' phi_i                         from the residual rows, never by cancellation
+//! D_i     = Psi_i (W W') Psi_i' + kappa I_E        I_E marks Euclidean coordinates
+//! g_t,i   = -Psi_i (W r_i) + kappa t_i             g_b = -Phi' R + lambda P W
+//! ```
+//!
+//! All functions write into storage made once for a [`Layout`]; refreshing allocates only what its
+//! parallel tasks need. Sums over rows are taken over fixed chunks in order.
+
+use crate::coordinates::Coordinates;
+use crate::data::{Data, ROW_CHUNK, axpy, carve, dot};
+use crate::dictionary::Dictionary;
+use crate::layout::Layout;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, MatMut, MatRef, Par};
+use rayon::prelude::*;
+
+/// Writes `phi` and `psi` at `coordinates`. The off-diagonal blocks of `psi` are not touched: they
+/// are zero from the start.
+pub(crate) fn fill(
+    dictionary: &Dictionary,
+    layout: &Layout,
+    coordinates: &Coordinates,
+    phi: &mut [f64],
+    psi: &mut [f64],
+) {
+    let phi = carve(phi, layout.feature_bounds(ROW_CHUNK));
+    let psi = carve(psi, layout.psi_bounds(ROW_CHUNK));
+    phi.into_par_iter()
+        .zip(psi)
+        .enumerate()
+        .for_each(|(chunk, (mut phi, mut psi))| {
+            let first = chunk * ROW_CHUNK;
+            for i in first..(first + ROW_CHUNK).min(layout.rows()) {
+                let width = layout.row_indices(i).len();
+                let (row_phi, rest) = phi.split_at_mut(width);
+                phi = rest;
+                let (row_psi, rest) = psi.split_at_mut(layout.row_dims().dim(i) * width);
+                psi = rest;
+                fill_row(dictionary, layout, i, coordinates.row(i), row_phi, row_psi);
+            }
+        });
+}
+
+fn fill_row(
+    dictionary: &Dictionary,
+    layout: &Layout,
+    i: usize,
+    t: &[f64],
+    phi: &mut [f64],
+    psi: &mut [f64],
+) {
+    let stride = phi.len();
+    phi[0] = 1.0;
+    for on in layout.active(i) {
+        let atom = dictionary.atoms()[on.atom];
+        let values = &mut phi[on.feature..][..atom.width()];
+        let slopes = &mut psi[on.unknown * stride + on.feature..];
+        atom.values_and_slopes(&t[dictionary.atom_columns(on.atom)], values, slopes, stride);
+        if on.gate != 1.0 {
+            values.iter_mut().for_each(|v| *v *= on.gate);
+            for a in 0..atom.local_dim() {
+                slopes[a * stride..][..atom.width()]
+                    .iter_mut()
+                    .for_each(|v| *v *= on.gate);
+            }
+        }
+    }
+}
+
+/// Writes the lower triangle of `Phi' Phi` into `gram`.
+pub(crate) fn gram(layout: &Layout, phi: &[f64], gram: &mut Mat<f64>) {
+    let (n, m) = (layout.rows(), layout.features());
+    if layout.full {
+        let phi = MatRef::from_row_major_slice(phi, n, m);
+        matmul(
+            gram.as_mut(),
+            Accum::Replace,
+            phi.transpose(),
+            phi,
+            1.0,
+            Par::Seq,
+        );
+        return;
+    }
+    // At most eight partial sums, whatever n is.
+    let chunk = n.div_ceil(8).max(512);
+    let parts: Vec<Mat<f64>> = (0..n.div_ceil(chunk))
+        .into_par_iter()
+        .map(|c| {
+            let mut part = Mat::zeros(m, m);
+            for i in c * chunk..((c + 1) * chunk).min(n) {
+                let indices = layout.row_indices(i);
+                let values = &phi[layout.offsets[i]..layout.offsets[i + 1]];
+                for (b, &column) in indices.iter().enumerate() {
+                    let into = part.col_as_slice_mut(column);
+                    for (a, &row) in indices.iter().enumerate().skip(b) {
+                        into[row] += values[a] * values[b];
+                    }
+                }
+            }
+            part
+        })
+        .collect();
+    gram.fill(0.0);
+    for part in parts {
+        *gram += part;
+    }
+}
+
+/// Adds `lambda P` to the diagonal of `gram`.
+pub(crate) fn add_penalty(lambda: f64, gram: &mut Mat<f64>) {
+    for m in 1..gram.nrows() {
+        gram[(m, m)] += lambda;
+    }
+}
+
+/// Writes `Phi' X` into `out`, `M x p` row-major.
+pub(crate) fn project_data(layout: &Layout, phi: &[f64], data: &Data, out: &mut [f64]) {
+    let (n, m, p) = (layout.rows(), layout.features(), layout.outputs());
+    let chunk = n.div_ceil(8).max(1024);
+    let chunks = n.div_ceil(chunk);
+    let tile = 64;
+    let tiles = p.div_ceil(tile);
+    let parts: Vec<Vec<f64>> = (0..chunks * tiles)
+        .into_par_iter()
+        .map(|task| {
+            let (c, first) = (task / tiles, (task % tiles) * tile);
+            let width = tile.min(p - first);
+            let rows = c * chunk..((c + 1) * chunk).min(n);
+            let mut part = vec![0.0; m * width];
+            if layout.full {
+                let phi = MatRef::from_row_major_slice(phi, n, m);
+                let x = MatRef::from_row_major_slice(data.flat(), n, p);
+                matmul(
+                    MatMut::from_row_major_slice_mut(&mut part, m, width),
+                    Accum::Replace,
+                    phi.subrows(rows.start, rows.len()).transpose(),
+                    x.submatrix(rows.start, first, rows.len(), width),
+                    1.0,
+                    Par::Seq,
+                );
+            } else {
+                for i in rows {
+                    let x = &data.row(i)[first..][..width];
+                    for (&f, &v) in layout.row_indices(i).iter().zip(&phi[layout.offsets[i]..]) {
+                        axpy(v, x, &mut part[f * width..][..width]);
+                    }
+                }
+            }
+            part
+        })
+        .collect();
+    out.fill(0.0);
+    for (task, part) in parts.iter().enumerate() {
+        let first = (task % tiles) * tile;
+        let width = tile.min(p - first);
+        for (f, values) in part.chunks_exact(width).enumerate() {
+            axpy(1.0, values, &mut out[f * p + first..][..width]);
+        }
+    }
+}
+
+/// Where [`residuals`] writes.
+pub(crate) struct ResidualsMut<'a> {
+    /// `|r_i|^2`, one a row.
+    pub(crate) squares: &'a mut [f64],
+    /// `W r_i` at the row's features, laid out as `phi`.
+    pub(crate) pull: &'a mut [f64],
+    /// `-Phi' R`, `M x p` row-major, where it is wanted.
+    pub(crate) border: Option<&'a mut [f64]>,
+}
+
+/// One pass over the residual rows `r_i = x_i - W' phi_i`.
+pub(crate) fn residuals(
+    layout: &Layout,
+    phi: &[f64],
+    decoder: &[f64],
+    data: &Data,
+    out: ResidualsMut<'_>,
+) {
+    let (n, k) = (layout.rows(), decoder.len());
+    // With a border gradient every chunk has a partial sum of its own: few chunks.
+    let chunk = match out.border {
+        Some(_) => n.div_ceil(8).max(64),
+        None => n.div_ceil(64).max(32),
+    };
+    let bounds = || crate::data::chunk_bounds(n, chunk);
+    let squares = carve(out.squares, bounds());
+    let pull = carve(out.pull, layout.feature_bounds(chunk));
+    let wanted = out.border.is_some();
+    let parts: Vec<Vec<f64>> = squares
+        .into_par_iter()
+        .zip(pull)
+        .enumerate()
+        .map(|(c, (squares, pull))| {
+            let mut border = vec![0.0; if wanted { k } else { 0 }];
+            let first = c * chunk;
+            let rows = first..(first + chunk).min(n);
+            let task = Task {
+                layout,
+                phi,
+                decoder,
+                data,
+            };
+            if layout.full {
+                task.full(rows, squares, pull, &mut border);
+            } else {
+                task.sparse(rows, squares, pull, &mut border);
+            }
+            border
+        })
+        .collect();
+    if let Some(border) = out.border {
+        border.fill(0.0);
+        for part in parts {
+            axpy(-1.0, &part, border);
+        }
+    }
+}
+
+struct Task<'a> {
+    layout: &'a Layout,
+    phi: &'a [f64],
+    decoder: &'a [f64],
+    data: &'a Data,
+}
+
+impl Task<'_> {
+    fn sparse(
+        &self,
+        rows: std::ops::Range<usize>,
+        squares: &mut [f64],
+        mut pull: &mut [f64],
+        border: &mut [f64],
+    ) {
+        let p = self.layout.outputs();
+        let mut r = vec![0.0; p];
+        for (square, i) in squares.iter_mut().zip(rows) {
+            let indices = self.layout.row_indices(i);
+            let phi = &self.phi[self.layout.offsets[i]..];
+            r.copy_from_slice(self.data.row(i));
+            for (&f, &v) in indices.iter().zip(phi) {
+                axpy(-v, &self.decoder[f * p..][..p], &mut r);
+            }
+            *square = dot(&r, &r);
+            let (here, rest) = std::mem::take(&mut pull).split_at_mut(indices.len());
+            pull = rest;
+            for (into, &f) in here.iter_mut().zip(indices) {
+                *into = dot(&self.decoder[f * p..][..p], &r);
+            }
+            if !border.is_empty() {
+                for (&f, &v) in indices.iter().zip(phi) {
+                    axpy(v, &r, &mut border[f * p..][..p]);
+                }
+            }
+        }
+    }
+
+    /// The same where `phi` and `pull` are dense `n x M` matrices: products of matrices, a few rows
+    /// at a time so that the residuals stay in cache.
+    fn full(
+        &self,
+        rows: std::ops::Range<usize>,
+        squares: &mut [f64],
+        pull: &mut [f64],
+        border: &mut [f64],
+    ) {
+        let (m, p) = (self.layout.features(), self.layout.outputs());
+        let few = ((1 << 16) / p).clamp(8, 128);
+        let decoder = MatRef::from_row_major_slice(self.decoder, m, p);
+        let mut scratch = vec![0.0; few.min(rows.len()) * p];
+        for (c, (squares, pull)) in squares
+            .chunks_mut(few)
+            .zip(pull.chunks_mut(few * m))
+            .enumerate()
+        {
+            let (first, count) = (rows.start + c * few, squares.len());
+            let phi = MatRef::from_row_major_slice(&self.phi[first * m..][..count * m], count, m);
+            let r = &mut scratch[..count * p];
+            r.copy_from_slice(&self.data.flat()[first * p..][..count * p]);
+            let into = MatMut::from_row_major_slice_mut(r, count, p);
+            matmul(into, Accum::Add, phi, decoder, -1.0, Par::Seq);
+            for (square, r) in squares.iter_mut().zip(r.chunks_exact(p)) {
+                *square = dot(r, r);
+            }
+            let r = MatRef::from_row_major_slice(r, count, p);
+            let into = MatMut::from_row_major_slice_mut(pull, count, m);
+            matmul(into, Accum::Replace, r, decoder.transpose(), 1.0, Par::Seq);
+            if !border.is_empty() {
+                let into = MatMut::from_row_major_slice_mut(border, m, p);
+                matmul(into, Accum::Add, phi.transpose(), r, 1.0, Par::Seq);
+            }
+        }
+    }
+}
+
+/// `W W'`, of order `M`.
+pub(crate) fn decoder_gram(decoder: &[f64], features: usize, outputs: usize) -> Mat<f64> {
+    let w = MatRef::from_row_major_slice(decoder, features, outputs);
+    let mut gram = Mat::zeros(features, features);
+    matmul(
+        gram.as_mut(),
+        Accum::Replace,
+        w,
+        w.transpose(),
+        1.0,
+        Par::Seq,
+    );
+    gram
+}
+
+/// Writes the packed row blocks `D_i` given `W W'`.
+pub(crate) fn row_hessian(
+    dictionary: &Dictionary,
+    layout: &Layout,
+    psi: &[f64],
+    decoder_gram: &Mat<f64>,
+    kappa: f64,
+    out: &mut [f64],
+) {
+    let parts = carve(out, layout.block_bounds(ROW_CHUNK));
+    parts
+        .into_par_iter()
+        .enumerate()
+        .for_each(|(chunk, mut part)| {
+            let first = chunk * ROW_CHUNK;
+            let mut scratch = Vec::new();
+            for i in first..(first + ROW_CHUNK).min(layout.rows()) {
+                let d = layout.row_dims().dim(i);
+                let (block, rest) = std::mem::take(&mut part).split_at_mut(d * d);
+                part = rest;
+                let psi = &psi[layout.psi_offsets[i]..layout.psi_offsets[i + 1]];
+                block_of(
+                    layout,
+                    dictionary,
+                    i,
+                    psi,
+                    decoder_gram,
+                    &mut scratch,
+                    block,
+                );
+                for on in layout.active(i) {
+                    let atom = dictionary.atoms()[on.atom];
+                    if atom.topology().is_euclidean() {
+                        for u in on.unknown..on.unknown + atom.local_dim() {
+                            block[u * d + u] += kappa;
+                        }
+                    }
+                }
+            }
+        });
+}
+
+/// `Psi_i K Psi_i'`, atom block by atom block, both triangles.
+fn block_of(
+    layout: &Layout,
+    dictionary: &Dictionary,
+    i: usize,
+    psi: &[f64],
+    k: &Mat<f64>,
+    scratch: &mut Vec<f64>,
+    block: &mut [f64],
+) {
+    let stride = layout.row_indices(i).len();
+    let d = layout.row_dims().dim(i);
+    let extent = |on: &crate::layout::Active| {
+        let atom = dictionary.atoms()[on.atom];
+        (
+            atom.local_dim(),
+            atom.width(),
+            dictionary.atom_features(on.atom).start,
+        )
+    };
+    for right in layout.active(i) {
+        let (dr, wr, fr) = extent(right);
+        for left in layout
+            .active(i)
+            .iter()
+            .filter(|left| left.atom >= right.atom)
+        {
+            let (dl, wl, fl) = extent(left);
+            for b in 0..dr {
+                // K psi_b, over the left atom's features.
+                let slope = &psi[(right.unknown + b) * stride + right.feature..][..wr];
+                scratch.clear();
+                scratch.resize(wl, 0.0);
+                for (c, &v) in slope.iter().enumerate() {
+                    axpy(v, &k.col_as_slice(fr + c)[fl..][..wl], scratch);
+                }
+                for a in 0..dl {
+                    let slope = &psi[(left.unknown + a) * stride + left.feature..][..wl];
+                    let value = dot(slope, scratch);
+                    let (a, b) = (left.unknown + a, right.unknown + b);
+                    block[a * d + b] = value;
+                    block[b * d + a] = value;
+                }
+            }
+        }
+    }
+}
+
+/// Writes `g_t = -Psi_i (W r_i) + kappa t_i`.
+pub(crate) fn row_gradient(
+    dictionary: &Dictionary,
+    layout: &Layout,
+    coordinates: &Coordinates,
+    psi: &[f64],
+    pull: &[f64],
+    kappa: f64,
+    out: &mut [f64],
+) {
+    let parts = carve(out, layout.unknown_bounds(ROW_CHUNK));
+    parts
+        .into_par_iter()
+        .enumerate()
+        .for_each(|(chunk, mut part)| {
+            let first = chunk * ROW_CHUNK;
+            for i in first..(first + ROW_CHUNK).min(layout.rows()) {
+                let d = layout.row_dims().dim(i);
+                let (gradient, rest) = std::mem::take(&mut part).split_at_mut(d);
+                part = rest;
+                let stride = layout.row_indices(i).len();
+                let psi = &psi[layout.psi_offsets[i]..layout.psi_offsets[i + 1]];
+                let pull = &pull[layout.offsets[i]..layout.offsets[i + 1]];
+                for on in layout.active(i) {
+                    let atom = dictionary.atoms()[on.atom];
+                    let columns = dictionary.atom_columns(on.atom);
+                    for a in 0..atom.local_dim() {
+                        let u = on.unknown + a;
+                        let features = on.feature..on.feature + atom.width();
+                        let slope = &psi[u * stride..][features.clone()];
+                        gradient[u] = -dot(slope, &pull[features]);
+                        if atom.topology().is_euclidean() {
+                            gradient[u] += kappa * coordinates.row(i)[columns.start + a];
+                        }
+                    }
+                }
+            }
+        });
+}
+
+/// `sum |t|^2` over the Euclidean coordinates that are on.
+pub(crate) fn euclidean_squares(
+    dictionary: &Dictionary,
+    layout: &Layout,
+    coordinates: &Coordinates,
+) -> f64 {
+    let mut sum = 0.0;
+    for i in 0..layout.rows() {
+        for on in layout.active(i) {
+            if dictionary.atoms()[on.atom].topology().is_euclidean() {
+                let t = &coordinates.row(i)[dictionary.atom_columns(on.atom)];
+                sum += t.iter().map(|t| t * t).sum::<f64>();
+            }
+        }
+    }
+    sum
+}

@@ -1,0 +1,342 @@
+//! The fit: starts, screening, outer sequences, and what comes out of them.
+//!
+//! ```text
+//! data / RMS -> starts -> [screen on a sample -> best few] -> sequences -> lowest objective -> units
+//! ```
+//!
+//! Everything random comes from the seed and the start's index, and every sum has a fixed order:
+//! a fit has the same bits for any number of threads, alone or beside others ([`fit_many`]).
+
+use crate::coordinates::Gates;
+use crate::data::Data;
+use crate::dictionary::Dictionary;
+use crate::encode::given_gates;
+use crate::error::FitError;
+use crate::gates::GatePolicy;
+use crate::lm::{Status, TraceEntry};
+use crate::options::FitOptions;
+use crate::report::{Fit, StartReport, StartStage};
+use crate::screen::{Candidate, Screen};
+use crate::sequence::{self, Sequence, Settings};
+use crate::starts::{FirstGates, Starter};
+use ndarray::ArrayView2;
+use rayon::prelude::*;
+use std::time::Instant;
+
+/// What a fit tells while it runs. Calls come from worker threads, in no order between starts.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Progress {
+    /// A start has been screened.
+    Screened {
+        /// The start.
+        start: usize,
+        /// The number of starts.
+        of: usize,
+    },
+    /// A trial of a start that is being finished.
+    Trial {
+        /// The start.
+        start: usize,
+        /// The trial; objectives are in the units of the normalised data.
+        entry: TraceEntry,
+    },
+    /// A start has been finished.
+    Finished {
+        /// The start.
+        start: usize,
+        /// The number of starts that are finished altogether.
+        of: usize,
+        /// How it ended; absent where it failed.
+        status: Option<Status>,
+    },
+}
+
+/// Fits `dictionary` to the rows of `x` (`n x p`).
+///
+/// # Errors
+/// [`FitError`]. A fit that ran out of iterations is no error: [`Fit::converged`] says so.
+pub fn fit(
+    x: ArrayView2<'_, f64>,
+    dictionary: &Dictionary,
+    options: &FitOptions,
+    progress: &(dyn Fn(&Progress) + Sync),
+) -> Result<Fit, FitError> {
+    let started = Instant::now();
+    options.validate()?;
+    let data = Data::normalised(x)?;
+    let given = given_gates(&options.gates, data.rows(), dictionary.len())?;
+    let top_k = match options.gates {
+        GatePolicy::TopK(k) if k < dictionary.len() => Some(k),
+        _ => None,
+    };
+    let job = Job {
+        data: &data,
+        dictionary,
+        options,
+        given: &given,
+        top_k,
+        progress,
+    };
+    let loaded = started.elapsed();
+    let finalists = job.finalists();
+    let begun = Instant::now();
+    let (candidates, mut reports) = if finalists < options.starts {
+        job.screen(finalists)?
+    } else {
+        job.all_starts()
+    };
+    let started_up = begun.elapsed();
+    let finished = job.finish(candidates, &mut reports);
+    let (start, sequence) = lowest(finished)?;
+    let mut phases = vec![("load", loaded), ("starts", started_up)];
+    phases.extend([
+        ("assemble", sequence.seconds.assemble),
+        ("factor", sequence.seconds.factor),
+        ("solve", sequence.seconds.solve),
+        ("evaluate", sequence.seconds.evaluate),
+        ("gates", sequence.gate_time),
+    ]);
+    let seconds = phases
+        .into_iter()
+        .map(|(name, time)| (name.to_owned(), time.as_secs_f64()));
+    let mut fit = Fit::new(dictionary, &data, sequence, start, reports);
+    fit.seconds = seconds.collect();
+    fit.seconds_total = started.elapsed().as_secs_f64();
+    Ok(fit)
+}
+
+/// A fit among many.
+#[derive(Clone, Copy, Debug)]
+pub struct FitJob<'a> {
+    /// Its data, `n x p`.
+    pub x: ArrayView2<'a, f64>,
+    /// Its dictionary.
+    pub dictionary: &'a Dictionary,
+    /// Its options.
+    pub options: &'a FitOptions,
+}
+
+/// Runs many fits in the caller's rayon pool. Each has the bits that it has alone, and an error of
+/// its own.
+pub fn fit_many(jobs: &[FitJob<'_>]) -> Vec<Result<Fit, FitError>> {
+    jobs.par_iter()
+        .map(|job| fit(job.x, job.dictionary, job.options, &|_| {}))
+        .collect()
+}
+
+struct Job<'a> {
+    data: &'a Data,
+    dictionary: &'a Dictionary,
+    options: &'a FitOptions,
+    given: &'a Gates,
+    top_k: Option<usize>,
+    progress: &'a (dyn Fn(&Progress) + Sync),
+}
+
+/// A start that was finished, or how it failed.
+type Finished = (usize, Result<Sequence, FitError>);
+
+impl Job<'_> {
+    /// How many starts the screening budget lets be finished.
+    ///
+    /// A start is priced at 60 trials (200 where gates are chosen), each of passes over the data and
+    /// of the cheaper of two eliminations.
+    fn finalists(&self) -> usize {
+        let (n, p) = (self.data.rows() as f64, self.data.outputs() as f64);
+        let m = self.dictionary.features() as f64;
+        let (share, trials) = match self.top_k {
+            Some(k) => (k as f64 / self.dictionary.len() as f64, 200.0),
+            None => (1.0, 60.0),
+        };
+        let on = 1.0 + share * (m - 1.0);
+        let unknowns: f64 = self
+            .dictionary
+            .atoms()
+            .iter()
+            .map(|a| a.local_dim() as f64 * share)
+            .sum();
+        let factor = (m * m).min(n * unknowns).powi(3);
+        let trial = 8.0 * n * on * p + factor + n * on * on * unknowns;
+        let affordable = self.options.screening.budget / (trials * trial);
+        let least = self.options.screening.finalists.min(self.options.starts);
+        (affordable as usize).clamp(least, self.options.starts)
+    }
+
+    fn first_gates<'g>(&self, given: &'g Gates) -> FirstGates<'g> {
+        match self.top_k {
+            Some(_) => FirstGates::Clusters,
+            None => FirstGates::Fixed(given),
+        }
+    }
+
+    /// Every start as a candidate.
+    fn all_starts(&self) -> (Vec<Candidate>, Vec<StartReport>) {
+        let FitOptions { seed, starts, .. } = *self.options;
+        let gates = self.first_gates(self.given);
+        let starter = Starter::new(self.data, self.dictionary, gates, seed, starts);
+        (0..starts)
+            .into_par_iter()
+            .map(|s| {
+                let start = starter.make(s);
+                let report = StartReport::new(s, start.kind, self.data.rows());
+                let (coordinates, gates) = (start.coordinates, start.gates);
+                (
+                    Candidate {
+                        start: s,
+                        coordinates,
+                        gates,
+                    },
+                    report,
+                )
+            })
+            .unzip()
+    }
+
+    /// The best few starts, ranked on a sample.
+    fn screen(&self, finalists: usize) -> Result<(Vec<Candidate>, Vec<StartReport>), FitError> {
+        let FitOptions {
+            seed,
+            starts,
+            lambda,
+            screening,
+            ..
+        } = *self.options;
+        let screen = Screen::new(
+            self.data,
+            self.dictionary,
+            self.given,
+            self.top_k,
+            lambda,
+            seed,
+            screening,
+        );
+        let gates = self.first_gates(screen.given());
+        let starter = Starter::new(screen.data(), self.dictionary, gates, seed, starts);
+        let mut ranked: Vec<_> = (0..starts)
+            .into_par_iter()
+            .map(|s| {
+                let start = starter.make(s);
+                let kind = start.kind;
+                let screened = screen.run(start);
+                (self.progress)(&Progress::Screened {
+                    start: s,
+                    of: starts,
+                });
+                (s, kind, screened)
+            })
+            .collect();
+        let mut reports = Vec::with_capacity(starts);
+        for (s, kind, screened) in &ranked {
+            let mut report = StartReport::new(*s, *kind, screen.data().rows());
+            match screened {
+                Ok(screened) => report.objective = Some(screened.objective),
+                Err(error) => report.error = Some(error.to_string()),
+            }
+            report.stage = StartStage::Screened;
+            reports.push(report);
+        }
+        let key = |screened: &Result<_, FitError>| match screened {
+            Ok(crate::screen::Screened { objective, .. }) => *objective,
+            Err(_) => f64::INFINITY,
+        };
+        ranked.sort_by(|a, b| key(&a.2).total_cmp(&key(&b.2)).then(a.0.cmp(&b.0)));
+        let mut candidates = Vec::new();
+        for (s, _, screened) in ranked.into_iter().take(finalists) {
+            candidates.push(screen.carry(s, screened?));
+        }
+        Ok((candidates, reports))
+    }
+
+    /// Runs the sequences of `candidates`, side by side.
+    fn finish(&self, candidates: Vec<Candidate>, reports: &mut [StartReport]) -> Vec<Finished> {
+        let settings = Settings {
+            data: self.data,
+            dictionary: self.dictionary,
+            rule: self.options.rule,
+            mode: self.options.border,
+            solver: &self.options.solver,
+            top_k: self.top_k,
+            max_rounds: self.options.max_gate_rounds,
+        };
+        let of = candidates.len();
+        let finished: Vec<Finished> = candidates
+            .into_par_iter()
+            .map(
+                |Candidate {
+                     start,
+                     coordinates,
+                     gates,
+                 }| {
+                    let mut observer = |entry: &TraceEntry| {
+                        (self.progress)(&Progress::Trial {
+                            start,
+                            entry: *entry,
+                        });
+                    };
+                    let lambda = self.options.lambda;
+                    let outcome =
+                        sequence::run(&settings, coordinates, gates, lambda, &mut observer);
+                    let status = outcome.as_ref().ok().map(|sequence| sequence.report.status);
+                    (self.progress)(&Progress::Finished { start, of, status });
+                    (start, outcome)
+                },
+            )
+            .collect();
+        let units = self.data.scale() * self.data.scale();
+        for (start, outcome) in &finished {
+            let report = &mut reports[*start];
+            report.stage = StartStage::Finished;
+            report.rows = self.data.rows();
+            match outcome {
+                Ok(sequence) => {
+                    report.objective = Some(sequence.report.objective);
+                    report.iterations = sequence.report.iterations;
+                    report.converged = sequence.converged();
+                }
+                Err(error) => {
+                    report.objective = None;
+                    report.error = Some(error.to_string());
+                }
+            }
+        }
+        for report in reports {
+            report.objective = report.objective.map(|objective| objective * units);
+        }
+        finished
+    }
+}
+
+/// The sequence of the lowest objective, the first where several are equal.
+///
+/// # Errors
+/// Where all failed, how the first of them did.
+fn lowest(finished: Vec<Finished>) -> Result<(usize, Sequence), FitError> {
+    let mut best: Option<(usize, Sequence)> = None;
+    let mut failure = None;
+    for (start, outcome) in finished {
+        match outcome {
+            Ok(sequence) => {
+                let objective = sequence.report.objective;
+                if best
+                    .as_ref()
+                    .is_none_or(|(_, lowest)| objective < lowest.report.objective)
+                {
+                    best = Some((start, sequence));
+                }
+            }
+            Err(error) => {
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    match (best, failure) {
+        (Some(best), _) => Ok(best),
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(FitError::Option {
+            option: "starts",
+            value: "0".to_owned(),
+            expected: "at least 1",
+        }),
+    }
+}

@@ -1,0 +1,100 @@
+//! Gates: which atoms may be on, and their update by reconstruction.
+//!
+//! Under a fixed decoder each row may choose again: the `k` atoms that explain it best, one after
+//! another, all refitted together after each choice; or, where its gates are not for it to choose,
+//! other coordinates on the same atoms, found from the atoms' grids. A row changes only where its own
+//! objective falls, so the whole objective falls, and again when the decoder is projected afterwards.
+
+use crate::coordinates::{Coordinates, Gates};
+use crate::data::Data;
+use crate::row::{RowModel, RowPoint, for_rows};
+use ndarray::Array2;
+
+/// Which atoms are on.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum GatePolicy {
+    /// Every atom in every row.
+    #[default]
+    All,
+    /// In every row the given number of atoms, at amplitude 1, chosen greedily by reconstruction.
+    TopK(usize),
+    /// Given amplitudes, `n x atoms`; 0 is off.
+    Given(Array2<f64>),
+}
+
+/// What an update did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changed {
+    /// Rows in which other atoms are on.
+    pub(crate) gates: usize,
+    /// Rows whose coordinates moved to a better place on the same atoms.
+    pub(crate) moved: usize,
+}
+
+/// How much of a row's `|r0|^2` its objective has to fall by for a change to count: rounding alone
+/// must not move a gate.
+const WORTH: f64 = 1e-9;
+
+/// Newton steps of a row while gates are updated; the inner loop does the rest.
+const ITERATIONS: usize = 10;
+
+/// Lets every row choose anew: `top_k` atoms, or coordinates alone where that is `None`. Changes are
+/// written into `coordinates` and `gates`.
+pub(crate) fn update(
+    model: &RowModel<'_>,
+    data: &Data,
+    top_k: Option<usize>,
+    coordinates: &mut Coordinates,
+    gates: &mut Gates,
+) -> Changed {
+    let found = for_rows(model, data, |i, row| {
+        let mut now = RowPoint {
+            gates: gates.row(i).to_vec(),
+            t: coordinates.row(i).to_vec(),
+            energy: 0.0,
+            converged: true,
+        };
+        model.evaluate(row, &mut now);
+        let best = match top_k {
+            Some(k) => model.encode_greedy(row, k, ITERATIONS),
+            None => model.encode_gated(row, gates.row(i), ITERATIONS),
+        };
+        (best.energy < now.energy - WORTH * row.square).then_some(best)
+    });
+    let mut changed = Changed::default();
+    for (i, best) in found.into_iter().enumerate() {
+        let Some(best) = best else { continue };
+        if gates.row(i) == best.gates {
+            changed.moved += 1;
+        } else {
+            changed.gates += 1;
+        }
+        gates.row_mut(i).copy_from_slice(&best.gates);
+        coordinates.row_mut(i).copy_from_slice(&best.t);
+    }
+    changed
+}
+
+/// Moves every row's coordinates to the nearest minimum under a fixed decoder and fixed gates.
+pub(crate) fn refine(
+    model: &RowModel<'_>,
+    data: &Data,
+    coordinates: &mut Coordinates,
+    gates: &Gates,
+    iterations: usize,
+) {
+    let found = for_rows(model, data, |i, row| {
+        let mut now = RowPoint {
+            gates: gates.row(i).to_vec(),
+            t: coordinates.row(i).to_vec(),
+            energy: 0.0,
+            converged: true,
+        };
+        model.refine(row, &mut now, iterations);
+        now.t
+    });
+    for (i, t) in found.into_iter().enumerate() {
+        coordinates.row_mut(i).copy_from_slice(&t);
+    }
+}

@@ -1,0 +1,120 @@
+//! What may be chosen of a fit.
+
+use crate::curved::BorderMode;
+use crate::error::FitError;
+use crate::gates::GatePolicy;
+use crate::lm::Rule;
+use broadhead_schur::SolverOptions;
+
+/// Options of a fit; [`Default`] is what the command line does.
+#[derive(Clone, Debug)]
+pub struct FitOptions {
+    /// Which atoms are on. Default: all.
+    pub gates: GatePolicy,
+    /// Starts to try; the lowest objective wins. Default 10.
+    pub starts: usize,
+    /// Seed of the starts. Default 0.
+    pub seed: u64,
+    /// The loop's rule, [`Rule::curved`] by default. Its limits are those of one inner fit; where
+    /// gates are chosen there are several.
+    pub rule: Rule,
+    /// The penalty on the decoder, in the units of `Phi' Phi`. Default: 1e-5 of its mean diagonal.
+    pub lambda: Option<f64>,
+    /// How the border takes part. Default: projected.
+    pub border: BorderMode,
+    /// The most gate updates. Default 60.
+    pub max_gate_rounds: usize,
+    /// Elimination, memory and refinement of the linear solves.
+    pub solver: SolverOptions,
+    /// How starts are sieved.
+    pub screening: Screening,
+}
+
+impl Default for FitOptions {
+    fn default() -> Self {
+        Self {
+            gates: GatePolicy::All,
+            starts: 10,
+            seed: 0,
+            rule: Rule::curved(),
+            lambda: None,
+            border: BorderMode::Projected,
+            max_gate_rounds: 60,
+            solver: SolverOptions::default(),
+            screening: Screening::default(),
+        }
+    }
+}
+
+/// How many starts are carried to the end, and how the others are ranked.
+///
+/// A start is *screened* by a few rounds of alternation (rows under a fixed decoder, then the
+/// decoder), on a seeded sample of rows where there are many. The best are *finished* by the inner
+/// loop. Where all starts together cost little, all are finished and none is screened.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Screening {
+    /// Floating-point operations that finishing starts may cost, by a rough price of each; where it
+    /// covers all of them, none is screened.
+    pub budget: f64,
+    /// The most rows of a screening sample.
+    pub rows: usize,
+    /// Rounds of alternation.
+    pub rounds: usize,
+    /// Starts that are finished after screening even where the budget covers fewer.
+    pub finalists: usize,
+}
+
+impl Default for Screening {
+    fn default() -> Self {
+        Self {
+            budget: 2e10,
+            rows: 2048,
+            rounds: 8,
+            finalists: 1,
+        }
+    }
+}
+
+impl FitOptions {
+    /// Checks what does not depend on the data.
+    ///
+    /// # Errors
+    /// [`FitError::Option`] naming option, value and what is expected.
+    pub fn validate(&self) -> Result<(), FitError> {
+        let error = |option, value: String, expected| FitError::Option {
+            option,
+            value,
+            expected,
+        };
+        if self.starts == 0 || self.starts > MAX_STARTS {
+            let value = self.starts.to_string();
+            return Err(error("starts", value, "at least 1 and at most 100000"));
+        }
+        if let Some(lambda) = self.lambda
+            && !(lambda.is_finite() && lambda >= 0.0)
+        {
+            let expected = "a finite number of at least 0";
+            return Err(error("lambda", lambda.to_string(), expected));
+        }
+        if let Some(field) = self.rule.out_of_range() {
+            return Err(error("rule", format!("{:?}", self.rule), field));
+        }
+        let Screening {
+            rows,
+            rounds,
+            finalists,
+            budget,
+        } = self.screening;
+        if rows == 0 || finalists == 0 || rounds == 0 || budget.is_nan() {
+            let value = format!("{:?}", self.screening);
+            return Err(error(
+                "screening",
+                value,
+                "at least one row, round and finalist",
+            ));
+        }
+        Ok(())
+    }
+}
+
+const MAX_STARTS: usize = 100_000;

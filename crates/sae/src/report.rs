@@ -1,0 +1,176 @@
+//! What a fit gives back, in the units of its data.
+
+use crate::curved::SolveSummary;
+use crate::data::Data;
+use crate::dictionary::Dictionary;
+use crate::lm::{Status, TraceEntry};
+use crate::sequence::{GateRound, Sequence};
+use crate::starts::StartKind;
+use broadhead_device::{ExecutionPath, LedgerSnapshot};
+use broadhead_schur::EliminationKind;
+use ndarray::{Array1, Array2};
+use serde::{Deserialize, Serialize};
+
+/// How far a start was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartStage {
+    /// Ranked on a sample and left there.
+    Screened,
+    /// Run to its end.
+    Finished,
+}
+
+/// What became of a start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StartReport {
+    /// Its index.
+    pub start: usize,
+    /// Where its coordinates came from.
+    pub kind: StartKind,
+    /// How far it was taken.
+    pub stage: StartStage,
+    /// The rows that its objective is over: objectives over different rows do not compare.
+    pub rows: usize,
+    /// The objective reached; absent where it failed.
+    pub objective: Option<f64>,
+    /// Accepted steps.
+    pub iterations: u64,
+    /// Whether it converged.
+    pub converged: bool,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+impl StartReport {
+    pub(crate) fn new(start: usize, kind: StartKind, rows: usize) -> Self {
+        Self {
+            start,
+            kind,
+            stage: StartStage::Finished,
+            rows,
+            objective: None,
+            iterations: 0,
+            converged: false,
+            error: None,
+        }
+    }
+}
+
+/// A fit. Objectives are in the units of the data squared, decoders in those of the data.
+#[derive(Clone, Debug)]
+pub struct Fit {
+    /// `M x p`; row 0 is the intercept.
+    pub decoder: Array2<f64>,
+    /// `n x columns`, atoms in order; NaN where an atom is off.
+    pub coordinates: Array2<f64>,
+    /// `n x atoms`; 0 is off.
+    pub gates: Array2<f64>,
+    /// `|x_i - W' phi_i|^2`, one a row.
+    pub squared_error: Array1<f64>,
+    /// One entry a trial of the start that won.
+    pub trace: Vec<TraceEntry>,
+    /// The gate updates of the start that won.
+    pub gate_rounds: Vec<GateRound>,
+    /// `1 - SSE / sum |x_i - mean|^2`; 0 where the rows do not vary.
+    pub explained_variance: f64,
+    /// The objective reached, penalties included.
+    pub objective: f64,
+    /// The penalty on the decoder, in the units of `Phi' Phi`.
+    pub lambda: f64,
+    /// The penalty on Euclidean coordinates, in the units of the data squared.
+    pub kappa: f64,
+    /// Accepted steps, over all inner fits.
+    pub iterations: u64,
+    /// Trials, over all inner fits.
+    pub trials: u64,
+    /// Whether the inner loop converged and the gates stand still.
+    pub converged: bool,
+    /// How the last inner loop ended.
+    pub status: Status,
+    /// Whether the gates stand still (always so where they are not chosen).
+    pub gates_stand_still: bool,
+    /// `log|H|` at zero ridge, or why it is absent.
+    pub log_det_hessian: Result<f64, String>,
+    /// Where the work ran.
+    pub execution_path: ExecutionPath,
+    /// The elimination of the linear solves.
+    pub elimination: EliminationKind,
+    /// What the solves of the start that won cost and how well they did.
+    pub solves: SolveSummary,
+    /// What moved and was factored.
+    pub ledger: LedgerSnapshot,
+    /// The start that won.
+    pub start: usize,
+    /// Every start.
+    pub starts: Vec<StartReport>,
+    /// Wall time by phase, in seconds.
+    pub seconds: Vec<(String, f64)>,
+    /// Wall time, in seconds.
+    pub seconds_total: f64,
+}
+
+impl Fit {
+    /// Puts the units back.
+    pub(crate) fn new(
+        dictionary: &Dictionary,
+        data: &Data,
+        sequence: Sequence,
+        start: usize,
+        starts: Vec<StartReport>,
+    ) -> Self {
+        let (scale, point) = (data.scale(), &sequence.point);
+        let squares = scale * scale;
+        let converged = sequence.converged();
+        let unknowns = point.row_gradient.len() as f64;
+        let explained_variance = if data.total() > 0.0 {
+            1.0 - point.sse / data.total()
+        } else {
+            0.0
+        };
+        let shape = (dictionary.features(), data.outputs());
+        let trace = sequence.trace.iter().map(|entry| TraceEntry {
+            objective: entry.objective.map(|f| f * squares),
+            predicted: entry.predicted.map(|f| f * squares),
+            ..*entry
+        });
+        let rounds = sequence.rounds.iter();
+        Self {
+            decoder: Array2::from_shape_fn(shape, |(m, c)| point.decoder[m * shape.1 + c] * scale),
+            coordinates: point.coordinates.to_array(dictionary, &sequence.gates),
+            gates: sequence.gates.to_array(),
+            squared_error: point.squares.iter().map(|s| s * squares).collect(),
+            trace: trace.collect(),
+            gate_rounds: rounds
+                .map(|round| GateRound {
+                    objective: round.objective * squares,
+                    ..*round
+                })
+                .collect(),
+            explained_variance,
+            objective: sequence.report.objective * squares,
+            lambda: sequence.penalty.lambda,
+            kappa: sequence.penalty.kappa * squares,
+            iterations: sequence.report.iterations,
+            trials: sequence.report.trials,
+            converged,
+            status: sequence.report.status,
+            gates_stand_still: sequence.gates_stand_still,
+            // Units scale the row unknowns' part of H by a congruence.
+            log_det_hessian: sequence
+                .log_det
+                .map(|log| log + 2.0 * unknowns * scale.ln()),
+            execution_path: ExecutionPath::Cpu,
+            elimination: sequence.elimination,
+            solves: sequence.solves,
+            ledger: LedgerSnapshot {
+                factorizations: sequence.solves.factorizations,
+                ..LedgerSnapshot::default()
+            },
+            start,
+            starts,
+            seconds: Vec::new(),
+            seconds_total: 0.0,
+        }
+    }
+}

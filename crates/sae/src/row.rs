@@ -1,0 +1,327 @@
+//! One row under a fixed decoder: the best coordinates on the atoms that are on.
+//!
+//! With `r0 = x - W' e_0` (the row less the intercept), `c = W r0` and `K = W W'` the row's objective
+//! is, up to the constant `|r0|^2 / 2`,
+//!
+//! ```text
+//! e(t) = phi(t)' K phi(t) / 2 - c' phi(t) + kappa |t_Euclidean|^2 / 2
+//! ```
+//!
+//! a problem of order `M` in which `p` no longer occurs. Each atom's manifold is scanned on a grid
+//! against what the other atoms leave over, then all coordinates move together by Newton's method
+//! with a ridge. Its Hessian is taken from central differences of the exact gradient, because the
+//! residual of a curved atom is rarely small enough for Gauss-Newton to end quickly; where it is not
+//! positive definite the ridge grows.
+//!
+//! Rows are independent, so any number may be done in parallel.
+
+use crate::data::{Data, dot};
+use crate::dictionary::Dictionary;
+use crate::features::decoder_gram;
+use crate::grid::Grid;
+use faer::Mat;
+
+mod newton;
+
+/// What is the same for all rows: the decoder and its Gram matrix, a grid on every atom.
+pub(crate) struct RowModel<'a> {
+    pub(crate) dictionary: &'a Dictionary,
+    decoder: &'a [f64],
+    outputs: usize,
+    /// `W W'`.
+    pub(crate) gram: Mat<f64>,
+    pub(crate) kappa: f64,
+    grids: Vec<Grid>,
+    /// `phi_g' K phi_g` at every grid point of every atom.
+    energies: Vec<Vec<f64>>,
+}
+
+/// A row's data in reduced form.
+pub(crate) struct RowData {
+    /// `c = W r0`, of length `M`.
+    pub(crate) pull: Vec<f64>,
+    /// `|r0|^2`.
+    pub(crate) square: f64,
+}
+
+/// A set of atoms with their amplitudes and coordinates: a candidate for one row.
+#[derive(Clone, Debug)]
+pub(crate) struct RowPoint {
+    /// Amplitudes of all atoms; 0 is off.
+    pub(crate) gates: Vec<f64>,
+    /// Stored coordinates of all atoms.
+    pub(crate) t: Vec<f64>,
+    /// `e` at `t`.
+    pub(crate) energy: f64,
+    /// Whether the last refinement converged.
+    pub(crate) converged: bool,
+}
+
+impl<'a> RowModel<'a> {
+    /// Prepares `decoder` (`M x p` row-major).
+    pub(crate) fn new(
+        dictionary: &'a Dictionary,
+        decoder: &'a [f64],
+        outputs: usize,
+        kappa: f64,
+    ) -> Self {
+        let gram = decoder_gram(decoder, dictionary.features(), outputs);
+        let grids: Vec<Grid> = dictionary
+            .atoms()
+            .iter()
+            .map(|&atom| Grid::on(atom))
+            .collect();
+        let energies = grids
+            .iter()
+            .enumerate()
+            .map(|(a, grid)| {
+                let first = dictionary.atom_features(a).start;
+                grid.rows()
+                    .map(|phi| energy_of(&gram, first, phi))
+                    .collect()
+            })
+            .collect();
+        Self {
+            dictionary,
+            decoder,
+            outputs,
+            gram,
+            kappa,
+            grids,
+            energies,
+        }
+    }
+
+    /// The reduced form of a row.
+    pub(crate) fn reduce(&self, x: &[f64]) -> RowData {
+        let p = self.outputs;
+        let r0: Vec<f64> = x
+            .iter()
+            .zip(&self.decoder[..p])
+            .map(|(x, w)| x - w)
+            .collect();
+        let pull = self.decoder.chunks_exact(p).map(|w| dot(w, &r0)).collect();
+        RowData {
+            pull,
+            square: dot(&r0, &r0),
+        }
+    }
+
+    /// `|x - W' phi|^2` at `point`, from the residual itself.
+    pub(crate) fn squared_error(&self, x: &[f64], point: &RowPoint) -> f64 {
+        let p = self.outputs;
+        let phi = self.features(point);
+        let mut r = x.to_vec();
+        for (w, &v) in self.decoder.chunks_exact(p).zip(&phi) {
+            if v != 0.0 {
+                crate::data::axpy(-v, w, &mut r);
+            }
+        }
+        dot(&r, &r)
+    }
+
+    /// All features at `point`: the intercept, and zeros where an atom is off.
+    fn features(&self, point: &RowPoint) -> Vec<f64> {
+        let mut phi = vec![0.0; self.dictionary.features()];
+        phi[0] = 1.0;
+        for (a, atom) in self.dictionary.atoms().iter().enumerate() {
+            let gate = point.gates[a];
+            if gate != 0.0 {
+                let into = &mut phi[self.dictionary.atom_features(a)];
+                atom.values(&point.t[self.dictionary.atom_columns(a)], into);
+                into.iter_mut().for_each(|v| *v *= gate);
+            }
+        }
+        phi
+    }
+
+    /// Atoms that are on.
+    fn active(&self, point: &RowPoint) -> Vec<usize> {
+        (0..self.dictionary.len())
+            .filter(|&a| point.gates[a] != 0.0)
+            .collect()
+    }
+
+    /// Evaluates `point` where it stands.
+    pub(crate) fn evaluate(&self, data: &RowData, point: &mut RowPoint) {
+        point.energy = self.newton(data, point).energy(&point.t);
+    }
+
+    /// Moves all coordinates that are on to the nearest minimum.
+    pub(crate) fn refine(&self, data: &RowData, point: &mut RowPoint, iterations: usize) {
+        let found = self.newton(data, point).minimise(&mut point.t, iterations);
+        point.energy = found.energy;
+        point.converged = found.converged;
+    }
+
+    /// Puts atom `a` on at amplitude `gate` at its best grid point against what the others leave
+    /// over, then refines it alone.
+    fn place(&self, data: &RowData, point: &mut RowPoint, a: usize, gate: f64, iterations: usize) {
+        point.gates[a] = 0.0;
+        let left = self.left_over(data, point, a);
+        let (_, at) = self.scan(a, gate, &left);
+        self.place_at(&left, data.square, point, (a, gate, at), iterations);
+    }
+
+    /// The lowest energy that atom `a` adds over its grid, and where.
+    fn scan(&self, a: usize, gate: f64, left: &[f64]) -> (f64, usize) {
+        let euclidean = self.dictionary.atoms()[a].topology().is_euclidean();
+        let grid = &self.grids[a];
+        let mut best = (f64::INFINITY, 0);
+        for (g, (&quadratic, values)) in self.energies[a].iter().zip(grid.rows()).enumerate() {
+            let pulled: f64 = values.iter().zip(left).map(|(v, c)| v * c).sum();
+            let mut energy = gate * (0.5 * gate * quadratic - pulled);
+            if euclidean {
+                energy += 0.5 * self.kappa * dot(grid.point(g), grid.point(g));
+            }
+            if energy < best.0 {
+                best = (energy, g);
+            }
+        }
+        best
+    }
+
+    /// Puts an atom (`a`, its amplitude, a grid point) on and refines it alone.
+    fn place_at(
+        &self,
+        left: &[f64],
+        square: f64,
+        point: &mut RowPoint,
+        (a, gate, at): (usize, f64, usize),
+        iterations: usize,
+    ) -> f64 {
+        let range = self.dictionary.atom_columns(a);
+        point.t[range].copy_from_slice(self.grids[a].point(at));
+        point.gates[a] = gate;
+        let alone = newton::Newton::alone(self, left, square, a, gate);
+        alone.minimise(&mut point.t, iterations).energy
+    }
+
+    /// `c_a - sum over the other atoms K_ab phi_b`.
+    fn left_over(&self, data: &RowData, point: &RowPoint, a: usize) -> Vec<f64> {
+        let range = self.dictionary.atom_features(a);
+        let mut left = data.pull[range.clone()].to_vec();
+        let mut phi = Vec::new();
+        for b in self.active(point) {
+            if b == a {
+                continue;
+            }
+            let features = self.dictionary.atom_features(b);
+            phi.clear();
+            phi.resize(features.len(), 0.0);
+            self.dictionary.atoms()[b].values(&point.t[self.dictionary.atom_columns(b)], &mut phi);
+            for (f, v) in features.zip(&phi) {
+                let column = &self.gram.col_as_slice(f)[range.clone()];
+                crate::data::axpy(-v * point.gates[b], column, &mut left);
+            }
+        }
+        left
+    }
+
+    /// The best coordinates of a row whose gates are given: atoms placed one after another by what
+    /// they explain, a second sweep against all others, then all together.
+    pub(crate) fn encode_gated(
+        &self,
+        data: &RowData,
+        gates: &[f64],
+        iterations: usize,
+    ) -> RowPoint {
+        let mut point = self.blank();
+        let wanted: Vec<usize> = (0..gates.len()).filter(|&a| gates[a] != 0.0).collect();
+        for sweep in 0..2 {
+            for &a in &wanted {
+                self.place(data, &mut point, a, gates[a], PLACING);
+            }
+            if wanted.len() < 2 && sweep == 0 {
+                break;
+            }
+        }
+        self.refine(data, &mut point, iterations);
+        point
+    }
+
+    /// The `k` atoms that explain a row best, chosen one after another, each at amplitude 1; all are
+    /// refitted together after each choice. The few atoms that lead on their grids compete after
+    /// refinement.
+    pub(crate) fn encode_greedy(&self, data: &RowData, k: usize, iterations: usize) -> RowPoint {
+        let mut point = self.blank();
+        for _ in 0..k.min(self.dictionary.len()) {
+            let mut leaders: Vec<_> = (0..self.dictionary.len())
+                .filter(|&a| point.gates[a] == 0.0)
+                .map(|a| {
+                    let left = self.left_over(data, &point, a);
+                    let (energy, at) = self.scan(a, 1.0, &left);
+                    (energy, a, at, left)
+                })
+                .collect();
+            leaders.sort_by(|x, y| x.0.total_cmp(&y.0));
+            let mut best: Option<(f64, RowPoint)> = None;
+            for (_, a, at, left) in leaders.iter().take(LEADERS) {
+                let mut candidate = point.clone();
+                let place = (*a, 1.0, *at);
+                let energy = self.place_at(left, data.square, &mut candidate, place, RANKING);
+                if best.as_ref().is_none_or(|(lowest, _)| energy < *lowest) {
+                    best = Some((energy, candidate));
+                }
+            }
+            if let Some((_, best)) = best {
+                point = best;
+                self.refine(data, &mut point, iterations);
+            }
+        }
+        point
+    }
+
+    fn blank(&self) -> RowPoint {
+        let mut t = vec![0.0; self.dictionary.columns()];
+        for (a, atom) in self.dictionary.atoms().iter().enumerate() {
+            atom.topology()
+                .project(&mut t[self.dictionary.atom_columns(a)]);
+        }
+        RowPoint {
+            gates: vec![0.0; self.dictionary.len()],
+            t,
+            energy: 0.0,
+            converged: true,
+        }
+    }
+
+    fn newton<'m>(&'m self, data: &'m RowData, point: &RowPoint) -> newton::Newton<'m> {
+        newton::Newton::joint(self, &data.pull, data.square, point)
+    }
+}
+
+/// Newton steps while one atom is placed among others.
+const PLACING: usize = 6;
+
+/// Newton steps while atoms compete: enough to rank them.
+const RANKING: usize = 2;
+
+/// Atoms that compete after refinement.
+const LEADERS: usize = 3;
+
+/// `phi' K phi` over the block of `K` that begins at feature `first`.
+fn energy_of(gram: &Mat<f64>, first: usize, phi: &[f64]) -> f64 {
+    let mut sum = 0.0;
+    for (b, &v) in phi.iter().enumerate() {
+        sum += v * dot(&gram.col_as_slice(first + b)[first..][..phi.len()], phi);
+    }
+    sum
+}
+
+/// Runs `work` on every row in parallel; the answers in order.
+pub(crate) fn for_rows<T: Send>(
+    model: &RowModel<'_>,
+    data: &Data,
+    work: impl Fn(usize, &RowData) -> T + Sync,
+) -> Vec<T> {
+    use rayon::prelude::*;
+    (0..data.rows())
+        .into_par_iter()
+        .with_min_len(8)
+        .map(|i| work(i, &model.reduce(data.row(i))))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! Screening: ranks starts by a few rounds of alternation on a sample of rows.
+//!
+//! A round finds every row's best coordinates (and gates) under a fixed decoder, then the decoder for
+//! those. It needs no arrow system, so it costs little whatever the border is; it converges slowly,
+//! but ranks well, and its decoder carries over to rows outside the sample.
+
+use crate::coordinates::{Coordinates, Gates};
+use crate::data::Data;
+use crate::dictionary::Dictionary;
+use crate::error::FitError;
+use crate::gates;
+use crate::layout::Layout;
+use crate::options::Screening;
+use crate::point::{Decoder, Model, Penalty, Point};
+use crate::row::{RowModel, for_rows};
+use crate::sequence::penalty;
+use crate::starts::Start;
+use rand::SeedableRng;
+use rand::seq::index::sample;
+use rand_chacha::ChaCha8Rng;
+use std::borrow::Cow;
+
+/// A start that a sequence can run from, over all rows.
+pub(crate) struct Candidate {
+    pub(crate) start: usize,
+    pub(crate) coordinates: Coordinates,
+    pub(crate) gates: Gates,
+}
+
+/// A start after screening, over the sample.
+pub(crate) struct Screened {
+    pub(crate) objective: f64,
+    decoder: Vec<f64>,
+    kappa: f64,
+    coordinates: Coordinates,
+    gates: Gates,
+}
+
+/// The sample and what screening needs to know.
+pub(crate) struct Screen<'a> {
+    all: &'a Data,
+    sample: Cow<'a, Data>,
+    given: Gates,
+    all_given: &'a Gates,
+    dictionary: &'a Dictionary,
+    top_k: Option<usize>,
+    lambda: Option<f64>,
+    rounds: usize,
+}
+
+/// Newton steps of a row in a round.
+const ITERATIONS: usize = 4;
+
+impl<'a> Screen<'a> {
+    pub(crate) fn new(
+        all: &'a Data,
+        dictionary: &'a Dictionary,
+        all_given: &'a Gates,
+        top_k: Option<usize>,
+        lambda: Option<f64>,
+        seed: u64,
+        screening: Screening,
+    ) -> Self {
+        let (sample, given) = if all.rows() > screening.rows {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(u64::MAX);
+            let mut chosen = sample(&mut rng, all.rows(), screening.rows).into_vec();
+            chosen.sort_unstable();
+            (Cow::Owned(all.subset(&chosen)), all_given.subset(&chosen))
+        } else {
+            (Cow::Borrowed(all), all_given.clone())
+        };
+        let rounds = screening.rounds;
+        Self {
+            all,
+            sample,
+            given,
+            all_given,
+            dictionary,
+            top_k,
+            lambda,
+            rounds,
+        }
+    }
+
+    /// The sample.
+    pub(crate) fn data(&self) -> &Data {
+        &self.sample
+    }
+
+    /// The caller's gates in the sample.
+    pub(crate) fn given(&self) -> &Gates {
+        &self.given
+    }
+
+    /// Screens one start.
+    ///
+    /// # Errors
+    /// Features that determine no decoder.
+    pub(crate) fn run(&self, start: Start) -> Result<Screened, FitError> {
+        let Start {
+            mut coordinates,
+            mut gates,
+            ..
+        } = start;
+        coordinates.standardise(self.dictionary, &gates);
+        let layout = Layout::new(self.dictionary, &gates, self.sample.outputs())?;
+        let penalty = penalty(
+            &self.sample,
+            self.dictionary,
+            &layout,
+            &coordinates,
+            self.lambda,
+        )?;
+        let mut point = self.evaluated(penalty, &gates, coordinates)?;
+        for round in 0..self.rounds {
+            let mut coordinates = point.coordinates.clone();
+            let model = RowModel::new(
+                self.dictionary,
+                &point.decoder,
+                self.sample.outputs(),
+                penalty.kappa,
+            );
+            // Scans of the grids are dear with many atoms on: every other round.
+            if self.top_k.is_some() || (self.dictionary.len() == 1 && round % 2 == 1) {
+                let choice = self.top_k;
+                gates::update(&model, &self.sample, choice, &mut coordinates, &mut gates);
+            } else {
+                gates::refine(&model, &self.sample, &mut coordinates, &gates, ITERATIONS);
+            }
+            coordinates.standardise(self.dictionary, &gates);
+            point = self.evaluated(penalty, &gates, coordinates)?;
+        }
+        Ok(Screened {
+            objective: point.objective.value,
+            decoder: point.decoder,
+            kappa: penalty.kappa,
+            coordinates: point.coordinates,
+            gates,
+        })
+    }
+
+    fn evaluated(
+        &self,
+        penalty: Penalty,
+        gates: &Gates,
+        coordinates: Coordinates,
+    ) -> Result<Point, FitError> {
+        let layout = Layout::new(self.dictionary, gates, self.sample.outputs())?;
+        let mut point = Point::new(&layout, coordinates);
+        let (data, dictionary) = (self.data(), self.dictionary);
+        let model = Model {
+            data,
+            dictionary,
+            layout: &layout,
+            penalty,
+        };
+        point.evaluate(&model, Decoder::Projected)?;
+        Ok(point)
+    }
+
+    /// Takes a screened start to all rows.
+    pub(crate) fn carry(&self, start: usize, screened: Screened) -> Candidate {
+        if matches!(self.sample, Cow::Borrowed(_)) {
+            let Screened {
+                coordinates, gates, ..
+            } = screened;
+            return Candidate {
+                start,
+                coordinates,
+                gates,
+            };
+        }
+        let outputs = self.all.outputs();
+        let model = RowModel::new(self.dictionary, &screened.decoder, outputs, screened.kappa);
+        let found = for_rows(&model, self.all, |i, row| match self.top_k {
+            Some(k) => model.encode_greedy(row, k, ITERATIONS),
+            None => model.encode_gated(row, self.all_given.row(i), ITERATIONS),
+        });
+        let mut coordinates = Coordinates::origin(self.dictionary, self.all.rows());
+        let mut gates = self.all_given.clone();
+        for (i, point) in found.into_iter().enumerate() {
+            coordinates.row_mut(i).copy_from_slice(&point.t);
+            gates.row_mut(i).copy_from_slice(&point.gates);
+        }
+        Candidate {
+            start,
+            coordinates,
+            gates,
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Fits on made data: what was put in comes out.
+
+mod common;
+
+use broadhead_sae::*;
+use common::{accepted, few, made, one, quiet};
+use ndarray::Array2;
+
+/// The mean resultant length of `sign * found - true`: 1 where they agree up to a turn or a mirror.
+fn agreement(found: &Array2<f64>, truth: &Array2<f64>, column: usize, rows: &[usize]) -> f64 {
+    let resultant = |sign: f64| {
+        let (mut c, mut s) = (0.0, 0.0);
+        for &i in rows {
+            let d = sign * found[(i, column)] - truth[(i, column)];
+            c += d.cos();
+            s += d.sin();
+        }
+        (c * c + s * s).sqrt() / rows.len() as f64
+    };
+    resultant(1.0).max(resultant(-1.0))
+}
+
+/// Every accepted objective is below the one before it, up to the noise that a decision allows.
+fn decreasing(objectives: &[f64]) -> bool {
+    objectives.windows(2).all(|w| w[1] < w[0] * (1.0 + 1e-14))
+}
+
+#[test]
+fn a_circle_is_recovered_up_to_a_turn_and_a_mirror() {
+    let dictionary = one(Topology::Circle);
+    let made = made(&dictionary, 200, 12, None, 0.05);
+    let fit = quiet(&made.x, &dictionary, &few(4)).unwrap();
+    assert!(fit.converged);
+    assert!(fit.explained_variance > 0.99, "{}", fit.explained_variance);
+    // An ellipse may be travelled at an uneven pace: the angles agree up to its eccentricity.
+    let rows: Vec<usize> = (0..200).collect();
+    let agreed = agreement(&fit.coordinates, &made.coordinates, 0, &rows);
+    assert!(agreed > 0.999, "{agreed}");
+}
+
+/// Convergence is asked of the first start, quality of the best of a few: a torus and second
+/// degrees have local minima.
+#[test]
+fn every_topology_and_basis_is_fitted_and_explains_its_rows() {
+    let cases = [
+        (Topology::Circle, Basis::Harmonics { highest: 2 }, 0.98),
+        (Topology::Torus, Basis::Harmonics { highest: 1 }, 0.9),
+        (Topology::Sphere, Basis::Spherical { degree: 1 }, 0.98),
+        (Topology::Sphere, Basis::Spherical { degree: 2 }, 0.9),
+        (
+            Topology::Euclidean { dimension: 1 },
+            Basis::Monomials { degree: 2 },
+            0.98,
+        ),
+        (
+            Topology::Euclidean { dimension: 3 },
+            Basis::Monomials { degree: 1 },
+            0.98,
+        ),
+    ];
+    for (topology, basis, least) in cases {
+        let dictionary = Dictionary::uniform(1, topology, basis).unwrap();
+        let made = made(&dictionary, 120, 12, None, 0.05);
+        let mut options = few(4);
+        // Every start in full: the best of them is asked for, not the ranking.
+        options.screening.budget = f64::INFINITY;
+        let fit = quiet(&made.x, &dictionary, &options).unwrap();
+        let explained = fit.explained_variance;
+        assert!(explained > least, "{topology} {basis}: {explained}");
+        let objectives = accepted(&fit);
+        assert!(decreasing(&objectives), "{topology} {basis}");
+        if topology.is_euclidean() {
+            assert!(fit.kappa > 0.0);
+            for column in fit.coordinates.columns() {
+                let mean = column.sum() / 120.0;
+                assert!(mean.abs() < 0.3, "{topology}: mean {mean}");
+            }
+        }
+    }
+}
+
+#[test]
+fn top_1_gates_find_which_atom_made_which_row() {
+    let circle = Atom::new(Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
+    let dictionary = Dictionary::new(vec![circle; 3]).unwrap();
+    let made = made(&dictionary, 300, 24, Some(1), 0.02);
+    let options = FitOptions {
+        gates: GatePolicy::TopK(1),
+        ..few(6)
+    };
+    let fit = quiet(&made.x, &dictionary, &options).unwrap();
+    assert!(fit.converged && fit.gates_stand_still);
+    assert!(fit.explained_variance > 0.99, "{}", fit.explained_variance);
+    // Atoms come in any order: each made atom's rows share one fitted atom.
+    let on = |gates: &Array2<f64>, i: usize| (0..3).find(|&a| gates[(i, a)] != 0.0).unwrap();
+    for a in 0..3 {
+        let rows: Vec<usize> = (0..300).filter(|&i| on(&made.gates, i) == a).collect();
+        let first = on(&fit.gates, rows[0]);
+        let same = rows.iter().filter(|&&i| on(&fit.gates, i) == first).count();
+        assert!(
+            same as f64 > 0.97 * rows.len() as f64,
+            "{same} of {}",
+            rows.len()
+        );
+    }
+    for i in 0..300 {
+        for a in 0..3 {
+            assert_eq!(fit.coordinates[(i, a)].is_nan(), fit.gates[(i, a)] == 0.0);
+        }
+    }
+    let objectives = accepted(&fit);
+    assert!(decreasing(&objectives));
+    let trials: Vec<u64> = fit.trace.iter().map(|entry| entry.trial).collect();
+    assert_eq!(trials, (1..=fit.trials).collect::<Vec<_>>());
+}
+
+#[test]
+fn two_atoms_of_three_are_chosen_in_every_row() {
+    let circle = Atom::new(Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
+    let dictionary = Dictionary::new(vec![circle; 3]).unwrap();
+    let made = made(&dictionary, 240, 24, Some(2), 0.02);
+    let options = FitOptions {
+        gates: GatePolicy::TopK(2),
+        ..few(8)
+    };
+    let fit = quiet(&made.x, &dictionary, &options).unwrap();
+    for i in 0..240 {
+        assert_eq!(fit.gates.row(i).sum(), 2.0);
+    }
+    assert!(fit.explained_variance > 0.9, "{}", fit.explained_variance);
+    let objectives = accepted(&fit);
+    assert!(decreasing(&objectives));
+}
+
+#[test]
+fn given_gates_are_kept_amplitudes_and_rows_without_any_included() {
+    let dictionary =
+        Dictionary::uniform(2, Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
+    let made = made(&dictionary, 90, 12, None, 0.05);
+    let gates = Array2::from_shape_fn((90, 2), |(i, a)| match (i % 3, a) {
+        (0, _) => 0.0,
+        (1, 0) => 1.5,
+        _ => 1.0,
+    });
+    let mut options = FitOptions {
+        gates: GatePolicy::Given(gates.clone()),
+        ..few(2)
+    };
+    // These gates are not those that made the rows: the residual is large, Gauss-Newton slow.
+    options.rule = options.rule.with_max_iterations(1000);
+    let fit = quiet(&made.x, &dictionary, &options).unwrap();
+    assert_eq!(fit.gates, gates);
+    assert!(fit.coordinates[(0, 0)].is_nan() && fit.coordinates[(1, 0)].is_finite());
+    assert!(fit.converged);
+}
+
+#[test]
+fn the_projected_and_the_joint_loop_reach_the_same_optimum() {
+    for topology in [Topology::Circle, Topology::Euclidean { dimension: 1 }] {
+        let dictionary = one(topology);
+        let made = made(&dictionary, 120, 10, None, 0.3);
+        let run = |border| quiet(&made.x, &dictionary, &FitOptions { border, ..few(1) }).unwrap();
+        let (projected, joint) = (run(BorderMode::Projected), run(BorderMode::Joint));
+        assert!(projected.converged && joint.converged, "{topology}");
+        // Both stop where a step lowers the objective by less than 1e-11 of it; what is left is
+        // that over one less the rate of convergence.
+        let difference = (projected.objective - joint.objective).abs();
+        assert!(
+            difference < 1e-8 * projected.objective,
+            "{topology}: {difference}"
+        );
+    }
+}
+
+#[test]
+fn eliminations_reach_the_same_optimum() {
+    use broadhead_schur::EliminationKind;
+    let dictionary = one(Topology::Circle);
+    let made = made(&dictionary, 60, 7, None, 0.2);
+    let objectives: Vec<f64> = [
+        EliminationKind::Core,
+        EliminationKind::Border,
+        EliminationKind::Iterative,
+        EliminationKind::Reference,
+    ]
+    .into_iter()
+    .map(|kind| {
+        let mut options = few(1);
+        options.solver.elimination = Some(kind);
+        let fit = quiet(&made.x, &dictionary, &options).unwrap();
+        assert_eq!(fit.elimination, kind);
+        assert_eq!(
+            fit.log_det_hessian.is_err(),
+            kind == EliminationKind::Iterative
+        );
+        assert!(fit.converged, "{kind}");
+        fit.objective
+    })
+    .collect();
+    for other in &objectives[1..] {
+        assert!((other - objectives[0]).abs() < 1e-8 * objectives[0]);
+    }
+}
+
+#[test]
+fn the_lowest_start_wins_and_every_start_is_reported() {
+    let dictionary = one(Topology::Circle);
+    let made = made(&dictionary, 80, 10, None, 0.5);
+    let fit = quiet(&made.x, &dictionary, &few(6)).unwrap();
+    assert_eq!(fit.starts.len(), 6);
+    let best = fit.starts[fit.start].objective.unwrap();
+    assert_eq!(best, fit.objective);
+    for report in &fit.starts {
+        assert_eq!(report.stage, StartStage::Finished);
+        assert!(report.objective.unwrap() >= best);
+    }
+    let mut options = few(6);
+    options.screening = Screening {
+        budget: 0.0,
+        rows: 40,
+        ..Screening::default()
+    };
+    let screened = quiet(&made.x, &dictionary, &options).unwrap();
+    let finished = screened
+        .starts
+        .iter()
+        .filter(|report| report.stage == StartStage::Finished)
+        .count();
+    assert_eq!(finished, 1);
+    assert!(screened.starts.iter().filter(|r| r.rows == 40).count() == 5);
+    assert!(screened.objective < 1.01 * fit.objective);
+}
+
+#[test]
+fn encoding_the_fitted_rows_gives_their_coordinates_back() {
+    let dictionary = one(Topology::Circle);
+    let made = made(&dictionary, 100, 12, None, 0.1);
+    let fit = quiet(&made.x, &dictionary, &few(2)).unwrap();
+    let options = EncodeOptions {
+        kappa: fit.kappa,
+        ..EncodeOptions::default()
+    };
+    let encoded = encode(made.x.view(), &dictionary, fit.decoder.view(), &options).unwrap();
+    assert!(encoded.converged.iter().all(|&converged| converged));
+    for i in 0..100 {
+        assert!(encoded.squared_error[i] <= fit.squared_error[i] * (1.0 + 1e-9));
+        let turn = (encoded.coordinates[(i, 0)] - fit.coordinates[(i, 0)])
+            .sin()
+            .abs();
+        assert!(turn < 1e-3, "row {i}: {turn}");
+    }
+    let total: f64 = fit.squared_error.iter().sum();
+    let gone: f64 = encoded.squared_error.iter().sum();
+    assert!((total - gone).abs() < 1e-6 * total);
+}
