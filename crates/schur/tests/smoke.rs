@@ -170,3 +170,64 @@ fn structured_eliminations_agree() {
         compare(system.into(), &[Border, Core, Iterative], 2);
     }
 }
+
+/// Eight atoms of two features and an intercept, one atom on in each row: the core over pairs.
+#[test]
+fn a_sparse_core_agrees() {
+    for (p, seed) in [(3, 1), (40, 2)] {
+        let mut rng = Lcg(seed);
+        let (n, atoms) = (60, 8);
+        let m = 1 + 2 * atoms;
+        let rows = RowDims::uniform(n, 1).unwrap();
+        let shape = StructuredShape::new(rows, m, p).unwrap();
+        let (mut offsets, mut psi_offsets) = (vec![0], vec![0]);
+        let (mut indices, mut phi, mut psi) = (vec![], vec![], vec![]);
+        for i in 0..n {
+            let (atom, t) = (i % atoms, 3.0 * rng.next());
+            indices.extend([0, 1 + 2 * atom, 2 + 2 * atom]);
+            phi.extend([1.0, t.cos(), t.sin()]);
+            psi.extend([0.0, -t.sin(), t.cos()]);
+            offsets.push(indices.len());
+            psi_offsets.push(psi.len());
+        }
+        let w = rng.fill(m * p);
+        let mut g = vec![0.0; m * m];
+        let mut d = vec![0.0; n];
+        for i in 0..n {
+            for x in 3 * i..3 * i + 3 {
+                for y in 3 * i..3 * i + 3 {
+                    g[indices[x] * m + indices[y]] += phi[x] * phi[y];
+                }
+            }
+            d[i] = (0..p)
+                .map(|c| {
+                    (0..3)
+                        .map(|x| psi[3 * i + x] * w[indices[3 * i + x] * p + c])
+                        .sum::<f64>()
+                        .powi(2)
+                })
+                .sum();
+        }
+        let features = StructuredFeatures {
+            offsets: &offsets,
+            indices: &indices,
+            phi: &phi,
+            psi: &psi,
+            psi_offsets: &psi_offsets,
+        };
+        let system = StructuredSystem::new(
+            &shape,
+            RowBlocks::packed(&d),
+            features,
+            SymmetricView::row_major(&g, m).unwrap(),
+            faer::MatRef::from_row_major_slice(&w, m, p),
+        )
+        .unwrap();
+        let SystemShape::Structured { pairs, .. } = SystemShape::of(&system.into()) else {
+            panic!()
+        };
+        assert_eq!(pairs, 6 * atoms);
+        use EliminationKind::*;
+        compare(system.into(), &[Border, Core, Iterative], seed);
+    }
+}

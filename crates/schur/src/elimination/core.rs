@@ -8,13 +8,10 @@
 //! Z = I - F' Q F = I - \sum_i (\tilde\phi_i \tilde\phi_i') \otimes (X_i' X_i),
 //! ```
 //!
-//! of order $`M r`$ with $`r = \min(M, p)`$, whatever $`p`$ is: one circle is a 9 x 9 matrix. $`Q`$ itself
-//! is never formed: $`Z`$ is the product of two tall matrices, one row a data row,
-//!
-//! ```text
-//!   P: n x M(M+1)/2, the products of pairs of phi~_i       Z[(m,s),(m',s')] =
-//!   K: n x r(r+1)/2, the entries of X_i' X_i                   delta - (P' K)[(m,m'),(s,s')]
-//! ```
+//! of order $`M r`$ with $`r = \min(M, p)`$, whatever $`p`$ is: one circle is a 9 x 9 matrix.
+//! Where features are sparse, $`Q`$ lives on the few pairs of features that are on together, and a
+//! core over those pairs is smaller still. Both forms give the same solutions and determinants;
+//! the shape decides which is used.
 //!
 //! ```math
 //! \log|H| = 2 \sum \log \mathrm{diag} L_i + p \log|G| + \log|Z|,
@@ -24,27 +21,20 @@
 //! S^{-1} b = y + G^{-1}(\mathrm{mat}(v) W) .
 //! ```
 
+use super::full_core::{FullCore, Parts};
+use super::pair_core::PairCore;
 use super::row_blocks::RowFactors;
 use super::structured_parts::{
-    DecoderRoot, add_outer_times_decoder, apply_q, decoder_rank, factor_gram, row_times_root,
-    solve_gram, subtract_push, times_decoder_transpose, whiten_features, whitened_bytes,
-    whitened_phi,
+    DecoderRoot, add_outer_times_decoder, decoder_rank, factor_gram, subtract_push,
+    whiten_features, whitened_bytes,
 };
 use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, structured_only};
 use crate::bump::least_rung;
 use crate::cholesky::{Cholesky, FailedPivot};
 use crate::{
-    ArrowShape, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite, RhsMut, Ridge,
-    StructuredShape, StructuredSystem, System, SystemShape,
+    Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite, RhsMut, Ridge, StructuredShape,
+    StructuredSystem, System, SystemShape,
 };
-use faer::linalg::matmul::matmul;
-use faer::linalg::triangular_solve;
-use faer::{Accum, Mat, MatMut, MatRef, Par};
-use pulp::Arch;
-use rayon::prelude::*;
-
-/// Rows of data whose products are formed at once.
-const CHUNK: usize = 512;
 
 /// The core elimination.
 #[derive(Debug)]
@@ -55,25 +45,41 @@ pub struct Core {
     features: Vec<f64>,
     gram: Cholesky,
     root: DecoderRoot,
-    /// `M x CHUNK`, one row of data a column.
-    phi: Vec<f64>,
-    /// `CHUNK x M(M+1)/2` and `CHUNK x r(r+1)/2`, row-major.
-    phi_pairs: Vec<f64>,
-    jacobian_pairs: Vec<f64>,
-    /// $`P' K`$.
-    products: Mat<f64>,
-    core: Cholesky,
+    form: Form,
 }
 
-fn pairs(order: usize) -> usize {
-    order * (order + 1) / 2
+/// The two forms of $`Z`$.
+#[derive(Debug)]
+enum Form {
+    Full(Box<FullCore>),
+    Pairs(Box<PairCore>),
 }
 
-/// The place of the pair `a >= b` among the pairs of a lower triangle, row by row.
-#[inline]
-fn pair(a: usize, b: usize) -> usize {
-    let (a, b) = (a.max(b), a.min(b));
-    a * (a + 1) / 2 + b
+impl Form {
+    fn core(&self) -> &Cholesky {
+        match self {
+            Self::Full(full) => full.core(),
+            Self::Pairs(pairs) => pairs.core(),
+        }
+    }
+
+    fn feature_of(&self, index: usize) -> usize {
+        match self {
+            Self::Full(full) => full.feature_of(index),
+            Self::Pairs(pairs) => pairs.feature_of(index),
+        }
+    }
+}
+
+/// The order of the core, and whether it is that over pairs of features.
+pub(crate) fn core_order(shape: &StructuredShape, pairs: usize) -> (usize, bool) {
+    let full = shape.features().saturating_mul(decoder_rank(shape));
+    // Forming Q over pairs costs more an entry than the product of tall matrices.
+    if pairs < full / 2 {
+        (pairs, true)
+    } else {
+        (full, false)
+    }
 }
 
 impl Core {
@@ -85,25 +91,22 @@ impl Core {
     /// # Errors
     /// [`Error::Unsupported`] for a dense system, [`Error::ClosureOperand`] for an operator.
     pub fn bytes_needed(shape: &SystemShape) -> Result<u64, Error> {
-        let structured = shape.structured(Self::KIND)?;
-        let density = match shape {
-            SystemShape::Structured { density, .. } => *density,
-            SystemShape::Dense(_) | SystemShape::Operator(_) => 0.0,
+        let (shape, density, pairs) = shape.structured_with_pairs(Self::KIND)?;
+        let form = if core_order(shape, pairs).1 {
+            PairCore::bytes(shape.features(), pairs)
+        } else {
+            FullCore::bytes(shape)
         };
-        Ok(Self::fixed_bytes(structured).saturating_add(whitened_bytes(structured, density)))
+        Ok(Self::common_bytes(shape)
+            .saturating_add(form)
+            .saturating_add(whitened_bytes(shape, density)))
     }
 
-    /// Bytes that [`Core::new`] allocates: all but $`V`$.
-    fn fixed_bytes(shape: &StructuredShape) -> u64 {
-        let (m, r) = (shape.features(), decoder_rank(shape));
-        let arrow = shape.arrow();
-        let chunk = ArrowShape::array_bytes(CHUNK, m + pairs(m) + pairs(r));
-        RowFactors::bytes(arrow.rows())
-            .saturating_add(Cholesky::bytes(m))
+    /// Bytes of what both forms need, but for $`V`$.
+    fn common_bytes(shape: &StructuredShape) -> u64 {
+        RowFactors::bytes(shape.arrow().rows())
+            .saturating_add(Cholesky::bytes(shape.features()))
             .saturating_add(DecoderRoot::bytes(shape))
-            .saturating_add(chunk)
-            .saturating_add(ArrowShape::array_bytes(pairs(m), pairs(r)))
-            .saturating_add(Cholesky::bytes(m.saturating_mul(r)))
     }
 
     /// Storage for systems of this shape.
@@ -119,19 +122,19 @@ impl Core {
                 limit,
             });
         }
-        let shape = shape.structured(Self::KIND)?;
-        let (m, r) = (shape.features(), decoder_rank(shape));
+        let (shape, _, pairs) = shape.structured_with_pairs(Self::KIND)?;
+        let form = if core_order(shape, pairs).1 {
+            Form::Pairs(Box::new(PairCore::new(shape.features())))
+        } else {
+            Form::Full(Box::new(FullCore::new(shape)))
+        };
         Ok(Self {
             shape: shape.clone(),
             rows: RowFactors::new(shape.arrow().rows()),
             features: Vec::new(),
-            gram: Cholesky::new(m),
+            gram: Cholesky::new(shape.features()),
             root: DecoderRoot::new(shape),
-            phi: vec![0.0; CHUNK * m],
-            phi_pairs: vec![0.0; CHUNK * pairs(m)],
-            jacobian_pairs: vec![0.0; CHUNK * pairs(r)],
-            products: Mat::zeros(pairs(m), pairs(r)),
-            core: Cholesky::new(m * r),
+            form,
         })
     }
 
@@ -142,99 +145,23 @@ impl Core {
         rho: f64,
     ) -> Result<(), (CorePart, FailedPivot)> {
         factor_gram(system, rho, &mut self.gram).map_err(|failed| (CorePart::Gram, failed))?;
-        self.multiply_pairs(system);
-        self.fill_core();
-        self.core
-            .factor(Par::rayon(0))
-            .map_err(|failed| (CorePart::Core, failed))
-    }
-
-    /// $`P' K`$, summed over chunks of rows in order.
-    fn multiply_pairs(&mut self, system: &StructuredSystem<'_>) {
-        let (m, r) = (self.shape.features(), decoder_rank(&self.shape));
-        let dims = self.shape.arrow().rows().clone();
         let Self {
-            phi,
-            phi_pairs,
-            jacobian_pairs,
+            features,
             gram,
             root,
-            features,
-            products,
+            form,
             ..
         } = self;
-        products.fill(0.0);
-        if m == 0 || r == 0 {
-            return;
+        let parts = Parts {
+            gram,
+            root: root.as_mat(),
+            features,
+        };
+        match form {
+            Form::Full(full) => full.factor(system, parts),
+            Form::Pairs(pairs) => pairs.factor(parts.gram, parts.root),
         }
-        for first in (0..dims.rows()).step_by(CHUNK) {
-            let len = CHUNK.min(dims.rows() - first);
-            let phi = &mut phi[..len * m];
-            // 64 columns a task: enough to share the factor, little enough to spread.
-            phi.par_chunks_mut(64 * m).enumerate().for_each(|(c, out)| {
-                let start = first + c * 64;
-                whitened_phi(system, gram, start..start + out.len() / m, out);
-            });
-            let (phi, root) = (&*phi, root.as_mat());
-            let rows = phi_pairs[..len * pairs(m)]
-                .par_chunks_mut(pairs(m))
-                .zip(jacobian_pairs[..len * pairs(r)].par_chunks_mut(pairs(r)));
-            rows.with_min_len(16)
-                .enumerate()
-                .for_each_init(Vec::new, |x, (o, (p, k))| {
-                    let (i, phi) = (first + o, &phi[o * m..(o + 1) * m]);
-                    for a in 0..m {
-                        for b in 0..=a {
-                            p[pair(a, b)] = phi[a] * phi[b];
-                        }
-                    }
-                    let d = dims.dim(i);
-                    x.resize(d * r, 0.0);
-                    let row = system.features().row(i);
-                    let start = system.features().psi_offsets[i];
-                    let v = &features[start..start + row.psi.len()];
-                    row_times_root(row.indices, v, root, d, x);
-                    k.fill(0.0);
-                    for x in x.chunks_exact(r) {
-                        for a in 0..r {
-                            for b in 0..=a {
-                                k[pair(a, b)] += x[a] * x[b];
-                            }
-                        }
-                    }
-                });
-            matmul(
-                products.as_mut(),
-                Accum::Add,
-                MatRef::from_row_major_slice(&phi_pairs[..len * pairs(m)], len, pairs(m))
-                    .transpose(),
-                MatRef::from_row_major_slice(&jacobian_pairs[..len * pairs(r)], len, pairs(r)),
-                1.0,
-                Par::rayon(0),
-            );
-        }
-    }
-
-    /// $`Z`$, lower triangle.
-    fn fill_core(&mut self) {
-        let (m, r) = (self.shape.features(), decoder_rank(&self.shape));
-        let order = m * r;
-        if order == 0 {
-            return;
-        }
-        let products = self.products.as_ref();
-        self.core
-            .data_mut()
-            .par_chunks_mut(order)
-            .enumerate()
-            .for_each(|(j, column)| {
-                let (mj, sj) = (j / r, j % r);
-                for i in j..order {
-                    let (mi, si) = (i / r, i % r);
-                    let delta = if i == j { 1.0 } else { 0.0 };
-                    column[i] = delta - products[(pair(mi, mj), pair(si, sj))];
-                }
-            });
+        .map_err(|failed| (CorePart::Core, failed))
     }
 
     fn failure(
@@ -251,15 +178,16 @@ impl Core {
         let scale = (0..gram.nrows())
             .map(|m| gram[(m, m)].abs())
             .fold(0.0, f64::max);
-        let bump = least_rung(scale, |bump| self.factor_core(system, rho + bump).is_ok());
-        let (r, p) = (decoder_rank(&self.shape), self.shape.outputs());
         let feature = match part {
             CorePart::Gram => failed.index,
-            CorePart::Core => failed.index / r,
+            CorePart::Core => self.form.feature_of(failed.index),
         };
+        let bump = least_rung(scale, |bump| self.factor_core(system, rho + bump).is_ok());
         // The core's pivots stand for directions of the border, not for its unknowns: the first
         // unknown of their feature is named.
-        let site = PivotSite::Border { pivot: feature * p };
+        let site = PivotSite::Border {
+            pivot: feature * self.shape.outputs(),
+        };
         NotPositiveDefinite {
             site,
             value: failed.value,
@@ -270,46 +198,21 @@ impl Core {
 
     /// $`b \leftarrow S^{-1} b`$.
     fn solve_border(&self, system: &StructuredSystem<'_>, b: &mut [f64]) {
-        let (m, r, p) = (
-            self.shape.features(),
-            decoder_rank(&self.shape),
-            self.shape.outputs(),
-        );
-        if m == 0 || p == 0 {
+        if b.is_empty() {
             return;
         }
-        solve_gram(&self.gram, b, p);
-        let z = times_decoder_transpose(b, system);
-        let w = apply_q(system, &self.features, z.as_ref());
-        let mut c = self.pull(w.as_ref());
-        // Vectorised (m, s) -> m r + s: the row-major `M x r` matrix.
-        let mut flat = vec![0.0; m * r];
-        MatMut::from_row_major_slice_mut(&mut flat, m, r).copy_from(&c);
-        let order = m * r;
-        let column = MatMut::from_column_major_slice_mut(&mut flat, order, 1);
-        self.core.solve(Arch::new(), column, Par::rayon(0));
-        c.copy_from(MatRef::from_row_major_slice(&flat, m, r));
-        let mut v = apply_q(system, &self.features, self.push(c).as_ref());
-        v += w;
-        let mut correction = vec![0.0; m * p];
-        add_outer_times_decoder(v.as_ref(), system, 1.0, &mut correction);
-        solve_gram(&self.gram, &mut correction, p);
-        b.iter_mut().zip(&correction).for_each(|(b, c)| *b += c);
-    }
-
-    /// $`F' \mathrm{vec}\,A = \mathrm{vec}(L_G^{-1} A R)`$.
-    fn pull(&self, a: MatRef<'_, f64>) -> Mat<f64> {
-        let mut out = a * self.root.as_mat();
-        let l = self.gram.as_mat();
-        triangular_solve::solve_lower_triangular_in_place(l, out.as_mut(), Par::Seq);
-        out
-    }
-
-    /// $`F \mathrm{vec}\,C = \mathrm{vec}(L_G^{-T} C R')`$.
-    fn push(&self, mut c: Mat<f64>) -> Mat<f64> {
-        let l = self.gram.as_mat();
-        triangular_solve::solve_upper_triangular_in_place(l.transpose(), c.as_mut(), Par::Seq);
-        &c * self.root.as_mat().transpose()
+        let root = self.root.as_mat();
+        match &self.form {
+            Form::Full(full) => {
+                let parts = Parts {
+                    gram: &self.gram,
+                    root,
+                    features: &self.features,
+                };
+                full.solve_border(system, parts, b);
+            }
+            Form::Pairs(pairs) => pairs.solve_border(system, &self.gram, b),
+        }
     }
 }
 
@@ -326,11 +229,19 @@ impl Elimination for Core {
     }
 
     fn bytes(&self) -> u64 {
-        Self::fixed_bytes(&self.shape) + 8 * self.features.len() as u64
+        let form = match &self.form {
+            Form::Full(_) => FullCore::bytes(&self.shape),
+            Form::Pairs(pairs) => pairs.held_bytes(),
+        };
+        Self::common_bytes(&self.shape) + form + 8 * self.features.len() as u64
     }
 
     fn refresh(&mut self, system: &System<'_>) -> Result<(), Error> {
-        structured_only(Self::KIND, system).map(|_| ())
+        let system = structured_only(Self::KIND, system)?;
+        if let Form::Pairs(pairs) = &mut self.form {
+            pairs.refresh(&system);
+        }
+        Ok(())
     }
 
     fn factor(&mut self, system: &System<'_>, ridge: Ridge) -> Result<Factored, Failure> {
@@ -338,17 +249,19 @@ impl Elimination for Core {
         let (row_log, row_pivot) = self.rows.factor(system.row_hessian(), ridge.row)?;
         whiten_features(&system, &self.rows, &mut self.features);
         self.root.form(system.decoder());
+        if let Form::Pairs(pairs) = &mut self.form {
+            pairs.form_root(&system, &self.features);
+        }
         if let Err((part, failed)) = self.factor_core(&system, ridge.border) {
             return Err(self.failure(&system, ridge.border, part, failed));
         }
-        let (p, r) = (self.shape.outputs(), decoder_rank(&self.shape));
+        let (p, core) = (self.shape.outputs(), self.form.core());
         let mut log_determinant = row_log;
         let mut border_log = LogDeterminant::default();
         self.gram
             .diagonal()
             .for_each(|l| border_log.add_cholesky(l, p as f64));
-        self.core
-            .diagonal()
+        core.diagonal()
             .for_each(|l| border_log.add_cholesky(l, 1.0));
         log_determinant = log_determinant + border_log;
         let gram_pivot = self.gram.min_pivot().map(|(feature, value)| Pivot {
@@ -356,8 +269,8 @@ impl Elimination for Core {
             value,
         });
         // Relative to the pivot of G that it corrects: a dimensionless one in (0, 1].
-        let core_pivot = self.core.min_pivot().map(|(index, value)| {
-            let feature = index / r;
+        let core_pivot = core.min_pivot().map(|(index, value)| {
+            let feature = self.form.feature_of(index);
             let l = self.gram.as_mat()[(feature, feature)];
             Pivot {
                 site: PivotSite::Border { pivot: feature * p },

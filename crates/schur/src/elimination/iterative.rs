@@ -85,7 +85,7 @@ impl Iterative {
     pub fn bytes_needed(shape: &SystemShape) -> u64 {
         let arrow = shape.arrow();
         let own = match shape {
-            SystemShape::Structured { shape, density } => {
+            SystemShape::Structured { shape, density, .. } => {
                 Cholesky::bytes(shape.features()).saturating_add(whitened_bytes(shape, *density))
             }
             SystemShape::Dense(shape) => {

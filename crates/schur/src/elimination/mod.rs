@@ -7,15 +7,19 @@
 
 mod border_first;
 mod core;
+mod full_core;
 mod iterative;
+mod pair_core;
 mod reference;
 mod row_blocks;
 mod rows_first;
 mod structured_parts;
 
+pub use self::core::Core;
+pub(crate) use self::core::core_order;
 pub use border_first::BorderFirst;
-pub use core::Core;
 pub use iterative::{Iterative, IterativeOptions};
+pub(crate) use pair_core::count_pairs;
 pub use reference::Reference;
 pub use rows_first::RowsFirst;
 pub(crate) use structured_parts::decoder_rank;

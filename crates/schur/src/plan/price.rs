@@ -1,7 +1,7 @@
 //! Prices: operations, bytes and serial steps of each elimination, over the ceilings.
 
 use super::{Ceilings, Workload};
-use crate::elimination::decoder_rank;
+use crate::elimination::{core_order, decoder_rank};
 use crate::{ArrowShape, EliminationKind, StructuredShape, SystemShape};
 use serde::{Deserialize, Serialize};
 
@@ -81,14 +81,19 @@ pub(super) fn price(
     let (factor, solve) = match (kind, shape) {
         (EliminationKind::Reference, shape) => reference(shape.arrow(), ceilings),
         (EliminationKind::Rows, shape) => rows(shape.arrow(), ceilings),
-        (EliminationKind::Border, SystemShape::Structured { shape, density }) => {
+        (EliminationKind::Border, SystemShape::Structured { shape, density, .. }) => {
             structured_border(shape, *density, ceilings)
         }
         (EliminationKind::Border, shape) => dense_border(shape.arrow(), ceilings),
-        (EliminationKind::Core, SystemShape::Structured { shape, density }) => {
-            core(shape, *density, ceilings)
-        }
-        (EliminationKind::Iterative, SystemShape::Structured { shape, density }) => {
+        (
+            EliminationKind::Core,
+            SystemShape::Structured {
+                shape,
+                density,
+                pairs,
+            },
+        ) => core(shape, *density, *pairs, ceilings),
+        (EliminationKind::Iterative, SystemShape::Structured { shape, density, .. }) => {
             structured_iterative(shape, *density, workload, ceilings)
         }
         (_, shape) => dense_iterative(shape.arrow(), workload, ceilings),
@@ -200,28 +205,38 @@ fn products(shape: &StructuredShape, density: f64, count: f64, c: &Ceilings) -> 
         .launches(4.0 * count, c)
 }
 
-fn core(shape: &StructuredShape, density: f64, c: &Ceilings) -> (Bill, Bill) {
+fn core(shape: &StructuredShape, density: f64, pairs: usize, c: &Ceilings) -> (Bill, Bill) {
     let (n, _, blocks) = sizes(shape.arrow());
     let (on, m, p, r) = structured_sizes(shape, density);
     let rows = shape.arrow().row_count() as f64;
-    let (phi_pairs, root_pairs) = (m * (m + 1.0) / 2.0, r * (r + 1.0) / 2.0);
     let d = shape.arrow().rows().max_dim() as f64;
-    let factor = Bill::default()
-        .loops(
-            blocks + n * d * on + 2.0 * n * on * r + n * root_pairs + rows * phi_pairs,
-            c,
-        )
+    let (order, sparse) = core_order(shape, pairs);
+    let order = order as f64;
+    let common = Bill::default()
+        .loops(blocks + n * d * on, c)
         .cholesky(m, c)
-        .gemm(rows * m * m + 2.0 * p * m * m, c)
-        .gemm(2.0 * rows * phi_pairs * root_pairs, c)
-        .traffic(16.0 * (m * r) * (m * r), c)
-        .cholesky(m * r, c)
-        .launches(6.0 + 3.0 * rows / 512.0, c);
-    let solve = products(shape, density, 2.5, c)
+        .gemm(2.0 * p * m * m, c)
+        .launches(6.0, c);
+    let factor = if sparse {
+        // Q over pairs, its pivoted factor, and two products with K.
+        common
+            .loops(rows * on.powi(4) * d + 2.0 * order * order, c)
+            .gemm(order * order * order * (1.0 + 2.0 + 2.0), c)
+    } else {
+        let (phi_pairs, root_pairs) = (m * (m + 1.0) / 2.0, r * (r + 1.0) / 2.0);
+        common
+            .loops(2.0 * n * on * r + n * root_pairs + rows * phi_pairs, c)
+            .gemm(rows * m * m, c)
+            .gemm(2.0 * rows * phi_pairs * root_pairs, c)
+            .traffic(16.0 * order * order, c)
+            .launches(3.0 * rows / 512.0, c)
+    };
+    let applications = if sparse { 1.0 } else { 2.5 };
+    let solve = products(shape, density, applications, c)
         .gemm(6.0 * m * m * p, c)
-        .sweeps(m * r, c)
+        .sweeps(order, c)
         .launches(10.0, c);
-    (factor, solve)
+    (factor.cholesky(order, c), solve)
 }
 
 fn structured_iterative(

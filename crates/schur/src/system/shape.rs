@@ -1,6 +1,7 @@
 //! The shape of a system together with its kind: all that a plan and an allocation depend on.
 
 use super::System;
+use crate::elimination::count_pairs;
 use crate::{ArrowShape, EliminationKind, Error, ShapeError, StructuredShape};
 
 /// The shape and kind of a system.
@@ -9,12 +10,15 @@ use crate::{ArrowShape, EliminationKind, Error, ShapeError, StructuredShape};
 pub enum SystemShape {
     /// Dense operands.
     Dense(ArrowShape),
-    /// Structured operands; `density` is the mean share of the features that are on in a row.
+    /// Structured operands, and how sparse their features are.
     Structured {
         /// Rows, features, outputs.
         shape: StructuredShape,
         /// The mean share of features on in a row, in `[0, 1]`.
         density: f64,
+        /// Pairs of a feature of $`\phi`$ and one of $`\Psi`$ that are on in the same row; $`M^2`$
+        /// where features are dense. The order of the core where they are sparse.
+        pairs: usize,
     },
     /// Operands known by their products.
     Operator(ArrowShape),
@@ -33,6 +37,7 @@ impl SystemShape {
                 Self::Structured {
                     shape: shape.clone(),
                     density,
+                    pairs: count_pairs(system, density),
                 }
             }
             System::Operator(system) => Self::Operator(system.shape().clone()),
@@ -58,22 +63,23 @@ impl SystemShape {
 
     /// Checks that `system` has this shape and kind; how dense its features are may differ.
     pub(crate) fn check(&self, system: &System<'_>) -> Result<(), Error> {
-        let other = Self::of(system);
-        let same = match (self, &other) {
-            (Self::Structured { shape: a, .. }, Self::Structured { shape: b, .. }) => a == b,
-            (a, b) => a == b,
+        let same = match (self, system) {
+            (Self::Dense(shape), System::Dense(system)) => shape == system.shape(),
+            (Self::Structured { shape, .. }, System::Structured(system)) => {
+                shape == system.structured_shape()
+            }
+            (Self::Operator(shape), System::Operator(system)) => shape == system.shape(),
+            _ => false,
         };
         if same {
             return Ok(());
         }
-        let sizes = |shape: &Self| {
-            let arrow = shape.arrow();
-            vec![arrow.row_count(), arrow.row_unknowns(), arrow.border()]
-        };
+        let sizes =
+            |arrow: &ArrowShape| vec![arrow.row_count(), arrow.row_unknowns(), arrow.border()];
         Err(ShapeError::Mismatch {
             array: "system (rows, row unknowns, border)",
-            got: sizes(&other),
-            expected: sizes(self),
+            got: sizes(system.shape()),
+            expected: sizes(self.arrow()),
         }
         .into())
     }
@@ -91,6 +97,19 @@ impl SystemShape {
                 array: "row_cross",
             }),
         }
+    }
+
+    /// Shape, density and pairs of a structured system.
+    pub(crate) fn structured_with_pairs(
+        &self,
+        elimination: EliminationKind,
+    ) -> Result<(&StructuredShape, f64, usize), Error> {
+        let shape = self.structured(elimination)?;
+        let (density, pairs) = match self {
+            Self::Structured { density, pairs, .. } => (*density, *pairs),
+            Self::Dense(_) | Self::Operator(_) => (0.0, 0),
+        };
+        Ok((shape, density, pairs))
     }
 
     pub(crate) fn structured(

@@ -1,0 +1,296 @@
+//! The core of a structured system with sparse features.
+//!
+//! $`Q = \sum_i (\phi_i \phi_i') \otimes (V_i' V_i)`$ lives on the pairs $`(m, a)`$ of a feature of
+//! $`\phi`$ and a feature of $`\Psi`$ that are on in the same row: of 64 circles of which one is on
+//! in each row there are some 400, where $`M^2`$ is 16,641. With $`Q`$ restricted to them and
+//! $`Q = P P'`$ (a pivoted Cholesky factor: $`Q`$ may be singular),
+//!
+//! ```math
+//! S^{-1} = C^{-1} + C^{-1} U P\, Z^{-1} P' U' C^{-1}, \quad
+//! Z = I - P' K P, \quad K_{(m,a),(m',a')} = (G^{-1})_{m m'} (W W')_{a a'},
+//! ```
+//!
+//! and $`\log|S| = p \log|G| + \log|Z|`$. The order of $`Z`$ is the rank of $`Q`$.
+
+use super::structured_parts::{add_outer_times_decoder, solve_gram, times_decoder_transpose};
+use crate::cholesky::{Cholesky, FailedPivot};
+use crate::system::par_ordered;
+use crate::{ArrowShape, StructuredSystem};
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt_pivoting::factor as pivoted;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, MatMut, MatRef, Par, Spec};
+use pulp::Arch;
+
+/// A pair that no row has on.
+const OFF: u32 = u32::MAX;
+
+/// The pairs of features that are on together, and the core over them.
+#[derive(Debug)]
+pub(super) struct PairCore {
+    features: usize,
+    /// The place of `(m, a)`, at `m M + a`, among the pairs, or [`OFF`].
+    place: Vec<u32>,
+    marks: Vec<u32>,
+    pairs: Vec<(usize, usize)>,
+    /// $`P`$, pairs by rank.
+    root: Mat<f64>,
+    core: Cholesky,
+}
+
+/// The number of pairs that are on together in some row; all $`M^2`$ where features are dense.
+pub(crate) fn count_pairs(system: &StructuredSystem<'_>, density: f64) -> usize {
+    let features = system.structured_shape().features();
+    if density >= 0.5 {
+        return features * features;
+    }
+    let mut marks = vec![OFF; features * features];
+    mark(system, &mut marks)
+}
+
+/// Numbers the pairs that are on, in the order of `m M + a`.
+fn mark(system: &StructuredSystem<'_>, marks: &mut [u32]) -> usize {
+    let features = system.structured_shape().features();
+    marks.fill(OFF);
+    let dims = system.shape().rows();
+    for i in 0..dims.rows() {
+        let row = system.features().row(i);
+        let nnz = row.indices.len();
+        for (j, &a) in row.indices.iter().enumerate() {
+            // The intercept, and every feature that does not move with the row's unknowns, is no
+            // feature of Psi.
+            if (0..dims.dim(i)).all(|d| row.psi[d * nnz + j] == 0.0) {
+                continue;
+            }
+            for &m in row.indices {
+                marks[m * features + a] = 0;
+            }
+        }
+    }
+    let mut count = 0;
+    for mark in marks.iter_mut().filter(|mark| **mark != OFF) {
+        *mark = count;
+        count += 1;
+    }
+    count as usize
+}
+
+impl PairCore {
+    /// Bytes for `pairs` pairs of `features` features, were $`Q`$ of full rank.
+    pub(super) fn bytes(features: usize, pairs: usize) -> u64 {
+        Cholesky::bytes(pairs)
+            .saturating_add(ArrowShape::array_bytes(pairs, pairs).saturating_mul(4))
+            .saturating_add(ArrowShape::array_bytes(features, features))
+    }
+
+    pub(super) fn new(features: usize) -> Self {
+        Self {
+            features,
+            place: vec![OFF; features * features],
+            marks: vec![OFF; features * features],
+            pairs: Vec::new(),
+            root: Mat::new(),
+            core: Cholesky::new(0),
+        }
+    }
+
+    pub(super) fn held_bytes(&self) -> u64 {
+        Cholesky::bytes(self.core.order())
+            + ArrowShape::array_bytes(self.root.nrows(), self.root.ncols())
+            + 8 * (self.place.len() + 2 * self.pairs.len()) as u64
+    }
+
+    /// Takes note of which pairs are on; allocates only where that has changed.
+    pub(super) fn refresh(&mut self, system: &StructuredSystem<'_>) {
+        let count = mark(system, &mut self.marks);
+        if self.marks == self.place && count == self.pairs.len() {
+            return;
+        }
+        std::mem::swap(&mut self.marks, &mut self.place);
+        self.pairs.clear();
+        self.pairs.extend(
+            (0..self.place.len())
+                .filter(|&at| self.place[at] != OFF)
+                .map(|at| (at / self.features, at % self.features)),
+        );
+    }
+
+    /// $`Q = P P'`$, from $`V`$ in the layout of $`\Psi`$.
+    pub(super) fn form_root(&mut self, system: &StructuredSystem<'_>, v: &[f64]) {
+        let mut q = self.form_q(system, v);
+        let order = self.pairs.len();
+        // Equilibrated, so that no pair is lost for its units; a pair without entries has scale 0.
+        let scale: Vec<f64> = (0..order).map(|j| q[(j, j)].sqrt()).collect();
+        for j in 0..order {
+            for i in j..order {
+                let size = scale[i] * scale[j];
+                q[(i, j)] = if size > 0.0 { q[(i, j)] / size } else { 0.0 };
+            }
+        }
+        let (rank, order_of) = factor_pivoted(q.as_mut());
+        if self.root.nrows() != order || self.root.ncols() != rank {
+            self.root = Mat::zeros(order, rank);
+        }
+        if self.core.order() != rank {
+            self.core = Cholesky::new(rank);
+        }
+        for (i, &to) in order_of.iter().enumerate() {
+            for j in 0..rank {
+                self.root[(to, j)] = if j <= i { scale[to] * q[(i, j)] } else { 0.0 };
+            }
+        }
+    }
+
+    /// $`Q`$ over the pairs, lower triangle.
+    fn form_q(&self, system: &StructuredSystem<'_>, v: &[f64]) -> Mat<f64> {
+        let (dims, order) = (system.shape().rows(), self.pairs.len());
+        // At most 8 partial sums, whatever the shape.
+        let chunk = dims.rows().div_ceil(8).max(256);
+        let parts = par_ordered(dims.rows(), chunk, |range| {
+            let mut part = Mat::<f64>::zeros(order, order);
+            let mut local = Vec::new();
+            for i in range {
+                let row = system.features().row(i);
+                let (nnz, d) = (row.indices.len(), dims.dim(i));
+                let start = system.features().psi_offsets[i];
+                let v = &v[start..start + row.psi.len()];
+                local.clear();
+                for (x, &m) in row.indices.iter().enumerate() {
+                    for (y, &a) in row.indices.iter().enumerate() {
+                        let place = self.place[m * self.features + a];
+                        let moves = (0..d).any(|s| v[s * nnz + y] != 0.0);
+                        if place != OFF && moves {
+                            local.push((place as usize, row.phi[x], y));
+                        }
+                    }
+                }
+                // Places ascend with (m, a), so the first of two is the column.
+                for (j, &(column, phi_j, y_j)) in local.iter().enumerate() {
+                    let out = part.col_as_slice_mut(column);
+                    for &(place, phi_i, y_i) in &local[j..] {
+                        let dot: f64 = (0..d).map(|s| v[s * nnz + y_i] * v[s * nnz + y_j]).sum();
+                        out[place] += phi_i * phi_j * dot;
+                    }
+                }
+            }
+            part
+        });
+        let mut total = Mat::zeros(order, order);
+        for part in parts {
+            total += part;
+        }
+        total
+    }
+
+    /// Forms and factors $`Z`$ from the factor of $`G + \rho_\beta`$ and from $`R`$.
+    pub(super) fn factor(
+        &mut self,
+        gram: &Cholesky,
+        decoder_root: MatRef<'_, f64>,
+    ) -> Result<(), FailedPivot> {
+        let (features, order, rank) = (self.features, self.pairs.len(), self.root.ncols());
+        let par = Par::rayon(0);
+        let mut inverse = Mat::<f64>::identity(features, features);
+        gram.solve(Arch::new(), inverse.as_mut(), par);
+        let outer = decoder_root * decoder_root.transpose();
+        let kernel = Mat::from_fn(order, order, |i, j| {
+            let ((m, a), (n, b)) = (self.pairs[i], self.pairs[j]);
+            inverse[(m.max(n), m.min(n))] * outer[(a.max(b), a.min(b))]
+        });
+        let mut product = Mat::zeros(order, rank);
+        matmul(
+            product.as_mut(),
+            Accum::Replace,
+            &kernel,
+            &self.root,
+            1.0,
+            par,
+        );
+        let mut z = self.core.as_mat_mut();
+        matmul(
+            z.as_mut(),
+            Accum::Replace,
+            self.root.transpose(),
+            &product,
+            -1.0,
+            par,
+        );
+        for j in 0..rank {
+            z[(j, j)] += 1.0;
+        }
+        self.core.factor(par)
+    }
+
+    /// The factor of $`Z`$.
+    pub(super) fn core(&self) -> &Cholesky {
+        &self.core
+    }
+
+    /// The feature of the border that pivot `index` of $`Z`$ weighs most on.
+    pub(super) fn feature_of(&self, index: usize) -> usize {
+        let mut heaviest = (0, -1.0);
+        for (pair, &(m, _)) in self.pairs.iter().enumerate() {
+            let weight = self.root[(pair, index)].abs();
+            if weight > heaviest.1 {
+                heaviest = (m, weight);
+            }
+        }
+        heaviest.0
+    }
+
+    /// $`b \leftarrow S^{-1} b`$ for `b` of shape `M x p`, row-major.
+    pub(super) fn solve_border(
+        &self,
+        system: &StructuredSystem<'_>,
+        gram: &Cholesky,
+        b: &mut [f64],
+    ) {
+        let (features, p) = (self.features, system.structured_shape().outputs());
+        solve_gram(gram, b, p);
+        let y = times_decoder_transpose(b, system);
+        let restricted = Mat::from_fn(self.pairs.len(), 1, |i, _| {
+            let (m, a) = self.pairs[i];
+            y[(m, a)]
+        });
+        let mut c = self.root.transpose() * restricted;
+        let rank = c.nrows();
+        let mut column: Vec<f64> = (0..rank).map(|i| c[(i, 0)]).collect();
+        let solution = MatMut::from_column_major_slice_mut(&mut column, rank, 1);
+        self.core.solve(Arch::new(), solution, Par::rayon(0));
+        c.copy_from(MatRef::from_column_major_slice(&column, rank, 1));
+        let v = &self.root * c;
+        let mut outer = Mat::zeros(features, features);
+        for (i, &(m, a)) in self.pairs.iter().enumerate() {
+            outer[(m, a)] = v[(i, 0)];
+        }
+        let mut correction = vec![0.0; features * p];
+        add_outer_times_decoder(outer.as_ref(), system, 1.0, &mut correction);
+        solve_gram(gram, &mut correction, p);
+        b.iter_mut().zip(&correction).for_each(|(b, c)| *b += c);
+    }
+}
+
+/// Factors a positive semidefinite matrix with unit diagonal (or zero, where a pair is empty) in
+/// place; its numerical rank, and which row of the matrix each row of the factor belongs to.
+fn factor_pivoted(q: MatMut<'_, f64>) -> (usize, Vec<usize>) {
+    let order = q.nrows();
+    if (0..order).all(|j| q[(j, j)] == 0.0) {
+        return (0, (0..order).collect());
+    }
+    let (mut perm, mut inverse) = (vec![0_usize; order], vec![0_usize; order]);
+    let scratch =
+        pivoted::cholesky_in_place_scratch::<usize, f64>(order, Par::Seq, Spec::default());
+    let mut memory = MemBuffer::new(scratch);
+    let info = pivoted::cholesky_in_place(
+        q,
+        &mut perm,
+        &mut inverse,
+        Par::rayon(0),
+        MemStack::new(&mut memory),
+        Spec::default(),
+    )
+    .map(|(info, _)| info.rank);
+    // A Gram matrix has no negative diagonal; NaN means that it overflowed, and a rank of the
+    // whole order lets the factor of Z find that.
+    (info.unwrap_or(order), perm)
+}
