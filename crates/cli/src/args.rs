@@ -5,6 +5,7 @@ use crate::words::GatesWord;
 use broadhead_device::DevicePolicy;
 use broadhead_sae::basis::Basis;
 use broadhead_sae::topology::Topology;
+use broadhead_schur::EliminationKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -47,6 +48,8 @@ pub struct OutputArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Solve one dense block-arrowhead Newton system.
+    Solve(SolveArgs),
     /// Say which devices and libraries are here, and what is missing, by name and version.
     Doctor,
 }
@@ -89,7 +92,7 @@ pub struct FitArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 200)]
     pub max_iterations: usize,
     /// The penalty on the decoder; by default 1e-5 of the mean diagonal of its normal matrix.
-    #[arg(long, value_name = "NUMBER", value_parser = finite_and_not_negative)]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = finite_and_not_negative)]
     pub lambda: Option<f64>,
     /// How the Newton systems are solved.
     #[arg(long, value_name = "NAME", default_value = "auto")]
@@ -135,10 +138,10 @@ pub struct SolveArgs {
     #[arg(short, long, value_name = "STEP.npz")]
     pub output: PathBuf,
     /// Added to the diagonals of every row block.
-    #[arg(long, value_name = "NUMBER", default_value_t = 0.0, value_parser = finite_and_not_negative)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0, allow_negative_numbers = true, value_parser = finite_and_not_negative)]
     pub ridge_t: f64,
     /// Added to the diagonal of the border.
-    #[arg(long, value_name = "NUMBER", default_value_t = 0.0, value_parser = finite_and_not_negative)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0, allow_negative_numbers = true, value_parser = finite_and_not_negative)]
     pub ridge_beta: f64,
     /// How the system is solved.
     #[arg(long, value_name = "NAME", default_value = "auto")]
@@ -178,6 +181,33 @@ pub enum SolveEliminationWord {
     Iterative,
     /// One dense factorization of everything (small systems).
     Reference,
+}
+
+impl EliminationWord {
+    /// The elimination that is pinned; `None` leaves it to the planner.
+    pub fn kind(self) -> Option<EliminationKind> {
+        match self {
+            Self::Auto => None,
+            Self::Rows => Some(EliminationKind::Rows),
+            Self::Border => Some(EliminationKind::Border),
+            Self::Core => Some(EliminationKind::Core),
+            Self::Iterative => Some(EliminationKind::Iterative),
+            Self::Reference => Some(EliminationKind::Reference),
+        }
+    }
+}
+
+impl SolveEliminationWord {
+    /// The elimination that is pinned; `None` leaves it to the planner.
+    pub fn kind(self) -> Option<EliminationKind> {
+        match self {
+            Self::Auto => None,
+            Self::Rows => Some(EliminationKind::Rows),
+            Self::Border => Some(EliminationKind::Border),
+            Self::Iterative => Some(EliminationKind::Iterative),
+            Self::Reference => Some(EliminationKind::Reference),
+        }
+    }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

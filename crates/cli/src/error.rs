@@ -5,6 +5,8 @@ use crate::output::OutputError;
 use crate::plot::PlotError;
 use crate::words::WordError;
 use broadhead_device::Absence;
+use broadhead_schur::{Error, Failure};
+use std::path::{Path, PathBuf};
 
 /// Why a command did not finish.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,14 @@ pub enum CliError {
     /// A picture that cannot be drawn.
     #[error(transparent)]
     Plot(#[from] PlotError),
+    /// A system that cannot be solved.
+    #[error("{}: {failure}", path.display())]
+    System {
+        /// The system's file.
+        path: PathBuf,
+        /// Why.
+        failure: Failure,
+    },
     /// A required device is absent.
     #[error("--device required: {}", brief(.0))]
     Device(Absence),
@@ -53,8 +63,51 @@ impl CliError {
         match self {
             Self::Usage(_) | Self::Word(_) | Self::Input(_) => Exit::BadInput,
             Self::Output(_) | Self::Plot(_) | Self::Json(_) => Exit::Failed,
+            Self::System { failure, .. } => of_failure(failure),
             Self::Device(_) => Exit::Undetermined,
         }
+    }
+
+    /// The failure of the system in `path`; an element that is not finite is named as those of
+    /// other arrays are.
+    pub fn system(path: &Path, failure: Failure) -> Self {
+        if let Failure::Stop(Error::NotFinite {
+            array,
+            index,
+            value,
+        }) = failure
+        {
+            return InputError::NotFinite {
+                array: format!("{}:{array}", path.display()),
+                index,
+                value,
+            }
+            .into();
+        }
+        Self::System {
+            path: path.to_owned(),
+            failure,
+        }
+    }
+}
+
+fn of_failure(failure: &Failure) -> Exit {
+    match failure {
+        Failure::NotPositiveDefinite(_) => Exit::Failed,
+        Failure::Stop(error) => of_error(error),
+    }
+}
+
+/// What the linear algebra refuses is bad input; what it cannot do is a failure.
+pub(crate) fn of_error(error: &Error) -> Exit {
+    match error {
+        Error::Shape(_)
+        | Error::NotFinite { .. }
+        | Error::Ridge { .. }
+        | Error::Unsupported { .. }
+        | Error::ClosureOperand { .. } => Exit::BadInput,
+        Error::Absent(_) => Exit::Undetermined,
+        _ => Exit::Failed,
     }
 }
 

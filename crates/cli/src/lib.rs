@@ -25,6 +25,7 @@ use std::io::Write;
 pub fn run(cli: &Cli) -> Exit {
     log::start(cli.output.verbose);
     let done = match &cli.command {
+        Command::Solve(arguments) => commands::solve(arguments, cli.output),
         Command::Doctor => commands::doctor(cli.output),
     };
     match done {

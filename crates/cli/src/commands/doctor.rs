@@ -133,7 +133,7 @@ impl Cpu {
 
 fn kilobytes(text: &str) -> Option<u64> {
     let count = text.strip_suffix("kB")?.trim();
-    count.parse().map_or(None, Some)
+    count.parse().ok()
 }
 
 /// The first `field: value` of a file that the kernel writes; `None` elsewhere.

@@ -11,7 +11,7 @@ pub enum Order {
     Fortran,
 }
 
-/// A floating-point type that is widened to FP64. Widening is exact.
+/// A type that is widened to FP64. Widening is exact but for integers beyond 2^53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
     /// IEEE binary16.
@@ -31,6 +31,15 @@ pub enum Element {
         /// Whether the most significant byte comes first.
         big_endian: bool,
     },
+    /// A whole number of 1, 2, 4 or 8 bytes: read where counts are expected and nowhere else.
+    Integer {
+        /// Bytes of one.
+        bytes: u8,
+        /// Whether it is in two's complement.
+        signed: bool,
+        /// Whether the most significant byte comes first.
+        big_endian: bool,
+    },
 }
 
 /// Bytes read at once. A multiple of every element's size.
@@ -43,6 +52,7 @@ impl Element {
             Self::F16 { .. } | Self::Bf16 => 2,
             Self::F32 { .. } => 4,
             Self::F64 { .. } => 8,
+            Self::Integer { bytes, .. } => usize::from(bytes),
         }
     }
 
@@ -53,6 +63,16 @@ impl Element {
             Self::Bf16 => "BF16",
             Self::F32 { .. } => "FP32",
             Self::F64 { .. } => "FP64",
+            Self::Integer { bytes, signed, .. } => match (bytes, signed) {
+                (1, true) => "INT8",
+                (2, true) => "INT16",
+                (4, true) => "INT32",
+                (_, true) => "INT64",
+                (1, false) => "UINT8",
+                (2, false) => "UINT16",
+                (4, false) => "UINT32",
+                (_, false) => "UINT64",
+            },
         }
     }
 
@@ -69,7 +89,25 @@ impl Element {
             "f2" => Some(Self::F16 { big_endian }),
             "f4" => Some(Self::F32 { big_endian }),
             "f8" => Some(Self::F64 { big_endian }),
-            _ => None,
+            _ => {
+                let (signed, bytes) = match kind.split_at_checked(1)? {
+                    ("i", bytes) => (true, bytes),
+                    ("u", bytes) => (false, bytes),
+                    _ => return None,
+                };
+                let bytes = match bytes {
+                    "1" => 1,
+                    "2" => 2,
+                    "4" => 4,
+                    "8" => 8,
+                    _ => return None,
+                };
+                Some(Self::Integer {
+                    bytes,
+                    signed,
+                    big_endian,
+                })
+            }
         }
     }
 
@@ -99,7 +137,34 @@ impl Element {
             }
             Self::F64 { big_endian: false } => fill(reader, slots, f64::from_le_bytes),
             Self::F64 { big_endian: true } => fill(reader, slots, f64::from_be_bytes),
+            Self::Integer {
+                bytes,
+                signed,
+                big_endian,
+            } => match bytes {
+                1 => fill(reader, slots, |b: [u8; 1]| whole(&b, signed, big_endian)),
+                2 => fill(reader, slots, |b: [u8; 2]| whole(&b, signed, big_endian)),
+                4 => fill(reader, slots, |b: [u8; 4]| whole(&b, signed, big_endian)),
+                _ => fill(reader, slots, |b: [u8; 8]| whole(&b, signed, big_endian)),
+            },
         }
+    }
+}
+
+/// The value of a whole number from its bytes.
+fn whole(bytes: &[u8], signed: bool, big_endian: bool) -> f64 {
+    let push = |value: u64, byte: &u8| (value << 8) | u64::from(*byte);
+    let value = if big_endian {
+        bytes.iter().fold(0, push)
+    } else {
+        bytes.iter().rev().fold(0, push)
+    };
+    if signed {
+        // The sign bit is moved to the top and spread on the way back.
+        let unused = 64 - 8 * bytes.len() as u32;
+        ((value << unused).cast_signed() >> unused) as f64
+    } else {
+        value as f64
     }
 }
 
@@ -170,6 +235,28 @@ mod tests {
     }
 
     #[test]
+    fn whole_numbers_keep_their_sign() {
+        let integer = |bytes, signed, big_endian| Element::Integer {
+            bytes,
+            signed,
+            big_endian,
+        };
+        let minus_two = (-2i32).to_le_bytes();
+        assert_eq!(
+            read(integer(4, true, false), &minus_two, 1).unwrap(),
+            [-2.0]
+        );
+        let large = 40_000u16.to_be_bytes();
+        assert_eq!(read(integer(2, false, true), &large, 1).unwrap(), [4e4]);
+        assert_eq!(read(integer(1, true, false), &[0x80], 1).unwrap(), [-128.0]);
+        let far = i64::MIN.to_le_bytes();
+        assert_eq!(
+            read(integer(8, true, false), &far, 1).unwrap(),
+            [i64::MIN as f64]
+        );
+    }
+
+    #[test]
     fn more_than_one_chunk_is_read_in_order() {
         let count = CHUNK / 4 * 2 + 3;
         let bytes: Vec<u8> = (0..count).flat_map(|i| (i as f32).to_le_bytes()).collect();
@@ -193,7 +280,11 @@ mod tests {
             Element::from_numpy(">f8"),
             Some(Element::F64 { big_endian: true })
         );
-        for other in ["<i4", "|b1", "<c16", "", "é", "<f16"] {
+        assert_eq!(
+            Element::from_numpy("|u1").map(Element::as_str),
+            Some("UINT8")
+        );
+        for other in ["<i3", "|b1", "<c16", "", "é", "<f16"] {
             assert_eq!(Element::from_numpy(other), None, "{other}");
         }
     }

@@ -41,6 +41,12 @@ pub enum InputError {
         /// The file.
         path: PathBuf,
     },
+    /// A system's file is no archive.
+    #[error("{}: expected a file that ends in .npz", path.display())]
+    SystemExtension {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file does not follow its own format.
     #[error("{array}: {reason}")]
     Malformed {

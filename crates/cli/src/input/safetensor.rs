@@ -118,7 +118,22 @@ impl SafetensorsFile {
 
 fn element(dtype: Dtype) -> Result<Element, String> {
     let big_endian = false;
+    let integer = |bytes, signed| {
+        Ok(Element::Integer {
+            bytes,
+            signed,
+            big_endian,
+        })
+    };
     match dtype {
+        Dtype::I8 => integer(1, true),
+        Dtype::I16 => integer(2, true),
+        Dtype::I32 => integer(4, true),
+        Dtype::I64 => integer(8, true),
+        Dtype::U8 => integer(1, false),
+        Dtype::U16 => integer(2, false),
+        Dtype::U32 => integer(4, false),
+        Dtype::U64 => integer(8, false),
         Dtype::F16 => Ok(Element::F16 { big_endian }),
         Dtype::BF16 => Ok(Element::Bf16),
         Dtype::F32 => Ok(Element::F32 { big_endian }),

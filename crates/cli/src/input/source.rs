@@ -131,10 +131,39 @@ impl Archive {
     pub fn read_only(&mut self) -> Result<Named<ArrayD<f64>>, InputError> {
         match (self.wanted.clone(), self.slots.len()) {
             (Some(name), _) => self.read(&name),
-            (None, 1) => self.read_slot(0),
+            (None, 1) => self.read_slot(0, Wanted::Numbers),
             (None, _) => Err(InputError::Ambiguous {
                 path: self.path.clone(),
                 listing: self.listing(),
+            }),
+        }
+    }
+
+    /// Reads an array of counts, which may be of integers, if there is one.
+    ///
+    /// # Errors
+    /// [`InputError::Value`] naming the first element that is no whole number from 0 to `most`,
+    /// and those of [`Archive::read`] but for the absence.
+    pub fn read_counts_if_there(
+        &mut self,
+        name: &str,
+        most: usize,
+    ) -> Result<Option<Named<ArrayD<f64>>>, InputError> {
+        let Some(index) = self.slots.iter().position(|slot| slot.name == name) else {
+            return Ok(None);
+        };
+        let counts = self.read_slot(index, Wanted::Counts)?;
+        let fault = counts
+            .array
+            .indexed_iter()
+            .find(|(_, count)| !(count.fract() == 0.0 && (0.0..=most as f64).contains(*count)));
+        match fault {
+            None => Ok(Some(counts)),
+            Some((index, &value)) => Err(InputError::Value {
+                index: ndarray::Dimension::slice(&index).to_vec(),
+                value,
+                expected: format!("a whole number from 0 to {most}"),
+                array: counts.name,
             }),
         }
     }
@@ -145,23 +174,12 @@ impl Archive {
     /// [`InputError::NoSuchArray`] with a listing; a wrong element type; a truncated array.
     pub fn read(&mut self, name: &str) -> Result<Named<ArrayD<f64>>, InputError> {
         match self.slots.iter().position(|slot| slot.name == name) {
-            Some(index) => self.read_slot(index),
+            Some(index) => self.read_slot(index, Wanted::Numbers),
             None => Err(InputError::NoSuchArray {
                 path: self.path.clone(),
                 name: name.to_owned(),
                 listing: self.listing(),
             }),
-        }
-    }
-
-    /// Reads the array called `name`, if there is one.
-    ///
-    /// # Errors
-    /// Those of [`Archive::read`] but for the absence.
-    pub fn read_if_there(&mut self, name: &str) -> Result<Option<Named<ArrayD<f64>>>, InputError> {
-        match self.slots.iter().position(|slot| slot.name == name) {
-            Some(index) => self.read_slot(index).map(Some),
-            None => Ok(None),
         }
     }
 
@@ -181,9 +199,20 @@ impl Archive {
         names.join(", ")
     }
 
-    fn read_slot(&mut self, index: usize) -> Result<Named<ArrayD<f64>>, InputError> {
+    fn read_slot(
+        &mut self,
+        index: usize,
+        wanted: Wanted,
+    ) -> Result<Named<ArrayD<f64>>, InputError> {
         let slot = &self.slots[index];
         let name = label(&self.path, &slot.name);
+        if let (Ok(element @ Element::Integer { .. }), Wanted::Numbers) = (&slot.element, wanted) {
+            return Err(InputError::ElementType {
+                array: name,
+                found: element.as_str().to_owned(),
+                expected: READ,
+            });
+        }
         let array = match &mut self.kind {
             Kind::Npy(file) => file.read(&name, slot)?,
             Kind::Npz(file) => file.read(&name, slot, index)?,
@@ -192,6 +221,18 @@ impl Archive {
         Ok(Named { name, array })
     }
 }
+
+/// What an array is read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// Floating-point numbers.
+    Numbers,
+    /// Whole numbers, of any type.
+    Counts,
+}
+
+/// The element types of numbers.
+const READ: &str = "FP64, FP32, FP16 or BF16";
 
 /// The name that errors about an array carry.
 pub(super) fn label(path: &Path, array: &str) -> String {
@@ -234,7 +275,7 @@ pub(super) fn read_elements(
         .map_err(|found| InputError::ElementType {
             array: name.to_owned(),
             found,
-            expected: "FP64, FP32, FP16 or BF16",
+            expected: READ,
         })?;
     let extents = || Extents(slot.shape.clone());
     let too_large = || InputError::TooLarge {

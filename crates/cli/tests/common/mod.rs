@@ -91,3 +91,10 @@ pub fn sample(name: &str) -> PathBuf {
         .join("../../samples/weekdays")
         .join(name)
 }
+
+/// Writes an `.npz` through `fill`.
+pub fn write_npz(path: &Path, fill: impl FnOnce(&mut ndarray_npy::NpzWriter<std::fs::File>)) {
+    let mut npz = ndarray_npy::NpzWriter::new(std::fs::File::create(path).expect("a new file"));
+    fill(&mut npz);
+    npz.finish().expect("a whole archive");
+}
