@@ -1,1 +1,3 @@
 //! Generators, oracles and tolerances for the tests of Broadhead (not published).
+
+pub mod device;

@@ -13,6 +13,7 @@ use super::KernelSource;
 use super::compile::{compile, compiler_version, options};
 use crate::fault::Result;
 use sha2::{Digest, Sha256};
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -22,11 +23,11 @@ const DIGEST: usize = 32;
 /// Where machine code is kept: `BROADHEAD_CACHE_DIR`, else `XDG_CACHE_HOME/broadhead`, else
 /// `HOME/.cache/broadhead`; nowhere if none of the three is set.
 pub fn cache_folder() -> Option<PathBuf> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
-    };
+    folder_of(|name| std::env::var_os(name))
+}
+
+fn folder_of(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let set = |name| variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     set("BROADHEAD_CACHE_DIR")
         .or_else(|| set("XDG_CACHE_HOME").map(|p| p.join("broadhead")))
         .or_else(|| set("HOME").map(|p| p.join(".cache").join("broadhead")))
@@ -118,6 +119,25 @@ mod tests {
         entries: &["a"],
         options: &[],
     };
+
+    #[test]
+    fn the_first_variable_that_is_set_names_the_folder() {
+        let with = |set: &'static [(&'static str, &'static str)]| {
+            let value = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into());
+            folder_of(value).map(|p| p.to_string_lossy().into_owned())
+        };
+        assert_eq!(with(&[]), None);
+        assert_eq!(folder_of(|_| Some(OsString::new())), None);
+        assert_eq!(with(&[("HOME", "/h")]).unwrap(), "/h/.cache/broadhead");
+        let both = with(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]);
+        assert_eq!(both.unwrap(), "/x/broadhead");
+        let all = with(&[
+            ("HOME", "/h"),
+            ("XDG_CACHE_HOME", "/x"),
+            ("BROADHEAD_CACHE_DIR", "/b"),
+        ]);
+        assert_eq!(all.unwrap(), "/b");
+    }
 
     #[test]
     fn what_was_kept_is_not_made_again() {

@@ -15,9 +15,9 @@ pub(crate) struct Capture {
     kept: Vec<Kept>,
     moves: Moves,
     frees: Vec<sys::CUdeviceptr>,
-    /// How many loops are open: in their bodies no host memory is reached, for nobody knows how
-    /// many bytes would move.
-    loops: usize,
+    /// How many conditional bodies are open: in them no host memory is reached, for nobody knows
+    /// how many bytes would move.
+    bodies: usize,
 }
 
 impl Capture {
@@ -33,14 +33,14 @@ impl Capture {
         self.frees.push(pointer);
     }
 
-    /// Opens a loop; answers how many are open now.
-    pub(crate) fn enter_loop(&mut self) -> usize {
-        self.loops += 1;
-        self.loops
+    /// Opens a body; answers how many are open now.
+    pub(crate) fn enter_body(&mut self) -> usize {
+        self.bodies += 1;
+        self.bodies
     }
 
-    pub(crate) fn leave_loop(&mut self) {
-        self.loops -= 1;
+    pub(crate) fn leave_body(&mut self) {
+        self.bodies -= 1;
     }
 
     /// What the graph keeps, after the frees that had to wait.
@@ -60,12 +60,12 @@ pub(crate) fn count(ledger: &Ledger, moves: &Moves) {
 }
 
 impl Stream {
-    /// Declines a host copy inside a loop's body.
+    /// Declines a host copy inside a conditional body.
     pub(crate) fn host_copy_allowed(&self, what: &str) -> Result<(), Refusal> {
         match &*self.capture_slot() {
-            Some(capture) if capture.loops > 0 => Err(Refusal::Capturing {
+            Some(capture) if capture.bodies > 0 => Err(Refusal::Capturing {
                 what: what.to_owned(),
-                why: "a loop's body reaches no host memory: its bytes could not be counted"
+                why: "a conditional body reaches no host memory: its bytes could not be counted"
                     .to_owned(),
             }),
             _ => Ok(()),

@@ -29,8 +29,8 @@ pub struct Graph {
 // reads nothing that changes.
 unsafe impl Send for Graph {}
 
-/// What decides whether a loop runs its body again; a kernel takes it as an `unsigned long long`.
-/// It is 1 when its loop is reached.
+/// What decides whether a body runs; a kernel takes it as an `unsigned long long`. That of a loop is
+/// 1 when the loop is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Condition(pub(crate) u64);
 
@@ -69,32 +69,79 @@ impl Stream {
         })
     }
 
-    /// Inside a capture: repeats `body` on the device for as long as its [`Condition`] holds.
+    /// Inside a capture: repeats `body` on the device for as long as its [`Condition`] holds, at
+    /// least once.
     ///
     /// # Errors
     /// The body's own error; a [`Refusal`] outside of a capture; a [`Fault`].
     pub fn while_loop(&self, body: impl FnOnce(&Stream, Condition) -> Result<()>) -> Result<()> {
-        let Some(depth) = self.capture_slot().as_mut().map(Capture::enter_loop) else {
-            return Err(Refusal::Capturing {
-                what: "while_loop".to_owned(),
-                why: "no capture is under way".to_owned(),
-            }
-            .into());
-        };
-        self.enter()?;
-        let condition = self.condition(self.captured_so_far()?.0)?;
+        let depth = self.open_body("while_loop")?;
+        let condition = self.condition(1)?;
         if depth > 1 {
             conditions::arm(self, condition)?;
         }
+        let kind = sys::CUgraphConditionalNodeType::CU_GRAPH_COND_TYPE_WHILE;
+        self.conditional(kind, condition, |stream| body(stream, condition))
+    }
+
+    /// Inside a capture: a condition for [`Stream::if_then`], 0 when a launch of the graph begins.
+    ///
+    /// # Errors
+    /// A [`Refusal`] outside of a capture; a [`Fault`].
+    pub fn branch(&self) -> Result<Condition> {
+        self.capturing("branch")?;
+        Ok(self.condition(0)?)
+    }
+
+    /// Inside a capture: runs `body` on the device where `condition` is not 0 when it is reached. A
+    /// kernel before it sets the condition, each time that it is reached.
+    ///
+    /// # Errors
+    /// As [`Stream::while_loop`].
+    pub fn if_then(
+        &self,
+        condition: Condition,
+        body: impl FnOnce(&Stream) -> Result<()>,
+    ) -> Result<()> {
+        self.open_body("if_then")?;
+        let kind = sys::CUgraphConditionalNodeType::CU_GRAPH_COND_TYPE_IF;
+        self.conditional(kind, condition, body)
+    }
+
+    fn capturing(&self, what: &str) -> std::result::Result<(), Refusal> {
+        if self.is_capturing() {
+            return Ok(());
+        }
+        Err(Refusal::Capturing {
+            what: what.to_owned(),
+            why: "no capture is under way".to_owned(),
+        })
+    }
+
+    /// Answers how many bodies are open, this one included.
+    fn open_body(&self, what: &str) -> Result<usize> {
+        self.capturing(what)?;
+        self.enter()?;
+        Ok(self.capture_slot().as_mut().map_or(0, Capture::enter_body))
+    }
+
+    /// Ends the capture so far, adds a conditional node after it, captures `body` into the node's
+    /// own graph, and goes on with the capture after the node.
+    fn conditional(
+        &self,
+        kind: sys::CUgraphConditionalNodeType,
+        condition: Condition,
+        body: impl FnOnce(&Stream) -> Result<()>,
+    ) -> Result<()> {
         let (graph, before) = self.captured_so_far()?;
         self.end_capture()?;
-        let (node, inner) = self.add_loop(graph, &before, condition)?;
+        let (node, inner) = self.add_conditional(graph, &before, kind, condition)?;
         self.begin_capture(inner, &[])?;
-        body(self, condition)?;
+        body(self)?;
         self.end_capture()?;
         self.begin_capture(graph, &[node])?;
         if let Some(capture) = &mut *self.capture_slot() {
-            capture.leave_loop();
+            capture.leave_body();
         }
         Ok(())
     }
@@ -176,22 +223,24 @@ impl Stream {
         }
     }
 
-    /// A new condition of a loop in `graph`, 1 when a launch begins.
-    fn condition(&self, graph: sys::CUgraph) -> std::result::Result<Condition, Fault> {
+    /// A new condition in the graph in the making, `value` when a launch begins.
+    fn condition(&self, value: u32) -> std::result::Result<Condition, Fault> {
+        let (graph, _) = self.captured_so_far()?;
         let (context, assign) = (self.context().raw(), sys::CU_GRAPH_COND_ASSIGN_DEFAULT);
         let mut handle = 0;
         // SAFETY: graph and context live; the result outlives the call.
         self.check("cuGraphConditionalHandleCreate", unsafe {
-            sys::cuGraphConditionalHandleCreate(&mut handle, graph, context, 1, assign)
+            sys::cuGraphConditionalHandleCreate(&mut handle, graph, context, value, assign)
         })?;
         Ok(Condition(handle))
     }
 
-    /// Adds a loop node after `before`; answers the node and the graph of its body.
-    fn add_loop(
+    /// Adds a conditional node after `before`; answers the node and the graph of its body.
+    fn add_conditional(
         &self,
         graph: sys::CUgraph,
         before: &[sys::CUgraphNode],
+        kind: sys::CUgraphConditionalNodeType,
         condition: Condition,
     ) -> std::result::Result<(sys::CUgraphNode, sys::CUgraph), Fault> {
         let mut node = null_mut();
@@ -202,7 +251,7 @@ impl Stream {
             parameters.type_ = sys::CUgraphNodeType::CU_GRAPH_NODE_TYPE_CONDITIONAL;
             parameters.__bindgen_anon_1.conditional = sys::CUDA_CONDITIONAL_NODE_PARAMS {
                 handle: condition.0,
-                type_: sys::CUgraphConditionalNodeType::CU_GRAPH_COND_TYPE_WHILE,
+                type_: kind,
                 size: 1,
                 phGraph_out: null_mut(),
                 ctx: self.context().raw(),

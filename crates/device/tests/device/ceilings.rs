@@ -1,9 +1,8 @@
 //! The ceilings of this device: measured in two windows, kept, and consistent with one another.
 
-use crate::harness::{Outcome, expect, on_device, record};
 use broadhead_device::measure::{Ceiling, CurvePoint, DeviceCeilings};
 use broadhead_device::{Context, kernels};
-use libtest_mimic::{Failed, Trial};
+use broadhead_testkit::device::{Failed, Outcome, Trial, expect, on_device, record};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![on_device(

@@ -1,9 +1,8 @@
 //! Every kernel compiles to machine code for every architecture, with no device.
 
-use crate::harness::{Outcome, expect_eq, with_compiler};
 use crate::kernels::SOURCE;
 use broadhead_device::kernels;
-use libtest_mimic::Trial;
+use broadhead_testkit::device::{Outcome, Trial, expect_eq, with_compiler};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![

@@ -1,6 +1,5 @@
 //! The ledger and the witness, kept by different code, say the same to the byte.
 
-use crate::harness::{Outcome, expect, expect_eq, on_device, record, stream};
 use crate::kernels::{SOURCE, add_one, count_down};
 use crate::oracle::Dense;
 use broadhead_device::nvml::Nvml;
@@ -8,7 +7,9 @@ use broadhead_device::witness::{Agreement, Witness};
 use broadhead_device::{
     ByteClass, Context, Matrix, MatrixMut, Phases, Side, Stream, Triangle, kernels,
 };
-use libtest_mimic::{Failed, Trial};
+use broadhead_testkit::device::{
+    Failed, Outcome, Trial, expect, expect_eq, on_device, record, stream,
+};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![

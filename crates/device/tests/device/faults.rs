@@ -3,13 +3,14 @@
 //! What ends a device for its process is done in a child: this program again, with a variable that
 //! names the deed.
 
-use crate::harness::{Outcome, anywhere, expect, expect_eq, on_device, record, stream};
 use crate::kernels::{SOURCE, add_one, write_far};
 use broadhead_device::kernels::{Geometry, KernelSource};
 use broadhead_device::{
     Absence, ByteClass, Context, DeviceError, Fault, Ledger, Matrix, MatrixMut, Refusal, probe,
 };
-use libtest_mimic::{Failed, Trial};
+use broadhead_testkit::device::{
+    Failed, Outcome, Trial, anywhere, expect, expect_eq, on_device, record, stream,
+};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 

@@ -1,10 +1,9 @@
 //! A graph does what its capture said, again and again, and counts what it moves.
 
-use crate::harness::{Outcome, expect, expect_eq, on_device, stream};
-use crate::kernels::{add_one, count_down};
+use crate::kernels::{add_one, count_down, is_odd};
 use crate::oracle::Dense;
 use broadhead_device::{ByteClass, Context, DeviceError, MatrixMut, Refusal, Updated};
-use libtest_mimic::Trial;
+use broadhead_testkit::device::{Outcome, Trial, expect, expect_eq, on_device, stream};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
@@ -15,6 +14,10 @@ pub(crate) fn tests() -> Vec<Trial> {
         on_device("graphs::a_loop_runs_until_its_condition_fails", loops),
         on_device("graphs::a_loop_holds_library_calls", loop_of_library_calls),
         on_device("graphs::loops_nest", nested),
+        on_device(
+            "graphs::a_branch_is_taken_where_its_condition_holds",
+            branches,
+        ),
         on_device("graphs::an_update_replaces_the_arguments", update),
         on_device("graphs::a_graph_keeps_its_buffers", keeps),
         on_device("graphs::what_a_graph_cannot_hold_is_refused", refused),
@@ -135,6 +138,36 @@ fn nested(context: &Context) -> Outcome {
         stream.download(inner_rounds.view(), ByteClass::Record)?[0],
         12,
     )
+}
+
+fn branches(context: &Context) -> Outcome {
+    let stream = stream(context)?;
+    let mut left = stream.upload(&[7], ByteClass::Other, "test")?;
+    let mut rounds = stream.zeros::<i32>(1, "test")?;
+    let mut odd = stream.zeros::<f64>(1, "test")?;
+    let mut after = stream.zeros::<f64>(1, "test")?;
+    let mut graph = stream.capture(|stream| {
+        stream.while_loop(|stream, again| {
+            let branch = stream.branch()?;
+            is_odd(stream, left.view(), branch)?;
+            stream.if_then(branch, |stream| add_one(stream, odd.view_mut()))?;
+            add_one(stream, after.view_mut())?;
+            count_down(stream, left.view_mut(), rounds.view_mut(), again)
+        })
+    })?;
+    graph.launch()?;
+    // 7, 5, 3 and 1 of 7 to 1.
+    expect_eq(
+        "odd",
+        stream.download(odd.view(), ByteClass::Other)?,
+        vec![4.0],
+    )?;
+    expect_eq(
+        "all",
+        stream.download(after.view(), ByteClass::Other)?,
+        vec![7.0],
+    )?;
+    expect(stream.branch().is_err(), "a branch outside of a capture")
 }
 
 fn update(context: &Context) -> Outcome {

@@ -1,6 +1,7 @@
 // Kernels of the tests.
 //
 // count_down   one thread: rounds += 1, left -= 1; the loop goes on while left > 0
+// is_odd       one thread: the branch is taken if *x is odd
 // fill_late    x[i] = value, i < n, after `cycles` clock cycles
 // add_one      x[i] += 1, i < n
 // write_far    writes to an address that nothing owns
@@ -11,6 +12,10 @@ extern "C" __global__ void count_down(int *left, int *rounds, unsigned long long
   *rounds += 1;
   *left -= 1;
   cudaGraphSetConditional(condition, *left > 0);
+}
+
+extern "C" __global__ void is_odd(const int *x, unsigned long long condition) {
+  cudaGraphSetConditional(condition, *x & 1);
 }
 
 extern "C" __global__ void fill_late(double *x, long long n, double value, long long cycles) {

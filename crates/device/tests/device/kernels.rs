@@ -1,12 +1,12 @@
 //! The tests' kernels, typed.
 
 use broadhead_device::kernels::{Geometry, KernelSource};
-use broadhead_device::{Condition, Result, Stream, ViewMut};
+use broadhead_device::{Condition, Result, Stream, View, ViewMut};
 
 pub(crate) const SOURCE: KernelSource = KernelSource {
     name: "tests.cu",
     text: include_str!("kernels.cu"),
-    entries: &["count_down", "fill_late", "add_one", "write_far"],
+    entries: &["count_down", "is_odd", "fill_late", "add_one", "write_far"],
     options: &[],
 };
 
@@ -24,6 +24,17 @@ pub(crate) fn count_down(
         .write(rounds)
         .scalar(condition);
     // SAFETY: the arguments are the source's; each view holds at least one number.
+    unsafe { launch.submit() }
+}
+
+pub(crate) fn is_odd(stream: &Stream, x: View<'_, i32>, condition: Condition) -> Result<()> {
+    let module = stream.context().module(&SOURCE)?;
+    let launch = module
+        .kernel("is_odd")?
+        .launch(stream, Geometry::line(1, 1))
+        .read(x)
+        .scalar(condition);
+    // SAFETY: the arguments are the source's; the view holds at least one number.
     unsafe { launch.submit() }
 }
 

@@ -1,11 +1,10 @@
 //! Each wrapper does what its formula says, compared with the host by the bound of rounding.
 
-use crate::harness::{Outcome, expect, expect_eq, on_device, stream};
 use crate::oracle::{Dense, within};
 use broadhead_device::{
     Batch, BatchMut, ByteClass, Context, DeviceBuffer, Matrix, MatrixMut, Side, Stream, Triangle,
 };
-use libtest_mimic::{Failed, Trial};
+use broadhead_testkit::device::{Failed, Outcome, Trial, expect, expect_eq, on_device, stream};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![

@@ -1,10 +1,11 @@
 //! Nothing grows, nothing in flight is freed, and neighbours change no bit.
 
-use crate::harness::{Outcome, expect, expect_eq, on_device, record, stream};
 use crate::kernels::{add_one, fill_late};
 use crate::oracle::Dense;
 use broadhead_device::{ByteClass, Context, Ledger, Matrix, MatrixMut, Stream};
-use libtest_mimic::{Failed, Trial};
+use broadhead_testkit::device::{
+    Failed, Outcome, Trial, expect, expect_eq, on_device, record, stream,
+};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![

@@ -1,4 +1,4 @@
-//! Tests of the device runtime on a device, listed everywhere. See `harness`.
+//! Tests of the device runtime on a device, listed everywhere. See `testkit::device`.
 // The typed launches of the tests' own kernels, each with its reason.
 #![allow(unsafe_code)]
 
@@ -7,14 +7,13 @@ mod compiling;
 mod evidence;
 mod faults;
 mod graphs;
-mod harness;
 mod kernels;
 mod library;
 mod lifetime;
 mod oracle;
 mod transfers;
 
-use libtest_mimic::Arguments;
+use broadhead_testkit::device::run;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -32,8 +31,5 @@ fn main() -> ExitCode {
         ceilings::tests(),
     ];
     let tests = tests.into_iter().flatten().collect();
-    let mut arguments = Arguments::from_args();
-    // One at a time: a witness counts all that the process does, and memory is measured.
-    arguments.test_threads = Some(1);
-    libtest_mimic::run(&arguments, tests).exit_code()
+    run(tests)
 }

@@ -1,6 +1,6 @@
 //! The same products on the host, by their definition, with the bound that rounding allows.
 
-use crate::harness::Outcome;
+use broadhead_testkit::device::Outcome;
 
 /// A column-major matrix on the host.
 #[derive(Clone, Debug)]

@@ -1,9 +1,8 @@
 //! Bytes arrive as they were sent, and every one of them is in the account.
 
-use crate::harness::{Outcome, expect, expect_eq, on_device, stream};
 use crate::kernels::{add_one, fill_late};
 use broadhead_device::{ByteClass, Context, DeviceError, Refusal};
-use libtest_mimic::Trial;
+use broadhead_testkit::device::{Outcome, Trial, expect, expect_eq, on_device, stream};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![

@@ -1,17 +1,41 @@
-//! Every test of a device is listed on every machine.
+//! Device tests that are listed on every machine.
 //!
-//! Without a device a test shows as ignored, with the reason in its name; with
-//! `BROADHEAD_REQUIRE_DEVICE=1` it fails with that reason instead. Tests that need none run
-//! everywhere.
+//! A test target without the standard harness gives its tests to [`run`]. Without a device a test
+//! shows as ignored, with the reason in its name; with `BROADHEAD_REQUIRE_DEVICE=1` it fails with
+//! that reason instead. Tests that need none run everywhere.
+//!
+//! ```no_run
+//! use broadhead_testkit::device::{Outcome, expect_eq, on_device, run, stream};
+//!
+//! fn zeros(context: &broadhead_device::Context) -> Outcome {
+//!     let stream = stream(context)?;
+//!     let zeros = stream.zeros::<f64>(3, "zeros")?;
+//!     let found = stream.download(zeros.view(), broadhead_device::ByteClass::Other)?;
+//!     expect_eq("zeros", found, vec![0.0; 3])
+//! }
+//!
+//! let code = run(vec![on_device("zeros_are_zero", zeros)]);
+//! # drop(code);
+//! ```
 
 use broadhead_device::{Absence, Context, Ledger, Stream, kernels, probe};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Arguments;
+pub use libtest_mimic::{Failed, Trial};
+use std::process::ExitCode;
+
+/// Runs the tests as the command line asks, one at a time: a witness counts all that the process
+/// does, and memory is measured.
+pub fn run(tests: Vec<Trial>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    libtest_mimic::run(&arguments, tests).exit_code()
+}
 
 /// What a test answers.
-pub(crate) type Outcome = Result<(), Failed>;
+pub type Outcome = Result<(), Failed>;
 
 /// A test that needs a device.
-pub(crate) fn on_device(name: &str, body: fn(&Context) -> Outcome) -> Trial {
+pub fn on_device(name: &str, body: fn(&Context) -> Outcome) -> Trial {
     let required = std::env::var_os("BROADHEAD_REQUIRE_DEVICE").is_some_and(|v| v == "1");
     match probe::cuda() {
         Ok(_) => Trial::test(name, move || body(&Context::open(0)?)),
@@ -26,7 +50,7 @@ pub(crate) fn on_device(name: &str, body: fn(&Context) -> Outcome) -> Trial {
 }
 
 /// A test that needs the compiler and no device.
-pub(crate) fn with_compiler(name: &str, body: fn() -> Outcome) -> Trial {
+pub fn with_compiler(name: &str, body: fn() -> Outcome) -> Trial {
     match kernels::compiler_version() {
         Ok(_) => Trial::test(name, body),
         Err(error) => {
@@ -39,7 +63,7 @@ pub(crate) fn with_compiler(name: &str, body: fn() -> Outcome) -> Trial {
 }
 
 /// A test that needs none.
-pub(crate) fn anywhere(name: &str, body: fn() -> Outcome) -> Trial {
+pub fn anywhere(name: &str, body: fn() -> Outcome) -> Trial {
     Trial::test(name, body)
 }
 
@@ -50,16 +74,18 @@ fn short(absence: &Absence) -> String {
 }
 
 /// A stream with an account of its own.
-pub(crate) fn stream(context: &Context) -> Result<Stream, Failed> {
+///
+/// # Errors
+/// Any error of the device.
+pub fn stream(context: &Context) -> Result<Stream, Failed> {
     Ok(context.stream(&Ledger::new())?)
 }
 
 /// Fails with both values unless they are equal.
-pub(crate) fn expect_eq<T: PartialEq + std::fmt::Debug>(
-    what: &str,
-    found: T,
-    wanted: T,
-) -> Outcome {
+///
+/// # Errors
+/// Both values.
+pub fn expect_eq<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Outcome {
     if found == wanted {
         return Ok(());
     }
@@ -67,15 +93,22 @@ pub(crate) fn expect_eq<T: PartialEq + std::fmt::Debug>(
 }
 
 /// Fails unless `holds`.
-pub(crate) fn expect(holds: bool, what: impl std::fmt::Display) -> Outcome {
+///
+/// # Errors
+/// What did not hold.
+pub fn expect(holds: bool, what: impl std::fmt::Display) -> Outcome {
     if holds {
         return Ok(());
     }
     Err(what.to_string().into())
 }
 
-/// Appends one line to the file that `BROADHEAD_RECORDS` names, if it names one.
-pub(crate) fn record(kind: &str, what: serde_json::Value) -> Outcome {
+/// Appends one line to the file that `BROADHEAD_RECORDS` names, if it names one: the kind, a receipt
+/// (commit as given in `BROADHEAD_COMMIT`, this program's digest, device, libraries) and `what`.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn record(kind: &str, what: serde_json::Value) -> Outcome {
     use std::io::Write;
     let Some(path) = std::env::var_os("BROADHEAD_RECORDS") else {
         return Ok(());
