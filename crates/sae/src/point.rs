@@ -218,3 +218,6 @@ impl Point {
         (0..m).map(|j| self.gram[(j, j)]).sum::<f64>() / m as f64
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 //! the space of columns, so permuting rows permutes scores and changes nothing else.
 
 use crate::data::{Data, axpy, dot};
+use faer::linalg::evd::EvdError;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par, Side};
 use rand::SeedableRng;
@@ -70,7 +71,8 @@ impl Principal {
             scale,
             Par::Seq,
         );
-        let Some((values, vectors)) = descending(&covariance) else {
+        let Ok((values, vectors)) = descending(&covariance) else {
+            // Without eigenvectors the scores serve as they are: starts need a basis, not this one.
             let deviations = (0..q).map(|c| covariance[(c, c)].max(0.0).sqrt()).collect();
             return Self {
                 scores,
@@ -135,9 +137,12 @@ impl Principal {
 }
 
 /// Eigenvalues and eigenvectors of a symmetric matrix, largest first, each vector's largest entry
-/// positive; nothing where the iteration fails.
-fn descending(matrix: &Mat<f64>) -> Option<(Vec<f64>, Mat<f64>)> {
-    let eigen = matrix.self_adjoint_eigen(Side::Lower).ok()?;
+/// positive.
+///
+/// # Errors
+/// An iteration that does not converge.
+fn descending(matrix: &Mat<f64>) -> Result<(Vec<f64>, Mat<f64>), EvdError> {
+    let eigen = matrix.self_adjoint_eigen(Side::Lower)?;
     let q = matrix.nrows();
     let values: Vec<f64> = (0..q).map(|c| eigen.S()[q - 1 - c]).collect();
     let mut vectors = Mat::from_fn(q, q, |r, c| eigen.U()[(r, q - 1 - c)]);
@@ -150,7 +155,7 @@ fn descending(matrix: &Mat<f64>) -> Option<(Vec<f64>, Mat<f64>)> {
             column.iter_mut().for_each(|v| *v = -*v);
         }
     }
-    Some((values, vectors))
+    Ok((values, vectors))
 }
 
 /// Scores `(x_i - mean)' q_c`.

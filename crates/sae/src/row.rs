@@ -9,7 +9,7 @@
 //!
 //! a problem of order `M` in which `p` no longer occurs. Each atom's manifold is scanned on a grid
 //! against what the other atoms leave over, then all coordinates move together by Newton's method
-//! with a ridge. Its Hessian is taken from central differences of the exact gradient, because the
+//! with a ridge. Its Hessian is taken from differences of the exact gradient, because the
 //! residual of a curved atom is rarely small enough for Gauss-Newton to end quickly; where it is not
 //! positive definite the ridge grows.
 //!
