@@ -1,4 +1,4 @@
-//! One ceiling: two windows that agree, or a refusal.
+//! One ceiling: the best window that a second one reproduced, or a refusal.
 
 use super::Samples;
 use serde::{Deserialize, Serialize};
@@ -18,29 +18,29 @@ pub enum Unit {
     Seconds,
 }
 
-/// The samples of both windows, and what follows from them.
+/// The samples of all windows, and what follows from them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum Ceiling {
-    /// The windows agree.
+    /// The two best windows agree.
     Measured {
         /// What is counted.
         unit: Unit,
-        /// The better of the two medians.
+        /// The best of the medians.
         value: f64,
         /// The median of each window.
-        medians: [f64; 2],
+        medians: Vec<f64>,
         /// Every sample of each window.
-        samples: [Vec<f64>; 2],
+        samples: Vec<Vec<f64>>,
     },
-    /// The windows do not agree, or hold nothing: there is no ceiling.
+    /// The two best windows do not agree, or there are none: there is no ceiling.
     Refused {
         /// What is counted.
         unit: Unit,
-        /// The median of each window; absent where a window holds no sample.
-        medians: Option<[f64; 2]>,
+        /// The median of each window that holds a sample.
+        medians: Vec<f64>,
         /// Every sample of each window.
-        samples: [Vec<f64>; 2],
+        samples: Vec<Vec<f64>>,
     },
 }
 
@@ -57,21 +57,21 @@ pub struct Beaten {
 }
 
 impl Ceiling {
-    pub(super) fn of_windows(first: Samples, second: Samples) -> Self {
-        let unit = first.unit;
-        let medians = match (median(&first.values), median(&second.values)) {
-            (Some(a), Some(b)) => Some([a, b]),
-            _ => None,
-        };
-        let samples = [first.values, second.values];
-        match medians {
-            Some([a, b]) if (a - b).abs() <= TOLERANCE * a.min(b) => Self::Measured {
+    /// The ceiling that follows from the windows, all of one unit.
+    pub(super) fn of_windows(windows: Vec<Samples>) -> Self {
+        let unit = windows.first().map_or(Unit::Seconds, |w| w.unit);
+        let medians: Vec<f64> = windows.iter().filter_map(|w| median(&w.values)).collect();
+        let samples = windows.into_iter().map(|w| w.values).collect();
+        let mut best = medians.clone();
+        best.sort_by(|a, b| unit.order(*a, *b));
+        match best[..] {
+            [a, b, ..] if (a - b).abs() <= TOLERANCE * a.min(b) => Self::Measured {
                 unit,
-                value: unit.better(a, b),
-                medians: [a, b],
+                value: a,
+                medians,
                 samples,
             },
-            medians => Self::Refused {
+            _ => Self::Refused {
                 unit,
                 medians,
                 samples,
@@ -112,10 +112,11 @@ impl Ceiling {
 }
 
 impl Unit {
-    fn better(self, a: f64, b: f64) -> f64 {
+    /// The better first.
+    fn order(self, a: f64, b: f64) -> std::cmp::Ordering {
         match self {
-            Self::Seconds => a.min(b),
-            Self::BytesPerSecond | Self::OperationsPerSecond => a.max(b),
+            Self::Seconds => a.total_cmp(&b),
+            Self::BytesPerSecond | Self::OperationsPerSecond => b.total_cmp(&a),
         }
     }
 }
@@ -143,33 +144,41 @@ mod tests {
         }
     }
 
+    fn of(windows: &[&[f64]]) -> Ceiling {
+        Ceiling::of_windows(windows.iter().map(|w| rate(w)).collect())
+    }
+
     #[test]
     fn windows_that_agree_give_the_better_median() {
-        let ceiling = Ceiling::of_windows(rate(&[99.0, 100.0, 500.0]), rate(&[103.0]));
-        assert_eq!(ceiling.value(), Some(103.0));
+        assert_eq!(of(&[&[99.0, 100.0, 500.0], &[103.0]]).value(), Some(103.0));
         let seconds = |v| Samples {
             unit: Unit::Seconds,
             values: vec![v],
         };
-        let ceiling = Ceiling::of_windows(seconds(1.0), seconds(1.04));
+        let ceiling = Ceiling::of_windows(vec![seconds(1.0), seconds(1.04)]);
         assert_eq!(ceiling.value(), Some(1.0));
     }
 
     #[test]
     fn windows_more_than_five_percent_apart_give_none() {
         for (a, b) in [(100.0, 105.1), (105.1, 100.0)] {
-            assert_eq!(Ceiling::of_windows(rate(&[a]), rate(&[b])).value(), None);
+            assert_eq!(of(&[&[a], &[b]]).value(), None);
         }
-        assert_eq!(Ceiling::of_windows(rate(&[]), rate(&[1.0])).value(), None);
-        assert_eq!(
-            Ceiling::of_windows(rate(&[f64::NAN]), rate(&[1.0])).value(),
-            None
-        );
+        assert_eq!(of(&[]).value(), None);
+        assert_eq!(of(&[&[1.0]]).value(), None);
+        assert_eq!(of(&[&[], &[1.0]]).value(), None);
+        assert_eq!(of(&[&[f64::NAN], &[1.0]]).value(), None);
+    }
+
+    #[test]
+    fn the_best_window_counts_only_where_it_was_reproduced() {
+        assert_eq!(of(&[&[80.0], &[100.0], &[99.0]]).value(), Some(100.0));
+        assert_eq!(of(&[&[80.0], &[81.0], &[100.0]]).value(), None);
     }
 
     #[test]
     fn a_run_that_beats_its_ceiling_is_a_fault_of_the_ceiling() {
-        let ceiling = Ceiling::of_windows(rate(&[100.0]), rate(&[100.0]));
+        let ceiling = of(&[&[100.0], &[100.0]]);
         assert_eq!(ceiling.fraction(50.0), Some(Ok(0.5)));
         assert_eq!(ceiling.fraction(104.0), Some(Ok(1.0)));
         assert!(ceiling.fraction(106.0).unwrap().is_err());

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
 /// Grows when a measurement changes its meaning, so that old files are not read.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 fn path(context: &Context) -> Result<Option<PathBuf>> {
     let Some(folder) = kernels::cache_folder() else {

@@ -3,10 +3,11 @@
 //! ```text
 //! floor of a piece of work = max(bytes / bandwidth, operations / rate) + serial steps x step time
 //! ```
-//! Every ceiling is taken in two windows with everything else between them. Each window's number
-//! is the median of its samples; the two must agree within 5 %, else the ceiling is
-//! [`Ceiling::Refused`] and nobody may divide by it. A ceiling's value is the better of its two
-//! windows. A run that beats a ceiling shows that the ceiling is wrong: [`Ceiling::fraction`] says
+//! Every ceiling is taken in at least two windows with everything else between them. Each window's
+//! number is the median of its samples. A ceiling is the best number *that a second window
+//! reproduced*: the two best windows must agree within 5 %, else the ceiling is
+//! [`Ceiling::Refused`] and nobody may divide by it. While any is refused further windows are
+//! taken, five at most, and every sample of each is kept. A run that beats a ceiling shows that the ceiling is wrong: [`Ceiling::fraction`] says
 //! so instead of answering more than 1.
 //!
 //! | module | ceilings |
@@ -85,7 +86,7 @@ pub struct DeviceCeilings {
 
 impl DeviceCeilings {
     /// The ceilings of a device: from disk where they were measured under this driver and these
-    /// libraries, else measured now (about half a minute) and kept.
+    /// libraries, else measured now (up to a minute) and kept.
     ///
     /// # Errors
     /// Any [`DeviceError`](crate::DeviceError) of the work.
@@ -119,35 +120,70 @@ impl DeviceCeilings {
         let nvml = management(context)?;
         let before = nvml.as_ref().map(Nvml::read).transpose()?;
         arithmetic::warm_up(&stream)?;
-        let first = Window::take(&stream)?;
-        let second = Window::take(&stream)?;
-        let after = nvml.as_ref().map(Nvml::read).transpose()?;
-        let pair = |pick: fn(&Window) -> &Samples| {
-            Ceiling::of_windows(pick(&first).clone(), pick(&second).clone())
+        let mut windows = vec![Window::take(&stream)?, Window::take(&stream)?];
+        let mut ceilings = Self::of_windows(context, before, &windows)?;
+        while ceilings.all().any(|c| c.value().is_none()) && windows.len() < MOST_WINDOWS {
+            windows.push(Window::take(&stream)?);
+            ceilings = Self::of_windows(context, ceilings.before, &windows)?;
+        }
+        ceilings.after = nvml.as_ref().map(Nvml::read).transpose()?;
+        Ok(ceilings)
+    }
+
+    /// Every ceiling, the points of the curves among them.
+    pub fn all(&self) -> impl Iterator<Item = &Ceiling> {
+        let curves = self
+            .read
+            .iter()
+            .chain(&self.copy)
+            .map(|point| &point.ceiling);
+        curves.chain([
+            &self.fma,
+            &self.gemm,
+            &self.cholesky,
+            &self.upload_pinned,
+            &self.upload_pageable,
+            &self.download_pinned,
+            &self.download_pageable,
+            &self.submission,
+            &self.graph_launch,
+            &self.graph_node,
+            &self.synchronisation,
+            &self.serial_step,
+            &self.hand_over,
+        ])
+    }
+
+    fn of_windows(context: &Context, before: Option<Reading>, windows: &[Window]) -> Result<Self> {
+        let of = |pick: fn(&Window) -> &Samples| {
+            Ceiling::of_windows(windows.iter().map(|w| pick(w).clone()).collect())
         };
         Ok(Self {
             device: context.info().clone(),
             libraries: libraries()?,
             before,
-            after,
-            read: curve(&first.read, &second.read),
-            copy: curve(&first.copy, &second.copy),
-            fma: pair(|w| &w.fma),
-            gemm: pair(|w| &w.gemm),
-            cholesky: pair(|w| &w.cholesky),
-            upload_pinned: pair(|w| &w.host.upload_pinned),
-            upload_pageable: pair(|w| &w.host.upload_pageable),
-            download_pinned: pair(|w| &w.host.download_pinned),
-            download_pageable: pair(|w| &w.host.download_pageable),
-            submission: pair(|w| &w.latency.submission),
-            graph_launch: pair(|w| &w.latency.graph_launch),
-            graph_node: pair(|w| &w.latency.graph_node),
-            synchronisation: pair(|w| &w.latency.synchronisation),
-            serial_step: pair(|w| &w.latency.serial_step),
-            hand_over: pair(|w| &w.latency.hand_over),
+            after: None,
+            read: curve(windows, |w| &w.read),
+            copy: curve(windows, |w| &w.copy),
+            fma: of(|w| &w.fma),
+            gemm: of(|w| &w.gemm),
+            cholesky: of(|w| &w.cholesky),
+            upload_pinned: of(|w| &w.host.upload_pinned),
+            upload_pageable: of(|w| &w.host.upload_pageable),
+            download_pinned: of(|w| &w.host.download_pinned),
+            download_pageable: of(|w| &w.host.download_pageable),
+            submission: of(|w| &w.latency.submission),
+            graph_launch: of(|w| &w.latency.graph_launch),
+            graph_node: of(|w| &w.latency.graph_node),
+            synchronisation: of(|w| &w.latency.synchronisation),
+            serial_step: of(|w| &w.latency.serial_step),
+            hand_over: of(|w| &w.latency.hand_over),
         })
     }
 }
+
+/// Windows that are taken at most while a ceiling is refused.
+const MOST_WINDOWS: usize = 5;
 
 /// Samples of one quantity, with its unit.
 #[derive(Clone, Debug)]
@@ -181,12 +217,18 @@ impl Window {
     }
 }
 
-fn curve(first: &[(u64, Samples)], second: &[(u64, Samples)]) -> Vec<CurvePoint> {
-    let pairs = first.iter().zip(second);
-    pairs
-        .map(|((bytes, a), (_, b))| CurvePoint {
-            working_set_bytes: *bytes,
-            ceiling: Ceiling::of_windows(a.clone(), b.clone()),
+fn curve(windows: &[Window], pick: fn(&Window) -> &Vec<(u64, Samples)>) -> Vec<CurvePoint> {
+    let Some(first) = windows.first() else {
+        return Vec::new();
+    };
+    let points = pick(first).iter().enumerate();
+    points
+        .map(|(at, (bytes, _))| {
+            let samples = windows.iter().filter_map(|w| pick(w).get(at));
+            CurvePoint {
+                working_set_bytes: *bytes,
+                ceiling: Ceiling::of_windows(samples.map(|(_, s)| s.clone()).collect()),
+            }
         })
         .collect()
 }
