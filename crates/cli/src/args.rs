@@ -48,6 +48,10 @@ pub struct OutputArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Fit a dictionary of curved atoms to the rows of an array.
+    Fit(Box<FitArgs>),
+    /// Find the coordinates of new rows under a fitted dictionary.
+    Encode(EncodeArgs),
     /// Solve one dense block-arrowhead Newton system.
     Solve(SolveArgs),
     /// Say which devices and libraries are here, and what is missing, by name and version.

@@ -5,6 +5,8 @@ use crate::output::OutputError;
 use crate::plot::PlotError;
 use crate::words::WordError;
 use broadhead_device::Absence;
+use broadhead_sae::lm::LmError;
+use broadhead_sae::{CurvedError, FitError};
 use broadhead_schur::{Error, Failure};
 use std::path::{Path, PathBuf};
 
@@ -35,6 +37,9 @@ pub enum CliError {
         /// Why.
         failure: Failure,
     },
+    /// A fit or an encoding that ended without a result.
+    #[error(transparent)]
+    Fit(#[from] FitError),
     /// A required device is absent.
     #[error("--device required: {}", brief(.0))]
     Device(Absence),
@@ -64,6 +69,7 @@ impl CliError {
             Self::Usage(_) | Self::Word(_) | Self::Input(_) => Exit::BadInput,
             Self::Output(_) | Self::Plot(_) | Self::Json(_) => Exit::Failed,
             Self::System { failure, .. } => of_failure(failure),
+            Self::Fit(error) => of_fit(error),
             Self::Device(_) => Exit::Undetermined,
         }
     }
@@ -98,8 +104,23 @@ fn of_failure(failure: &Failure) -> Exit {
     }
 }
 
+fn of_fit(error: &FitError) -> Exit {
+    match error {
+        FitError::Empty { .. }
+        | FitError::NotFinite { .. }
+        | FitError::GatesShape { .. }
+        | FitError::DecoderShape { .. }
+        | FitError::Option { .. }
+        | FitError::Dictionary(_) => Exit::BadInput,
+        FitError::Solver(error) | FitError::Loop(LmError::Problem(CurvedError::Solver(error))) => {
+            of_error(error)
+        }
+        _ => Exit::Failed,
+    }
+}
+
 /// What the linear algebra refuses is bad input; what it cannot do is a failure.
-pub(crate) fn of_error(error: &Error) -> Exit {
+fn of_error(error: &Error) -> Exit {
     match error {
         Error::Shape(_)
         | Error::NotFinite { .. }

@@ -11,9 +11,13 @@ pub mod args;
 pub mod commands;
 mod error;
 pub mod input;
+pub mod labels;
 pub mod log;
+pub mod model;
 pub mod output;
+pub mod picture;
 pub mod plot;
+pub mod progress;
 pub mod words;
 
 pub use error::{CliError, Exit, brief};
@@ -25,6 +29,8 @@ use std::io::Write;
 pub fn run(cli: &Cli) -> Exit {
     log::start(cli.output.verbose);
     let done = match &cli.command {
+        Command::Fit(arguments) => commands::fit(arguments, cli.output),
+        Command::Encode(arguments) => commands::encode(arguments, cli.output),
         Command::Solve(arguments) => commands::solve(arguments, cli.output),
         Command::Doctor => commands::doctor(cli.output),
     };

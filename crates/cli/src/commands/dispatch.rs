@@ -9,7 +9,7 @@ use std::io::Write;
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Device {
     policy: DevicePolicy,
-    absence: Absence,
+    reason: String,
 }
 
 /// Settles that `what` runs on the CPU, saying so on standard error where a device might have been
@@ -28,13 +28,10 @@ pub(super) fn settle(policy: DevicePolicy, what: &str) -> Result<Device, CliErro
     let absence = dispatch.absence.unwrap_or(Absence::NoBackend {
         what: what.to_owned(),
     });
+    let reason = brief(&absence);
     if policy == DevicePolicy::Auto {
         // A note: where it cannot be written the work goes on.
-        let _ = writeln!(
-            std::io::stderr(),
-            "broadhead: on the CPU: {}",
-            brief(&absence)
-        );
+        let _ = writeln!(std::io::stderr(), "broadhead: on the CPU: {reason}");
     }
-    Ok(Device { policy, absence })
+    Ok(Device { policy, reason })
 }

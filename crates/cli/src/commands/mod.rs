@@ -3,7 +3,11 @@
 mod clock;
 mod dispatch;
 mod doctor;
+mod encode;
+mod fit;
 mod solve;
 
 pub use doctor::doctor;
+pub use encode::encode;
+pub use fit::fit;
 pub use solve::solve;

@@ -46,7 +46,7 @@ pub(super) fn draw(
 
     let names = mean_directions(&members, points, center);
     for ((_, color, _), &direction) in members.iter().zip(&names) {
-        let end = polar(center, direction, data_reach * (NAMES - 0.03));
+        let end = polar(center, direction, data_reach * (NAMES - 0.05));
         canvas.line([view.at(center), view.at(end)], *color, 0.35, 1.0)?;
     }
     canvas.line(curve.iter().map(|&point| view.at(point)), INK, 0.75, 1.8)?;

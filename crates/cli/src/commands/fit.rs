@@ -1,0 +1,437 @@
+//! `broadhead fit`: a dictionary fitted to rows, its coordinates, its trace and its picture.
+
+use super::clock::{Clock, Seconds};
+use super::dispatch::{self, Device};
+use crate::args::{FitArgs, OutputArgs};
+use crate::error::CliError;
+use crate::input::{self, Extents, InputError, Named};
+use crate::labels::{self, Labels};
+use crate::model::{self, Note};
+use crate::output::{self, Staging};
+use crate::picture::{self, Fitted};
+use crate::plot::{Figure, Groups};
+use crate::progress::Line;
+use crate::words::GatesWord;
+use broadhead_device::{ExecutionPath, LedgerSnapshot};
+use broadhead_sae::lm::{Rule, Status};
+use broadhead_sae::{
+    Basis, Dictionary, Fit, FitOptions, GatePolicy, GateRound, Progress, SolveSummary, StartReport,
+};
+use broadhead_schur::{EliminationKind, SolverOptions};
+use ndarray::{Array2, Ix2};
+use ndarray_npy::WriteNpyExt;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What the command did: `summary.json`.
+#[derive(Debug, Serialize)]
+struct Summary {
+    version: &'static str,
+    rows: usize,
+    columns: usize,
+    features: usize,
+    dictionary: Dictionary,
+    explained_variance: f64,
+    objective: f64,
+    iterations: u64,
+    trials: u64,
+    converged: bool,
+    status: Status,
+    gates_stand_still: bool,
+    gate_rounds: Vec<GateRound>,
+    log_det_hessian: Option<f64>,
+    log_det_hessian_reason: Option<String>,
+    execution_path: ExecutionPath,
+    device: Device,
+    elimination: EliminationKind,
+    solves: SolveSummary,
+    lambda: f64,
+    kappa: f64,
+    seconds: Seconds,
+    ledger: LedgerSnapshot,
+    options: Options,
+    start: Option<StartReport>,
+    starts: Vec<StartReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<Labels>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label_order: Option<Vec<String>>,
+    outputs: Vec<PathBuf>,
+}
+
+/// The options as they were understood.
+#[derive(Debug, Serialize)]
+struct Options {
+    x: String,
+    topology: String,
+    basis: String,
+    atoms: usize,
+    gates: String,
+    labels: Option<PathBuf>,
+    starts: usize,
+    seed: u64,
+    max_iterations: usize,
+    lambda: Option<f64>,
+    elimination: Option<EliminationKind>,
+    output: PathBuf,
+}
+
+/// Fits a dictionary to the rows of `arguments.rows` and writes everything into a folder.
+///
+/// # Errors
+/// [`CliError`], with the exit code that belongs to it. A fit that ran out of iterations is no
+/// error.
+pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
+    let basis = arguments
+        .basis
+        .unwrap_or(Basis::default_for(arguments.topology));
+    let dictionary = Dictionary::uniform(arguments.atoms, arguments.topology, basis)
+        .map_err(|error| CliError::Usage(error.to_string()))?;
+    let device = dispatch::settle(arguments.device, "fit")?;
+    let mut clock = Clock::start();
+    let rows = input::read_matrix(&arguments.rows)?;
+    let groups = match &arguments.labels {
+        None => None,
+        Some(path) => {
+            let labels = input::read_labels(path, &rows.name, rows.array.nrows())?;
+            Some(labels::group(labels))
+        }
+    };
+    let fit_options = FitOptions {
+        gates: gate_policy(&arguments.gates, rows.array.nrows(), arguments.atoms)?,
+        starts: arguments.starts,
+        seed: arguments.seed,
+        rule: Rule::curved().with_max_iterations(arguments.max_iterations as u64),
+        lambda: arguments.lambda,
+        solver: SolverOptions {
+            elimination: arguments.elimination.kind(),
+            ..SolverOptions::default()
+        },
+        ..FitOptions::default()
+    };
+    fit_options.validate()?;
+    output::prepare_folder(&arguments.output)?;
+    clock.lap("read");
+
+    let fitted = run(&rows, &dictionary, &fit_options)?;
+    clock.lap("fit");
+    let label_statistics = groups
+        .as_ref()
+        .map(|groups| labels::statistics(groups, &dictionary, fitted.coordinates.view()));
+    let picture = draw(arguments, &rows, &dictionary, &fitted, groups)?;
+    clock.lap("draw");
+    let note = Note {
+        dictionary: dictionary.clone(),
+        gates: arguments.gates.to_string(),
+        kappa: fitted.kappa,
+    };
+    let mut staging = Staging::new();
+    stage(&mut staging, &arguments.output, &fitted, &note, &picture)?;
+    clock.lap("write");
+
+    let summary = Summary::new(
+        arguments,
+        basis,
+        dictionary,
+        &rows,
+        fitted,
+        device,
+        label_statistics,
+        &clock,
+    );
+    let json = serde_json::to_string_pretty(&summary)? + "\n";
+    let target = arguments.output.join("summary.json");
+    staging.write(&target, |sink| sink.write_all(json.as_bytes()))?;
+    staging.publish()?;
+    if !summary.converged {
+        let _ = writeln!(
+            io::stderr(),
+            "broadhead: warning: not converged after {} iterations ({} trials)",
+            summary.iterations,
+            summary.trials
+        );
+    }
+    let text = if options.json {
+        json
+    } else {
+        summary.for_people()
+    };
+    Ok(output::print(&text)?)
+}
+
+/// Gates of the fit, read where they come from a file.
+pub(super) fn gate_policy(
+    word: &GatesWord,
+    rows: usize,
+    atoms: usize,
+) -> Result<GatePolicy, CliError> {
+    let source = match word {
+        GatesWord::All => return Ok(GatePolicy::All),
+        GatesWord::TopK(count) if *count > atoms => {
+            return Err(CliError::Usage(format!(
+                "--gates {word}: expected at most the number of atoms, {atoms}"
+            )));
+        }
+        GatesWord::TopK(count) => return Ok(GatePolicy::TopK(*count)),
+        GatesWord::File(source) => source,
+    };
+    let Named { name, array } = source.open()?.read_only()?;
+    if array.shape() != [rows, atoms] {
+        return Err(InputError::Shape {
+            array: name,
+            found: Extents(array.shape().to_vec()),
+            expected: Extents(vec![rows, atoms]),
+            because: "rows of X by atoms".to_owned(),
+        }
+        .into());
+    }
+    input::check_finite(&name, &array.view())?;
+    match array.into_dimensionality::<Ix2>() {
+        Ok(gates) => Ok(GatePolicy::Given(gates)),
+        Err(error) => Err(InputError::Malformed {
+            array: name,
+            reason: error.to_string(),
+        }
+        .into()),
+    }
+}
+
+fn run(
+    rows: &Named<Array2<f64>>,
+    dictionary: &Dictionary,
+    options: &FitOptions,
+) -> Result<Fit, CliError> {
+    let line = Line::new("starts", options.starts);
+    let finished = AtomicUsize::new(0);
+    let tell = |progress: &Progress| match progress {
+        Progress::Screened { of, .. } => {
+            line.done(finished.fetch_add(1, Ordering::Relaxed) + 1, *of);
+            if finished.load(Ordering::Relaxed) == *of {
+                finished.store(0, Ordering::Relaxed);
+            }
+        }
+        Progress::Trial { start, entry } => line.say(format!(
+            "start {start}: trial {}, iteration {}, ridge {:.0e}",
+            entry.trial, entry.iteration, entry.ridge
+        )),
+        Progress::Finished { of, .. } => {
+            line.done(finished.fetch_add(1, Ordering::Relaxed) + 1, *of);
+        }
+        _ => {}
+    };
+    Ok(broadhead_sae::fit(
+        rows.array.view(),
+        dictionary,
+        options,
+        &tell,
+    )?)
+}
+
+fn draw(
+    arguments: &FitArgs,
+    rows: &Named<Array2<f64>>,
+    dictionary: &Dictionary,
+    fit: &Fit,
+    groups: Option<Groups>,
+) -> Result<String, CliError> {
+    let file = arguments.rows.path.file_name().unwrap_or_default();
+    let title = format!(
+        "{}: explained variance {:.4}",
+        file.display(),
+        fit.explained_variance
+    );
+    let (n, p) = rows.array.dim();
+    let end = if fit.converged {
+        "converged"
+    } else {
+        "not converged"
+    };
+    let note = format!(
+        "{} rows × {}; {end} after {} iterations",
+        Figure::thousands(n),
+        Figure::thousands(p),
+        fit.iterations
+    );
+    let fitted = Fitted {
+        rows: rows.array.view(),
+        dictionary,
+        decoder: fit.decoder.view(),
+        coordinates: fit.coordinates.view(),
+        gates: fit.gates.view(),
+    };
+    Ok(picture::figure(&fitted, title, note, groups).to_svg()?)
+}
+
+/// Writes everything but the summary beside its targets.
+fn stage(
+    staging: &mut Staging,
+    folder: &Path,
+    fit: &Fit,
+    note: &Note,
+    picture: &str,
+) -> Result<(), CliError> {
+    for (name, array) in [
+        ("coordinates.npy", &fit.coordinates),
+        ("gates.npy", &fit.gates),
+    ] {
+        staging.write(&folder.join(name), |sink| {
+            array.write_npy(sink).map_err(io::Error::other)
+        })?;
+    }
+    staging.write(&folder.join(model::FILE), |sink| {
+        model::write(sink, note, fit.decoder.view())
+    })?;
+    staging.write(&folder.join("trace.jsonl"), |sink| {
+        for entry in &fit.trace {
+            serde_json::to_writer(&mut *sink, entry)?;
+            sink.write_all(b"\n")?;
+        }
+        Ok(())
+    })?;
+    staging.write(&folder.join("coordinates.svg"), |sink| {
+        sink.write_all(picture.as_bytes())
+    })?;
+    Ok(())
+}
+
+impl Summary {
+    #[expect(clippy::too_many_arguments, reason = "everything that is summarised")]
+    fn new(
+        arguments: &FitArgs,
+        basis: Basis,
+        dictionary: Dictionary,
+        rows: &Named<Array2<f64>>,
+        fit: Fit,
+        device: Device,
+        labels: Option<Labels>,
+        clock: &Clock,
+    ) -> Self {
+        let mut seconds = clock.seconds();
+        let inner = fit.seconds.iter();
+        seconds
+            .phases
+            .extend(inner.map(|(name, s)| (format!("fit.{name}"), *s)));
+        let (log_det_hessian, log_det_hessian_reason) = match fit.log_det_hessian {
+            Ok(value) => (Some(value), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let files = [
+            model::FILE,
+            "coordinates.npy",
+            "gates.npy",
+            "trace.jsonl",
+            "coordinates.svg",
+            "summary.json",
+        ];
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            rows: rows.array.nrows(),
+            columns: rows.array.ncols(),
+            features: dictionary.features(),
+            explained_variance: fit.explained_variance,
+            objective: fit.objective,
+            iterations: fit.iterations,
+            trials: fit.trials,
+            converged: fit.converged,
+            status: fit.status,
+            gates_stand_still: fit.gates_stand_still,
+            gate_rounds: fit.gate_rounds,
+            log_det_hessian,
+            log_det_hessian_reason,
+            execution_path: fit.execution_path,
+            device,
+            elimination: fit.elimination,
+            solves: fit.solves,
+            lambda: fit.lambda,
+            kappa: fit.kappa,
+            seconds,
+            ledger: fit.ledger,
+            options: Options {
+                x: rows.name.clone(),
+                topology: arguments.topology.to_string(),
+                basis: basis.to_string(),
+                atoms: arguments.atoms,
+                gates: arguments.gates.to_string(),
+                labels: arguments.labels.clone(),
+                starts: arguments.starts,
+                seed: arguments.seed,
+                max_iterations: arguments.max_iterations,
+                lambda: arguments.lambda,
+                elimination: arguments.elimination.kind(),
+                output: arguments.output.clone(),
+            },
+            start: fit.starts.get(fit.start).cloned(),
+            starts: fit.starts,
+            label_order: labels
+                .as_ref()
+                .and_then(|labels| labels::circular_order(labels, &dictionary)),
+            labels,
+            outputs: files.map(|file| arguments.output.join(file)).into(),
+            dictionary,
+        }
+    }
+
+    fn for_people(&self) -> String {
+        let options = &self.options;
+        let atoms = if options.atoms == 1 { "atom" } else { "atoms" };
+        let mut lines = vec![format!(
+            "fitted {} {} {atoms} ({}) to {} rows x {}",
+            options.atoms, options.topology, options.basis, self.rows, self.columns
+        )];
+        let mut line = |name: &str, value: String| lines.push(format!("  {name:<18} {value}"));
+        line(
+            "explained variance",
+            format!("{:.4}", self.explained_variance),
+        );
+        let start = self.start.as_ref().map_or(0, |start| start.start);
+        line(
+            "converged",
+            format!(
+                "{} after {} iterations ({} trials) from start {start} of {}",
+                self.converged, self.iterations, self.trials, options.starts
+            ),
+        );
+        line("objective", format!("{:.6e}", self.objective));
+        line(
+            "log determinant",
+            match (self.log_det_hessian, &self.log_det_hessian_reason) {
+                (Some(value), _) => format!("{value}"),
+                (None, reason) => format!("absent: {}", reason.as_deref().unwrap_or("")),
+            },
+        );
+        line(
+            "path",
+            format!("{}, {} elimination", self.execution_path, self.elimination),
+        );
+        line("seconds", format!("{:.3}", self.seconds.total));
+        if let Some(order) = &self.label_order {
+            line("order", order.join(", "));
+        }
+        if let Some(labels) = &self.labels {
+            for (label, statistics) in &labels.0 {
+                let numbers = |values: &[f64]| {
+                    let texts: Vec<String> = values.iter().map(|v| format!("{v:+.3}")).collect();
+                    texts.join(" ")
+                };
+                let lengths: Vec<String> = statistics
+                    .resultant_length
+                    .iter()
+                    .map(|length| format!("{length:.4}"))
+                    .collect();
+                line(
+                    &format!("  {label}"),
+                    format!(
+                        "{} rows, mean {}, resultant length {}",
+                        statistics.rows,
+                        numbers(&statistics.mean_position),
+                        lengths.join(" ")
+                    ),
+                );
+            }
+        }
+        line("wrote", options.output.display().to_string());
+        lines.join("\n") + "\n"
+    }
+}

@@ -1,0 +1,186 @@
+//! What labels say of a fit that never saw them: each label's mean position and resultant length.
+//!
+//! The rows of a label are averaged where their atom's coordinate lives: angles as unit vectors of
+//! the plane, sphere points as unit vectors of space, Euclidean coordinates as they are. The
+//! resultant length is the length of the mean of unit vectors (of a torus, of both angles' vectors
+//! together, over sqrt 2): 1 where all rows of a label share one place, near 0 where they are
+//! spread. A Euclidean coordinate has none.
+
+use crate::plot::Groups;
+use broadhead_sae::{Dictionary, Topology};
+use ndarray::ArrayView2;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+/// Parts rows by label; labels in the order of their first row.
+pub fn group(labels: Vec<String>) -> Groups {
+    let mut names: Vec<String> = Vec::new();
+    let mut known = std::collections::HashMap::new();
+    let of_row = labels
+        .into_iter()
+        .map(|label| {
+            *known.entry(label).or_insert_with_key(|label| {
+                names.push(label.clone());
+                names.len() - 1
+            })
+        })
+        .collect();
+    Groups { names, of_row }
+}
+
+/// Where the rows of one label lie.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LabelStatistics {
+    /// Rows with this label.
+    pub rows: usize,
+    /// One number a column of the coordinates; NaN (`null`) where the atom is off in every row.
+    pub mean_position: Vec<f64>,
+    /// One number an atom; NaN (`null`) for a Euclidean one.
+    pub resultant_length: Vec<f64>,
+}
+
+/// Every label with its statistics. In JSON an object keyed by label, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labels(pub Vec<(String, LabelStatistics)>);
+
+impl Serialize for Labels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (label, statistics) in &self.0 {
+            map.serialize_entry(label, statistics)?;
+        }
+        map.end()
+    }
+}
+
+/// Scores `coordinates` (`n x columns`) by `groups`.
+pub fn statistics(
+    groups: &Groups,
+    dictionary: &Dictionary,
+    coordinates: ArrayView2<'_, f64>,
+) -> Labels {
+    let mut members: Vec<Vec<usize>> = vec![Vec::new(); groups.names.len()];
+    for (row, &group) in groups.of_row.iter().enumerate() {
+        members[group].push(row);
+    }
+    let labels = groups.names.iter().zip(members).map(|(name, rows)| {
+        let mut mean_position = Vec::with_capacity(dictionary.columns());
+        let mut resultant_length = Vec::with_capacity(dictionary.len());
+        for (index, atom) in dictionary.atoms().iter().enumerate() {
+            let columns = dictionary.atom_columns(index);
+            let on: Vec<Vec<f64>> = rows
+                .iter()
+                .map(|&row| columns.clone().map(|c| coordinates[(row, c)]).collect())
+                .filter(|place: &Vec<f64>| place.iter().all(|t| t.is_finite()))
+                .collect();
+            let (mean, length) = mean_of(atom.topology(), &on);
+            mean_position.extend(mean);
+            resultant_length.push(length);
+        }
+        let statistics = LabelStatistics {
+            rows: rows.len(),
+            mean_position,
+            resultant_length,
+        };
+        (name.clone(), statistics)
+    });
+    Labels(labels.collect())
+}
+
+/// The mean of places on `topology`, and its resultant length.
+fn mean_of(topology: Topology, places: &[Vec<f64>]) -> (Vec<f64>, f64) {
+    if places.is_empty() {
+        return (vec![f64::NAN; topology.stored()], f64::NAN);
+    }
+    let count = places.len() as f64;
+    let average = |value: &dyn Fn(&[f64]) -> f64| {
+        places.iter().map(|place| value(place)).sum::<f64>() / count
+    };
+    match topology {
+        Topology::Circle | Topology::Torus => {
+            let angles = topology.stored();
+            let vectors: Vec<[f64; 2]> = (0..angles)
+                .map(|c| [average(&|t| t[c].cos()), average(&|t| t[c].sin())])
+                .collect();
+            let squares: f64 = vectors.iter().map(|[x, y]| x * x + y * y).sum();
+            let mean = vectors.iter().map(|[x, y]| y.atan2(*x)).collect();
+            (mean, (squares / angles as f64).sqrt())
+        }
+        Topology::Sphere => {
+            let mut mean: Vec<f64> = (0..3).map(|c| average(&|t| t[c])).collect();
+            let length = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
+            topology.project(&mut mean);
+            (mean, length)
+        }
+        Topology::Euclidean { dimension } => {
+            let mean = (0..dimension).map(|c| average(&|t| t[c])).collect();
+            (mean, f64::NAN)
+        }
+    }
+}
+
+/// The labels in the order of their mean angles, from the first one on, where there is one circle
+/// and every label has a place on it.
+pub fn circular_order(labels: &Labels, dictionary: &Dictionary) -> Option<Vec<String>> {
+    let [atom] = dictionary.atoms() else {
+        return None;
+    };
+    if atom.topology() != Topology::Circle {
+        return None;
+    }
+    let angle = |(_, statistics): &(String, LabelStatistics)| statistics.mean_position[0];
+    if labels.0.iter().any(|label| !angle(label).is_finite()) {
+        return None;
+    }
+    let mut order: Vec<_> = labels.0.iter().collect();
+    order.sort_by(|a, b| angle(a).total_cmp(&angle(b)));
+    let mut names: Vec<String> = order.iter().map(|(name, _)| name.clone()).collect();
+    if let Some((first, _)) = labels.0.first()
+        && let Some(at) = names.iter().position(|name| name == first)
+    {
+        names.rotate_left(at);
+    }
+    Some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broadhead_sae::Basis;
+    use ndarray::array;
+    use std::f64::consts::PI;
+
+    #[test]
+    fn labels_keep_the_order_of_their_first_rows() {
+        let groups = group(["b", "a", "b", "c"].map(str::to_owned).to_vec());
+        assert_eq!(groups.names, ["b", "a", "c"]);
+        assert_eq!(groups.of_row, [0, 1, 0, 2]);
+    }
+
+    #[test]
+    fn angles_are_averaged_across_the_seam() {
+        let (mean, length) = mean_of(Topology::Circle, &[vec![PI - 0.1], vec![-PI + 0.1]]);
+        assert!((mean[0].abs() - PI).abs() < 1e-12, "{mean:?}");
+        assert!((length - 0.1f64.cos()).abs() < 1e-12);
+        let (_, spread) = mean_of(Topology::Circle, &[vec![0.0], vec![PI]]);
+        assert!(spread < 1e-12);
+    }
+
+    #[test]
+    fn a_circle_names_its_labels_in_order_from_the_first() {
+        let dictionary =
+            Dictionary::uniform(1, Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
+        let groups = group(["x", "y", "z"].map(str::to_owned).to_vec());
+        let labels = statistics(&groups, &dictionary, array![[2.0], [-3.0], [-1.0]].view());
+        let order = circular_order(&labels, &dictionary).unwrap();
+        assert_eq!(order, ["x", "y", "z"]);
+        let labels = statistics(
+            &groups,
+            &dictionary,
+            array![[2.0], [f64::NAN], [1.0]].view(),
+        );
+        assert_eq!(circular_order(&labels, &dictionary), None);
+        let json = serde_json::to_value(&labels).unwrap();
+        assert!(json["y"]["mean_position"][0].is_null());
+    }
+}

@@ -1,0 +1,232 @@
+//! The picture of a fit: what each atom shows of the rows where it is on.
+//!
+//! A circle's rows are drawn where they really are: the row less the intercept and less the other
+//! atoms, over its gate, projected on the plane that the decoder's first harmonic spans. The axes
+//! of that plane are orthonormal, the first along the decoder's cosine, so the fitted curve begins
+//! at angle 0 on the right.
+
+use crate::plot::{AtomShape, AtomView, Figure, Groups};
+use broadhead_sae::{Dictionary, Topology};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
+use std::f64::consts::{PI, TAU};
+
+/// A fit, as far as it is drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Fitted<'a> {
+    /// The rows, `n x p`.
+    pub rows: ArrayView2<'a, f64>,
+    /// The atoms.
+    pub dictionary: &'a Dictionary,
+    /// `M x p`.
+    pub decoder: ArrayView2<'a, f64>,
+    /// `n x columns`.
+    pub coordinates: ArrayView2<'a, f64>,
+    /// `n x atoms`.
+    pub gates: ArrayView2<'a, f64>,
+}
+
+/// The most atoms in one picture.
+const MOST_ATOMS: usize = 36;
+/// Steps of a fitted curve.
+const STEPS: usize = 240;
+
+/// The picture of `fitted`.
+pub fn figure(fitted: &Fitted<'_>, title: String, note: String, groups: Option<Groups>) -> Figure {
+    let count = fitted.dictionary.len();
+    let mut shown: Vec<usize> = (0..count).collect();
+    let mut note = note;
+    if count > MOST_ATOMS {
+        let on = |&atom: &usize| {
+            fitted
+                .gates
+                .column(atom)
+                .iter()
+                .filter(|g| **g != 0.0)
+                .count()
+        };
+        shown.sort_by_key(|atom| std::cmp::Reverse(on(atom)));
+        shown.truncate(MOST_ATOMS);
+        shown.sort_unstable();
+        note += &format!("; the {MOST_ATOMS} atoms that are on most");
+    }
+    let atoms = shown.into_iter().map(|atom| fitted.view(atom)).collect();
+    Figure {
+        title,
+        note,
+        atoms,
+        groups,
+    }
+}
+
+impl Fitted<'_> {
+    fn view(&self, index: usize) -> AtomView {
+        let atom = self.dictionary.atoms()[index];
+        let rows: Vec<usize> = (0..self.rows.nrows())
+            .filter(|&row| self.gates[(row, index)] != 0.0)
+            .collect();
+        let place = |row: usize, axis: usize| {
+            self.coordinates[(row, self.dictionary.atom_columns(index).start + axis)]
+        };
+        let shape = match atom.topology() {
+            Topology::Circle => self.circle(index, &rows),
+            Topology::Torus => AtomShape::Torus {
+                angles: rows.iter().map(|&r| [place(r, 0), place(r, 1)]).collect(),
+            },
+            Topology::Sphere => AtomShape::Sphere {
+                directions: rows
+                    .iter()
+                    .map(|&r| [place(r, 0), place(r, 1), place(r, 2)])
+                    .collect(),
+            },
+            Topology::Euclidean { dimension } => AtomShape::Euclidean {
+                points: rows
+                    .iter()
+                    .map(|&row| (0..dimension).map(|axis| place(row, axis)).collect())
+                    .collect(),
+            },
+        };
+        let kind = format!("{}, {}", atom.topology(), atom.basis());
+        let title = if self.dictionary.len() == 1 {
+            kind
+        } else {
+            let on = Figure::thousands(rows.len());
+            format!("atom {index}: {kind}; {on} rows")
+        };
+        AtomView { title, rows, shape }
+    }
+
+    fn circle(&self, index: usize, rows: &[usize]) -> AtomShape {
+        let features = self.dictionary.atom_features(index);
+        let axes = plane(
+            self.decoder.row(features.start),
+            self.decoder.row(features.start + 1),
+        );
+        // Everything is projected once: the plane's picture of decoder and rows.
+        let decoder: Array2<f64> = self.decoder.dot(&axes);
+        let atom = self.dictionary.atoms()[index];
+        let column = self.dictionary.atom_columns(index).start;
+        let mut values = vec![0.0; atom.width()];
+        let mut at = |angle: f64| {
+            atom.values(&[angle], &mut values);
+            let sum = |axis: usize| {
+                let terms = values.iter().zip(features.clone());
+                terms.map(|(phi, m)| phi * decoder[(m, axis)]).sum::<f64>()
+            };
+            [sum(0), sum(1)]
+        };
+        let step = |step: usize| TAU * step as f64 / STEPS as f64 - PI;
+        let curve = (0..=STEPS).map(|index| at(step(index))).collect();
+        let angles = rows.iter().map(|&row| self.coordinates[(row, column)]);
+        let points = rows.iter().map(|&row| {
+            let gate = self.gates[(row, index)];
+            let others = self.others(row, index, &decoder);
+            let seen = self.rows.row(row).dot(&axes);
+            [0, 1].map(|axis| (seen[axis] - others[axis]) / gate)
+        });
+        AtomShape::Circle {
+            angles: angles.collect(),
+            points: points.collect(),
+            curve,
+        }
+    }
+
+    /// Intercept and other atoms of a row, in the plane.
+    fn others(&self, row: usize, index: usize, decoder: &Array2<f64>) -> [f64; 2] {
+        let mut sum = [decoder[(0, 0)], decoder[(0, 1)]];
+        for (other, atom) in self.dictionary.atoms().iter().enumerate() {
+            let gate = self.gates[(row, other)];
+            if other == index || gate == 0.0 {
+                continue;
+            }
+            let columns = self.dictionary.atom_columns(other);
+            let place: Vec<f64> = columns.map(|c| self.coordinates[(row, c)]).collect();
+            let mut values = vec![0.0; atom.width()];
+            atom.values(&place, &mut values);
+            for (phi, m) in values.iter().zip(self.dictionary.atom_features(other)) {
+                for (axis, sum) in sum.iter_mut().enumerate() {
+                    *sum += gate * phi * decoder[(m, axis)];
+                }
+            }
+        }
+        sum
+    }
+}
+
+/// An orthonormal basis, `p x 2`, of the plane of two vectors, the first axis along the first of
+/// them. An axis that they do not determine is 0.
+fn plane(cosine: ArrayView1<'_, f64>, sine: ArrayView1<'_, f64>) -> Array2<f64> {
+    let unit = |vector: Array1<f64>, scale: f64| {
+        let norm = vector.dot(&vector).sqrt();
+        if norm > 1e-12 * scale {
+            vector / norm
+        } else {
+            Array1::zeros(vector.len())
+        }
+    };
+    let norm = |vector: ArrayView1<'_, f64>| vector.dot(&vector).sqrt();
+    let scale = norm(cosine).max(norm(sine));
+    let first = unit(cosine.to_owned(), scale);
+    let along = first.dot(&sine);
+    let second = unit(&sine - &(&first * along), scale);
+    let mut axes = Array2::zeros((cosine.len(), 2));
+    axes.column_mut(0).assign(&first);
+    axes.column_mut(1).assign(&second);
+    axes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broadhead_sae::Basis;
+    use ndarray::array;
+
+    #[test]
+    fn rows_of_a_perfect_fit_lie_on_the_curve() {
+        let dictionary =
+            Dictionary::uniform(2, Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
+        let decoder = array![
+            [1.0, -1.0, 0.5, 0.0],
+            [2.0, 0.0, 1.0, 0.0],
+            [0.5, 1.5, 0.0, 0.0],
+            [0.3, 0.0, 0.0, 1.0],
+            [0.0, 0.4, 2.0, 0.0],
+        ];
+        let coordinates = array![[0.3, -2.0], [2.5, 0.7]];
+        let gates = array![[1.0, 2.0], [0.5, 1.0]];
+        let rows = Array2::from_shape_fn((2, 4), |(i, c)| {
+            let (a, b): (f64, f64) = (coordinates[(i, 0)], coordinates[(i, 1)]);
+            decoder[(0, c)]
+                + gates[(i, 0)] * (a.cos() * decoder[(1, c)] + a.sin() * decoder[(2, c)])
+                + gates[(i, 1)] * (b.cos() * decoder[(3, c)] + b.sin() * decoder[(4, c)])
+        });
+        let fitted = Fitted {
+            rows: rows.view(),
+            dictionary: &dictionary,
+            decoder: decoder.view(),
+            coordinates: coordinates.view(),
+            gates: gates.view(),
+        };
+        let axes = plane(decoder.row(1), decoder.row(2));
+        let AtomShape::Circle { points, curve, .. } = fitted.view(0).shape else {
+            panic!("a circle");
+        };
+        for (row, point) in points.iter().enumerate() {
+            let angle: f64 = coordinates[(row, 0)];
+            let place = &decoder.row(1) * angle.cos() + &decoder.row(2) * angle.sin();
+            let place = place.dot(&axes);
+            for axis in 0..2 {
+                assert!((point[axis] - place[axis]).abs() < 1e-12, "{row} {axis}");
+            }
+        }
+        // Angle 0 is half way along the curve, on the first axis.
+        let norm = decoder.row(1).dot(&decoder.row(1)).sqrt();
+        assert!((curve[STEPS / 2][0] - norm).abs() < 1e-12);
+        assert!(curve[STEPS / 2][1].abs() < 1e-12);
+    }
+
+    #[test]
+    fn parallel_directions_span_a_line_and_no_nan() {
+        let axes = plane(array![1.0, 2.0].view(), array![2.0, 4.0].view());
+        assert_eq!(axes.column(1).to_vec(), [0.0, 0.0]);
+    }
+}
