@@ -59,6 +59,11 @@ const STEPS: &[Step] = &[
         run: clippy,
     },
     Step {
+        name: "report",
+        what: "the book's tables are what the records give",
+        run: |root| crate::bench::report(root, true),
+    },
+    Step {
         name: "docs",
         what: "API documentation and book, warnings denied, equations rendered, links checked",
         run: crate::docs::run,

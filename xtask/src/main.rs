@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "what a command prints is its result")]
 
+mod bench;
 mod ci;
 mod docs;
 mod examples;
@@ -38,6 +39,14 @@ enum Command {
     Docs,
     /// Runs every example of every crate.
     Examples,
+    /// Measures on this machine's processors, peers in alternation, and writes records.
+    BenchCpu(bench::Options),
+    /// Turns records into the book's tables and charts.
+    Report {
+        /// Fails where the committed ones differ, and writes nothing.
+        #[arg(long)]
+        check: bool,
+    },
     /// Compiles the device kernels to machine code for each supported architecture, without a GPU.
     Kernels,
 }
@@ -51,6 +60,8 @@ fn main() -> ExitCode {
         Command::Licences => licences::run(&root),
         Command::Docs => docs::run(&root),
         Command::Examples => examples::run(&root),
+        Command::BenchCpu(options) => bench::run(&root, &options),
+        Command::Report { check } => bench::report(&root, check),
         Command::Kernels => kernels::run(&root),
     };
     match outcome {

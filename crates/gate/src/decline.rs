@@ -69,6 +69,12 @@ pub enum Decline {
         /// Where it ran.
         path: String,
     },
+    /// What was asked for does not serve this work.
+    #[error("{why}")]
+    Unsupported {
+        /// What does not serve, and why.
+        why: String,
+    },
     /// The work itself failed.
     #[error("failed: {error}")]
     Failed {

@@ -1,0 +1,176 @@
+//! Peers: programs in other languages that do the same work, one line in, one line out.
+//!
+//! The protocol is in the script's own words (`benches/peers/scipy_arrow.py`). A peer makes the same
+//! operands from the same seed, checks its own step, and answers with its log-determinant, which is
+//! an independent check of ours.
+
+use crate::cell::{Phase, Shape};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// A running peer. It ends when its input closes, which dropping it does.
+#[derive(Debug)]
+pub struct Peer {
+    name: String,
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    libraries: BTreeMap<String, String>,
+}
+
+/// What a peer says of its own step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prepared {
+    /// Its log-determinant.
+    pub log_determinant: f64,
+    /// The componentwise backward error of its step.
+    pub componentwise_error: f64,
+}
+
+/// A peer that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer {name}: {why}")]
+pub struct PeerError {
+    /// The peer.
+    pub name: String,
+    /// What happened.
+    pub why: String,
+}
+
+impl Peer {
+    /// Starts the script `NAME_arrow.py` of `folder` with the interpreter `python`.
+    ///
+    /// # Errors
+    /// It does not start, or does not answer.
+    pub fn start(name: &str, folder: &Path, python: &Path) -> Result<Self, PeerError> {
+        let fail = |why: String| PeerError {
+            name: name.to_owned(),
+            why,
+        };
+        let mut child = Command::new(python)
+            .arg(folder.join(format!("{name}_arrow.py")))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| fail(e.to_string()))?;
+        let input = child.stdin.take();
+        let output = child
+            .stdout
+            .take()
+            .ok_or_else(|| fail("no output".to_owned()))?;
+        let mut peer = Self {
+            name: name.to_owned(),
+            child,
+            input,
+            output: BufReader::new(output),
+            libraries: BTreeMap::new(),
+        };
+        let hello = peer.ask(&json!({"hello": true}))?;
+        peer.libraries =
+            serde_json::from_value(hello["libraries"].clone()).map_err(|e| fail(e.to_string()))?;
+        Ok(peer)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its libraries with versions.
+    pub fn libraries(&self) -> &BTreeMap<String, String> {
+        &self.libraries
+    }
+
+    /// Makes the operands of `shape`, factors and solves them once.
+    ///
+    /// # Errors
+    /// It serves dense arrows alone, or failed.
+    pub fn prepare(&mut self, shape: Shape, seed: u64) -> Result<Prepared, PeerError> {
+        let Shape::Arrow { rows, dim, border } = shape else {
+            return Err(self.fail("it serves dense arrows alone".to_owned()));
+        };
+        let sizes = json!({"rows": rows, "dim": dim, "border": border, "seed": seed});
+        let answer = self.ask(&json!({"prepare": sizes}))?;
+        Ok(Prepared {
+            log_determinant: self.number(&answer, "log_determinant")?,
+            componentwise_error: self.number(&answer, "componentwise_error")?,
+        })
+    }
+
+    /// One sample of `phase` with `threads` threads, in seconds.
+    ///
+    /// # Errors
+    /// It failed.
+    pub fn sample(&mut self, phase: Phase, threads: usize) -> Result<f64, PeerError> {
+        let answer = self.ask(&json!({"sample": phase, "threads": threads}))?;
+        self.number(&answer, "seconds")
+    }
+
+    /// Drops its operands.
+    ///
+    /// # Errors
+    /// It failed.
+    pub fn release(&mut self) -> Result<(), PeerError> {
+        self.ask(&json!({"release": true})).map(drop)
+    }
+
+    fn ask(&mut self, request: &Value) -> Result<Value, PeerError> {
+        let mut line = String::new();
+        let exchange = match &mut self.input {
+            Some(input) => writeln!(input, "{request}")
+                .and_then(|()| input.flush())
+                .and_then(|()| self.output.read_line(&mut line)),
+            None => return Err(self.fail("it ended".to_owned())),
+        };
+        match exchange {
+            Ok(0) => Err(self.fail("it ended without an answer".to_owned())),
+            Ok(_) => serde_json::from_str(&line).map_err(|e| self.fail(e.to_string())),
+            Err(error) => Err(self.fail(error.to_string())),
+        }
+    }
+
+    fn number(&self, answer: &Value, key: &str) -> Result<f64, PeerError> {
+        answer[key]
+            .as_f64()
+            .ok_or_else(|| self.fail(format!("no {key} in {answer}")))
+    }
+
+    fn fail(&self, why: String) -> PeerError {
+        PeerError {
+            name: self.name.clone(),
+            why,
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // Closing its input ends it; what it still says is of no use.
+        self.input = None;
+        if let Err(error) = self.child.wait() {
+            eprintln!("the peer {}: {error}", self.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_interpreter_and_a_silent_script_are_errors_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("no-python");
+        let error = Peer::start("scipy", folder.path(), &missing).unwrap_err();
+        assert_eq!(error.name, "scipy");
+        // `true` ends at once and says nothing.
+        let error = Peer::start("scipy", folder.path(), Path::new("true")).unwrap_err();
+        assert!(
+            error.why.contains("ended") || error.why.contains("pipe"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,115 @@
+//! Records of one case together.
+
+use crate::cell::{Phase, Shape, ShapeFields};
+use crate::record::{Outcome, Record};
+use crate::summary::Summary;
+use broadhead_gate::Decline;
+use std::collections::BTreeSet;
+
+/// All records of one case of one shape.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) shape: String,
+    fields: ShapeFields,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// One contender in one phase.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) elimination: String,
+    pub(super) phase: Phase,
+    /// The elimination that ran: for `auto`, the choice.
+    pub(super) ran: Option<String>,
+    pub(super) outcome: Result<Summary, Decline>,
+}
+
+/// Groups records by case, in the order of the file.
+pub(super) fn group(records: &[Record]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for record in records {
+        let cell = &record.cell;
+        let same = |g: &Group| g.name == cell.name && g.fields == cell.shape;
+        let at = groups.iter().position(same).unwrap_or_else(|| {
+            let shape = Shape::new(cell.case, cell.shape);
+            groups.push(Group {
+                name: cell.name.clone(),
+                shape: shape.map_or_else(|e| e, |shape| shape.to_string()),
+                fields: cell.shape,
+                entries: Vec::new(),
+            });
+            groups.len() - 1
+        });
+        let (outcome, ran) = match &record.outcome {
+            Outcome::Declined(reason) => (Err(reason.clone()), None),
+            Outcome::Measured(measured) => (
+                Summary::of(&measured.samples).ok_or(Decline::NoSample),
+                measured.elimination.clone(),
+            ),
+        };
+        groups[at].entries.push(Entry {
+            elimination: cell.elimination.clone(),
+            phase: cell.phase,
+            ran,
+            outcome,
+        });
+    }
+    groups
+}
+
+/// The phases that occur, in their order.
+pub(super) fn phases(groups: &[Group]) -> Vec<Phase> {
+    let all: BTreeSet<Phase> = groups
+        .iter()
+        .flat_map(|g| g.entries.iter().map(|e| e.phase))
+        .collect();
+    all.into_iter().collect()
+}
+
+/// The names of the contenders, in the order of the file.
+pub(super) fn contenders(groups: &[Group]) -> Vec<String> {
+    contenders_of(&groups.iter().collect::<Vec<_>>())
+}
+
+/// The names of the contenders of some groups.
+pub(super) fn contenders_of(groups: &[&Group]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for entry in groups.iter().flat_map(|g| &g.entries) {
+        if !names.contains(&entry.elimination) {
+            names.push(entry.elimination.clone());
+        }
+    }
+    names
+}
+
+impl Group {
+    /// What `elimination` did in `phase`: of several thread counts the fastest. `best` is the fastest
+    /// elimination that was asked for by name.
+    ///
+    /// # Errors
+    /// Why there is no measurement; [`Decline::NoSample`] where there is no record.
+    pub(super) fn outcome(
+        &self,
+        elimination: &str,
+        phase: Phase,
+    ) -> Result<(Summary, &Entry), Decline> {
+        let mut found: Result<(Summary, &Entry), Decline> = Err(Decline::NoSample);
+        for entry in self.entries.iter().filter(|e| e.phase == phase) {
+            let wanted = match elimination {
+                "best" => entry.elimination != "auto" && entry.ran.is_some(),
+                name => entry.elimination == name,
+            };
+            if !wanted {
+                continue;
+            }
+            match (&entry.outcome, &found) {
+                (Ok(new), Ok((old, _))) if new.median >= old.median => {}
+                (Ok(new), _) => found = Ok((*new, entry)),
+                (Err(reason), Err(_)) => found = Err(reason.clone()),
+                (Err(_), Ok(_)) => {}
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,150 @@
+//! Tables in Markdown.
+
+use super::group::{self, Group};
+use super::verdict::{Judged, Outcome as Verdict, short};
+use crate::cell::{Phase, Suite};
+use crate::receipt::Receipt;
+use crate::record::Record;
+use crate::summary::Summary;
+use broadhead_gate::Decline;
+use std::fmt::Write;
+
+/// The page of one suite: its receipt, one table a phase, the requirements.
+pub(super) fn markdown(
+    suite: &Suite,
+    records: &[Record],
+    groups: &[Group],
+    verdicts: &[Judged],
+) -> String {
+    let mut page = String::from("<!-- Made by `cargo xtask report` from benches/records. -->\n\n");
+    let Some(record) = records.first() else {
+        page.push_str("*Not measured yet: there is no record.*\n");
+        return page;
+    };
+    let names = group::contenders(groups);
+    for phase in group::phases(groups) {
+        push_table(&mut page, suite, groups, &names, phase);
+    }
+    for judged in verdicts {
+        let word = match &judged.outcome {
+            Verdict::Met { .. } => "**Met**",
+            Verdict::Unmet { .. } => "**Unmet**",
+            Verdict::Undetermined { .. } => "**Undetermined**",
+        };
+        let detail = match &judged.outcome {
+            Verdict::Met { worst, shape } | Verdict::Unmet { worst, shape } => format!(
+                "at most {} asked, {} at the worst shape ({shape})",
+                short(judged.at_most),
+                short(*worst)
+            ),
+            Verdict::Undetermined { reason, shape } => format!("{shape}: {reason}"),
+        };
+        let _ = writeln!(page, "- {word}: {}: {detail}.", judged.name);
+    }
+    push_receipt(&mut page, &record.receipt);
+    page
+}
+
+/// One row a case; milliseconds, the fastest forced elimination of ours in bold.
+fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[String], phase: Phase) {
+    let ours = |name: &String| suite.peer.as_ref() != Some(name);
+    let auto = names.iter().any(|name| name == "auto");
+    let _ = writeln!(page, "*{phase}*, median in milliseconds\n");
+    let mut head = "| case | shape |".to_owned();
+    let mut rule = "|---|---|".to_owned();
+    for name in names {
+        let _ = write!(head, " {name} |");
+        rule.push_str("--:|");
+    }
+    if auto {
+        head.push_str(" chosen | auto / best |");
+        rule.push_str("---|--:|");
+    } else if let Some(peer) = &suite.peer {
+        let _ = write!(head, " {} / {peer} |", suite.eliminations.join(", "));
+        rule.push_str("--:|");
+    }
+    let _ = writeln!(page, "{head}\n{rule}");
+    for group in groups
+        .iter()
+        .filter(|g| g.entries.iter().any(|e| e.phase == phase))
+    {
+        let best = group
+            .outcome("best", phase)
+            .map(|(_, entry)| entry.elimination.clone());
+        let mut row = format!("| {} | {} |", group.name, group.shape);
+        for name in names {
+            let text = match group.outcome(name, phase) {
+                Ok((summary, _)) => milliseconds(&summary),
+                Err(reason) => declined(&reason).to_owned(),
+            };
+            let bold = ours(name) && names.len() > 2 && best.as_ref() == Ok(name);
+            let _ = if bold {
+                write!(row, " **{text}** |")
+            } else {
+                write!(row, " {text} |")
+            };
+        }
+        let ratio = |above: &str, below: &str| match (
+            group.outcome(above, phase),
+            group.outcome(below, phase),
+        ) {
+            (Ok((above, _)), Ok((below, _))) => short(above.median / below.median),
+            _ => "undetermined".to_owned(),
+        };
+        if auto {
+            let ran = group
+                .outcome("auto", phase)
+                .map(|(_, entry)| entry.ran.clone());
+            let _ = write!(
+                row,
+                " {} | {} |",
+                ran.unwrap_or_default().unwrap_or_default(),
+                ratio("auto", "best")
+            );
+        } else if let (Some(peer), Some(first)) = (&suite.peer, suite.eliminations.first()) {
+            let _ = write!(row, " {} |", ratio(first, peer));
+        }
+        let _ = writeln!(page, "{row}");
+    }
+    page.push('\n');
+}
+
+fn milliseconds(summary: &Summary) -> String {
+    let ms = 1e3 * summary.median;
+    match ms {
+        ms if ms >= 100.0 => format!("{ms:.0}"),
+        ms if ms >= 1.0 => format!("{ms:.2}"),
+        ms => format!("{ms:.3}"),
+    }
+}
+
+/// A word for a cell that has no number.
+fn declined(reason: &Decline) -> &'static str {
+    match reason {
+        Decline::Unsupported { .. } => "not served",
+        Decline::OutOfMemory { .. } => "too large",
+        Decline::NoSample => "no record",
+        Decline::ParityFailed { .. } => "wrong",
+        _ => "declined",
+    }
+}
+
+fn push_receipt(page: &mut String, receipt: &Receipt) {
+    let libraries: Vec<String> = receipt
+        .libraries
+        .iter()
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
+    let _ = writeln!(
+        page,
+        "\n<small>Commit {}{}; {}, {} processors, {}; {} build; {}; `{}`.</small>",
+        &receipt.commit[..12.min(receipt.commit.len())],
+        if receipt.dirty { " (modified)" } else { "" },
+        receipt.processor,
+        receipt.processors,
+        receipt.features.join(" "),
+        receipt.profile,
+        libraries.join(", "),
+        receipt.command,
+    );
+}
