@@ -273,7 +273,8 @@ mod tests {
 
     #[test]
     fn a_record_that_contradicts_itself_is_refused() {
-        let lies: [(&str, fn(&mut Record)); 8] = [
+        type Lie = (&'static str, fn(&mut Record));
+        let lies: [Lie; 8] = [
             ("schema", |r| r.schema = 0),
             ("without a sample", |r| measured(r).samples.clear()),
             ("a sample of", |r| measured(r).samples[0] = -1.0),

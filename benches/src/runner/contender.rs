@@ -236,7 +236,7 @@ impl<'o> Worker<'o> {
             elimination: frame.elimination().to_string(),
             componentwise_error: error,
             // The iterative elimination's absence is no failure: the cell did not ask for one.
-            logarithm: logarithm.map_or(None, Some),
+            logarithm: logarithm.ok(),
         })
     }
 
