@@ -39,9 +39,15 @@ impl Module {
         let mut raw = null_mut();
         // SAFETY: the code is whole; the driver copies it. The module is never unloaded, so its
         // functions live as long as the process.
-        context.check("cuModuleLoadData", unsafe {
-            sys::cuModuleLoadData(&mut raw, code.as_ptr().cast())
-        })?;
+        let status = unsafe { sys::cuModuleLoadData(&mut raw, code.as_ptr().cast()) };
+        if status == sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU {
+            return Err(Fault::UnsupportedArchitecture {
+                found: architecture,
+                why: format!("the driver finds no code for it in {}", source.name),
+            }
+            .into());
+        }
+        context.check("cuModuleLoadData", status)?;
         let kernels = source
             .entries
             .iter()

@@ -48,6 +48,9 @@ impl Stream {
         let n = a.layout.rows;
         expect_shape(a.layout.is_square(n), "potrf", "a square matrix", a.layout)?;
         expect_shape(info.len() == 1, "potrf", "one number for info", info.len())?;
+        let least = self.potrf_workspace(a)?;
+        let expected = format_args!("{least} elements of workspace").to_string();
+        expect_shape(workspace.len() >= least, "potrf", expected, workspace.len())?;
         let kept = touched(
             self,
             "potrf",
@@ -59,8 +62,8 @@ impl Stream {
         )?;
         let length = i32::try_from(workspace.len()).unwrap_or(i32::MAX);
         self.with_handles(|handles| {
-            // SAFETY: the matrix fits its view; the library declines a workspace that is too
-            // short; all memory lives until the call has ended by the order of frees.
+            // SAFETY: the matrix fits its view and the workspace is as long as the library asks;
+            // all memory lives until the call has ended by the order of frees.
             let status = unsafe {
                 solver::cusolverDnDpotrf(
                     handles.solver,

@@ -30,21 +30,29 @@ pub(super) struct Latencies {
     pub(super) hand_over: Samples,
 }
 
+/// What the host takes part in is sampled between the other measurements, so that a moment in which
+/// the host is slow does not make a whole window.
 pub(super) fn measure(stream: &Stream) -> Result<Latencies> {
+    let (mut submissions, mut waits) = (Vec::new(), Vec::new());
+    let mut host = || -> Result<()> {
+        submissions.extend(submission(stream)?);
+        waits.extend(synchronisation(stream)?);
+        Ok(())
+    };
+    host()?;
     let graph_launch = graph(stream, 1)?;
+    host()?;
     let long = graph(stream, NODES)?;
+    host()?;
     let short = super::ceiling::median(&graph_launch).unwrap_or(f64::NAN);
-    let node = long
-        .iter()
-        .map(|l| (l - short) / (NODES - 1) as f64)
-        .collect();
+    let node = |launch: f64| (launch - short) / (NODES - 1) as f64;
     Ok(Latencies {
-        submission: seconds(submission(stream)?),
-        graph_launch: seconds(graph_launch),
-        graph_node: seconds(node),
-        synchronisation: seconds(synchronisation(stream)?),
         serial_step: seconds(serial_step(stream)?),
         hand_over: seconds(handed_over(stream)?),
+        graph_node: seconds(long.into_iter().map(node).collect()),
+        graph_launch: seconds(graph_launch),
+        submission: seconds(submissions),
+        synchronisation: seconds(waits),
     })
 }
 

@@ -193,19 +193,17 @@ impl Stream {
             .handles
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if slot.is_none() {
-            self.not_capturing(
-                "a first library call",
-                "handles are made outside of captures",
-            )?;
-            let pair = self.context().handles().take(self.context())?;
-            pair.attach(self.context(), self.raw())?;
-            *slot = Some(pair);
-        }
-        match &*slot {
-            Some(pair) => Ok(call(pair)?),
-            None => unreachable!("the slot was filled above"),
-        }
+        let pair = match &mut *slot {
+            Some(pair) => pair,
+            empty => {
+                let why = "handles are made outside of captures";
+                self.not_capturing("a first library call", why)?;
+                let pair = self.context().handles().take(self.context())?;
+                pair.attach(self.context(), self.raw())?;
+                empty.insert(pair)
+            }
+        };
+        Ok(call(pair)?)
     }
 
     /// Makes this stream's library handles now, so that a capture may use them.

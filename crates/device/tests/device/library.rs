@@ -361,6 +361,14 @@ fn shapes(context: &Context) -> Outcome {
     )?;
     expect(Matrix::packed(a.view(), 4, 2).is_err(), "8 entries in 6")?;
     expect_eq("submissions", stream.ledger().snapshot(), before)?;
+    let mut info = stream.zeros::<i32>(1, "test")?;
+    let mut short = stream.alloc::<f64>(0, "test")?;
+    let answer = stream.potrf(&mut into, short.view_mut(), info.view_mut());
+    let enough = stream.potrf_workspace(&mut into)? == 0;
+    expect(
+        answer.is_ok() == enough,
+        format!("potrf without a workspace: {answer:?}"),
+    )?;
     stream.gemm(1.0, wide, tall, 0.0, &mut into)?;
     Ok(())
 }
