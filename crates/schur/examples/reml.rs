@@ -3,8 +3,10 @@
 //!
 //! `cargo run -p broadhead-schur --example reml [FILE.csv]`
 //!
-//! $$ y = X b + Z_1 u + Z_2 v + e, \quad u \sim N(0, \sigma^2 \tau_1 I),\
-//!    v \sim N(0, \sigma^2 \tau_2 I),\ e \sim N(0, \sigma^2 I) . $$
+//! ```math
+//! y = X b + Z_1 u + Z_2 v + e, \quad u \sim N(0, \sigma^2 \tau_1 I),\
+//! v \sim N(0, \sigma^2 \tau_2 I),\ e \sim N(0, \sigma^2 I) .
+//! ```
 //!
 //! Henderson's equations have the matrix
 //!
@@ -14,15 +16,17 @@
 //!       [                   |  Z2'Z2 + 1/tau_2, ... ]
 //! ```
 //!
-//! and with $q = \min_{u,v,b} |y - X b - Z_1 u - Z_2 v|^2 + |u|^2/\tau_1 + |v|^2/\tau_2$
+//! and with $`q = \min_{u,v,b} |y - X b - Z_1 u - Z_2 v|^2 + |u|^2/\tau_1 + |v|^2/\tau_2`$
 //!
-//! $$ -2 \ell(\tau) = (N - f) \log q + \log|H| + n \log \tau_1 + m \log \tau_2 + \text{const} . $$
+//! ```math
+//! -2 \ell(\tau) = (N - f) \log q + \log|H| + n \log \tau_1 + m \log \tau_2 + \text{const} .
+//! ```
 //!
-//! One frame an evaluation gives the solution, $\log|H|$ and, by the many right-hand sides of the
+//! One frame an evaluation gives the solution, $`\log|H|`$ and, by the many right-hand sides of the
 //! border's unit vectors, the traces that its gradient asks for. The zero of that gradient is found
-//! by Newton's method in $\log\tau$; a dense computation with $V = I + \tau_1 Z_1 Z_1' + \tau_2
-//! Z_2 Z_2'$, which shares no code with it, must find the same. Last, the derivative of the inner
-//! solution by $\log\tau_1$, through the unridged factors of a frame that has a ridge.
+//! by Newton's method in $`\log\tau`$; a dense computation with $`V = I + \tau_1 Z_1 Z_1' + \tau_2
+//! Z_2 Z_2'`$, which shares no code with it, must find the same. Last, the derivative of the inner
+//! solution by $`\log\tau_1`$, through the unridged factors of a frame that has a ridge.
 
 use broadhead_schur::{
     ArrowShape, ArrowVector, CrossView, DenseSystem, Failure, Frame, Gradient, Ridge, RowBlocks,
@@ -120,11 +124,11 @@ impl Equations {
 
 /// What one evaluation gives.
 struct Evaluation {
-    /// $-2 \ell$ up to a constant.
+    /// $`-2 \ell`$ up to a constant.
     criterion: f64,
-    /// Its gradient by $(\log\tau_1, \log\tau_2)$.
+    /// Its gradient by $`(\log\tau_1, \log\tau_2)`$.
     gradient: [f64; 2],
-    /// $(u, v, b)$.
+    /// $`(u, v, b)`$.
     solution: ArrowVector,
 }
 
@@ -149,7 +153,7 @@ impl<'a> Inner<'a> {
         })
     }
 
-    /// $D$ and $C$ at these ratios.
+    /// $`D`$ and $`C`$ at these ratios.
     fn operands(data: &Data, equations: &Equations, tau: [f64; 2]) -> (Vec<f64>, Mat<f64>) {
         let rows = equations
             .counts
@@ -195,7 +199,7 @@ impl<'a> Inner<'a> {
         self.with_frame(tau, Ridge::ZERO, |frame| solution(equations, frame))
     }
 
-    /// $-2\ell$ and its gradient: one frame, one solve, and `k` more at once.
+    /// $`-2\ell`$ and its gradient: one frame, one solve, and `k` more at once.
     fn evaluate(&mut self, tau: [f64; 2]) -> Outcome<Evaluation> {
         let (equations, data) = (self.equations, self.data);
         let (n, m, k) = (data.subjects, data.items, equations.shape.border());
@@ -247,7 +251,7 @@ impl<'a> Inner<'a> {
     }
 }
 
-/// $H z = $ right-hand side.
+/// $`H z = `$ right-hand side.
 fn solution(equations: &Equations, frame: &mut Frame<'_>) -> Result<ArrowVector, Failure> {
     let mut z = ArrowVector::zeros(&equations.shape);
     frame.solve(equations.gradient.as_gradient(), z.as_step())?;
@@ -258,10 +262,10 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// The same gradient from the covariance of the data, dense, of order $N$:
-/// $V = I + \tau_1 Z_1 Z_1' + \tau_2 Z_2 Z_2'$, $P = V^{-1} - V^{-1} X (X'V^{-1}X)^{-1} X'V^{-1}$,
-/// $\partial(-2\ell)/\partial\log\tau_a = \tau_a \{\mathrm{tr}(P Z_a Z_a') - (N - f)
-/// |Z_a' P y|^2 / y' P y\}$.
+/// The same gradient from the covariance of the data, dense, of order $`N`$:
+/// $`V = I + \tau_1 Z_1 Z_1' + \tau_2 Z_2 Z_2'`$, $`P = V^{-1} - V^{-1} X (X'V^{-1}X)^{-1} X'V^{-1}`$,
+/// $`\partial(-2\ell)/\partial\log\tau_a = \tau_a \{\mathrm{tr}(P Z_a Z_a') - (N - f)
+/// |Z_a' P y|^2 / y' P y\}`$.
 fn dense_gradient(data: &Data, tau: [f64; 2]) -> Outcome<[f64; 2]> {
     let o = &data.observations;
     let n = o.len();
@@ -299,7 +303,7 @@ fn dense_gradient(data: &Data, tau: [f64; 2]) -> Outcome<[f64; 2]> {
     ])
 }
 
-/// The zero of a gradient in $\log\tau$, by Newton's method with a central-difference Jacobian.
+/// The zero of a gradient in $`\log\tau`$, by Newton's method with a central-difference Jacobian.
 fn maximise(mut gradient: impl FnMut([f64; 2]) -> Outcome<[f64; 2]>) -> Outcome<[f64; 2]> {
     const WIDTH: f64 = 1e-4;
     let mut log_tau = [0.0_f64; 2];
@@ -340,8 +344,8 @@ fn maximise(mut gradient: impl FnMut([f64; 2]) -> Outcome<[f64; 2]>) -> Outcome<
     Err("Newton's method did not converge in 30 steps".into())
 }
 
-/// $\partial z / \partial \log\tau_1 = H^{-1} (u / \tau_1)$, for $\partial H / \partial\log\tau_1 =
-/// -I / \tau_1$ on the rows: through the unridged factors of a frame that an inner
+/// $`\partial z / \partial \log\tau_1 = H^{-1} (u / \tau_1)`$, for $`\partial H / \partial\log\tau_1 =
+/// -I / \tau_1`$ on the rows: through the unridged factors of a frame that an inner
 /// Levenberg-Marquardt loop left at a ridge.
 fn implicit_derivative(inner: &mut Inner<'_>, tau: [f64; 2]) -> Outcome<ArrowVector> {
     let equations = inner.equations;

@@ -78,7 +78,7 @@ fn line(
 }
 
 impl DenseSystem<'_> {
-    /// $(H + \rho) x$ and $|H + \rho| |x|$ for eight interleaved vectors.
+    /// $`(H + \rho) x`$ and $`|H + \rho| |x|`$ for eight interleaved vectors.
     pub(crate) fn product_group(
         &self,
         x_row: &[Lanes],
