@@ -37,7 +37,7 @@ pub struct NotPositiveDefinite {
     /// The pivot, or the curvature $`p' S p / p' p`$, that was not positive.
     pub value: f64,
     /// What to add to the ridge of [`PivotSite::side`] so that it factors: found by factoring,
-    /// and at most four times the least such. Absent where no ridge below the largest finite
+    /// and at most four times the least such (or $`2^{-256}`$ of the side's diagonal). Absent where no ridge below the largest finite
     /// number serves, or for a curvature met by conjugate gradients, where it is a lower bound
     /// that is reported in `value`.
     pub bump: Option<f64>,

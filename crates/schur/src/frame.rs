@@ -241,7 +241,12 @@ impl<'b> Frame<'b> {
                 border: &mut border,
                 count: 1,
             };
-            *iterations += self.engine().solve(&system, rhs)?.iterations;
+            match self.engine().solve(&system, rhs) {
+                Ok(stats) => *iterations += stats.iterations,
+                // The step stands; what could not be had is a better one.
+                Err(Failure::Stop(Error::NotConverged { .. })) => break,
+                Err(failure) => return Err(failure),
+            }
             // The correction's place keeps the step before it: subtracting would not restore it.
             let advance = |x: &mut [f64], d: &mut [f64]| {
                 for (x, d) in x.iter_mut().zip(d) {

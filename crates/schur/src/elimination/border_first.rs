@@ -10,14 +10,15 @@
 //! $`T = D - (\tilde\Phi \tilde\Phi') \circ (J J')`$ is a Hadamard product of Gram matrices,
 //! $`J_i J_j' = \Psi_i R R' \Psi_j'`$.
 
+use super::rows_first::{subtract_pull, subtract_push};
 use super::structured_parts::{
     DecoderRoot, add_outer_times_decoder, decoder_rank, factor_gram, for_rows, row_times_root,
-    solve_gram, subtract_push, whitened_phi,
+    solve_gram, whitened_phi,
 };
 use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats};
 use crate::bump::least_rung;
 use crate::cholesky::{Cholesky, FailedPivot};
-use crate::system::par_rows;
+use crate::system::{par_rows, product_par};
 use crate::{
     ArrowShape, DenseSystem, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite,
     RhsMut, Ridge, RowBlocks, RowDims, Side, StructuredShape, StructuredSystem, System,
@@ -254,25 +255,21 @@ impl BorderFirst {
     }
 
     fn solve_one(&self, system: &System<'_>, row: &mut [f64], border: &mut [f64]) {
-        let (n, k) = (row.len(), border.len());
         let arch = Arch::new();
         let par = Par::rayon(0);
         match (system, &self.operand) {
             (System::Dense(_), Operand::Dense { pulled }) => {
+                // Not faer's products with a vector, whose sums follow the number of threads.
                 self.border.solve_lower(arch, border);
-                let x = MatRef::from_column_major_slice(pulled, k, n);
-                {
-                    let (c, t) = (column(border), column_mut(row));
-                    matmul(t, Accum::Add, x.transpose(), c, -1.0, par);
-                }
+                subtract_push(arch, pulled, border, row);
                 self.rows.solve(arch, column_mut(row), par);
-                matmul(column_mut(border), Accum::Add, x, column(row), -1.0, par);
+                subtract_pull(arch, pulled, row, border);
                 self.border.solve_upper(arch, border);
             }
             (System::Structured(system), Operand::Structured { outputs, .. }) => {
                 let own = border.to_vec();
                 solve_gram(&self.border, border, *outputs);
-                subtract_push(system, border, row);
+                super::structured_parts::subtract_push(system, border, row);
                 self.rows.solve(arch, column_mut(row), par);
                 border.copy_from_slice(&own);
                 let outer = system.feature_outer(row, false);
@@ -282,10 +279,6 @@ impl BorderFirst {
             _ => {}
         }
     }
-}
-
-fn column(x: &[f64]) -> MatRef<'_, f64> {
-    MatRef::from_column_major_slice(x, x.len(), 1)
 }
 
 fn column_mut(x: &mut [f64]) -> MatMut<'_, f64> {
@@ -301,6 +294,7 @@ fn clear_lower(data: &mut [f64], order: usize) {
 
 /// $`A \leftarrow A - X X'`$, lower triangle.
 fn subtract_gram(a: MatMut<'_, f64>, x: MatRef<'_, f64>) {
+    let par = product_par(a.nrows(), a.ncols());
     triangular::matmul(
         a,
         BlockStructure::TriangularLower,
@@ -310,7 +304,7 @@ fn subtract_gram(a: MatMut<'_, f64>, x: MatRef<'_, f64>) {
         x.transpose(),
         BlockStructure::Rectangular,
         -1.0,
-        Par::rayon(0),
+        par,
     );
 }
 
@@ -489,10 +483,17 @@ impl Elimination for BorderFirst {
                 x.transpose(),
                 border.as_ref(),
                 -1.0,
-                par,
+                product_par(n, m),
             );
             self.rows.solve(Arch::new(), row.rb_mut(), par);
-            matmul(border.rb_mut(), Accum::Add, x, row.as_ref(), -1.0, par);
+            matmul(
+                border.rb_mut(),
+                Accum::Add,
+                x,
+                row.as_ref(),
+                -1.0,
+                product_par(k, m),
+            );
             triangular_solve::solve_upper_triangular_in_place(l.transpose(), border, par);
             return Ok(SolveStats::default());
         }

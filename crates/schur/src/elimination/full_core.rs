@@ -10,10 +10,11 @@
 //! ```
 
 use super::structured_parts::{
-    add_outer_times_decoder, apply_q, decoder_rank, row_times_root, solve_gram,
+    add_outer_times_decoder, apply_q, decoder_rank, row_times_root, solve_gram, times,
     times_decoder_transpose, whitened_phi,
 };
 use crate::cholesky::{Cholesky, FailedPivot};
+use crate::system::product_par;
 use crate::{ArrowShape, StructuredShape, StructuredSystem};
 use faer::linalg::matmul::matmul;
 use faer::linalg::triangular_solve;
@@ -164,7 +165,7 @@ impl FullCore {
                     .transpose(),
                 MatRef::from_row_major_slice(&jacobian_pairs[..len * pairs(r)], len, pairs(r)),
                 1.0,
-                Par::rayon(0),
+                product_par(pairs(m), pairs(r)),
             );
         }
     }
@@ -221,7 +222,7 @@ impl FullCore {
 
 /// $`F' \mathrm{vec}\,A = \mathrm{vec}(L_G^{-1} A R)`$.
 fn pull(parts: Parts<'_>, a: MatRef<'_, f64>) -> Mat<f64> {
-    let mut out = a * parts.root;
+    let mut out = times(a, parts.root);
     let l = parts.gram.as_mat();
     triangular_solve::solve_lower_triangular_in_place(l, out.as_mut(), Par::Seq);
     out
@@ -231,5 +232,5 @@ fn pull(parts: Parts<'_>, a: MatRef<'_, f64>) -> Mat<f64> {
 fn push(parts: Parts<'_>, mut c: Mat<f64>) -> Mat<f64> {
     let l = parts.gram.as_mat();
     triangular_solve::solve_upper_triangular_in_place(l.transpose(), c.as_mut(), Par::Seq);
-    &c * parts.root.transpose()
+    times(c.as_ref(), parts.root.transpose())
 }

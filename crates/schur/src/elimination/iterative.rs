@@ -20,7 +20,7 @@ use super::{Elimination, EliminationKind, Factored, NoLogDeterminant, Pivot, Sol
 use crate::blas1::{dot, norm, power_of_two_near};
 use crate::bump::least_rung;
 use crate::cholesky::{Cholesky, FailedPivot};
-use crate::system::ProductMut;
+use crate::system::{ProductMut, product_par};
 use crate::{
     ArrowShape, DenseSystem, Error, Failure, NotPositiveDefinite, PivotSite, RhsMut, Ridge, System,
     SystemShape,
@@ -208,7 +208,7 @@ impl Iterative {
                     gram.as_ref(),
                     MatRef::from_row_major_slice(x, m, p),
                     1.0,
-                    Par::rayon(0),
+                    product_par(m, p),
                 );
             }
             _ => {

@@ -12,7 +12,9 @@
 //!
 //! and $`\log|S| = p \log|G| + \log|Z|`$. The order of $`Z`$ is the rank of $`Q`$.
 
-use super::structured_parts::{add_outer_times_decoder, solve_gram, times_decoder_transpose};
+use super::structured_parts::{
+    add_outer_times_decoder, solve_gram, times, times_decoder_transpose,
+};
 use crate::cholesky::{Cholesky, FailedPivot};
 use crate::system::par_ordered;
 use crate::{ArrowShape, StructuredSystem};
@@ -192,7 +194,7 @@ impl PairCore {
         let par = Par::rayon(0);
         let mut inverse = Mat::<f64>::identity(features, features);
         gram.solve(Arch::new(), inverse.as_mut(), par);
-        let outer = decoder_root * decoder_root.transpose();
+        let outer = times(decoder_root, decoder_root.transpose());
         let kernel = Mat::from_fn(order, order, |i, j| {
             let ((m, a), (n, b)) = (self.pairs[i], self.pairs[j]);
             inverse[(m.max(n), m.min(n))] * outer[(a.max(b), a.min(b))]
@@ -252,13 +254,13 @@ impl PairCore {
             let (m, a) = self.pairs[i];
             y[(m, a)]
         });
-        let mut c = self.root.transpose() * restricted;
+        let mut c = times(self.root.transpose(), restricted.as_ref());
         let rank = c.nrows();
         let mut column: Vec<f64> = (0..rank).map(|i| c[(i, 0)]).collect();
         let solution = MatMut::from_column_major_slice_mut(&mut column, rank, 1);
         self.core.solve(Arch::new(), solution, Par::rayon(0));
         c.copy_from(MatRef::from_column_major_slice(&column, rank, 1));
-        let v = &self.root * c;
+        let v = times(self.root.as_ref(), c.as_ref());
         let mut outer = Mat::zeros(features, features);
         for (i, &(m, a)) in self.pairs.iter().enumerate() {
             outer[(m, a)] = v[(i, 0)];

@@ -14,7 +14,7 @@ use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, dense_onl
 use crate::blas1::{axpy, axpy4, dot};
 use crate::bump::least_rung;
 use crate::cholesky::{Cholesky, FailedPivot};
-use crate::system::par_rows;
+use crate::system::{par_rows, product_par};
 use crate::{
     ArrowShape, DenseSystem, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite,
     RhsMut, Ridge, System,
@@ -110,7 +110,7 @@ impl RowsFirst {
             y,
             BlockStructure::Rectangular,
             -1.0,
-            Par::rayon(0),
+            product_par(k, k),
         );
     }
 
@@ -143,57 +143,56 @@ impl RowsFirst {
         .into()
     }
 
-    /// $`x_\beta \leftarrow x_\beta - Y' u`$ for one vector.
-    fn subtract_pull(&self, u: &[f64], border: &mut [f64]) {
-        const COLUMNS: usize = 512;
-        let k = self.shape.border();
-        border
-            .par_chunks_mut(COLUMNS)
-            .enumerate()
-            .for_each(|(c, out)| {
-                let first = c * COLUMNS;
-                let len = out.len();
-                let line = |r: usize| &self.whitened[r * k + first..r * k + first + len];
-                let whole = u.len() - u.len() % 4;
-                for r in (0..whole).step_by(4) {
-                    let weights = [-u[r], -u[r + 1], -u[r + 2], -u[r + 3]];
-                    axpy4(
-                        self.arch,
-                        weights,
-                        [line(r), line(r + 1), line(r + 2), line(r + 3)],
-                        out,
-                    );
-                }
-                for r in whole..u.len() {
-                    axpy(self.arch, -u[r], line(r), out);
-                }
-            });
-    }
-
-    /// $`u \leftarrow u - Y x_\beta`$ for one vector.
-    fn subtract_push(&self, border: &[f64], u: &mut [f64]) {
-        let k = self.shape.border();
-        let least = ((1 << 14) / k.max(1)).max(1);
-        u.par_iter_mut()
-            .with_min_len(least)
-            .enumerate()
-            .for_each(|(r, u)| {
-                *u -= dot(self.arch, &self.whitened[r * k..(r + 1) * k], border);
-            });
-    }
-
     fn solve_one(&self, row: &mut [f64], border: &mut [f64]) {
         self.rows.solve_lower(row);
-        self.subtract_pull(row, border);
+        subtract_pull(self.arch, &self.whitened, row, border);
         let k = border.len();
         self.border.solve(
             self.arch,
             MatMut::from_column_major_slice_mut(border, k, 1),
             Par::rayon(0),
         );
-        self.subtract_push(border, row);
+        subtract_push(self.arch, &self.whitened, border, row);
         self.rows.solve_upper(row);
     }
+}
+
+/// $`x_\beta \leftarrow x_\beta - Y' u`$ for one vector and $`Y`$ row-major, in an order of summation
+/// that the number of threads does not change.
+pub(super) fn subtract_pull(arch: Arch, y: &[f64], u: &[f64], border: &mut [f64]) {
+    const COLUMNS: usize = 512;
+    let k = border.len();
+    border
+        .par_chunks_mut(COLUMNS)
+        .enumerate()
+        .for_each(|(c, out)| {
+            let first = c * COLUMNS;
+            let len = out.len();
+            let line = |r: usize| &y[r * k + first..r * k + first + len];
+            let whole = u.len() - u.len() % 4;
+            for r in (0..whole).step_by(4) {
+                let weights = [-u[r], -u[r + 1], -u[r + 2], -u[r + 3]];
+                axpy4(
+                    arch,
+                    weights,
+                    [line(r), line(r + 1), line(r + 2), line(r + 3)],
+                    out,
+                );
+            }
+            for r in whole..u.len() {
+                axpy(arch, -u[r], line(r), out);
+            }
+        });
+}
+
+/// $`u \leftarrow u - Y x_\beta`$ for one vector and $`Y`$ row-major.
+pub(super) fn subtract_push(arch: Arch, y: &[f64], border: &[f64], u: &mut [f64]) {
+    let k = border.len();
+    let least = ((1 << 14) / k.max(1)).max(1);
+    u.par_iter_mut()
+        .with_min_len(least)
+        .enumerate()
+        .for_each(|(r, u)| *u -= dot(arch, &y[r * k..(r + 1) * k], border));
 }
 
 /// $`Y \leftarrow L^{-1} Y`$ for one block, `d x k` row-major, in strips that stay in cache.
@@ -279,11 +278,18 @@ impl Elimination for RowsFirst {
         let mut border = MatMut::from_column_major_slice_mut(&mut *rhs.border, k, m);
         {
             let u = MatRef::from_column_major_slice(&*rhs.row, n, m);
-            matmul(border.rb_mut(), Accum::Add, y.transpose(), u, -1.0, par);
+            matmul(
+                border.rb_mut(),
+                Accum::Add,
+                y.transpose(),
+                u,
+                -1.0,
+                product_par(k, m),
+            );
         }
         self.border.solve(self.arch, border.rb_mut(), par);
         let u = MatMut::from_column_major_slice_mut(&mut *rhs.row, n, m);
-        matmul(u, Accum::Add, y, border.as_ref(), -1.0, par);
+        matmul(u, Accum::Add, y, border.as_ref(), -1.0, product_par(n, m));
         columns(rhs.row, &|row| self.rows.solve_upper(row));
         Ok(SolveStats::default())
     }

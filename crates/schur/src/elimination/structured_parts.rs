@@ -8,7 +8,7 @@
 use super::row_blocks::RowFactors;
 use super::rows_first::whiten_block;
 use crate::cholesky::{Cholesky, FailedPivot};
-use crate::system::{par_ordered, par_rows};
+use crate::system::{par_ordered, par_rows, product_par};
 use crate::{StructuredShape, StructuredSystem};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::matmul::matmul;
@@ -228,6 +228,14 @@ pub(crate) fn apply_q(system: &StructuredSystem<'_>, v: &[f64], z: MatRef<'_, f6
     total
 }
 
+/// A product of two matrices, with the same bits for any number of threads.
+pub(crate) fn times(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
+    let mut out = Mat::zeros(a.nrows(), b.ncols());
+    let par = product_par(out.nrows(), out.ncols());
+    matmul(out.as_mut(), Accum::Replace, a, b, 1.0, par);
+    out
+}
+
 /// $`b_\beta \leftarrow b_\beta - B' t`$ and the like: `border += weight * vec(E W)`.
 pub(crate) fn add_outer_times_decoder(
     outer: MatRef<'_, f64>,
@@ -243,7 +251,7 @@ pub(crate) fn add_outer_times_decoder(
         outer,
         system.decoder(),
         weight,
-        Par::rayon(0),
+        product_par(m, p),
     );
 }
 
@@ -258,7 +266,7 @@ pub(crate) fn times_decoder_transpose(border: &[f64], system: &StructuredSystem<
         x,
         system.decoder().transpose(),
         1.0,
-        Par::rayon(0),
+        product_par(m, m),
     );
     out
 }

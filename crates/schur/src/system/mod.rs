@@ -21,6 +21,7 @@ pub use shape::SystemShape;
 pub use structured::{StructuredFeatures, StructuredShape, StructuredSystem};
 
 use crate::{ArrowShape, Error, MeanDiagonals, Ridge, RowBlocks, RowDims};
+use faer::Par;
 use rayon::prelude::*;
 
 /// An arrow system of any kind.
@@ -221,6 +222,16 @@ impl<'a> System<'a> {
                 false
             }
         }
+    }
+}
+
+/// How a matrix product with a `rows x cols` result runs: in parallel, but alone where the result
+/// is a vector, whose sums faer would split by the number of threads.
+pub(crate) fn product_par(rows: usize, cols: usize) -> Par {
+    if rows > 1 && cols > 1 {
+        Par::rayon(0)
+    } else {
+        Par::Seq
     }
 }
 

@@ -8,13 +8,13 @@
 //! $`\phi_i`$ and $`\Psi_i`$ are sparse in the features: a row names those that are on. $`D_i`$ is an
 //! operand of its own ($`J_i J_i'`$ plus whatever the caller's model adds).
 
-use super::{ProductMut, first_not_finite, par_ordered, par_rows};
+use super::{ProductMut, first_not_finite, par_ordered, par_rows, product_par};
 use crate::blas1::axpy;
 use crate::shape::{product, sum};
 use crate::{ArrowShape, Error, Ridge, RowBlocks, RowDims, ShapeError, SymmetricView};
 use faer::linalg::matmul::matmul;
 use faer::prelude::*;
-use faer::{Accum, Mat, MatMut, MatRef, Par};
+use faer::{Accum, Mat, MatMut, MatRef};
 use pulp::Arch;
 
 /// The sparse rows of $`\Phi`$ and $`\Psi`$.
@@ -415,7 +415,6 @@ impl<'a> StructuredSystem<'a> {
     /// The absolute products are those of the factors as they are stored: $`|\Psi| |W| |X|' |\phi|`$.
     pub(super) fn add_product(&self, x_row: &[f64], x_border: &[f64], y: ProductMut<'_>) {
         let (features, outputs) = (self.shape.features, self.shape.outputs);
-        let par = Par::rayon(0);
         let x = MatRef::from_row_major_slice(x_border, features, outputs);
         let (gram, decoder) = (self.full_gram(0.0), self.decoder);
         let pass = |absolute: bool, y_row: &mut [f64], y_border: &mut [f64]| {
@@ -434,11 +433,12 @@ impl<'a> StructuredSystem<'a> {
                 x,
                 decoder.transpose(),
                 1.0,
-                par,
+                product_par(features, features),
             );
             self.add_row_product(kernel.as_ref(), y_row, absolute);
             let outer = self.feature_outer(x_row, absolute);
             let mut y = MatMut::from_row_major_slice_mut(y_border, features, outputs);
+            let par = product_par(features, outputs);
             matmul(y.rb_mut(), Accum::Add, outer.as_ref(), decoder, 1.0, par);
             matmul(y.rb_mut(), Accum::Add, gram, x, 1.0, par);
         };

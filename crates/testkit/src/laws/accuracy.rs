@@ -1,0 +1,248 @@
+//! Steps, log-determinants and backward errors against the oracle.
+
+use super::{Kind, Subject, for_all, order};
+use crate::cases::Case;
+use crate::generate;
+use crate::normal::{bundle_adjustment, mixed_model};
+use crate::oracle::{self, Oracle};
+use crate::random::Random;
+use crate::tolerance::Tolerance;
+use broadhead_schur::{ArrowVector, EliminationKind, Error, Failure, NoLogDeterminant, Ridge};
+use proptest::prelude::*;
+
+/// The componentwise backward error that every direct elimination reaches, refined or not.
+const BACKWARD_ERROR: f64 = 1e-13;
+
+/// Compares one solve with the oracle.
+fn judge(subject: &Subject, what: &str, case: &Case, ridge: Ridge, g: &ArrowVector) {
+    let what = format!("{} on {what}", subject.name());
+    let expanded = case.expanded();
+    let oracle = Oracle::new(&expanded, ridge)
+        .unwrap_or_else(|at| panic!("{what}: the case is not positive definite at {at:?}"));
+    let outcome = subject.run(case, ridge, g);
+    let kappa = oracle.kappa();
+    let want = oracle.solve(g);
+    let tolerance = subject.tolerance(order(case), kappa);
+    tolerance.assert_step(&what, &outcome.step, &want);
+    judge_log_determinant(subject, &what, &outcome, &oracle, order(case), kappa);
+    judge_residual(subject, &what, case, ridge, g, &outcome);
+}
+
+fn judge_log_determinant(
+    subject: &Subject,
+    what: &str,
+    outcome: &super::Outcome,
+    oracle: &Oracle,
+    order: usize,
+    kappa: f64,
+) {
+    match outcome.log_determinant {
+        Ok(log) => {
+            assert!(subject.is_direct(), "{what}: a log-determinant from where?");
+            Tolerance::new(order, kappa).assert_log_determinant(
+                what,
+                log,
+                oracle.log_determinant(),
+            );
+        }
+        Err(reason) => {
+            assert!(!subject.is_direct(), "{what}: {reason}");
+            assert_eq!(reason, NoLogDeterminant::Iterative);
+        }
+    }
+}
+
+fn judge_residual(
+    subject: &Subject,
+    what: &str,
+    case: &Case,
+    ridge: Ridge,
+    g: &ArrowVector,
+    outcome: &super::Outcome,
+) {
+    let measured = oracle::measure(&case.expanded(), ridge, g.as_gradient(), &outcome.step);
+    let Some(error) = outcome.report.error else {
+        panic!("{what}: the errors were not measured");
+    };
+    assert!(
+        outcome.report.refinements <= 2,
+        "{what}: {:?}",
+        outcome.report
+    );
+    if let Some(target) = subject.stops_at {
+        // Where the terms of H x dwarf g, no step in FP64 has a smaller residual than this.
+        let rounded = error.componentwise.is_some_and(|omega| omega <= 1e-15);
+        assert!(
+            measured.relative_residual <= target || rounded,
+            "{what}: relative residual {:e}, reported {error:?}",
+            measured.relative_residual
+        );
+        return;
+    }
+    let reported = error.componentwise;
+    assert!(
+        reported.is_some_and(|omega| omega <= BACKWARD_ERROR),
+        "{what}: {:?}",
+        outcome.report
+    );
+    if let Case::Dense(_) = case {
+        assert!(
+            measured.componentwise <= BACKWARD_ERROR,
+            "{what}: measured {measured:?}, reported {error:?}"
+        );
+    }
+}
+
+/// On random ragged systems the step and the log-determinant are those of the oracle and of the
+/// reference elimination, and the backward errors are small.
+pub fn agrees_with_the_oracle_and_the_reference(subject: &Subject) {
+    let ridges = prop_oneof![
+        Just(Ridge::ZERO),
+        Just(Ridge::new(0.1, 0.0)),
+        Just(Ridge::new(0.0, 0.3)),
+        Just(Ridge::new(2.0, 1e-3)),
+    ];
+    let cases = 20 * subject.serves.len() as u32;
+    for_all(cases, (subject.specs(), ridges), |(spec, ridge)| {
+        let (case, g) = (spec.case(), spec.gradient(0));
+        judge(subject, &format!("{spec:?} at {ridge:?}"), &case, ridge, &g);
+        if let Case::Operator(_) = case {
+            return;
+        }
+        let reference = Subject::cpu(EliminationKind::Reference).run(&case, ridge, &g);
+        let kappa = Oracle::new(&case.expanded(), ridge).map_or(1.0, |oracle| oracle.kappa());
+        let own = subject.run(&case, ridge, &g);
+        let tolerance = subject.tolerance(order(&case), kappa);
+        tolerance.assert_step("against the reference", &own.step, &reference.step);
+        if let (Ok(a), Ok(b)) = (own.log_determinant, reference.log_determinant) {
+            tolerance.assert_log_determinant("against the reference", a, b);
+        }
+    });
+}
+
+/// Ill-conditioned, badly scaled and nearly singular systems: backward error at most 1e-13, the
+/// log-determinant to its bound.
+pub fn answers_hard_systems_to_full_precision(subject: &Subject) {
+    if !subject.serves.contains(&Kind::Dense) || !subject.is_direct() {
+        return hard_structured(subject);
+    }
+    let mut random = Random::new(11);
+    let dims = [3, 1, 0, 2, 17, 2, 3, 1];
+    for k in [1, 7, 40, 131] {
+        for kappa in [1e2, 1e6, 1e10] {
+            let case = generate::ill_conditioned(&dims, k, kappa, &mut random);
+            let g = generate::gradient(29, k, &mut random);
+            let what = format!("kappa {kappa:e}, k {k}");
+            judge(subject, &what, &Case::Dense(case.clone()), Ridge::ZERO, &g);
+            let scaled = Case::Dense(generate::badly_scaled(case, 15, &mut random));
+            let what = format!("{what}, badly scaled");
+            judge_residual_and_log(subject, &what, &scaled, &g);
+        }
+        for share in [1e-4, 1e-7, 1e-10] {
+            let case = generate::dense(&dims, k, 0.1, &mut random);
+            let case = Case::Dense(generate::with_singular_row(case, 5, share));
+            let g = generate::gradient(29, k, &mut random);
+            let what = format!("a nearly singular row, {share:e}, k {k}");
+            judge_residual_and_log(subject, &what, &case, &g);
+        }
+    }
+    hard_structured(subject);
+}
+
+/// Where the condition number says nothing of the error (a diagonal scaling): the residual.
+fn judge_residual_and_log(subject: &Subject, what: &str, case: &Case, g: &ArrowVector) {
+    let oracle = Oracle::new(&case.expanded(), Ridge::ZERO)
+        .unwrap_or_else(|at| panic!("{what}: not positive definite at {at:?}"));
+    let outcome = subject.run(case, Ridge::ZERO, g);
+    let kappa = oracle.kappa();
+    judge_log_determinant(subject, what, &outcome, &oracle, order(case), kappa);
+    judge_residual(subject, what, case, Ridge::ZERO, g, &outcome);
+}
+
+fn hard_structured(subject: &Subject) {
+    if !subject.serves.contains(&Kind::Structured) {
+        return;
+    }
+    let mut random = Random::new(12);
+    for (features, outputs, atoms) in [
+        (1, 1, false),
+        (5, 16, false),
+        (9, 3, false),
+        (9, 12, false),
+        (17, 7, true),
+    ] {
+        for margin in [1e-2, 1e-5, 1e-8] {
+            if margin < 1e-3 && !subject.is_direct() {
+                continue; // The products' own rounding exceeds the residual asked.
+            }
+            let of = generate::Structure {
+                dims: (0..40).map(|i| 1 + i % 2).collect(),
+                features,
+                outputs,
+                density: 0.6,
+                atoms,
+                margin,
+            };
+            let case = Case::Structured(generate::structured(&of, &mut random));
+            let shape = case.system().shape().clone();
+            let g = generate::gradient(shape.row_unknowns(), shape.border(), &mut random);
+            judge(
+                subject,
+                &format!("{of:?}"),
+                &case,
+                Ridge::new(margin, 0.0),
+                &g,
+            );
+        }
+    }
+}
+
+/// Normal equations of bundle adjustment and of mixed models.
+pub fn answers_real_looking_systems(subject: &Subject) {
+    if !subject.serves.contains(&Kind::Dense) {
+        return;
+    }
+    let cases = [
+        (
+            "bundle adjustment, 49 cameras",
+            bundle_adjustment(300, 49, 1e-4, 1),
+        ),
+        (
+            "bundle adjustment, barely damped",
+            bundle_adjustment(250, 12, 1e-8, 2),
+        ),
+        (
+            "a mixed model, 400 effects",
+            mixed_model(400, 2, 400, 1e-4, 3),
+        ),
+        (
+            "a mixed model, three slopes",
+            mixed_model(200, 3, 60, 1e-6, 4),
+        ),
+        (
+            "a mixed model, one intercept",
+            mixed_model(700, 1, 120, 1e-6, 5),
+        ),
+    ];
+    for (what, case) in cases {
+        let mut random = Random::new(6);
+        let g = generate::gradient(case.shape.row_unknowns(), case.shape.border(), &mut random);
+        let case = Case::Dense(case);
+        let oracle = Oracle::new(&case.expanded(), Ridge::ZERO)
+            .unwrap_or_else(|at| panic!("{what}: not positive definite at {at:?}"));
+        let outcome = match subject.attempt(&case, Ridge::ZERO, &g) {
+            Ok(outcome) => outcome,
+            // Raw units leave conjugate gradients no digits: they say what they reached.
+            Err(Failure::Stop(Error::NotConverged {
+                residual, target, ..
+            })) if !subject.is_direct() => {
+                assert!(residual > target && target == 1e-10, "{what}: {residual:e}");
+                continue;
+            }
+            Err(error) => panic!("{what}: {error}"),
+        };
+        // The strictest form of the bound: as if well conditioned.
+        judge_log_determinant(subject, what, &outcome, &oracle, order(&case), 1.0);
+        judge_residual(subject, what, &case, Ridge::ZERO, &g, &outcome);
+    }
+}

@@ -1,0 +1,228 @@
+//! Laws: what holds for every elimination on every system that it serves.
+//!
+//! Each law is a function of a [`Subject`] that panics where the law is broken, saying where and
+//! by how much. [`crate::instantiate_laws!`] makes a module of tests for each subject, one a law.
+
+mod accuracy;
+mod bits;
+mod bump;
+mod invariance;
+mod report;
+
+pub use accuracy::{
+    agrees_with_the_oracle_and_the_reference, answers_hard_systems_to_full_precision,
+    answers_real_looking_systems,
+};
+pub use bits::{
+    any_layout_of_the_same_numbers_gives_the_same_step, refreshed_and_fresh_solvers_agree_bitwise,
+    thread_counts_give_the_same_bits, upper_triangles_have_no_effect,
+};
+pub use bump::the_reported_bump_cures_and_is_at_most_four_times_the_least;
+pub use invariance::{
+    many_right_hand_sides_equal_each, permuting_rows_permutes_the_step,
+    scaling_the_data_scales_nothing_but_the_scale,
+};
+pub use report::{
+    condition_estimates_are_close_and_never_above, quadratic_models_are_those_of_the_bare_operator,
+    unridged_factors_stand_beside_ridged_ones,
+};
+
+use crate::cases::Case;
+use crate::strategy::{self, Spec};
+use crate::tolerance::Tolerance;
+use broadhead_schur::{
+    ArrowVector, EliminationKind, Failure, LogDeterminant, NoLogDeterminant, Ridge, SolveReport,
+    Solver, SolverOptions,
+};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+/// A kind of system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// $`B`$ and $`C`$ as arrays.
+    Dense,
+    /// A linear decoder's.
+    Structured,
+    /// Known by its products.
+    Operator,
+}
+
+/// What is under test: an elimination as a caller would ask for it.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Options that pin the elimination, and the backend where there are several.
+    pub options: SolverOptions,
+    /// The kinds of systems that it serves.
+    pub serves: &'static [Kind],
+    /// Relative residual at which it stops, for methods that do.
+    pub stops_at: Option<f64>,
+}
+
+impl Subject {
+    /// `elimination` on the CPU.
+    pub fn cpu(elimination: EliminationKind) -> Self {
+        use Kind::{Dense, Operator, Structured};
+        let options = SolverOptions {
+            elimination: Some(elimination),
+            ..Default::default()
+        };
+        Self {
+            serves: match elimination {
+                EliminationKind::Rows => &[Dense],
+                EliminationKind::Core => &[Structured],
+                EliminationKind::Iterative => &[Dense, Structured, Operator],
+                _ => &[Dense, Structured],
+            },
+            stops_at: (elimination == EliminationKind::Iterative)
+                .then_some(options.iterative.relative_residual),
+            options,
+        }
+    }
+
+    /// Whether it is direct.
+    pub fn is_direct(&self) -> bool {
+        self.stops_at.is_none()
+    }
+
+    /// Whether it holds a matrix of order $`N`$, so that tall systems are not for it.
+    fn holds_rows_densely(&self) -> bool {
+        use EliminationKind::{Border, Reference};
+        matches!(self.options.elimination, Some(Border | Reference))
+    }
+
+    fn name(&self) -> String {
+        (self.options.elimination).map_or_else(|| "auto".to_owned(), |kind| kind.to_string())
+    }
+
+    /// Specifications of systems that it serves.
+    fn specs(&self) -> BoxedStrategy<Spec> {
+        let one = |kind: &Kind| match kind {
+            Kind::Dense => strategy::dense().prop_map(Spec::Dense).boxed(),
+            Kind::Structured => strategy::structured().prop_map(Spec::Structured).boxed(),
+            Kind::Operator => strategy::dense().prop_map(Spec::Operator).boxed(),
+        };
+        // What conjugate gradients can reach is the rounding error of a product, times kappa.
+        let least = if self.is_direct() { u8::MAX } else { 3 };
+        let held = move |mut spec: Spec| {
+            match &mut spec {
+                Spec::Dense(spec) | Spec::Operator(spec) => spec.margin = spec.margin.min(least),
+                Spec::Structured(spec) => spec.margin = spec.margin.min(least),
+            }
+            spec
+        };
+        let specs = proptest::strategy::Union::new(self.serves.iter().map(one));
+        specs.prop_map(held).boxed()
+    }
+
+    /// The tolerance for its steps on systems of this order and condition.
+    fn tolerance(&self, order: usize, kappa: f64) -> Tolerance {
+        let tolerance = Tolerance::new(order, kappa);
+        self.stops_at
+            .map_or(tolerance, |residual| tolerance.stopping_at(residual))
+    }
+
+    /// A solver for `case`.
+    fn solver(&self, case: &Case) -> Solver {
+        Solver::new(&case.system(), self.options.clone())
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name()))
+    }
+
+    /// Factors `case` at `ridge` and solves for `g`.
+    fn attempt(&self, case: &Case, ridge: Ridge, g: &ArrowVector) -> Result<Outcome, Failure> {
+        let mut solver = Solver::new(&case.system(), self.options.clone())?;
+        let mut base = solver.refresh(case.system())?;
+        let mut frame = base.factor(ridge)?;
+        let mut step = ArrowVector::zeros(case.system().shape());
+        let report = frame.solve(g.as_gradient(), step.as_step())?;
+        Ok(Outcome {
+            step,
+            report,
+            log_determinant: frame.log_determinant(),
+        })
+    }
+
+    /// As [`Subject::attempt`], where it must succeed.
+    fn run(&self, case: &Case, ridge: Ridge, g: &ArrowVector) -> Outcome {
+        self.attempt(case, ridge, g)
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name()))
+    }
+}
+
+/// What a factorization and a solve answered.
+#[derive(Clone, Debug)]
+struct Outcome {
+    step: ArrowVector,
+    report: SolveReport,
+    log_determinant: Result<LogDeterminant, NoLogDeterminant>,
+}
+
+impl Outcome {
+    /// Every number of it, for comparing bits.
+    fn numbers(&self) -> Vec<f64> {
+        let mut out = [&self.step.row[..], &self.step.border].concat();
+        if let Ok(log) = self.log_determinant {
+            out.extend([log.value, log.absolute]);
+        }
+        if let Some(error) = self.report.error {
+            out.extend([error.normwise, error.relative_residual]);
+            out.extend(error.componentwise);
+        }
+        out.push(f64::from(self.report.refinements));
+        out
+    }
+}
+
+/// Tries `law` on `cases` values of `strategy`, the same ones every time, and shrinks a failure.
+fn for_all<S: Strategy>(cases: u32, strategy: S, law: impl Fn(S::Value)) {
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let outcome = TestRunner::new_with_rng(config, rng).run(&strategy, |value| {
+        law(value);
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+/// The sizes of a case.
+fn order(case: &Case) -> usize {
+    case.system().shape().order()
+}
+
+/// Makes a module of tests for each subject: every law, one a test.
+#[macro_export]
+macro_rules! instantiate_laws {
+    ($($module:ident => $subject:expr),+ $(,)?) => {
+        $(mod $module {
+            use super::*;
+            $crate::instantiate_laws!(@laws $subject;
+                agrees_with_the_oracle_and_the_reference,
+                answers_hard_systems_to_full_precision,
+                answers_real_looking_systems,
+                scaling_the_data_scales_nothing_but_the_scale,
+                permuting_rows_permutes_the_step,
+                many_right_hand_sides_equal_each,
+                thread_counts_give_the_same_bits,
+                any_layout_of_the_same_numbers_gives_the_same_step,
+                upper_triangles_have_no_effect,
+                refreshed_and_fresh_solvers_agree_bitwise,
+                the_reported_bump_cures_and_is_at_most_four_times_the_least,
+                unridged_factors_stand_beside_ridged_ones,
+                quadratic_models_are_those_of_the_bare_operator,
+                condition_estimates_are_close_and_never_above,
+            );
+        })+
+    };
+    (@laws $subject:expr; $($law:ident),+ $(,)?) => {
+        $(#[test]
+        fn $law() {
+            $crate::laws::$law(&$subject);
+        })+
+    };
+}
