@@ -13,8 +13,10 @@ use crate::dictionary::Dictionary;
 use crate::encode::given_gates;
 use crate::error::FitError;
 use crate::gates::GatePolicy;
+use crate::layout::Layout;
 use crate::lm::{Status, TraceEntry};
 use crate::options::FitOptions;
+use crate::point::Penalty;
 use crate::report::{Fit, StartReport, StartStage};
 use crate::screen::{Candidate, Screen};
 use crate::sequence::{self, Sequence, Settings};
@@ -87,7 +89,7 @@ pub fn fit(
         job.all_starts()
     };
     let started_up = begun.elapsed();
-    let finished = job.finish(candidates, &mut reports);
+    let finished = job.finish(candidates, &mut reports)?;
     let (start, sequence) = lowest(finished)?;
     let mut phases = vec![("load", loaded), ("starts", started_up)];
     phases.extend([
@@ -249,7 +251,12 @@ impl Job<'_> {
     }
 
     /// Runs the sequences of `candidates`, side by side.
-    fn finish(&self, candidates: Vec<Candidate>, reports: &mut [StartReport]) -> Vec<Finished> {
+    fn finish(
+        &self,
+        candidates: Vec<Candidate>,
+        reports: &mut [StartReport],
+    ) -> Result<Vec<Finished>, FitError> {
+        let penalty = self.penalty(&candidates)?;
         let settings = Settings {
             data: self.data,
             dictionary: self.dictionary,
@@ -274,9 +281,8 @@ impl Job<'_> {
                             entry: *entry,
                         });
                     };
-                    let lambda = self.options.lambda;
                     let outcome =
-                        sequence::run(&settings, coordinates, gates, lambda, &mut observer);
+                        sequence::run(&settings, coordinates, gates, penalty, &mut observer);
                     let status = outcome.as_ref().ok().map(|sequence| sequence.report.status);
                     (self.progress)(&Progress::Finished { start, of, status });
                     (start, outcome)
@@ -303,7 +309,31 @@ impl Job<'_> {
         for report in reports {
             report.objective = report.objective.map(|objective| objective * units);
         }
-        finished
+        Ok(finished)
+    }
+
+    /// The penalties of all sequences, from the first candidate.
+    fn penalty(&self, candidates: &[Candidate]) -> Result<Penalty, FitError> {
+        let Some(Candidate {
+            coordinates, gates, ..
+        }) = candidates.first()
+        else {
+            return Ok(Penalty {
+                lambda: 0.0,
+                kappa: 0.0,
+            });
+        };
+        let mut coordinates = coordinates.clone();
+        coordinates.standardise(self.dictionary, gates);
+        let layout = Layout::new(self.dictionary, gates, self.data.outputs())?;
+        let lambda = self.options.lambda;
+        Ok(sequence::penalty(
+            self.data,
+            self.dictionary,
+            &layout,
+            &coordinates,
+            lambda,
+        )?)
     }
 }
 

@@ -76,7 +76,8 @@ pub(crate) fn update(
     changed
 }
 
-/// Moves every row's coordinates to the nearest minimum under a fixed decoder and fixed gates.
+/// Lowers every row's objective under a fixed decoder and fixed gates: to the nearest minimum where
+/// few atoms are on, by two sweeps over the atoms where many are.
 pub(crate) fn refine(
     model: &RowModel<'_>,
     data: &Data,
@@ -91,7 +92,13 @@ pub(crate) fn refine(
             energy: 0.0,
             converged: true,
         };
-        model.refine(row, &mut now, iterations);
+        if now.gates.iter().filter(|&&gate| gate != 0.0).count() > 2 {
+            for _ in 0..2 {
+                model.sweep(row, &mut now, iterations.div_ceil(2));
+            }
+        } else {
+            model.refine(row, &mut now, iterations);
+        }
         now.t
     });
     for (i, t) in found.into_iter().enumerate() {

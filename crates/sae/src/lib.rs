@@ -43,6 +43,7 @@ mod grid;
 mod layout;
 pub mod lm;
 mod options;
+mod planes;
 mod point;
 mod principal;
 pub mod quadratic;

@@ -154,6 +154,16 @@ impl<'a> RowModel<'a> {
         point.converged = found.converged;
     }
 
+    /// Moves the coordinates that are on by one atom after another, each against what the others
+    /// leave over: cheaper than [`RowModel::refine`] where many atoms are on, and slower to converge.
+    pub(crate) fn sweep(&self, data: &RowData, point: &mut RowPoint, iterations: usize) {
+        for a in self.active(point) {
+            let left = self.left_over(data, point, a);
+            let alone = newton::Newton::alone(self, &left, data.square, a, point.gates[a]);
+            alone.minimise(&mut point.t, iterations);
+        }
+    }
+
     /// Puts atom `a` on at amplitude `gate` at its best grid point against what the others leave
     /// over, then refines it alone.
     fn place(&self, data: &RowData, point: &mut RowPoint, a: usize, gate: f64, iterations: usize) {

@@ -61,10 +61,15 @@ impl<'a> Screen<'a> {
         seed: u64,
         screening: Screening,
     ) -> Self {
-        let (sample, given) = if all.rows() > screening.rows {
+        // Where gates are not chosen, enough rows to determine the decoder rank starts as well.
+        let most = match top_k {
+            Some(_) => screening.rows,
+            None => screening.rows.min((12 * dictionary.features()).max(512)),
+        };
+        let (sample, given) = if all.rows() > most {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(u64::MAX);
-            let mut chosen = sample(&mut rng, all.rows(), screening.rows).into_vec();
+            let mut chosen = sample(&mut rng, all.rows(), most).into_vec();
             chosen.sort_unstable();
             (Cow::Owned(all.subset(&chosen)), all_given.subset(&chosen))
         } else {

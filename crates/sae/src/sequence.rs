@@ -77,7 +77,7 @@ impl Sequence {
 /// Accepted steps of an inner fit while gates still change.
 const SHORT: u64 = 4;
 
-/// The penalties of a fit that starts here: `lambda` (or 1e-5 of the mean diagonal of `Phi' Phi`)
+/// The penalties of fits from starts like this one, the same for all so that their objectives compare: `lambda` (or 1e-5 of the mean diagonal of `Phi' Phi`)
 /// and 1e-3 of the mean diagonal of `D` over Euclidean coordinates.
 ///
 /// # Errors
@@ -144,7 +144,7 @@ pub(crate) fn run(
     settings: &Settings<'_>,
     mut coordinates: Coordinates,
     mut gates: Gates,
-    lambda: Option<f64>,
+    penalty: Penalty,
     observer: &mut dyn FnMut(&TraceEntry),
 ) -> Result<Sequence, FitError> {
     let Settings {
@@ -154,7 +154,6 @@ pub(crate) fn run(
     let mut log = Log::default();
     coordinates.standardise(dictionary, &gates);
     let mut layout = Layout::new(dictionary, &gates, outputs)?;
-    let penalty = penalty(data, dictionary, &layout, &coordinates, lambda)?;
     let mut point = evaluated(settings, &layout, penalty, coordinates)?;
     let mut settled = settings.top_k.is_none();
     loop {

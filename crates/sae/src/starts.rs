@@ -2,7 +2,7 @@
 //!
 //! Start `s` draws from its own stream of the seed's generator, so it is the same whatever other
 //! starts there are and whichever thread makes it. The first half of the starts are *principal*
-//! (angles by `atan2` of two standardised scores, sphere points from three, Euclidean coordinates
+//! (angles by `atan2` of two standardised scores, of four turned into two planes on a torus, sphere points from three, Euclidean coordinates
 //! from as many as they have), the rest *random*. With several atoms and top-k gates the first gates
 //! are clusters of rows, and each atom's coordinates come from its own cluster's leading directions.
 
@@ -10,6 +10,7 @@ use crate::cluster::clusters;
 use crate::coordinates::{Coordinates, Gates};
 use crate::data::Data;
 use crate::dictionary::{Atom, Dictionary};
+use crate::planes::separate;
 use crate::principal::Principal;
 use crate::topology::Topology;
 use rand::seq::SliceRandom;
@@ -202,13 +203,20 @@ impl<'a> Starter<'a> {
     ) {
         let columns = self.dictionary.atom_columns(a);
         let enough = source.chosen.len() == needs(atom.topology());
+        let principal = kind == StartKind::Principal && enough;
+        let planes = if principal && atom.topology() == Topology::Torus {
+            source.planes(members.len())
+        } else {
+            Vec::new()
+        };
         for (j, &i) in members.iter().enumerate() {
             let t = &mut coordinates.row_mut(i)[columns.clone()];
-            if kind == StartKind::Principal && enough {
-                from_scores(atom.topology(), j, &source, t);
-            } else {
-                at_random(atom.topology(), t, rng);
+            match planes.get(j) {
+                Some(z) => t.copy_from_slice(&[z[1].atan2(z[0]), z[3].atan2(z[2])]),
+                None if principal => from_scores(atom.topology(), j, &source, t),
+                None => at_random(atom.topology(), t, rng),
             }
+            atom.topology().project(t);
         }
     }
 }
@@ -219,21 +227,34 @@ struct Source<'a> {
     chosen: &'a [usize],
 }
 
+impl Source<'_> {
+    fn score(&self, row: usize, c: usize) -> f64 {
+        self.principal.standard(row, self.chosen[c])
+    }
+
+    /// The four scores of a torus, rotated so that each pair goes around a circle.
+    fn planes(&self, rows: usize) -> Vec<[f64; 4]> {
+        let mut scores: Vec<[f64; 4]> = (0..rows)
+            .map(|row| std::array::from_fn(|c| self.score(row, c)))
+            .collect();
+        separate(&mut scores);
+        scores
+    }
+}
+
 fn from_scores(topology: Topology, row: usize, source: &Source<'_>, t: &mut [f64]) {
-    let score = |c: usize| source.principal.standard(row, source.chosen[c]);
     match topology {
-        Topology::Circle => t[0] = score(1).atan2(score(0)),
-        Topology::Torus => {
-            t[0] = score(1).atan2(score(0));
-            t[1] = score(3).atan2(score(2));
+        Topology::Circle | Topology::Torus => {
+            for (c, t) in t.iter_mut().enumerate() {
+                *t = source.score(row, 2 * c + 1).atan2(source.score(row, 2 * c));
+            }
         }
         Topology::Sphere | Topology::Euclidean { .. } => {
             for (c, t) in t.iter_mut().enumerate() {
-                *t = score(c);
+                *t = source.score(row, c);
             }
         }
     }
-    topology.project(t);
 }
 
 fn at_random(topology: Topology, t: &mut [f64], rng: &mut ChaCha8Rng) {
@@ -246,7 +267,6 @@ fn at_random(topology: Topology, t: &mut [f64], rng: &mut ChaCha8Rng) {
             t.iter_mut().for_each(|t| *t = StandardNormal.sample(rng));
         }
     }
-    topology.project(t);
 }
 
 #[cfg(test)]
