@@ -68,6 +68,7 @@ pub mod witness;
 pub use absence::Absence;
 pub use fault::{DeviceError, Fault, Refusal, Result};
 pub use ledger::{ByteClass, Direction, Ledger, LedgerSnapshot, Traffic};
+pub use linalg::inverse::LARGEST_LEAF;
 pub use linalg::matrix::{Batch, BatchMut, Matrix, MatrixMut};
 pub use linalg::triangular::InverseWorkspace;
 pub use linalg::{Side, Triangle};

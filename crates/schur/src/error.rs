@@ -2,7 +2,7 @@
 //! ridge can cure, and everything else, which ends the work at once.
 
 use crate::{EliminationKind, ShapeError};
-use broadhead_device::Absence;
+use broadhead_device::{Absence, DeviceError};
 use serde::{Deserialize, Serialize};
 
 /// A side of the arrow.
@@ -178,6 +178,9 @@ pub enum Error {
     /// A device was required and is absent.
     #[error(transparent)]
     Absent(#[from] Absence),
+    /// A device declined, or failed at work that had begun.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
 /// Why a frame was not built, or did not solve.

@@ -44,6 +44,7 @@ mod blas1;
 mod bump;
 mod cholesky;
 mod condition;
+pub mod cuda;
 mod elimination;
 mod error;
 mod frame;

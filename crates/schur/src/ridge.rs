@@ -49,6 +49,17 @@ impl Ridge {
         }
     }
 
+    /// Declines a ridge that is negative or not finite.
+    pub(crate) fn check(self) -> Result<(), crate::Error> {
+        use crate::Side;
+        for (side, value) in [(Side::Row, self.row), (Side::Border, self.border)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(crate::Error::Ridge { side, value });
+            }
+        }
+        Ok(())
+    }
+
     /// Whether both are finite and at least zero.
     pub fn is_valid(self) -> bool {
         self.row >= 0.0 && self.border >= 0.0 && self.row.is_finite() && self.border.is_finite()

@@ -18,7 +18,7 @@ use crate::plan::{Ceilings, Plan, Workload, plan};
 use crate::refine::Residual;
 use crate::{
     ArrowShape, EliminationKind, Error, Failure, Gradient, MeanDiagonals, ProductMut, Refinement,
-    Ridge, Side, StepMut, System, SystemShape,
+    Ridge, StepMut, System, SystemShape,
 };
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 
@@ -237,6 +237,7 @@ impl<'s> Base<'s> {
     /// # Errors
     /// [`Failure::NotPositiveDefinite`] with a bump that cures it; [`Failure::Stop`] otherwise.
     pub fn factor(&mut self, ridge: Ridge) -> Result<Frame<'_>, Failure> {
+<<<<<<< HEAD
         for (side, value) in [(Side::Row, ridge.row), (Side::Border, ridge.border)] {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(Error::Ridge { side, value }.into());
@@ -245,6 +246,11 @@ impl<'s> Base<'s> {
         let kind = self.solver.engine.kind();
         let _span = tracing::debug_span!("factor", ?ridge, %kind).entered();
         self.last = None;
+=======
+        ridge.check()?;
+        let _span =
+            tracing::debug_span!("factor", ?ridge, kind = %self.solver.engine.kind()).entered();
+>>>>>>> 74f1f92 (Add rows first on CUDA: bases, frames, re-upload)
         let factored = self.solver.engine.factor(&self.system, ridge)?;
         self.solver.ledger.factorizations += 1;
         self.last = Some((ridge, factored.clone()));

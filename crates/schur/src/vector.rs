@@ -65,8 +65,12 @@ impl<'a> Gradient<'a> {
     }
 
     pub(crate) fn check(&self, shape: &ArrowShape, count: usize) -> Result<(), ShapeError> {
-        check(self.row, "row_gradient", shape.row_unknowns(), count)?;
-        check(self.border, "border_gradient", shape.border(), count)
+        self.check_sizes(shape.row_unknowns(), shape.border(), count)
+    }
+
+    pub(crate) fn check_sizes(&self, n: usize, k: usize, count: usize) -> Result<(), ShapeError> {
+        check(self.row, "row_gradient", n, count)?;
+        check(self.border, "border_gradient", k, count)
     }
 }
 
@@ -111,8 +115,12 @@ impl<'a> StepMut<'a> {
     }
 
     pub(crate) fn check(&self, shape: &ArrowShape, count: usize) -> Result<(), ShapeError> {
-        check(self.row.as_ref(), "delta_t", shape.row_unknowns(), count)?;
-        check(self.border.as_ref(), "delta_beta", shape.border(), count)
+        self.check_sizes(shape.row_unknowns(), shape.border(), count)
+    }
+
+    pub(crate) fn check_sizes(&self, n: usize, k: usize, count: usize) -> Result<(), ShapeError> {
+        check(self.row.as_ref(), "delta_t", n, count)?;
+        check(self.border.as_ref(), "delta_beta", k, count)
     }
 }
 

@@ -67,6 +67,7 @@ pub fn sources() -> &'static [&'static KernelSource] {
     &[
         &pointers::SOURCE,
         &conditions::SOURCE,
+        &crate::linalg::inverse::SOURCE,
         &crate::measure::SOURCE,
     ]
 }

@@ -10,8 +10,10 @@
 //! | [`product`] | gemm, strided batches of it, gemv, symv, syrk |
 //! | [`triangular`] | trsm, trsmBatched, trtri |
 //! | [`cholesky`] | potrf, potrfBatched |
+//! | [`inverse`] | the inverse of a triangular matrix |
 
 pub(crate) mod cholesky;
+pub(crate) mod inverse;
 pub(crate) mod matrix;
 pub(crate) mod product;
 pub(crate) mod triangular;

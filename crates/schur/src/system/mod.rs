@@ -16,6 +16,7 @@ mod shape;
 mod structured;
 
 pub use dense::DenseSystem;
+pub(crate) use dense::BorderLines;
 pub use operator::{BorderProduct, CrossProduct, OperatorSystem};
 pub use shape::SystemShape;
 pub use structured::{StructuredFeatures, StructuredShape, StructuredSystem};

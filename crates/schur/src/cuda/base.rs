@@ -1,0 +1,450 @@
+//! Bases and frames on a device.
+
+use super::factors::Factors;
+use super::layout::Layout;
+use super::operands::Operands;
+use super::{DeviceBytes, Error, Failure, Keep, UploadTimes};
+use crate::{
+    ArrowShape, DenseSystem, Factored, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge,
+    ShapeError, StepMut, System,
+};
+use broadhead_device::{
+    ByteClass, DeviceBuffer, DeviceError, ExecutionPath, LedgerSnapshot, Refusal, Stream, View,
+    ViewMut,
+};
+use faer::MatRef;
+
+/// A vector of an arrow system on the device: `N` numbers and `k` numbers.
+///
+/// The border's buffer is longer than `k`; what lies past `k` is zero and stays so.
+pub struct ResidentVector {
+    pub(super) row: DeviceBuffer<f64>,
+    pub(super) border: DeviceBuffer<f64>,
+    pub(super) border_len: usize,
+}
+
+impl ResidentVector {
+    /// The row part.
+    pub fn row(&self) -> View<'_, f64> {
+        self.row.view()
+    }
+
+    /// The border part, `k` numbers.
+    ///
+    /// # Errors
+    /// None for a vector made by a base.
+    pub fn border(&self) -> Result<View<'_, f64>, Error> {
+        Ok(self.border.slice(0..self.border_len)?)
+    }
+
+    /// The row part, to be written.
+    pub fn row_mut(&mut self) -> ViewMut<'_, f64> {
+        self.row.view_mut()
+    }
+
+    /// The border part, to be written.
+    ///
+    /// # Errors
+    /// None for a vector made by a base.
+    pub fn border_mut(&mut self) -> Result<ViewMut<'_, f64>, Error> {
+        Ok(self.border.slice_mut(0..self.border_len)?)
+    }
+}
+
+/// The operands of one linearisation on a device, with room for their factors.
+pub struct Base {
+    shape: ArrowShape,
+    operands: Operands,
+    factors: Factors,
+    gradient: ResidentVector,
+    step: ResidentVector,
+    refreshed: bool,
+}
+
+impl std::fmt::Debug for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Base")
+            .field("shape", &self.shape)
+            .field("keep", &self.factors.keep())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Base {
+    /// Device bytes that [`Base::new`] allocates, the library's workspace apart.
+    ///
+    /// # Errors
+    /// As [`Base::new`], but for the memory.
+    pub fn bytes_needed(shape: &ArrowShape, keep: Keep) -> Result<DeviceBytes, Error> {
+        Ok(Layout::new(shape)?.bytes(keep))
+    }
+
+    /// Room for systems of `shape` on the device of `stream`, whose ledger counts what follows.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for rows wider than [`super::WIDEST_ROW`]; [`Error::Device`] with
+    /// [`Refusal::Memory`] where less is free than is needed, before anything is allocated, or
+    /// with what the device answered.
+    pub fn new(stream: &Stream, shape: &ArrowShape, keep: Keep) -> Result<Self, Error> {
+        let needed = Self::bytes_needed(shape, keep)?.total();
+        let free = stream.context().memory().map_err(DeviceError::from)?.free;
+        if needed > free {
+            let what_for = "rows first on the device".to_owned();
+            let refusal = Refusal::Memory {
+                needed,
+                free,
+                what_for,
+            };
+            return Err(DeviceError::from(refusal).into());
+        }
+        let factors = Factors::new(stream, shape, keep)?;
+        Ok(Self {
+            operands: Operands::new(stream, &factors.layout)?,
+            gradient: factors.vector()?,
+            step: factors.vector()?,
+            shape: shape.clone(),
+            factors,
+            refreshed: false,
+        })
+    }
+
+    /// The shape it serves.
+    pub fn shape(&self) -> &ArrowShape {
+        &self.shape
+    }
+
+    /// What its frames keep.
+    pub fn keep(&self) -> Keep {
+        self.factors.keep()
+    }
+
+    /// Device bytes held, the library's workspace apart.
+    pub fn bytes(&self) -> DeviceBytes {
+        self.factors.layout.bytes(self.factors.keep())
+    }
+
+    /// The stream that it works on.
+    pub fn stream(&self) -> &Stream {
+        &self.factors.stream
+    }
+
+    /// What the stream's work cost so far.
+    pub fn ledger(&self) -> LedgerSnapshot {
+        self.stream().ledger().snapshot()
+    }
+
+    /// Sends the numbers of `system`. Allocates nothing on the device.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] naming the array and the index; [`Error::Shape`] where the shape is
+    /// another; [`Error::Device`].
+    pub fn refresh(&mut self, system: &DenseSystem<'_>) -> Result<UploadTimes, Error> {
+        System::Dense(*system).check_finite()?;
+        self.refresh_checked(system)
+    }
+
+    /// [`Base::refresh`] of numbers that are known to be finite.
+    pub(super) fn refresh_checked(
+        &mut self,
+        system: &DenseSystem<'_>,
+    ) -> Result<UploadTimes, Error> {
+        let expected = &self.shape;
+        if system.shape() != expected {
+            let sizes = |s: &ArrowShape| vec![s.row_count(), s.row_unknowns(), s.border()];
+            return Err(Error::Shape(ShapeError::Mismatch {
+                array: "system (rows, row unknowns, border)",
+                got: sizes(system.shape()),
+                expected: sizes(expected),
+            }));
+        }
+        let Factors {
+            stream,
+            kernels,
+            layout,
+            border,
+            ..
+        } = &mut self.factors;
+        self.refreshed = false;
+        let times = self
+            .operands
+            .refresh(stream, kernels, layout, system, border)?;
+        self.refreshed = true;
+        Ok(times)
+    }
+
+    /// Factors at `ridge`, on the device: nothing is sent, one record of 104 bytes comes back.
+    ///
+    /// # Errors
+    /// [`Failure::NotPositiveDefinite`] with a bump that cures it; [`Failure::Stop`] otherwise.
+    pub fn factor(&mut self, ridge: Ridge) -> Result<Frame<'_>, Failure> {
+        let factored = self.factor_in_place(ridge)?;
+        Ok(Frame {
+            factors: &mut self.factors,
+            gradient: &mut self.gradient,
+            step: &mut self.step,
+            factored,
+            ridge,
+        })
+    }
+
+    pub(super) fn factor_in_place(&mut self, ridge: Ridge) -> Result<Factored, Failure> {
+        ridge.check()?;
+        if !self.refreshed {
+            let what = "factor".to_owned();
+            let refusal = Refusal::Shape {
+                what,
+                expected: "operands sent by refresh".to_owned(),
+                found: "none".to_owned(),
+            };
+            return Err(DeviceError::from(refusal).into());
+        }
+        self.factors.factor(&self.operands, ridge)
+    }
+
+    /// The frame at `ridge` alone: the operands are given back to the device.
+    ///
+    /// # Errors
+    /// As [`Base::factor`].
+    pub fn into_frame(mut self, ridge: Ridge) -> Result<ResidentFrame, Failure> {
+        let factored = self.factor_in_place(ridge)?;
+        Ok(ResidentFrame {
+            factors: self.factors,
+            gradient: self.gradient,
+            step: self.step,
+            factored,
+            ridge,
+        })
+    }
+
+    pub(super) fn solve_host(
+        &mut self,
+        gradient: Gradient<'_>,
+        step: &mut StepMut<'_>,
+    ) -> Result<(), Error> {
+        let (from, to) = (&mut self.gradient, &mut self.step);
+        solve_host(&mut self.factors, from, to, gradient, step)
+    }
+}
+
+/// A factored operator on a device, with the operands still there.
+pub struct Frame<'b> {
+    factors: &'b mut Factors,
+    gradient: &'b mut ResidentVector,
+    step: &'b mut ResidentVector,
+    factored: Factored,
+    ridge: Ridge,
+}
+
+/// A factored operator on a device, whose operands are gone.
+pub struct ResidentFrame {
+    factors: Factors,
+    gradient: ResidentVector,
+    step: ResidentVector,
+    factored: Factored,
+    ridge: Ridge,
+}
+
+impl ResidentFrame {
+    /// The frame, to be used.
+    pub fn frame(&mut self) -> Frame<'_> {
+        Frame {
+            factors: &mut self.factors,
+            gradient: &mut self.gradient,
+            step: &mut self.step,
+            factored: self.factored.clone(),
+            ridge: self.ridge,
+        }
+    }
+
+    /// Device bytes held, the library's workspace apart.
+    pub fn bytes(&self) -> DeviceBytes {
+        DeviceBytes {
+            operands: 0,
+            ..self.factors.layout.bytes(self.factors.keep())
+        }
+    }
+}
+
+impl Frame<'_> {
+    /// The ridge of its factors.
+    pub fn ridge(&self) -> Ridge {
+        self.ridge
+    }
+
+    /// Where its work runs.
+    pub fn execution_path(&self) -> ExecutionPath {
+        ExecutionPath::GpuResidentLinearization
+    }
+
+    /// $\log|H + \rho|$ with the scale of its rounding error.
+    ///
+    /// # Errors
+    /// None on this path.
+    pub fn log_determinant(&self) -> Result<LogDeterminant, NoLogDeterminant> {
+        self.factored.log_determinant
+    }
+
+    /// The smallest pivot of any row block.
+    pub fn row_pivot(&self) -> Option<Pivot> {
+        self.factored.row_pivot
+    }
+
+    /// The smallest pivot of the border.
+    pub fn border_pivot(&self) -> Option<Pivot> {
+        self.factored.border_pivot
+    }
+
+    /// The stream that it works on.
+    pub fn stream(&self) -> &Stream {
+        &self.factors.stream
+    }
+
+    /// A vector of zeros on the device, of this frame's shape.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn vector(&self) -> Result<ResidentVector, Error> {
+        self.factors.vector()
+    }
+
+    /// `step` becomes $-(H + \rho)^{-1} g$ for a gradient on the device. Nothing moves and nothing
+    /// waits; numbers that are not finite are not looked for.
+    ///
+    /// # Errors
+    /// [`Error::Device`]: also where a vector is of another frame's stream.
+    pub fn solve_resident(
+        &mut self,
+        gradient: &ResidentVector,
+        step: &mut ResidentVector,
+    ) -> Result<(), Error> {
+        for (array, vector) in [("gradient", gradient), ("step", &*step)] {
+            let layout = &self.factors.layout;
+            let (got, expected) = (
+                vec![vector.row.len(), vector.border.len()],
+                vec![layout.unknowns, layout.border_len()],
+            );
+            if got != expected {
+                return Err(Error::Shape(ShapeError::Mismatch {
+                    array,
+                    got,
+                    expected,
+                }));
+            }
+        }
+        self.factors.solve(gradient, step)
+    }
+
+    /// Solves for one or many gradients of the host: $8 (N + k)$ bytes in and as many out for
+    /// each.
+    ///
+    /// # Errors
+    /// [`Error::Shape`]; [`Error::NotFinite`] where a gradient is not finite; [`Error::Overflow`]
+    /// where a step is not; [`Error::Device`].
+    pub fn solve(&mut self, gradient: Gradient<'_>, mut step: StepMut<'_>) -> Result<(), Error> {
+        crate::frame::check_gradient_finite(&gradient)?;
+        solve_host(self.factors, self.gradient, self.step, gradient, &mut step)?;
+        let columns = 0..step.row.ncols();
+        let finite = columns.into_iter().all(|j| {
+            let parts = [step.row.as_ref(), step.border.as_ref()];
+            parts
+                .iter()
+                .all(|part| part.col(j).iter().all(|x| x.is_finite()))
+        });
+        match finite {
+            true => Ok(()),
+            false => Err(Error::Overflow { what: "the step" }),
+        }
+    }
+}
+
+fn solve_host(
+    factors: &mut Factors,
+    from: &mut ResidentVector,
+    to: &mut ResidentVector,
+    gradient: Gradient<'_>,
+    step: &mut StepMut<'_>,
+) -> Result<(), Error> {
+    let (n, k) = (factors.layout.unknowns, factors.layout.k);
+    let count = gradient.count();
+    gradient.check_sizes(n, k, count)?;
+    step.check_sizes(n, k, count)?;
+    let stream = factors.stream.clone();
+    let class = ByteClass::Gradient;
+    let (row, border) = (columns(gradient.row), columns(gradient.border));
+    let (row, border) = match count {
+        0 => return Ok(()),
+        1 => {
+            stream.upload_into(&row, from.row_mut(), class)?;
+            stream.upload_into(&border, from.border_mut()?, class)?;
+            factors.solve(from, to)?;
+            (
+                stream.download(to.row(), class)?,
+                stream.download(to.border()?, class)?,
+            )
+        }
+        _ => {
+            let mut row = stream.upload(&row, class, "row gradients")?;
+            let mut border = stream.upload(&border, class, "border gradients")?;
+            factors.solve_many(&mut row, &mut border, count)?;
+            (
+                stream.download(row.view(), class)?,
+                stream.download(border.view(), class)?,
+            )
+        }
+    };
+    for j in 0..count {
+        for i in 0..n {
+            step.row[(i, j)] = row[j * n + i];
+        }
+        for i in 0..k {
+            step.border[(i, j)] = border[j * k + i];
+        }
+    }
+    Ok(())
+}
+
+/// The columns of a matrix, one after another.
+fn columns(matrix: MatRef<'_, f64>) -> Vec<f64> {
+    let mut out = Vec::with_capacity(matrix.nrows() * matrix.ncols());
+    for j in 0..matrix.ncols() {
+        out.extend(matrix.col(j).iter());
+    }
+    out
+}
+
+/// The baseline: operands travel and are factored for every solve, by the same kernels.
+pub struct ReUpload {
+    base: Base,
+}
+
+impl ReUpload {
+    /// Room for systems of `shape`.
+    ///
+    /// # Errors
+    /// As [`Base::new`].
+    pub fn new(stream: &Stream, shape: &ArrowShape, keep: Keep) -> Result<Self, Error> {
+        let base = Base::new(stream, shape, keep)?;
+        Ok(Self { base })
+    }
+
+    /// Where its work runs.
+    pub fn execution_path(&self) -> ExecutionPath {
+        ExecutionPath::GpuReupload
+    }
+
+    /// Sends `system`, factors it at `ridge` and solves for `gradient`.
+    ///
+    /// # Errors
+    /// As [`Base::refresh`], [`Base::factor`] and [`Frame::solve`].
+    pub fn solve(
+        &mut self,
+        system: &DenseSystem<'_>,
+        ridge: Ridge,
+        gradient: Gradient<'_>,
+        step: StepMut<'_>,
+    ) -> Result<UploadTimes, Failure> {
+        let times = self.base.refresh(system)?;
+        self.base.factor(ridge)?.solve(gradient, step)?;
+        Ok(times)
+    }
+}

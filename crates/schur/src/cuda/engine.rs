@@ -1,0 +1,70 @@
+//! Rows first on a device behind the trait of all eliminations.
+
+use super::{Base, Error, Failure, Keep};
+use crate::elimination::dense_only;
+use crate::{
+    ArrowShape, Elimination, EliminationKind, Factored, Gradient, RhsMut, Ridge, SolveStats,
+    StepMut, System,
+};
+use broadhead_device::{ExecutionPath, Stream};
+use faer::{MatMut, MatRef};
+
+/// A [`Base`] as an [`Elimination`]: operands travel at a refresh, right-hand sides and solutions
+/// at a solve.
+#[derive(Debug)]
+pub struct Engine {
+    base: Base,
+}
+
+impl Engine {
+    /// Room for systems of `shape` on the device of `stream`.
+    ///
+    /// # Errors
+    /// As [`Base::new`].
+    pub fn new(stream: &Stream, shape: &ArrowShape, keep: Keep) -> Result<Self, Error> {
+        let base = Base::new(stream, shape, keep)?;
+        Ok(Self { base })
+    }
+}
+
+impl Elimination for Engine {
+    fn kind(&self) -> EliminationKind {
+        EliminationKind::Rows
+    }
+
+    fn path(&self) -> ExecutionPath {
+        ExecutionPath::GpuResidentLinearization
+    }
+
+    fn bytes(&self) -> u64 {
+        self.base.bytes().total()
+    }
+
+    fn refresh(&mut self, system: &System<'_>) -> Result<(), Error> {
+        let system = dense_only(self.kind(), system)?;
+        self.base.refresh_checked(&system)?;
+        Ok(())
+    }
+
+    fn factor(&mut self, _system: &System<'_>, ridge: Ridge) -> Result<Factored, Failure> {
+        self.base.factor_in_place(ridge)
+    }
+
+    fn solve(&mut self, _system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
+        let shape = self.base.shape();
+        let (n, k, m) = (shape.row_unknowns(), shape.border(), rhs.count);
+        // The device answers -H^-1 g.
+        let negated = |part: &[f64]| part.iter().map(|x| -x).collect::<Vec<_>>();
+        let (row, border) = (negated(rhs.row), negated(rhs.border));
+        let gradient = Gradient::many(
+            MatRef::from_column_major_slice(&row, n, m),
+            MatRef::from_column_major_slice(&border, k, m),
+        );
+        let mut step = StepMut::many(
+            MatMut::from_column_major_slice_mut(rhs.row, n, m),
+            MatMut::from_column_major_slice_mut(rhs.border, k, m),
+        );
+        self.base.solve_host(gradient, &mut step)?;
+        Ok(SolveStats::default())
+    }
+}

@@ -1,0 +1,476 @@
+//! Factors on the device, and the solves that use them.
+//!
+//! ```text
+//!   factor   rows -> L, 1/L_aa      C + rho -> S      Y = L^-1 B      S -= Y'Y
+//!            S = L_S L_S'           [ W = L_S^-1, V = W below and W' above the diagonal ]
+//!   solve    pull -> (sweeps with V | two TRSM with L_S) -> push
+//! ```
+//! A factorization reads back one record of 13 numbers, a solve nothing.
+
+use super::kernels::{Kernels, PullBuffers, RowFactors, RowIndex, RowSolve};
+use super::layout::Layout;
+use super::operands::Operands;
+use super::{Error, Failure, Keep, ResidentVector};
+use crate::bump::least_rung;
+use crate::{
+    ArrowShape, Factored, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, Ridge,
+};
+use broadhead_device::{
+    ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Side, Stream, Triangle,
+};
+
+/// Numbers of a factorization's record: 7 of the rows, 6 of the border.
+const SUMMARY: usize = 13;
+
+pub(super) struct Factors {
+    pub(super) stream: Stream,
+    pub(super) layout: Layout,
+    pub(super) kernels: Kernels,
+    pub(super) index: RowIndex,
+    rows: RowFactors,
+    whitened: DeviceBuffer<f64>,
+    /// `S`, then `L_S`; between factorizations also where the border's lines land.
+    pub(super) border: DeviceBuffer<f64>,
+    inverse: Option<DeviceBuffer<f64>>,
+    workspace: DeviceBuffer<f64>,
+    info: DeviceBuffer<i32>,
+    summary: DeviceBuffer<f64>,
+    u: DeviceBuffer<f64>,
+    pull: PullBuffers,
+    mid: DeviceBuffer<f64>,
+    /// One number, for what is read back alone.
+    number: DeviceBuffer<f64>,
+}
+
+/// What a factorization's record says of one side.
+struct SideSummary {
+    log: LogDeterminant,
+    least: Option<Pivot>,
+    failed: Option<Pivot>,
+    /// The largest diagonal entry, the scale of a bump.
+    scale: f64,
+}
+
+impl Factors {
+    pub(super) fn new(stream: &Stream, shape: &ArrowShape, keep: Keep) -> Result<Self, Error> {
+        let layout = Layout::new(shape)?;
+        let kernels = Kernels::load(stream, &layout)?;
+        stream.prepare_handles()?;
+        let (offsets, blocks) = match layout.uniform {
+            -1 => {
+                let places = 0..=layout.rows;
+                let of = |f: fn(&crate::RowDims, usize) -> usize| -> Vec<i64> {
+                    places.clone().map(|i| f(shape.rows(), i) as i64).collect()
+                };
+                (of(crate::RowDims::offset), of(crate::RowDims::block_offset))
+            }
+            _ => Default::default(),
+        };
+        let index = RowIndex {
+            offsets: stream.upload(&offsets, ByteClass::Operand, "row offsets")?,
+            blocks: stream.upload(&blocks, ByteClass::Operand, "block offsets")?,
+        };
+        let border_len = layout.border_len();
+        let mut border = stream.zeros(layout.square(), "the border's factor")?;
+        let workspace = match layout.k {
+            0 => 0,
+            k => {
+                let mut matrix = MatrixMut::new(border.view_mut(), k, k, layout.order)?;
+                stream.potrf_workspace(&mut matrix)?
+            }
+        };
+        let inverse = match keep {
+            Keep::Factor => None,
+            Keep::InverseFactor => Some(stream.zeros(layout.square(), "the inverse factor")?),
+        };
+        Ok(Self {
+            rows: RowFactors {
+                factors: stream.zeros(layout.blocks, "row factors")?,
+                reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
+                records: stream.zeros(7 * layout.records, "row records")?,
+            },
+            whitened: stream.zeros(layout.unknowns * layout.order, "whitened cross blocks")?,
+            border,
+            inverse,
+            workspace: stream.zeros(workspace, "workspace of the Cholesky factorization")?,
+            info: stream.zeros(1, "info")?,
+            summary: stream.zeros(SUMMARY, "record of a factorization")?,
+            u: stream.zeros(layout.unknowns, "a solve's rows")?,
+            pull: PullBuffers {
+                partials: stream.zeros(layout.chunks * border_len, "partial sums")?,
+                counters: stream.zeros(layout.strips, "counters")?,
+                sum: stream.zeros(border_len, "a solve's border")?,
+            },
+            mid: stream.zeros(border_len, "a solve's border")?,
+            number: stream.zeros(1, "a number")?,
+            stream: stream.clone(),
+            kernels,
+            index,
+            layout,
+        })
+    }
+
+    pub(super) fn keep(&self) -> Keep {
+        match self.inverse {
+            Some(_) => Keep::InverseFactor,
+            None => Keep::Factor,
+        }
+    }
+
+    /// A vector that solves take.
+    pub(super) fn vector(&self) -> Result<ResidentVector, Error> {
+        Ok(ResidentVector {
+            row: self.stream.zeros(self.layout.unknowns, "row part")?,
+            border: self.stream.zeros(self.layout.border_len(), "border part")?,
+            border_len: self.layout.k,
+        })
+    }
+
+    /// Factors `operands` at `ridge`.
+    pub(super) fn factor(
+        &mut self,
+        operands: &Operands,
+        ridge: Ridge,
+    ) -> Result<Factored, Failure> {
+        self.submit(operands, ridge)?;
+        let summary = self.read_summary()?;
+        self.stream.ledger().factored(1);
+        let rows = row_side(&summary);
+        if let Some(failed) = rows.failed {
+            return Err(self.row_failure(operands, ridge.row, failed, rows.scale));
+        }
+        let border = self.border_side(&summary);
+        if let Some(failed) = border.failed {
+            return Err(self.border_failure(operands, ridge.border, failed, border.scale));
+        }
+        let log_determinant = rows.log + border.log;
+        if !log_determinant.value.is_finite() {
+            let what = "the log-determinant";
+            return Err(Error::Overflow { what }.into());
+        }
+        Ok(Factored {
+            log_determinant: Ok(log_determinant),
+            row_pivot: rows.least,
+            border_pivot: border.least,
+        })
+    }
+
+    /// Everything that a factorization submits; nothing is read back.
+    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
+        self.factor_rows(operands, ridge.row)?;
+        self.kernels.whiten(
+            &self.stream,
+            &self.layout,
+            &self.index,
+            &self.rows,
+            &operands.cross,
+            &mut self.whitened,
+        )?;
+        self.form_border(operands, ridge.border)?;
+        self.factor_border(self.layout.k)?;
+        self.kernels.summarise_border(
+            &self.stream,
+            &self.layout,
+            &self.border,
+            &operands.border,
+            &self.info,
+            &mut self.summary,
+        )?;
+        if let Some(inverse) = &mut self.inverse {
+            let order = self.layout.order;
+            self.stream.triangular_inverse(
+                &mut MatrixMut::packed(self.border.view_mut(), order, order)?,
+                &mut MatrixMut::packed(inverse.view_mut(), order, order)?,
+                self.layout.leaf,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn factor_rows(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+        Ok(self.kernels.factor_rows(
+            &self.stream,
+            &self.layout,
+            &self.index,
+            &operands.row_hessian,
+            rho,
+            &mut self.rows,
+            &mut self.summary,
+        )?)
+    }
+
+    /// `S = C + rho - Y'Y`. Y is taken in pieces of which every offset fits 31 bits.
+    fn form_border(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+        let (stream, layout) = (&self.stream, &self.layout);
+        self.kernels
+            .border_sum(stream, layout, &operands.border, rho, &mut self.border)?;
+        let (k, order) = (layout.k, layout.order);
+        if k == 0 || layout.unknowns == 0 {
+            return Ok(());
+        }
+        let mut sum = MatrixMut::new(self.border.view_mut(), k, k, order)?;
+        let at_once = i32::MAX as usize / order;
+        for first in (0..layout.unknowns).step_by(at_once) {
+            let count = at_once.min(layout.unknowns - first);
+            let lines = self.whitened.slice(first * order..(first + count) * order)?;
+            let lines = Matrix::new(lines, k, count, order)?;
+            stream.syrk(Triangle::Lower, -1.0, lines, 1.0, &mut sum)?;
+        }
+        Ok(())
+    }
+
+    /// The leading `order` rows and columns of `S` become their factor.
+    fn factor_border(&mut self, order: usize) -> Result<(), Error> {
+        if order == 0 {
+            return Ok(self.stream.zero(self.info.view_mut())?);
+        }
+        let mut matrix = MatrixMut::new(self.border.view_mut(), order, order, self.layout.order)?;
+        let (workspace, info) = (self.workspace.view_mut(), self.info.view_mut());
+        Ok(self.stream.potrf(&mut matrix, workspace, info)?)
+    }
+
+    fn read_summary(&self) -> Result<Vec<f64>, Error> {
+        let record = self.summary.view();
+        Ok(self.stream.download(record, ByteClass::Record)?)
+    }
+
+    fn border_side(&self, summary: &[f64]) -> SideSummary {
+        let at = |pivot: f64| PivotSite::Border {
+            pivot: pivot as usize,
+        };
+        let (log, abs, least, place, info) =
+            (summary[7], summary[8], summary[9], summary[10], summary[11]);
+        SideSummary {
+            log: LogDeterminant {
+                value: log,
+                absolute: abs,
+            },
+            least: (place >= 0.0).then(|| Pivot {
+                site: at(place),
+                value: least,
+            }),
+            failed: (info != 0.0).then(|| Pivot {
+                site: at(info - 1.0),
+                value: f64::NAN,
+            }),
+            scale: summary[12],
+        }
+    }
+
+    fn row_failure(
+        &mut self,
+        operands: &Operands,
+        rho: f64,
+        failed: Pivot,
+        scale: f64,
+    ) -> Failure {
+        if !failed.value.is_finite() {
+            let what = "a pivot of a row";
+            return Error::Overflow { what }.into();
+        }
+        self.with_bump(failed, scale, |factors, bump| {
+            factors.factor_rows(operands, rho + bump)?;
+            Ok(row_side(&factors.read_summary()?).failed.is_none())
+        })
+    }
+
+    fn border_failure(
+        &mut self,
+        operands: &Operands,
+        rho: f64,
+        mut failed: Pivot,
+        scale: f64,
+    ) -> Failure {
+        let PivotSite::Border { pivot } = failed.site else {
+            unreachable!("a failure of the border");
+        };
+        match self.border_pivot(operands, rho, pivot) {
+            Ok(value) => failed.value = value,
+            Err(error) => return error.into(),
+        }
+        if !failed.value.is_finite() {
+            let what = "a pivot of the border";
+            return Error::Overflow { what }.into();
+        }
+        let k = self.layout.k;
+        self.with_bump(failed, scale, |factors, bump| {
+            factors.form_border(operands, rho + bump)?;
+            factors.factor_border(k)?;
+            let info = factors
+                .stream
+                .download(factors.info.view(), ByteClass::Record)?;
+            Ok(info == [0])
+        })
+    }
+
+    /// The value of the pivot that failed, `s_jj - |L^-1 s_j|^2`: the library says only its place.
+    fn border_pivot(&mut self, operands: &Operands, rho: f64, j: usize) -> Result<f64, Error> {
+        self.form_border(operands, rho)?;
+        let (stream, layout) = (&self.stream, &self.layout);
+        self.kernels
+            .border_line(stream, layout, &self.border, j, &mut self.mid)?;
+        self.factor_border(j)?;
+        if j > 0 {
+            let factor = Matrix::new(self.border.view(), j, j, self.layout.order)?;
+            let mut line = MatrixMut::packed(self.mid.slice_mut(0..j)?, j, 1)?;
+            self.stream
+                .trsm(Side::Left, Triangle::Lower, 1.0, factor, &mut line)?;
+        }
+        self.kernels
+            .border_pivot(&self.stream, &self.mid, j, &mut self.number)?;
+        let value = self
+            .stream
+            .download(self.number.view(), ByteClass::Record)?;
+        Ok(value[0])
+    }
+
+    /// The failure with the bump that cures it, found by factoring.
+    fn with_bump(
+        &mut self,
+        failed: Pivot,
+        scale: f64,
+        mut factors: impl FnMut(&mut Self, f64) -> Result<bool, Error>,
+    ) -> Failure {
+        let mut broken = None;
+        let bump = least_rung(scale, |bump| match factors(self, bump) {
+            Ok(cured) => cured,
+            Err(error) => {
+                broken.get_or_insert(error);
+                true
+            }
+        });
+        match broken {
+            Some(error) => error.into(),
+            None => NotPositiveDefinite {
+                site: failed.site,
+                value: failed.value,
+                bump,
+            }
+            .into(),
+        }
+    }
+
+    /// `step = -(H + rho)^-1 gradient`, on the device.
+    pub(super) fn solve(
+        &mut self,
+        gradient: &ResidentVector,
+        step: &mut ResidentVector,
+    ) -> Result<(), Error> {
+        self.kernels.pull(
+            &self.stream,
+            &self.layout,
+            &self.index,
+            &self.rows,
+            &self.whitened,
+            (&gradient.row, &gradient.border),
+            &mut self.u,
+            &mut self.pull,
+        )?;
+        match &self.inverse {
+            Some(inverse) => self.kernels.sweeps(
+                &self.stream,
+                &self.layout,
+                inverse,
+                &self.pull.sum,
+                &mut self.mid,
+                &mut step.border,
+            )?,
+            None => {
+                self.stream
+                    .copy(self.pull.sum.view(), step.border.view_mut())?;
+                solve_border(
+                    &self.stream,
+                    &self.layout,
+                    &self.border,
+                    &mut step.border,
+                    1,
+                )?;
+            }
+        }
+        self.kernels.push(
+            &self.stream,
+            &self.layout,
+            &self.index,
+            &self.rows,
+            &self.whitened,
+            &self.u,
+            &step.border,
+            &mut step.row,
+        )?;
+        Ok(())
+    }
+
+    /// `count` gradients at once, `N x count` and `k x count`, overwritten by their steps.
+    pub(super) fn solve_many(
+        &mut self,
+        row: &mut DeviceBuffer<f64>,
+        border: &mut DeviceBuffer<f64>,
+        count: usize,
+    ) -> Result<(), Error> {
+        let (stream, layout) = (&self.stream, &self.layout);
+        let (n, k) = (layout.unknowns, layout.k);
+        let rows_solve = |row: &mut DeviceBuffer<f64>, scale, which| {
+            let (index, rows) = (&self.index, &self.rows);
+            self.kernels
+                .rows_solve(stream, layout, index, rows, row, count, scale, which)
+        };
+        rows_solve(row, 1.0, RowSolve::Lower)?;
+        if k > 0 {
+            let y = Matrix::new(self.whitened.view(), k, n, layout.order)?;
+            let u = Matrix::packed(row.view(), n, count)?;
+            let mut b = MatrixMut::packed(border.view_mut(), k, count)?;
+            stream.gemm(1.0, y, u, -1.0, &mut b)?;
+            solve_border(stream, layout, &self.border, border, count)?;
+            let x = Matrix::packed(border.view(), k, count)?;
+            let mut z = MatrixMut::packed(row.view_mut(), n, count)?;
+            stream.gemm(1.0, y.transposed(), x, 1.0, &mut z)?;
+        }
+        Ok(rows_solve(row, -1.0, RowSolve::Transposed)?)
+    }
+}
+
+/// `x <- S^-1 x` by two triangular solves, `k x count` without gaps.
+fn solve_border(
+    stream: &Stream,
+    layout: &Layout,
+    factor: &DeviceBuffer<f64>,
+    x: &mut DeviceBuffer<f64>,
+    count: usize,
+) -> Result<(), Error> {
+    let k = layout.k;
+    if k == 0 || count == 0 {
+        return Ok(());
+    }
+    let factor = Matrix::new(factor.view(), k, k, layout.order)?;
+    let mut x = MatrixMut::packed(x.view_mut(), k, count)?;
+    stream.trsm(Side::Left, Triangle::Lower, 1.0, factor, &mut x)?;
+    let transposed = factor.transposed();
+    stream.trsm(Side::Left, Triangle::Lower, 1.0, transposed, &mut x)?;
+    Ok(())
+}
+
+fn row_side(summary: &[f64]) -> SideSummary {
+    let site = |bits: f64| {
+        let key = bits.to_bits() as i64;
+        (key >= 0).then_some(PivotSite::Row {
+            row: (key / 64) as usize,
+            pivot: (key % 64) as usize,
+        })
+    };
+    let pivot = |key, value| site(key).map(|site| Pivot { site, value });
+    SideSummary {
+        log: LogDeterminant {
+            value: summary[0],
+            absolute: summary[1],
+        },
+        least: pivot(summary[3], summary[2]),
+        failed: pivot(summary[4], summary[5]),
+        scale: summary[6],
+    }
+}
+
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Self {
+        Self::Stop(Error::Device(error))
+    }
+}

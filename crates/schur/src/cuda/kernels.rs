@@ -1,0 +1,486 @@
+//! The kernels of rows first, as typed functions: the one place where their names are strings.
+//!
+//! A launch is unsafe because nothing checks a kernel's pointers. Each function here takes whole
+//! buffers that [`super::factors`] and [`super::operands`] made for the [`Layout`] it is given; the
+//! launch itself checks number and sizes of the arguments.
+#![allow(unsafe_code)] // Beside the kernels' typed launches alone.
+
+use super::layout::{Layout, STRIP};
+use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
+use broadhead_device::{DeviceBuffer, Result, Stream};
+
+pub(super) const ROWS: KernelSource = KernelSource {
+    name: "rows.cu",
+    text: include_str!("rows.cu"),
+    entries: &[
+        "factor_rows_1",
+        "factor_rows_2",
+        "factor_rows_4",
+        "factor_rows_8",
+        "factor_rows_16",
+        "factor_rows_32",
+        "whiten_1",
+        "whiten_2",
+        "whiten_4",
+        "whiten_8",
+        "whiten_16",
+        "whiten_32",
+        "summarise_rows",
+    ],
+    options: &[],
+};
+
+pub(super) const BORDER: KernelSource = KernelSource {
+    name: "border.cu",
+    text: include_str!("border.cu"),
+    entries: &[
+        "border_unpack",
+        "border_sum",
+        "summarise_border",
+        "border_line",
+        "border_pivot",
+    ],
+    options: &[],
+};
+
+pub(super) const SOLVE: KernelSource = KernelSource {
+    name: "solve.cu",
+    text: include_str!("solve.cu"),
+    entries: &["pull", "sweep_up", "sweep", "push", "rows_solve"],
+    options: &[],
+};
+
+/// Where the rows lie: [`Layout::uniform`] and, for ragged rows, their offsets.
+pub(super) struct RowIndex {
+    pub(super) offsets: DeviceBuffer<i64>,
+    pub(super) blocks: DeviceBuffer<i64>,
+}
+
+/// The row factors.
+pub(super) struct RowFactors {
+    /// `L`, packed.
+    pub(super) factors: DeviceBuffer<f64>,
+    /// `1 / L_aa`, of length N.
+    pub(super) reciprocals: DeviceBuffer<f64>,
+    /// One record of 7 numbers a block of threads.
+    pub(super) records: DeviceBuffer<f64>,
+}
+
+/// The vectors of a pull: partial sums, counters, `b`.
+pub(super) struct PullBuffers {
+    pub(super) partials: DeviceBuffer<f64>,
+    pub(super) counters: DeviceBuffer<u32>,
+    pub(super) sum: DeviceBuffer<f64>,
+}
+
+/// Loaded kernels, for one layout.
+pub(super) struct Kernels {
+    factor_rows: Kernel,
+    whiten: Kernel,
+    summarise_rows: Kernel,
+    border_unpack: Kernel,
+    border_sum: Kernel,
+    summarise_border: Kernel,
+    border_line: Kernel,
+    border_pivot: Kernel,
+    pull: Kernel,
+    sweep_up: Kernel,
+    sweep: Kernel,
+    push: Kernel,
+    rows_solve: Kernel,
+    stream_y: i32,
+    stream_v: i32,
+}
+
+/// Whether rows are solved with `L` or with its transpose.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowSolve {
+    Lower,
+    Transposed,
+}
+
+fn grid(x: usize, y: usize, block: [u32; 2]) -> Geometry {
+    Geometry {
+        grid: [x as u32, y as u32, 1],
+        block: [block[0], block[1], 1],
+        ..Geometry::line(1, 1)
+    }
+}
+
+impl Kernels {
+    /// Compiles or takes from the cache, and loads.
+    pub(super) fn load(stream: &Stream, layout: &Layout) -> Result<Self> {
+        let context = stream.context();
+        let (rows, border, solve) = (
+            context.module(&ROWS)?,
+            context.module(&BORDER)?,
+            context.module(&SOLVE)?,
+        );
+        let width = layout.width;
+        // Bytes that the second-level cache of the present devices holds between two launches.
+        const CACHE: usize = 40 << 20;
+        let y = 8 * layout.unknowns * layout.order;
+        let v = 8 * layout.square();
+        let (stream_y, stream_v) = match (y + v <= CACHE, v <= CACHE, y <= CACHE) {
+            (true, _, _) => (0, 0),
+            (false, true, _) => (1, 0),
+            (false, false, true) => (0, 1),
+            (false, false, false) => (1, 1),
+        };
+        Ok(Self {
+            factor_rows: rows.kernel(&format!("factor_rows_{width}"))?.clone(),
+            whiten: rows.kernel(&format!("whiten_{width}"))?.clone(),
+            summarise_rows: rows.kernel("summarise_rows")?.clone(),
+            border_unpack: border.kernel("border_unpack")?.clone(),
+            border_sum: border.kernel("border_sum")?.clone(),
+            summarise_border: border.kernel("summarise_border")?.clone(),
+            border_line: border.kernel("border_line")?.clone(),
+            border_pivot: border.kernel("border_pivot")?.clone(),
+            pull: solve.kernel("pull")?.clone(),
+            sweep_up: solve.kernel("sweep_up")?.clone(),
+            sweep: solve.kernel("sweep")?.clone(),
+            push: solve.kernel("push")?.clone(),
+            rows_solve: solve.kernel("rows_solve")?.clone(),
+            stream_y,
+            stream_v,
+        })
+    }
+
+    /// Factors `blocks` at ridge `rho`, one record a block of threads, and combines the records
+    /// into the first 7 numbers of `summary`.
+    #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
+    pub(super) fn factor_rows(
+        &self,
+        stream: &Stream,
+        layout: &Layout,
+        index: &RowIndex,
+        blocks: &DeviceBuffer<f64>,
+        rho: f64,
+        rows: &mut RowFactors,
+        summary: &mut DeviceBuffer<f64>,
+    ) -> Result<()> {
+        let geometry = Geometry::line(layout.records as u32, 256);
+        let launch = self
+            .factor_rows
+            .launch(stream, geometry)
+            .read(index.offsets.view())
+            .read(index.blocks.view())
+            .scalar(layout.rows as i64)
+            .scalar(layout.uniform)
+            .read(blocks.view())
+            .scalar(rho)
+            .write(rows.factors.view_mut())
+            .write(rows.reciprocals.view_mut())
+            .write(rows.records.view_mut());
+        // SAFETY: the arguments are those of the source, and the buffers are as long as the layout
+        // says: L as the blocks, N reciprocals, a record for each block of threads.
+        unsafe { launch.submit()? };
+        let launch = self
+            .summarise_rows
+            .launch(stream, Geometry::line(1, 256))
+            .read(rows.records.view())
+            .scalar(layout.records as i32)
+            .write(summary.slice_mut(0..7)?);
+        // SAFETY: as above; 7 numbers are written.
+        unsafe { launch.submit() }
+    }
+
+    /// `Y = L^-1 B`.
+    #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
+    pub(super) fn whiten(
+        &self,
+        stream: &Stream,
+        layout: &Layout,
+        index: &RowIndex,
+        rows: &RowFactors,
+        cross: &DeviceBuffer<f64>,
+        whitened: &mut DeviceBuffer<f64>,
+    ) -> Result<()> {
+        if layout.k == 0 || layout.rows == 0 {
+            return Ok(());
+        }
+        let across = layout.k.next_multiple_of(32).min(128);
+        let down = 128 / across;
+        let groups = layout.rows.div_ceil(down).min(65_535);
+        let geometry = grid(
+            layout.k.div_ceil(across),
+            groups,
+            [across as u32, down as u32],
+        );
+        let launch = self
+            .whiten
+            .launch(stream, geometry)
+            .read(index.offsets.view())
+            .read(index.blocks.view())
+            .scalar(layout.rows as i64)
+            .scalar(layout.uniform)
+            .read(rows.factors.view())
+            .read(rows.reciprocals.view())
+            .read(cross.view())
+            .scalar(layout.k as i64)
+            .write(whitened.view_mut())
+            .scalar(layout.order as i64)
+            .scalar(layout.k as i32);
+        // SAFETY: the arguments are those of the source; B is N x k, Y is N x order.
+        unsafe { launch.submit() }
+    }
+
+    /// The lower triangle of `C` from its packed lines.
+    pub(super) fn border_unpack(
+        &self,
+        stream: &Stream,
+        layout: &Layout,
+        lines: &DeviceBuffer<f64>,
+        by_column: bool,
+        border: &mut DeviceBuffer<f64>,
+    ) -> Result<()> {
+        let tiles = layout.k.div_ceil(32);
+        if tiles == 0 {
+            return Ok(());
+        }
+        let launch = self
+            .border_unpack
+            .launch(stream, grid(tiles, tiles, [32, 8]))
+            .read(lines.view())
+            .scalar(i32::from(by_column))
+            .write(border.view_mut())
+            .scalar(layout.order as i64)
+            .scalar(layout.k as i32);
+        // SAFETY: the arguments are those of the source; both are border matrices, of which the
+        // lines of a triangle take about half.
+        unsafe { launch.submit() }
+    }
+
+    /// `S = C + rho I`, completed by the identity.
+    pub(super) fn border_sum(
+        &self,
+        stream: &Stream,
+        layout: &Layout,
+        border: &DeviceBuffer<f64>,
+        rho: f64,
+        sum: &mut DeviceBuffer<f64>,
+    ) -> Result<()> {
+        let order = layout.order;
+        let launch = self
+            .border_sum
+            .launch(stream, grid(order.div_ceil(256), order, [256, 1]))
+            .read(border.view())
+            .scalar(rho)
+            .write(sum.view_mut())
+            .scalar(order as i64)
+            .scalar(layout.k as i32)
+            .scalar(order as i32);
+        // SAFETY: the arguments are those of the source; both are border matrices.
+        unsafe { launch.submit() }
+    }
+
+    /// Log-determinant, smallest pivot and `info` of the border, into the 6 numbers of `summary`
+    /// after the rows' 7.
+    pub(super) fn summarise_border(
+        &self,
+        stream: &Stream,
+        layout: &Layout,
+        factor: &DeviceBuffer<f64>,
+        border: &DeviceBuffer<f64>,
+        info: &DeviceBuffer<i32>,
+        summary: &mut DeviceBuffer<f64>,
+    ) -> Result<()> {
+        let launch = self
+            .summarise_border
+            .launch(stream, Geometry::line(1, 256))
+            .read(factor.view())
+            .read(border.view())
+            .scalar(layout.order as i64)
+            .scalar(layout.k as i32)
+            .read(info.view())
+            .write(summary.slice_mut(7..13)?);
+        // SAFETY: the arguments are those of the source; 6 numbers are written.
+        unsafe { launch.submit() }
+    }
+
+    /// Line `j` of `S` up to the diagonal.
+    pub(super) fn border_line(
+        &self,
+        stream: &Stream,
+        layout: &Layout,
+        sum: &DeviceBuffer<f64>,
+        j: usize,
+        line: &mut DeviceBuffer<f64>,
+    ) -> Result<()> {
+        let launch = self
+            .border_line
+            .launch(stream, Geometry::one_thread_each(j + 1, 256))
+            .read(sum.view())
+            .scalar(layout.order as i64)
+            .scalar(j as i32)
+            .write(line.slice_mut(0..j + 1)?);
+        // SAFETY: the arguments are those of the source; j + 1 numbers are written.
+        unsafe { launch.submit() }
+    }
+
+    /// `line[j]` less the squares before it, into the first number of `out`.
+    pub(super) fn border_pivot(
+        &self,
+        stream: &Stream,
+        line: &DeviceBuffer<f64>,
+        j: usize,
+        out: &mut DeviceBuffer<f64>,
+    ) -> Result<()> {
+        let launch = self
+            .border_pivot
+            .launch(stream, Geometry::line(1, 256))
+            .read(line.slice(0..j + 1)?)
+            .scalar(j as i32)
+            .write(out.slice_mut(0..1)?);
+        // SAFETY: the arguments are those of the source.
+        unsafe { launch.submit() }
+    }
+
+    /// `u = L^-1 g_t`, `b = Y' u - g_b`.
+    #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
+    pub(super) fn pull(
+        &self,
+        stream: &Stream,
+        layout: &Layout,
+        index: &RowIndex,
+        rows: &RowFactors,
+        whitened: &DeviceBuffer<f64>,
+        gradient: (&DeviceBuffer<f64>, &DeviceBuffer<f64>),
+        u: &mut DeviceBuffer<f64>,
+        buffers: &mut PullBuffers,
+    ) -> Result<()> {
+        let launch = self
+            .pull
+            .launch(stream, grid(layout.strips, layout.chunks, [64, 4]))
+            .read(index.offsets.view())
+            .read(index.blocks.view())
+            .scalar(layout.rows as i64)
+            .scalar(layout.uniform)
+            .read(rows.factors.view())
+            .read(rows.reciprocals.view())
+            .read(whitened.view())
+            .scalar(layout.order as i64)
+            .scalar(layout.k as i32)
+            .read(gradient.0.view())
+            .read(gradient.1.view())
+            .write(u.view_mut())
+            .write(buffers.partials.view_mut())
+            .scalar((layout.strips * STRIP) as i64)
+            .write(buffers.counters.view_mut())
+            .write(buffers.sum.view_mut())
+            .scalar(layout.rows_per_chunk as i64)
+            .scalar(layout.rows_per_tile as i32)
+            .scalar(self.stream_y);
+        // SAFETY: the arguments are those of the source; partial sums are chunks x strips STRIP,
+        // counters one a strip and zero, the sum is padded to whole strips.
+        unsafe { launch.submit() }
+    }
+
+    /// `mid = W x`, `out = W' mid`: the inverse of the border applied.
+    pub(super) fn sweeps(
+        &self,
+        stream: &Stream,
+        layout: &Layout,
+        inverse: &DeviceBuffer<f64>,
+        x: &DeviceBuffer<f64>,
+        mid: &mut DeviceBuffer<f64>,
+        out: &mut DeviceBuffer<f64>,
+    ) -> Result<()> {
+        let geometry = Geometry::line((layout.order / 8) as u32, 128);
+        let launch = self
+            .sweep_up
+            .launch(stream, geometry)
+            .read(inverse.view())
+            .scalar(layout.order as i64)
+            .scalar(layout.order as i32)
+            .read(x.view())
+            .write(mid.view_mut())
+            .scalar(self.stream_v);
+        // SAFETY: the arguments are those of the source; the vectors are at least `order` long.
+        unsafe { launch.submit()? };
+        let launch = self
+            .sweep
+            .launch(stream, geometry)
+            .read(inverse.view())
+            .scalar(layout.order as i64)
+            .scalar(layout.order as i32)
+            .read(mid.view())
+            .write(out.view_mut())
+            .scalar(self.stream_v);
+        // SAFETY: as above.
+        unsafe { launch.submit() }
+    }
+
+    /// `out = -L^-T (u + Y x)`.
+    #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
+    pub(super) fn push(
+        &self,
+        stream: &Stream,
+        layout: &Layout,
+        index: &RowIndex,
+        rows: &RowFactors,
+        whitened: &DeviceBuffer<f64>,
+        u: &DeviceBuffer<f64>,
+        x: &DeviceBuffer<f64>,
+        out: &mut DeviceBuffer<f64>,
+    ) -> Result<()> {
+        if layout.rows == 0 {
+            return Ok(());
+        }
+        let blocks = layout.rows.div_ceil(layout.rows_per_push) as u32;
+        // Where there are few rows, more threads share each.
+        let threads = if blocks < 1024 { 256 } else { 128 };
+        let launch = self
+            .push
+            .launch(stream, Geometry::line(blocks, threads))
+            .read(index.offsets.view())
+            .read(index.blocks.view())
+            .scalar(layout.rows as i64)
+            .scalar(layout.uniform)
+            .read(rows.factors.view())
+            .read(rows.reciprocals.view())
+            .read(whitened.view())
+            .scalar(layout.order as i64)
+            .scalar(layout.k as i32)
+            .read(u.view())
+            .read(x.view())
+            .write(out.view_mut())
+            .scalar(layout.rows_per_push as i32)
+            .scalar(self.stream_y);
+        // SAFETY: the arguments are those of the source; x is zero past k, as Y is.
+        unsafe { launch.submit() }
+    }
+
+    /// `x <- scale L^-1 x` or `scale L^-T x` of every row, for `count` columns.
+    #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
+    pub(super) fn rows_solve(
+        &self,
+        stream: &Stream,
+        layout: &Layout,
+        index: &RowIndex,
+        rows: &RowFactors,
+        x: &mut DeviceBuffer<f64>,
+        count: usize,
+        scale: f64,
+        which: RowSolve,
+    ) -> Result<()> {
+        if layout.rows == 0 || count == 0 {
+            return Ok(());
+        }
+        let launch = self
+            .rows_solve
+            .launch(stream, grid(layout.rows.div_ceil(128), count, [128, 1]))
+            .read(index.offsets.view())
+            .read(index.blocks.view())
+            .scalar(layout.rows as i64)
+            .scalar(layout.uniform)
+            .read(rows.factors.view())
+            .read(rows.reciprocals.view())
+            .write(x.slice_mut(0..count * layout.unknowns)?)
+            .scalar(layout.unknowns as i64)
+            .scalar(scale)
+            .scalar(i32::from(which == RowSolve::Transposed));
+        // SAFETY: the arguments are those of the source; x holds `count` columns of N.
+        unsafe { launch.submit() }
+    }
+}

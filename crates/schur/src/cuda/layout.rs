@@ -1,0 +1,194 @@
+//! The layout of one shape on the device: orders, paddings, grids, bytes.
+//!
+//! ```text
+//!   border matrices   order x order, column-major; order = leaf 2^m >= k is a multiple of 16,
+//!                     rows and columns past k are the identity
+//!   Y                 N x order, row-major, zero past k
+//!   B                 N x k, row-major
+//!   D, L              packed, d_i x d_i row-major
+//! ```
+//! Everything depends on the shape alone, grids and chunks too: so do the orders of all sums.
+
+use super::{Error, Keep};
+use crate::{ArrowShape, EliminationKind};
+use broadhead_device::{DeviceError, LARGEST_LEAF, Refusal};
+
+/// The widest row block that the fused kernels hold in registers.
+pub const WIDEST_ROW: usize = 32;
+
+/// Blocks of threads that a pass over Y is cut into: four on each of 132 multiprocessors.
+const PASS_BLOCKS: usize = 528;
+/// Columns of a strip of the pull.
+pub(super) const STRIP: usize = 128;
+/// Most blocks of threads of the row factorization; their records are combined by one.
+const RECORDS: usize = 2048;
+
+/// Device bytes by what they hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceBytes {
+    /// Operands: row blocks, cross blocks, border.
+    pub operands: u64,
+    /// Factors: row factors, whitened cross blocks, the border's factor and what is kept beside it.
+    pub factors: u64,
+    /// Vectors of a solve and small records.
+    pub vectors: u64,
+}
+
+impl DeviceBytes {
+    /// All of them.
+    pub fn total(self) -> u64 {
+        self.operands
+            .saturating_add(self.factors)
+            .saturating_add(self.vectors)
+    }
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    pub(super) rows: usize,
+    pub(super) unknowns: usize,
+    pub(super) blocks: usize,
+    pub(super) k: usize,
+    /// The common width of the rows, or -1.
+    pub(super) uniform: i32,
+    /// The power of two that the row kernels are made for.
+    pub(super) width: usize,
+    pub(super) leaf: usize,
+    pub(super) order: usize,
+    pub(super) records: usize,
+    pub(super) strips: usize,
+    pub(super) chunks: usize,
+    pub(super) rows_per_chunk: usize,
+    pub(super) rows_per_tile: usize,
+    pub(super) rows_per_push: usize,
+}
+
+impl Layout {
+    /// # Errors
+    /// [`Error::Unsupported`] for rows wider than [`WIDEST_ROW`]; a [`Refusal`] where a dimension
+    /// is past the 32 bits of the libraries.
+    pub(super) fn new(shape: &ArrowShape) -> Result<Self, Error> {
+        let (rows, k, widest) = (shape.row_count(), shape.border(), shape.rows().max_dim());
+        if widest > WIDEST_ROW {
+            return Err(Error::Unsupported {
+                elimination: EliminationKind::Rows,
+                system: "dense",
+                why: "on the device rows have at most 32 unknowns",
+            });
+        }
+        let (leaf, order) = padded_order(k);
+        let within = |what: &str, n: usize, most: usize| match n <= most {
+            true => Ok(()),
+            false => Err(Error::Device(DeviceError::Refusal(Refusal::Shape {
+                what: what.to_owned(),
+                expected: format!("at most {most}"),
+                found: n.to_string(),
+            }))),
+        };
+        within("border", order, 65_535)?;
+        within("row unknowns", shape.row_unknowns(), i32::MAX as usize)?;
+        let width = widest.max(1).next_power_of_two();
+        let strips = k.div_ceil(STRIP).max(1);
+        // At least eight unknowns a chunk, so that partial sums stay few.
+        let least = 8usize.div_ceil(widest.max(1));
+        let chunks = (PASS_BLOCKS / strips).clamp(1, rows.div_ceil(least).max(1));
+        let rows_per_chunk = rows.div_ceil(chunks).max(1);
+        Ok(Self {
+            rows,
+            unknowns: shape.row_unknowns(),
+            blocks: shape.rows().block_len(),
+            k,
+            uniform: shape.rows().uniform_dim().map_or(-1, |d| d as i32),
+            width,
+            leaf,
+            order,
+            records: (rows * width).div_ceil(256).clamp(1, RECORDS),
+            strips,
+            chunks: rows.div_ceil(rows_per_chunk).max(1),
+            rows_per_chunk,
+            rows_per_tile: 256 / width,
+            rows_per_push: (4 / width).max(1),
+        })
+    }
+
+    /// The padded length of a vector of the border.
+    pub(super) fn border_len(&self) -> usize {
+        self.order.max(self.strips * STRIP)
+    }
+
+    /// Elements of a border matrix.
+    pub(super) fn square(&self) -> usize {
+        self.order * self.order
+    }
+
+    pub(super) fn bytes(&self, keep: Keep) -> DeviceBytes {
+        let of = |elements: usize| 8 * elements as u64;
+        let index = match self.uniform {
+            -1 => 16 * (self.rows as u64 + 1),
+            _ => 0,
+        };
+        let square = of(self.square());
+        let inverse = match keep {
+            Keep::Factor => 0,
+            Keep::InverseFactor => square,
+        };
+        DeviceBytes {
+            operands: of(self.blocks) + of(self.unknowns * self.k) + square,
+            factors: of(self.blocks)
+                + of(self.unknowns)
+                + of(self.unknowns * self.order)
+                + square
+                + inverse,
+            vectors: index
+                + of(7 * (self.records + 1) + 6 + 1)
+                + of(3 * self.unknowns + (5 + self.chunks) * self.border_len())
+                + 4 * (self.strips as u64 + 1),
+        }
+    }
+}
+
+/// The tile and the order of a border of `k`: `order = leaf 2^m`, a multiple of 16.
+fn padded_order(k: usize) -> (usize, usize) {
+    let mut doublings = 0;
+    while k > LARGEST_LEAF << doublings {
+        doublings += 1;
+    }
+    let tiles = 1 << doublings;
+    let multiple = (16 / tiles).max(4);
+    let leaf = k.div_ceil(tiles).max(1).next_multiple_of(multiple);
+    (leaf, leaf * tiles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_padded_order_is_a_doubled_tile_and_little_larger() {
+        for k in 0..6000 {
+            let (leaf, order) = padded_order(k);
+            assert!(leaf <= LARGEST_LEAF && order >= k && order % 16 == 0, "{k}");
+            assert!((order / leaf).is_power_of_two());
+            assert!(order <= k + k / 8 + 16, "{k} became {order}");
+        }
+        assert_eq!(padded_order(5120), (40, 5120));
+        assert_eq!(padded_order(2048), (64, 2048));
+    }
+
+    #[test]
+    fn chunks_cover_the_rows_and_tiles_fit_their_memory() {
+        for (n, d, k) in [(180, 2, 5120), (100_000, 2, 2000), (1, 32, 1), (0, 1, 5), (7, 0, 3)] {
+            let shape = ArrowShape::uniform(n, d, k).unwrap();
+            let layout = Layout::new(&shape).unwrap();
+            assert!(layout.chunks * layout.rows_per_chunk >= n);
+            assert!(layout.rows_per_tile * d <= 256 && layout.rows_per_tile <= 256);
+            assert!(layout.rows_per_push * d <= 32);
+        }
+        let wide = ArrowShape::uniform(2, 33, 4).unwrap();
+        assert!(matches!(
+            Layout::new(&wide),
+            Err(Error::Unsupported { .. })
+        ));
+    }
+}

@@ -1,0 +1,51 @@
+//! Rows first on a CUDA device, with everything that a solve reads resident there.
+//!
+//! | residency | type | what travels |
+//! |---|---|---|
+//! | re-upload | [`ReUpload`] | operands for every solve |
+//! | frame | [`ResidentFrame`] | gradients in, steps out; operands were given back |
+//! | base | [`Base`], [`Frame`] | operands once a linearisation; a new ridge moves nothing |
+//!
+//! The algebra is that of [`crate::RowsFirst`]; sums are formed in other, fixed orders. A step that
+//! stays on the device ([`Frame::solve_resident`]) moves no byte. [`Engine`] puts a base behind the
+//! trait that every elimination has, so that a [`crate::Solver`] can use a device.
+//!
+//! # Invariants
+//! - The bits of a result depend on the operands and the shape alone: no floating-point atomics,
+//!   and no sum depends on what else the device does.
+//! - Every buffer is made when a base is made; refreshing, factoring and solving one gradient
+//!   allocate nothing.
+//! - Of symmetric blocks the lower triangle travels and is read.
+
+mod base;
+mod engine;
+mod factors;
+mod kernels;
+mod layout;
+mod operands;
+
+pub use base::{Base, Frame, ResidentFrame, ResidentVector, ReUpload};
+pub use engine::Engine;
+pub use layout::{DeviceBytes, WIDEST_ROW};
+pub use operands::UploadTimes;
+
+use crate::{Error, Failure};
+use broadhead_device::kernels::KernelSource;
+
+/// What a frame keeps of the border's factor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// $L_S$ alone. A solve has the serial chain of two triangular solves.
+    Factor,
+    /// $L_S$, and $W = L_S^{-1}$ with its transpose beside it. A solve is two products with half a
+    /// matrix each: $\delta\beta = W'(W b)$. Costs about half a factorization more to build.
+    /// Componentwise backward errors grow with the condition of $L_S$, not of $S$.
+    #[default]
+    InverseFactor,
+}
+
+/// The kernels of this crate.
+pub fn kernel_sources() -> &'static [&'static KernelSource] {
+    &[&kernels::ROWS, &kernels::BORDER, &kernels::SOLVE]
+}

@@ -1,0 +1,229 @@
+// Row blocks: factor, whiten.
+//
+//   D_i + rho I = L_i L_i'          factor_rows_W     one group of W lanes a block, d_i <= W
+//   Y_i = L_i^-1 B_i                whiten_W          one thread a column of one block
+//   sums over all rows              summarise_rows    one block of threads
+//
+// Layouts. Row i owns the unknowns at(i) .. at(i + 1) of N and the entries block(i) .. block(i + 1)
+// of the packed blocks, d_i x d_i row-major: from `offsets` and `blocks` (n + 1 numbers each) where
+// d < 0, else at(i) = i d and block(i) = i d d. Of D the lower triangle is read. L: packed as D, its
+// upper triangle zero. reciprocals: N, 1 / L_aa. B: N x ldb row-major, Y: N x ldy row-major, of both
+// the first k columns.
+//
+// A lane holds one column of its block in registers, so that loads and stores of a warp run along
+// the block's lines; the column that is divided is broadcast entry by entry. Blocks narrower than
+// W are completed by the identity.
+//
+// A record of a group of rows is 7 doubles: sum of log pivots, sum of their absolute values, the
+// smallest pivot, its key, the key of the first pivot that failed, its value, the largest diagonal
+// entry. A key is 64 row + pivot, or -1, as the bits of a 64-bit integer. Records are combined in a
+// fixed order: the bits depend on n and W alone.
+//
+// Numerical note: a column is scaled by the rounded reciprocal of its pivot's root instead of being
+// divided, which costs at most one more rounding an entry.
+
+struct Record {
+  double log, abs, least;
+  long long least_key, failed_key;
+  double failed, diagonal;
+};
+
+__device__ __forceinline__ Record empty() {
+  Record r = {0.0, 0.0, 0.0, -1, -1, 0.0, 0.0};
+  return r;
+}
+
+// Keys grow with the row and the pivot, so the choice does not depend on the order.
+__device__ __forceinline__ Record combine(Record a, const Record &b) {
+  a.log += b.log;
+  a.abs += b.abs;
+  if (b.least_key >= 0 && (a.least_key < 0 || b.least < a.least ||
+                           (b.least == a.least && b.least_key < a.least_key))) {
+    a.least = b.least;
+    a.least_key = b.least_key;
+  }
+  if (b.failed_key >= 0 && (a.failed_key < 0 || b.failed_key < a.failed_key)) {
+    a.failed = b.failed;
+    a.failed_key = b.failed_key;
+  }
+  a.diagonal = fmax(a.diagonal, b.diagonal);
+  return a;
+}
+
+__device__ void combine_block(Record *all, Record mine, double *out) {
+  int t = threadIdx.x;
+  all[t] = mine;
+  for (int half = blockDim.x / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (t < half) all[t] = combine(all[t], all[t + half]);
+  }
+  if (t == 0) {
+    Record r = all[0];
+    out[0] = r.log;
+    out[1] = r.abs;
+    out[2] = r.least;
+    out[3] = __longlong_as_double(r.least_key);
+    out[4] = __longlong_as_double(r.failed_key);
+    out[5] = r.failed;
+    out[6] = r.diagonal;
+  }
+}
+
+struct Rows {
+  const long long *offsets, *blocks;
+  long long n;
+  int d;
+  __device__ __forceinline__ int dim(long long i) const {
+    return d >= 0 ? d : (int)(offsets[i + 1] - offsets[i]);
+  }
+  __device__ __forceinline__ long long at(long long i) const {
+    return d >= 0 ? i * d : offsets[i];
+  }
+  __device__ __forceinline__ long long block(long long i) const {
+    return d >= 0 ? i * d * d : blocks[i];
+  }
+};
+
+template <int W>
+__device__ void factor_rows(Rows rows, const double *D, double rho, double *L, double *reciprocals,
+                            double *records, Record *all) {
+  const int c = threadIdx.x % W;
+  const long long groups = (long long)gridDim.x * blockDim.x / W;
+  const long long first = ((long long)blockIdx.x * blockDim.x + threadIdx.x) / W;
+  Record record = empty();
+  // Every lane of a warp goes round equally often: shuffles need them all.
+  const long long rounds = (rows.n + groups - 1) / groups;
+  for (long long round = 0; round < rounds; ++round) {
+    const long long i = first + round * groups;
+    const bool there = i < rows.n;
+    const int d = there ? rows.dim(i) : 0;
+    const long long block = there ? rows.block(i) : 0;
+    double column[W];
+#pragma unroll
+    for (int r = 0; r < W; ++r) {
+      const bool inside = r < d && c <= r;
+      double x = inside ? D[block + (long long)r * d + c] : 0.0;
+      if (r == c) {
+        if (r < d) record.diagonal = fmax(record.diagonal, fabs(x));
+        x = r < d ? x + rho : 1.0;
+      }
+      column[r] = x;
+    }
+    double pivot = 1.0, reciprocal = 1.0;
+    int failed = -1;
+    double failed_value = 0.0;
+#pragma unroll
+    for (int j = 0; j < W; ++j) {
+      const double p = __shfl_sync(0xffffffffu, column[j], j, W);
+      // True of NaN too; an infinite pivot is no pivot.
+      const bool bad = !(p > 0.0 && p - p == 0.0);
+      if (bad && failed < 0) {
+        failed = j;
+        failed_value = p;
+      }
+      const double root = sqrt(bad ? 1.0 : p), inverse = 1.0 / root;
+      if (c == j) {
+        pivot = p;
+        reciprocal = inverse;
+        column[j] = root;
+#pragma unroll
+        for (int r = j + 1; r < W; ++r) column[r] *= inverse;
+      }
+      double line[W], mine = 0.0;
+#pragma unroll
+      for (int r = j + 1; r < W; ++r) {
+        line[r] = __shfl_sync(0xffffffffu, column[r], j, W);
+        if (r == c) mine = line[r];
+      }
+#pragma unroll
+      for (int r = j + 1; r < W; ++r) column[r] -= line[r] * mine;
+    }
+    if (!there) continue;
+    if (L) {
+#pragma unroll
+      for (int r = 0; r < W; ++r)
+        if (r < d && c < d) L[block + (long long)r * d + c] = c <= r ? column[r] : 0.0;
+      if (c < d) reciprocals[rows.at(i) + c] = reciprocal;
+    }
+    if (failed >= 0) {
+      const long long key = i * 64 + failed;
+      if (record.failed_key < 0 || key < record.failed_key) {
+        record.failed_key = key;
+        record.failed = failed_value;
+      }
+    } else if (c < d) {
+      const double term = log(pivot);
+      record.log += term;
+      record.abs += fabs(term);
+      if (record.least_key < 0 || pivot < record.least) {
+        record.least = pivot;
+        record.least_key = i * 64 + c;
+      }
+    }
+  }
+  combine_block(all, record, records + 7LL * blockIdx.x);
+}
+
+template <int W>
+__device__ void whiten(Rows rows, const double *L, const double *reciprocals, const double *B,
+                       long long ldb, double *Y, long long ldy, int k) {
+  const int j = blockIdx.x * blockDim.x + threadIdx.x;
+  if (j >= k) return;
+  const long long step = (long long)gridDim.y * blockDim.y;
+  for (long long i = (long long)blockIdx.y * blockDim.y + threadIdx.y; i < rows.n; i += step) {
+    const int d = rows.dim(i);
+    const long long at = rows.at(i);
+    const double *l = L + rows.block(i);
+    double y[W];
+#pragma unroll
+    for (int a = 0; a < W; ++a) y[a] = a < d ? B[(at + a) * ldb + j] : 0.0;
+#pragma unroll
+    for (int a = 0; a < W; ++a) {
+      if (a < d) {
+        double x = y[a];
+#pragma unroll
+        for (int b = 0; b < a; ++b) x -= l[a * d + b] * y[b];
+        y[a] = x * reciprocals[at + a];
+        Y[(at + a) * ldy + j] = y[a];
+      }
+    }
+  }
+}
+
+#define ENTRIES(W)                                                                                 \
+  extern "C" __global__ void __launch_bounds__(256)                                                \
+      factor_rows_##W(const long long *offsets, const long long *blocks, long long n, int d,       \
+                      const double *D, double rho, double *L, double *reciprocals,                 \
+                      double *records) {                                                           \
+    __shared__ Record all[256];                                                                    \
+    Rows rows = {offsets, blocks, n, d};                                                           \
+    factor_rows<W>(rows, D, rho, L, reciprocals, records, all);                                    \
+  }                                                                                                \
+  extern "C" __global__ void __launch_bounds__(128)                                                \
+      whiten_##W(const long long *offsets, const long long *blocks, long long n, int d,            \
+                 const double *L, const double *reciprocals, const double *B, long long ldb,       \
+                 double *Y, long long ldy, int k) {                                                \
+    Rows rows = {offsets, blocks, n, d};                                                           \
+    whiten<W>(rows, L, reciprocals, B, ldb, Y, ldy, k);                                            \
+  }
+
+ENTRIES(1)
+ENTRIES(2)
+ENTRIES(4)
+ENTRIES(8)
+ENTRIES(16)
+ENTRIES(32)
+
+// One block of 256 threads: out (7 doubles) becomes the combination of `count` records.
+extern "C" __global__ void __launch_bounds__(256)
+    summarise_rows(const double *records, int count, double *out) {
+  __shared__ Record all[256];
+  Record mine = empty();
+  for (int i = threadIdx.x; i < count; i += 256) {
+    const double *r = records + 7LL * i;
+    Record other = {r[0], r[1], r[2], __double_as_longlong(r[3]), __double_as_longlong(r[4]),
+                    r[5], r[6]};
+    mine = combine(mine, other);
+  }
+  combine_block(all, mine, out);
+}
