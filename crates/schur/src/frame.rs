@@ -351,32 +351,3 @@ fn negate_into(from: MatRef<'_, f64>, to: &mut [f64]) {
         }
     }
 }
-<<<<<<< HEAD
-=======
-
-pub(crate) fn check_gradient_finite(gradient: &Gradient<'_>) -> Result<(), Error> {
-    for (array, part) in [
-        ("row_gradient", gradient.row),
-        ("border_gradient", gradient.border),
-    ] {
-        for j in 0..part.ncols() {
-            for i in 0..part.nrows() {
-                let value = part[(i, j)];
-                if !value.is_finite() {
-                    let index = if part.ncols() == 1 {
-                        vec![i]
-                    } else {
-                        vec![i, j]
-                    };
-                    return Err(Error::NotFinite {
-                        array,
-                        index,
-                        value,
-                    });
-                }
-            }
-        }
-    }
-    Ok(())
-}
->>>>>>> 74f1f92 (Add rows first on CUDA: bases, frames, re-upload)

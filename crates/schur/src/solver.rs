@@ -10,6 +10,7 @@
 //! A base borrows the caller's arrays and the solver; when it is dropped the arrays may change and
 //! be refreshed again. Types keep a frame from outliving its numbers.
 
+use crate::cuda::{Engine, Placement};
 use crate::elimination::{
     BorderFirst, Core, Elimination, Factored, Iterative, IterativeOptions, Reference, RowsFirst,
 };
@@ -37,6 +38,9 @@ pub struct SolverOptions {
     pub ceilings: Ceilings,
     /// What a frame is expected to do.
     pub workload: Workload,
+    /// Where rows first of dense systems runs: on the CPU where absent. Other eliminations have no
+    /// device backend and run on the CPU; [`Frame::execution_path`] says which it was.
+    pub device: Option<Placement>,
 }
 
 impl Default for SolverOptions {
@@ -48,6 +52,7 @@ impl Default for SolverOptions {
             iterative: IterativeOptions::default(),
             ceilings: Ceilings::default(),
             workload: Workload::default(),
+            device: None,
         }
     }
 }
@@ -237,20 +242,10 @@ impl<'s> Base<'s> {
     /// # Errors
     /// [`Failure::NotPositiveDefinite`] with a bump that cures it; [`Failure::Stop`] otherwise.
     pub fn factor(&mut self, ridge: Ridge) -> Result<Frame<'_>, Failure> {
-<<<<<<< HEAD
-        for (side, value) in [(Side::Row, ridge.row), (Side::Border, ridge.border)] {
-            if !(value >= 0.0 && value.is_finite()) {
-                return Err(Error::Ridge { side, value }.into());
-            }
-        }
+        ridge.check()?;
         let kind = self.solver.engine.kind();
         let _span = tracing::debug_span!("factor", ?ridge, %kind).entered();
         self.last = None;
-=======
-        ridge.check()?;
-        let _span =
-            tracing::debug_span!("factor", ?ridge, kind = %self.solver.engine.kind()).entered();
->>>>>>> 74f1f92 (Add rows first on CUDA: bases, frames, re-upload)
         let factored = self.solver.engine.factor(&self.system, ridge)?;
         self.solver.ledger.factorizations += 1;
         self.last = Some((ridge, factored.clone()));
@@ -381,7 +376,10 @@ fn make_engine(
 ) -> Result<Box<dyn Elimination>, Error> {
     let limit = options.memory_limit;
     Ok(match kind {
-        EliminationKind::Rows => Box::new(RowsFirst::new(shape.dense(kind)?, limit)?),
+        EliminationKind::Rows => match &options.device {
+            Some(place) => Box::new(Engine::new(place, shape.dense(kind)?)?),
+            None => Box::new(RowsFirst::new(shape.dense(kind)?, limit)?),
+        },
         EliminationKind::Border => Box::new(BorderFirst::new(shape, limit)?),
         EliminationKind::Core => Box::new(Core::new(shape, limit)?),
         EliminationKind::Iterative => Box::new(Iterative::new(shape, options.iterative, limit)?),

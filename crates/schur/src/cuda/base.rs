@@ -187,6 +187,15 @@ impl Base {
         })
     }
 
+    /// Submits the row blocks' factorization alone, with its summary, and waits for nothing: what
+    /// a measurement of that kernel calls.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn factor_rows_alone(&mut self, ridge: Ridge) -> Result<(), Error> {
+        self.factors.factor_rows(&self.operands, ridge.row)
+    }
+
     pub(super) fn factor_in_place(&mut self, ridge: Ridge) -> Result<Factored, Failure> {
         ridge.check()?;
         if !self.refreshed {
@@ -276,7 +285,7 @@ impl Frame<'_> {
         ExecutionPath::GpuResidentLinearization
     }
 
-    /// $\log|H + \rho|$ with the scale of its rounding error.
+    /// $`\log|H + \rho|`$ with the scale of its rounding error.
     ///
     /// # Errors
     /// None on this path.
@@ -307,7 +316,7 @@ impl Frame<'_> {
         self.factors.vector()
     }
 
-    /// `step` becomes $-(H + \rho)^{-1} g$ for a gradient on the device. Nothing moves and nothing
+    /// `step` becomes $`-(H + \rho)^{-1} g`$ for a gradient on the device. Nothing moves and nothing
     /// waits; numbers that are not finite are not looked for.
     ///
     /// # Errors
@@ -334,14 +343,14 @@ impl Frame<'_> {
         self.factors.solve(gradient, step)
     }
 
-    /// Solves for one or many gradients of the host: $8 (N + k)$ bytes in and as many out for
+    /// Solves for one or many gradients of the host: `8 (N + k)` bytes in and as many out for
     /// each.
     ///
     /// # Errors
     /// [`Error::Shape`]; [`Error::NotFinite`] where a gradient is not finite; [`Error::Overflow`]
     /// where a step is not; [`Error::Device`].
     pub fn solve(&mut self, gradient: Gradient<'_>, mut step: StepMut<'_>) -> Result<(), Error> {
-        crate::frame::check_gradient_finite(&gradient)?;
+        gradient.check_finite()?;
         solve_host(self.factors, self.gradient, self.step, gradient, &mut step)?;
         let columns = 0..step.row.ncols();
         let finite = columns.into_iter().all(|j| {

@@ -1,12 +1,12 @@
 //! Rows first on a device behind the trait of all eliminations.
 
-use super::{Base, Error, Failure, Keep};
+use super::{Base, Error, Failure, Placement};
 use crate::elimination::dense_only;
 use crate::{
     ArrowShape, Elimination, EliminationKind, Factored, Gradient, RhsMut, Ridge, SolveStats,
     StepMut, System,
 };
-use broadhead_device::{ExecutionPath, Stream};
+use broadhead_device::ExecutionPath;
 use faer::{MatMut, MatRef};
 
 /// A [`Base`] as an [`Elimination`]: operands travel at a refresh, right-hand sides and solutions
@@ -17,12 +17,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Room for systems of `shape` on the device of `stream`.
+    /// Room for systems of `shape` at `place`.
     ///
     /// # Errors
     /// As [`Base::new`].
-    pub fn new(stream: &Stream, shape: &ArrowShape, keep: Keep) -> Result<Self, Error> {
-        let base = Base::new(stream, shape, keep)?;
+    pub fn new(place: &Placement, shape: &ArrowShape) -> Result<Self, Error> {
+        let base = Base::new(&place.stream, shape, place.keep)?;
         Ok(Self { base })
     }
 }

@@ -187,7 +187,7 @@ impl Factors {
         Ok(())
     }
 
-    fn factor_rows(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+    pub(super) fn factor_rows(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
         Ok(self.kernels.factor_rows(
             &self.stream,
             &self.layout,

@@ -31,18 +31,48 @@ pub use operands::UploadTimes;
 
 use crate::{Error, Failure};
 use broadhead_device::kernels::KernelSource;
+use broadhead_device::{Context, DevicePolicy, Dispatch, ExecutionPath, Ledger, Stream, probe};
 
 /// What a frame keeps of the border's factor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keep {
-    /// $L_S$ alone. A solve has the serial chain of two triangular solves.
+    /// $`L_S`$ alone. A solve has the serial chain of two triangular solves.
     Factor,
-    /// $L_S$, and $W = L_S^{-1}$ with its transpose beside it. A solve is two products with half a
-    /// matrix each: $\delta\beta = W'(W b)$. Costs about half a factorization more to build.
-    /// Componentwise backward errors grow with the condition of $L_S$, not of $S$.
+    /// $`L_S`$, and $`W = L_S^{-1}`$ with its transpose beside it. A solve is two products with half
+    /// a matrix each: $`\delta\beta = W'(W b)`$. Costs about half a factorization more to build.
+    /// Componentwise backward errors grow with the condition of $`L_S`$, not of $`S`$.
     #[default]
     InverseFactor,
+}
+
+/// A place on a device, and what frames keep there.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// The stream that the work runs on; its ledger counts the work.
+    pub stream: Stream,
+    /// What frames keep.
+    pub keep: Keep,
+}
+
+impl Placement {
+    /// Device 0 where `policy` allows it and it is there, with a stream and a ledger of its own.
+    /// The [`Dispatch`] says where work will run, and why not on a device.
+    ///
+    /// # Errors
+    /// [`Error::Absent`] where a device is required and absent; [`Error::Device`] where it is there
+    /// and fails.
+    pub fn open(policy: DevicePolicy, keep: Keep) -> Result<(Option<Self>, Dispatch), Error> {
+        let found = policy.dispatch(|| {
+            probe::cuda()?;
+            Ok(ExecutionPath::GpuResidentLinearization)
+        })?;
+        if !found.path.is_device() {
+            return Ok((None, found));
+        }
+        let stream = Context::open(0)?.stream(&Ledger::new())?;
+        Ok((Some(Self { stream, keep }), found))
+    }
 }
 
 /// The kernels of this crate.

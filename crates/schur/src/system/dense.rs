@@ -302,7 +302,6 @@ impl<'a> BorderLines<'a> {
         }
     }
 
-<<<<<<< HEAD
     /// Line `l` where its entries are adjacent.
     fn adjacent(&self, l: usize) -> Option<&'a [f64]> {
         let k = self.matrix.nrows();
@@ -312,11 +311,11 @@ impl<'a> BorderLines<'a> {
             self.matrix.subcols(0, l + 1).row(l).transpose()
         };
         line.try_as_col_major().map(|line| line.as_slice())
-=======
+    }
+
     /// Whether lines are columns.
     pub(crate) fn by_column(&self) -> bool {
         self.by_column
->>>>>>> 74f1f92 (Add rows first on CUDA: bases, frames, re-upload)
     }
 
     /// Line `l`: its first index and its entries. Copied where they are not adjacent.
