@@ -88,6 +88,7 @@ impl Factors {
                 factors: stream.zeros(layout.blocks, "row factors")?,
                 reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
                 records: stream.zeros(7 * layout.records, "row records")?,
+                counter: stream.zeros(1, "a counter")?,
             },
             whitened: stream.zeros(layout.unknowns * layout.order, "whitened cross blocks")?,
             border,

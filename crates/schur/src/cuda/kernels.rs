@@ -25,7 +25,6 @@ pub(super) const ROWS: KernelSource = KernelSource {
         "whiten_8",
         "whiten_16",
         "whiten_32",
-        "summarise_rows",
     ],
     options: &[],
 };
@@ -64,6 +63,8 @@ pub(super) struct RowFactors {
     pub(super) reciprocals: DeviceBuffer<f64>,
     /// One record of 7 numbers a block of threads.
     pub(super) records: DeviceBuffer<f64>,
+    /// Blocks of threads that have ended; zero between launches.
+    pub(super) counter: DeviceBuffer<u32>,
 }
 
 /// The vectors of a pull: partial sums, counters, `b`.
@@ -77,7 +78,6 @@ pub(super) struct PullBuffers {
 pub(super) struct Kernels {
     factor_rows: Kernel,
     whiten: Kernel,
-    summarise_rows: Kernel,
     border_unpack: Kernel,
     border_sum: Kernel,
     summarise_border: Kernel,
@@ -130,7 +130,6 @@ impl Kernels {
         Ok(Self {
             factor_rows: rows.kernel(&format!("factor_rows_{width}"))?.clone(),
             whiten: rows.kernel(&format!("whiten_{width}"))?.clone(),
-            summarise_rows: rows.kernel("summarise_rows")?.clone(),
             border_unpack: border.kernel("border_unpack")?.clone(),
             border_sum: border.kernel("border_sum")?.clone(),
             summarise_border: border.kernel("summarise_border")?.clone(),
@@ -171,17 +170,12 @@ impl Kernels {
             .scalar(rho)
             .write(rows.factors.view_mut())
             .write(rows.reciprocals.view_mut())
-            .write(rows.records.view_mut());
-        // SAFETY: the arguments are those of the source, and the buffers are as long as the layout
-        // says: L as the blocks, N reciprocals, a record for each block of threads.
-        unsafe { launch.submit()? };
-        let launch = self
-            .summarise_rows
-            .launch(stream, Geometry::line(1, 256))
-            .read(rows.records.view())
-            .scalar(layout.records as i32)
+            .write(rows.records.view_mut())
+            .write(rows.counter.view_mut())
             .write(summary.slice_mut(0..7)?);
-        // SAFETY: as above; 7 numbers are written.
+        // SAFETY: the arguments are those of the source, and the buffers are as long as the layout
+        // says: L as the blocks, N reciprocals, a record for each block of threads, 7 numbers of
+        // the summary.
         unsafe { launch.submit() }
     }
 

@@ -141,9 +141,9 @@ impl Layout {
                 + square
                 + inverse,
             vectors: index
-                + of(7 * (self.records + 1) + 6 + 1)
+                + of(7 * (self.records + 1) + 6 + 2)
                 + of(3 * self.unknowns + (5 + self.chunks) * self.border_len())
-                + 4 * (self.strips as u64 + 1),
+                + 4 * (self.strips as u64 + 2),
         }
     }
 }

@@ -2,7 +2,6 @@
 //
 //   D_i + rho I = L_i L_i'          factor_rows_W     one group of W lanes a block, d_i <= W
 //   Y_i = L_i^-1 B_i                whiten_W          one thread a column of one block
-//   sums over all rows              summarise_rows    one block of threads
 //
 // Layouts. Row i owns the unknowns at(i) .. at(i + 1) of N and the entries block(i) .. block(i + 1)
 // of the packed blocks, d_i x d_i row-major: from `offsets` and `blocks` (n + 1 numbers each) where
@@ -17,10 +16,12 @@
 // A record of a group of rows is 7 doubles: sum of log pivots, sum of their absolute values, the
 // smallest pivot, its key, the key of the first pivot that failed, its value, the largest diagonal
 // entry. A key is 64 row + pivot, or -1, as the bits of a 64-bit integer. Records are combined in a
-// fixed order: the bits depend on n and W alone.
+// fixed order by the last block of threads to end, into `summary`: the bits depend on n and W alone.
+// `counter` is zero before and after.
 //
-// Numerical note: a column is scaled by the rounded reciprocal of its pivot's root instead of being
-// divided, which costs at most one more rounding an entry.
+// Numerical note: columns stay unscaled until the end, a_rj = l_rj sqrt(p_j): a step subtracts
+// a_rj (a_cj (1 / p_j)), so one reciprocal a step is all that waits, and each lane takes one root.
+// Products with rounded reciprocals instead of quotients cost at most one more rounding an entry.
 
 struct Record {
   double log, abs, least;
@@ -52,6 +53,7 @@ __device__ __forceinline__ Record combine(Record a, const Record &b) {
 
 __device__ void combine_block(Record *all, Record mine, double *out) {
   int t = threadIdx.x;
+  __syncthreads();
   all[t] = mine;
   for (int half = blockDim.x / 2; half > 0; half /= 2) {
     __syncthreads();
@@ -86,15 +88,15 @@ struct Rows {
 
 template <int W>
 __device__ void factor_rows(Rows rows, const double *D, double rho, double *L, double *reciprocals,
-                            double *records, Record *all) {
+                            double *records, unsigned *counter, double *summary, Record *all) {
   const int c = threadIdx.x % W;
   const long long groups = (long long)gridDim.x * blockDim.x / W;
-  const long long first = ((long long)blockIdx.x * blockDim.x + threadIdx.x) / W;
+  const long long thread = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  const long long first = thread / W, first_of_warp = thread / 32 * 32 / W;
   Record record = empty();
-  // Every lane of a warp goes round equally often: shuffles need them all.
-  const long long rounds = (rows.n + groups - 1) / groups;
-  for (long long round = 0; round < rounds; ++round) {
-    const long long i = first + round * groups;
+  // All lanes of a warp go round equally often: shuffles need them all.
+  for (long long start = 0; first_of_warp + start < rows.n; start += groups) {
+    const long long i = first + start;
     const bool there = i < rows.n;
     const int d = there ? rows.dim(i) : 0;
     const long long block = there ? rows.block(i) : 0;
@@ -109,9 +111,8 @@ __device__ void factor_rows(Rows rows, const double *D, double rho, double *L, d
       }
       column[r] = x;
     }
-    double pivot = 1.0, reciprocal = 1.0;
+    double pivot = 1.0, failed_value = 0.0;
     int failed = -1;
-    double failed_value = 0.0;
 #pragma unroll
     for (int j = 0; j < W; ++j) {
       const double p = __shfl_sync(0xffffffffu, column[j], j, W);
@@ -121,30 +122,27 @@ __device__ void factor_rows(Rows rows, const double *D, double rho, double *L, d
         failed = j;
         failed_value = p;
       }
-      const double root = sqrt(bad ? 1.0 : p), inverse = 1.0 / root;
-      if (c == j) {
-        pivot = p;
-        reciprocal = inverse;
-        column[j] = root;
+      if (c == j) pivot = p;
+      if (j + 1 < W) {
+        const double inverse = 1.0 / p;
+        double line[W], mine = 0.0;
 #pragma unroll
-        for (int r = j + 1; r < W; ++r) column[r] *= inverse;
+        for (int r = j + 1; r < W; ++r) {
+          line[r] = __shfl_sync(0xffffffffu, column[r], j, W);
+          if (r == c) mine = line[r];
+        }
+        mine *= inverse;
+#pragma unroll
+        for (int r = j + 1; r < W; ++r) column[r] -= line[r] * mine;
       }
-      double line[W], mine = 0.0;
-#pragma unroll
-      for (int r = j + 1; r < W; ++r) {
-        line[r] = __shfl_sync(0xffffffffu, column[r], j, W);
-        if (r == c) mine = line[r];
-      }
-#pragma unroll
-      for (int r = j + 1; r < W; ++r) column[r] -= line[r] * mine;
     }
     if (!there) continue;
-    if (L) {
+    const double root = sqrt(pivot), reciprocal = 1.0 / root;
 #pragma unroll
-      for (int r = 0; r < W; ++r)
-        if (r < d && c < d) L[block + (long long)r * d + c] = c <= r ? column[r] : 0.0;
-      if (c < d) reciprocals[rows.at(i) + c] = reciprocal;
-    }
+    for (int r = 0; r < W; ++r)
+      if (r < d && c < d)
+        L[block + (long long)r * d + c] = c < r ? column[r] * reciprocal : c == r ? root : 0.0;
+    if (c < d) reciprocals[rows.at(i) + c] = reciprocal;
     if (failed >= 0) {
       const long long key = i * 64 + failed;
       if (record.failed_key < 0 || key < record.failed_key) {
@@ -162,6 +160,24 @@ __device__ void factor_rows(Rows rows, const double *D, double rho, double *L, d
     }
   }
   combine_block(all, record, records + 7LL * blockIdx.x);
+  // The last block to end combines all records, in their order.
+  __shared__ bool last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) last = atomicAdd(counter, 1u) == gridDim.x - 1;
+  __syncthreads();
+  if (!last) return;
+  __threadfence();
+  record = empty();
+  for (int i = threadIdx.x; i < gridDim.x; i += 256) {
+    const double *r = records + 7LL * i;
+    Record other = {__ldcg(r), __ldcg(r + 1), __ldcg(r + 2),
+                    __double_as_longlong(__ldcg(r + 3)), __double_as_longlong(__ldcg(r + 4)),
+                    __ldcg(r + 5), __ldcg(r + 6)};
+    record = combine(record, other);
+  }
+  combine_block(all, record, summary);
+  if (threadIdx.x == 0) *counter = 0;
 }
 
 template <int W>
@@ -194,10 +210,10 @@ __device__ void whiten(Rows rows, const double *L, const double *reciprocals, co
   extern "C" __global__ void __launch_bounds__(256)                                                \
       factor_rows_##W(const long long *offsets, const long long *blocks, long long n, int d,       \
                       const double *D, double rho, double *L, double *reciprocals,                 \
-                      double *records) {                                                           \
+                      double *records, unsigned *counter, double *summary) {                       \
     __shared__ Record all[256];                                                                    \
     Rows rows = {offsets, blocks, n, d};                                                           \
-    factor_rows<W>(rows, D, rho, L, reciprocals, records, all);                                    \
+    factor_rows<W>(rows, D, rho, L, reciprocals, records, counter, summary, all);                  \
   }                                                                                                \
   extern "C" __global__ void __launch_bounds__(128)                                                \
       whiten_##W(const long long *offsets, const long long *blocks, long long n, int d,            \
@@ -213,17 +229,3 @@ ENTRIES(4)
 ENTRIES(8)
 ENTRIES(16)
 ENTRIES(32)
-
-// One block of 256 threads: out (7 doubles) becomes the combination of `count` records.
-extern "C" __global__ void __launch_bounds__(256)
-    summarise_rows(const double *records, int count, double *out) {
-  __shared__ Record all[256];
-  Record mine = empty();
-  for (int i = threadIdx.x; i < count; i += 256) {
-    const double *r = records + 7LL * i;
-    Record other = {r[0], r[1], r[2], __double_as_longlong(r[3]), __double_as_longlong(r[4]),
-                    r[5], r[6]};
-    mine = combine(mine, other);
-  }
-  combine_block(all, mine, out);
-}
