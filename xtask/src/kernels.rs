@@ -1,17 +1,18 @@
 //! Compiles the device kernels to machine code for each supported architecture, without a GPU.
 //!
 //! The compiler is NVRTC out of a pinned wheel in a private environment under `target/`; what is
-//! compiled the device crate's own example `compile_kernels` knows: it takes the registered sources and
-//! options that run time uses.
+//! compiled the example `compile_kernels` of each crate with kernels knows: it takes the registered
+//! sources and options that run time uses.
 
 use crate::shell::{self, Failure, Outcome};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The compiler, pinned: the oldest release that every supported driver branch accepts.
 const COMPILER: &str = "nvidia-cuda-nvrtc==13.0.88";
 
-/// The program that compiles every registered kernel.
-const ENTRY: &str = "crates/device/examples/compile_kernels.rs";
+/// The program of a crate that compiles its registered kernels.
+const ENTRY: &str = "examples/compile_kernels.rs";
 
 /// What the kernels must compile for.
 const ARCHITECTURES: &[&str] = &["sm_80", "sm_90", "sm_100"];
@@ -22,31 +23,35 @@ const ARCHITECTURES: &[&str] = &["sm_80", "sm_90", "sm_100"];
 /// A kernel that does not compile, or kernels without the program that compiles them.
 pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
     let kernels = kernels(&root.join("crates"))?;
-    if !root.join(ENTRY).is_file() {
-        return match kernels.first() {
-            None => Ok(Outcome::NotRun("no kernels yet".to_owned())),
-            Some(kernel) => Err(Failure::Format {
+    let mut crates = BTreeSet::new();
+    for kernel in &kernels {
+        // crates/NAME/...
+        let inside = kernel.strip_prefix(root).unwrap_or(kernel);
+        let of_crate: PathBuf = inside.components().take(2).collect();
+        if !root.join(&of_crate).join(ENTRY).is_file() {
+            return Err(Failure::Format {
                 path: kernel.clone(),
-                message: format!("no {ENTRY} to compile it"),
-            }),
-        };
+                message: format!("no {}/{ENTRY} to compile it", of_crate.display()),
+            });
+        }
+        crates.insert(of_crate);
+    }
+    if crates.is_empty() {
+        return Ok(Outcome::NotRun("no kernels yet".to_owned()));
     }
     let python = crate::python::environment(root, "nvrtc", &[COMPILER])?;
     let folder = python.ancestors().nth(2).unwrap_or(root);
     let library = libraries(&folder.join("lib"))?;
-    shell::run(
-        shell::cargo(root)
-            .args([
-                "run",
-                "--quiet",
-                "--locked",
-                "--package",
-                "broadhead-device",
-            ])
-            .args(["--example", "compile_kernels", "--"])
-            .args(ARCHITECTURES)
-            .env("LD_LIBRARY_PATH", library),
-    )?;
+    for of_crate in &crates {
+        shell::run(
+            shell::cargo(root)
+                .args(["run", "--quiet", "--locked", "--manifest-path"])
+                .arg(root.join(of_crate).join("Cargo.toml"))
+                .args(["--example", "compile_kernels", "--"])
+                .args(ARCHITECTURES)
+                .env("LD_LIBRARY_PATH", &library),
+        )?;
+    }
     Ok(Outcome::Passed)
 }
 

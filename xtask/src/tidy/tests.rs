@@ -106,6 +106,8 @@ fn unsafe_code_stays_in_device() {
         "crates/schur/tests/a.rs",
         "fn f() { unsafe { g() } }\n",
     );
+    let launch = "//! A.\nconst TEXT: &str = include_str!(\"a.cu\");\nfn f() { unsafe { g() } }\n";
+    assert_eq!(complaints(&[("crates/schur/src/a.rs", launch)]), []);
 }
 
 #[test]

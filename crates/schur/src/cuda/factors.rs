@@ -12,9 +12,7 @@ use super::layout::Layout;
 use super::operands::Operands;
 use super::{Error, Failure, Keep, ResidentVector};
 use crate::bump::least_rung;
-use crate::{
-    ArrowShape, Factored, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, Ridge,
-};
+use crate::{ArrowShape, Factored, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, Ridge};
 use broadhead_device::{
     ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Side, Stream, Triangle,
 };
@@ -213,7 +211,9 @@ impl Factors {
         let at_once = i32::MAX as usize / order;
         for first in (0..layout.unknowns).step_by(at_once) {
             let count = at_once.min(layout.unknowns - first);
-            let lines = self.whitened.slice(first * order..(first + count) * order)?;
+            let lines = self
+                .whitened
+                .slice(first * order..(first + count) * order)?;
             let lines = Matrix::new(lines, k, count, order)?;
             stream.syrk(Triangle::Lower, -1.0, lines, 1.0, &mut sum)?;
         }
@@ -258,13 +258,7 @@ impl Factors {
         }
     }
 
-    fn row_failure(
-        &mut self,
-        operands: &Operands,
-        rho: f64,
-        failed: Pivot,
-        scale: f64,
-    ) -> Failure {
+    fn row_failure(&mut self, operands: &Operands, rho: f64, failed: Pivot, scale: f64) -> Failure {
         if !failed.value.is_finite() {
             let what = "a pivot of a row";
             return Error::Overflow { what }.into();

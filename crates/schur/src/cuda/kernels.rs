@@ -180,7 +180,6 @@ impl Kernels {
     }
 
     /// `Y = L^-1 B`.
-    #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
     pub(super) fn whiten(
         &self,
         stream: &Stream,

@@ -178,7 +178,13 @@ mod tests {
 
     #[test]
     fn chunks_cover_the_rows_and_tiles_fit_their_memory() {
-        for (n, d, k) in [(180, 2, 5120), (100_000, 2, 2000), (1, 32, 1), (0, 1, 5), (7, 0, 3)] {
+        for (n, d, k) in [
+            (180, 2, 5120),
+            (100_000, 2, 2000),
+            (1, 32, 1),
+            (0, 1, 5),
+            (7, 0, 3),
+        ] {
             let shape = ArrowShape::uniform(n, d, k).unwrap();
             let layout = Layout::new(&shape).unwrap();
             assert!(layout.chunks * layout.rows_per_chunk >= n);
@@ -186,9 +192,6 @@ mod tests {
             assert!(layout.rows_per_push * d <= 32);
         }
         let wide = ArrowShape::uniform(2, 33, 4).unwrap();
-        assert!(matches!(
-            Layout::new(&wide),
-            Err(Error::Unsupported { .. })
-        ));
+        assert!(matches!(Layout::new(&wide), Err(Error::Unsupported { .. })));
     }
 }

@@ -24,7 +24,7 @@ mod kernels;
 mod layout;
 mod operands;
 
-pub use base::{Base, Frame, ResidentFrame, ResidentVector, ReUpload};
+pub use base::{Base, Frame, ReUpload, ResidentFrame, ResidentVector};
 pub use engine::Engine;
 pub use layout::{DeviceBytes, WIDEST_ROW};
 pub use operands::UploadTimes;

@@ -177,13 +177,7 @@ impl Operands {
             })?;
             (first, sent) = (end, sent + len);
         }
-        kernels.border_unpack(
-            stream,
-            layout,
-            landing,
-            lines.by_column(),
-            &mut self.border,
-        )?;
+        kernels.border_unpack(stream, layout, landing, lines.by_column(), &mut self.border)?;
         Ok(())
     }
 }

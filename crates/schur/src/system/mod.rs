@@ -15,8 +15,8 @@ mod operator;
 mod shape;
 mod structured;
 
-pub use dense::DenseSystem;
 pub(crate) use dense::BorderLines;
+pub use dense::DenseSystem;
 pub use operator::{BorderProduct, CrossProduct, OperatorSystem};
 pub use shape::SystemShape;
 pub use structured::{StructuredFeatures, StructuredShape, StructuredSystem};

@@ -1,0 +1,142 @@
+//! Failures are the CPU's, typed, and the next fit on the same device works.
+
+use super::case::Case;
+use super::{Outcome, expect, expect_eq, on_device};
+use broadhead_device::{DeviceError, Refusal, Stream};
+use broadhead_schur::cuda::{Base, Keep, WIDEST_ROW};
+use broadhead_schur::{
+    ArrowShape, ArrowVector, EliminationKind, Error, Failure, NotPositiveDefinite, Ridge, Solver,
+    SolverOptions,
+};
+use libtest_mimic::Trial;
+
+pub(super) fn tests() -> Vec<Trial> {
+    vec![
+        on_device("a_row_that_does_not_factor_is_the_cpu_s_failure", rows),
+        on_device("a_border_that_does_not_factor_is_the_cpu_s_failure", border),
+        on_device("a_number_that_is_not_finite_is_named", not_finite),
+        on_device("too_much_memory_is_refused_before_it_is_taken", memory),
+        on_device("rows_too_wide_are_refused", width),
+        on_device("factoring_before_any_operands_is_refused", early),
+    ]
+}
+
+/// The failure of the device, after that of the CPU was found to be the same.
+fn failure(
+    stream: &Stream,
+    case: &Case,
+) -> Result<NotPositiveDefinite, Box<dyn std::error::Error>> {
+    let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
+    base.refresh(&case.system()?)?;
+    let Err(Failure::NotPositiveDefinite(device)) = base.factor(Ridge::ZERO).map(|_| ()) else {
+        return Err("the device factored it".into());
+    };
+    let options = SolverOptions {
+        elimination: Some(EliminationKind::Rows),
+        ..Default::default()
+    };
+    let mut solver = Solver::new(&case.system()?.into(), options)?;
+    let mut cpu = solver.refresh(case.system()?)?;
+    let Err(Failure::NotPositiveDefinite(cpu)) = cpu.factor(Ridge::ZERO).map(|_| ()) else {
+        return Err("the CPU factored it".into());
+    };
+    let near = (device.value - cpu.value).abs() <= 1e-10 * cpu.value.abs();
+    if device.site != cpu.site || !near {
+        return Err(format!("{device:?}, the CPU's {cpu:?}").into());
+    }
+    let bump = device.bump.ok_or("no bump")?;
+    let side = device.site.side();
+    base.factor(Ridge::ZERO.bumped(side, bump))?;
+    if base.factor(Ridge::ZERO.bumped(side, bump / 4.5)).is_ok() {
+        return Err(format!("{bump:e} is more than four times the least").into());
+    }
+    Ok(device)
+}
+
+/// A fit on the same device, afterwards.
+fn works(stream: &Stream) -> Outcome {
+    let case = Case::new(&[2; 50], 60, 1)?;
+    let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
+    base.refresh(&case.system()?)?;
+    let mut x = ArrowVector::zeros(&case.shape);
+    base.factor(Ridge::ZERO)?
+        .solve(case.g.as_gradient(), x.as_step())?;
+    let omega = case.error(&x, Ridge::ZERO)?;
+    expect(omega <= 1e-13, format!("backward error {omega:e}"))
+}
+
+fn rows(stream: &Stream) -> Outcome {
+    for (d, at) in [(1, 0), (2, 3), (7, 3 * 7 + 3), (16, 15 * 16 + 15)] {
+        let mut case = Case::new(&vec![d; 300], 20, 3)?;
+        case.d[d * d * 123 + at] = -1.5;
+        case.d[d * d * 200] = -7.0;
+        failure(stream, &case)?;
+        works(stream)?;
+    }
+    Ok(())
+}
+
+fn border(stream: &Stream) -> Outcome {
+    for at in [0, 77, 149] {
+        let mut case = Case::new(&[2; 300], 150, 3)?;
+        case.c[at * 150 + at] = -2.0;
+        failure(stream, &case)?;
+        works(stream)?;
+    }
+    Ok(())
+}
+
+fn not_finite(stream: &Stream) -> Outcome {
+    let mut case = Case::new(&[2; 30], 20, 3)?;
+    case.b[5 * 20 + 7] = f64::NAN;
+    let mut base = Base::new(stream, &case.shape, Keep::Factor)?;
+    let Err(Error::NotFinite { array, index, .. }) = base.refresh(&case.system()?) else {
+        return Err("it was taken".into());
+    };
+    expect_eq("where", (array, index), ("row_cross", vec![2, 1, 7]))?;
+    case.b[5 * 20 + 7] = 0.0;
+    case.g.border[3] = f64::INFINITY;
+    base.refresh(&case.system()?)?;
+    let mut x = ArrowVector::zeros(&case.shape);
+    let answer = base
+        .factor(Ridge::ZERO)?
+        .solve(case.g.as_gradient(), x.as_step());
+    let named = matches!(answer, Err(Error::NotFinite { .. }));
+    expect(named, format!("{answer:?}"))?;
+    works(stream)
+}
+
+fn memory(stream: &Stream) -> Outcome {
+    let shape = ArrowShape::uniform(4_000_000, 2, 5120)?;
+    let before = stream.ledger().snapshot();
+    let refused = Base::new(stream, &shape, Keep::Factor).map(|_| ());
+    let said = Base::bytes_needed(&shape, Keep::Factor)?.total();
+    match refused {
+        Err(Error::Device(DeviceError::Refusal(Refusal::Memory { needed, free, .. }))) => {
+            expect_eq("bytes needed", needed, said)?;
+            expect(needed > free, "it would have fitted")?;
+        }
+        other => return Err(format!("{other:?}").into()),
+    }
+    let after = stream.ledger().snapshot();
+    expect_eq("allocations", after.allocations, before.allocations)?;
+    works(stream)
+}
+
+fn width(stream: &Stream) -> Outcome {
+    let shape = ArrowShape::uniform(3, WIDEST_ROW + 1, 5)?;
+    let refused = Base::new(stream, &shape, Keep::Factor).map(|_| ());
+    let unsupported = matches!(refused, Err(Error::Unsupported { .. }));
+    expect(unsupported, format!("{refused:?}"))
+}
+
+fn early(stream: &Stream) -> Outcome {
+    let shape = ArrowShape::uniform(3, 2, 5)?;
+    let mut base = Base::new(stream, &shape, Keep::Factor)?;
+    let refused = base.factor(Ridge::ZERO).map(|_| ());
+    let declined = matches!(
+        refused,
+        Err(Failure::Stop(Error::Device(DeviceError::Refusal(_))))
+    );
+    expect(declined, format!("{refused:?}"))
+}

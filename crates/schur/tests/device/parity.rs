@@ -1,0 +1,280 @@
+//! Steps, log-determinants and pivots are those of the CPU, judged by residuals.
+
+use super::case::{Case, Random};
+use super::{Outcome, expect, expect_eq, on_device};
+use broadhead_device::{Context, Ledger, Stream};
+use broadhead_schur::cuda::{Base, Keep, Placement, WIDEST_ROW};
+use broadhead_schur::{
+    ArrowVector, CrossView, DenseSystem, EliminationKind, Gradient, Ridge, RowBlocks, Solver,
+    SolverOptions, StepMut, SymmetricView,
+};
+use faer::{MatMut, MatRef};
+use libtest_mimic::Trial;
+
+const KEEPS: [Keep; 2] = [Keep::Factor, Keep::InverseFactor];
+/// The componentwise backward error that counts as parity.
+const PARITY: f64 = 1e-13;
+
+pub(super) fn tests() -> Vec<Trial> {
+    vec![
+        on_device("steps_solve_their_systems_as_the_cpu_s_do", steps),
+        on_device("log_determinants_and_pivots_are_the_cpu_s", summaries),
+        on_device("many_right_hand_sides_solve_their_systems", many),
+        on_device("any_layout_of_the_operands_gives_the_same_bits", layouts),
+        on_device("bits_are_the_same_run_to_run_and_beside_other_work", bits),
+        on_device("a_graph_gives_the_bits_of_plain_launches", graphs),
+        on_device("a_solver_with_a_placement_works_on_the_device", placed),
+        on_device("ill_conditioned_borders_keep_small_residuals", hard),
+    ]
+}
+
+/// Shapes at every edge that the kernels have: widths, paddings, strips, tiles, empty parts.
+fn cases() -> Vec<(&'static str, Vec<usize>, usize)> {
+    let ragged = (0..90).map(|i| [2, 0, 5, 1, 16, 3][i % 6]).collect();
+    let wide = (0..40).map(|i| 17 + i % 16).collect();
+    vec![
+        ("width 1", vec![1; 50], 33),
+        ("width 2", vec![2; 64], 64),
+        ("width 3", vec![3; 300], 200),
+        ("width 8", vec![8; 1000], 65),
+        ("width 16", vec![16; 700], 129),
+        ("width 32", vec![WIDEST_ROW; 40], 100),
+        ("ragged", ragged, 257),
+        ("wide and ragged", wide, 500),
+        ("border of 1", vec![2; 700], 1),
+        ("no border", vec![2; 7], 0),
+        ("no rows", vec![], 40),
+        ("rows without unknowns", vec![0; 9], 40),
+        ("odd border", vec![2; 2000], 999),
+        ("few rows", vec![2; 180], 1300),
+        ("many rows", vec![2; 20_000], 40),
+    ]
+}
+
+fn solver(case: &Case) -> Result<Solver, Box<dyn std::error::Error>> {
+    let options = SolverOptions {
+        elimination: Some(EliminationKind::Rows),
+        ..Default::default()
+    };
+    Ok(Solver::new(&case.system()?.into(), options)?)
+}
+
+fn steps(stream: &Stream) -> Outcome {
+    for (name, dims, k) in cases() {
+        let case = Case::new(&dims, k, 7)?;
+        for keep in KEEPS {
+            let mut base = Base::new(stream, &case.shape, keep)?;
+            base.refresh(&case.system()?)?;
+            for ridge in [Ridge::ZERO, Ridge::new(0.3, 0.1)] {
+                let mut x = ArrowVector::zeros(&case.shape);
+                base.factor(ridge)?
+                    .solve(case.g.as_gradient(), x.as_step())?;
+                let omega = case.error(&x, ridge)?;
+                let what = format!("{name}, {keep:?}, {ridge:?}: backward error {omega:e}");
+                expect(omega <= PARITY, what)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn summaries(stream: &Stream) -> Outcome {
+    let ridge = Ridge::new(0.3, 0.1);
+    for (name, dims, k) in cases() {
+        let case = Case::new(&dims, k, 8)?;
+        let mut base = Base::new(stream, &case.shape, Keep::Factor)?;
+        base.refresh(&case.system()?)?;
+        let frame = base.factor(ridge)?;
+        let mut solver = solver(&case)?;
+        let mut cpu = solver.refresh(case.system()?)?;
+        let cpu = cpu.factor(ridge)?;
+        let (got, want) = (frame.log_determinant()?, cpu.log_determinant()?);
+        let error = (got.value - want.value).abs();
+        let what = format!("{name}: log-determinant {got:?}, the CPU's {want:?}");
+        expect(error <= 1e-13 * want.absolute.max(1.0), what)?;
+        for (got, want) in [
+            (frame.row_pivot(), cpu.row_pivot()),
+            (frame.border_pivot(), cpu.border_pivot()),
+        ] {
+            expect_eq(name, got.map(|p| p.site), want.map(|p| p.site))?;
+            if let (Some(got), Some(want)) = (got, want) {
+                let error = (got.value - want.value).abs() / want.value;
+                expect(error < 1e-12, format!("{name}: {got:?}, {want:?}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn many(stream: &Stream) -> Outcome {
+    for (name, dims, k) in cases() {
+        let mut case = Case::new(&dims, k, 9)?;
+        let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
+        base.refresh(&case.system()?)?;
+        let (n, m) = (case.shape.row_unknowns(), 5);
+        let mut random = Random(1);
+        let (g_row, g_border) = (random.many(n * m, 1.0), random.many(k * m, 1.0));
+        let (mut row, mut border) = (vec![0.0; n * m], vec![0.0; k * m]);
+        base.factor(Ridge::ZERO)?.solve(
+            Gradient::many(
+                MatRef::from_column_major_slice(&g_row, n, m),
+                MatRef::from_column_major_slice(&g_border, k, m),
+            ),
+            StepMut::many(
+                MatMut::from_column_major_slice_mut(&mut row, n, m),
+                MatMut::from_column_major_slice_mut(&mut border, k, m),
+            ),
+        )?;
+        for j in 0..m {
+            let part = |all: &[f64], len: usize| all[j * len..(j + 1) * len].to_vec();
+            case.g = ArrowVector {
+                row: part(&g_row, n),
+                border: part(&g_border, k),
+            };
+            let x = ArrowVector {
+                row: part(&row, n),
+                border: part(&border, k),
+            };
+            let omega = case.error(&x, Ridge::ZERO)?;
+            expect(omega <= PARITY, format!("{name}, column {j}: {omega:e}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn step(
+    base: &mut Base,
+    case: &Case,
+    system: &DenseSystem<'_>,
+) -> Result<ArrowVector, Box<dyn std::error::Error>> {
+    base.refresh(system)?;
+    let mut x = ArrowVector::zeros(&case.shape);
+    base.factor(Ridge::ZERO)?
+        .solve(case.g.as_gradient(), x.as_step())?;
+    Ok(x)
+}
+
+fn layouts(stream: &Stream) -> Outcome {
+    let case = Case::new(&[3; 120], 150, 2)?;
+    let (n, k) = (case.shape.row_unknowns(), case.shape.border());
+    let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
+    let first = step(&mut base, &case, &case.system()?)?;
+    let by_column = |from: &[f64], rows: usize, columns: usize| -> Vec<f64> {
+        let entries = (0..columns).flat_map(|j| (0..rows).map(move |i| i * columns + j));
+        entries.map(|at| from[at]).collect()
+    };
+    let (b, mut c) = (by_column(&case.b, n, k), by_column(&case.c, k, k));
+    for j in 0..k {
+        c[j * k..j * k + j].fill(f64::NAN);
+    }
+    let padded = ndarray::ArrayView3::from_shape((120, 3, 3), &case.d)?;
+    let other = DenseSystem::new(
+        &case.shape,
+        RowBlocks::padded(padded),
+        CrossView::stacked(MatRef::from_column_major_slice(&b, n, k)),
+        SymmetricView::new(MatRef::from_column_major_slice(&c, k, k)),
+    )?;
+    expect_eq("a step", step(&mut base, &case, &other)?, first)
+}
+
+fn bits(stream: &Stream) -> Outcome {
+    let case = Case::new(&[2; 900], 700, 4)?;
+    let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
+    let first = step(&mut base, &case, &case.system()?)?;
+    // Another stream keeps the device busy meanwhile.
+    let other = Context::open(0)?.stream(&Ledger::new())?;
+    let busy = Case::new(&[2; 2000], 1500, 5)?;
+    let mut neighbour = Base::new(&other, &busy.shape, Keep::InverseFactor)?;
+    neighbour.refresh(&busy.system()?)?;
+    for round in 0..4 {
+        let mut frame = neighbour.factor(Ridge::ZERO)?;
+        let (from, mut to) = (frame.vector()?, frame.vector()?);
+        for _ in 0..50 {
+            frame.solve_resident(&from, &mut to)?;
+        }
+        let again = step(&mut base, &case, &case.system()?)?;
+        expect_eq(&format!("round {round}"), again, first.clone())?;
+    }
+    Ok(())
+}
+
+fn graphs(stream: &Stream) -> Outcome {
+    use broadhead_device::ByteClass::Gradient as Class;
+    let case = Case::new(&[2; 180], 1000, 6)?;
+    let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
+    base.refresh(&case.system()?)?;
+    let mut frame = base.factor(Ridge::ZERO)?;
+    let (mut gradient, mut plain, mut graphed) =
+        (frame.vector()?, frame.vector()?, frame.vector()?);
+    stream.upload_into(&case.g.row, gradient.row_mut(), Class)?;
+    stream.upload_into(&case.g.border, gradient.border_mut()?, Class)?;
+    frame.solve_resident(&gradient, &mut plain)?;
+    let mut broken = None;
+    let mut graph = stream.capture(|_| {
+        if let Err(error) = frame.solve_resident(&gradient, &mut graphed) {
+            broken = Some(error);
+        }
+        Ok(())
+    })?;
+    if let Some(error) = broken {
+        return Err(error.into());
+    }
+    for _ in 0..2 {
+        graph.launch()?;
+        for (a, b) in [
+            (plain.row(), graphed.row()),
+            (plain.border()?, graphed.border()?),
+        ] {
+            let (a, b) = (stream.download(a, Class)?, stream.download(b, Class)?);
+            expect_eq("a part", b, a)?;
+        }
+    }
+    Ok(())
+}
+
+fn placed(stream: &Stream) -> Outcome {
+    let case = Case::new(&[2; 300], 200, 12)?;
+    let options = SolverOptions {
+        elimination: Some(EliminationKind::Rows),
+        device: Some(Placement {
+            stream: stream.clone(),
+            keep: Keep::InverseFactor,
+        }),
+        ..Default::default()
+    };
+    let mut solver = Solver::new(&case.system()?.into(), options)?;
+    let mut base = solver.refresh(case.system()?)?;
+    let mut frame = base.factor(Ridge::ZERO)?;
+    expect(frame.execution_path().is_device(), "the path is a device's")?;
+    let mut x = ArrowVector::zeros(&case.shape);
+    let report = frame.solve(case.g.as_gradient(), x.as_step())?;
+    let omega = report.error.and_then(|error| error.componentwise);
+    expect(
+        omega.is_some_and(|omega| omega <= 1e-14),
+        format!("after refinement: {report:?}"),
+    )
+}
+
+/// A border with eigenvalues over nine decades: the solver refines what the frame answers.
+fn hard(stream: &Stream) -> Outcome {
+    let mut case = Case::new(&[2; 100], 240, 13)?;
+    let k = case.shape.border();
+    for j in 0..k {
+        case.c[j * k + j] *= 10f64.powf(9.0 * j as f64 / k as f64);
+    }
+    let options = SolverOptions {
+        elimination: Some(EliminationKind::Rows),
+        device: Some(Placement {
+            stream: stream.clone(),
+            keep: Keep::InverseFactor,
+        }),
+        ..Default::default()
+    };
+    let mut solver = Solver::new(&case.system()?.into(), options)?;
+    let mut base = solver.refresh(case.system()?)?;
+    let mut x = ArrowVector::zeros(&case.shape);
+    base.factor(Ridge::ZERO)?
+        .solve(case.g.as_gradient(), x.as_step())?;
+    let omega = case.error(&x, Ridge::ZERO)?;
+    expect(omega <= PARITY, format!("backward error {omega:e}"))
+}
