@@ -103,7 +103,7 @@ impl Layout {
             width,
             leaf,
             order,
-            records: (rows * width).div_ceil(256).clamp(1, RECORDS),
+            records: (rows * lanes(width)).div_ceil(256).clamp(1, RECORDS),
             strips,
             chunks: rows.div_ceil(rows_per_chunk).max(1),
             rows_per_chunk,
@@ -142,9 +142,19 @@ impl Layout {
                 + inverse,
             vectors: index
                 + of(7 * (self.records + 1) + 6 + 2)
-                + of(3 * self.unknowns + (5 + self.chunks) * self.border_len())
+                + of(3 * self.unknowns + (4 + self.chunks) * self.border_len())
                 + 4 * (self.strips as u64 + 2),
         }
+    }
+}
+
+/// Lanes that factor one row block, as rows.cu has them.
+fn lanes(width: usize) -> usize {
+    match width {
+        1 | 2 => 1,
+        4 => 2,
+        8 | 16 => 4,
+        _ => 32,
     }
 }
 

@@ -1,6 +1,6 @@
 // Row blocks: factor, whiten.
 //
-//   D_i + rho I = L_i L_i'          factor_rows_W     one group of W lanes a block, d_i <= W
+//   D_i + rho I = L_i L_i'          factor_rows_W     one group of lanes a block, d_i <= W
 //   Y_i = L_i^-1 B_i                whiten_W          one thread a column of one block
 //
 // Layouts. Row i owns the unknowns at(i) .. at(i + 1) of N and the entries block(i) .. block(i + 1)
@@ -9,9 +9,10 @@
 // upper triangle zero. reciprocals: N, 1 / L_aa. B: N x ldb row-major, Y: N x ldy row-major, of both
 // the first k columns.
 //
-// A lane holds one column of its block in registers, so that loads and stores of a warp run along
-// the block's lines; the column that is divided is broadcast entry by entry. Blocks narrower than
-// W are completed by the identity.
+// A lane holds some columns of its block in registers, so that loads and stores of a group run along
+// the block's lines; the column that is eliminated is broadcast entry by entry. Few lanes a block
+// with several columns each do fewer shuffles and reciprocals than one column a lane. Blocks
+// narrower than W are completed by the identity.
 //
 // A record of a group of rows is 7 doubles: sum of log pivots, sum of their absolute values, the
 // smallest pivot, its key, the key of the first pivot that failed, its value, the largest diagonal
@@ -86,13 +87,15 @@ struct Rows {
   }
 };
 
-template <int W>
+// G lanes a block: lane c holds the columns G q + c, of each the rows from G q on.
+template <int W, int G>
 __device__ void factor_rows(Rows rows, const double *D, double rho, double *L, double *reciprocals,
                             double *records, unsigned *counter, double *summary, Record *all) {
-  const int c = threadIdx.x % W;
-  const long long groups = (long long)gridDim.x * blockDim.x / W;
+  constexpr int Q = W / G;
+  const int c = threadIdx.x % G;
+  const long long groups = (long long)gridDim.x * blockDim.x / G;
   const long long thread = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-  const long long first = thread / W, first_of_warp = thread / 32 * 32 / W;
+  const long long first = thread / G, first_of_warp = thread / 32 * 32 / G;
   Record record = empty();
   // All lanes of a warp go round equally often: shuffles need them all.
   for (long long start = 0; first_of_warp + start < rows.n; start += groups) {
@@ -100,62 +103,83 @@ __device__ void factor_rows(Rows rows, const double *D, double rho, double *L, d
     const bool there = i < rows.n;
     const int d = there ? rows.dim(i) : 0;
     const long long block = there ? rows.block(i) : 0;
-    double column[W];
+    double column[Q][W];
 #pragma unroll
-    for (int r = 0; r < W; ++r) {
-      const bool inside = r < d && c <= r;
-      double x = inside ? D[block + (long long)r * d + c] : 0.0;
-      if (r == c) {
-        if (r < d) record.diagonal = fmax(record.diagonal, fabs(x));
-        x = r < d ? x + rho : 1.0;
+    for (int q = 0; q < Q; ++q)
+#pragma unroll
+      for (int r = G * q; r < W; ++r) {
+        const int at = G * q + c;
+        double x = r < d && at <= r ? D[block + (long long)r * d + at] : 0.0;
+        if (r == at) {
+          if (r < d) record.diagonal = fmax(record.diagonal, fabs(x));
+          x = r < d ? x + rho : 1.0;
+        }
+        column[q][r] = x;
       }
-      column[r] = x;
-    }
-    double pivot = 1.0, failed_value = 0.0;
+    double failed_value = 0.0;
     int failed = -1;
 #pragma unroll
     for (int j = 0; j < W; ++j) {
-      const double p = __shfl_sync(0xffffffffu, column[j], j, W);
+      const double p = __shfl_sync(0xffffffffu, column[j / G][j], j % G, G);
       // True of NaN too; an infinite pivot is no pivot.
       const bool bad = !(p > 0.0 && p - p == 0.0);
       if (bad && failed < 0) {
         failed = j;
         failed_value = p;
       }
-      if (c == j) pivot = p;
       if (j + 1 < W) {
         const double inverse = 1.0 / p;
-        double line[W], mine = 0.0;
+        double line[W];
 #pragma unroll
-        for (int r = j + 1; r < W; ++r) {
-          line[r] = __shfl_sync(0xffffffffu, column[r], j, W);
-          if (r == c) mine = line[r];
+        for (int r = j + 1; r < W; ++r)
+          line[r] = __shfl_sync(0xffffffffu, column[j / G][r], j % G, G);
+#pragma unroll
+        for (int q = j / G; q < Q; ++q) {
+          // The entry of the line at this column; columns up to j are done.
+          double mine = 0.0;
+#pragma unroll
+          for (int e = 0; e < G; ++e)
+            if (G * q + e > j && c == e) mine = line[G * q + e];
+          mine *= inverse;
+#pragma unroll
+          for (int r = G * q; r < W; ++r)
+            if (r > j) column[q][r] -= line[r] * mine;
         }
-        mine *= inverse;
-#pragma unroll
-        for (int r = j + 1; r < W; ++r) column[r] -= line[r] * mine;
       }
     }
     if (!there) continue;
-    const double root = sqrt(pivot), reciprocal = 1.0 / root;
 #pragma unroll
-    for (int r = 0; r < W; ++r)
-      if (r < d && c < d)
-        L[block + (long long)r * d + c] = c < r ? column[r] * reciprocal : c == r ? root : 0.0;
-    if (c < d) reciprocals[rows.at(i) + c] = reciprocal;
+    for (int q = 0; q < Q; ++q) {
+      const int at = G * q + c;
+      double pivot = 1.0;
+#pragma unroll
+      for (int e = 0; e < G; ++e)
+        if (c == e) pivot = column[q][G * q + e];
+      const double root = sqrt(pivot), reciprocal = 1.0 / root;
+      if (at >= d) continue;
+#pragma unroll
+      for (int r = 0; r < W; ++r) {
+        if (r >= d) continue;
+        double x = 0.0;
+        if (r >= G * q) x = at < r ? column[q][r] * reciprocal : at == r ? root : 0.0;
+        L[block + (long long)r * d + at] = x;
+      }
+      reciprocals[rows.at(i) + at] = reciprocal;
+      if (failed < 0) {
+        const double term = log(pivot);
+        record.log += term;
+        record.abs += fabs(term);
+        if (record.least_key < 0 || pivot < record.least) {
+          record.least = pivot;
+          record.least_key = i * 64 + at;
+        }
+      }
+    }
     if (failed >= 0) {
       const long long key = i * 64 + failed;
       if (record.failed_key < 0 || key < record.failed_key) {
         record.failed_key = key;
         record.failed = failed_value;
-      }
-    } else if (c < d) {
-      const double term = log(pivot);
-      record.log += term;
-      record.abs += fabs(term);
-      if (record.least_key < 0 || pivot < record.least) {
-        record.least = pivot;
-        record.least_key = i * 64 + c;
       }
     }
   }
@@ -206,14 +230,14 @@ __device__ void whiten(Rows rows, const double *L, const double *reciprocals, co
   }
 }
 
-#define ENTRIES(W)                                                                                 \
+#define ENTRIES(W, G)                                                                               \
   extern "C" __global__ void __launch_bounds__(256)                                                \
       factor_rows_##W(const long long *offsets, const long long *blocks, long long n, int d,       \
                       const double *D, double rho, double *L, double *reciprocals,                 \
                       double *records, unsigned *counter, double *summary) {                       \
     __shared__ Record all[256];                                                                    \
     Rows rows = {offsets, blocks, n, d};                                                           \
-    factor_rows<W>(rows, D, rho, L, reciprocals, records, counter, summary, all);                  \
+    factor_rows<W, G>(rows, D, rho, L, reciprocals, records, counter, summary, all);               \
   }                                                                                                \
   extern "C" __global__ void __launch_bounds__(128)                                                \
       whiten_##W(const long long *offsets, const long long *blocks, long long n, int d,            \
@@ -223,9 +247,9 @@ __device__ void whiten(Rows rows, const double *L, const double *reciprocals, co
     whiten<W>(rows, L, reciprocals, B, ldb, Y, ldy, k);                                            \
   }
 
-ENTRIES(1)
-ENTRIES(2)
-ENTRIES(4)
-ENTRIES(8)
-ENTRIES(16)
-ENTRIES(32)
+ENTRIES(1, 1)
+ENTRIES(2, 1)
+ENTRIES(4, 2)
+ENTRIES(8, 4)
+ENTRIES(16, 4)
+ENTRIES(32, 32)
