@@ -8,16 +8,16 @@ use broadhead_schur::{
     ArrowShape, ArrowVector, EliminationKind, Error, Failure, NotPositiveDefinite, Ridge, Solver,
     SolverOptions,
 };
-use libtest_mimic::Trial;
+use broadhead_testkit::device::Trial;
 
 pub(super) fn tests() -> Vec<Trial> {
     vec![
-        on_device("a_row_that_does_not_factor_is_the_cpu_s_failure", rows),
-        on_device("a_border_that_does_not_factor_is_the_cpu_s_failure", border),
-        on_device("a_number_that_is_not_finite_is_named", not_finite),
-        on_device("too_much_memory_is_refused_before_it_is_taken", memory),
-        on_device("rows_too_wide_are_refused", width),
-        on_device("factoring_before_any_operands_is_refused", early),
+        on_device!("a_row_that_does_not_factor_is_the_cpu_s_failure", rows),
+        on_device!("a_border_that_does_not_factor_is_the_cpu_s_failure", border),
+        on_device!("a_number_that_is_not_finite_is_named", not_finite),
+        on_device!("too_much_memory_is_refused_before_it_is_taken", memory),
+        on_device!("rows_too_wide_are_refused", width),
+        on_device!("factoring_before_any_operands_is_refused", early),
     ]
 }
 

@@ -8,8 +8,8 @@ use broadhead_schur::{
     ArrowVector, CrossView, DenseSystem, EliminationKind, Gradient, Ridge, RowBlocks, Solver,
     SolverOptions, StepMut, SymmetricView,
 };
+use broadhead_testkit::device::Trial;
 use faer::{MatMut, MatRef};
-use libtest_mimic::Trial;
 
 const KEEPS: [Keep; 2] = [Keep::Factor, Keep::InverseFactor];
 /// The componentwise backward error that counts as parity.
@@ -17,14 +17,14 @@ const PARITY: f64 = 1e-13;
 
 pub(super) fn tests() -> Vec<Trial> {
     vec![
-        on_device("steps_solve_their_systems_as_the_cpu_s_do", steps),
-        on_device("log_determinants_and_pivots_are_the_cpu_s", summaries),
-        on_device("many_right_hand_sides_solve_their_systems", many),
-        on_device("any_layout_of_the_operands_gives_the_same_bits", layouts),
-        on_device("bits_are_the_same_run_to_run_and_beside_other_work", bits),
-        on_device("a_graph_gives_the_bits_of_plain_launches", graphs),
-        on_device("a_solver_with_a_placement_works_on_the_device", placed),
-        on_device("ill_conditioned_borders_keep_small_residuals", hard),
+        on_device!("steps_solve_their_systems_as_the_cpu_s_do", steps),
+        on_device!("log_determinants_and_pivots_are_the_cpu_s", summaries),
+        on_device!("many_right_hand_sides_solve_their_systems", many),
+        on_device!("any_layout_of_the_operands_gives_the_same_bits", layouts),
+        on_device!("bits_are_the_same_run_to_run_and_beside_other_work", bits),
+        on_device!("a_graph_gives_the_bits_of_plain_launches", graphs),
+        on_device!("a_solver_with_a_placement_works_on_the_device", placed),
+        on_device!("ill_conditioned_borders_keep_small_residuals", hard),
     ]
 }
 

@@ -5,23 +5,23 @@ use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{ExecutionPath, LedgerSnapshot, Stream};
 use broadhead_schur::cuda::{Base, Keep, ReUpload};
 use broadhead_schur::{ArrowVector, Ridge};
-use libtest_mimic::Trial;
+use broadhead_testkit::device::Trial;
 
 pub(super) fn tests() -> Vec<Trial> {
     vec![
-        on_device("a_new_ridge_moves_no_operand", ridges),
-        on_device(
+        on_device!("a_new_ridge_moves_no_operand", ridges),
+        on_device!(
             "refreshing_allocates_nothing_and_sends_each_operand_once",
             refreshes,
         ),
-        on_device(
+        on_device!(
             "a_resident_solve_moves_nothing_and_waits_for_nothing",
             solves,
         ),
-        on_device("a_host_solve_moves_one_gradient_and_one_step", host_solves),
-        on_device("a_frame_gives_its_operands_back", frames),
-        on_device("a_re_upload_sends_everything_for_every_solve", re_uploads),
-        on_device("the_bytes_said_are_the_bytes_held", bytes),
+        on_device!("a_host_solve_moves_one_gradient_and_one_step", host_solves),
+        on_device!("a_frame_gives_its_operands_back", frames),
+        on_device!("a_re_upload_sends_everything_for_every_solve", re_uploads),
+        on_device!("the_bytes_said_are_the_bytes_held", bytes),
     ]
 }
 
