@@ -125,6 +125,9 @@ pub struct EncodeArgs {
     /// fitted.
     #[arg(long, value_name = "GATES")]
     pub gates: Option<GatesWord>,
+    /// Whether a GPU may (auto), must not (off) or must (required) be used.
+    #[arg(long, value_name = "POLICY", default_value = "auto")]
+    pub device: DevicePolicy,
 }
 
 /// Options of `solve`.

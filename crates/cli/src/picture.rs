@@ -89,8 +89,7 @@ impl Fitted<'_> {
         let title = if self.dictionary.len() == 1 {
             kind
         } else {
-            let on = Figure::thousands(rows.len());
-            format!("atom {index}: {kind}; {on} rows")
+            format!("{index}: {kind}")
         };
         AtomView { title, rows, shape }
     }

@@ -1,6 +1,7 @@
 //! `broadhead encode`: coordinates of new rows under a fitted dictionary.
 
 use super::clock::{Clock, Seconds};
+use super::dispatch::{self, Device};
 use super::fit::gate_policy;
 use crate::args::{EncodeArgs, OutputArgs};
 use crate::error::CliError;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 #[derive(Debug, Serialize)]
 struct Summary {
     execution_path: ExecutionPath,
+    device: Device,
     rows: usize,
     columns: usize,
     atoms: usize,
@@ -43,6 +45,7 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
             arguments.output.display()
         )));
     }
+    let device = dispatch::settle(arguments.device, "encode")?;
     let mut clock = Clock::start();
     let model = model::read(&arguments.model)?;
     let rows = input::read_matrix(&arguments.rows)?;
@@ -95,6 +98,7 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
     let total = variation(rows.array.view());
     let summary = Summary {
         execution_path: ExecutionPath::Cpu,
+        device,
         rows: n,
         columns: p,
         atoms: dictionary.len(),

@@ -152,12 +152,17 @@ impl Figure {
         let drawn = panel::Drawn::of(atom, self.groups.as_ref(), limit);
         let look = TextLook::new(13.0, INK).bold();
         canvas.text([head[0], head[1]], &atom.title, &look)?;
-        if drawn.is_sample() {
-            let note = format!("{} of {} rows drawn", drawn.len(), atom.rows.len());
-            let right = panels[panels.len() - 1].right();
-            let look = TextLook::new(11.0, MUTED).anchor(Anchor::Right, Anchor::Middle);
-            canvas.text([right, head[1]], &note, &look)?;
-        }
+        let rows = Self::thousands(atom.rows.len());
+        let note = if drawn.is_sample() {
+            format!("{} of {rows} rows drawn", Self::thousands(drawn.len()))
+        } else if self.atoms.len() > 1 {
+            format!("{rows} rows")
+        } else {
+            String::new()
+        };
+        let right = panels[panels.len() - 1].right();
+        let look = TextLook::new(11.0, MUTED).anchor(Anchor::Right, Anchor::Middle);
+        canvas.text([right, head[1]], &note, &look)?;
         match &atom.shape {
             AtomShape::Circle {
                 angles,
