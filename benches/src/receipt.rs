@@ -174,7 +174,12 @@ fn features() -> Vec<String> {
 /// Ours: the versions in the lock file that this program was built from.
 fn libraries() -> BTreeMap<String, String> {
     const LOCK: &str = include_str!("../../Cargo.lock");
-    let mut found = BTreeMap::from([("rustc".to_owned(), env!("BROADHEAD_RUSTC").to_owned())]);
+    let mut found = BTreeMap::from([(
+        "rustc".to_owned(),
+        env!("BROADHEAD_RUSTC")
+            .trim_start_matches("rustc ")
+            .to_owned(),
+    )]);
     for package in LOCK.split("[[package]]") {
         let field = |key: &str| {
             let line = package.lines().find_map(|line| line.strip_prefix(key));
@@ -236,7 +241,7 @@ mod tests {
             "{:?}",
             receipt.libraries
         );
-        assert!(receipt.libraries["rustc"].starts_with("rustc "));
+        assert!(receipt.libraries["rustc"].starts_with("1."));
         assert!(!receipt.processor.is_empty() && receipt.processors > 0);
         assert!(!receipt.command.contains('/'), "{}", receipt.command);
     }

@@ -106,7 +106,16 @@ fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[Strin
         }
         let _ = writeln!(page, "{row}");
     }
-    page.push('\n');
+    // From the folder of any chapter that includes this page: those are one folder down.
+    let _ = writeln!(
+        page,
+        "\n![Times of {phase} by case]({})\n",
+        chart_link(suite, phase)
+    );
+}
+
+fn chart_link(suite: &Suite, phase: Phase) -> String {
+    format!("../generated/{}-{phase}.svg", suite.suite)
 }
 
 fn milliseconds(summary: &Summary) -> String {
