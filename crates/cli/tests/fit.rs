@@ -164,6 +164,14 @@ fn outputs_agree(out: &Path, summary: &Value) {
         "name and legend"
     );
     assert!(picture.trim_end().ends_with("</svg>"));
+    // The README shows this command's picture.
+    let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/figures/weekdays.svg");
+    let shown = std::fs::read_to_string(shown).unwrap();
+    assert_eq!(shown.lines().nth(3), picture.lines().nth(3), "title");
+    assert_eq!(
+        shown.matches("<circle").count(),
+        picture.matches("<circle").count()
+    );
 }
 
 #[test]

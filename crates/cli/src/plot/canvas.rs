@@ -67,6 +67,11 @@ impl TextLook {
         }
     }
 
+    /// The height of a line.
+    pub(super) fn height(&self) -> f64 {
+        1.3 * self.size
+    }
+
     /// An estimate of a text's width: no font is at hand.
     pub(super) fn width(&self, text: &str) -> f64 {
         let factor = if self.bold { 0.65 } else { 0.57 };
@@ -202,6 +207,24 @@ impl Canvas<'_> {
         self.area
             .draw(&Text::new(printable, at(point), style))
             .map_err(failed)
+    }
+
+    /// A [tag](Self::tag) above `place`, or below it where there is no room above.
+    pub(super) fn tag_beside(
+        &self,
+        place: [f64; 2],
+        text: &str,
+        look: &TextLook,
+        bounds: [f64; 4],
+    ) -> Result<(), PlotError> {
+        let lift = 1.45 * look.size;
+        let above = place[1] - lift;
+        let y = if above > bounds[1] + look.size {
+            above
+        } else {
+            place[1] + lift
+        };
+        self.tag([place[0], y], text, look, bounds)
     }
 
     /// A text on a light ground, readable over points, moved so that it stays inside `bounds`

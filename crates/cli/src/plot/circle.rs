@@ -45,9 +45,20 @@ pub(super) fn draw(
     rect.frame(canvas)?;
 
     let names = mean_directions(&members, points, center);
-    for ((_, color, _), &direction) in members.iter().zip(&names) {
-        let end = polar(center, direction, data_reach * (NAMES - 0.05));
-        canvas.line([view.at(center), view.at(end)], *color, 0.35, 1.0)?;
+    // Two names part as soon as they part in one of both directions.
+    let width = |member: usize| look.width(&shorten(members[member].0)) + 6.0;
+    let spread_names = spread(&names, |one, other, middle| {
+        let (sine, cosine) = middle.sin_cos();
+        let beside = (width(one) + width(other)) / 2.0 / sine.abs().max(1e-3);
+        let above = look.height() / cosine.abs().max(1e-3);
+        beside.min(above) / (radius * NAMES)
+    });
+    // A line from the centre through the rows, bent where the name had to move.
+    for (member, (_, color, _)) in members.iter().enumerate() {
+        let through = polar(center, names[member], data_reach);
+        let end = polar(center, spread_names[member], data_reach * (NAMES - 0.04));
+        let line = [center, through, end].map(|point| view.at(point));
+        canvas.line(line, *color, 0.35, 1.0)?;
     }
     canvas.line(curve.iter().map(|&point| view.at(point)), INK, 0.75, 1.8)?;
     let dot = drawn.radius(&rect);
@@ -61,8 +72,6 @@ pub(super) fn draw(
     }
     quarter_turns(canvas, &view, &rect, center, curve, curve_reach)?;
 
-    let gap = 1.3 * look.width("MM") / 2.0 / (radius * NAMES);
-    let spread_names = spread(&names, gap);
     for ((name, _, _), &direction) in members.iter().zip(&spread_names) {
         let place = view.at(polar(center, direction, data_reach * NAMES));
         let horizontal = match direction.cos() {

@@ -55,7 +55,7 @@ fn draw_plane(
         let count = positions.len() as f64;
         let mean =
             [0, 1].map(|axis| positions.iter().map(|&p| plane[p][axis]).sum::<f64>() / count);
-        canvas.tag(view.at(mean), &shorten(name), &look, rect.bounds())?;
+        canvas.tag_beside(view.at(mean), &shorten(name), &look, rect.bounds())?;
     }
     Ok(())
 }

@@ -227,18 +227,19 @@ fn tick_text(value: f64, step: f64) -> String {
     }
 }
 
-/// Pushes places on a line apart until neighbours are `gap` from each other, moving each as little
-/// as a few sweeps find. The order of the result is that of the input.
-pub(super) fn spread(places: &[f64], gap: f64) -> Vec<f64> {
+/// Pushes places on a line apart until neighbours keep `gap(one, other, middle)` from each other,
+/// moving each as little as a few sweeps find. The order of the result is that of the input.
+pub(super) fn spread(places: &[f64], gap: impl Fn(usize, usize, f64) -> f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_by(|&a, &b| places[a].total_cmp(&places[b]));
     let mut moved = places.to_vec();
-    for _ in 0..100 {
+    for _ in 0..200 {
         let mut quiet = true;
         for pair in order.windows(2) {
             let (low, high) = (pair[0], pair[1]);
-            let missing = gap - (moved[high] - moved[low]);
-            if missing > 1e-9 {
+            let middle = (moved[low] + moved[high]) / 2.0;
+            let missing = gap(low, high, middle) - (moved[high] - moved[low]);
+            if missing > 1e-6 {
                 moved[low] -= missing / 2.0;
                 moved[high] += missing / 2.0;
                 quiet = false;
@@ -265,10 +266,10 @@ mod tests {
 
     #[test]
     fn spread_places_keep_their_gap() {
-        let moved = spread(&[0.0, 0.1, 0.1, 5.0], 1.0);
+        let moved = spread(&[0.0, 0.1, 0.1, 5.0], |_, _, _| 1.0);
         assert!(moved[1] - moved[0] > 0.99 || moved[0] - moved[1] > 0.99);
         assert_eq!(moved[3], 5.0);
-        assert_eq!(spread(&[3.0, 1.0], 1.0), [3.0, 1.0]);
+        assert_eq!(spread(&[3.0, 1.0], |_, _, _| 1.0), [3.0, 1.0]);
     }
 
     #[test]

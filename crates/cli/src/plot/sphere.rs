@@ -81,7 +81,7 @@ pub(super) fn draw(
             let mean = mean.map(|value| value / length);
             if side.shows(mean) {
                 let place = view.at(side.project(mean));
-                canvas.tag(place, &shorten(name), &look, rect.bounds())?;
+                canvas.tag_beside(place, &shorten(name), &look, rect.bounds())?;
             }
         }
     }

@@ -76,7 +76,7 @@ pub(super) fn draw_angles(
             }
             f64::atan2(sine, cosine)
         });
-        canvas.tag(view.at(mean), &shorten(name), &look, inner.bounds())?;
+        canvas.tag_beside(view.at(mean), &shorten(name), &look, inner.bounds())?;
     }
     Ok(())
 }
