@@ -3,6 +3,7 @@
 use super::factors::Factors;
 use super::layout::Layout;
 use super::operands::Operands;
+use super::product::Product;
 use super::{DeviceBytes, Error, Failure, Keep, UploadTimes};
 use crate::{
     ArrowShape, DenseSystem, Factored, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge,
@@ -58,6 +59,7 @@ pub struct Base {
     factors: Factors,
     gradient: ResidentVector,
     step: ResidentVector,
+    product: Product,
     refreshed: bool,
 }
 
@@ -102,6 +104,7 @@ impl Base {
             operands: Operands::new(stream, &factors.layout)?,
             gradient: factors.vector()?,
             step: factors.vector()?,
+            product: Product::new(stream, &factors.layout).map_err(Error::Device)?,
             shape: shape.clone(),
             factors,
             refreshed: false,
@@ -170,6 +173,34 @@ impl Base {
             .refresh(stream, kernels, layout, system, border)?;
         self.refreshed = true;
         Ok(times)
+    }
+
+    /// A vector of zeros on the device, of this base's shape.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn vector(&self) -> Result<ResidentVector, Error> {
+        self.factors.vector()
+    }
+
+    /// `y` becomes $`H x`$, without ridge and over the operands, for two vectors in one pass.
+    /// Nothing moves and nothing waits.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a vector is of another shape; [`Error::Device`].
+    pub fn products_resident(
+        &mut self,
+        x: [&ResidentVector; 2],
+        y: [&mut ResidentVector; 2],
+    ) -> Result<(), Error> {
+        let layout = &self.factors.layout;
+        for (array, vector) in [("x", x[0]), ("x", x[1]), ("y", &*y[0]), ("y", &*y[1])] {
+            check_vector(array, layout, vector)?;
+        }
+        let Factors { stream, index, .. } = &self.factors;
+        self.product
+            .apply(stream, layout, index, &self.operands, x, y)?;
+        Ok(())
     }
 
     /// Factors at `ridge`, on the device: nothing is sent, one record of 104 bytes comes back.
@@ -327,18 +358,7 @@ impl Frame<'_> {
         step: &mut ResidentVector,
     ) -> Result<(), Error> {
         for (array, vector) in [("gradient", gradient), ("step", &*step)] {
-            let layout = &self.factors.layout;
-            let (got, expected) = (
-                vec![vector.row.len(), vector.border.len()],
-                vec![layout.unknowns, layout.border_len()],
-            );
-            if got != expected {
-                return Err(Error::Shape(ShapeError::Mismatch {
-                    array,
-                    got,
-                    expected,
-                }));
-            }
+            check_vector(array, &self.factors.layout, vector)?;
         }
         self.factors.solve(gradient, step)
     }
@@ -363,6 +383,25 @@ impl Frame<'_> {
             true => Ok(()),
             false => Err(Error::Overflow { what: "the step" }),
         }
+    }
+}
+
+fn check_vector(
+    array: &'static str,
+    layout: &Layout,
+    vector: &ResidentVector,
+) -> Result<(), Error> {
+    let (got, expected) = (
+        vec![vector.row.len(), vector.border.len()],
+        vec![layout.unknowns, layout.border_len()],
+    );
+    match got == expected {
+        true => Ok(()),
+        false => Err(Error::Shape(ShapeError::Mismatch {
+            array,
+            got,
+            expected,
+        })),
     }
 }
 

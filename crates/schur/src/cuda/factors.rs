@@ -14,9 +14,8 @@ use super::{Error, Failure, Keep, ResidentVector};
 use crate::bump::least_rung;
 use crate::{ArrowShape, Factored, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, Ridge};
 use broadhead_device::{
-    ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Side, Stream, Triangle, View,
+    ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Side, Stream, Triangle,
 };
-use std::ops::Range;
 
 /// Numbers of a factorization's record: 7 of the rows, 6 of the border.
 const SUMMARY: usize = 13;
@@ -208,12 +207,13 @@ impl Factors {
         if k == 0 || layout.unknowns == 0 {
             return Ok(());
         }
+        let mut sum = MatrixMut::new(self.border.view_mut(), k, k, order)?;
         let at_once = i32::MAX as usize / order;
         for first in (0..layout.unknowns).step_by(at_once) {
             let count = at_once.min(layout.unknowns - first);
             let lines = first * order..(first + count) * order;
-            let lines = self.whitened.slice(lines)?;
-            subtract_square(stream, lines, order, 0..k, count, &mut self.border)?;
+            let lines = Matrix::new(self.whitened.slice(lines)?, k, count, order)?;
+            stream.syrk(Triangle::Lower, -1.0, lines, 1.0, &mut sum)?;
         }
         Ok(())
     }
@@ -420,39 +420,6 @@ impl Factors {
         }
         Ok(rows_solve(row, -1.0, RowSolve::Transposed)?)
     }
-}
-
-/// The order below which one SYRK subtracts a square. Larger ones are halved: on what lies between
-/// the halves the library's general product is the faster.
-const SQUARE: usize = 2560;
-
-/// `S -= Y'Y` on the rows and columns of `part`, lower; `lines` holds `count` rows of Y.
-fn subtract_square(
-    stream: &Stream,
-    lines: View<'_, f64>,
-    order: usize,
-    part: Range<usize>,
-    count: usize,
-    sum: &mut DeviceBuffer<f64>,
-) -> Result<(), Error> {
-    let columns = |part: &Range<usize>| {
-        let of_part = lines.slice(part.start..lines.len())?;
-        Matrix::new(of_part, part.len(), count, order)
-    };
-    if part.len() < SQUARE {
-        let to = sum.slice_mut(part.start * (order + 1)..order * order)?;
-        let mut to = MatrixMut::new(to, part.len(), part.len(), order)?;
-        stream.syrk(Triangle::Lower, -1.0, columns(&part)?, 1.0, &mut to)?;
-        return Ok(());
-    }
-    let middle = part.start + part.len() / 2;
-    let (left, right) = (part.start..middle, middle..part.end);
-    let to = sum.slice_mut(right.start + left.start * order..order * order)?;
-    let mut to = MatrixMut::new(to, right.len(), left.len(), order)?;
-    let (of_right, of_left) = (columns(&right)?, columns(&left)?.transposed());
-    stream.gemm(-1.0, of_right, of_left, 1.0, &mut to)?;
-    subtract_square(stream, lines, order, left, count, sum)?;
-    subtract_square(stream, lines, order, right, count, sum)
 }
 
 /// `x <- S^-1 x` by two triangular solves, `k x count` without gaps.

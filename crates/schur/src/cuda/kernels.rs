@@ -158,7 +158,7 @@ impl Kernels {
         rows: &mut RowFactors,
         summary: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
-        let geometry = Geometry::line(layout.records as u32, 256);
+        let geometry = Geometry::line(layout.records as u32, 128);
         let launch = self
             .factor_rows
             .launch(stream, geometry)

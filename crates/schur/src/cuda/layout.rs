@@ -103,7 +103,7 @@ impl Layout {
             width,
             leaf,
             order,
-            records: (rows * lanes(width)).div_ceil(256).clamp(1, RECORDS),
+            records: (rows * lanes(width)).div_ceil(128).clamp(1, RECORDS),
             strips,
             chunks: rows.div_ceil(rows_per_chunk).max(1),
             rows_per_chunk,
@@ -129,6 +129,7 @@ impl Layout {
             _ => 0,
         };
         let square = of(self.square());
+        let tiles = self.order.div_ceil(64);
         let inverse = match keep {
             Keep::Factor => 0,
             Keep::InverseFactor => square,
@@ -140,7 +141,8 @@ impl Layout {
                 + of(self.unknowns * self.order)
                 + square
                 + inverse,
-            vectors: index
+            vectors: of(2 * self.chunks * self.strips * STRIP + 2 * tiles * tiles * 64)
+                + index
                 + of(7 * (self.records + 1) + 6 + 2)
                 + of(3 * self.unknowns + (4 + self.chunks) * self.border_len())
                 + 4 * (self.strips as u64 + 2),

@@ -23,6 +23,7 @@ mod factors;
 mod kernels;
 mod layout;
 mod operands;
+mod product;
 
 pub use base::{Base, Frame, ReUpload, ResidentFrame, ResidentVector};
 pub use engine::Engine;
@@ -77,5 +78,10 @@ impl Placement {
 
 /// The kernels of this crate.
 pub fn kernel_sources() -> &'static [&'static KernelSource] {
-    &[&kernels::ROWS, &kernels::BORDER, &kernels::SOLVE]
+    &[
+        &kernels::ROWS,
+        &kernels::BORDER,
+        &kernels::SOLVE,
+        &product::PRODUCT,
+    ]
 }

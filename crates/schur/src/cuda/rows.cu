@@ -193,7 +193,7 @@ __device__ void factor_rows(Rows rows, const double *D, double rho, double *L, d
   if (!last) return;
   __threadfence();
   record = empty();
-  for (int i = threadIdx.x; i < gridDim.x; i += 256) {
+  for (int i = threadIdx.x; i < gridDim.x; i += blockDim.x) {
     const double *r = records + 7LL * i;
     Record other = {__ldcg(r), __ldcg(r + 1), __ldcg(r + 2),
                     __double_as_longlong(__ldcg(r + 3)), __double_as_longlong(__ldcg(r + 4)),
@@ -230,12 +230,12 @@ __device__ void whiten(Rows rows, const double *L, const double *reciprocals, co
   }
 }
 
-#define ENTRIES(W, G)                                                                               \
-  extern "C" __global__ void __launch_bounds__(256)                                                \
+#define ENTRIES(W, G, M)                                                                               \
+  extern "C" __global__ void __launch_bounds__(128, M)                                                \
       factor_rows_##W(const long long *offsets, const long long *blocks, long long n, int d,       \
                       const double *D, double rho, double *L, double *reciprocals,                 \
                       double *records, unsigned *counter, double *summary) {                       \
-    __shared__ Record all[256];                                                                    \
+    __shared__ Record all[128];                                                                    \
     Rows rows = {offsets, blocks, n, d};                                                           \
     factor_rows<W, G>(rows, D, rho, L, reciprocals, records, counter, summary, all);               \
   }                                                                                                \
@@ -247,9 +247,9 @@ __device__ void whiten(Rows rows, const double *L, const double *reciprocals, co
     whiten<W>(rows, L, reciprocals, B, ldb, Y, ldy, k);                                            \
   }
 
-ENTRIES(1, 1)
-ENTRIES(2, 1)
-ENTRIES(4, 2)
-ENTRIES(8, 4)
-ENTRIES(16, 4)
-ENTRIES(32, 32)
+ENTRIES(1, 1, 8)
+ENTRIES(2, 1, 8)
+ENTRIES(4, 2, 8)
+ENTRIES(8, 4, 5)
+ENTRIES(16, 4, 3)
+ENTRIES(32, 32, 2)

@@ -22,6 +22,7 @@ pub(super) fn tests() -> Vec<Trial> {
         on_device!("many_right_hand_sides_solve_their_systems", many),
         on_device!("any_layout_of_the_operands_gives_the_same_bits", layouts),
         on_device!("bits_are_the_same_run_to_run_and_beside_other_work", bits),
+        on_device!("products_over_the_operands_are_the_cpu_s", products),
         on_device!("a_graph_gives_the_bits_of_plain_launches", graphs),
         on_device!("a_solver_with_a_placement_works_on_the_device", placed),
         on_device!("ill_conditioned_borders_keep_small_residuals", hard),
@@ -277,4 +278,47 @@ fn hard(stream: &Stream) -> Outcome {
         .solve(case.g.as_gradient(), x.as_step())?;
     let omega = case.error(&x, Ridge::ZERO)?;
     expect(omega <= PARITY, format!("backward error {omega:e}"))
+}
+
+fn products(stream: &Stream) -> Outcome {
+    use broadhead_device::ByteClass::Gradient as Class;
+    use broadhead_schur::{ProductMut, System};
+    for (name, dims, k) in cases() {
+        let case = Case::new(&dims, k, 21)?;
+        let mut base = Base::new(stream, &case.shape, Keep::Factor)?;
+        base.refresh(&case.system()?)?;
+        let (mut x0, mut x1) = (base.vector()?, base.vector()?);
+        let (mut y0, mut y1) = (base.vector()?, base.vector()?);
+        let doubled = |x: &[f64]| x.iter().map(|x| 2.0 * x).collect::<Vec<_>>();
+        stream.upload_into(&case.g.row, x0.row_mut(), Class)?;
+        stream.upload_into(&case.g.border, x0.border_mut()?, Class)?;
+        stream.upload_into(&doubled(&case.g.row), x1.row_mut(), Class)?;
+        stream.upload_into(&doubled(&case.g.border), x1.border_mut()?, Class)?;
+        base.products_resident([&x0, &x1], [&mut y0, &mut y1])?;
+        let (mut y, mut a) = (
+            ArrowVector::zeros(&case.shape),
+            ArrowVector::zeros(&case.shape),
+        );
+        let product = ProductMut {
+            row: &mut y.row,
+            border: &mut y.border,
+            row_abs: &mut a.row,
+            border_abs: &mut a.border,
+        };
+        let (row, border) = (&case.g.row, &case.g.border);
+        System::Dense(case.system()?).product(row, border, Ridge::ZERO, product);
+        for (got, twice, want, size) in [
+            (y0.row(), y1.row(), &y.row, &a.row),
+            (y0.border()?, y1.border()?, &y.border, &a.border),
+        ] {
+            let (got, twice) = (stream.download(got, Class)?, stream.download(twice, Class)?);
+            for i in 0..want.len() {
+                let error = (got[i] - want[i]).abs();
+                let what = format!("{name}, entry {i}: {}, the CPU's {}", got[i], want[i]);
+                expect(error <= 1e-14 * size[i], what)?;
+                expect_eq(name, twice[i], 2.0 * got[i])?;
+            }
+        }
+    }
+    Ok(())
 }
