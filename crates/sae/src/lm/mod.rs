@@ -16,6 +16,7 @@
 //! rejection grow the ridge; an error that is neither ends the loop at once.
 
 mod decision;
+pub mod device;
 mod driver;
 
 pub use decision::{Decision, Outcome, Rule, State, Status, begin, decide, settle};

@@ -61,6 +61,8 @@ pub struct Base {
     step: ResidentVector,
     product: Product,
     refreshed: bool,
+    /// What the present factors are.
+    last: Option<(Ridge, Factored)>,
 }
 
 impl std::fmt::Debug for Base {
@@ -108,6 +110,7 @@ impl Base {
             shape: shape.clone(),
             factors,
             refreshed: false,
+            last: None,
         })
     }
 
@@ -168,6 +171,7 @@ impl Base {
             ..
         } = &mut self.factors;
         self.refreshed = false;
+        self.last = None;
         let times = self
             .operands
             .refresh(stream, kernels, layout, system, border)?;
@@ -224,11 +228,31 @@ impl Base {
     /// # Errors
     /// [`Error::Device`].
     pub fn factor_rows_alone(&mut self, ridge: Ridge) -> Result<(), Error> {
+        self.last = None;
         self.factors.factor_rows(&self.operands, ridge.row)
+    }
+
+    /// The frame at `ridge`: the present one where it is that, else [`Base::factor`]'s.
+    ///
+    /// # Errors
+    /// As [`Base::factor`].
+    pub fn frame(&mut self, ridge: Ridge) -> Result<Frame<'_>, Failure> {
+        let factored = match &self.last {
+            Some((last, factored)) if *last == ridge => factored.clone(),
+            _ => self.factor_in_place(ridge)?,
+        };
+        Ok(Frame {
+            factors: &mut self.factors,
+            gradient: &mut self.gradient,
+            step: &mut self.step,
+            factored,
+            ridge,
+        })
     }
 
     pub(super) fn factor_in_place(&mut self, ridge: Ridge) -> Result<Factored, Failure> {
         ridge.check()?;
+        self.last = None;
         if !self.refreshed {
             let what = "factor".to_owned();
             let refusal = Refusal::Shape {
@@ -238,7 +262,9 @@ impl Base {
             };
             return Err(DeviceError::from(refusal).into());
         }
-        self.factors.factor(&self.operands, ridge)
+        let factored = self.factors.factor(&self.operands, ridge)?;
+        self.last = Some((ridge, factored.clone()));
+        Ok(factored)
     }
 
     /// The frame at `ridge` alone: the operands are given back to the device.

@@ -20,13 +20,14 @@ pub const WIDEST_ROW: usize = 32;
 const PASS_BLOCKS: usize = 528;
 /// Columns of a strip of the pull.
 pub(super) const STRIP: usize = 128;
-/// Most blocks of threads of the row factorization; their records are combined by one.
-const RECORDS: usize = 2048;
+/// Most blocks of threads of the row factorization; their records are combined by one. Measured: a
+/// block that goes round several times hides the latency of its loads, and few records end sooner.
+const RECORDS: usize = 704;
 
 /// Device bytes by what they hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceBytes {
-    /// Operands: row blocks, cross blocks, border.
+    /// Operands: row blocks, cross blocks, border, and partial sums of products with them.
     pub operands: u64,
     /// Factors: row factors, whitened cross blocks, the border's factor and what is kept beside it.
     pub factors: u64,
@@ -135,14 +136,16 @@ impl Layout {
             Keep::InverseFactor => square,
         };
         DeviceBytes {
-            operands: of(self.blocks) + of(self.unknowns * self.k) + square,
+            operands: of(self.blocks)
+                + of(self.unknowns * self.k)
+                + square
+                + of(2 * self.chunks * self.strips * STRIP + 2 * tiles * tiles * 64),
             factors: of(self.blocks)
                 + of(self.unknowns)
                 + of(self.unknowns * self.order)
                 + square
                 + inverse,
-            vectors: of(2 * self.chunks * self.strips * STRIP + 2 * tiles * tiles * 64)
-                + index
+            vectors: index
                 + of(7 * (self.records + 1) + 6 + 2)
                 + of(3 * self.unknowns + (4 + self.chunks) * self.border_len())
                 + 4 * (self.strips as u64 + 2),
@@ -153,8 +156,8 @@ impl Layout {
 /// Lanes that factor one row block, as rows.cu has them.
 fn lanes(width: usize) -> usize {
     match width {
-        1 | 2 => 1,
-        4 => 2,
+        1 => 1,
+        2 | 4 => 2,
         8 | 16 => 4,
         _ => 32,
     }

@@ -248,8 +248,8 @@ __device__ void whiten(Rows rows, const double *L, const double *reciprocals, co
   }
 
 ENTRIES(1, 1, 8)
-ENTRIES(2, 1, 8)
+ENTRIES(2, 2, 8)
 ENTRIES(4, 2, 8)
-ENTRIES(8, 4, 5)
-ENTRIES(16, 4, 3)
+ENTRIES(8, 4, 6)
+ENTRIES(16, 4, 2)
 ENTRIES(32, 32, 2)

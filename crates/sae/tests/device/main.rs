@@ -1,0 +1,215 @@
+//! The decision and the quadratic loop on a device against the CPU's. See `testkit::device`.
+
+use broadhead_device::{ByteClass, Context};
+use broadhead_sae::lm::device::{ResidentQuadratic, decide_on_device};
+use broadhead_sae::lm::{Outcome as Tried, Rule, State, Status, begin, decide, settle};
+use broadhead_sae::quadratic::QuadraticWorkspace;
+use broadhead_schur::cuda::Keep;
+use broadhead_schur::{EliminationKind, MeanDiagonals, Ridge, SolverOptions};
+use broadhead_testkit::device::{Outcome, expect, expect_eq, on_device, run, stream};
+use case::Case;
+use std::process::ExitCode;
+
+#[path = "../../../schur/tests/device/case.rs"]
+mod case;
+
+fn main() -> ExitCode {
+    run(vec![
+        on_device(
+            "the_decision_has_the_cpu_s_bits_on_a_table_of_states",
+            decisions,
+        ),
+        on_device("a_quadratic_fit_takes_the_cpu_s_path", paths),
+        on_device(
+            "an_indefinite_start_grows_the_ridge_as_the_cpu_does",
+            indefinite,
+        ),
+        on_device("an_iterate_moves_nothing_in_and_one_record_out", iterates),
+    ])
+}
+
+/// States, outcomes and norms at every edge of the rule.
+fn table(rule: &Rule) -> Vec<(State, Tried, [f64; 2])> {
+    let mut rows = Vec::new();
+    for ridge in [0.0, 1.5e-12, 2e-12, 1e-3, 0.3, 0.25e9, 1e9] {
+        for status in [Status::Running, Status::ConvergedDecrease] {
+            for (turns, last_accepted) in [(0, 0), (2, 1), (7, 1)] {
+                let state = State {
+                    ridge,
+                    turns,
+                    last_accepted,
+                    status,
+                    iterations: 3,
+                    trials: 5,
+                    ..begin(rule, 100.0 / 3.0, 101.0 / 3.0, [1.0, 0.7])
+                };
+                let steps = [
+                    (1.0, 99.0 / 3.0),
+                    (1.0 / 3.0, 100.0 / 3.0),
+                    (1e-13, 100.0 / 3.0),
+                    (1e-16, 100.0 / 3.0 + 1e-12),
+                    (7.0, 103.0 / 3.0),
+                    (f64::NAN, 1.0),
+                    (1.0, f64::INFINITY),
+                    (1.0, f64::NAN),
+                    (1e-300, -1e300),
+                    (0.1, 100.0 / 3.0 - 1e-13),
+                ];
+                for (predicted, objective) in steps {
+                    let tried = Tried::Step {
+                        predicted,
+                        objective,
+                        scale: objective,
+                    };
+                    for norms in [[1e-10, 1e-11], [0.3, 2.0], [f64::NAN, 0.0]] {
+                        rows.push((state, tried, norms));
+                    }
+                }
+                for bump in [0.0, 0.1, 1e-9, f64::INFINITY, f64::NAN] {
+                    rows.push((state, Tried::NotPositiveDefinite { bump }, [0.0; 2]));
+                }
+            }
+        }
+    }
+    rows
+}
+
+fn decisions(context: &Context) -> Outcome {
+    let stream = stream(context)?;
+    for rule in [
+        Rule::quadratic(),
+        Rule::curved(),
+        Rule::curved().with_max_iterations(4),
+        Rule {
+            max_trials: 6,
+            ..Rule::curved()
+        },
+    ] {
+        let table = table(&rule);
+        let found = decide_on_device(&stream, &rule, &table)?;
+        for ((state, tried, norms), found) in table.iter().zip(found) {
+            let mut wanted = decide(&rule, state, tried);
+            if wanted.accepted {
+                wanted.state = settle(&rule, &wanted.state, *norms);
+            }
+            let bits = |d: &broadhead_sae::lm::Decision| {
+                let s = d.state;
+                let numbers = [
+                    s.ridge,
+                    s.objective,
+                    s.scale,
+                    s.largest[0],
+                    s.largest[1],
+                    s.anchor,
+                    d.gain,
+                ];
+                let counts = [s.turns, s.iterations, s.trials, s.last_accepted.into()];
+                (numbers.map(f64::to_bits), counts, s.status, d.accepted)
+            };
+            expect_eq(
+                &format!("{state:?} {tried:?} {norms:?}"),
+                bits(&found),
+                bits(&wanted),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn compare(context: &Context, case: &Case, rule: &Rule) -> Outcome {
+    let stream = stream(context)?;
+    let mut resident = ResidentQuadratic::new(&stream, &case.shape, Keep::InverseFactor)?;
+    resident.load(&case.system()?, case.g.as_gradient(), 7.5)?;
+    let found = resident.fit(rule)?;
+    let options = SolverOptions {
+        elimination: Some(EliminationKind::Rows),
+        ..Default::default()
+    };
+    let mut workspace = QuadraticWorkspace::new(&case.system()?.into(), options)?;
+    let mut problem = workspace.load(case.system()?, case.g.as_gradient(), 7.5)?;
+    let wanted = problem.fit(rule, &mut |_| {})?;
+    expect_eq(
+        "the path",
+        (found.status, found.iterations, found.trials, found.ridge),
+        (
+            wanted.report.status,
+            wanted.report.iterations,
+            wanted.report.trials,
+            wanted.report.ridge,
+        ),
+    )?;
+    let error = (found.objective - wanted.report.objective).abs();
+    let close = error <= 1e-12 * wanted.report.objective.abs().max(1.0);
+    expect(close, format!("{found:?}, the CPU's {:?}", wanted.report))?;
+    let point = resident.point()?;
+    let pairs = (point.row.iter().zip(&wanted.point.row))
+        .chain(point.border.iter().zip(&wanted.point.border));
+    let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    expect(worst <= 1e-9, format!("points differ by {worst:e}"))
+}
+
+fn paths(context: &Context) -> Outcome {
+    for (dims, k) in [
+        (vec![2; 180], 700),
+        (vec![1, 3, 0, 16, 2], 65),
+        (vec![2; 900], 33),
+    ] {
+        let case = Case::new(&dims, k, 31)?;
+        compare(context, &case, &Rule::quadratic())?;
+        let ridged = Rule {
+            initial_ridge: 1e-3,
+            ..Rule::quadratic()
+        };
+        compare(context, &case, &ridged)?;
+    }
+    Ok(())
+}
+
+fn indefinite(context: &Context) -> Outcome {
+    let mut case = Case::new(&[2; 50], 40, 32)?;
+    // Singular without a ridge.
+    for j in 0..2 {
+        case.d[4 * 7 + 2 * j] = 0.0;
+        case.d[4 * 7 + 2 * j + 1] = 0.0;
+    }
+    (0..2 * 40).for_each(|c| case.b[14 * 40 + c] = 0.0);
+    let stream = stream(context)?;
+    let mut resident = ResidentQuadratic::new(&stream, &case.shape, Keep::Factor)?;
+    resident.load(&case.system()?, case.g.as_gradient(), 7.5)?;
+    let report = resident.fit(&Rule::quadratic())?;
+    expect(report.trials > report.iterations, format!("{report:?}"))?;
+    expect(
+        report.ridge > 0.0 || report.iterations > 0,
+        format!("{report:?}"),
+    )
+}
+
+fn iterates(context: &Context) -> Outcome {
+    let stream = stream(context)?;
+    let case = Case::new(&[2; 180], 500, 33)?;
+    let mut resident = ResidentQuadratic::new(&stream, &case.shape, Keep::InverseFactor)?;
+    resident.load(&case.system()?, case.g.as_gradient(), 7.5)?;
+    resident.start(&Rule::quadratic())?;
+    let ridge = Ridge::relative(0.0, MeanDiagonals::default());
+    let mut graph = resident.graph(ridge)?;
+    let before = stream.ledger().snapshot();
+    for _ in 0..3 {
+        graph.launch()?;
+        resident.read()?;
+    }
+    let moved = stream.ledger().snapshot().since(&before);
+    expect_eq("bytes in", moved.host_to_device.total(), 0)?;
+    expect_eq("bytes out", moved.device_to_host.total(), 3 * 136)?;
+    expect_eq("of records", moved.device_to_host.record, 3 * 136)?;
+    expect_eq("submissions", moved.submissions, 3)?;
+    expect_eq("allocations", moved.allocations, 0)?;
+    // The same iterates without a graph have the same bits.
+    let graphed = stream.download(resident.point_row(), ByteClass::Other)?;
+    resident.start(&Rule::quadratic())?;
+    for _ in 0..3 {
+        resident.submit(ridge)?;
+        resident.read()?;
+    }
+    let plain = stream.download(resident.point_row(), ByteClass::Other)?;
+    expect_eq("points", plain, graphed)
+}
