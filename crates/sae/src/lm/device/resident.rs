@@ -10,9 +10,7 @@
 use super::{RULE, STATE, decision_of, rule_numbers, state_numbers};
 use crate::lm::{Decision, LmReport, Outcome, Rule, State, Status, begin, decide};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{
-    ByteClass, DeviceBuffer, ExecutionPath, Graph, PinnedBuffer, Stream, View,
-};
+use broadhead_device::{ByteClass, DeviceBuffer, ExecutionPath, Graph, PinnedBuffer, Stream, View};
 use broadhead_schur::cuda::{Base, Keep, ResidentVector};
 use broadhead_schur::{
     ArrowShape, ArrowVector, DenseSystem, Error, Failure, Gradient, MeanDiagonals, Ridge, Side,
