@@ -85,24 +85,27 @@ pub(crate) fn line(
             let n = s.len();
             let (x, y, y_abs) = (&x[..n], &mut y[..n], &mut y_abs[..n]);
             let (mut sum, mut sum_abs) = ([0.0; LANES], [0.0; LANES]);
-            let (weight, whole) = (alpha.abs(), n - n % LANES);
-            for start in (0..whole).step_by(LANES) {
+            let weight = alpha.abs();
+            // Chunks of a fixed length, zipped: nothing is left to check inside.
+            let ((s, s_tail), (x, x_tail)) = (s.as_chunks::<LANES>(), x.as_chunks::<LANES>());
+            let (y, y_tail) = y.as_chunks_mut::<LANES>();
+            let (y_abs, y_abs_tail) = y_abs.as_chunks_mut::<LANES>();
+            for (((s, x), y), y_abs) in s.iter().zip(x).zip(y).zip(y_abs) {
                 for l in 0..LANES {
-                    let i = start + l;
-                    let size = s[i].abs();
-                    y[i] += alpha * s[i];
-                    y_abs[i] += weight * size;
-                    sum[l] += s[i] * x[i];
-                    sum_abs[l] += size * x[i].abs();
+                    let size = s[l].abs();
+                    y[l] += alpha * s[l];
+                    y_abs[l] += weight * size;
+                    sum[l] += s[l] * x[l];
+                    sum_abs[l] += size * x[l].abs();
                 }
             }
             let (mut tail, mut tail_abs) = (0.0, 0.0);
-            for i in whole..n {
-                let size = s[i].abs();
-                y[i] += alpha * s[i];
-                y_abs[i] += weight * size;
-                tail += s[i] * x[i];
-                tail_abs += size * x[i].abs();
+            for (((s, x), y), y_abs) in s_tail.iter().zip(x_tail).zip(y_tail).zip(y_abs_tail) {
+                let size = s.abs();
+                *y += alpha * s;
+                *y_abs += weight * size;
+                tail += s * x;
+                tail_abs += size * x.abs();
             }
             (fold(sum) + tail, fold(sum_abs) + tail_abs)
         },

@@ -14,7 +14,7 @@ use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, dense_onl
 use crate::blas1::{axpy, axpy4, dot};
 use crate::bump::least_rung;
 use crate::cholesky::{Cholesky, FailedPivot};
-use crate::system::{par_rows, product_par};
+use crate::system::{par_ordered, par_rows, product_par};
 use crate::{
     ArrowShape, DenseSystem, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite,
     RhsMut, Ridge, System,
@@ -34,7 +34,21 @@ pub struct RowsFirst {
     /// `N x k` row-major.
     whitened: Vec<f64>,
     border: Cholesky,
+    /// $`Y' Y`$ of each group of rows, where they are summed apart; `k x k` column-major each.
+    partial: Vec<f64>,
     arch: Arch,
+}
+
+/// Groups of rows whose $`Y' Y`$ are formed apart and then summed in order: 0 where they are formed
+/// at once. One narrow product of many rows does not spread over threads; many do. Depends on the
+/// shape alone.
+fn gram_groups(shape: &ArrowShape) -> usize {
+    let (n, k) = (shape.row_unknowns(), shape.border());
+    if k <= 1024 && n >= 4 * k.max(256) {
+        8
+    } else {
+        0
+    }
 }
 
 impl RowsFirst {
@@ -48,6 +62,10 @@ impl RowsFirst {
                 shape.border(),
             ))
             .saturating_add(Cholesky::bytes(shape.border()))
+            .saturating_add(
+                ArrowShape::array_bytes(shape.border(), shape.border())
+                    .saturating_mul(gram_groups(shape) as u64),
+            )
     }
 
     /// Storage for systems of this shape.
@@ -68,6 +86,7 @@ impl RowsFirst {
             rows: RowFactors::new(shape.rows()),
             whitened: vec![0.0; shape.row_unknowns() * shape.border()],
             border: Cholesky::new(shape.border()),
+            partial: vec![0.0; gram_groups(shape) * shape.border() * shape.border()],
             arch: Arch::new(),
         })
     }
@@ -101,17 +120,32 @@ impl RowsFirst {
             .border_hessian()
             .copy_lower_to(self.border.data_mut(), rho);
         let y = MatRef::from_row_major_slice(&self.whitened, n, k);
-        triangular::matmul(
-            self.border.as_mat_mut(),
-            BlockStructure::TriangularLower,
-            Accum::Add,
-            y.transpose(),
-            BlockStructure::Rectangular,
-            y,
-            BlockStructure::Rectangular,
-            -1.0,
-            product_par(k, k),
-        );
+        if self.partial.is_empty() {
+            subtract_gram(self.border.as_mat_mut(), y, product_par(k, k));
+            return;
+        }
+        let groups = self.partial.len() / (k * k);
+        let chunk = n.div_ceil(groups);
+        self.partial
+            .par_chunks_mut(k * k)
+            .enumerate()
+            .for_each(|(g, out)| {
+                let (first, last) = ((g * chunk).min(n), ((g + 1) * chunk).min(n));
+                out.fill(0.0);
+                let out = MatMut::from_column_major_slice_mut(out, k, k);
+                subtract_gram(out, y.subrows(first, last - first), Par::Seq);
+            });
+        let partial = &self.partial;
+        self.border
+            .data_mut()
+            .par_chunks_mut(k)
+            .enumerate()
+            .for_each(|(j, column)| {
+                for part in partial.chunks_exact(k * k) {
+                    let part = &part[j * k + j..(j + 1) * k];
+                    column[j..].iter_mut().zip(part).for_each(|(s, p)| *s += p);
+                }
+            });
     }
 
     fn border_failure(
@@ -157,32 +191,60 @@ impl RowsFirst {
     }
 }
 
+/// $`A \leftarrow A - Y' Y`$, lower triangle.
+fn subtract_gram(a: MatMut<'_, f64>, y: MatRef<'_, f64>, par: Par) {
+    triangular::matmul(
+        a,
+        BlockStructure::TriangularLower,
+        Accum::Add,
+        y.transpose(),
+        BlockStructure::Rectangular,
+        y,
+        BlockStructure::Rectangular,
+        -1.0,
+        par,
+    );
+}
+
 /// $`x_\beta \leftarrow x_\beta - Y' u`$ for one vector and $`Y`$ row-major, in an order of summation
 /// that the number of threads does not change.
 pub(super) fn subtract_pull(arch: Arch, y: &[f64], u: &[f64], border: &mut [f64]) {
     const COLUMNS: usize = 512;
-    let k = border.len();
-    border
-        .par_chunks_mut(COLUMNS)
-        .enumerate()
-        .for_each(|(c, out)| {
-            let first = c * COLUMNS;
-            let len = out.len();
-            let line = |r: usize| &y[r * k + first..r * k + first + len];
-            let whole = u.len() - u.len() % 4;
-            for r in (0..whole).step_by(4) {
-                let weights = [-u[r], -u[r + 1], -u[r + 2], -u[r + 3]];
-                axpy4(
-                    arch,
-                    weights,
-                    [line(r), line(r + 1), line(r + 2), line(r + 3)],
-                    out,
-                );
-            }
-            for r in whole..u.len() {
-                axpy(arch, -u[r], line(r), out);
-            }
-        });
+    let (n, k) = (u.len(), border.len());
+    let pull = |rows: std::ops::Range<usize>, first: usize, out: &mut [f64]| {
+        let len = out.len();
+        let line = |r: usize| &y[r * k + first..r * k + first + len];
+        let whole = rows.start + rows.len() / 4 * 4;
+        for r in (rows.start..whole).step_by(4) {
+            let weights = [-u[r], -u[r + 1], -u[r + 2], -u[r + 3]];
+            let lines = [line(r), line(r + 1), line(r + 2), line(r + 3)];
+            axpy4(arch, weights, lines, out);
+        }
+        for r in whole..rows.end {
+            axpy(arch, -u[r], line(r), out);
+        }
+    };
+    // A wide border spreads by columns; a narrow one by groups of rows, summed in order.
+    let groups = if k >= 4 * COLUMNS {
+        1
+    } else {
+        (n / 512).clamp(1, 16)
+    };
+    if groups == 1 {
+        border
+            .par_chunks_mut(COLUMNS)
+            .enumerate()
+            .for_each(|(c, out)| pull(0..n, c * COLUMNS, out));
+        return;
+    }
+    let parts = par_ordered(n, n.div_ceil(groups), |rows| {
+        let mut part = vec![0.0; k];
+        pull(rows, 0, &mut part);
+        part
+    });
+    for part in parts {
+        axpy(arch, 1.0, &part, border);
+    }
 }
 
 /// $`u \leftarrow u - Y x_\beta`$ for one vector and $`Y`$ row-major.
@@ -212,8 +274,9 @@ pub(crate) fn whiten_block(arch: Arch, l: &[f64], d: usize, k: usize, y: &mut [f
                             *y -= weight * x;
                         }
                     }
-                    let scale = l[a * d + a];
-                    line.iter_mut().for_each(|y| *y /= scale);
+                    // A product costs an eighth of a quotient, and one rounding error more.
+                    let scale = 1.0 / l[a * d + a];
+                    line.iter_mut().for_each(|y| *y *= scale);
                 }
             }
         },
