@@ -38,8 +38,9 @@ pub struct Options {
 /// The largest order at which the dense reference gives the log-determinant to compare with.
 const REFERENCE_ORDER: usize = 1600;
 
-/// Pause before each sample, for threads of the contender before it to fall asleep.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Pause before each sample, for threads of the contender before it to fall asleep: those of OpenBLAS
+/// spin for 2^26 cycles after a call.
+const PAUSE: Duration = Duration::from_millis(60);
 
 /// One contender of a case, with what its check came to.
 struct Entry<'c> {
