@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Why a run or a report ended. What concerns one cell is a [`crate::record::Declined`] instead.
+/// Why a run or a report ended. What concerns one cell is a [`broadhead_gate::Decline`] instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
