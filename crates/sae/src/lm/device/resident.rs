@@ -30,7 +30,7 @@ const JUDGES: u32 = 64;
 /// Numbers of an iterate's record.
 const RECORD: usize = 17;
 
-/// A quadratic problem on a device; see the [module](self).
+/// A quadratic problem on a device.
 pub struct ResidentQuadratic {
     base: Base,
     means: MeanDiagonals,
