@@ -13,6 +13,10 @@ use std::time::Instant;
 mod case;
 
 fn main() -> Outcome<()> {
+    if let Err(absence) = broadhead_device::probe::cuda() {
+        println!("not measured: {absence}");
+        return Ok(());
+    }
     let stream = Context::open(0)?.stream(&Ledger::new())?;
     for (name, n, k) in [("qwen", 2000, 2048), ("color_arm", 180, 5120)] {
         let case = Case::new(&vec![2; n], k, 11)?;

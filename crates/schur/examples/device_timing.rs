@@ -234,6 +234,10 @@ fn row_blocks(stream: &Stream) -> Outcome<()> {
 }
 
 fn main() -> Outcome<()> {
+    if let Err(absence) = broadhead_device::probe::cuda() {
+        println!("not measured: {absence}");
+        return Ok(());
+    }
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let want = |what: &str| wanted.is_empty() || wanted.iter().any(|w| w == what);
     let stream = Context::open(0)?.stream(&Ledger::new())?;
