@@ -6,8 +6,9 @@
     {"release": true}                                 -> {}
 
 The system is made from the same counter-based numbers as benches/src/case/arrow.rs, bit for bit, so
-that its log-determinant is an independent check. The algorithm is what a careful user would write:
-batched NumPy for the row blocks, BLAS and LAPACK in place for the border.
+that its log-determinant is an independent check. The algorithm is what a user would write: batched
+`np.linalg.cholesky` and `np.linalg.solve` for the row blocks, BLAS and LAPACK in place for the border.
+`scipy-inverse_arrow.py` is the same with the inverses of the blocks' factors.
 """
 
 import json
@@ -54,12 +55,23 @@ class Arrow:
         self.g_row = uniform(seed, 3, n * d * 24).reshape(24, n * d)
         self.g_border = uniform(seed, 4, k * 24).reshape(24, k)
 
-    def factor(self):
-        """Row blocks, S = C - Y'Y and its factor."""
+    def factor_rows(self):
+        """The factors L of the row blocks and Y = L^-1 B."""
         n, d, k = self.shape
         self.L = np.linalg.cholesky(self.D)
-        self.L_inverse = np.linalg.inv(self.L)
-        self.Y = (self.L_inverse @ self.B.reshape(n, d, k)).reshape(n * d, k)
+        self.Y = np.linalg.solve(self.L, self.B.reshape(n, d, k)).reshape(n * d, k)
+
+    def rows_lower(self, x):
+        """L^-1 x for x of shape (n, d, columns)."""
+        return np.linalg.solve(self.L, x)
+
+    def rows_upper(self, x):
+        """L^-T x for x of shape (n, d, columns)."""
+        return np.linalg.solve(self.L.transpose(0, 2, 1), x)
+
+    def factor(self):
+        """Row blocks, S = C - Y'Y and its factor."""
+        self.factor_rows()
         # C is symmetric: its transpose is itself in the Fortran order that BLAS wants.
         S = blas.dsyrk(-1.0, self.Y.T, beta=1.0, c=self.C.T.copy(order="F"), lower=1, overwrite_c=1)
         self.S = sl.cholesky(S, lower=True, overwrite_a=True, check_finite=False)
@@ -67,14 +79,12 @@ class Arrow:
     def solve(self, g_row, g_border):
         """The step for gradients (columns)."""
         n, d, k = self.shape
-        many = g_row.ndim == 2
-        columns = g_row.shape[1] if many else 1
-        u = (self.L_inverse @ g_row.reshape(n, d, columns)).reshape(n * d, columns)
+        columns = g_row.shape[1] if g_row.ndim == 2 else 1
+        u = self.rows_lower(g_row.reshape(n, d, columns)).reshape(n * d, columns)
         right = self.Y.T @ u - g_border.reshape(k, columns)
         d_border = sl.cho_solve((self.S, True), right, overwrite_b=True, check_finite=False)
         v = (u + self.Y @ d_border).reshape(n, d, columns)
-        d_row = -(self.L_inverse.transpose(0, 2, 1) @ v).reshape(n * d, columns)
-        return d_row, d_border
+        return -self.rows_upper(v).reshape(n * d, columns), d_border
 
     def log_determinant(self):
         rows = np.log(np.diagonal(self.L, axis1=1, axis2=2)).sum()
@@ -117,7 +127,8 @@ def libraries():
     return found
 
 
-def main():
+def serve(make):
+    """Answers requests until the input ends; `make` makes an arrow system of a shape and a seed."""
     arrow = None
     for line in sys.stdin:
         request = json.loads(line)
@@ -126,7 +137,7 @@ def main():
             answer["libraries"] = libraries()
         elif "prepare" in request:
             arrow = None
-            arrow = Arrow(**request["prepare"])
+            arrow = make(**request["prepare"])
             arrow.factor()
             g = arrow.g_row[0], arrow.g_border[0]
             answer["componentwise_error"] = arrow.componentwise_error(*g, *arrow.solve(*g))
@@ -143,4 +154,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    serve(Arrow)

@@ -13,8 +13,9 @@ use std::path::Path;
 pub struct Suite {
     /// Its name, and that of its file of records.
     pub suite: String,
-    /// A peer that takes turns with us, by the name of its script.
-    pub peer: Option<String>,
+    /// Peers that take turns with us, by the names of their scripts; ratios are to the first.
+    #[serde(default)]
+    pub peers: Vec<String>,
     /// Eliminations by name; `auto` is the planner's choice.
     pub eliminations: Vec<String>,
     /// Phases of every cell that names none.

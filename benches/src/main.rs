@@ -103,11 +103,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     };
     for name in suites {
         let suite = Suite::read(&benches.join("cells").join(format!("{name}.toml")))?;
-        let mut peer = start_peer(&suite, &benches, python.as_deref());
-        if let Some(peer) = &peer {
+        let mut peers = start_peers(&suite, &benches, python.as_deref());
+        for peer in &peers {
             receipt.libraries.extend(peer.libraries().clone());
         }
-        let records = runner::run(&suite, &options, filter, &mut peer, &receipt)?;
+        let records = runner::run(&suite, &options, filter, &mut peers, &receipt)?;
         for record in &records {
             println!("{}", line(record));
         }
@@ -120,20 +120,22 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The suite's peer. Where it cannot run, its cells are missing from the records and say nothing.
-fn start_peer(suite: &Suite, benches: &Path, python: Option<&Path>) -> Option<Peer> {
-    let name = suite.peer.as_ref()?;
-    let Some(python) = python else {
-        eprintln!("the peer {name} does not run: no --python");
-        return None;
-    };
-    match Peer::start(name, &benches.join("peers"), python) {
-        Ok(peer) => Some(peer),
-        Err(error) => {
-            eprintln!("{error}");
-            None
+/// The suite's peers. Where one cannot run, its cells are missing from the records and say nothing.
+fn start_peers(suite: &Suite, benches: &Path, python: Option<&Path>) -> Vec<Peer> {
+    let start = |name: &String| {
+        let Some(python) = python else {
+            eprintln!("the peer {name} does not run: no --python");
+            return None;
+        };
+        match Peer::start(name, &benches.join("peers"), python) {
+            Ok(peer) => Some(peer),
+            Err(error) => {
+                eprintln!("{error}");
+                None
+            }
         }
-    }
+    };
+    suite.peers.iter().filter_map(start).collect()
 }
 
 /// One record for a person.

@@ -47,7 +47,7 @@ pub(super) fn markdown(
 
 /// One row a case; milliseconds, the fastest forced elimination of ours in bold.
 fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[String], phase: Phase) {
-    let ours = |name: &String| suite.peer.as_ref() != Some(name);
+    let ours = |name: &String| !suite.peers.contains(name);
     let auto = names.iter().any(|name| name == "auto");
     let _ = writeln!(page, "*{phase}*, median in milliseconds\n");
     let mut head = "| case | shape |".to_owned();
@@ -59,7 +59,7 @@ fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[Strin
     if auto {
         head.push_str(" chosen | auto / best |");
         rule.push_str("---|--:|");
-    } else if let Some(peer) = &suite.peer {
+    } else if let Some(peer) = suite.peers.first() {
         let _ = write!(head, " {} / {peer} |", suite.eliminations.join(", "));
         rule.push_str("--:|");
     }
@@ -101,7 +101,8 @@ fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[Strin
                 ran.unwrap_or_default().unwrap_or_default(),
                 ratio("auto", "best")
             );
-        } else if let (Some(peer), Some(first)) = (&suite.peer, suite.eliminations.first()) {
+        } else if let (Some(peer), Some(first)) = (suite.peers.first(), suite.eliminations.first())
+        {
             let _ = write!(row, " {} |", ratio(first, peer));
         }
         let _ = writeln!(page, "{row}");

@@ -13,7 +13,7 @@ use crate::case::Operands;
 use crate::cell::{Case, Phase, Shape, Suite};
 use crate::check::{self, Logarithm};
 use crate::error::Error;
-use crate::peer::{Peer, Prepared};
+use crate::peer::{Peer, PeerError, Prepared};
 use crate::receipt::Receipt;
 use crate::record::{CellId, Measured, Outcome, Parity, Record, SCHEMA};
 use broadhead_gate::Decline;
@@ -44,7 +44,7 @@ const PAUSE: Duration = Duration::from_millis(60);
 
 /// One contender of a case, with what its check came to.
 struct Entry<'c> {
-    /// `auto`, an elimination, or the peer.
+    /// `auto`, an elimination, or a peer.
     name: String,
     threads: usize,
     contender: Option<Contender<'c>>,
@@ -59,12 +59,12 @@ pub fn run(
     suite: &Suite,
     options: &Options,
     filter: &str,
-    peer: &mut Option<Peer>,
+    peers: &mut [Peer],
     receipt: &Receipt,
 ) -> Result<Vec<Record>, Error> {
     let mut records = Vec::new();
     for case in suite.cells.iter().filter(|case| case.name.contains(filter)) {
-        let outcomes = run_case(suite, case, options, peer)?;
+        let outcomes = run_case(suite, case, options, peers)?;
         for ((name, threads, phase), outcome) in outcomes {
             let cell = CellId {
                 suite: suite.suite.clone(),
@@ -95,7 +95,7 @@ fn run_case(
     suite: &Suite,
     case: &Case,
     options: &Options,
-    peer: &mut Option<Peer>,
+    peers: &mut [Peer],
 ) -> Result<Outcomes, Error> {
     let phases = suite.phases(case);
     let all_declined = |declined: &Decline| {
@@ -119,18 +119,18 @@ fn run_case(
         Err(error) => return Ok(all_declined(&Decline::Failed { error })),
     };
     eprintln!("{}: {shape}", case.name);
-    let prepared = match (peer.as_mut(), &suite.peer) {
-        (Some(peer), Some(_)) => Some(peer.prepare(shape, options.seed)),
-        _ => None,
+    let prepare = |peer: &mut Peer| {
+        let prepared = peer.prepare(shape, options.seed);
+        (peer.name().to_owned(), prepared)
     };
+    let prepared: Vec<_> = peers.iter_mut().map(prepare).collect();
     let mut entries = Vec::new();
     std::thread::scope(|scope| {
-        let mut known: Option<(String, f64)> = match &prepared {
-            Some(Ok(Prepared {
-                log_determinant, ..
-            })) => suite.peer.clone().map(|name| (name, *log_determinant)),
-            _ => None,
+        let said = |(name, prepared): &(String, Result<Prepared, PeerError>)| match prepared {
+            Ok(prepared) => Some((name.clone(), prepared.log_determinant)),
+            Err(_) => None,
         };
+        let mut known: Option<(String, f64)> = prepared.iter().find_map(said);
         let (n, k) = operands.sizes();
         if n + k <= REFERENCE_ORDER
             && let Ok(reference) = Contender::start(scope, "reference", &operands, options, true)
@@ -163,8 +163,8 @@ fn run_case(
                 check: entry.1,
             });
         }
-        let mut peers = Vec::new();
-        if let (Some(name), Some(prepared)) = (&suite.peer, &prepared) {
+        let mut peer_entries = Vec::new();
+        for (name, prepared) in &prepared {
             let check = match prepared {
                 Ok(prepared) => {
                     let own = Logarithm {
@@ -184,7 +184,7 @@ fn run_case(
             };
             let mut counts = vec![1, options.threads];
             counts.dedup();
-            peers.extend(counts.into_iter().map(|threads| Entry {
+            peer_entries.extend(counts.into_iter().map(|threads| Entry {
                 name: name.clone(),
                 threads,
                 contender: None,
@@ -193,19 +193,13 @@ fn run_case(
         }
         let mut outcomes = Vec::new();
         for &phase in phases {
-            outcomes.extend(run_phase(
-                phase,
-                &mut entries,
-                &peers,
-                peer.as_mut(),
-                options,
-            ));
+            outcomes.extend(run_phase(phase, &entries, &peer_entries, peers, options));
         }
         entries.clear();
-        if let Some(peer) = peer.as_mut()
-            && let Err(error) = peer.release()
-        {
-            eprintln!("{error}");
+        for peer in peers {
+            if let Err(error) = peer.release() {
+                eprintln!("{error}");
+            }
         }
         Ok(outcomes)
     })
@@ -221,13 +215,13 @@ struct Taken {
 
 fn run_phase(
     phase: Phase,
-    entries: &mut [Entry<'_>],
-    peers: &[Entry<'_>],
-    mut peer: Option<&mut Peer>,
+    entries: &[Entry<'_>],
+    peer_entries: &[Entry<'_>],
+    peers: &mut [Peer],
     options: &Options,
 ) -> Outcomes {
-    let count = entries.len() + peers.len();
-    let mut taken: Vec<Taken> = (0..count)
+    let own_count = entries.len();
+    let mut taken: Vec<Taken> = (0..own_count + peer_entries.len())
         .map(|_| Taken {
             samples: Vec::new(),
             quota: 1,
@@ -236,29 +230,25 @@ fn run_phase(
         })
         .collect();
     let mut sample = |index: usize, taken: &mut Taken, warm: bool| {
-        let own = entries.get_mut(index);
-        let entry_check = own
-            .as_ref()
-            .map_or_else(|| &peers[index - count + peers.len()].check, |e| &e.check);
-        if entry_check.is_err() || taken.failed.is_some() {
+        let entry = entries
+            .get(index)
+            .unwrap_or_else(|| &peer_entries[index - own_count]);
+        if entry.check.is_err() || taken.failed.is_some() {
             return;
         }
         std::thread::sleep(PAUSE);
-        let seconds = match (own, &mut peer) {
-            (Some(entry), _) => match &entry.contender {
-                Some(contender) => contender.sample(phase).map(|answer| {
-                    let seconds = answer.seconds;
-                    taken.answer = Some(answer);
-                    seconds
-                }),
-                None => return,
-            },
+        let peer = peers.iter_mut().find(|peer| peer.name() == entry.name);
+        let seconds = match (&entry.contender, peer) {
+            (Some(contender), _) => contender.sample(phase).map(|answer| {
+                let seconds = answer.seconds;
+                taken.answer = Some(answer);
+                seconds
+            }),
             (None, Some(peer)) => {
-                let threads = peers[index - count + peers.len()].threads;
-                let failed = |e: crate::peer::PeerError| Decline::Failed {
+                let failed = |e: PeerError| Decline::Failed {
                     error: e.to_string(),
                 };
-                peer.sample(phase, threads).map_err(failed)
+                peer.sample(phase, entry.threads).map_err(failed)
             }
             (None, None) => return,
         };
@@ -285,7 +275,7 @@ fn run_phase(
             }
         }
     }
-    let all = entries.iter().chain(peers);
+    let all = entries.iter().chain(peer_entries);
     all.zip(taken)
         .map(|(entry, taken)| {
             (

@@ -15,7 +15,7 @@ const OPTIONS: Options = Options {
 fn run_text(text: &str) -> BTreeMap<(String, Phase), Outcome> {
     let suite: Suite = toml::from_str(text).unwrap();
     let receipt = Receipt::sample();
-    let records = run(&suite, &OPTIONS, "", &mut None, &receipt).unwrap();
+    let records = run(&suite, &OPTIONS, "", &mut [], &receipt).unwrap();
     records
         .into_iter()
         .map(|r| ((r.cell.elimination, r.cell.phase), r.outcome))
@@ -104,7 +104,7 @@ fn what_does_not_serve_or_fit_is_declined_with_its_reason() {
         ..OPTIONS
     };
     let suite: Suite = toml::from_str(&text).unwrap();
-    let records = run(&suite, &options, "", &mut None, &Receipt::sample()).unwrap();
+    let records = run(&suite, &options, "", &mut [], &Receipt::sample()).unwrap();
     assert!(matches!(
         records[0].outcome,
         Outcome::Declined(Decline::OutOfMemory { .. })
