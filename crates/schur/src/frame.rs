@@ -91,7 +91,8 @@ impl<'b> Frame<'b> {
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::NotFinite`] in a gradient, [`Error::Overflow`] where the step is
-    /// not finite; conjugate gradients may fail as [`crate::Iterative`] says.
+    /// not finite; of conjugate gradients [`Error::NotConverged`] (see
+    /// [`crate::IterativeOptions`]) and a curvature that is not positive.
     pub fn solve(
         &mut self,
         gradient: Gradient<'_>,
@@ -141,12 +142,20 @@ impl<'b> Frame<'b> {
             border: &mut buffers.x_border,
             count,
         };
-        report.iterations += self.engine().solve(&system, rhs)?.iterations;
+        let stats = self.engine().solve(&system, rhs)?;
+        report.iterations += stats.iterations;
         let finite = |x: &[f64]| crate::system::first_not_finite(x).is_none();
         if !(finite(&buffers.x_row) && finite(&buffers.x_border)) {
             return Err(Error::Overflow { what: "the step" }.into());
         }
-        if self.solver.options().refinement != Refinement::Off {
+        let options = self.solver.options();
+        if let (Some(residual), Refinement::Off | Refinement::Measure) =
+            (stats.stalled_at, options.refinement)
+        {
+            let target = options.iterative.relative_residual;
+            return Err(not_converged(stats.iterations, residual, target));
+        }
+        if options.refinement != Refinement::Off {
             let measured = self.measure_together(buffers, count);
             for j in 0..count {
                 let (error, steps) = match measured.get(j) {
@@ -217,36 +226,25 @@ impl<'b> Frame<'b> {
             &mut x_border[j * k..(j + 1) * k],
         );
         let mut error = residual.measure(&system, self.ridge, b, (x.0, x.1));
-        let (limit, max_steps) = match self.solver.options().refinement {
-            Refinement::Steps { limit, max_steps } => (limit, max_steps),
-            Refinement::Off | Refinement::Measure => return Ok((error, 0)),
+        let Refinement::Steps { limit, max_steps } = self.solver.options().refinement else {
+            return Ok((error, 0));
         };
-        // Conjugate gradients are asked for a residual, of the eliminated border: where the rows'
-        // part of its right-hand side dwarfs the gradient, that of the whole system lags behind.
-        let iterative = self.elimination() == EliminationKind::Iterative;
-        let limit = if iterative {
-            self.solver.options().iterative.relative_residual
-        } else {
-            limit
-        };
-        let size = |error: &BackwardError| match error.componentwise {
-            Some(omega) if !iterative => omega,
-            _ => error.relative_residual,
+        let aim = match self.elimination() {
+            EliminationKind::Iterative => Aim::Residual {
+                target: self.solver.options().iterative.relative_residual,
+                limit,
+            },
+            _ => Aim::Backward { limit },
         };
         let mut steps = 0;
-        while steps < max_steps && size(&error) > limit {
+        while steps < max_steps && !aim.met(&error) {
             let (mut row, mut border) = (residual.row.clone(), residual.border.clone());
             let rhs = RhsMut {
                 row: &mut row,
                 border: &mut border,
                 count: 1,
             };
-            match self.engine().solve(&system, rhs) {
-                Ok(stats) => *iterations += stats.iterations,
-                // The step stands; what could not be had is a better one.
-                Err(Failure::Stop(Error::NotConverged { .. })) => break,
-                Err(failure) => return Err(failure),
-            }
+            *iterations += self.engine().solve(&system, rhs)?.iterations;
             // The correction's place keeps the step before it: subtracting would not restore it.
             let advance = |x: &mut [f64], d: &mut [f64]| {
                 for (x, d) in x.iter_mut().zip(d) {
@@ -256,15 +254,18 @@ impl<'b> Frame<'b> {
             advance(x.0, &mut row);
             advance(x.1, &mut border);
             let refined = residual.measure(&system, self.ridge, b, (x.0, x.1));
-            // Not `>=`: where either is NaN, nothing has got better.
-            let better = size(&refined) < size(&error);
-            if !better {
+            if !aim.closer(&refined, &error) {
                 x.0.copy_from_slice(&row);
                 x.1.copy_from_slice(&border);
                 break;
             }
             error = refined;
             steps += 1;
+        }
+        if let Aim::Residual { target, .. } = aim
+            && !aim.serves(&error)
+        {
+            return Err(not_converged(*iterations, error.relative_residual, target));
         }
         Ok((error, steps))
     }
@@ -341,6 +342,64 @@ impl<'b> Frame<'b> {
             _ => self.solver.engine.as_mut(),
         }
     }
+}
+
+fn not_converged(iterations: u64, residual: f64, target: f64) -> Failure {
+    Error::NotConverged {
+        iterations: usize::try_from(iterations).unwrap_or(usize::MAX),
+        residual,
+        target,
+    }
+    .into()
+}
+
+/// What a step is refined towards.
+#[derive(Clone, Copy, Debug)]
+enum Aim {
+    /// A componentwise backward error.
+    Backward { limit: f64 },
+    /// A relative residual, as is asked of conjugate gradients. A step whose every equation holds
+    /// to about `limit` of its own terms serves too: where those dwarf the gradient, rounding the
+    /// exact step to FP64 leaves a larger residual than the one asked.
+    Residual { target: f64, limit: f64 },
+}
+
+impl Aim {
+    /// Whether refinement has nothing left to do.
+    fn met(self, error: &BackwardError) -> bool {
+        match self {
+            Self::Backward { limit } => within(error, limit),
+            Self::Residual { target, .. } => {
+                error.relative_residual <= target || within(error, ROUNDED)
+            }
+        }
+    }
+
+    /// Whether `error` may stand once refinement is over.
+    fn serves(self, error: &BackwardError) -> bool {
+        match self {
+            Self::Backward { .. } => true,
+            Self::Residual { limit, .. } => self.met(error) || within(error, STANDS * limit),
+        }
+    }
+
+    /// Whether `new` is an improvement on `old`, which does not meet the aim. Where either is NaN,
+    /// it is not.
+    fn closer(self, new: &BackwardError, old: &BackwardError) -> bool {
+        let size = |error: &BackwardError| error.componentwise.unwrap_or(error.relative_residual);
+        self.met(new) || size(new) < size(old)
+    }
+}
+
+/// How much above the limit of refinement a backward error may stand when refinement has done
+/// what it can: 1e-13 by default, what is promised of every elimination.
+const STANDS: f64 = 10.0;
+
+/// Two roundings: a componentwise backward error that no step in FP64 is sure to be below.
+const ROUNDED: f64 = 2.0 * f64::EPSILON;
+
+fn within(error: &BackwardError, limit: f64) -> bool {
+    error.componentwise.is_some_and(|omega| omega <= limit)
 }
 
 fn negate_into(from: MatRef<'_, f64>, to: &mut [f64]) {

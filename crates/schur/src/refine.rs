@@ -25,7 +25,8 @@ pub enum Refinement {
     Measure,
     /// The errors are measured; while the componentwise one exceeds `limit` (dimensionless), at
     /// most `max_steps` steps of refinement are taken. A step that does not help is taken back.
-    /// For conjugate gradients it is the relative residual, and the limit the one asked of them.
+    /// Of conjugate gradients a relative residual is asked ([`crate::IterativeOptions`]), and
+    /// `limit` serves where no step in FP64 has that.
     Steps {
         /// The componentwise backward error that is good enough.
         limit: f64,
@@ -46,10 +47,10 @@ impl Default for Refinement {
 /// Backward errors of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackwardError {
-    /// $`\eta`$. For an operator system, whose entries are not known,
-    /// $`\|r\|_\infty / (\|H x\|_\infty + \|g\|_\infty)`$.
+    /// $`\eta`$.
     pub normwise: f64,
-    /// $`\omega`$; absent for an operator system.
+    /// $`\omega`$. Of an operator system, whose entries are not known, it and $`\eta`$ are upper
+    /// bounds: the products $`D_i x_i`$, $`B x`$ and $`C x`$ stand for the sums of their absolute terms.
     pub componentwise: Option<f64>,
     /// $`\|r\|_2 / \|g\|_2`$; 0 where both are.
     pub relative_residual: f64,
@@ -93,20 +94,15 @@ impl Residual {
         (n as u64).saturating_add(k as u64).saturating_mul(16)
     }
 
-    /// Forms `(H + rho) x` and its absolute twin; whether the latter is known.
-    pub(crate) fn product(
-        &mut self,
-        system: &System<'_>,
-        ridge: Ridge,
-        x: (&[f64], &[f64]),
-    ) -> bool {
+    /// Forms `(H + rho) x` and its absolute twin.
+    pub(crate) fn product(&mut self, system: &System<'_>, ridge: Ridge, x: (&[f64], &[f64])) {
         let y = ProductMut {
             row: &mut self.row,
             border: &mut self.border,
             row_abs: &mut self.row_abs,
             border_abs: &mut self.border_abs,
         };
-        system.product(x.0, x.1, ridge, y)
+        system.product(x.0, x.1, ridge, y);
     }
 
     /// Forms `r = b - (H + rho) x` for `b = -g` and measures it.
@@ -117,18 +113,17 @@ impl Residual {
         b: (&[f64], &[f64]),
         x: (&[f64], &[f64]),
     ) -> BackwardError {
-        let entries_known = self.product(system, ridge, x);
+        self.product(system, ridge, x);
         let mut gauge = Gauge::default();
         let mut part = |r: &mut [f64], size: &[f64], b: &[f64]| {
             for ((r, size), b) in r.iter_mut().zip(size).zip(b) {
-                let weight = if entries_known { *size } else { r.abs() };
                 *r = b - *r;
-                gauge.see(*r, weight + b.abs());
+                gauge.see(*r, size + b.abs());
             }
         };
         part(&mut self.row, &self.row_abs, b.0);
         part(&mut self.border, &self.border_abs, b.1);
-        gauge.error(entries_known, (&self.row, &self.border), b)
+        gauge.error((&self.row, &self.border), b)
     }
 }
 
@@ -154,13 +149,13 @@ impl Gauge {
         };
     }
 
-    fn error(self, entries_known: bool, r: (&[f64], &[f64]), b: (&[f64], &[f64])) -> BackwardError {
+    fn error(self, r: (&[f64], &[f64]), b: (&[f64], &[f64])) -> BackwardError {
         let size = |(row, border): (&[f64], &[f64])| norm(row).hypot(norm(border));
         let (residual, gradient) = (size(r), size(b));
         let ratio = |a: f64, b: f64| if a == 0.0 { 0.0 } else { a / b };
         BackwardError {
             normwise: ratio(self.largest, self.scale),
-            componentwise: entries_known.then_some(self.worst),
+            componentwise: Some(self.worst),
             relative_residual: ratio(residual, gradient),
         }
     }
@@ -196,7 +191,7 @@ pub(crate) fn measure_many(
             };
             let row = part(&y.row, &y.row_abs, b.0);
             let border = part(&y.border, &y.border_abs, b.1);
-            errors.push(gauge.error(true, (&row, &border), b));
+            errors.push(gauge.error((&row, &border), b));
         }
     }
     errors

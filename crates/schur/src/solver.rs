@@ -286,7 +286,7 @@ impl<'s> Base<'s> {
         self.solver.engine.path()
     }
 
-    /// $`y = (H + \rho) x`$ over the operands, and $`|H + \rho| |x|`$ where entries are known.
+    /// $`y = (H + \rho) x`$ over the operands, and $`|H + \rho| |x|`$: see [`System::product`].
     pub fn product(
         &self,
         x_row: &[f64],

@@ -519,7 +519,7 @@ fn sparse_features_out_of_order_or_range_are_located() {
 #[test]
 fn a_badly_scaled_step_is_refined_and_the_steps_are_counted() {
     let mut random = Random::new(10);
-    let case = generate::ill_conditioned(&[3, 2, 2], 60, 1e9, &mut random);
+    let case = generate::ill_conditioned(&[3, 2, 2], 60, 1e3, 1e9, &mut random);
     let g = generate::gradient(7, 60, &mut random);
     let run = |refinement: Refinement| {
         let options = SolverOptions {

@@ -1,6 +1,7 @@
 //! Random systems: normal equations of random residuals, so positive definite by construction.
 
 use crate::cases::{DenseCase, StructuredCase};
+use crate::oracle;
 use crate::random::Random;
 use broadhead_schur::{ArrowVector, RowDims, StructuredShape};
 
@@ -46,17 +47,29 @@ pub fn dense(dims: &[usize], k: usize, margin: f64, random: &mut Random) -> Dens
     case
 }
 
-/// A dense system whose eliminated border $`S`$ has condition number `kappa`: eigenvalues from 1 down to `1 / kappa`, evenly in their logarithm, in random directions.
-pub fn ill_conditioned(dims: &[usize], k: usize, kappa: f64, random: &mut Random) -> DenseCase {
+/// A dense system whose row blocks have condition number `rows` and whose eliminated border $`S`$
+/// has `border`: eigenvalues from 1 down to the reciprocal, evenly in their logarithm, in random
+/// directions.
+///
+/// $`C = S + B' D^{-1} B`$ is formed from the rounded $`D`$ and $`B`$ to twice the digits and
+/// rounded once, so that the system is positive definite with that spectrum however ill
+/// conditioned its rows are. FP64 can factor it while `rows * border` stays well below
+/// $`1 / \epsilon`$: an error of $`\epsilon`$ in $`D`$ is one of $`\epsilon`$ times `rows` in $`S`$.
+pub fn ill_conditioned(
+    dims: &[usize],
+    k: usize,
+    rows: f64,
+    border: f64,
+    random: &mut Random,
+) -> DenseCase {
     let mut case = DenseCase::zeros(dims, k);
     let mut u = 0;
-    case.border_hessian = spectrum(k, kappa, random);
+    let spectrum_of_s = spectrum(k, border, random);
     for (i, &d) in dims.iter().enumerate() {
-        // Their own condition is its cube root: rounding in D is magnified by it into S.
-        let block = spectrum(d, kappa.cbrt(), random);
+        let block = spectrum(d, rows, random);
         let y: Vec<f64> = random.normals(d * k);
         let l = root(&block, d);
-        // B = L Y, so that B' D^-1 B = Y' Y, without solving.
+        // B = L Y / 10: in the range of the block's root, so that B' D^-1 B is of modest size.
         for a in 0..d {
             for b in 0..d {
                 *case.d_mut(i, a, b) = block[a * d + b];
@@ -65,14 +78,9 @@ pub fn ill_conditioned(dims: &[usize], k: usize, kappa: f64, random: &mut Random
                 }
             }
         }
-        for a in 0..k {
-            for b in 0..k {
-                case.border_hessian[a * k + b] +=
-                    0.01 * (0..d).map(|r| y[r * k + a] * y[r * k + b]).sum::<f64>();
-            }
-        }
         u += d;
     }
+    case.border_hessian = oracle::border_over(&case, &spectrum_of_s);
     case
 }
 

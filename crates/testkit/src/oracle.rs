@@ -31,6 +31,76 @@ struct Block {
     whitened: Vec<Double>,
 }
 
+/// $`D_i + \rho`$, its lower triangle.
+fn block(case: &DenseCase, i: usize, rho: f64) -> Vec<Double> {
+    let d = case.shape.rows().dim(i);
+    let mut block = vec![Double::ZERO; d * d];
+    for a in 0..d {
+        for b in 0..a {
+            block[a * d + b] = case.d(i, a, b).into();
+        }
+        block[a * (d + 1)] = Double::sum(case.d(i, a, a), rho);
+    }
+    block
+}
+
+/// $`L_i^{-1} B_i`$ for these columns of $`B_i`$, whose first row is row `u` of $`B`$.
+fn whiten(
+    case: &DenseCase,
+    factor: &[Double],
+    d: usize,
+    u: usize,
+    columns: &[usize],
+) -> Vec<Double> {
+    let width = columns.len();
+    let mut whitened = vec![Double::ZERO; d * width];
+    let mut column = vec![Double::ZERO; d];
+    for (at, &c) in columns.iter().enumerate() {
+        for a in 0..d {
+            column[a] = case.b(u + a)[c].into();
+        }
+        forward(factor, d, &mut column);
+        for a in 0..d {
+            whitened[a * width + at] = column[a];
+        }
+    }
+    whitened
+}
+
+/// $`S + B' D^{-1} B`$ for the $`D`$ and $`B`$ of `case` and this $`S`$ (`k x k` row-major, lower
+/// triangle), rounded once: the border above which $`S`$ remains.
+///
+/// # Panics
+/// Where a row block is not positive definite.
+pub fn border_over(case: &DenseCase, s: &[f64]) -> Vec<f64> {
+    let k = case.shape.border();
+    let mut border: Vec<Double> = s.iter().map(|&s| s.into()).collect();
+    let (columns, mut u) = ((0..k).collect::<Vec<_>>(), 0);
+    for (i, d) in case.dims().into_iter().enumerate() {
+        let mut factor = block(case, i, 0.0);
+        if let Err(pivot) = cholesky(&mut factor, d) {
+            panic!("row {i} is not positive definite at pivot {pivot}");
+        }
+        let whitened = whiten(case, &factor, d, u, &columns);
+        for line in whitened.chunks_exact(k.max(1)) {
+            for a in 0..k {
+                for b in 0..=a {
+                    border[a * k + b] += line[a] * line[b];
+                }
+            }
+        }
+        u += d;
+    }
+    let mut out = vec![0.0; k * k];
+    for a in 0..k {
+        for b in 0..=a {
+            let value = border[a * k + b].value();
+            (out[a * k + b], out[b * k + a]) = (value, value);
+        }
+    }
+    out
+}
+
 /// Where the oracle found no positive pivot.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Indefinite {
@@ -93,29 +163,13 @@ impl Oracle {
         }
         let (mut rows, mut u) = (Vec::new(), 0);
         for (i, d) in case.dims().into_iter().enumerate() {
-            let mut factor = vec![Double::ZERO; d * d];
-            for a in 0..d {
-                for b in 0..=a {
-                    factor[a * d + b] = case.d(i, a, b).into();
-                }
-                factor[a * (d + 1)] += ridge.row.into();
-            }
+            let mut factor = block(case, i, ridge.row);
             cholesky(&mut factor, d).map_err(|pivot| Indefinite::Row(i, pivot))?;
             let columns: Vec<_> = (0..k)
                 .filter(|&c| (0..d).any(|a| case.b(u + a)[c] != 0.0))
                 .collect();
             let width = columns.len();
-            let mut whitened = vec![Double::ZERO; d * width];
-            let mut column = vec![Double::ZERO; d];
-            for (at, &c) in columns.iter().enumerate() {
-                for a in 0..d {
-                    column[a] = case.b(u + a)[c].into();
-                }
-                forward(&factor, d, &mut column);
-                for a in 0..d {
-                    whitened[a * width + at] = column[a];
-                }
-            }
+            let whitened = whiten(case, &factor, d, u, &columns);
             for a in 0..d {
                 let line = &whitened[a * width..(a + 1) * width];
                 for (x, &i) in columns.iter().enumerate() {
@@ -286,12 +340,16 @@ pub struct Measured {
     pub componentwise: f64,
     /// $`\|Hx + g\|_2 / \|g\|_2`$.
     pub relative_residual: f64,
+    /// $`\| |H||x| + |g| \|_2 / \|g\|_2`$: how much larger the terms are. Rounding the exact step to
+    /// FP64 alone leaves a relative residual of up to $`\epsilon / 2`$ times this.
+    pub terms: f64,
 }
 
 /// Measures `step` against `g`.
 pub fn measure(case: &DenseCase, ridge: Ridge, g: Gradient<'_>, step: &ArrowVector) -> Measured {
     let ((row, border), sizes) = product(case, ridge, step);
     let (mut componentwise, mut residual, mut gradient) = (0.0_f64, 0.0_f64, 0.0_f64);
+    let mut terms = 0.0_f64;
     let mut part = |hx: &[Double], sizes: &[f64], g: faer::MatRef<'_, f64>| {
         for (i, (hx, size)) in hx.iter().zip(sizes).enumerate() {
             let r = (*hx + g[(i, 0)].into()).value();
@@ -306,6 +364,7 @@ pub fn measure(case: &DenseCase, ridge: Ridge, g: Gradient<'_>, step: &ArrowVect
                 componentwise.max(ratio)
             };
             residual = residual.hypot(r);
+            terms = terms.hypot(size + g[(i, 0)].abs());
             gradient = gradient.hypot(g[(i, 0)]);
         }
     };
@@ -318,6 +377,7 @@ pub fn measure(case: &DenseCase, ridge: Ridge, g: Gradient<'_>, step: &ArrowVect
         } else {
             residual / gradient
         },
+        terms: if terms == 0.0 { 0.0 } else { terms / gradient },
     }
 }
 

@@ -138,7 +138,7 @@ pub fn border() -> impl Strategy<Value = usize> {
 
 /// Dense specifications.
 pub fn dense() -> impl Strategy<Value = DenseSpec> {
-    (dims(), border(), 0_u8..7, any::<u64>()).prop_map(|(dims, k, margin, seed)| DenseSpec {
+    (dims(), border(), 0_u8..13, any::<u64>()).prop_map(|(dims, k, margin, seed)| DenseSpec {
         dims,
         k,
         margin,
@@ -157,7 +157,7 @@ pub fn structured() -> impl Strategy<Value = StructuredSpec> {
         Just(Sparsity::Random),
         Just(Sparsity::Atoms),
     ];
-    (dims(), sizes, sparsity, 0_u8..5, any::<u64>()).prop_map(
+    (dims(), sizes, sparsity, 0_u8..9, any::<u64>()).prop_map(
         |(dims, (features, outputs), sparsity, margin, seed)| StructuredSpec {
             dims,
             features,

@@ -5,6 +5,11 @@
 //! X \mapsto G X - \mathrm{mat}(Q\,\mathrm{vec}(X W'))\, W \ \text{(structured)} .
 //! ```
 //!
+//! Each direction is kept conjugate to the earlier ones, as many as a fixed number of bytes holds,
+//! so that an ill-conditioned border ends in as many iterations as it has unknowns. The method
+//! ends at the residual that the rounding of a product with $`S`$ leaves; from there
+//! [`crate::Frame::solve`] corrects by the residual of the whole system.
+//!
 //! Preconditioned by $`G^{-1} \otimes I_p`$ (structured), by Cholesky factors of diagonal blocks of
 //! $`S`$ (dense), or by the border's diagonal where it is known (operators). The method is that of
 //! Hestenes and Stiefel (1952). A curvature $`p' S p \le 0`$ proves that $`S`$ is not positive
@@ -17,7 +22,7 @@ use super::structured_parts::{
     times_decoder_transpose, whiten_features, whitened_bytes,
 };
 use super::{Elimination, EliminationKind, Factored, NoLogDeterminant, Pivot, SolveStats};
-use crate::blas1::{dot, norm, power_of_two_near};
+use crate::blas1::{axpy, dot, norm, power_of_two_near};
 use crate::bump::least_rung;
 use crate::cholesky::{Cholesky, FailedPivot};
 use crate::system::{ProductMut, product_par};
@@ -36,9 +41,16 @@ use serde::{Deserialize, Serialize};
 const BLOCK: usize = 64;
 
 /// How far conjugate gradients go.
+///
+/// Asked is a relative residual of the *whole* system. [`crate::Frame::solve`] measures it from
+/// the operands and lets conjugate gradients correct what is missing (see
+/// [`crate::Refinement::Steps`]). Where the terms of $`H x`$ are so much larger than $`g`$ that no
+/// step in FP64 has that residual, a componentwise backward error of at most ten times the limit of
+/// refinement is as good as any direct elimination's, and is accepted in its place; short of both
+/// the solve fails with [`Error::NotConverged`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IterativeOptions {
-    /// $`\|r\|_2 / \|b\|_2`$ of the eliminated border at which they stop.
+    /// $`\|r\|_2 / \|b\|_2`$ at which they stop.
     pub relative_residual: f64,
     /// The most iterations for one right-hand side; `None` allows $`2 k + 50`$.
     pub max_iterations: Option<usize>,
@@ -98,6 +110,7 @@ impl Iterative {
         };
         own.saturating_add(RowFactors::bytes(arrow.rows()))
             .saturating_add(ArrowShape::array_bytes(arrow.border(), 5))
+            .saturating_add(Directions::bytes(arrow.border()))
     }
 
     /// Storage for systems of this shape.
@@ -265,16 +278,20 @@ impl Iterative {
     }
 
     /// Overwrites `b` by $`S^{-1} b`$.
+    ///
+    /// The recursive residual drifts from the true one, by at most the rounding errors of the
+    /// products with $`S`$. The latter decides: conjugate gradients start again from it while that
+    /// still halves it, and stop where rounding is all there is.
     fn conjugate_gradients(
         &self,
         system: &System<'_>,
         b: &mut [f64],
         scratch: &mut Scratch,
-    ) -> Result<u64, Failure> {
+    ) -> Result<SolveStats, Failure> {
         let k = b.len();
         let size = norm(b);
         if size == 0.0 {
-            return Ok(0);
+            return Ok(SolveStats::default());
         }
         if !size.is_finite() {
             return Err(Error::Overflow {
@@ -288,65 +305,189 @@ impl Iterative {
         b.iter_mut().for_each(|b| *b /= unit);
         let size = norm(b);
         let target = self.options.relative_residual;
-        let most = self.options.max_iterations.unwrap_or(2 * k + 50);
-        let mut x = vec![0.0; k];
-        let (mut r, mut z) = (b.to_vec(), vec![0.0; k]);
-        let (mut p, mut product) = (vec![0.0; k], vec![0.0; k]);
-        let (mut done, mut reached) = (0, f64::INFINITY);
-        // The recursive residual drifts from the true one: the latter decides, and a restart
-        // from it costs one product.
-        for _restart in 0..3 {
-            z.copy_from_slice(&r);
-            self.apply_inverse(&mut z);
-            p.copy_from_slice(&z);
-            let mut rho = dot(self.arch, &r, &z);
-            while done < most && norm(&r) > 0.5 * target * size {
-                self.apply(system, &p, &mut product, scratch);
-                let curvature = dot(self.arch, &p, &product);
-                if !curvature.is_finite() {
-                    return Err(Error::Overflow {
-                        what: "a curvature",
-                    }
-                    .into());
-                }
-                if curvature <= 0.0 {
-                    return Err(NotPositiveDefinite {
-                        site: PivotSite::Curvature { iteration: done },
-                        value: curvature / norm(&p) / norm(&p),
-                        bump: None,
-                    }
-                    .into());
-                }
-                let alpha = rho / curvature;
-                crate::blas1::axpy(self.arch, alpha, &p, &mut x);
-                crate::blas1::axpy(self.arch, -alpha, &product, &mut r);
-                z.copy_from_slice(&r);
-                self.apply_inverse(&mut z);
-                let next = dot(self.arch, &r, &z);
-                let beta = next / rho;
-                rho = next;
-                p.iter_mut().zip(&z).for_each(|(p, z)| *p = z + beta * *p);
-                done += 1;
-            }
-            self.apply(system, &x, &mut product, scratch);
-            r.iter_mut()
-                .zip(b.iter().zip(&product))
+        let mut work = Descent::new(b, self.options.max_iterations.unwrap_or(2 * k + 50));
+        let mut reached = 1.0;
+        loop {
+            self.descend(system, &mut work, 0.5 * target * size, scratch)?;
+            self.apply(system, &work.x, &mut work.product, scratch);
+            (work.r.iter_mut())
+                .zip(b.iter().zip(&work.product))
                 .for_each(|(r, (b, s))| *r = b - s);
-            reached = norm(&r) / size;
-            if reached <= target || done >= most {
+            let before = std::mem::replace(&mut reached, norm(&work.r) / size);
+            let moves = reached <= 0.5 * before && work.done < work.most;
+            if reached <= target || !moves {
                 break;
             }
         }
-        if reached.is_nan() || reached > target {
-            return Err(Error::NotConverged {
-                iterations: done,
-                residual: reached,
-                target,
+        b.iter_mut().zip(&work.x).for_each(|(b, x)| *b = x * unit);
+        // Not `>`: NaN has not arrived.
+        let arrived = reached <= target;
+        Ok(SolveStats {
+            iterations: work.done as u64,
+            stalled_at: (!arrived).then_some(reached),
+        })
+    }
+
+    /// Conjugate gradients from `work.x`, whose residual is `work.r`, until the recursive residual
+    /// falls to `goal` or the iterations are used up.
+    fn descend(
+        &self,
+        system: &System<'_>,
+        work: &mut Descent,
+        goal: f64,
+        scratch: &mut Scratch,
+    ) -> Result<(), Failure> {
+        let arch = self.arch;
+        work.kept.clear();
+        self.precondition_into(&work.r, &mut work.z);
+        work.p.copy_from_slice(&work.z);
+        // Conjugate to all before it, a direction past the order is rounding alone.
+        let room = if work.kept.holds_all() {
+            work.x.len()
+        } else {
+            usize::MAX
+        };
+        let last = work.most.min(work.done.saturating_add(room));
+        while work.done < last && norm(&work.r) > goal {
+            let Descent {
+                x,
+                r,
+                z,
+                p,
+                product,
+                kept,
+                done,
+                ..
+            } = &mut *work;
+            self.apply(system, p, product, scratch);
+            let curvature = dot(arch, p, product);
+            if !curvature.is_finite() {
+                return Err(Error::Overflow {
+                    what: "a curvature",
+                }
+                .into());
             }
-            .into());
+            if curvature <= 0.0 {
+                return Err(NotPositiveDefinite {
+                    site: PivotSite::Curvature { iteration: *done },
+                    value: curvature / norm(p) / norm(p),
+                    bump: None,
+                }
+                .into());
+            }
+            let alpha = dot(arch, p, r) / curvature;
+            axpy(arch, alpha, p, x);
+            axpy(arch, -alpha, product, r);
+            self.precondition_into(r, z);
+            let beta = dot(arch, product, z) / curvature;
+            kept.keep(p, product, curvature);
+            p.iter_mut().zip(&*z).for_each(|(p, z)| *p = z - beta * *p);
+            kept.conjugate(arch, p);
+            *done += 1;
         }
-        b.iter_mut().zip(&x).for_each(|(b, x)| *b = x * unit);
-        Ok(done as u64)
+        Ok(())
+    }
+
+    fn precondition_into(&self, r: &[f64], z: &mut [f64]) {
+        z.copy_from_slice(r);
+        self.apply_inverse(z);
+    }
+}
+
+/// The vectors of conjugate gradients, all of length $`k`$, and their count of iterations.
+#[derive(Debug)]
+struct Descent {
+    x: Vec<f64>,
+    r: Vec<f64>,
+    z: Vec<f64>,
+    p: Vec<f64>,
+    product: Vec<f64>,
+    kept: Directions,
+    done: usize,
+    most: usize,
+}
+
+impl Descent {
+    fn new(b: &[f64], most: usize) -> Self {
+        let zeros = || vec![0.0; b.len()];
+        Self {
+            x: zeros(),
+            r: b.to_vec(),
+            z: zeros(),
+            p: zeros(),
+            product: zeros(),
+            kept: Directions::new(b.len()),
+            done: 0,
+            most,
+        }
+    }
+}
+
+/// Bytes of directions that are kept, at most.
+const KEPT: u64 = 32 << 20;
+
+/// Earlier directions $`p_j`$ and their products $`S p_j`$, to which a new one is made conjugate.
+///
+/// In exact arithmetic it is so already. In FP64 conjugacy to all but the last few is lost once
+/// the extreme eigenvalues have been found (Paige 1980), and directions that were searched before
+/// return: an ill-conditioned $`S`$ of order $`k`$ then takes many times $`k`$ iterations, if it ever
+/// ends. Kept conjugate, it takes at most $`k`$, and the cost of it stays below that of the
+/// product with $`C`$.
+#[derive(Debug)]
+struct Directions {
+    /// One after another, each divided by the root of its curvature.
+    p: Vec<f64>,
+    product: Vec<f64>,
+    length: usize,
+    most: usize,
+}
+
+impl Directions {
+    /// How many are kept, of this length.
+    fn count(length: usize) -> usize {
+        (KEPT / (16 * (length as u64).max(1))).min(length as u64) as usize
+    }
+
+    fn bytes(length: usize) -> u64 {
+        (Self::count(length) as u64)
+            .saturating_mul(length as u64)
+            .saturating_mul(16)
+    }
+
+    fn new(length: usize) -> Self {
+        Self {
+            p: Vec::new(),
+            product: Vec::new(),
+            length,
+            most: Self::count(length),
+        }
+    }
+
+    /// Whether there is room for a whole basis.
+    fn holds_all(&self) -> bool {
+        self.most >= self.length
+    }
+
+    fn clear(&mut self) {
+        self.p.clear();
+        self.product.clear();
+    }
+
+    fn keep(&mut self, p: &[f64], product: &[f64], curvature: f64) {
+        if self.p.len() < self.most * self.length {
+            let root = curvature.sqrt();
+            self.p.extend(p.iter().map(|p| p / root));
+            self.product.extend(product.iter().map(|s| s / root));
+        }
+    }
+
+    /// $`p \leftarrow p - \sum_j p_j (S p_j)' p`$, one after another.
+    fn conjugate(&self, arch: Arch, p: &mut [f64]) {
+        let length = self.length.max(1);
+        let all = self.p.chunks_exact(length);
+        for (direction, product) in all.zip(self.product.chunks_exact(length)) {
+            axpy(arch, -dot(arch, product, p), direction, p);
+        }
     }
 }
 
@@ -508,14 +649,14 @@ impl Elimination for Iterative {
     fn solve(&mut self, system: &System<'_>, mut rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
         let (n, k) = (self.shape.row_unknowns(), self.shape.border());
         let mut scratch = Scratch::new(n, k);
-        let mut iterations = 0;
+        let mut stats = SolveStats::default();
         for j in 0..rhs.count {
             let RhsMut { row, border, .. } = rhs.column(j);
             let mut t = row.to_vec();
             self.rows.solve_lower(&mut t);
             self.rows.solve_upper(&mut t);
             pull(system, &t, border, &mut scratch.border);
-            iterations += self.conjugate_gradients(system, border, &mut scratch)?;
+            stats = stats.and(self.conjugate_gradients(system, border, &mut scratch)?);
             match system {
                 System::Dense(dense) => {
                     dense.cross_times(border, &mut scratch.row);
@@ -530,6 +671,6 @@ impl Elimination for Iterative {
             self.rows.solve_lower(row);
             self.rows.solve_upper(row);
         }
-        Ok(SolveStats { iterations })
+        Ok(stats)
     }
 }

@@ -163,10 +163,27 @@ impl Factored {
 }
 
 /// What a solve did beside solving.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SolveStats {
     /// Conjugate-gradient iterations, over all right-hand sides.
     pub iterations: u64,
+    /// The worst relative residual of the eliminated border that conjugate gradients stood still
+    /// at, where that is above the one asked. [`crate::Frame::solve`] goes on from there with the
+    /// residual of the whole system, and judges it.
+    pub stalled_at: Option<f64>,
+}
+
+impl SolveStats {
+    /// Of both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            iterations: self.iterations + other.iterations,
+            stalled_at: match (self.stalled_at, other.stalled_at) {
+                (Some(a), Some(b)) => Some(a.max(b)),
+                (a, b) => a.or(b),
+            },
+        }
+    }
 }
 
 /// A way to factor and solve arrow systems of one shape.

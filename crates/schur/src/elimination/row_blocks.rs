@@ -70,10 +70,13 @@ impl RowFactors {
             .into());
         }
         let scale = self.largest_diagonal(blocks);
-        let bump = least_rung(scale, |bump| {
-            self.factor_all(blocks, rho + bump).failed.is_none()
-        });
+        let bump = least_rung(scale, |bump| self.try_factor(blocks, rho + bump));
         Err(NotPositiveDefinite { site, value, bump }.into())
+    }
+
+    /// Factors every block at ridge `rho`; whether all did.
+    pub(crate) fn try_factor(&mut self, blocks: RowBlocks<'_>, rho: f64) -> bool {
+        self.factor_all(blocks, rho).failed.is_none()
     }
 
     fn factor_all(&mut self, blocks: RowBlocks<'_>, rho: f64) -> Summary {
@@ -128,23 +131,39 @@ impl RowFactors {
     /// $`x_i \leftarrow L_i^{-1} x_i`$ for the row part of one vector.
     pub(crate) fn solve_lower(&self, x: &mut [f64]) {
         crate::system::par_rows(&self.rows, 1, x, ROW_CHUNK, |i, x| {
-            let (l, d) = (self.factor_of(i), x.len());
-            for a in 0..d {
-                let sum: f64 = (0..a).map(|b| l[a * d + b] * x[b]).sum();
-                x[a] = (x[a] - sum) / l[a * d + a];
-            }
+            forward(self.factor_of(i), x);
         });
     }
 
     /// $`x_i \leftarrow L_i^{-T} x_i`$ for the row part of one vector.
     pub(crate) fn solve_upper(&self, x: &mut [f64]) {
         crate::system::par_rows(&self.rows, 1, x, ROW_CHUNK, |i, x| {
-            let (l, d) = (self.factor_of(i), x.len());
-            for a in (0..d).rev() {
-                let sum: f64 = (a + 1..d).map(|b| l[b * d + a] * x[b]).sum();
-                x[a] = (x[a] - sum) / l[a * d + a];
-            }
+            backward(self.factor_of(i), x);
         });
+    }
+
+    /// $`x \leftarrow (L_i L_i')^{-1} x`$ for the part of one row.
+    pub(crate) fn solve_block(&self, i: usize, x: &mut [f64]) {
+        forward(self.factor_of(i), x);
+        backward(self.factor_of(i), x);
+    }
+}
+
+#[inline]
+fn forward(l: &[f64], x: &mut [f64]) {
+    let d = x.len();
+    for a in 0..d {
+        let sum: f64 = (0..a).map(|b| l[a * d + b] * x[b]).sum();
+        x[a] = (x[a] - sum) / l[a * d + a];
+    }
+}
+
+#[inline]
+fn backward(l: &[f64], x: &mut [f64]) {
+    let d = x.len();
+    for a in (0..d).rev() {
+        let sum: f64 = (a + 1..d).map(|b| l[b * d + a] * x[b]).sum();
+        x[a] = (x[a] - sum) / l[a * d + a];
     }
 }
 

@@ -257,22 +257,59 @@ impl<'a> DenseSystem<'a> {
 
     /// $`y_t \leftarrow B x_\beta`$, without absolute values.
     pub(crate) fn cross_times(&self, x_border: &[f64], y_row: &mut [f64]) {
-        let (arch, rows, k) = (Arch::new(), self.shape.rows(), self.shape.border());
+        let arch = Arch::new();
+        self.map_cross(1, y_row, |line, y| y[0] = dot(arch, line, x_border));
+    }
+
+    /// $`y_t \leftarrow B x_\beta`$ and $`|y_t| \leftarrow |B| |x_\beta|`$.
+    pub(crate) fn cross_times_abs(&self, x_border: &[f64], y: &mut [f64], y_abs: &mut [f64]) {
+        let arch = Arch::new();
+        let mut pairs = vec![0.0; 2 * y.len()];
+        self.map_cross(2, &mut pairs, |line, y| {
+            (y[0], y[1]) = dot_abs(arch, line, x_border);
+        });
+        for ((y, y_abs), pair) in y.iter_mut().zip(y_abs).zip(pairs.as_chunks::<2>().0) {
+            (*y, *y_abs) = (pair[0], pair[1]);
+        }
+    }
+
+    /// Visits the lines of $`B`$ in parallel, each with its `width` numbers of `out`.
+    fn map_cross(&self, width: usize, out: &mut [f64], visit: impl Fn(&[f64], &mut [f64]) + Sync) {
+        let (rows, k) = (self.shape.rows(), self.shape.border());
         let chunk = (1 << 14) / (k * rows.max_dim()).max(1);
-        super::par_rows(rows, 1, y_row, chunk, |i, y| {
+        super::par_rows(rows, width, out, chunk, |i, out| {
             let mut copy = Vec::new();
-            for (a, y) in y.iter_mut().enumerate() {
-                *y = match self.row_cross.row_slice(rows, i, a) {
-                    Some(slice) => dot(arch, slice, x_border),
+            for (a, out) in out.chunks_exact_mut(width).enumerate() {
+                match self.row_cross.row_slice(rows, i, a) {
+                    Some(line) => visit(line, out),
                     None => {
                         copy.resize(k, 0.0);
                         self.row_cross.copy_row(rows, i, a, &mut copy);
-                        dot(arch, &copy, x_border)
+                        visit(&copy, out);
                     }
-                };
+                }
             }
         });
     }
+}
+
+/// $`(s' x, |s|' |x|)`$.
+fn dot_abs(arch: Arch, s: &[f64], x: &[f64]) -> (f64, f64) {
+    let sizes = arch.dispatch(
+        #[inline(always)]
+        || {
+            let mut lanes = [0.0_f64; 8];
+            let ((s, s_tail), (x, x_tail)) = (s.as_chunks::<8>(), x.as_chunks::<8>());
+            for (s, x) in s.iter().zip(x) {
+                for l in 0..8 {
+                    lanes[l] += (s[l] * x[l]).abs();
+                }
+            }
+            let tail = s_tail.iter().zip(x_tail).map(|(s, x)| (s * x).abs());
+            lanes.into_iter().chain(tail).sum::<f64>()
+        },
+    );
+    (dot(arch, s, x), sizes)
 }
 
 fn not_finite(array: &'static str, found: Option<(Vec<usize>, f64)>) -> Result<(), Error> {

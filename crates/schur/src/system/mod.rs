@@ -54,8 +54,8 @@ impl<'a> From<OperatorSystem<'a>> for System<'a> {
     }
 }
 
-/// Where [`System::product`] writes: $`y = (H + \rho) x`$ and, where the entries are known,
-/// $`|H + \rho| |x|`$.
+/// Where [`System::product`] writes: $`y = (H + \rho) x`$ and $`|H + \rho| |x|`$ (of an operator
+/// system what is known of it).
 #[derive(Debug)]
 pub struct ProductMut<'p> {
     /// Row part of $`y`$, of length $`N`$.
@@ -175,8 +175,9 @@ impl<'a> System<'a> {
 
     /// $`y = (H + \rho) x`$ over the operands, independent of any factor.
     ///
-    /// The absolute products are written where the entries are known; for an operator system they
-    /// are absent and the answer is `false`. Same bits for any number of threads.
+    /// The answer says whether the absolute products are those of the entries; of an operator system,
+    /// whose entries are not known, they are sums of $`|D_i| |x_i|`$, $`|B x|`$ and $`|C x|`$, and it is
+    /// `false`. Same bits for any number of threads.
     ///
     /// # Panics
     /// Where a slice has another length than the shape says.

@@ -135,22 +135,23 @@ impl<'a> OperatorSystem<'a> {
         }
     }
 
-    /// Adds the parts of $`B`$ and $`C`$ to `y`; absolute products are not known.
+    /// Adds the parts of $`B`$ and $`C`$ to `y`, and the absolute values of those products, whose
+    /// terms are not known, to its twin.
     pub(super) fn add_product(&self, x_row: &[f64], x_border: &[f64], y: ProductMut<'_>) {
+        fn add(part: &[f64], y: &mut [f64], y_abs: &mut [f64]) {
+            for ((y, y_abs), part) in y.iter_mut().zip(y_abs).zip(part) {
+                *y += part;
+                *y_abs += part.abs();
+            }
+        }
         let mut part = vec![0.0; x_row.len()];
         self.cross.apply(x_border, &mut part);
-        y.row.iter_mut().zip(&part).for_each(|(y, part)| *y += part);
+        add(&part, y.row, y.row_abs);
         part.resize(x_border.len(), 0.0);
         part.fill(0.0);
         self.cross.apply_transpose(x_row, &mut part);
-        y.border
-            .iter_mut()
-            .zip(&part)
-            .for_each(|(y, part)| *y += part);
+        add(&part, y.border, y.border_abs);
         self.border.apply(x_border, &mut part);
-        y.border
-            .iter_mut()
-            .zip(&part)
-            .for_each(|(y, part)| *y += part);
+        add(&part, y.border, y.border_abs);
     }
 }

@@ -102,12 +102,11 @@ impl Subject {
             Kind::Structured => strategy::structured().prop_map(Spec::Structured).boxed(),
             Kind::Operator => strategy::dense().prop_map(Spec::Operator).boxed(),
         };
-        // What conjugate gradients can reach is the rounding error of a product, times kappa.
-        let least = if self.is_direct() { u8::MAX } else { 3 };
-        let held = move |mut spec: Spec| {
-            match &mut spec {
-                Spec::Dense(spec) | Spec::Operator(spec) => spec.margin = spec.margin.min(least),
-                Spec::Structured(spec) => spec.margin = spec.margin.min(least),
+        // Of an operator only products are known: how far their rounding lets conjugate gradients
+        // come, and so what to ask of them, is the caller's to say.
+        let held = |mut spec: Spec| {
+            if let Spec::Operator(spec) = &mut spec {
+                spec.margin = spec.margin.min(3);
             }
             spec
         };
