@@ -22,6 +22,16 @@ pub enum Error {
         /// What is wrong, with the line where there is one.
         message: String,
     },
+    /// A line of a file of records is none.
+    #[error("{}: line {line}: {refused}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// Why.
+        refused: crate::record::Refused,
+    },
     /// A pool of threads could not be made.
     #[error("threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),

@@ -12,12 +12,15 @@
 //! - A sample is taken only after the same work on the same operands passed its [`check`].
 //! - A [`record::Outcome`] is measured, with every sample, or declined, with its reason.
 //! - A record carries its [`receipt::Receipt`]; the report refuses one without.
-//! - What is compared ran in alternation, sample by sample, in one process on one machine.
+//! - What is compared on the host ran in alternation, sample by sample, in one process on one
+//!   machine; on a device the peer ran before and after us, in one run ([`gpu`]).
+//! - A line of records is sealed, and one that contradicts itself is refused by name.
 
 pub mod case;
 pub mod cell;
 pub mod check;
 pub mod error;
+pub mod gpu;
 pub mod noise;
 pub mod peer;
 pub mod receipt;

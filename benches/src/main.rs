@@ -1,18 +1,20 @@
-//! `broadhead-benches run SUITE...` measures, `broadhead-benches report` turns records into tables.
+//! `broadhead-benches run SUITE...` measures on processors and `broadhead-benches gpu SUITE...` on a
+//! device; `broadhead-benches report` turns records into tables.
 
 #![allow(clippy::print_stdout, reason = "what a command prints is its result")]
 
 use broadhead_benches::cell::Suite;
 use broadhead_benches::error::Error;
+use broadhead_benches::gpu::{self, Sampling};
 use broadhead_benches::peer::Peer;
 use broadhead_benches::receipt::Receipt;
-use broadhead_benches::record::{self, Outcome};
+use broadhead_benches::record::{self, Record, Window};
 use broadhead_benches::report;
 use broadhead_benches::runner::{self, Options};
-use broadhead_benches::summary::Summary;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 #[derive(Debug, Parser)]
 #[command(about, version)]
@@ -53,12 +55,104 @@ enum Command {
         #[arg(long)]
         python: Option<PathBuf>,
     },
+    /// Measures suites of a device, a process a cell. Exits 3 without one.
+    Gpu(Gpu),
+    /// Does one cell on a device and prints its records. What `gpu` calls.
+    #[command(hide = true)]
+    GpuCell(GpuCell),
+    /// Times the peer of a device's suite and prints its records. What `gpu` calls.
+    #[command(hide = true)]
+    GpuPeer(GpuPeer),
+    /// Checks records that a pack brought back and puts them among the repository's.
+    Adopt {
+        /// The folder that they came back in.
+        from: PathBuf,
+    },
     /// Turns all records into the book's tables and charts.
     Report {
         /// Fails where the committed ones differ, and writes nothing.
         #[arg(long)]
         check: bool,
     },
+}
+
+#[derive(Debug, Args)]
+struct Sampled {
+    /// Seconds of samples of one phase, about.
+    #[arg(long, default_value_t = 0.6)]
+    seconds: f64,
+    /// The most samples of one phase.
+    #[arg(long, default_value_t = 60)]
+    max_samples: usize,
+    /// Seed of the operands.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl From<&Sampled> for Sampling {
+    fn from(sampled: &Sampled) -> Self {
+        Self {
+            seconds: sampled.seconds,
+            max_samples: sampled.max_samples.max(1),
+            seed: sampled.seed,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Gpu {
+    /// Suites: files of cells, without their ending.
+    #[arg(default_values_t = ["gpu".to_owned()])]
+    suites: Vec<String>,
+    /// The folder that records go to.
+    #[arg(long, default_value = "benches/records")]
+    out: PathBuf,
+    /// Runs cells whose name, with the contender, contains this alone.
+    #[arg(long, default_value = "")]
+    filter: String,
+    /// An interpreter with the peers' libraries: they run before and after.
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// Measures again what is in the folder already.
+    #[arg(long)]
+    fresh: bool,
+    /// Seconds that one cell may take, at most.
+    #[arg(long, default_value_t = 120)]
+    limit: u64,
+    #[command(flatten)]
+    sampled: Sampled,
+}
+
+#[derive(Debug, Args)]
+struct GpuCell {
+    #[arg(long)]
+    suite: String,
+    #[arg(long)]
+    case: String,
+    #[arg(long)]
+    contender: String,
+    #[arg(long)]
+    run: String,
+    #[arg(long, allow_negative_numbers = true)]
+    known: Option<f64>,
+    #[command(flatten)]
+    sampled: Sampled,
+}
+
+#[derive(Debug, Args)]
+struct GpuPeer {
+    #[arg(long)]
+    suite: String,
+    #[arg(long)]
+    run: String,
+    #[arg(long)]
+    python: PathBuf,
+    #[arg(long, default_value = "")]
+    filter: String,
+    #[arg(long)]
+    after: bool,
+    #[command(flatten)]
+    sampled: Sampled,
 }
 
 fn main() -> ExitCode {
@@ -73,6 +167,90 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
+    let root = &arguments.root;
+    match &arguments.command {
+        Command::Report { check } => {
+            for line in report::write(root, *check)? {
+                println!("{line}");
+            }
+        }
+        Command::Adopt { from } => {
+            for path in gpu::adopt(from, root)? {
+                println!("{}", path.display());
+            }
+        }
+        Command::Gpu(wanted) => return run_gpu(root, wanted),
+        Command::GpuCell(wanted) => {
+            let found = gpu::Wanted {
+                case: &wanted.case,
+                contender: &wanted.contender,
+                run: &wanted.run,
+                known: wanted.known,
+            };
+            let suite = Suite::read(&cells(root, &wanted.suite))?;
+            gpu::run_cell(root, &suite, found, (&wanted.sampled).into(), &mut emit)?;
+        }
+        Command::GpuPeer(wanted) => {
+            let suite = Suite::read(&cells(root, &wanted.suite))?;
+            let window = match wanted.after {
+                true => Window::After,
+                false => Window::Before,
+            };
+            gpu::run_window(
+                root,
+                &suite,
+                (window, &wanted.run),
+                (&wanted.python, &wanted.filter),
+                (&wanted.sampled).into(),
+                &mut emit,
+            )?;
+        }
+        Command::Run { .. } => return run_cpu(arguments),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints one sealed line.
+fn emit(record: &Record) {
+    match record::line(record) {
+        Ok(line) => println!("{line}"),
+        Err(error) => eprintln!("error: {error}"),
+    }
+}
+
+/// A suite's file, in a repository or in a pack.
+fn cells(root: &Path, suite: &str) -> PathBuf {
+    let file = format!("{suite}.toml");
+    match root.join("benches/cells").join(&file) {
+        path if path.is_file() => path,
+        _ => root.join("cells").join(file),
+    }
+}
+
+fn run_gpu(root: &Path, wanted: &Gpu) -> Result<ExitCode, Error> {
+    let suites: Result<Vec<_>, _> = wanted
+        .suites
+        .iter()
+        .map(|name| Suite::read(&cells(root, name)))
+        .collect();
+    let options = gpu::Options {
+        root: root.to_path_buf(),
+        out: wanted.out.clone(),
+        filter: wanted.filter.clone(),
+        python: wanted.python.clone(),
+        sampling: (&wanted.sampled).into(),
+        resume: !wanted.fresh,
+        limit: Duration::from_secs(wanted.limit),
+    };
+    let tally = gpu::run(&suites?, &options)?;
+    println!(
+        "{} measured, {} failed, {} not measured",
+        tally.measured, tally.failed, tally.declined
+    );
+    Ok(ExitCode::from(tally.exit_code()))
+}
+
+fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
     let benches = arguments.root.join("benches");
     let Command::Run {
         suites,
@@ -85,15 +263,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
         python,
     } = &arguments.command
     else {
-        let check = matches!(arguments.command, Command::Report { check: true });
-        return report::write(&arguments.root, check).map(|verdicts| {
-            for line in &verdicts {
-                println!("{line}");
-            }
-            ExitCode::SUCCESS
-        });
+        return Ok(ExitCode::FAILURE);
     };
-    let mut receipt = Receipt::of_this_run(&arguments.root);
+    let mut receipt = Receipt::of_this_run(&arguments.root)?;
     let options = Options {
         threads: threads.unwrap_or(receipt.processors),
         seconds: *seconds,
@@ -109,7 +281,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
         }
         let records = runner::run(&suite, &options, filter, &mut peers, &receipt)?;
         for record in &records {
-            println!("{}", line(record));
+            println!("{}", report::line(record));
         }
         if filter.is_empty() {
             let folder = benches.join("records");
@@ -136,31 +308,4 @@ fn start_peers(suite: &Suite, benches: &Path, python: Option<&Path>) -> Vec<Peer
         }
     };
     suite.peers.iter().filter_map(start).collect()
-}
-
-/// One record for a person.
-fn line(record: &record::Record) -> String {
-    let cell = &record.cell;
-    let head = format!(
-        "{:34} {:10} {} {:18}",
-        cell.name,
-        cell.elimination,
-        cell.threads,
-        cell.phase.as_str()
-    );
-    match &record.outcome {
-        Outcome::Declined(reason) => format!("{head} declined: {reason}"),
-        Outcome::Measured(measured) => {
-            let ran = measured.elimination.clone().unwrap_or_default();
-            match Summary::of(&measured.samples) {
-                Some(s) => format!(
-                    "{head} {:10.3} ms +- {:4.1} % of {:2}  {ran}",
-                    1e3 * s.median,
-                    100.0 * s.spread,
-                    s.count
-                ),
-                None => format!("{head} no samples"),
-            }
-        }
-    }
 }

@@ -109,6 +109,24 @@ impl Peer {
         self.number(&answer, "seconds")
     }
 
+    /// Samples of `phase` by its own clock, in seconds: at most `most`, for about `seconds`.
+    ///
+    /// # Errors
+    /// It failed, or answered none.
+    pub fn samples(
+        &mut self,
+        phase: Phase,
+        seconds: f64,
+        most: usize,
+    ) -> Result<Vec<f64>, PeerError> {
+        let answer = self.ask(&json!({"samples": phase, "seconds": seconds, "most": most}))?;
+        let found: Result<Vec<f64>, _> = serde_json::from_value(answer["samples"].clone());
+        match found {
+            Ok(samples) if !samples.is_empty() => Ok(samples),
+            _ => Err(self.fail(format!("no samples in {answer}"))),
+        }
+    }
+
     /// Drops its operands.
     ///
     /// # Errors

@@ -14,6 +14,16 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Of one unit of work, where a sample is `units` of them.
+    pub fn of_one(self, units: u32) -> Self {
+        let units = f64::from(units.max(1));
+        Self {
+            median: self.median / units,
+            min: self.min / units,
+            ..self
+        }
+    }
+
     /// Of at least one finite sample; `None` of none, or where one is not finite.
     pub fn of(samples: &[f64]) -> Option<Self> {
         if samples.is_empty() || samples.iter().any(|s| !s.is_finite()) {

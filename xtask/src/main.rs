@@ -7,14 +7,17 @@
 #![allow(clippy::print_stdout, reason = "what a command prints is its result")]
 
 mod bench;
+mod bench_gpu;
 mod ci;
 mod docs;
 mod examples;
 mod kernels;
 mod licences;
+mod pack;
 mod python;
 mod readme;
 mod shell;
+mod test_gpu;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -41,6 +44,10 @@ enum Command {
     Examples,
     /// Measures on this machine's processors, peers in alternation, and writes records.
     BenchCpu(bench::Options),
+    /// Measures on this machine's device, or packs all that a machine with one needs. Exits 3 without.
+    BenchGpu(bench_gpu::Options),
+    /// Runs the device tests, or packs them for a machine with a device. Exits 3 without.
+    TestGpu(test_gpu::Options),
     /// Turns records into the book's tables and charts.
     Report {
         /// Fails where the committed ones differ, and writes nothing.
@@ -61,6 +68,8 @@ fn main() -> ExitCode {
         Command::Docs => docs::run(&root),
         Command::Examples => examples::run(&root),
         Command::BenchCpu(options) => bench::run(&root, &options),
+        Command::BenchGpu(options) => bench_gpu::run(&root, &options),
+        Command::TestGpu(options) => test_gpu::run(&root, &options),
         Command::Report { check } => bench::report(&root, check),
         Command::Kernels => kernels::run(&root),
     };

@@ -75,6 +75,18 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     check(command, status)
 }
 
+/// Runs a command that measures: its status 3 says that something could not be measured.
+///
+/// # Errors
+/// As [`run`], but for that status.
+pub(crate) fn measured(command: &mut Command) -> Result<Outcome, Failure> {
+    let status = command.status().map_err(start(command))?;
+    match status.code() {
+        Some(3) => Ok(Outcome::NotRun("a cell was not measured".to_owned())),
+        _ => check(command, status).map(|()| Outcome::Passed),
+    }
+}
+
 /// Runs `command` and returns what it wrote to its standard output.
 ///
 /// # Errors

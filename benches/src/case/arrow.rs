@@ -68,6 +68,11 @@ impl Arrow {
         )
     }
 
+    /// Numbers of one row block.
+    pub(crate) fn block_len(&self) -> usize {
+        self.dim * self.dim
+    }
+
     pub(super) fn product(&self, x_row: &[f64], x_border: &[f64]) -> Product {
         let (d, k) = (self.dim, self.shape.border());
         let mut y = Product {

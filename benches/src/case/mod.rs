@@ -47,6 +47,8 @@ impl Operands {
     pub fn new(shape: Shape, seed: u64) -> Result<Self, ShapeError> {
         Ok(match shape {
             Shape::Arrow { rows, dim, border } => Self::Arrow(Arrow::new(rows, dim, border, seed)?),
+            // Nothing is computed: an empty system.
+            Shape::Ceilings => Self::Arrow(Arrow::new(0, 0, 0, seed)?),
             Shape::Circles {
                 rows,
                 atoms,

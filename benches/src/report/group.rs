@@ -1,7 +1,7 @@
 //! Records of one case together.
 
 use crate::cell::{Phase, Shape, ShapeFields};
-use crate::record::{Outcome, Record};
+use crate::record::{Measured, Outcome, Record, Window};
 use crate::summary::Summary;
 use broadhead_gate::Decline;
 use std::collections::BTreeSet;
@@ -22,7 +22,37 @@ pub(super) struct Entry {
     pub(super) phase: Phase,
     /// The elimination that ran: for `auto`, the choice.
     pub(super) ran: Option<String>,
+    /// Of one unit of work.
     pub(super) outcome: Result<Summary, Decline>,
+    /// Of a peer that ran apart from us.
+    pub(super) window: Option<Window>,
+    /// The run, of a device's record.
+    pub(super) run: Option<String>,
+    /// What one unit of work moved, submitted and must read.
+    pub(super) counts: Counts,
+}
+
+/// What one unit of work moved, submitted and must read; absent where the record does not say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) bytes_in: Option<f64>,
+    pub(super) bytes_out: Option<f64>,
+    pub(super) submissions: Option<f64>,
+    pub(super) floor_bytes: Option<u64>,
+}
+
+impl Counts {
+    fn of(measured: &Measured) -> Self {
+        let units = f64::from(measured.units);
+        let of = |count: u64| Some(count as f64 / units);
+        let ledger = measured.ledger.as_ref();
+        Self {
+            bytes_in: ledger.and_then(|l| of(l.host_to_device.total())),
+            bytes_out: ledger.and_then(|l| of(l.device_to_host.total())),
+            submissions: ledger.and_then(|l| of(l.submissions)),
+            floor_bytes: measured.floor_bytes,
+        }
+    }
 }
 
 /// Groups records by case, in the order of the file.
@@ -30,6 +60,10 @@ pub(super) fn group(records: &[Record]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for record in records {
         let cell = &record.cell;
+        // A ceiling is no contender's work.
+        if matches!(record.outcome, Outcome::Ceiling(_)) {
+            continue;
+        }
         let same = |g: &Group| g.name == cell.name && g.fields == cell.shape;
         let at = groups.iter().position(same).unwrap_or_else(|| {
             let shape = Shape::new(cell.case, cell.shape);
@@ -41,11 +75,15 @@ pub(super) fn group(records: &[Record]) -> Vec<Group> {
             });
             groups.len() - 1
         });
-        let (outcome, ran) = match &record.outcome {
-            Outcome::Declined(reason) => (Err(reason.clone()), None),
+        let (outcome, ran, counts) = match &record.outcome {
+            Outcome::Declined(reason) => (Err(reason.clone()), None, Counts::default()),
+            Outcome::Ceiling(_) => continue,
             Outcome::Measured(measured) => (
-                Summary::of(&measured.samples).ok_or(Decline::NoSample),
+                Summary::of(&measured.samples)
+                    .map(|summary| summary.of_one(measured.units))
+                    .ok_or(Decline::NoSample),
                 measured.elimination.clone(),
+                Counts::of(measured),
             ),
         };
         groups[at].entries.push(Entry {
@@ -53,6 +91,9 @@ pub(super) fn group(records: &[Record]) -> Vec<Group> {
             phase: cell.phase,
             ran,
             outcome,
+            window: cell.window,
+            run: record.receipt.device.as_ref().map(|d| d.run.clone()),
+            counts,
         });
     }
     groups

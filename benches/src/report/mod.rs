@@ -5,13 +5,18 @@
 //! undetermined, never met.
 
 mod chart;
+mod device;
+mod floor;
 mod group;
+mod line;
 mod table;
 mod verdict;
 
-use crate::cell::Suite;
+pub use line::line;
+
+use crate::cell::{Place, Suite};
 use crate::error::Error;
-use crate::record;
+use crate::record::{self, Record};
 use std::path::{Path, PathBuf};
 
 /// The folder of what is made, under the root.
@@ -35,9 +40,14 @@ pub fn write(root: &Path, check: bool) -> Result<Vec<String>, Error> {
             Vec::new()
         };
         let groups = group::group(&records);
-        let verdicts = verdict::judge(&suite, &groups);
+        let verdicts = verdict::judge(&suite, &records, &groups);
         lines.extend(verdicts.iter().map(|v| format!("{}: {v}", suite.suite)));
         let folder = root.join(GENERATED);
+        if suite.place == Place::Device {
+            let page = device::markdown(&suite, &records, &groups, &verdicts);
+            put(&folder.join(format!("{}.md", suite.suite)), &page, check)?;
+            continue;
+        }
         let table = table::markdown(&suite, &records, &groups, &verdicts);
         put(&folder.join(format!("{}.md", suite.suite)), &table, check)?;
         for phase in group::phases(&groups) {
@@ -50,6 +60,14 @@ pub fn write(root: &Path, check: bool) -> Result<Vec<String>, Error> {
         }
     }
     Ok(lines)
+}
+
+/// A line for every requirement of `suite`.
+pub fn judge(suite: &Suite, records: &[Record]) -> Vec<String> {
+    verdict::of_records(suite, records)
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// The suites' files, by name.

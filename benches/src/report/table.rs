@@ -33,9 +33,8 @@ pub(super) fn markdown(
         };
         let detail = match &judged.outcome {
             Verdict::Met { worst, shape } | Verdict::Unmet { worst, shape } => format!(
-                "at most {} asked, {} at the worst shape ({shape})",
-                short(judged.at_most),
-                short(*worst)
+                "at most {} asked, {worst} at the worst shape ({shape})",
+                judged.at_most,
             ),
             Verdict::Undetermined { reason, shape } => format!("{shape}: {reason}"),
         };

@@ -31,6 +31,7 @@ fn record(name: &str, rows: usize, elimination: &str, outcome: Result<&[f64], De
         schema: SCHEMA,
         cell: CellId {
             suite: "s".into(),
+            place: crate::cell::Place::Host,
             name: name.into(),
             case: CaseKind::Arrow,
             shape: ShapeFields {
@@ -44,11 +45,16 @@ fn record(name: &str, rows: usize, elimination: &str, outcome: Result<&[f64], De
             elimination: elimination.into(),
             phase: Phase::Step,
             threads: 2,
+            window: None,
         },
         outcome: match outcome {
             Err(reason) => Outcome::Declined(reason),
             Ok(samples) => Outcome::Measured(Measured {
                 samples: samples.to_vec(),
+                timer: crate::record::Timer::HostWallClock,
+                units: 1,
+                l2: None,
+                floor_bytes: None,
                 execution_path: Some(ExecutionPath::Cpu),
                 elimination: Some(
                     if elimination == "auto" {
@@ -59,6 +65,7 @@ fn record(name: &str, rows: usize, elimination: &str, outcome: Result<&[f64], De
                     .into(),
                 ),
                 ledger: None,
+                witness: None,
                 parity: Parity {
                     componentwise_error: 0.0,
                     componentwise_bound: 1e-13,

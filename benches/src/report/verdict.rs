@@ -1,42 +1,43 @@
 //! Requirements against records.
 
-use super::group::Group;
-use crate::cell::{Requirement, Suite};
+use super::floor::Bandwidth;
+use super::group::{self, Entry, Group};
+use crate::cell::{Place, Quantity, Requirement, Side, Suite};
+use crate::record::{Record, Window};
+use broadhead_device::measure::TOLERANCE;
 use broadhead_gate::Decline;
 
 /// What became of a requirement, at its worst shape.
 #[derive(Debug)]
 pub(super) struct Judged {
     pub(super) name: String,
-    pub(super) at_most: f64,
+    pub(super) at_most: String,
     pub(super) outcome: Outcome,
 }
 
 /// Met or not at every shape, or undetermined at one.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Met { worst: f64, shape: String },
-    Unmet { worst: f64, shape: String },
+    Met { worst: String, shape: String },
+    Unmet { worst: String, shape: String },
     Undetermined { reason: Decline, shape: String },
 }
 
 impl std::fmt::Display for Judged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let at_most = short(self.at_most);
+        let at_most = &self.at_most;
         write!(f, "{}: ", self.name)?;
         match &self.outcome {
             Outcome::Met { worst, shape } => {
                 write!(
                     f,
-                    "met; at most {at_most}, the largest ratio is {} ({shape})",
-                    short(*worst)
+                    "met; at most {at_most}, the largest is {worst} ({shape})"
                 )
             }
             Outcome::Unmet { worst, shape } => {
                 write!(
                     f,
-                    "unmet; at most {at_most}, the largest ratio is {} ({shape})",
-                    short(*worst)
+                    "unmet; at most {at_most}, the largest is {worst} ({shape})"
                 )
             }
             Outcome::Undetermined { reason, shape } => write!(f, "undetermined; {shape}: {reason}"),
@@ -56,47 +57,150 @@ pub(super) fn short(ratio: f64) -> String {
 }
 
 /// Judges every requirement of `suite` over the groups that have its phases.
-pub(super) fn judge(suite: &Suite, groups: &[Group]) -> Vec<Judged> {
-    suite
-        .requirements
-        .iter()
-        .map(|requirement| one(requirement, suite, groups))
-        .collect()
+pub(super) fn judge(suite: &Suite, records: &[Record], groups: &[Group]) -> Vec<Judged> {
+    let bandwidth = Bandwidth::of(records);
+    let judge = Judge {
+        suite,
+        groups,
+        bandwidth,
+    };
+    suite.requirements.iter().map(|r| judge.one(r)).collect()
 }
 
-fn one(requirement: &Requirement, suite: &Suite, groups: &[Group]) -> Judged {
-    let judged = |outcome| Judged {
-        name: requirement.name.clone(),
-        at_most: requirement.at_most,
-        outcome,
-    };
-    let mut worst: Option<(f64, String)> = None;
-    for case in &suite.cells {
-        let undetermined = |reason| {
-            judged(Outcome::Undetermined {
-                reason,
-                shape: case.name.clone(),
-            })
+struct Judge<'s> {
+    suite: &'s Suite,
+    groups: &'s [Group],
+    bandwidth: Bandwidth,
+}
+
+/// A value of one side, with what it came from.
+struct Found<'g> {
+    value: f64,
+    entry: &'g Entry,
+}
+
+impl Judge<'_> {
+    fn one(&self, requirement: &Requirement) -> Judged {
+        let text = |value: f64| worded(requirement, value);
+        let judged = |outcome| Judged {
+            name: requirement.name.clone(),
+            at_most: text(requirement.at_most),
+            outcome,
         };
-        let Some(group) = groups.iter().find(|g| g.name == case.name) else {
-            return undetermined(Decline::NoSample);
-        };
-        let side = |side: &crate::cell::Side| group.outcome(&side.elimination, side.phase);
-        let (above, below) = match (side(&requirement.numerator), side(&requirement.denominator)) {
-            (Ok((above, _)), Ok((below, _))) => (above, below),
-            (Err(reason), _) | (_, Err(reason)) => return undetermined(reason),
-        };
-        let ratio = above.median / below.median;
-        if worst.as_ref().is_none_or(|(old, _)| ratio > *old) {
-            worst = Some((ratio, group.shape.clone()));
+        let mut worst: Option<(f64, String)> = None;
+        for case in &self.suite.cells {
+            if !requirement.cells.is_empty() && !requirement.cells.contains(&case.name) {
+                continue;
+            }
+            let group = self.groups.iter().find(|g| g.name == case.name);
+            let value = group
+                .ok_or(Decline::NoSample)
+                .and_then(|group| self.value(requirement, group));
+            match (value, group) {
+                (Ok(value), Some(group)) => {
+                    if worst.as_ref().is_none_or(|(old, _)| value > *old) {
+                        worst = Some((value, group.shape.clone()));
+                    }
+                }
+                (Err(reason), _) => {
+                    return judged(Outcome::Undetermined {
+                        reason,
+                        shape: case.name.clone(),
+                    });
+                }
+                (Ok(_), None) => {}
+            }
         }
+        judged(match worst {
+            None => Outcome::Undetermined {
+                reason: Decline::NoSample,
+                shape: "no cell".to_owned(),
+            },
+            Some((worst, shape)) if worst <= requirement.at_most => Outcome::Met {
+                worst: text(worst),
+                shape,
+            },
+            Some((worst, shape)) => Outcome::Unmet {
+                worst: text(worst),
+                shape,
+            },
+        })
     }
-    judged(match worst {
-        None => Outcome::Undetermined {
-            reason: Decline::NoSample,
-            shape: "no cell".to_owned(),
-        },
-        Some((worst, shape)) if worst <= requirement.at_most => Outcome::Met { worst, shape },
-        Some((worst, shape)) => Outcome::Unmet { worst, shape },
-    })
+
+    fn value(&self, requirement: &Requirement, group: &Group) -> Result<f64, Decline> {
+        let above = self.side(&requirement.numerator, group)?;
+        let Some(denominator) = &requirement.denominator else {
+            return Ok(above.value);
+        };
+        let below = self.side(denominator, group)?;
+        if above.entry.run != below.entry.run {
+            return Err(Decline::OtherRun);
+        }
+        // A time below its floor says that the floor's ceiling is wrong.
+        let of_floor = denominator.of == Quantity::Floor;
+        if of_floor && above.value < below.value * (1.0 - TOLERANCE) {
+            return Err(Decline::CeilingBeaten {
+                run: above.value,
+                ceiling: below.value,
+            });
+        }
+        Ok(above.value / below.value)
+    }
+
+    fn side<'g>(&self, side: &Side, group: &'g Group) -> Result<Found<'g>, Decline> {
+        let peer = self.suite.peers.contains(&side.elimination);
+        if peer && self.suite.place == Place::Device {
+            both_windows(side, group)?;
+        }
+        let (summary, entry) = group.outcome(&side.elimination, side.phase)?;
+        let counts = entry.counts;
+        let value = match side.of {
+            Quantity::Seconds => Some(summary.median),
+            Quantity::BytesIn => counts.bytes_in,
+            Quantity::BytesOut => counts.bytes_out,
+            Quantity::Submissions => counts.submissions,
+            Quantity::Floor => {
+                let bytes = counts.floor_bytes.ok_or(Decline::NoSample)?;
+                Some(self.bandwidth.seconds(bytes, entry.run.as_deref())?)
+            }
+        };
+        let value = value.ok_or(Decline::NoSample)?;
+        Ok(Found { value, entry })
+    }
+}
+
+/// A peer that ran apart from us counts where it ran before and after us. Of the two its faster is
+/// taken.
+fn both_windows(side: &Side, group: &Group) -> Result<(), Decline> {
+    let measured = |window| {
+        group.entries.iter().any(|e| {
+            e.elimination == side.elimination
+                && e.phase == side.phase
+                && e.window == Some(window)
+                && e.outcome.is_ok()
+        })
+    };
+    match measured(Window::Before) && measured(Window::After) {
+        true => Ok(()),
+        false => group
+            .outcome(&side.elimination, side.phase)
+            .and(Err(Decline::NoSample)),
+    }
+}
+
+/// A value in words: a ratio, or a quantity with its unit.
+fn worded(requirement: &Requirement, value: f64) -> String {
+    if requirement.denominator.is_some() {
+        return short(value);
+    }
+    match requirement.numerator.of {
+        Quantity::Seconds | Quantity::Floor => format!("{} ms", short(1e3 * value)),
+        Quantity::BytesIn | Quantity::BytesOut => format!("{value:.0} bytes"),
+        Quantity::Submissions => format!("{value:.0}"),
+    }
+}
+
+/// As [`judge`], of records alone.
+pub(super) fn of_records(suite: &Suite, records: &[Record]) -> Vec<Judged> {
+    judge(suite, records, &group::group(records))
 }

@@ -309,6 +309,9 @@ impl<'o> Worker<'o> {
                     Ok((ledger, place(&frame)))
                 })
             }
+            other => Err(Decline::Unsupported {
+                why: format!("no {other} on the host"),
+            }),
         }
     }
 }

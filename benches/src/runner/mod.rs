@@ -10,12 +10,12 @@ mod contender;
 pub use contender::{Answer, Contender};
 
 use crate::case::Operands;
-use crate::cell::{Case, Phase, Shape, Suite};
+use crate::cell::{Case, Phase, Place, Shape, Suite};
 use crate::check::{self, Logarithm};
 use crate::error::Error;
 use crate::peer::{Peer, PeerError, Prepared};
 use crate::receipt::Receipt;
-use crate::record::{CellId, Measured, Outcome, Parity, Record, SCHEMA};
+use crate::record::{CellId, Measured, Outcome, Parity, Record, SCHEMA, Timer};
 use broadhead_gate::Decline;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +68,7 @@ pub fn run(
         for ((name, threads, phase), outcome) in outcomes {
             let cell = CellId {
                 suite: suite.suite.clone(),
+                place: Place::Host,
                 name: case.name.clone(),
                 case: case.case,
                 shape: case.shape,
@@ -76,6 +77,7 @@ pub fn run(
                 elimination: name,
                 phase,
                 threads,
+                window: None,
             };
             let receipt = receipt.clone();
             records.push(Record {
@@ -99,7 +101,7 @@ fn run_case(
 ) -> Result<Outcomes, Error> {
     let phases = suite.phases(case);
     let all_declined = |declined: &Decline| {
-        let cells = suite.eliminations.iter().flat_map(|name| {
+        let cells = suite.contenders(case).iter().flat_map(|name| {
             phases
                 .iter()
                 .map(|phase| (name.clone(), options.threads, *phase))
@@ -138,7 +140,7 @@ fn run_case(
         {
             known = Some(("reference".to_owned(), logarithm.value));
         }
-        for name in &suite.eliminations {
+        for name in suite.contenders(case) {
             let started = Contender::start(scope, name, &operands, options, case.log_determinant);
             let entry = match started {
                 Ok((contender, ready)) => {
@@ -295,9 +297,14 @@ fn outcome(entry: &Entry<'_>, taken: Taken) -> Outcome {
     let answer = taken.answer;
     Outcome::Measured(Measured {
         samples: taken.samples,
+        timer: Timer::HostWallClock,
+        units: 1,
+        l2: None,
+        floor_bytes: None,
         execution_path: answer.as_ref().map(|a| a.execution_path),
         elimination: answer.as_ref().map(|a| a.elimination.clone()),
         ledger: answer.as_ref().map(|a| a.ledger),
+        witness: None,
         parity,
     })
 }

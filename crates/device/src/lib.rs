@@ -12,6 +12,7 @@
 //! | [`kernels`] | CUDA text to launches |
 //! | [`Ledger`], [`LedgerSnapshot`] | what moved, counted inside the calls that move it |
 //! | [`witness`], [`nvml`] | what the device itself says of that |
+//! | [`seal`] | whether a line of evidence is the one that was written |
 //! | [`measure`] | what the device can do at most |
 //! | [`Fault`], [`Refusal`] | what went wrong, and what was declined |
 //!
@@ -62,6 +63,7 @@ mod path;
 mod policy;
 pub mod probe;
 mod runtime;
+pub mod seal;
 mod text;
 pub mod witness;
 

@@ -63,6 +63,23 @@ pub enum Decline {
     /// Nothing was timed.
     #[error("no sample was taken")]
     NoSample,
+    /// A run was faster than its ceiling allows: the ceiling is wrong, and so is what is judged by it.
+    #[error("a run of {run:e} s beats its ceiling of {ceiling:e} s: the ceiling is wrong")]
+    CeilingBeaten {
+        /// Seconds of the run.
+        run: f64,
+        /// Seconds that the ceiling allows at least.
+        ceiling: f64,
+    },
+    /// There is no ceiling to judge by, or its windows differ.
+    #[error("no ceiling of {what}")]
+    NoCeiling {
+        /// Of what.
+        what: String,
+    },
+    /// The two sides of a ratio are of different runs.
+    #[error("the two sides are of different runs")]
+    OtherRun,
     /// The work ran elsewhere than it was to be measured.
     #[error("the work ran on path {path}, which is no device path")]
     NotOnDevice {

@@ -24,11 +24,90 @@ pub use libtest_mimic::{Failed, Trial};
 use std::process::ExitCode;
 
 /// Runs the tests as the command line asks, one at a time: a witness counts all that the process
-/// does, and memory is measured.
+/// does, and memory is measured. Where a file for records is named ([`record`]), the counts go there.
+///
+/// With `BROADHEAD_SANITIZE=memcheck` (or `racecheck`, `initcheck`, `synccheck`) this program runs
+/// itself under that tool of compute-sanitizer instead, and records what the tool found.
 pub fn run(tests: Vec<Trial>) -> ExitCode {
+    if let Some(tool) = std::env::var_os(SANITIZE) {
+        return sanitized(&tool.to_string_lossy());
+    }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    libtest_mimic::run(&arguments, tests).exit_code()
+    let counts = libtest_mimic::run(&arguments, tests);
+    if !arguments.list {
+        let what = serde_json::json!({
+            "filter": arguments.filter,
+            "under": std::env::var(UNDER).ok(),
+            "passed": counts.num_passed, "failed": counts.num_failed,
+            "ignored": counts.num_ignored, "filtered_out": counts.num_filtered_out,
+        });
+        if let Err(failed) = record("tests", what) {
+            eprintln!(
+                "{}",
+                failed.message().unwrap_or("the counts were not recorded")
+            );
+            return ExitCode::FAILURE;
+        }
+    }
+    counts.exit_code()
+}
+
+/// Names the tool of compute-sanitizer to run under.
+const SANITIZE: &str = "BROADHEAD_SANITIZE";
+/// Tells the program under the tool which tool it is.
+const UNDER: &str = "BROADHEAD_UNDER";
+/// What compute-sanitizer exits with where it found something.
+const FOUND: i32 = 86;
+
+/// Runs this program under `tool` and records the tool's last word.
+fn sanitized(tool: &str) -> ExitCode {
+    match under(tool) {
+        Ok(code) => code,
+        Err(failed) => {
+            eprintln!(
+                "{}",
+                failed.message().unwrap_or("compute-sanitizer did not run")
+            );
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn under(tool: &str) -> Result<ExitCode, Failed> {
+    use std::io::{BufRead, BufReader};
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut child = std::process::Command::new("compute-sanitizer")
+        // A call that was probed and declined is no error of the program.
+        .args(["--tool", tool, "--report-api-errors", "no"])
+        .args(["--error-exitcode", &FOUND.to_string()])
+        .arg(std::env::current_exe()?)
+        .args(&arguments)
+        .env_remove(SANITIZE)
+        .env(UNDER, tool)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("compute-sanitizer: {e}"))?;
+    let mut summary = None;
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            eprintln!("{line}");
+            if line.contains("SUMMARY") {
+                summary = Some(line.trim_start_matches('=').trim().to_owned());
+            }
+        }
+    }
+    let status = child.wait()?;
+    let what = serde_json::json!({
+        "tool": tool, "arguments": arguments, "summary": summary, "exit": status.code(),
+        "clean": status.success(),
+    });
+    record("sanitizer", what)?;
+    Ok(match status.code() {
+        Some(0) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
 }
 
 /// What a test answers.
@@ -103,8 +182,9 @@ pub fn expect(holds: bool, what: impl std::fmt::Display) -> Outcome {
     Err(what.to_string().into())
 }
 
-/// Appends one line to the file that `BROADHEAD_RECORDS` names, if it names one: the kind, a receipt
-/// (commit as given in `BROADHEAD_COMMIT`, this program's digest, device, libraries) and `what`.
+/// Appends one sealed line ([`broadhead_device::seal`]) to the file that `BROADHEAD_RECORDS` names, if
+/// it names one: the kind, a receipt (commit and dirty as given in `BROADHEAD_COMMIT` and
+/// `BROADHEAD_DIRTY` by whoever built this program, its digest, device, libraries) and `what`.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -118,18 +198,14 @@ pub fn record(kind: &str, what: serde_json::Value) -> Outcome {
         .create(true)
         .append(true)
         .open(path)?;
-    writeln!(file, "{line}")?;
+    writeln!(file, "{}", broadhead_device::seal::seal(&line.to_string()))?;
     Ok(())
 }
 
 /// What a record was taken with: commit, program, device, libraries.
 fn receipt() -> Result<serde_json::Value, Failed> {
-    use sha2::{Digest, Sha256};
     let program = std::fs::read(std::env::current_exe()?)?;
-    let digest: String = Sha256::digest(program)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let digest = broadhead_device::seal::digest(&program);
     let report = probe::report();
     let libraries = report.components.iter().filter_map(|c| {
         let version = c.version.as_deref()?;
@@ -137,6 +213,8 @@ fn receipt() -> Result<serde_json::Value, Failed> {
     });
     Ok(serde_json::json!({
         "commit": std::env::var("BROADHEAD_COMMIT").unwrap_or_else(|_| "not given".to_owned()),
+        "dirty": std::env::var("BROADHEAD_DIRTY").unwrap_or_else(|_| "not given".to_owned()) != "false",
+        "profile": if cfg!(debug_assertions) { "dev" } else { "release" },
         "program_sha256": digest,
         "device": report.devices.first(),
         "libraries": libraries.collect::<Vec<_>>(),

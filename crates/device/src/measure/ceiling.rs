@@ -87,6 +87,15 @@ impl Ceiling {
         }
     }
 
+    /// The unit, and the median of each window that holds a sample.
+    pub fn windows(&self) -> (Unit, &[f64]) {
+        match self {
+            Self::Measured { unit, medians, .. } | Self::Refused { unit, medians, .. } => {
+                (*unit, medians)
+            }
+        }
+    }
+
     /// Which part of the ceiling a run reached, at most 1; absent where the ceiling was refused.
     /// Up to [`TOLERANCE`] above 1 is the ceiling's own uncertainty and counts as 1.
     ///

@@ -84,6 +84,17 @@ pub struct DeviceCeilings {
     pub hand_over: Ceiling,
 }
 
+/// A ceiling with its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'c> {
+    /// What is bounded, in a few words.
+    pub what: &'static str,
+    /// Bytes touched over and over; absent where the ceiling does not depend on it.
+    pub working_set_bytes: Option<u64>,
+    /// The ceiling.
+    pub ceiling: &'c Ceiling,
+}
+
 impl DeviceCeilings {
     /// The ceilings of a device: from disk where they were measured under this driver and these
     /// libraries, else measured now (up to a minute) and kept.
@@ -132,26 +143,39 @@ impl DeviceCeilings {
 
     /// Every ceiling, the points of the curves among them.
     pub fn all(&self) -> impl Iterator<Item = &Ceiling> {
-        let curves = self
-            .read
-            .iter()
-            .chain(&self.copy)
-            .map(|point| &point.ceiling);
-        curves.chain([
-            &self.fma,
-            &self.gemm,
-            &self.cholesky,
-            &self.upload_pinned,
-            &self.upload_pageable,
-            &self.download_pinned,
-            &self.download_pageable,
-            &self.submission,
-            &self.graph_launch,
-            &self.graph_node,
-            &self.synchronisation,
-            &self.serial_step,
-            &self.hand_over,
-        ])
+        self.named().map(|named| named.ceiling)
+    }
+
+    /// Every ceiling with its name, the points of the curves among them, with their working sets.
+    pub fn named(&self) -> impl Iterator<Item = Named<'_>> {
+        let curves = [("read", &self.read), ("copy", &self.copy)];
+        let points = curves.into_iter().flat_map(|(what, curve)| {
+            curve.iter().map(move |point| Named {
+                what,
+                working_set_bytes: Some(point.working_set_bytes),
+                ceiling: &point.ceiling,
+            })
+        });
+        let single = [
+            ("FP64 multiply-adds", &self.fma),
+            ("matrix product of order 4096", &self.gemm),
+            ("Cholesky of order 4096", &self.cholesky),
+            ("upload, pinned", &self.upload_pinned),
+            ("upload, pageable", &self.upload_pageable),
+            ("download, pinned", &self.download_pinned),
+            ("download, pageable", &self.download_pageable),
+            ("submission", &self.submission),
+            ("graph launch", &self.graph_launch),
+            ("graph node", &self.graph_node),
+            ("synchronisation", &self.synchronisation),
+            ("serial step", &self.serial_step),
+            ("hand-over between blocks", &self.hand_over),
+        ];
+        points.chain(single.into_iter().map(|(what, ceiling)| Named {
+            what,
+            working_set_bytes: None,
+            ceiling,
+        }))
     }
 
     fn of_windows(context: &Context, before: Option<Reading>, windows: &[Window]) -> Result<Self> {

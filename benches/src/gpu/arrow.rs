@@ -1,0 +1,479 @@
+//! Dense arrow systems on a device: the check, and every phase.
+//!
+//! # What is timed
+//! A resident solve takes its gradient from the step before, so that no solve can be prepared
+//! ahead; the chain begins anew every 24 solves, for the steps of a well-conditioned system shrink.
+//! What must not be timed (putting a gradient back, driving everything out of L2) happens before a
+//! sample begins.
+//!
+//! # Floors
+//! The bytes that one unit of work must read, each counted as often as the algorithm must read it
+//! from memory that other work has been through meanwhile:
+//!
+//! ```text
+//! solve     Y twice: 16 N k        half of L_S, or of what stands for it, twice: 8 k (k + 1)
+//! iterate   solve + B once: 8 N k  half of C once: 4 k (k + 1)
+//! ```
+
+use super::clock::{Clock, Outcome, Taken, device};
+use crate::case::Arrow;
+use crate::cell::Phase;
+use crate::check::{self, Logarithm};
+use crate::record::{L2, Parity};
+use broadhead_device::{
+    ByteClass, DeviceBuffer, DeviceError, ExecutionPath, Graph, Refusal, Stream,
+};
+use broadhead_gate::Decline;
+use broadhead_sae::lm::Rule;
+use broadhead_sae::lm::device::ResidentQuadratic;
+use broadhead_schur::cuda::{Base, Keep, ReUpload, ResidentVector};
+use broadhead_schur::{
+    ArrowVector, DenseSystem, EliminationKind, Error, Failure, Ridge, Solver, SolverOptions,
+};
+
+/// One system and what its frames keep.
+#[derive(Debug)]
+pub(super) struct Bench<'o> {
+    stream: Stream,
+    operands: &'o crate::case::Operands,
+    arrow: &'o Arrow,
+    keep: Keep,
+    gradient: ArrowVector,
+}
+
+impl<'o> Bench<'o> {
+    pub(super) fn new(
+        stream: &Stream,
+        operands: &'o crate::case::Operands,
+        keep: Keep,
+    ) -> Outcome<Self> {
+        let crate::case::Operands::Arrow(arrow) = operands else {
+            return Err(unsupported("frames of rows first serve dense arrows"));
+        };
+        let (n, k) = operands.sizes();
+        let gradients = operands.gradients();
+        Ok(Self {
+            stream: stream.clone(),
+            operands,
+            arrow,
+            keep,
+            gradient: ArrowVector {
+                row: gradients.row[..n].to_vec(),
+                border: gradients.border[..k].to_vec(),
+            },
+        })
+    }
+
+    fn system(&self) -> Outcome<DenseSystem<'o>> {
+        self.arrow.system().map_err(|e| schur(e.into()))
+    }
+
+    /// A step's backward error from the operands by plain loops, and the log-determinant against the
+    /// CPU's (`known`, or found here).
+    pub(super) fn check(&self, known: Option<f64>) -> Outcome<Parity> {
+        let system = self.system()?;
+        let shape = system.shape().clone();
+        let mut base = Base::new(&self.stream, &shape, self.keep).map_err(schur)?;
+        base.refresh(&system).map_err(schur)?;
+        let mut frame = base.factor(Ridge::ZERO).map_err(failed)?;
+        let mut step = ArrowVector::zeros(&shape);
+        frame
+            .solve(self.gradient.as_gradient(), step.as_step())
+            .map_err(schur)?;
+        let error = check::componentwise_error(self.operands, 0, &step.row, &step.border);
+        let own = frame.log_determinant().map(|l| Logarithm {
+            value: l.value,
+            absolute: l.absolute,
+        });
+        let cpu = match known {
+            Some(value) => value,
+            None => self.cpu_log_determinant()?,
+        };
+        let cpu = (super::cell::CPU.to_owned(), cpu);
+        check::parity(error, check::DIRECT_BOUND, own.ok(), Some(cpu))
+    }
+
+    fn cpu_log_determinant(&self) -> Outcome<f64> {
+        let system = self.system()?.into();
+        let options = SolverOptions {
+            elimination: Some(EliminationKind::Rows),
+            memory_limit: u64::MAX,
+            ..SolverOptions::default()
+        };
+        let mut solver = Solver::new(&system, options).map_err(schur)?;
+        let mut base = solver.refresh(system).map_err(schur)?;
+        let frame = base.factor(Ridge::ZERO).map_err(failed)?;
+        let found = frame.log_determinant();
+        found.map(|l| l.value).map_err(|e| Decline::Failed {
+            error: format!("the CPU has no log-determinant: {e}"),
+        })
+    }
+
+    /// One phase, and where its work runs.
+    pub(super) fn phase(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<(Taken, ExecutionPath)> {
+        let resident = |taken| (taken, ExecutionPath::GpuResidentLinearization);
+        match phase {
+            Phase::Refresh | Phase::Pack | Phase::Upload => {
+                self.refresh(phase, clock).map(resident)
+            }
+            Phase::ReUpload => self
+                .re_upload(clock)
+                .map(|t| (t, ExecutionPath::GpuReupload)),
+            Phase::RowBlocks | Phase::Copy => self.row_blocks(phase, clock).map(resident),
+            Phase::Iterate | Phase::IterateWall | Phase::IterateChanging => self
+                .iterate(phase, clock)
+                .map(|taken| (taken, ExecutionPath::GpuResidentFull)),
+            Phase::Factor
+            | Phase::Solve
+            | Phase::SolveCold
+            | Phase::SolveGraph
+            | Phase::SolveHost
+            | Phase::Download
+            | Phase::Build
+            | Phase::BuildGraph => self.framed(phase, clock).map(resident),
+            other => Err(unsupported(&format!("no {other} on a device"))),
+        }
+    }
+
+    fn refresh(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<Taken> {
+        let system = self.system()?;
+        let mut base = Base::new(&self.stream, system.shape(), self.keep).map_err(schur)?;
+        let whole = |base: &mut Base| {
+            let times = base.refresh(&system).map_err(schur)?;
+            self.stream.synchronize().map_err(device)?;
+            Ok(times)
+        };
+        match phase {
+            Phase::Pack => clock.reported(&mut base, |b| Ok(whole(b)?.packing.as_secs_f64())),
+            Phase::Upload => clock.reported(&mut base, |b| Ok(whole(b)?.sending.as_secs_f64())),
+            _ => clock.wall(&mut base, |_| Ok(()), |b| whole(b).map(drop)),
+        }
+    }
+
+    fn re_upload(&self, clock: &Clock<'_>) -> Outcome<Taken> {
+        let system = self.system()?;
+        let mut step = ArrowVector::zeros(system.shape());
+        let mut baseline = ReUpload::new(&self.stream, system.shape(), self.keep).map_err(schur)?;
+        clock.wall(
+            &mut (&mut baseline, &mut step),
+            |_| Ok(()),
+            |(baseline, step)| {
+                let gradient = self.gradient.as_gradient();
+                baseline
+                    .solve(&system, Ridge::ZERO, gradient, step.as_step())
+                    .map(drop)
+                    .map_err(failed)
+            },
+        )
+    }
+
+    fn row_blocks(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<Taken> {
+        let system = self.system()?;
+        if phase == Phase::Copy {
+            let len = system.shape().rows().rows() * self.arrow.block_len();
+            let from = self.stream.zeros::<f64>(len, "copy").map_err(device)?;
+            let mut to = self.stream.zeros::<f64>(len, "copy").map_err(device)?;
+            let copy = |to: &mut DeviceBuffer<f64>| {
+                self.stream.copy(from.view(), to.view_mut()).map_err(device)
+            };
+            return Ok(clock.events(&mut to, |_| Ok(()), copy)?.l2(L2::Warm));
+        }
+        let mut base = Base::new(&self.stream, system.shape(), self.keep).map_err(schur)?;
+        base.refresh(&system).map_err(schur)?;
+        let rows = |base: &mut Base| base.factor_rows_alone(Ridge::ZERO).map_err(schur);
+        Ok(clock.events(&mut base, |_| Ok(()), rows)?.l2(L2::Warm))
+    }
+
+    fn framed(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<Taken> {
+        let mut framed = Framed::new(self)?;
+        let (n, k) = self.operands.sizes();
+        let floor = solve_bytes(n, k);
+        let nothing = |_: &mut Framed<'_>| Ok(());
+        Ok(match phase {
+            Phase::Factor => clock
+                .events(&mut framed, nothing, |f| f.factor())?
+                .l2(L2::Warm),
+            Phase::Solve => clock
+                .events(&mut framed, Framed::renew, Framed::solve)?
+                .l2(L2::Warm)
+                .floor(floor),
+            Phase::SolveCold => {
+                framed.make_flush()?;
+                let prepare = |f: &mut Framed<'_>| f.renew().and_then(|()| f.flush());
+                clock
+                    .events(&mut framed, prepare, Framed::solve)?
+                    .l2(L2::Cold)
+                    .floor(floor)
+            }
+            Phase::SolveGraph => {
+                framed.make_graph()?;
+                clock
+                    .events(&mut framed, Framed::begin, Framed::launch)?
+                    .l2(L2::Warm)
+                    .units(Phase::MANY as u32)
+                    .floor(floor)
+            }
+            Phase::Build => {
+                let work = |f: &mut Framed<'_>| {
+                    f.factor()?;
+                    (0..Phase::MANY).try_for_each(|_| f.solve())
+                };
+                clock.events(&mut framed, Framed::begin, work)?.l2(L2::Warm)
+            }
+            Phase::BuildGraph => {
+                framed.make_graph()?;
+                let work = |f: &mut Framed<'_>| f.factor().and_then(|()| f.launch());
+                clock.events(&mut framed, Framed::begin, work)?.l2(L2::Warm)
+            }
+            Phase::Download => clock.wall(&mut framed, nothing, Framed::download)?,
+            _ => clock.wall(&mut framed, nothing, |f| f.solve_host(&self.gradient))?,
+        })
+    }
+
+    /// Iterates from zero, where the residual is minus the gradient: an exact quadratic stops after
+    /// one, so the loop is put back before each.
+    fn iterate(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<Taken> {
+        let system = self.system()?;
+        let mut resident =
+            ResidentQuadratic::new(&self.stream, system.shape(), self.keep).map_err(schur)?;
+        resident
+            .load(&system, self.gradient.as_gradient(), 1.0)
+            .map_err(schur)?;
+        resident.start(&Rule::quadratic()).map_err(schur)?;
+        let graph = resident.graph(Ridge::ZERO).map_err(failed)?;
+        let mut state = Looped {
+            resident,
+            graph,
+            turn: 0,
+        };
+        self.check_iterate(&mut state)?;
+        let (n, k) = self.operands.sizes();
+        let floor = solve_bytes(n, k) + 8 * (n * k) as u64 + 4 * (k * (k + 1)) as u64;
+        match phase {
+            Phase::Iterate => clock.events(&mut state, Looped::start, Looped::launch),
+            Phase::IterateWall => clock.wall(&mut state, Looped::start, |s| {
+                s.launch()?;
+                s.resident.read().map(drop).map_err(schur)
+            }),
+            _ => clock.wall(&mut state, Looped::start, Looped::at_another_ridge),
+        }
+        .map(|taken| taken.l2(L2::Warm).floor(floor))
+    }
+
+    /// The point after one iterate solves `H z = g0`.
+    fn check_iterate(&self, state: &mut Looped) -> Outcome<()> {
+        state.launch()?;
+        state.resident.read().map_err(schur)?;
+        let point = state.resident.point().map_err(schur)?;
+        let negated = |x: &[f64]| x.iter().map(|x| -x).collect::<Vec<_>>();
+        let (row, border) = (negated(&point.row), negated(&point.border));
+        let error = check::componentwise_error(self.operands, 0, &row, &border);
+        check::parity(error, check::DIRECT_BOUND, None, None).map(drop)
+    }
+}
+
+/// Bytes that one solve must read: see the [module](self).
+fn solve_bytes(n: usize, k: usize) -> u64 {
+    let (n, k) = (n as u64, k as u64);
+    16 * n * k + 8 * k * (k + 1)
+}
+
+/// A base with a frame, and a chain of solves.
+struct Framed<'b> {
+    stream: Stream,
+    base: Base,
+    /// The gradient of the next solve and the room of its step, which then change places.
+    vectors: [ResidentVector; 2],
+    step: ArrowVector,
+    gradient: &'b ArrowVector,
+    in_chain: usize,
+    graph: Option<Graph>,
+    flush: Option<DeviceBuffer<f64>>,
+}
+
+impl<'b> Framed<'b> {
+    fn new(bench: &'b Bench<'_>) -> Outcome<Self> {
+        let system = bench.system()?;
+        let mut base = Base::new(&bench.stream, system.shape(), bench.keep).map_err(schur)?;
+        base.refresh(&system).map_err(schur)?;
+        base.factor(Ridge::ZERO).map_err(failed)?;
+        let vectors = [base.vector().map_err(schur)?, base.vector().map_err(schur)?];
+        let mut framed = Self {
+            stream: bench.stream.clone(),
+            base,
+            vectors,
+            step: ArrowVector::zeros(system.shape()),
+            gradient: &bench.gradient,
+            in_chain: 0,
+            graph: None,
+            flush: None,
+        };
+        framed.begin()?;
+        Ok(framed)
+    }
+
+    /// Puts the gradient back.
+    fn begin(&mut self) -> Outcome<()> {
+        let class = ByteClass::Gradient;
+        let to = &mut self.vectors[0];
+        self.stream
+            .upload_into(&self.gradient.row, to.row_mut(), class)
+            .map_err(device)?;
+        let border = to.border_mut().map_err(schur)?;
+        self.stream
+            .upload_into(&self.gradient.border, border, class)
+            .map_err(device)?;
+        self.in_chain = 0;
+        Ok(())
+    }
+
+    /// Begins a chain anew where the present one is long.
+    fn renew(&mut self) -> Outcome<()> {
+        match self.in_chain < Phase::MANY {
+            true => Ok(()),
+            false => self.begin(),
+        }
+    }
+
+    fn factor(&mut self) -> Outcome<()> {
+        self.base.factor(Ridge::ZERO).map(drop).map_err(failed)
+    }
+
+    /// One solve, its gradient the step before.
+    fn solve(&mut self) -> Outcome<()> {
+        let [gradient, step] = &mut self.vectors;
+        let mut frame = self.base.frame(Ridge::ZERO).map_err(failed)?;
+        frame.solve_resident(gradient, step).map_err(schur)?;
+        self.vectors.swap(0, 1);
+        self.in_chain += 1;
+        Ok(())
+    }
+
+    fn make_graph(&mut self) -> Outcome<()> {
+        let [a, b] = &mut self.vectors;
+        let mut frame = self.base.frame(Ridge::ZERO).map_err(failed)?;
+        let graph = self.stream.capture(|_| {
+            for _ in 0..Phase::MANY / 2 {
+                frame.solve_resident(a, b).map_err(of_device)?;
+                frame.solve_resident(b, a).map_err(of_device)?;
+            }
+            Ok(())
+        });
+        self.graph = Some(graph.map_err(device)?);
+        Ok(())
+    }
+
+    fn launch(&mut self) -> Outcome<()> {
+        match &mut self.graph {
+            Some(graph) => graph.launch().map_err(device),
+            None => Err(unsupported("no graph was made")),
+        }
+    }
+
+    fn make_flush(&mut self) -> Outcome<()> {
+        let l2 = self.stream.context().info().l2_bytes as usize;
+        let buffer = self
+            .stream
+            .zeros(2 * l2 / size_of::<f64>(), "driving L2 out");
+        self.flush = Some(buffer.map_err(device)?);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Outcome<()> {
+        match &mut self.flush {
+            Some(buffer) => self.stream.zero(buffer.view_mut()).map_err(device),
+            None => Err(unsupported("no buffer was made")),
+        }
+    }
+
+    fn download(&mut self) -> Outcome<()> {
+        let class = ByteClass::Gradient;
+        let from = &self.vectors[1];
+        let border = from.border().map_err(schur)?;
+        self.stream
+            .download_into(from.row(), &mut self.step.row, class)
+            .map_err(device)?;
+        self.stream
+            .download_into(border, &mut self.step.border, class)
+            .map_err(device)
+    }
+
+    fn solve_host(&mut self, gradient: &ArrowVector) -> Outcome<()> {
+        let mut frame = self.base.frame(Ridge::ZERO).map_err(failed)?;
+        frame
+            .solve(gradient.as_gradient(), self.step.as_step())
+            .map_err(schur)
+    }
+}
+
+/// The loop on the device.
+struct Looped {
+    resident: ResidentQuadratic,
+    graph: Graph,
+    turn: u32,
+}
+
+impl Looped {
+    fn start(&mut self) -> Outcome<()> {
+        self.resident
+            .start(&Rule::quadratic())
+            .map(drop)
+            .map_err(schur)
+    }
+
+    fn launch(&mut self) -> Outcome<()> {
+        self.graph.launch().map_err(device)
+    }
+
+    /// Factors at a ridge that no sample had, takes one iterate and reads its record.
+    fn at_another_ridge(&mut self) -> Outcome<()> {
+        self.turn += 1;
+        let r = 1e-3 / f64::from(self.turn);
+        self.resident.submit(Ridge::new(r, r)).map_err(failed)?;
+        self.resident.read().map(drop).map_err(schur)
+    }
+}
+
+/// The device's part of an error inside a capture; anything else cannot happen there.
+fn of_device(error: Error) -> DeviceError {
+    match error {
+        Error::Device(error) => error,
+        other => Refusal::Capturing {
+            what: "a solve".to_owned(),
+            why: other.to_string(),
+        }
+        .into(),
+    }
+}
+
+fn unsupported(why: &str) -> Decline {
+    Decline::Unsupported {
+        why: why.to_owned(),
+    }
+}
+
+fn schur(error: Error) -> Decline {
+    match error {
+        Error::Device(DeviceError::Refusal(Refusal::Memory { needed, free, .. })) => {
+            Decline::OutOfMemory {
+                asked: needed,
+                free,
+            }
+        }
+        Error::Device(error) => device(error),
+        Error::Absent(absence) => absence.into(),
+        Error::Unsupported { .. } => unsupported(&error.to_string()),
+        other => Decline::Failed {
+            error: other.to_string(),
+        },
+    }
+}
+
+fn failed(failure: Failure) -> Decline {
+    match failure {
+        Failure::Stop(error) => schur(error),
+        other => Decline::Failed {
+            error: other.to_string(),
+        },
+    }
+}

@@ -1,0 +1,274 @@
+//! One cell, in a process of its own.
+
+use super::arrow::Bench;
+use super::ceilings;
+use super::clock::{Clock, Outcome as Answer, Taken, device};
+use super::job::Job;
+use super::{Sampling, job};
+use crate::case::Operands;
+use crate::cell::{CaseKind, Shape, Suite};
+use crate::error::Error;
+use crate::receipt::{DeviceReceipt, Receipt, this_program};
+use crate::record::{CellId, Measured, Outcome, Parity, Record, SCHEMA};
+use broadhead_device::nvml::{Nvml, Reading};
+use broadhead_device::{Context, ExecutionPath, Ledger, Stream};
+use broadhead_gate::Decline;
+use broadhead_schur::cuda::Keep;
+use std::path::Path;
+
+/// Whose log-determinant a device's is compared with.
+pub(super) const CPU: &str = "cpu";
+
+/// Which cell of a suite.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'w> {
+    /// The case, by name.
+    pub case: &'w str,
+    /// The contender.
+    pub contender: &'w str,
+    /// The run that it belongs to.
+    pub run: &'w str,
+    /// The CPU's log-determinant, where it is known.
+    pub known: Option<f64>,
+}
+
+/// Does one cell on device 0 and hands every record to `emit` as soon as it is there.
+///
+/// # Errors
+/// No such cell; the receipt cannot be made. What goes wrong in the work is in the records.
+pub fn run_cell(
+    root: &Path,
+    suite: &Suite,
+    wanted: Wanted<'_>,
+    sampling: Sampling,
+    emit: &mut dyn FnMut(&Record),
+) -> Result<(), Error> {
+    let named = |job: &Job<'_>| job.case.name == wanted.case && job.contender == wanted.contender;
+    let job = job::all(suite).find(named).ok_or_else(|| Error::Format {
+        path: root.join(&suite.suite),
+        message: format!("no cell {}, {}", wanted.case, wanted.contender),
+    })?;
+    let receipt = Receipt::of_this_run(root)?;
+    let place = match Place::open(receipt, wanted.run)? {
+        Ok(place) => place,
+        Err(declined) => {
+            let receipt = Receipt::of_this_run(root)?;
+            for phase in job.phases {
+                emit(&Record {
+                    schema: SCHEMA,
+                    cell: job.cell(*phase, sampling.seed),
+                    outcome: Outcome::Declined(declined.clone()),
+                    receipt: receipt.clone(),
+                });
+            }
+            return Ok(());
+        }
+    };
+    match job.case.case {
+        CaseKind::Ceilings => measure_ceilings(&place, &job, sampling, emit),
+        _ => measure(&place, &job, wanted.known, sampling, emit),
+    }
+    Ok(())
+}
+
+/// The device of a cell, and what its records say of it.
+pub(super) struct Place {
+    pub(super) stream: Stream,
+    nvml: Option<Nvml>,
+    receipt: Receipt,
+}
+
+impl Place {
+    /// Device 0, or why not.
+    pub(super) fn open(mut receipt: Receipt, run: &str) -> Result<Result<Self, Decline>, Error> {
+        let binary = this_program()?;
+        let open = || -> Answer<Self> {
+            let context = Context::open(0).map_err(device)?;
+            let stream = context.stream(&Ledger::new()).map_err(device)?;
+            let nvml = match Nvml::start(&context) {
+                Ok(nvml) => Some(nvml),
+                Err(error) => {
+                    eprintln!("clocks are not read: {error}");
+                    None
+                }
+            };
+            receipt.read_device_libraries();
+            receipt.device = Some(DeviceReceipt {
+                info: context.info().clone(),
+                run: run.to_owned(),
+                binary,
+                before: None,
+                after: None,
+            });
+            Ok(Self {
+                stream,
+                nvml,
+                receipt,
+            })
+        };
+        Ok(open())
+    }
+
+    /// Clocks, power and throttle reasons now.
+    pub(super) fn reading(&self) -> Answer<Option<Reading>> {
+        self.nvml
+            .as_ref()
+            .map(Nvml::read)
+            .transpose()
+            .map_err(device)
+    }
+
+    /// The receipt of what ran between two readings.
+    pub(super) fn receipt(&self, before: Option<Reading>, after: Option<Reading>) -> Receipt {
+        let mut receipt = self.receipt.clone();
+        if let Some(device) = &mut receipt.device {
+            (device.before, device.after) = (before, after);
+        }
+        receipt
+    }
+
+    /// A record of what ran between two readings: declined where the device was throttled at one.
+    pub(super) fn record(
+        &self,
+        cell: CellId,
+        readings: [Option<Reading>; 2],
+        outcome: Outcome,
+    ) -> Record {
+        let [before, after] = readings;
+        let receipt = self.receipt(before, after);
+        let throttled = receipt.device.as_ref().and_then(DeviceReceipt::throttled);
+        let outcome = match throttled {
+            Some(reason) if !matches!(outcome, Outcome::Declined(_)) => {
+                Outcome::Declined(Decline::Throttled { reason })
+            }
+            _ => outcome,
+        };
+        Record {
+            schema: SCHEMA,
+            cell,
+            outcome,
+            receipt,
+        }
+    }
+}
+
+fn measure_ceilings(
+    place: &Place,
+    job: &Job<'_>,
+    sampling: Sampling,
+    emit: &mut dyn FnMut(&Record),
+) {
+    for phase in job.phases {
+        let cell = job.cell(*phase, sampling.seed);
+        let found = place.reading().and_then(|before| {
+            let found = ceilings::measure(&place.stream)?;
+            Ok((found, [before, place.reading()?]))
+        });
+        match found {
+            Err(declined) => emit(&place.record(cell, [None, None], Outcome::Declined(declined))),
+            Ok((found, readings)) => {
+                for ceiling in found {
+                    let set = ceiling.working_set_bytes;
+                    let mut cell = cell.clone();
+                    cell.name = match set {
+                        Some(bytes) => format!("{}: {}, {bytes} bytes", cell.name, ceiling.what),
+                        None => format!("{}: {}", cell.name, ceiling.what),
+                    };
+                    emit(&place.record(cell, readings.clone(), Outcome::Ceiling(ceiling)));
+                }
+            }
+        }
+    }
+}
+
+/// What a contender's name says that its frames keep.
+fn keep_of(contender: &str) -> Answer<Keep> {
+    let keep = contender.strip_prefix("rows/").map(str::to_owned);
+    let parsed = keep.map(|keep| serde_json::from_value(serde_json::Value::String(keep)));
+    match parsed {
+        Some(Ok(keep)) => Ok(keep),
+        _ => Err(Decline::Unsupported {
+            why: format!("no frame is called {contender}"),
+        }),
+    }
+}
+
+fn measure(
+    place: &Place,
+    job: &Job<'_>,
+    known: Option<f64>,
+    sampling: Sampling,
+    emit: &mut dyn FnMut(&Record),
+) {
+    let decline_all = |declined: &Decline, emit: &mut dyn FnMut(&Record)| {
+        for phase in job.phases {
+            let cell = job.cell(*phase, sampling.seed);
+            let outcome = Outcome::Declined(declined.clone());
+            emit(&place.record(cell, [None, None], outcome));
+        }
+    };
+    let operands = Shape::new(job.case.case, job.case.shape)
+        .and_then(|shape| Operands::new(shape, sampling.seed).map_err(|e| e.to_string()));
+    let operands = operands.map_err(|error| Decline::Failed { error });
+    let checked = operands
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(|operands| {
+            let bench = Bench::new(&place.stream, operands, keep_of(job.contender)?)?;
+            let parity = bench.check(known)?;
+            Ok((bench, parity))
+        });
+    let (bench, parity) = match checked {
+        Ok(checked) => checked,
+        Err(declined) => return decline_all(&declined, emit),
+    };
+    // All timing first: the witness, once on, may leave something behind in the driver.
+    let timing = Clock::timing(&place.stream, sampling);
+    let watching = Clock::watching(&place.stream, sampling);
+    let mut timed = Vec::new();
+    for phase in job.phases {
+        let found = place.reading().and_then(|before| {
+            let (taken, path) = bench.phase(*phase, &timing)?;
+            Ok((taken, path, [before, place.reading()?]))
+        });
+        timed.push((*phase, found));
+    }
+    for (phase, found) in timed {
+        let cell = job.cell(phase, sampling.seed);
+        let watched = found.and_then(|(taken, path, readings)| {
+            let witness = bench.phase(phase, &watching)?.0.witness;
+            Ok((Taken { witness, ..taken }, path, readings))
+        });
+        let record = match watched {
+            Ok((taken, path, readings)) => {
+                let measured = measured(taken, path, job.contender, &parity);
+                place.record(cell, readings, measured)
+            }
+            Err(declined) => place.record(cell, [None, None], Outcome::Declined(declined)),
+        };
+        // A record that contradicts itself is declined with the contradiction.
+        let record = match record.check() {
+            Ok(()) => record,
+            Err(refused) => Record {
+                outcome: Outcome::Declined(refused.into()),
+                ..record
+            },
+        };
+        emit(&record);
+    }
+}
+
+fn measured(taken: Taken, path: ExecutionPath, contender: &str, parity: &Parity) -> Outcome {
+    Outcome::Measured(Measured {
+        samples: taken.samples,
+        timer: taken.timer,
+        units: taken.units,
+        l2: taken.l2,
+        floor_bytes: taken.floor_bytes,
+        execution_path: Some(path),
+        elimination: Some(contender.to_owned()),
+        ledger: Some(taken.ledger),
+        witness: taken.witness,
+        parity: parity.clone(),
+    })
+}

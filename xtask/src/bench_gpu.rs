@@ -1,0 +1,94 @@
+//! Benchmarks of a device: here, or as a pack for a machine with one.
+
+use crate::pack::Pack;
+use crate::shell::{self, Failure, Outcome};
+use std::path::{Path, PathBuf};
+
+/// What `bench-gpu` runs or packs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Makes a folder that runs on a machine without Rust, instead of running here.
+    #[arg(long, value_name = "DIR")]
+    pack: Option<PathBuf>,
+    /// Checks records that such a folder brought back, and puts them into benches/records.
+    #[arg(long, value_name = "OUT", conflicts_with = "pack")]
+    adopt: Option<PathBuf>,
+    /// Runs the peers before and after, with this machine's python3.
+    #[arg(long)]
+    peers: bool,
+    /// Builds without optimising across crates: quick to build, and marked `dev` in every receipt.
+    #[arg(long)]
+    dev: bool,
+    /// Further arguments of `broadhead-benches gpu`.
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+const PROGRAM: &str = "broadhead-benches";
+
+/// The script of a pack. Its first argument is the folder that records go to.
+const SCRIPT: &str = r#"#!/bin/bash
+# Measures the cells of this pack on the device of this machine.
+#
+#   ./run.sh OUT [--peers] [ARGUMENTS of `broadhead-benches gpu`, as --filter 'rows/factor']
+#
+# OUT/SUITE.jsonl holds the records and OUT/table.txt what was printed. A run that was cut short goes
+# on where it ended if it is called again with the same OUT on the same machine. --peers runs the
+# peers before and after, with python3 (or the interpreter in $PYTHON).
+# Exit: 0 all measured, 1 a cell failed, 3 a cell is undetermined.
+set -o pipefail
+here=$(cd "$(dirname "$0")" && pwd) || exit 1
+out=${1:?usage: run.sh OUT [--peers] [arguments]}
+shift
+mkdir -p "$out" || exit 1
+peers=()
+if [ "${1:-}" = --peers ]; then
+    shift
+    peers=(--python "${PYTHON:-python3}")
+fi
+"$here/broadhead-benches" --root "$here" gpu --out "$out" "${peers[@]}" "$@" \
+    2> >(tee -a "$out/log.txt" >&2) | tee "$out/table.txt"
+"#;
+
+/// Measures, packs or adopts.
+///
+/// # Errors
+/// The build, a cell or a record is in fault.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
+    if let Some(from) = &options.adopt {
+        let mut command = program(root, true);
+        shell::run(command.arg("adopt").arg(from))?;
+        return Ok(Outcome::Passed);
+    }
+    if let Some(folder) = &options.pack {
+        let mut build = shell::cargo(root);
+        build.args(["build", "--locked", "--package", PROGRAM]);
+        if !options.dev {
+            build.arg("--release");
+        }
+        shell::run(&mut build)?;
+        let mut pack = Pack::begin(root, folder)?;
+        let profile = if options.dev { "debug" } else { "release" };
+        pack.program(&root.join("target").join(profile).join(PROGRAM), PROGRAM)?;
+        pack.files(&root.join("benches/cells"), "toml", "cells")?;
+        pack.files(&root.join("benches/peers"), "py", "peers")?;
+        pack.finish(SCRIPT)?;
+        return Ok(Outcome::Passed);
+    }
+    let mut command = program(root, options.dev);
+    command.arg("gpu");
+    if options.peers {
+        command.args(["--python", "python3"]);
+    }
+    shell::measured(command.args(&options.rest))
+}
+
+fn program(root: &Path, dev: bool) -> std::process::Command {
+    let mut command = shell::cargo(root);
+    command.args(["run", "--quiet", "--locked"]);
+    if !dev {
+        command.arg("--release");
+    }
+    command.args(["--package", PROGRAM, "--"]);
+    command
+}
