@@ -71,7 +71,8 @@ fn time(stream: &Stream, name: &str, n: usize, d: usize, k: usize, reuse: bool) 
             name,
             build,
             &format!(
-                ",\"keep\":\"{tag}\",\"pack_ms\":{:.2},\"send_ms\":{:.2},\"refresh_ms\":{:.2},\"bytes\":{}",
+                ",\"keep\":\"{tag}\",\"border\":\"{:?}\",\"pack_ms\":{:.2},\"send_ms\":{:.2},\"refresh_ms\":{:.2},\"bytes\":{}",
+                base.summary().border,
                 times.packing.as_secs_f64() * 1e3,
                 times.sending.as_secs_f64() * 1e3,
                 total.as_secs_f64() * 1e3,

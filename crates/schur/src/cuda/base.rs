@@ -4,7 +4,7 @@ use super::factors::Factors;
 use super::layout::Layout;
 use super::operands::Operands;
 use super::product::Product;
-use super::{DeviceBytes, Error, Failure, Keep, UploadTimes};
+use super::{DeviceBytes, Error, Failure, FrameSummary, Keep, Methods, UploadTimes};
 use crate::{
     ArrowShape, DenseSystem, Factored, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge,
     ShapeError, StepMut, System,
@@ -86,10 +86,24 @@ impl Base {
     /// Room for systems of `shape` on the device of `stream`, whose ledger counts what follows.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for rows wider than [`super::WIDEST_ROW`]; [`Error::Device`] with
+    /// [`Error::Unsupported`] for rows wider than [`super::WIDEST_BLOCK`]; [`Error::Device`] with
     /// [`Refusal::Memory`] where less is free than is needed, before anything is allocated, or
     /// with what the device answered.
     pub fn new(stream: &Stream, shape: &ArrowShape, keep: Keep) -> Result<Self, Error> {
+        Self::with_methods(stream, shape, keep, Methods::default())
+    }
+
+    /// [`Base::new`] with ways pinned.
+    ///
+    /// # Errors
+    /// As [`Base::new`]; [`Error::Unsupported`] where a pinned way does not serve the shape or the
+    /// device.
+    pub fn with_methods(
+        stream: &Stream,
+        shape: &ArrowShape,
+        keep: Keep,
+        methods: Methods,
+    ) -> Result<Self, Error> {
         let needed = Self::bytes_needed(shape, keep)?.total();
         let free = stream.context().memory().map_err(DeviceError::from)?.free;
         if needed > free {
@@ -101,7 +115,7 @@ impl Base {
             };
             return Err(DeviceError::from(refusal).into());
         }
-        let factors = Factors::new(stream, shape, keep)?;
+        let factors = Factors::new(stream, shape, keep, methods)?;
         Ok(Self {
             operands: Operands::new(stream, &factors.layout)?,
             gradient: factors.vector()?,
@@ -126,7 +140,12 @@ impl Base {
 
     /// Device bytes held, the library's workspace apart.
     pub fn bytes(&self) -> DeviceBytes {
-        self.factors.layout.bytes(self.factors.keep())
+        self.factors.bytes()
+    }
+
+    /// What its frames keep, how they are made, and what is held.
+    pub fn summary(&self) -> FrameSummary {
+        self.factors.summary()
     }
 
     /// The stream that it works on.
@@ -326,7 +345,7 @@ impl ResidentFrame {
     pub fn bytes(&self) -> DeviceBytes {
         DeviceBytes {
             operands: 0,
-            ..self.factors.layout.bytes(self.factors.keep())
+            ..self.factors.bytes()
         }
     }
 }
@@ -358,6 +377,11 @@ impl Frame<'_> {
     /// The smallest pivot of the border.
     pub fn border_pivot(&self) -> Option<Pivot> {
         self.factored.border_pivot
+    }
+
+    /// What it keeps, how it was made, and what is held.
+    pub fn summary(&self) -> FrameSummary {
+        self.factors.summary()
     }
 
     /// The stream that it works on.

@@ -67,21 +67,21 @@ __device__ __forceinline__ Least merge(Least a, const Least &b) {
   return a;
 }
 
-// One block of 256 threads. out: sum of log pivots, of their absolute values, the smallest pivot,
+// One block of 1024 threads. out: sum of log pivots, of their absolute values, the smallest pivot,
 // its place, info, the largest diagonal entry of C, all as doubles. Where info != 0 the first four
 // mean nothing.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(1024)
     summarise_border(const double *L, const double *C, long long ld, int k, const int *info,
                      double *out) {
-  __shared__ Least all[256];
+  __shared__ Least all[1024];
   Least mine = {0.0, 0.0, 0.0, 0.0, -1};
-  for (int j = threadIdx.x; j < k; j += 256) {
+  for (int j = threadIdx.x; j < k; j += 1024) {
     const double l = L[j + j * ld], term = 2.0 * log(l);
     Least other = {term, fabs(term), l * l, fabs(C[j + j * ld]), j};
     mine = merge(mine, other);
   }
   all[threadIdx.x] = mine;
-  for (int half = 128; half > 0; half /= 2) {
+  for (int half = 512; half > 0; half /= 2) {
     __syncthreads();
     if (threadIdx.x < half) all[threadIdx.x] = merge(all[threadIdx.x], all[threadIdx.x + half]);
   }

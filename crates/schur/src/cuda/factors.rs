@@ -1,22 +1,29 @@
 //! Factors on the device, and the solves that use them.
 //!
 //! ```text
-//!   factor   rows -> L, 1/L_aa      C + rho -> S      Y = L^-1 B      S -= Y'Y
-//!            S = L_S L_S'           [ W = L_S^-1, V = W below and W' above the diagonal ]
+//!   factor   rows -> L, 1/L_aa      Y = L^-1 B      S = C + rho - Y'Y      S = L_S L_S'
+//!            [ W = L_S^-1, V = W below and W' above the diagonal ]
 //!   solve    pull -> (sweeps with V | two TRSM with L_S) -> push
 //! ```
 //! A factorization reads back one record of 13 numbers, a solve nothing.
 
 use super::kernels::{Kernels, PullBuffers, RowFactors, RowIndex, RowSolve};
-use super::layout::Layout;
+use super::layout::{DeviceBytes, Layout, WIDEST_ROW};
+use super::methods::{BorderMethod, Chosen, FrameSummary, Methods, RowMethod};
 use super::operands::Operands;
+use super::tiles::{Squares, Tiles};
+use super::wide::WideRows;
 use super::{Error, Failure, Keep, ResidentVector};
 use crate::bump::least_rung;
-use crate::{ArrowShape, Factored, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, Ridge};
+use crate::{
+    ArrowShape, Factored, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, Ridge, RowDims,
+};
 use broadhead_device::{
     ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Side, Stream, Triangle,
 };
 
+/// A pivot's place in a record is this times its row, and its place in the row (`KEY` of rows.cu).
+const KEY: i64 = 128;
 /// Numbers of a factorization's record: 7 of the rows, 6 of the border.
 const SUMMARY: usize = 13;
 
@@ -30,6 +37,10 @@ pub(super) struct Factors {
     /// `S`, then `L_S`; between factorizations also where the border's lines land.
     pub(super) border: DeviceBuffer<f64>,
     inverse: Option<DeviceBuffer<f64>>,
+    chosen: Chosen,
+    dims: RowDims,
+    wide: Option<WideRows>,
+    tiles: Option<Tiles>,
     workspace: DeviceBuffer<f64>,
     info: DeviceBuffer<i32>,
     summary: DeviceBuffer<f64>,
@@ -50,17 +61,24 @@ struct SideSummary {
 }
 
 impl Factors {
-    pub(super) fn new(stream: &Stream, shape: &ArrowShape, keep: Keep) -> Result<Self, Error> {
+    pub(super) fn new(
+        stream: &Stream,
+        shape: &ArrowShape,
+        keep: Keep,
+        methods: Methods,
+    ) -> Result<Self, Error> {
         let layout = Layout::new(shape)?;
+        let chosen = methods.choose(stream.context().info(), &layout)?;
+        tracing::debug!(?chosen, "methods");
         let kernels = Kernels::load(stream, &layout)?;
         stream.prepare_handles()?;
         let (offsets, blocks) = match layout.uniform {
             -1 => {
                 let places = 0..=layout.rows;
-                let of = |f: fn(&crate::RowDims, usize) -> usize| -> Vec<i64> {
+                let of = |f: fn(&RowDims, usize) -> usize| -> Vec<i64> {
                     places.clone().map(|i| f(shape.rows(), i) as i64).collect()
                 };
-                (of(crate::RowDims::offset), of(crate::RowDims::block_offset))
+                (of(RowDims::offset), of(RowDims::block_offset))
             }
             _ => Default::default(),
         };
@@ -81,7 +99,20 @@ impl Factors {
             Keep::Factor => None,
             Keep::InverseFactor => Some(stream.zeros(layout.square(), "the inverse factor")?),
         };
+        let wide = match chosen.rows {
+            RowMethod::Fused => None,
+            RowMethod::Library => Some(WideRows::new(stream, &layout)?),
+        };
+        // Room for the tiles wherever there are whole ones, so that the bytes are the shape's.
+        let tiles = match layout.whole_tiles() {
+            true => Some(Tiles::new(stream, &layout)?),
+            false => None,
+        };
         Ok(Self {
+            chosen,
+            dims: shape.rows().clone(),
+            wide,
+            tiles,
             rows: RowFactors {
                 factors: stream.zeros(layout.blocks, "row factors")?,
                 reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
@@ -154,19 +185,31 @@ impl Factors {
         })
     }
 
+    /// What a frame of these factors keeps, how it is made, and what is held.
+    pub(super) fn summary(&self) -> FrameSummary {
+        FrameSummary {
+            keep: self.keep(),
+            rows: self.chosen.rows,
+            border: self.chosen.border,
+            bytes: self.bytes(),
+        }
+    }
+
+    /// Device bytes held, of operands too.
+    pub(super) fn bytes(&self) -> DeviceBytes {
+        let mut bytes = self.layout.bytes(self.keep());
+        // What the shape does not ask for, but the caller.
+        if self.wide.is_some() && self.layout.widest <= WIDEST_ROW {
+            bytes.factors += WideRows::bytes(&self.layout);
+        }
+        bytes
+    }
+
     /// Everything that a factorization submits; nothing is read back.
     fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
         self.factor_rows(operands, ridge.row)?;
-        self.kernels.whiten(
-            &self.stream,
-            &self.layout,
-            &self.index,
-            &self.rows,
-            &operands.cross,
-            &mut self.whitened,
-        )?;
-        self.form_border(operands, ridge.border)?;
-        self.factor_border(self.layout.k)?;
+        self.whiten(operands)?;
+        self.factor_sum(operands, ridge.border)?;
         self.kernels.summarise_border(
             &self.stream,
             &self.layout,
@@ -187,22 +230,71 @@ impl Factors {
     }
 
     pub(super) fn factor_rows(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
-        Ok(self.kernels.factor_rows(
-            &self.stream,
-            &self.layout,
-            &self.index,
-            &operands.row_hessian,
-            rho,
-            &mut self.rows,
-            &mut self.summary,
-        )?)
+        let (stream, layout, index) = (&self.stream, &self.layout, &self.index);
+        let (blocks, rows, summary) = (&operands.row_hessian, &mut self.rows, &mut self.summary);
+        match &mut self.wide {
+            Some(wide) => wide.factor(stream, layout, index, blocks, rho, rows, summary)?,
+            None => {
+                let kernels = &self.kernels;
+                kernels.factor_rows(stream, layout, index, blocks, rho, rows, summary)?;
+            }
+        }
+        Ok(())
     }
 
-    /// `S = C + rho - Y'Y`. Y is taken in pieces of which every offset fits 31 bits.
+    fn whiten(&mut self, operands: &Operands) -> Result<(), Error> {
+        let (stream, layout, index) = (&self.stream, &self.layout, &self.index);
+        let (rows, cross, to) = (&self.rows, &operands.cross, &mut self.whitened);
+        match &mut self.wide {
+            Some(wide) => wide.whiten(stream, layout, index, rows, cross, to)?,
+            None => self
+                .kernels
+                .whiten(stream, layout, index, rows, cross, to)?,
+        }
+        Ok(())
+    }
+
+    /// `L_S` of `C + rho - Y'Y`, by the way that was chosen.
+    fn factor_sum(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+        let (k, unknowns) = (self.layout.k, self.layout.unknowns);
+        let squares = match self.chosen.border {
+            BorderMethod::SyrkAndTiles if unknowns > 0 => Squares::Held,
+            BorderMethod::Tiles | BorderMethod::SyrkAndTiles => Squares::OfY,
+            BorderMethod::Library => {
+                self.form_border(operands, rho)?;
+                return self.factor_border(k);
+            }
+        };
+        if squares == Squares::Held {
+            self.subtract_squares(0.0)?;
+        }
+        let Some(tiles) = &mut self.tiles else {
+            unreachable!("tiles are chosen where the order is one of whole tiles");
+        };
+        let border = (&operands.border, rho);
+        let to = (&mut self.border, &mut self.info);
+        tiles.factor(
+            &self.stream,
+            &self.layout,
+            border,
+            &self.whitened,
+            squares,
+            to,
+        )?;
+        Ok(())
+    }
+
+    /// `S = C + rho - Y'Y` by the library.
     fn form_border(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
         let (stream, layout) = (&self.stream, &self.layout);
         self.kernels
             .border_sum(stream, layout, &operands.border, rho, &mut self.border)?;
+        self.subtract_squares(1.0)
+    }
+
+    /// `S <- scale S - Y'Y`. Y is taken in pieces of which every offset fits 31 bits.
+    fn subtract_squares(&mut self, scale: f64) -> Result<(), Error> {
+        let (stream, layout) = (&self.stream, &self.layout);
         let (k, order) = (layout.k, layout.order);
         if k == 0 || layout.unknowns == 0 {
             return Ok(());
@@ -213,7 +305,8 @@ impl Factors {
             let count = at_once.min(layout.unknowns - first);
             let lines = first * order..(first + count) * order;
             let lines = Matrix::new(self.whitened.slice(lines)?, k, count, order)?;
-            stream.syrk(Triangle::Lower, -1.0, lines, 1.0, &mut sum)?;
+            let kept = if first == 0 { scale } else { 1.0 };
+            stream.syrk(Triangle::Lower, -1.0, lines, kept, &mut sum)?;
         }
         Ok(())
     }
@@ -256,7 +349,19 @@ impl Factors {
         }
     }
 
-    fn row_failure(&mut self, operands: &Operands, rho: f64, failed: Pivot, scale: f64) -> Failure {
+    fn row_failure(
+        &mut self,
+        operands: &Operands,
+        rho: f64,
+        mut failed: Pivot,
+        scale: f64,
+    ) -> Failure {
+        if self.wide.is_some() {
+            match self.row_pivot(operands, rho, failed.site) {
+                Ok(value) => failed.value = value,
+                Err(error) => return error.into(),
+            }
+        }
         if !failed.value.is_finite() {
             let what = "a pivot of a row";
             return Error::Overflow { what }.into();
@@ -265,6 +370,29 @@ impl Factors {
             factors.factor_rows(operands, rho + bump)?;
             Ok(row_side(&factors.read_summary()?).failed.is_none())
         })
+    }
+
+    /// The value of a row's pivot that failed, from its block: the library says only its place.
+    fn row_pivot(&self, operands: &Operands, rho: f64, site: PivotSite) -> Result<f64, Error> {
+        let PivotSite::Row { row, pivot } = site else {
+            unreachable!("a failure of a row");
+        };
+        let (d, at) = (self.dims.dim(row), self.dims.block_offset(row));
+        let block = operands.row_hessian.slice(at..at + d * d)?;
+        let mut l = self.stream.download(block, ByteClass::Record)?;
+        for a in 0..=pivot {
+            for b in 0..=a {
+                let ridge = if a == b { rho } else { 0.0 };
+                let known: f64 = (0..b).map(|c| l[a * d + c] * l[b * d + c]).sum();
+                let left = l[a * d + b] + ridge - known;
+                l[a * d + b] = match (a == b, a == pivot) {
+                    (true, true) => left,
+                    (true, false) => left.sqrt(),
+                    (false, _) => left / l[b * d + b],
+                };
+            }
+        }
+        Ok(l[pivot * d + pivot])
     }
 
     fn border_failure(
@@ -285,10 +413,8 @@ impl Factors {
             let what = "a pivot of the border";
             return Error::Overflow { what }.into();
         }
-        let k = self.layout.k;
         self.with_bump(failed, scale, |factors, bump| {
-            factors.form_border(operands, rho + bump)?;
-            factors.factor_border(k)?;
+            factors.factor_sum(operands, rho + bump)?;
             let info = factors
                 .stream
                 .download(factors.info.view(), ByteClass::Record)?;
@@ -446,8 +572,8 @@ fn row_side(summary: &[f64]) -> SideSummary {
     let site = |bits: f64| {
         let key = bits.to_bits() as i64;
         (key >= 0).then_some(PivotSite::Row {
-            row: (key / 64) as usize,
-            pivot: (key % 64) as usize,
+            row: (key / KEY) as usize,
+            pivot: (key % KEY) as usize,
         })
     };
     let pivot = |key, value| site(key).map(|site| Pivot { site, value });

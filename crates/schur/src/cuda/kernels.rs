@@ -5,7 +5,7 @@
 //! launch itself checks number and sizes of the arguments.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::layout::{Layout, STRIP};
+use super::layout::{Layout, STRIP, WIDEST_ROW};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{DeviceBuffer, Result, Stream};
 
@@ -19,12 +19,19 @@ pub(super) const ROWS: KernelSource = KernelSource {
         "factor_rows_8",
         "factor_rows_16",
         "factor_rows_32",
+        "factor_packed_2",
+        "factor_packed_4",
+        "factor_packed_8",
+        "factor_packed_16",
         "whiten_1",
         "whiten_2",
         "whiten_4",
         "whiten_8",
         "whiten_16",
         "whiten_32",
+        "rows_out",
+        "rows_back",
+        "whiten_wide",
     ],
     options: &[],
 };
@@ -116,7 +123,8 @@ impl Kernels {
             context.module(&BORDER)?,
             context.module(&SOLVE)?,
         );
-        let width = layout.width;
+        // Wider rows go the library's way.
+        let width = layout.width.min(WIDEST_ROW);
         // Bytes that the second-level cache of the present devices holds between two launches.
         const CACHE: usize = 40 << 20;
         let y = 8 * layout.unknowns * layout.order;
@@ -127,8 +135,14 @@ impl Kernels {
             (false, false, true) => (0, 1),
             (false, false, false) => (1, 1),
         };
+        let family = match layout.row_launch.packed {
+            true => "packed",
+            false => "rows",
+        };
+        let factor_rows = rows.kernel(&format!("factor_{family}_{width}"))?.clone();
+        factor_rows.allow_shared(layout.row_launch.shared)?;
         Ok(Self {
-            factor_rows: rows.kernel(&format!("factor_rows_{width}"))?.clone(),
+            factor_rows,
             whiten: rows.kernel(&format!("whiten_{width}"))?.clone(),
             border_unpack: border.kernel("border_unpack")?.clone(),
             border_sum: border.kernel("border_sum")?.clone(),
@@ -158,14 +172,19 @@ impl Kernels {
         rows: &mut RowFactors,
         summary: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
-        let geometry = Geometry::line(layout.records as u32, 128);
-        let launch = self
-            .factor_rows
-            .launch(stream, geometry)
-            .read(index.offsets.view())
-            .read(index.blocks.view())
-            .scalar(layout.rows as i64)
-            .scalar(layout.uniform)
+        let how = layout.row_launch;
+        let geometry =
+            Geometry::line(layout.records as u32, how.threads as u32).with_shared(how.shared);
+        let launch = self.factor_rows.launch(stream, geometry);
+        let launch = match how.packed {
+            true => launch.scalar(layout.rows as i64),
+            false => launch
+                .read(index.offsets.view())
+                .read(index.blocks.view())
+                .scalar(layout.rows as i64)
+                .scalar(layout.uniform),
+        };
+        let launch = launch
             .read(blocks.view())
             .scalar(rho)
             .write(rows.factors.view_mut())
@@ -280,7 +299,7 @@ impl Kernels {
     ) -> Result<()> {
         let launch = self
             .summarise_border
-            .launch(stream, Geometry::line(1, 256))
+            .launch(stream, Geometry::line(1, 1024))
             .read(factor.view())
             .read(border.view())
             .scalar(layout.order as i64)

@@ -15,6 +15,8 @@ use broadhead_device::{DeviceError, LARGEST_LEAF, Refusal};
 
 /// The widest row block that the fused kernels hold in registers.
 pub const WIDEST_ROW: usize = 32;
+/// The widest row block that a device serves.
+pub const WIDEST_BLOCK: usize = 128;
 
 /// Blocks of threads that a pass over Y is cut into: four on each of 132 multiprocessors.
 const PASS_BLOCKS: usize = 528;
@@ -23,9 +25,42 @@ pub(super) const STRIP: usize = 128;
 /// Most blocks of threads of the row factorization; their records are combined by one. Measured: a
 /// block that goes round several times hides the latency of its loads, and few records end sooner.
 const RECORDS: usize = 704;
+/// The same of the kernels for packed rows, which have more bytes in flight a block.
+const PACKED_RECORDS: usize = 792;
+
+/// How the row blocks are factored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RowLaunch {
+    /// By the kernel for rows that all have 2, 4, 8 or 16 unknowns.
+    pub(super) packed: bool,
+    pub(super) threads: usize,
+    /// Dynamic shared bytes of a block of threads.
+    pub(super) shared: u32,
+}
+
+impl RowLaunch {
+    /// The launch, and how many blocks of threads it has at most, for `rows` rows.
+    fn new(uniform: i32, width: usize, rows: usize) -> (Self, usize) {
+        // Rows that a warp takes at once, and numbers that it stages for each.
+        let (threads, at_once, staged, most) = match uniform {
+            2 => (256, 32, 0, PACKED_RECORDS),
+            4 => (128, 32, 4 * 4 + 2, PACKED_RECORDS),
+            8 => (128, 32, 8 * 8 + 2, PACKED_RECORDS / 2),
+            16 => (128, 8, 16 * 16 + 4, PACKED_RECORDS),
+            _ => (128, 32 / lanes(width), 0, RECORDS),
+        };
+        let warps = threads / 32;
+        let launch = Self {
+            packed: matches!(uniform, 2 | 4 | 8 | 16),
+            threads,
+            shared: (8 * warps * at_once * staged) as u32,
+        };
+        (launch, rows.div_ceil(warps * at_once).clamp(1, most))
+    }
+}
 
 /// Device bytes by what they hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DeviceBytes {
     /// Operands: row blocks, cross blocks, border, and partial sums of products with them.
     pub operands: u64,
@@ -53,10 +88,12 @@ pub(super) struct Layout {
     pub(super) k: usize,
     /// The common width of the rows, or -1.
     pub(super) uniform: i32,
+    pub(super) widest: usize,
     /// The power of two that the row kernels are made for.
     pub(super) width: usize,
     pub(super) leaf: usize,
     pub(super) order: usize,
+    pub(super) row_launch: RowLaunch,
     pub(super) records: usize,
     pub(super) strips: usize,
     pub(super) chunks: usize,
@@ -67,15 +104,15 @@ pub(super) struct Layout {
 
 impl Layout {
     /// # Errors
-    /// [`Error::Unsupported`] for rows wider than [`WIDEST_ROW`]; a [`Refusal`] where a dimension
+    /// [`Error::Unsupported`] for rows wider than [`WIDEST_BLOCK`]; a [`Refusal`] where a dimension
     /// is past the 32 bits of the libraries.
     pub(super) fn new(shape: &ArrowShape) -> Result<Self, Error> {
         let (rows, k, widest) = (shape.row_count(), shape.border(), shape.rows().max_dim());
-        if widest > WIDEST_ROW {
+        if widest > WIDEST_BLOCK {
             return Err(Error::Unsupported {
                 elimination: EliminationKind::Rows,
                 system: "dense",
-                why: "on the device rows have at most 32 unknowns",
+                why: "on the device rows have at most 128 unknowns",
             });
         }
         let (leaf, order) = padded_order(k);
@@ -95,16 +132,20 @@ impl Layout {
         let least = 8usize.div_ceil(widest.max(1));
         let chunks = (PASS_BLOCKS / strips).clamp(1, rows.div_ceil(least).max(1));
         let rows_per_chunk = rows.div_ceil(chunks).max(1);
+        let uniform = shape.rows().uniform_dim().map_or(-1, |d| d as i32);
+        let (row_launch, records) = RowLaunch::new(uniform, width, rows);
         Ok(Self {
             rows,
             unknowns: shape.row_unknowns(),
             blocks: shape.rows().block_len(),
             k,
-            uniform: shape.rows().uniform_dim().map_or(-1, |d| d as i32),
+            uniform,
+            widest,
             width,
             leaf,
             order,
-            records: (rows * lanes(width)).div_ceil(128).clamp(1, RECORDS),
+            row_launch,
+            records,
             strips,
             chunks: rows.div_ceil(rows_per_chunk).max(1),
             rows_per_chunk,
@@ -135,6 +176,10 @@ impl Layout {
             Keep::Factor => 0,
             Keep::InverseFactor => square,
         };
+        let wide = match self.widest > WIDEST_ROW {
+            true => super::wide::WideRows::bytes(self),
+            false => 0,
+        };
         DeviceBytes {
             operands: of(self.blocks)
                 + of(self.unknowns * self.k)
@@ -144,13 +189,38 @@ impl Layout {
                 + of(self.unknowns)
                 + of(self.unknowns * self.order)
                 + square
-                + inverse,
+                + inverse
+                + self.tiles_bytes()
+                + wide,
             vectors: index
                 + of(7 * (self.records + 1) + 6 + 2)
                 + of(3 * self.unknowns + (4 + self.chunks) * self.border_len())
                 + 4 * (self.strips as u64 + 2),
         }
     }
+}
+
+impl Layout {
+    /// Bytes that factoring by tiles keeps: held wherever the order is one of whole tiles.
+    fn tiles_bytes(&self) -> u64 {
+        match self.whole_tiles() {
+            true => 8 * (self.order * TILE) as u64 + 4 * control_len(self.order) as u64,
+            false => 0,
+        }
+    }
+
+    /// Whether the padded order is one of whole tiles.
+    pub(super) fn whole_tiles(&self) -> bool {
+        self.k > 0 && self.order.is_multiple_of(TILE)
+    }
+}
+
+/// Order of a tile of the border's factorization by tiles.
+pub(super) const TILE: usize = 64;
+
+/// Numbers of its control: ticket, ends, and two counts a row of tiles.
+pub(super) fn control_len(order: usize) -> usize {
+    2 + 2 * (order / TILE)
 }
 
 /// Lanes that factor one row block, as rows.cu has them.
@@ -204,9 +274,9 @@ mod tests {
             let layout = Layout::new(&shape).unwrap();
             assert!(layout.chunks * layout.rows_per_chunk >= n);
             assert!(layout.rows_per_tile * d <= 256 && layout.rows_per_tile <= 256);
-            assert!(layout.rows_per_push * d <= 32);
+            assert!(layout.rows_per_push * d <= 128);
         }
-        let wide = ArrowShape::uniform(2, 33, 4).unwrap();
+        let wide = ArrowShape::uniform(2, 129, 4).unwrap();
         assert!(matches!(Layout::new(&wide), Err(Error::Unsupported { .. })));
     }
 }

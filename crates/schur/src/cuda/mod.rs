@@ -22,12 +22,16 @@ mod engine;
 mod factors;
 mod kernels;
 mod layout;
+mod methods;
 mod operands;
 mod product;
+mod tiles;
+mod wide;
 
 pub use base::{Base, Frame, ReUpload, ResidentFrame, ResidentVector};
 pub use engine::Engine;
-pub use layout::{DeviceBytes, WIDEST_ROW};
+pub use layout::{DeviceBytes, WIDEST_BLOCK, WIDEST_ROW};
+pub use methods::{BorderMethod, FrameSummary, Methods, RowMethod};
 pub use operands::UploadTimes;
 
 use crate::{Error, Failure};
@@ -82,6 +86,7 @@ pub fn kernel_sources() -> &'static [&'static KernelSource] {
         &kernels::ROWS,
         &kernels::BORDER,
         &kernels::SOLVE,
+        &tiles::TILES,
         &product::PRODUCT,
     ]
 }

@@ -10,14 +10,14 @@
 // multiple of 16, lower triangle read, zero past k. Border vectors are zero past k. Rows as in
 // rows.cu.
 
-// Grid ceil(n / per_block), block 256: `per_block` rows (at most 32 unknowns) a block of threads,
+// Grid ceil(n / per_block), block 256: `per_block` rows (at most 128 unknowns) a block of threads,
 // two unknowns at a time.
 extern "C" __global__ void __launch_bounds__(256)
     product_rows(const long long *offsets, const long long *blocks, long long n, int d,
                  const double *D, const double *B, int k, const double *at0, const double *ab0,
                  double *y0, const double *at1, const double *ab1, double *y1, int per_block) {
   __shared__ double sums[8][4];
-  __shared__ double z[2][32];
+  __shared__ double z[2][128];
   const int t = threadIdx.x;
   const long long i0 = (long long)blockIdx.x * per_block;
   const long long i1 = i0 + per_block < n ? i0 + per_block : n;

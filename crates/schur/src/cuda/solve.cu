@@ -193,14 +193,14 @@ extern "C" __global__ void __launch_bounds__(128)
   dot_quad<false>(V, ld, order, order - 4 - 4 * blockIdx.x, x, out, stream_v, sums);
 }
 
-// Grid ceil(n / per_block), block a multiple of 32 up to 256: `per_block` rows (at most 32 unknowns)
+// Grid ceil(n / per_block), block a multiple of 32 up to 256: `per_block` rows (at most 128 unknowns)
 // a block, their unknowns four at a time, the columns shared out to all threads.
 extern "C" __global__ void __launch_bounds__(256)
     push(const long long *offsets, const long long *blocks, long long n, int d, const double *L,
          const double *reciprocals, const double *Y, long long ldy, int k, const double *u,
          const double *x, double *out, int per_block, int stream_y) {
   __shared__ double sums[8][4];
-  __shared__ double z[32];
+  __shared__ double z[128];
   const int t = threadIdx.x, warps = blockDim.x / 32;
   const long long i0 = (long long)blockIdx.x * per_block;
   const long long i1 = i0 + per_block < n ? i0 + per_block : n;

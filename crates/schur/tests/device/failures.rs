@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{DeviceError, Refusal, Stream};
-use broadhead_schur::cuda::{Base, Keep, WIDEST_ROW};
+use broadhead_schur::cuda::{Base, Keep, WIDEST_BLOCK};
 use broadhead_schur::{
     ArrowShape, ArrowVector, EliminationKind, Error, Failure, NotPositiveDefinite, Ridge, Solver,
     SolverOptions,
@@ -66,7 +66,15 @@ fn works(stream: &Stream) -> Outcome {
 }
 
 fn rows(stream: &Stream) -> Outcome {
-    for (d, at) in [(1, 0), (2, 3), (7, 3 * 7 + 3), (16, 15 * 16 + 15)] {
+    for (d, at) in [
+        (1, 0),
+        (2, 3),
+        (4, 2 * 4 + 2),
+        (7, 3 * 7 + 3),
+        (8, 7 * 8 + 7),
+        (16, 15 * 16 + 15),
+        (40, 33 * 40 + 33),
+    ] {
         let mut case = Case::new(&vec![d; 300], 20, 3)?;
         case.d[d * d * 123 + at] = -1.5;
         case.d[d * d * 200] = -7.0;
@@ -77,11 +85,14 @@ fn rows(stream: &Stream) -> Outcome {
 }
 
 fn border(stream: &Stream) -> Outcome {
-    for at in [0, 77, 149] {
-        let mut case = Case::new(&[2; 300], 150, 3)?;
-        case.c[at * 150 + at] = -2.0;
-        failure(stream, &case)?;
-        works(stream)?;
+    // Orders that the library factors, and orders that are factored by tiles.
+    for (k, places) in [(150, [0, 77, 149]), (700, [3, 64, 699])] {
+        for at in places {
+            let mut case = Case::new(&[2; 300], k, 3)?;
+            case.c[at * k + at] = -2.0;
+            failure(stream, &case)?;
+            works(stream)?;
+        }
     }
     Ok(())
 }
@@ -124,7 +135,7 @@ fn memory(stream: &Stream) -> Outcome {
 }
 
 fn width(stream: &Stream) -> Outcome {
-    let shape = ArrowShape::uniform(3, WIDEST_ROW + 1, 5)?;
+    let shape = ArrowShape::uniform(3, WIDEST_BLOCK + 1, 5)?;
     let refused = Base::new(stream, &shape, Keep::Factor).map(|_| ());
     let unsupported = matches!(refused, Err(Error::Unsupported { .. }));
     expect(unsupported, format!("{refused:?}"))

@@ -4,6 +4,7 @@
 mod case;
 mod failures;
 mod laws;
+mod methods;
 mod parity;
 mod residency;
 
@@ -26,11 +27,12 @@ fn with_stream(context: &Context, body: fn(&Stream) -> Outcome) -> Outcome {
 }
 
 fn main() -> ExitCode {
-    let tests: [Vec<Trial>; 4] = [
+    let tests: [Vec<Trial>; 5] = [
         parity::tests(),
         residency::tests(),
         failures::tests(),
         laws::tests(),
+        methods::tests(),
     ];
     run(tests.into_iter().flatten().collect())
 }

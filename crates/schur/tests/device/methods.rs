@@ -1,0 +1,159 @@
+//! Every step of a factorization has two ways, each the other's check.
+
+use super::case::Case;
+use super::{Outcome, expect, expect_eq, on_device};
+use broadhead_device::Stream;
+use broadhead_schur::cuda::{Base, BorderMethod, FrameSummary, Keep, Methods, RowMethod};
+use broadhead_schur::{ArrowVector, Error, LogDeterminant, Ridge};
+use broadhead_testkit::device::Trial;
+
+/// The componentwise backward error that counts as parity.
+const PARITY: f64 = 1e-13;
+
+pub(super) fn tests() -> Vec<Trial> {
+    vec![
+        on_device!("the_library_s_rows_check_the_fused_ones", rows),
+        on_device!("tiles_and_the_library_check_each_other", borders),
+        on_device!("rows_past_the_fused_kernels_go_the_library_s_way", wide),
+        on_device!("tiles_give_the_same_bits_run_to_run", bits),
+        on_device!("a_way_that_does_not_serve_is_refused", refused),
+    ]
+}
+
+struct Answer {
+    step: ArrowVector,
+    log: LogDeterminant,
+    summary: FrameSummary,
+}
+
+fn solve(
+    stream: &Stream,
+    case: &Case,
+    methods: Methods,
+    ridge: Ridge,
+) -> Result<Answer, Box<dyn std::error::Error>> {
+    let mut base = Base::with_methods(stream, &case.shape, Keep::InverseFactor, methods)?;
+    base.refresh(&case.system()?)?;
+    let mut step = ArrowVector::zeros(&case.shape);
+    let mut frame = base.factor(ridge)?;
+    frame.solve(case.g.as_gradient(), step.as_step())?;
+    let (log, summary) = (frame.log_determinant()?, frame.summary());
+    let omega = case.error(&step, ridge)?;
+    match omega <= PARITY {
+        true => Ok(Answer { step, log, summary }),
+        false => Err(format!("{summary:?}: backward error {omega:e}").into()),
+    }
+}
+
+fn agree(a: &Answer, b: &Answer) -> Outcome {
+    let error = (a.log.value - b.log.value).abs();
+    let what = format!("log-determinants {:?} and {:?}", a.log, b.log);
+    expect(error <= 1e-13 * a.log.absolute.max(1.0), what)
+}
+
+fn rows(stream: &Stream) -> Outcome {
+    let ragged: Vec<usize> = (0..90).map(|i| [2, 0, 5, 1, 16, 3][i % 6]).collect();
+    for (dims, k) in [
+        (vec![1; 50], 33),
+        (vec![2; 333], 64),
+        (vec![3; 100], 20),
+        (vec![4; 1001], 10),
+        (vec![8; 999], 65),
+        (vec![16; 203], 129),
+        (vec![32; 40], 100),
+        (ragged, 257),
+    ] {
+        let case = Case::new(&dims, k, 31)?;
+        for ridge in [Ridge::ZERO, Ridge::new(0.3, 0.1)] {
+            let by = |way| Methods {
+                rows: Some(way),
+                ..Methods::default()
+            };
+            let fused = solve(stream, &case, by(RowMethod::Fused), ridge)?;
+            let library = solve(stream, &case, by(RowMethod::Library), ridge)?;
+            expect_eq("the way", library.summary.rows, RowMethod::Library)?;
+            agree(&fused, &library)?;
+        }
+    }
+    Ok(())
+}
+
+/// Orders of few and many tiles, padded and whole; rows within and past what tiles take in.
+fn borders(stream: &Stream) -> Outcome {
+    for (dims, k) in [
+        (vec![2; 30], 64),
+        (vec![2; 7], 128),
+        (vec![1; 300], 700),
+        (vec![2; 180], 1000),
+        (vec![], 1024),
+        (vec![3; 500], 1500),
+    ] {
+        let case = Case::new(&dims, k, 32)?;
+        let by = |way| Methods {
+            border: Some(way),
+            ..Methods::default()
+        };
+        for ridge in [Ridge::ZERO, Ridge::new(0.3, 0.1)] {
+            let library = solve(stream, &case, by(BorderMethod::Library), ridge)?;
+            for way in [BorderMethod::Tiles, BorderMethod::SyrkAndTiles] {
+                let tiles = match solve(stream, &case, by(way), ridge) {
+                    Ok(tiles) => tiles,
+                    // A device without the shared memory.
+                    Err(error) if refuses(error.as_ref()) => continue,
+                    Err(error) => return Err(error.into()),
+                };
+                expect_eq("the way", tiles.summary.border, way)?;
+                agree(&library, &tiles)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refuses(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Unsupported { .. }))
+}
+
+fn wide(stream: &Stream) -> Outcome {
+    let ragged: Vec<usize> = (0..40).map(|i| [2, 0, 77, 1, 128, 33][i % 6]).collect();
+    for (dims, k) in [(vec![33; 50], 40), (vec![128; 9], 300), (ragged, 130)] {
+        let case = Case::new(&dims, k, 33)?;
+        for ridge in [Ridge::ZERO, Ridge::new(0.3, 0.1)] {
+            let answer = solve(stream, &case, Methods::default(), ridge)?;
+            expect_eq("the way", answer.summary.rows, RowMethod::Library)?;
+        }
+    }
+    Ok(())
+}
+
+fn bits(stream: &Stream) -> Outcome {
+    for (dims, k) in [(vec![2; 180], 2048), (vec![2; 900], 1100)] {
+        let case = Case::new(&dims, k, 34)?;
+        let first = solve(stream, &case, Methods::default(), Ridge::ZERO)?;
+        for round in 0..4 {
+            let again = solve(stream, &case, Methods::default(), Ridge::ZERO)?;
+            expect_eq(&format!("round {round}"), again.step, first.step.clone())?;
+        }
+    }
+    Ok(())
+}
+
+fn refused(stream: &Stream) -> Outcome {
+    let case = Case::new(&[40; 3], 10, 35)?;
+    for methods in [
+        Methods {
+            rows: Some(RowMethod::Fused),
+            ..Methods::default()
+        },
+        // No order of whole tiles.
+        Methods {
+            border: Some(BorderMethod::Tiles),
+            ..Methods::default()
+        },
+    ] {
+        let answer = Base::with_methods(stream, &case.shape, Keep::Factor, methods).map(|_| ());
+        let named = matches!(answer, Err(Error::Unsupported { .. }));
+        expect(named, format!("{answer:?}"))?;
+    }
+    Ok(())
+}
