@@ -11,8 +11,8 @@ use super::kernels::{Kernels, PullBuffers, RowFactors, RowIndex, RowSolve};
 use super::layout::{DeviceBytes, Layout, WIDEST_ROW};
 use super::methods::{BorderMethod, Chosen, FrameSummary, Methods, RowMethod};
 use super::operands::Operands;
+use super::rows::WideRows;
 use super::tiles::{Squares, Tiles};
-use super::wide::WideRows;
 use super::{Error, Failure, Keep, ResidentVector};
 use crate::bump::least_rung;
 use crate::{

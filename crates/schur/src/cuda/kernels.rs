@@ -6,35 +6,9 @@
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use super::layout::{Layout, STRIP, WIDEST_ROW};
+use super::rows::ROWS;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{DeviceBuffer, Result, Stream};
-
-pub(super) const ROWS: KernelSource = KernelSource {
-    name: "rows.cu",
-    text: include_str!("rows.cu"),
-    entries: &[
-        "factor_rows_1",
-        "factor_rows_2",
-        "factor_rows_4",
-        "factor_rows_8",
-        "factor_rows_16",
-        "factor_rows_32",
-        "factor_packed_2",
-        "factor_packed_4",
-        "factor_packed_8",
-        "factor_packed_16",
-        "whiten_1",
-        "whiten_2",
-        "whiten_4",
-        "whiten_8",
-        "whiten_16",
-        "whiten_32",
-        "rows_out",
-        "rows_back",
-        "whiten_wide",
-    ],
-    options: &[],
-};
 
 pub(super) const BORDER: KernelSource = KernelSource {
     name: "border.cu",

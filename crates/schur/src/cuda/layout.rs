@@ -177,7 +177,7 @@ impl Layout {
             Keep::InverseFactor => square,
         };
         let wide = match self.widest > WIDEST_ROW {
-            true => super::wide::WideRows::bytes(self),
+            true => super::rows::WideRows::bytes(self),
             false => 0,
         };
         DeviceBytes {

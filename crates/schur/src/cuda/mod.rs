@@ -25,8 +25,8 @@ mod layout;
 mod methods;
 mod operands;
 mod product;
+mod rows;
 mod tiles;
-mod wide;
 
 pub use base::{Base, Frame, ReUpload, ResidentFrame, ResidentVector};
 pub use engine::Engine;
@@ -83,7 +83,7 @@ impl Placement {
 /// The kernels of this crate.
 pub fn kernel_sources() -> &'static [&'static KernelSource] {
     &[
-        &kernels::ROWS,
+        &rows::ROWS,
         &kernels::BORDER,
         &kernels::SOLVE,
         &tiles::TILES,

@@ -2,11 +2,38 @@
 //! equally wide, batched triangular solves. For rows wider than the fused kernels take, and their check.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::kernels::{ROWS, RowFactors, RowIndex};
+use super::kernels::{RowFactors, RowIndex};
 use super::layout::Layout;
-use broadhead_device::kernels::{Geometry, Kernel, Launch};
+use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{
     Batch, BatchMut, DeviceBuffer, Matrix, MatrixMut, Result, Side, Stream, Triangle,
+};
+
+pub(super) const ROWS: KernelSource = KernelSource {
+    name: "rows.cu",
+    text: include_str!("rows.cu"),
+    entries: &[
+        "factor_rows_1",
+        "factor_rows_2",
+        "factor_rows_4",
+        "factor_rows_8",
+        "factor_rows_16",
+        "factor_rows_32",
+        "factor_packed_2",
+        "factor_packed_4",
+        "factor_packed_8",
+        "factor_packed_16",
+        "whiten_1",
+        "whiten_2",
+        "whiten_4",
+        "whiten_8",
+        "whiten_16",
+        "whiten_32",
+        "rows_out",
+        "rows_back",
+        "whiten_wide",
+    ],
+    options: &[],
 };
 
 /// Blocks of threads of the kernels that take a row each, at most.
