@@ -1,115 +1,344 @@
 //! Inner loops over adjacent numbers, compiled for the processor they run on.
 //!
-//! Sums run in eight fixed lanes folded in a fixed order, so that a result depends on its operands
-//! and their length alone: never on the number of threads.
+//! Several vectors go through one loop: memory serves several streams at once faster than one, and
+//! what the vectors share is loaded once. A sum runs in one register of lanes for each vector (a sum
+//! alone in four), folded in a fixed order, so that a result depends on its operands, their length
+//! and the processor's width alone: never on the number of threads.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
-const LANES: usize = 8;
+/// All bits but the sign's: what is left of a number by them is its absolute value.
+const UNSIGNED: f64 = f64::from_bits(!(1 << 63));
 
-#[inline(always)]
-fn fold(lanes: [f64; LANES]) -> f64 {
-    let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + e) + (c + g)) + ((b + f) + (d + h))
+/// $`x_l' y`$ for `N` vectors at once.
+#[inline]
+pub(crate) fn dots<const N: usize>(arch: Arch, x: [&[f64]; N], y: &[f64]) -> [f64; N] {
+    arch.dispatch(Dots { x, y })
 }
 
-#[inline(always)]
-fn dot_body(x: &[f64], y: &[f64]) -> f64 {
-    let (mut first, mut second) = ([0.0; LANES], [0.0; LANES]);
-    let (xs, ys) = (x.chunks_exact(2 * LANES), y.chunks_exact(2 * LANES));
-    let (xr, yr) = (xs.remainder(), ys.remainder());
-    for (x, y) in xs.zip(ys) {
-        for l in 0..LANES {
-            first[l] += x[l] * y[l];
-            second[l] += x[LANES + l] * y[LANES + l];
+struct Dots<'a, const N: usize> {
+    x: [&'a [f64]; N],
+    y: &'a [f64],
+}
+
+impl<const N: usize> WithSimd for Dots<'_, N> {
+    type Output = [f64; N];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> [f64; N] {
+        let (y, y_tail) = S::as_simd_f64s(self.y);
+        let x = self.x.map(|x| S::as_simd_f64s(&x[..self.y.len()]));
+        let heads = x.map(|(head, _)| &head[..y.len()]);
+        let mut sums = [simd.splat_f64s(0.0); N];
+        for (i, &y) in y.iter().enumerate() {
+            for l in 0..N {
+                sums[l] = simd.mul_add_e_f64s(heads[l][i], y, sums[l]);
+            }
         }
+        if !y_tail.is_empty() {
+            let y = simd.partial_load_f64s(y_tail);
+            for l in 0..N {
+                let x = simd.partial_load_f64s(x[l].1);
+                sums[l] = simd.mul_add_e_f64s(x, y, sums[l]);
+            }
+        }
+        sums.map(|sum| simd.reduce_sum_f64s(sum))
     }
-    for l in 0..LANES {
-        first[l] += second[l];
-    }
-    let tail: f64 = xr.iter().zip(yr).map(|(x, y)| x * y).sum();
-    fold(first) + tail
 }
 
 /// $`x' y`$.
 #[inline]
 pub(crate) fn dot(arch: Arch, x: &[f64], y: &[f64]) -> f64 {
-    arch.dispatch(
-        #[inline(always)]
-        || dot_body(x, y),
-    )
+    arch.dispatch(Dot { x, y })
+}
+
+struct Dot<'a> {
+    x: &'a [f64],
+    y: &'a [f64],
+}
+
+impl WithSimd for Dot<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        let n = self.x.len().min(self.y.len());
+        let (x, x_tail) = S::as_simd_f64s(&self.x[..n]);
+        let (y, y_tail) = S::as_simd_f64s(&self.y[..n]);
+        let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<4>(), y.as_chunks::<4>());
+        let mut sums = [simd.splat_f64s(0.0); 4];
+        for (x, y) in x.iter().zip(y) {
+            for l in 0..4 {
+                sums[l] = simd.mul_add_e_f64s(x[l], y[l], sums[l]);
+            }
+        }
+        for (l, (&x, &y)) in x_rest.iter().zip(y_rest).enumerate() {
+            sums[l] = simd.mul_add_e_f64s(x, y, sums[l]);
+        }
+        if !x_tail.is_empty() {
+            let (x, y) = (
+                simd.partial_load_f64s(x_tail),
+                simd.partial_load_f64s(y_tail),
+            );
+            sums[3] = simd.mul_add_e_f64s(x, y, sums[3]);
+        }
+        let [a, b, c, d] = sums;
+        let sum = simd.add_f64s(simd.add_f64s(a, c), simd.add_f64s(b, d));
+        simd.reduce_sum_f64s(sum)
+    }
 }
 
 /// $`y \leftarrow y + \alpha x`$.
 #[inline]
 pub(crate) fn axpy(arch: Arch, alpha: f64, x: &[f64], y: &mut [f64]) {
-    arch.dispatch(
-        #[inline(always)]
-        || {
-            for (y, x) in y.iter_mut().zip(x) {
-                *y += alpha * x;
-            }
-        },
-    );
+    axpys(arch, [alpha], [x], y);
 }
 
-/// $`y \leftarrow y + \sum_j \alpha_j x_j`$ over four vectors.
+/// $`y \leftarrow y + \sum_l \alpha_l x_l`$ over `N` vectors, added in their order.
 #[inline]
-pub(crate) fn axpy4(arch: Arch, alpha: [f64; 4], x: [&[f64]; 4], y: &mut [f64]) {
-    arch.dispatch(
-        #[inline(always)]
-        || {
-            let n = y.len();
-            let [a, b, c, d] = x.map(|x| &x[..n]);
-            for i in 0..n {
-                y[i] += (alpha[0] * a[i] + alpha[1] * b[i]) + (alpha[2] * c[i] + alpha[3] * d[i]);
-            }
-        },
-    );
+pub(crate) fn axpys<const N: usize>(arch: Arch, alpha: [f64; N], x: [&[f64]; N], y: &mut [f64]) {
+    arch.dispatch(Axpys { alpha, x, y });
 }
 
-/// A line of a symmetric matrix at once: $`y \leftarrow y + \alpha s`$, $`|y| \leftarrow |y| +
-/// |\alpha| |s|`$, and returns $`(s' x, |s|' |x|)`$.
+struct Axpys<'a, const N: usize> {
+    alpha: [f64; N],
+    x: [&'a [f64]; N],
+    y: &'a mut [f64],
+}
+
+impl<const N: usize> WithSimd for Axpys<'_, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let x = self.x.map(|x| S::as_simd_f64s(&x[..self.y.len()]));
+        let (y, y_tail) = S::as_mut_simd_f64s(self.y);
+        let heads = x.map(|(head, _)| &head[..y.len()]);
+        let alpha = self.alpha.map(|alpha| simd.splat_f64s(alpha));
+        for (i, y) in y.iter_mut().enumerate() {
+            let mut sum = *y;
+            for l in 0..N {
+                sum = simd.mul_add_e_f64s(heads[l][i], alpha[l], sum);
+            }
+            *y = sum;
+        }
+        if !y_tail.is_empty() {
+            let mut sum = simd.partial_load_f64s(y_tail);
+            for l in 0..N {
+                let x = simd.partial_load_f64s(x[l].1);
+                sum = simd.mul_add_e_f64s(x, alpha[l], sum);
+            }
+            simd.partial_store_f64s(y_tail, sum);
+        }
+    }
+}
+
+/// `N` lines $`s_l`$ of a symmetric matrix, or of a matrix and its transpose, at once:
+/// $`y \leftarrow y + \sum_l \alpha_l s_l`$, $`|y| \leftarrow |y| + \sum_l |\alpha_l| |s_l|`$, and
+/// returns $`s_l' x`$ and $`|s_l|' |x|`$.
 #[inline]
-pub(crate) fn line(
+pub(crate) fn lines<const N: usize>(
     arch: Arch,
-    alpha: f64,
-    s: &[f64],
+    alpha: [f64; N],
+    s: [&[f64]; N],
     x: &[f64],
     y: &mut [f64],
     y_abs: &mut [f64],
-) -> (f64, f64) {
-    arch.dispatch(
-        #[inline(always)]
-        || {
-            let n = s.len();
-            let (x, y, y_abs) = (&x[..n], &mut y[..n], &mut y_abs[..n]);
-            let (mut sum, mut sum_abs) = ([0.0; LANES], [0.0; LANES]);
-            let weight = alpha.abs();
-            // Chunks of a fixed length, zipped: nothing is left to check inside.
-            let ((s, s_tail), (x, x_tail)) = (s.as_chunks::<LANES>(), x.as_chunks::<LANES>());
-            let (y, y_tail) = y.as_chunks_mut::<LANES>();
-            let (y_abs, y_abs_tail) = y_abs.as_chunks_mut::<LANES>();
-            for (((s, x), y), y_abs) in s.iter().zip(x).zip(y).zip(y_abs) {
-                for l in 0..LANES {
-                    let size = s[l].abs();
-                    y[l] += alpha * s[l];
-                    y_abs[l] += weight * size;
-                    sum[l] += s[l] * x[l];
-                    sum_abs[l] += size * x[l].abs();
-                }
+) -> ([f64; N], [f64; N]) {
+    arch.dispatch(Lines {
+        alpha,
+        s,
+        x,
+        y,
+        y_abs,
+    })
+}
+
+struct Lines<'a, const N: usize> {
+    alpha: [f64; N],
+    s: [&'a [f64]; N],
+    x: &'a [f64],
+    y: &'a mut [f64],
+    y_abs: &'a mut [f64],
+}
+
+impl<const N: usize> WithSimd for Lines<'_, N> {
+    type Output = ([f64; N], [f64; N]);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let n = self.x.len();
+        let (x, x_tail) = S::as_simd_f64s(self.x);
+        let (y, y_tail) = S::as_mut_simd_f64s(&mut self.y[..n]);
+        let (y_abs, y_abs_tail) = S::as_mut_simd_f64s(&mut self.y_abs[..n]);
+        let s = self.s.map(|s| S::as_simd_f64s(&s[..n]));
+        let heads = s.map(|(head, _)| &head[..x.len()]);
+        let unsigned = simd.splat_f64s(UNSIGNED);
+        let alpha = self.alpha.map(|alpha| simd.splat_f64s(alpha));
+        let size = self.alpha.map(|alpha| simd.splat_f64s(alpha.abs()));
+        let zero = simd.splat_f64s(0.0);
+        let (mut sum, mut sum_abs) = ([zero; N], [zero; N]);
+        for (i, ((&x, y), y_abs)) in x.iter().zip(y).zip(y_abs).enumerate() {
+            let x_abs = simd.and_f64s(unsigned, x);
+            let (mut at, mut at_abs) = (*y, *y_abs);
+            for l in 0..N {
+                let s = heads[l][i];
+                let s_abs = simd.and_f64s(unsigned, s);
+                at = simd.mul_add_e_f64s(s, alpha[l], at);
+                at_abs = simd.mul_add_e_f64s(s_abs, size[l], at_abs);
+                sum[l] = simd.mul_add_e_f64s(s, x, sum[l]);
+                sum_abs[l] = simd.mul_add_e_f64s(s_abs, x_abs, sum_abs[l]);
             }
-            let (mut tail, mut tail_abs) = (0.0, 0.0);
-            for (((s, x), y), y_abs) in s_tail.iter().zip(x_tail).zip(y_tail).zip(y_abs_tail) {
-                let size = s.abs();
-                *y += alpha * s;
-                *y_abs += weight * size;
-                tail += s * x;
-                tail_abs += size * x.abs();
+            (*y, *y_abs) = (at, at_abs);
+        }
+        if !x_tail.is_empty() {
+            let x = simd.partial_load_f64s(x_tail);
+            let x_abs = simd.and_f64s(unsigned, x);
+            let mut at = simd.partial_load_f64s(y_tail);
+            let mut at_abs = simd.partial_load_f64s(y_abs_tail);
+            for l in 0..N {
+                let s = simd.partial_load_f64s(s[l].1);
+                let s_abs = simd.and_f64s(unsigned, s);
+                at = simd.mul_add_e_f64s(s, alpha[l], at);
+                at_abs = simd.mul_add_e_f64s(s_abs, size[l], at_abs);
+                sum[l] = simd.mul_add_e_f64s(s, x, sum[l]);
+                sum_abs[l] = simd.mul_add_e_f64s(s_abs, x_abs, sum_abs[l]);
             }
-            (fold(sum) + tail, fold(sum_abs) + tail_abs)
-        },
-    )
+            simd.partial_store_f64s(y_tail, at);
+            simd.partial_store_f64s(y_abs_tail, at_abs);
+        }
+        (
+            sum.map(|sum| simd.reduce_sum_f64s(sum)),
+            sum_abs.map(|sum| simd.reduce_sum_f64s(sum)),
+        )
+    }
+}
+
+/// The most lines of [`dots_abs`] and [`axpys_abs`]: more than their sums fit no sixteen registers.
+pub(crate) const WIDTH: usize = 6;
+
+/// $`s_l' x`$ and $`|s_l|' |x|`$ for at most [`WIDTH`] lines at once.
+pub(crate) fn dots_abs(arch: Arch, s: &[&[f64]], x: &[f64], out: &mut [[f64; 2]]) {
+    fn go<const N: usize>(arch: Arch, s: &[&[f64]], x: &[f64], out: &mut [[f64; 2]]) {
+        let s = std::array::from_fn(|l| s[l]);
+        out[..N].copy_from_slice(&arch.dispatch(DotsAbs::<N> { s, x }));
+    }
+    match s.len() {
+        0 => {}
+        1 => go::<1>(arch, s, x, out),
+        2 => go::<2>(arch, s, x, out),
+        3 => go::<3>(arch, s, x, out),
+        4 => go::<4>(arch, s, x, out),
+        5 => go::<5>(arch, s, x, out),
+        _ => go::<WIDTH>(arch, s, x, out),
+    }
+}
+
+struct DotsAbs<'a, const N: usize> {
+    s: [&'a [f64]; N],
+    x: &'a [f64],
+}
+
+impl<const N: usize> WithSimd for DotsAbs<'_, N> {
+    type Output = [[f64; 2]; N];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let (x, x_tail) = S::as_simd_f64s(self.x);
+        let s = self.s.map(|s| S::as_simd_f64s(&s[..self.x.len()]));
+        let heads = s.map(|(head, _)| &head[..x.len()]);
+        let unsigned = simd.splat_f64s(UNSIGNED);
+        let mut sums = [[simd.splat_f64s(0.0); 2]; N];
+        for (i, &x) in x.iter().enumerate() {
+            let x_abs = simd.and_f64s(unsigned, x);
+            for l in 0..N {
+                let s = heads[l][i];
+                sums[l][0] = simd.mul_add_e_f64s(s, x, sums[l][0]);
+                sums[l][1] = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), x_abs, sums[l][1]);
+            }
+        }
+        if !x_tail.is_empty() {
+            let x = simd.partial_load_f64s(x_tail);
+            let x_abs = simd.and_f64s(unsigned, x);
+            for l in 0..N {
+                let s = simd.partial_load_f64s(s[l].1);
+                sums[l][0] = simd.mul_add_e_f64s(s, x, sums[l][0]);
+                sums[l][1] = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), x_abs, sums[l][1]);
+            }
+        }
+        sums.map(|sums| sums.map(|sum| simd.reduce_sum_f64s(sum)))
+    }
+}
+
+/// $`y \leftarrow y + \sum_l \alpha_l s_l`$ and $`|y| \leftarrow |y| + \sum_l |\alpha_l| |s_l|`$ for
+/// at most [`WIDTH`] lines at once.
+pub(crate) fn axpys_abs(arch: Arch, alpha: &[f64], s: &[&[f64]], y: &mut [f64], y_abs: &mut [f64]) {
+    fn go<const N: usize>(
+        arch: Arch,
+        alpha: &[f64],
+        s: &[&[f64]],
+        y: &mut [f64],
+        y_abs: &mut [f64],
+    ) {
+        arch.dispatch(AxpysAbs::<N> {
+            alpha: std::array::from_fn(|l| alpha[l]),
+            s: std::array::from_fn(|l| s[l]),
+            y,
+            y_abs,
+        });
+    }
+    match s.len() {
+        0 => {}
+        1 => go::<1>(arch, alpha, s, y, y_abs),
+        2 => go::<2>(arch, alpha, s, y, y_abs),
+        3 => go::<3>(arch, alpha, s, y, y_abs),
+        4 => go::<4>(arch, alpha, s, y, y_abs),
+        5 => go::<5>(arch, alpha, s, y, y_abs),
+        _ => go::<WIDTH>(arch, alpha, s, y, y_abs),
+    }
+}
+
+struct AxpysAbs<'a, const N: usize> {
+    alpha: [f64; N],
+    s: [&'a [f64]; N],
+    y: &'a mut [f64],
+    y_abs: &'a mut [f64],
+}
+
+impl<const N: usize> WithSimd for AxpysAbs<'_, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let n = self.y.len();
+        let s = self.s.map(|s| S::as_simd_f64s(&s[..n]));
+        let (y, y_tail) = S::as_mut_simd_f64s(self.y);
+        let (y_abs, y_abs_tail) = S::as_mut_simd_f64s(&mut self.y_abs[..n]);
+        let heads = s.map(|(head, _)| &head[..y.len()]);
+        let unsigned = simd.splat_f64s(UNSIGNED);
+        let alpha = self.alpha.map(|alpha| simd.splat_f64s(alpha));
+        let size = self.alpha.map(|alpha| simd.splat_f64s(alpha.abs()));
+        for (i, (y, y_abs)) in y.iter_mut().zip(y_abs).enumerate() {
+            let (mut at, mut at_abs) = (*y, *y_abs);
+            for l in 0..N {
+                let s = heads[l][i];
+                at = simd.mul_add_e_f64s(s, alpha[l], at);
+                at_abs = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), size[l], at_abs);
+            }
+            (*y, *y_abs) = (at, at_abs);
+        }
+        if !y_tail.is_empty() {
+            let mut at = simd.partial_load_f64s(y_tail);
+            let mut at_abs = simd.partial_load_f64s(y_abs_tail);
+            for l in 0..N {
+                let s = simd.partial_load_f64s(s[l].1);
+                at = simd.mul_add_e_f64s(s, alpha[l], at);
+                at_abs = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), size[l], at_abs);
+            }
+            simd.partial_store_f64s(y_tail, at);
+            simd.partial_store_f64s(y_abs_tail, at_abs);
+        }
+    }
 }
 
 /// The Euclidean norm without overflow or underflow.
@@ -143,9 +372,36 @@ mod tests {
             let plain: f64 = x.iter().zip(&y).map(|(x, y)| x * y).sum();
             assert!((dot(arch, &x, &y) - plain).abs() <= 1e-13 * (1.0 + plain.abs()));
             let (mut z, mut z_abs) = (y.clone(), y.clone());
-            let (sum, sum_abs) = line(arch, -2.0, &x, &y, &mut z, &mut z_abs);
+            let both = [&x[..], &y];
+            for (l, sum) in dots(arch, both, &y).into_iter().enumerate() {
+                let plain: f64 = both[l].iter().zip(&y).map(|(x, y)| x * y).sum();
+                assert!((sum - plain).abs() <= 1e-13 * (1.0 + plain.abs()));
+            }
+            for width in 1..=WIDTH {
+                let s: Vec<&[f64]> = (0..width).map(|l| both[l % 2]).collect();
+                let mut sums = [[0.0; 2]; WIDTH];
+                dots_abs(arch, &s, &y, &mut sums);
+                for (s, [sum, sum_abs]) in s.iter().zip(sums) {
+                    let terms = s.iter().zip(&y).map(|(s, y)| s * y);
+                    let (plain, size): (f64, f64) =
+                        terms.fold((0.0, 0.0), |(a, b), t| (a + t, b + t.abs()));
+                    assert!((sum - plain).abs() <= 1e-14 * size);
+                    assert!((sum_abs - size).abs() <= 1e-14 * size);
+                }
+                let alpha: Vec<f64> = (0..width).map(|l| 2.0 - l as f64).collect();
+                let (mut z, mut z_abs) = (y.clone(), y.clone());
+                axpys_abs(arch, &alpha, &s, &mut z, &mut z_abs);
+                for i in 0..n {
+                    let terms = s.iter().zip(&alpha).map(|(s, alpha)| alpha * s[i]);
+                    let (plain, size) = terms.fold((y[i], y[i]), |(a, b), t| (a + t, b + t.abs()));
+                    assert!((z[i] - plain).abs() <= 1e-14 * size);
+                    assert!((z_abs[i] - size).abs() <= 1e-14 * size);
+                }
+            }
+            let ([sum], [sum_abs]) = lines(arch, [-2.0], [&x], &y, &mut z, &mut z_abs);
             assert!(sum.abs() <= sum_abs * (1.0 + 1e-14));
             for i in 0..n {
+                // Doubling is exact: fused or not, one rounding.
                 assert_eq!(z[i], y[i] - 2.0 * x[i]);
                 assert_eq!(z_abs[i], y[i] + 2.0 * x[i].abs());
             }

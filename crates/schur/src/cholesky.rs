@@ -11,7 +11,7 @@
 //! its value, and the triangular sweeps for one right-hand side run at the speed of memory. The
 //! blocking depends on the order alone, so the bits do not depend on the number of threads.
 
-use crate::blas1::{axpy4, dot};
+use crate::sweep;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
@@ -19,14 +19,9 @@ use faer::linalg::triangular_solve;
 use faer::prelude::*;
 use faer::{Accum, MatMut, MatRef, Par, Spec};
 use pulp::Arch;
-use rayon::prelude::*;
 
 /// Width of a block column of the factorization.
 const BLOCK: usize = 128;
-/// Width of a block of a triangular sweep.
-const SWEEP: usize = 64;
-/// Entries below which a sweep's panel is not worth a task of its own.
-const PANEL_TASK: usize = 1 << 14;
 
 /// A pivot that was not positive.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -163,76 +158,12 @@ impl Cholesky {
 
     /// $`x \leftarrow L^{-1} x`$ for one vector.
     pub(crate) fn solve_lower(&self, arch: Arch, x: &mut [f64]) {
-        let k = self.order;
-        for first in (0..k).step_by(SWEEP) {
-            let last = (first + SWEEP).min(k);
-            let (head, tail) = x.split_at_mut(last);
-            let head = &mut head[first..];
-            for j in first..last {
-                let column = &self.data[j * k..(j + 1) * k];
-                let value = head[j - first] / column[j];
-                head[j - first] = value;
-                for (x, l) in head[j - first + 1..].iter_mut().zip(&column[j + 1..last]) {
-                    *x -= l * value;
-                }
-            }
-            let head = &*head;
-            let chunk = (PANEL_TASK / (last - first)).max(64);
-            let panel = |(c, x): (usize, &mut [f64])| {
-                let start = last + c * chunk;
-                let len = x.len();
-                let slice = |j: usize| &self.data[j * k + start..j * k + start + len];
-                let mut j = first;
-                while j + 4 <= last {
-                    let at = |o: usize| -head[j + o - first];
-                    let columns = [slice(j), slice(j + 1), slice(j + 2), slice(j + 3)];
-                    axpy4(arch, [at(0), at(1), at(2), at(3)], columns, x);
-                    j += 4;
-                }
-                while j < last {
-                    crate::blas1::axpy(arch, -head[j - first], slice(j), x);
-                    j += 1;
-                }
-            };
-            if tail.len() > 2 * chunk {
-                tail.par_chunks_mut(chunk).enumerate().for_each(panel);
-            } else {
-                tail.chunks_mut(chunk).enumerate().for_each(panel);
-            }
-        }
+        sweep::solve_lower(arch, &self.data, x);
     }
 
     /// $`x \leftarrow L^{-T} x`$ for one vector.
     pub(crate) fn solve_upper(&self, arch: Arch, x: &mut [f64]) {
-        let k = self.order;
-        let mut last = k;
-        while last > 0 {
-            let first = (last - 1) / SWEEP * SWEEP;
-            let (head, tail) = x.split_at_mut(last);
-            let (head, tail) = (&mut head[first..], &*tail);
-            let pull = |(offset, x): (usize, &mut f64)| {
-                let j = first + offset;
-                *x -= dot(arch, &self.data[j * k + last..(j + 1) * k], tail);
-            };
-            if tail.len() * head.len() > 2 * PANEL_TASK {
-                let least = (PANEL_TASK / tail.len()).max(1);
-                head.par_iter_mut()
-                    .with_min_len(least)
-                    .enumerate()
-                    .for_each(pull);
-            } else {
-                head.iter_mut().enumerate().for_each(pull);
-            }
-            for j in (first..last).rev() {
-                let column = &self.data[j * k + j..j * k + last];
-                let mut value = head[j - first];
-                for (l, x) in column[1..].iter().zip(&head[j - first + 1..]) {
-                    value -= l * x;
-                }
-                head[j - first] = value / column[0];
-            }
-            last = first;
-        }
+        sweep::solve_upper(arch, &self.data, x);
     }
 
     /// $`X \leftarrow A^{-1} X`$.

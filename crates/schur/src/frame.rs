@@ -8,7 +8,8 @@ use crate::{
     System, condition,
 };
 use broadhead_device::ExecutionPath;
-use faer::MatRef;
+use faer::prelude::*;
+use faer::{MatMut, MatRef};
 use serde::{Deserialize, Serialize};
 
 /// What a solve did and how well.
@@ -128,10 +129,6 @@ impl<'b> Frame<'b> {
         buffers: &mut Buffers,
         report: &mut SolveReport,
     ) -> Result<(), Failure> {
-        let (n, k) = (
-            self.system.shape().row_unknowns(),
-            self.system.shape().border(),
-        );
         let (count, system) = (gradient.count(), self.system);
         negate_into(gradient.row, &mut buffers.rhs_row);
         negate_into(gradient.border, &mut buffers.rhs_border);
@@ -142,7 +139,14 @@ impl<'b> Frame<'b> {
             border: &mut buffers.x_border,
             count,
         };
-        let stats = self.engine().solve(&system, rhs)?;
+        let ridge = self.ridge;
+        let measure = self.solver.options().refinement != Refinement::Off;
+        let (stats, multiplied) = if measure && count == 1 {
+            let y = buffers.residual.product_mut();
+            self.engine().solve_and_multiply(&system, ridge, rhs, y)?
+        } else {
+            (self.engine().solve(&system, rhs)?, false)
+        };
         report.iterations += stats.iterations;
         let finite = |x: &[f64]| crate::system::first_not_finite(x).is_none();
         if !(finite(&buffers.x_row) && finite(&buffers.x_border)) {
@@ -155,25 +159,19 @@ impl<'b> Frame<'b> {
             let target = options.iterative.relative_residual;
             return Err(not_converged(stats.iterations, residual, target));
         }
-        if options.refinement != Refinement::Off {
+        if measure {
             let measured = self.measure_together(buffers, count);
             for j in 0..count {
                 let (error, steps) = match measured.get(j) {
                     Some(error) if self.good_enough(error) => (*error, 0),
-                    _ => self.refine(buffers, j, &mut report.iterations)?,
+                    _ => self.refine(buffers, j, multiplied, &mut report.iterations)?,
                 };
                 report.error = Some(report.error.map_or(error, |worst| worst.worst(error)));
                 report.refinements = report.refinements.max(steps);
             }
         }
-        for j in 0..count {
-            for i in 0..n {
-                step.row[(i, j)] = buffers.x_row[j * n + i];
-            }
-            for i in 0..k {
-                step.border[(i, j)] = buffers.x_border[j * k + i];
-            }
-        }
+        copy_out(&buffers.x_row, step.row.as_mut());
+        copy_out(&buffers.x_border, step.border.as_mut());
         Ok(())
     }
 
@@ -201,11 +199,13 @@ impl<'b> Frame<'b> {
         }
     }
 
-    /// Measures column `j`, and refines it as far as it helps and is allowed.
+    /// Measures column `j`, whose products may be there already (`multiplied`), and refines it as far
+    /// as it helps and is allowed.
     fn refine(
         &mut self,
         buffers: &mut Buffers,
         j: usize,
+        multiplied: bool,
         iterations: &mut u64,
     ) -> Result<(BackwardError, u32), Failure> {
         let system = self.system;
@@ -225,7 +225,11 @@ impl<'b> Frame<'b> {
             &mut x_row[j * n..(j + 1) * n],
             &mut x_border[j * k..(j + 1) * k],
         );
-        let mut error = residual.measure(&system, self.ridge, b, (x.0, x.1));
+        let mut error = if multiplied {
+            residual.measure_product(b)
+        } else {
+            residual.measure(&system, self.ridge, b, (x.0, x.1))
+        };
         let Refinement::Steps { limit, max_steps } = self.solver.options().refinement else {
             return Ok((error, 0));
         };
@@ -403,10 +407,29 @@ fn within(error: &BackwardError, limit: f64) -> bool {
 }
 
 fn negate_into(from: MatRef<'_, f64>, to: &mut [f64]) {
-    let n = from.nrows();
-    for j in 0..from.ncols() {
-        for i in 0..n {
-            to[j * n + i] = -from[(i, j)];
+    for (j, to) in to.chunks_exact_mut(from.nrows().max(1)).enumerate() {
+        let column = from.col(j);
+        match column.try_as_col_major() {
+            Some(column) => {
+                let pairs = to.iter_mut().zip(column.as_slice());
+                pairs.for_each(|(to, from)| *to = -from);
+            }
+            None => {
+                let pairs = to.iter_mut().zip(column.iter());
+                pairs.for_each(|(to, from)| *to = -from);
+            }
+        }
+    }
+}
+
+fn copy_out(from: &[f64], mut to: MatMut<'_, f64>) {
+    for (j, from) in from.chunks_exact(to.nrows().max(1)).enumerate() {
+        match to.rb_mut().col_mut(j).try_as_col_major_mut() {
+            Some(column) => column.as_slice_mut().copy_from_slice(from),
+            None => {
+                let pairs = to.rb_mut().col_mut(j).iter_mut().zip(from);
+                pairs.for_each(|(to, from)| *to = *from);
+            }
         }
     }
 }

@@ -96,13 +96,7 @@ impl Residual {
 
     /// Forms `(H + rho) x` and its absolute twin.
     pub(crate) fn product(&mut self, system: &System<'_>, ridge: Ridge, x: (&[f64], &[f64])) {
-        let y = ProductMut {
-            row: &mut self.row,
-            border: &mut self.border,
-            row_abs: &mut self.row_abs,
-            border_abs: &mut self.border_abs,
-        };
-        system.product(x.0, x.1, ridge, y);
+        system.product(x.0, x.1, ridge, self.product_mut());
     }
 
     /// Forms `r = b - (H + rho) x` for `b = -g` and measures it.
@@ -114,6 +108,21 @@ impl Residual {
         x: (&[f64], &[f64]),
     ) -> BackwardError {
         self.product(system, ridge, x);
+        self.measure_product(b)
+    }
+
+    /// Where the products are formed, elsewhere.
+    pub(crate) fn product_mut(&mut self) -> ProductMut<'_> {
+        ProductMut {
+            row: &mut self.row,
+            border: &mut self.border,
+            row_abs: &mut self.row_abs,
+            border_abs: &mut self.border_abs,
+        }
+    }
+
+    /// Forms `r = b - y` over the product `y` that is there, and measures it.
+    pub(crate) fn measure_product(&mut self, b: (&[f64], &[f64])) -> BackwardError {
         let mut gauge = Gauge::default();
         let mut part = |r: &mut [f64], size: &[f64], b: &[f64]| {
             for ((r, size), b) in r.iter_mut().zip(size).zip(b) {

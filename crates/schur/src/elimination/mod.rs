@@ -13,6 +13,7 @@ mod pair_core;
 mod reference;
 mod row_blocks;
 mod rows_first;
+mod rows_push;
 mod structured_parts;
 
 pub use self::core::Core;
@@ -24,7 +25,7 @@ pub use reference::Reference;
 pub use rows_first::RowsFirst;
 pub(crate) use structured_parts::decoder_rank;
 
-use crate::{Error, Failure, PivotSite, RhsMut, Ridge, System};
+use crate::{Error, Failure, PivotSite, ProductMut, RhsMut, Ridge, System};
 use broadhead_device::ExecutionPath;
 use serde::{Deserialize, Serialize};
 
@@ -218,6 +219,23 @@ pub trait Elimination: Send {
     /// # Errors
     /// Conjugate gradients may fail; the direct eliminations do not.
     fn solve(&mut self, system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure>;
+
+    /// As [`Elimination::solve`] for one right-hand side, by factors at `ridge`; and where it costs
+    /// less than a pass of its own, also forms the products of [`System::product`] with the solution.
+    /// Whether `y` holds them is in the answer.
+    ///
+    /// # Errors
+    /// As [`Elimination::solve`].
+    fn solve_and_multiply(
+        &mut self,
+        system: &System<'_>,
+        ridge: Ridge,
+        rhs: RhsMut<'_>,
+        y: ProductMut<'_>,
+    ) -> Result<(SolveStats, bool), Failure> {
+        let _ = (ridge, y);
+        self.solve(system, rhs).map(|stats| (stats, false))
+    }
 }
 
 /// The system as dense, or why the elimination does not serve it.

@@ -13,6 +13,7 @@ pub(crate) struct RowFactors {
     factors: Vec<f64>,
     /// One a chunk of rows.
     summaries: Vec<Summary>,
+    growth: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,13 +21,19 @@ struct Summary {
     log_determinant: LogDeterminant,
     least: Option<Pivot>,
     failed: Option<Pivot>,
+    /// The largest [`growth_of`] of any block.
+    growth: f64,
 }
+
+/// The largest block whose growth is asked for.
+const GROWTH_DIM: usize = 8;
 
 impl Summary {
     fn then(mut self, next: Self) -> Self {
         self.log_determinant = self.log_determinant + next.log_determinant;
         self.least = Pivot::least(self.least, next.least);
         self.failed = self.failed.or(next.failed);
+        self.growth = self.growth.max(next.growth);
         self
     }
 }
@@ -44,6 +51,7 @@ impl RowFactors {
             rows: rows.clone(),
             factors: vec![0.0; rows.block_len()],
             summaries: vec![Summary::default(); rows.rows().div_ceil(ROW_CHUNK)],
+            growth: f64::INFINITY,
         }
     }
 
@@ -60,6 +68,7 @@ impl RowFactors {
         rho: f64,
     ) -> Result<(LogDeterminant, Option<Pivot>), Failure> {
         let summary = self.factor_all(blocks, rho);
+        self.growth = summary.growth;
         let Some(Pivot { site, value }) = summary.failed else {
             return Ok((summary.log_determinant, summary.least));
         };
@@ -84,6 +93,7 @@ impl RowFactors {
             rows,
             factors,
             summaries,
+            ..
         } = self;
         let rows = &*rows;
         par_row_chunks(
@@ -112,6 +122,9 @@ impl RowFactors {
                         }
                     }
                     factor_block(l, d, rho, i, &mut summary);
+                    if summary.failed.is_none() {
+                        summary.growth = summary.growth.max(growth_of(l, d));
+                    }
                 }
                 summary
             },
@@ -126,6 +139,13 @@ impl RowFactors {
         let entries = (0..rows.rows())
             .flat_map(|i| (0..rows.dim(i)).map(move |a| blocks.get(rows, i, a, a).abs()));
         entries.fold(0.0, f64::max)
+    }
+
+    /// The largest $`\| |L_i^{-1}| |L_i| \|_\infty`$, or a bound of it: how much larger a solution
+    /// of the rows' equations may err where $`D_i^{-1}`$ meets rounding errors of the size of $`B_i x`$
+    /// instead of $`L_i^{-T}`$ those of $`Y_i x`$. 1 where all blocks are of order 1 or diagonal.
+    pub(crate) fn growth(&self) -> f64 {
+        self.growth
     }
 
     /// $`x_i \leftarrow L_i^{-1} x_i`$ for the row part of one vector.
@@ -165,6 +185,26 @@ fn backward(l: &[f64], x: &mut [f64]) {
         let sum: f64 = (a + 1..d).map(|b| l[b * d + a] * x[b]).sum();
         x[a] = (x[a] - sum) / l[a * d + a];
     }
+}
+
+/// A bound of $`\| |L^{-1}| |L| \|_\infty`$ for a row-major lower `L` of order `d`, by its comparison
+/// matrix (Higham, *Accuracy and Stability*, section 8.3): `w` solves $`M(L) w = |L| 1`$. Infinite
+/// beyond [`GROWTH_DIM`].
+fn growth_of(l: &[f64], d: usize) -> f64 {
+    if d > GROWTH_DIM {
+        return f64::INFINITY;
+    }
+    let mut w = [0.0; GROWTH_DIM];
+    let mut largest = 1.0_f64;
+    for a in 0..d {
+        let line = &l[a * d..a * d + a];
+        let pivot = l[a * d + a];
+        let size: f64 = line.iter().map(|l| l.abs()).sum();
+        let carried: f64 = line.iter().zip(&w).map(|(l, w)| l.abs() * w).sum();
+        w[a] = (size + pivot + carried) / pivot;
+        largest = largest.max(w[a]);
+    }
+    largest
 }
 
 /// Factors one block in place, row-major lower; the strict upper triangle is cleared.
@@ -235,4 +275,21 @@ fn par_row_chunks<T: Send>(
         }
     }
     split(rows, 0, data, offset, out, visit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::growth_of;
+
+    #[test]
+    fn growth_bounds_the_inverse_times_the_factor() {
+        assert_eq!(growth_of(&[], 0), 1.0);
+        assert_eq!(growth_of(&[3.0], 1), 1.0);
+        assert_eq!(growth_of(&[3.0, 0.0, 0.0, 5.0], 2), 1.0);
+        // |L^-1| |L| for L = [1 0; 3 1]: the second row is (3 + 3, 1).
+        assert_eq!(growth_of(&[1.0, 0.0, -3.0, 1.0], 2), 7.0);
+        // Scaling a row changes nothing.
+        assert_eq!(growth_of(&[8.0, 0.0, -3.0, 1.0], 2), 7.0);
+        assert!(growth_of(&[1.0; 81], 9).is_infinite());
+    }
 }

@@ -10,14 +10,15 @@
 //! Cost $`N k^2 + k^3 / 3`$, with $`Y`$ ($`N \times k`$) and $`L_S`$ kept.
 
 use super::row_blocks::RowFactors;
+use super::rows_push::push_and_multiply;
 use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, dense_only};
-use crate::blas1::{axpy, axpy4, dot};
+use crate::blas1::{axpy, axpys, dots};
 use crate::bump::least_rung;
 use crate::cholesky::{Cholesky, FailedPivot};
 use crate::system::{par_ordered, par_rows, product_par};
 use crate::{
     ArrowShape, DenseSystem, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite,
-    RhsMut, Ridge, System,
+    ProductMut, RhsMut, Ridge, System,
 };
 use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
@@ -25,6 +26,14 @@ use faer::prelude::*;
 use faer::{Accum, MatMut, MatRef, Par};
 use pulp::Arch;
 use rayon::prelude::*;
+
+/// Lines of $`Y`$ read at once.
+const STREAMS: usize = 8;
+
+/// The largest growth of the row factors at which the rows are solved through $`B`$ where that saves
+/// a pass: the extra error stays a small part of the refinement's limit. Dimensionless; scaling rows
+/// or unknowns changes no growth.
+const PUSH_GROWTH: f64 = 8.0;
 
 /// Rows first, for dense systems.
 #[derive(Debug)]
@@ -177,15 +186,16 @@ impl RowsFirst {
         .into()
     }
 
-    fn solve_one(&self, row: &mut [f64], border: &mut [f64]) {
+    /// $`x_\beta`$, with `u` in place of the rows' right-hand side.
+    fn solve_border(&self, row: &mut [f64], border: &mut [f64]) {
         self.rows.solve_lower(row);
         subtract_pull(self.arch, &self.whitened, row, border);
-        let k = border.len();
-        self.border.solve(
-            self.arch,
-            MatMut::from_column_major_slice_mut(border, k, 1),
-            Par::rayon(0),
-        );
+        self.border.solve_lower(self.arch, border);
+        self.border.solve_upper(self.arch, border);
+    }
+
+    fn solve_one(&self, row: &mut [f64], border: &mut [f64]) {
+        self.solve_border(row, border);
         subtract_push(self.arch, &self.whitened, border, row);
         self.rows.solve_upper(row);
     }
@@ -214,11 +224,10 @@ pub(super) fn subtract_pull(arch: Arch, y: &[f64], u: &[f64], border: &mut [f64]
     let pull = |rows: std::ops::Range<usize>, first: usize, out: &mut [f64]| {
         let len = out.len();
         let line = |r: usize| &y[r * k + first..r * k + first + len];
-        let whole = rows.start + rows.len() / 4 * 4;
-        for r in (rows.start..whole).step_by(4) {
-            let weights = [-u[r], -u[r + 1], -u[r + 2], -u[r + 3]];
-            let lines = [line(r), line(r + 1), line(r + 2), line(r + 3)];
-            axpy4(arch, weights, lines, out);
+        let whole = rows.start + rows.len() / STREAMS * STREAMS;
+        for r in (rows.start..whole).step_by(STREAMS) {
+            let weights = std::array::from_fn(|o| -u[r + o]);
+            axpys::<STREAMS>(arch, weights, std::array::from_fn(|o| line(r + o)), out);
         }
         for r in whole..rows.end {
             axpy(arch, -u[r], line(r), out);
@@ -250,11 +259,22 @@ pub(super) fn subtract_pull(arch: Arch, y: &[f64], u: &[f64], border: &mut [f64]
 /// $`u \leftarrow u - Y x_\beta`$ for one vector and $`Y`$ row-major.
 pub(super) fn subtract_push(arch: Arch, y: &[f64], border: &[f64], u: &mut [f64]) {
     let k = border.len();
-    let least = ((1 << 14) / k.max(1)).max(1);
-    u.par_iter_mut()
-        .with_min_len(least)
-        .enumerate()
-        .for_each(|(r, u)| *u -= dot(arch, &y[r * k..(r + 1) * k], border));
+    let chunk = ((1 << 16) / k.max(1)).max(1).next_multiple_of(STREAMS);
+    u.par_chunks_mut(chunk).enumerate().for_each(|(c, u)| {
+        let line = |r: usize| &y[(c * chunk + r) * k..(c * chunk + r + 1) * k];
+        let (whole, rest) = u.as_chunks_mut::<STREAMS>();
+        let mut r = 0;
+        for u in whole {
+            let sums = dots::<STREAMS>(arch, std::array::from_fn(|o| line(r + o)), border);
+            u.iter_mut().zip(sums).for_each(|(u, sum)| *u -= sum);
+            r += STREAMS;
+        }
+        for u in rest {
+            let [sum] = dots(arch, [line(r)], border);
+            *u -= sum;
+            r += 1;
+        }
+    });
 }
 
 /// $`Y \leftarrow L^{-1} Y`$ for one block, `d x k` row-major, in strips that stay in cache.
@@ -355,5 +375,42 @@ impl Elimination for RowsFirst {
         matmul(u, Accum::Add, y, border.as_ref(), -1.0, product_par(n, m));
         columns(rhs.row, &|row| self.rows.solve_upper(row));
         Ok(SolveStats::default())
+    }
+
+    fn solve_and_multiply(
+        &mut self,
+        system: &System<'_>,
+        ridge: Ridge,
+        rhs: RhsMut<'_>,
+        y: ProductMut<'_>,
+    ) -> Result<(SolveStats, bool), Failure> {
+        let dense = dense_only(Self::KIND, system)?;
+        if rhs.count != 1 || self.rows.growth() > PUSH_GROWTH {
+            return self.solve(system, rhs).map(|stats| (stats, false));
+        }
+        // The rows' right-hand side is wanted again: u stands where y will.
+        y.row.copy_from_slice(rhs.row);
+        self.solve_border(y.row, rhs.border);
+        for ((y, y_abs), x) in y
+            .border
+            .iter_mut()
+            .zip(&mut *y.border_abs)
+            .zip(&*rhs.border)
+        {
+            *y = ridge.border * x;
+            *y_abs = ridge.border * x.abs();
+        }
+        let mut y = y;
+        push_and_multiply(
+            self.arch,
+            &dense,
+            &self.rows,
+            ridge,
+            rhs.border,
+            rhs.row,
+            y.reborrow(),
+        );
+        dense.add_border_product(self.arch, rhs.border, y.border, y.border_abs);
+        Ok((SolveStats::default(), true))
     }
 }

@@ -1,11 +1,15 @@
 //! Dense arrow systems: $`B_i`$ and $`C`$ are arrays.
 
+use super::border_lines::BorderLines;
 use super::{ProductMut, first_not_finite, par_first, par_ordered};
-use crate::blas1::{axpy, dot, line};
+use crate::blas1::{axpy, dot, dots_abs, lines};
 use crate::{ArrowShape, CrossView, Error, RowBlocks, ShapeError, SymmetricView};
-use faer::MatRef;
 use pulp::Arch;
 use rayon::prelude::*;
+use std::ops::Range;
+
+/// Lines of $`B`$ read at once.
+const STREAMS: usize = 4;
 
 /// Row blocks, cross blocks and border as arrays.
 ///
@@ -162,21 +166,27 @@ impl<'a> DenseSystem<'a> {
         let parts = par_ordered(rows.rows(), chunk, |range| {
             let (mut part, mut part_abs) = (vec![0.0; k], vec![0.0; k]);
             let unknowns = rows.offset(range.end) - rows.offset(range.start);
-            let mut own = Vec::with_capacity(2 * unknowns);
-            let mut copy = Vec::new();
-            for i in range {
-                for a in 0..rows.dim(i) {
-                    let slice = match self.row_cross.row_slice(rows, i, a) {
-                        Some(slice) => slice,
-                        None => {
-                            copy.resize(k, 0.0);
-                            self.row_cross.copy_row(rows, i, a, &mut copy);
-                            &copy
-                        }
-                    };
-                    let x = x_row[rows.offset(i) + a];
-                    let (sum, sum_abs) = line(arch, x, slice, x_border, &mut part, &mut part_abs);
-                    own.extend([sum, sum_abs]);
+            let mut own = Vec::with_capacity(unknowns);
+            let (places, mut copy) = (self.unknowns(range), Vec::new());
+            for places in places.chunks(STREAMS) {
+                let slices = self.lines(places, &mut copy);
+                let x = |o: usize| x_row[rows.offset(places[o].0) + places[o].1];
+                if let Ok(slices) = slices.as_slice().try_into() {
+                    let (sums, sums_abs) = lines::<STREAMS>(
+                        arch,
+                        std::array::from_fn(x),
+                        slices,
+                        x_border,
+                        &mut part,
+                        &mut part_abs,
+                    );
+                    own.extend(sums.into_iter().zip(sums_abs));
+                    continue;
+                }
+                for (o, slice) in slices.into_iter().enumerate() {
+                    let ([sum], [sum_abs]) =
+                        lines(arch, [x(o)], [slice], x_border, &mut part, &mut part_abs);
+                    own.push((sum, sum_abs));
                 }
             }
             (part, part_abs, own)
@@ -185,16 +195,47 @@ impl<'a> DenseSystem<'a> {
         for (part, part_abs, own) in parts {
             axpy(arch, 1.0, &part, y_border);
             axpy(arch, 1.0, &part_abs, y_border_abs);
-            for pair in own.as_chunks::<2>().0 {
-                y_row[u] += pair[0];
-                y_row_abs[u] += pair[1];
+            for (sum, sum_abs) in own {
+                y_row[u] += sum;
+                y_row_abs[u] += sum_abs;
                 u += 1;
             }
         }
     }
 
+    /// The unknowns of some rows, each as its row and its place there.
+    pub(crate) fn unknowns(&self, rows: Range<usize>) -> Vec<(usize, usize)> {
+        let dims = self.shape.rows();
+        rows.flat_map(|i| (0..dims.dim(i)).map(move |a| (i, a)))
+            .collect()
+    }
+
+    /// The lines of $`B`$ at some unknowns; copied where their entries are not adjacent.
+    pub(crate) fn lines<'b>(
+        &'b self,
+        places: &[(usize, usize)],
+        copy: &'b mut Vec<f64>,
+    ) -> Vec<&'b [f64]> {
+        let (rows, k) = (self.shape.rows(), self.shape.border());
+        let slice = |&(i, a): &(usize, usize)| self.row_cross.row_slice(rows, i, a);
+        if let Some(slices) = places.iter().map(slice).collect() {
+            return slices;
+        }
+        copy.resize(places.len() * k, 0.0);
+        for (&(i, a), copy) in places.iter().zip(copy.chunks_exact_mut(k.max(1))) {
+            self.row_cross.copy_row(rows, i, a, copy);
+        }
+        copy.chunks_exact(k.max(1)).take(places.len()).collect()
+    }
+
     /// $`y_\beta \mathrel{+}= C x_\beta`$, each entry of the lower triangle read once.
-    fn add_border_product(&self, arch: Arch, x: &[f64], y: &mut [f64], y_abs: &mut [f64]) {
+    pub(crate) fn add_border_product(
+        &self,
+        arch: Arch,
+        x: &[f64],
+        y: &mut [f64],
+        y_abs: &mut [f64],
+    ) {
         let k = self.shape.border();
         let lines = BorderLines::new(self.border_hessian.matrix());
         let parts: Vec<_> = lines
@@ -202,21 +243,7 @@ impl<'a> DenseSystem<'a> {
             .into_par_iter()
             .map(|group| {
                 let (mut part, mut part_abs) = (vec![0.0; k], vec![0.0; k]);
-                let mut copy = Vec::new();
-                for l in group {
-                    let (diagonal, start, others) = lines.split(l, &mut copy);
-                    let range = start..start + others.len();
-                    let (sum, sum_abs) = line(
-                        arch,
-                        x[l],
-                        others,
-                        &x[range.clone()],
-                        &mut part[range.clone()],
-                        &mut part_abs[range],
-                    );
-                    part[l] += sum + diagonal * x[l];
-                    part_abs[l] += sum_abs + (diagonal * x[l]).abs();
-                }
+                lines.add_product(arch, group, x, &mut part, &mut part_abs);
                 (part, part_abs)
             })
             .collect();
@@ -266,7 +293,7 @@ impl<'a> DenseSystem<'a> {
         let arch = Arch::new();
         let mut pairs = vec![0.0; 2 * y.len()];
         self.map_cross(2, &mut pairs, |line, y| {
-            (y[0], y[1]) = dot_abs(arch, line, x_border);
+            dots_abs(arch, &[line], x_border, y.as_chunks_mut().0);
         });
         for ((y, y_abs), pair) in y.iter_mut().zip(y_abs).zip(pairs.as_chunks::<2>().0) {
             (*y, *y_abs) = (pair[0], pair[1]);
@@ -293,25 +320,6 @@ impl<'a> DenseSystem<'a> {
     }
 }
 
-/// $`(s' x, |s|' |x|)`$.
-fn dot_abs(arch: Arch, s: &[f64], x: &[f64]) -> (f64, f64) {
-    let sizes = arch.dispatch(
-        #[inline(always)]
-        || {
-            let mut lanes = [0.0_f64; 8];
-            let ((s, s_tail), (x, x_tail)) = (s.as_chunks::<8>(), x.as_chunks::<8>());
-            for (s, x) in s.iter().zip(x) {
-                for l in 0..8 {
-                    lanes[l] += (s[l] * x[l]).abs();
-                }
-            }
-            let tail = s_tail.iter().zip(x_tail).map(|(s, x)| (s * x).abs());
-            lanes.into_iter().chain(tail).sum::<f64>()
-        },
-    );
-    (dot(arch, s, x), sizes)
-}
-
 fn not_finite(array: &'static str, found: Option<(Vec<usize>, f64)>) -> Result<(), Error> {
     match found {
         Some((index, value)) => Err(Error::NotFinite {
@@ -320,102 +328,5 @@ fn not_finite(array: &'static str, found: Option<(Vec<usize>, f64)>) -> Result<(
             value,
         }),
         None => Ok(()),
-    }
-}
-
-/// The lower triangle of a symmetric matrix as lines of adjacent numbers: columns from the
-/// diagonal down where columns are adjacent, else rows up to the diagonal.
-#[derive(Clone, Copy)]
-pub(crate) struct BorderLines<'a> {
-    matrix: MatRef<'a, f64>,
-    by_column: bool,
-}
-
-impl<'a> BorderLines<'a> {
-    pub(crate) fn new(matrix: MatRef<'a, f64>) -> Self {
-        Self {
-            matrix,
-            by_column: matrix.row_stride().unsigned_abs() == 1,
-        }
-    }
-
-    /// Line `l` where its entries are adjacent.
-    fn adjacent(&self, l: usize) -> Option<&'a [f64]> {
-        let k = self.matrix.nrows();
-        let line = if self.by_column {
-            self.matrix.subrows(l, k - l).col(l)
-        } else {
-            self.matrix.subcols(0, l + 1).row(l).transpose()
-        };
-        line.try_as_col_major().map(|line| line.as_slice())
-    }
-
-    /// Whether lines are columns.
-    pub(crate) fn by_column(&self) -> bool {
-        self.by_column
-    }
-
-    /// Line `l`: its first index and its entries. Copied where they are not adjacent.
-    pub(crate) fn get<'b>(&self, l: usize, copy: &'b mut Vec<f64>) -> (usize, &'b [f64])
-    where
-        'a: 'b,
-    {
-        let first = if self.by_column { l } else { 0 };
-        if let Some(line) = self.adjacent(l) {
-            return (first, line);
-        }
-        copy.clear();
-        if self.by_column {
-            copy.extend((l..self.matrix.nrows()).map(|r| self.matrix[(r, l)]));
-        } else {
-            copy.extend((0..=l).map(|c| self.matrix[(l, c)]));
-        }
-        (first, copy)
-    }
-
-    /// The index, row >= column, of the first entry of line `l` that is not finite.
-    fn first_not_finite(&self, l: usize) -> Option<(usize, usize)> {
-        let index = |at: usize| if self.by_column { (l + at, l) } else { (l, at) };
-        let length = if self.by_column {
-            self.matrix.nrows() - l
-        } else {
-            l + 1
-        };
-        match self.adjacent(l) {
-            Some(line) => first_not_finite(line).map(index),
-            None => (0..length)
-                .map(index)
-                .find(|&at| !self.matrix[at].is_finite()),
-        }
-    }
-
-    /// Line `l` as its diagonal entry, and the first index and the entries of the others.
-    pub(super) fn split<'b>(&self, l: usize, copy: &'b mut Vec<f64>) -> (f64, usize, &'b [f64])
-    where
-        'a: 'b,
-    {
-        let (first, entries) = self.get(l, copy);
-        if first == l {
-            (entries[0], l + 1, &entries[1..])
-        } else {
-            (entries[l - first], first, &entries[..l - first])
-        }
-    }
-
-    /// Ranges of lines with about equal numbers of entries: at most 16, by the order alone.
-    pub(super) fn balanced_groups(&self, k: usize) -> Vec<std::ops::Range<usize>> {
-        let groups = k.div_ceil(64).clamp(1, 16);
-        // Lines 0..x of a triangle hold a share (x / k)^2 of the rows, 1 - (1 - x / k)^2 of the
-        // columns.
-        let edge = |g: usize| {
-            let share = g as f64 / groups as f64;
-            let x = if self.by_column {
-                1.0 - (1.0 - share).sqrt()
-            } else {
-                share.sqrt()
-            };
-            ((x * k as f64).round() as usize).min(k)
-        };
-        (0..groups).map(|g| edge(g)..edge(g + 1)).collect()
     }
 }

@@ -9,7 +9,8 @@
 //! The sums run in another order than for one vector: the two agree to rounding, and each is the
 //! same for any number of threads.
 
-use super::dense::{BorderLines, DenseSystem};
+use super::border_lines::BorderLines;
+use super::dense::DenseSystem;
 use super::par_ordered;
 use crate::Ridge;
 use pulp::Arch;

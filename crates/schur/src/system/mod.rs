@@ -9,13 +9,14 @@
 //! *operators* known only by their products. A system is a handful of views: it owns no numbers
 //! and is passed by value.
 
+mod border_lines;
 mod dense;
 pub(crate) mod dense_group;
 mod operator;
 mod shape;
 mod structured;
 
-pub(crate) use dense::BorderLines;
+pub(crate) use border_lines::BorderLines;
 pub use dense::DenseSystem;
 pub use operator::{BorderProduct, CrossProduct, OperatorSystem};
 pub use shape::SystemShape;
