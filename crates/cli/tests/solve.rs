@@ -445,6 +445,44 @@ fn a_disk_that_fills_up_leaves_nothing_and_keeps_the_old_file() {
 }
 
 #[test]
+fn a_required_device_solves_there_or_the_command_exits_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (
+        folder.path().join("system.npz"),
+        folder.path().join("step.npz"),
+    );
+    System::made(30, 2, 12).write(&from);
+    let with = |words: &[&str]| {
+        finish(
+            broadhead()
+                .args(["solve", "--device", "required", "--json"])
+                .args(words)
+                .args([&from, Path::new("-o"), &to]),
+        )
+    };
+    with(&["--elimination", "border"]).failed(3, &["--device required"]);
+    assert!(!to.exists());
+    if broadhead_device::probe::cuda().is_err() {
+        with(&[]).failed(3, &["--device required", "is missing"]);
+        return;
+    }
+    let summary = with(&[]).done().json();
+    assert_eq!(summary["execution_path"], "gpu-resident-linearization");
+    assert!(summary["componentwise_error"].as_f64().unwrap() <= 1e-13);
+    assert!(
+        summary["ledger"]["host_to_device"]["operand"]
+            .as_u64()
+            .unwrap()
+            > 0
+    );
+    assert!(summary["ledger"]["submissions"].as_u64().unwrap() > 0);
+    assert_eq!(summary["frame"]["rows"], "fused");
+    assert!(summary["device"]["reason"].is_null());
+    let on_device = |price: &serde_json::Value| price["keep"].is_string();
+    assert!(summary["prices"].as_array().unwrap().iter().any(on_device));
+}
+
+#[test]
 fn a_required_device_that_is_absent_exits_3_and_auto_says_so() {
     if broadhead_device::probe::cuda().is_ok() {
         // Here the policy is met or refused for another reason.

@@ -10,7 +10,7 @@
 //! A base borrows the caller's arrays and the solver; when it is dropped the arrays may change and
 //! be refreshed again. Types keep a frame from outliving its numbers.
 
-use crate::cuda::{Engine, Placement};
+use crate::cuda::{Engine, FrameSummary, Placement};
 use crate::elimination::{
     BorderFirst, Core, Elimination, Factored, Iterative, IterativeOptions, Reference, RowsFirst,
 };
@@ -21,7 +21,7 @@ use crate::{
     ArrowShape, EliminationKind, Error, Failure, Gradient, MeanDiagonals, ProductMut, Refinement,
     Ridge, StepMut, System, SystemShape,
 };
-use broadhead_device::{ExecutionPath, LedgerSnapshot};
+use broadhead_device::{DevicePolicy, ExecutionPath, LedgerSnapshot};
 
 /// What a caller may choose.
 #[derive(Clone, Debug)]
@@ -38,9 +38,14 @@ pub struct SolverOptions {
     pub ceilings: Ceilings,
     /// What a frame is expected to do.
     pub workload: Workload,
-    /// Where rows first of dense systems runs: on the CPU where absent. Other eliminations have no
-    /// device backend and run on the CPU; [`Frame::execution_path`] says which it was.
+    /// Rates of the device, for what would run there; where absent, [`Ceilings::DEVICE`].
+    pub device_ceilings: Option<Ceilings>,
+    /// The device, which has a backend for rows first of dense systems. What uses none runs on the
+    /// CPU; [`Plan::path`] and [`Frame::execution_path`] say which it was.
     pub device: Option<Placement>,
+    /// Whether [`Self::device`] is used where it is the cheaper place (the default), never, or always:
+    /// then what has no backend there is an error.
+    pub device_policy: DevicePolicy,
 }
 
 impl Default for SolverOptions {
@@ -52,7 +57,9 @@ impl Default for SolverOptions {
             iterative: IterativeOptions::default(),
             ceilings: Ceilings::default(),
             workload: Workload::default(),
+            device_ceilings: None,
             device: None,
+            device_policy: DevicePolicy::default(),
         }
     }
 }
@@ -119,7 +126,7 @@ impl Solver {
     pub fn new(system: &System<'_>, options: SolverOptions) -> Result<Self, Error> {
         let shape = SystemShape::of(system);
         let plan = plan(&shape, &options)?;
-        let engine = make_engine(plan.chosen, &shape, &options)?;
+        let engine = make_engine(&plan, &shape, &options)?;
         let buffers = Buffers::new(shape.arrow().row_unknowns(), shape.arrow().border());
         Ok(Self {
             shape,
@@ -165,9 +172,14 @@ impl Solver {
             + Buffers::bytes(arrow.row_unknowns(), arrow.border())
     }
 
-    /// What the work cost so far.
+    /// What the work cost so far: on a device, what the stream's account says, of other work on it too.
     pub fn ledger(&self) -> LedgerSnapshot {
-        self.ledger
+        self.engine.ledger().unwrap_or(self.ledger)
+    }
+
+    /// What a frame on a device keeps, how it is made, and what it holds; absent on the CPU.
+    pub fn frame_summary(&self) -> Option<FrameSummary> {
+        self.engine.frame_summary()
     }
 
     /// Takes the numbers of `system`, of the same shape and kind as before. Allocates nothing.
@@ -209,7 +221,7 @@ impl Solver {
                     limit: self.options.memory_limit,
                 });
             }
-            let mut bare = make_engine(self.plan.chosen, &self.shape, &self.options)?;
+            let mut bare = make_engine(&self.plan, &self.shape, &self.options)?;
             bare.refresh(system)?;
             self.bare = Some(bare);
         }
@@ -311,7 +323,12 @@ impl<'s> Base<'s> {
 
     /// What the work cost so far.
     pub fn ledger(&self) -> LedgerSnapshot {
-        self.solver.ledger
+        self.solver.ledger()
+    }
+
+    /// What a frame on a device keeps, how it is made, and what it holds; absent on the CPU.
+    pub fn frame_summary(&self) -> Option<FrameSummary> {
+        self.solver.frame_summary()
     }
 }
 
@@ -370,16 +387,17 @@ fn quadratic_model(
 }
 
 fn make_engine(
-    kind: EliminationKind,
+    plan: &Plan,
     shape: &SystemShape,
     options: &SolverOptions,
 ) -> Result<Box<dyn Elimination>, Error> {
-    let limit = options.memory_limit;
+    let (kind, limit) = (plan.chosen, options.memory_limit);
+    if let (true, Some(place)) = (plan.path.is_device(), &options.device) {
+        let keep = plan.keep.unwrap_or_default();
+        return Ok(Box::new(Engine::new(place, shape.dense(kind)?, keep)?));
+    }
     Ok(match kind {
-        EliminationKind::Rows => match &options.device {
-            Some(place) => Box::new(Engine::new(place, shape.dense(kind)?)?),
-            None => Box::new(RowsFirst::new(shape.dense(kind)?, limit)?),
-        },
+        EliminationKind::Rows => Box::new(RowsFirst::new(shape.dense(kind)?, limit)?),
         EliminationKind::Border => Box::new(BorderFirst::new(shape, limit)?),
         EliminationKind::Core => Box::new(Core::new(shape, limit)?),
         EliminationKind::Iterative => Box::new(Iterative::new(shape, options.iterative, limit)?),

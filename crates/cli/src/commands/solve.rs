@@ -7,8 +7,9 @@ use crate::error::CliError;
 use crate::input::{Archive, Extents, InputError, Named, Source};
 use crate::output::{self, Staging};
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
+use broadhead_schur::cuda::FrameSummary;
 use broadhead_schur::{
-    ArrowShape, ArrowVector, CrossView, DenseSystem, EliminationKind, Pivot, Price, Ridge,
+    ArrowShape, ArrowVector, CrossView, DenseSystem, EliminationKind, Error, Pivot, Price, Ridge,
     RowBlocks, RowDims, Solver, SolverOptions, SymmetricView,
 };
 use ndarray::{Array0, Array1, Array2, Array3, Ix1, Ix2, Ix3};
@@ -35,6 +36,8 @@ struct Summary {
     execution_path: ExecutionPath,
     device: Device,
     elimination: EliminationKind,
+    /// Of a device: what the frame kept and held, and how it was made.
+    frame: Option<FrameSummary>,
     pinned: bool,
     rows: usize,
     row_unknowns: usize,
@@ -62,7 +65,7 @@ struct Summary {
 /// # Errors
 /// [`CliError`], with the exit code that belongs to it.
 pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError> {
-    let device = dispatch::settle(arguments.device, "solve")?;
+    let (placement, mut device) = dispatch::open(arguments.device, &arguments.system)?;
     if arguments.output.extension().is_none_or(|e| e != "npz") {
         return Err(CliError::Usage(format!(
             "-o {}: expected a file that ends in .npz",
@@ -84,11 +87,16 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
     .map_err(|error| at_fault(broadhead_schur::Failure::from(error)))?;
     let solver_options = SolverOptions {
         elimination: arguments.elimination.kind(),
+        device: placement,
+        device_policy: arguments.device,
         ..SolverOptions::default()
     };
-    let mut solver =
-        Solver::new(&system.into(), solver_options).map_err(|error| at_fault(error.into()))?;
+    let mut solver = Solver::new(&system.into(), solver_options).map_err(|error| match error {
+        Error::Absent(absence) => CliError::Device(absence),
+        error => at_fault(error.into()),
+    })?;
     let plan = solver.plan().clone();
+    device.planned(&plan);
     clock.lap("plan");
     let mut base = solver
         .refresh(system)
@@ -111,7 +119,7 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
     let (log_det_hessian, log_det_hessian_reason) =
         present(log_det.map(|log| log.value).map_err(|r| r.to_string()));
     let (execution_path, min_pivot) = (frame.execution_path(), frame.min_pivot());
-    let ledger = base.ledger();
+    let (ledger, frame) = (base.ledger(), base.frame_summary());
 
     let mut staging = Staging::new();
     operands.stage(&mut staging, &arguments.output, &step, log_det_hessian)?;
@@ -122,6 +130,7 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
         execution_path,
         device,
         elimination: plan.chosen,
+        frame,
         pinned: plan.pinned,
         rows: operands.shape.row_count(),
         row_unknowns: operands.shape.row_unknowns(),

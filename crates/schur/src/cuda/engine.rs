@@ -1,12 +1,12 @@
 //! Rows first on a device behind the trait of all eliminations.
 
-use super::{Base, Error, Failure, Placement};
+use super::{Base, Error, Failure, FrameSummary, Keep, Placement};
 use crate::elimination::dense_only;
 use crate::{
     ArrowShape, Elimination, EliminationKind, Factored, Gradient, RhsMut, Ridge, SolveStats,
     StepMut, System,
 };
-use broadhead_device::ExecutionPath;
+use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use faer::{MatMut, MatRef};
 
 /// A [`Base`] as an [`Elimination`]: operands travel at a refresh, right-hand sides and solutions
@@ -17,12 +17,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Room for systems of `shape` at `place`.
+    /// Room for systems of `shape` at `place`, in frames that keep `keep`.
     ///
     /// # Errors
     /// As [`Base::new`].
-    pub fn new(place: &Placement, shape: &ArrowShape) -> Result<Self, Error> {
-        let base = Base::new(&place.stream, shape, place.keep)?;
+    pub fn new(place: &Placement, shape: &ArrowShape, keep: Keep) -> Result<Self, Error> {
+        let base = Base::new(&place.stream, shape, keep)?;
         Ok(Self { base })
     }
 }
@@ -38,6 +38,14 @@ impl Elimination for Engine {
 
     fn bytes(&self) -> u64 {
         self.base.bytes().total()
+    }
+
+    fn ledger(&self) -> Option<LedgerSnapshot> {
+        Some(self.base.ledger())
+    }
+
+    fn frame_summary(&self) -> Option<FrameSummary> {
+        Some(self.base.summary())
     }
 
     fn refresh(&mut self, system: &System<'_>) -> Result<(), Error> {

@@ -56,8 +56,8 @@ pub enum Keep {
 pub struct Placement {
     /// The stream that the work runs on; its ledger counts the work.
     pub stream: Stream,
-    /// What frames keep.
-    pub keep: Keep,
+    /// What frames keep; `None` lets the planner choose by the solves expected.
+    pub keep: Option<Keep>,
 }
 
 impl Placement {
@@ -67,7 +67,10 @@ impl Placement {
     /// # Errors
     /// [`Error::Absent`] where a device is required and absent; [`Error::Device`] where it is there
     /// and fails.
-    pub fn open(policy: DevicePolicy, keep: Keep) -> Result<(Option<Self>, Dispatch), Error> {
+    pub fn open(
+        policy: DevicePolicy,
+        keep: Option<Keep>,
+    ) -> Result<(Option<Self>, Dispatch), Error> {
         let found = policy.dispatch(|| {
             probe::cuda()?;
             Ok(ExecutionPath::GpuResidentLinearization)

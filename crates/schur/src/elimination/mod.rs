@@ -25,8 +25,9 @@ pub use reference::Reference;
 pub use rows_first::RowsFirst;
 pub(crate) use structured_parts::decoder_rank;
 
+use crate::cuda::FrameSummary;
 use crate::{Error, Failure, PivotSite, ProductMut, RhsMut, Ridge, System};
-use broadhead_device::ExecutionPath;
+use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use serde::{Deserialize, Serialize};
 
 /// The name of an elimination.
@@ -201,6 +202,16 @@ pub trait Elimination: Send {
 
     /// Bytes that it holds.
     fn bytes(&self) -> u64;
+
+    /// The account of its stream, where it works on a device.
+    fn ledger(&self) -> Option<LedgerSnapshot> {
+        None
+    }
+
+    /// What its frames keep, how they are made, and what they hold, where it works on a device.
+    fn frame_summary(&self) -> Option<FrameSummary> {
+        None
+    }
 
     /// Takes note of a system's new numbers. Allocates nothing.
     ///

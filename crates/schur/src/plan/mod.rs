@@ -1,9 +1,10 @@
 //! The planner: which elimination a shape should use, and what each would cost.
 //!
 //! Every elimination that serves the system is priced in seconds for one factorization and the
-//! solves expected of it, from counts of operations, bytes and serial steps over [`Ceilings`]. The
+//! solves expected of it, from counts of operations, bytes and serial steps over [`Ceilings`]; on a
+//! device once for each thing that a frame may keep, with the way of the operands there. The
 //! cheapest that fits the memory is chosen. Prices are visible: in a [`Plan`], in a `tracing`
-//! event, in every summary; a caller may pin the choice.
+//! event, in every summary; a caller may pin the choice, and the place by a device policy.
 
 mod ceilings;
 mod price;
@@ -11,8 +12,10 @@ mod price;
 pub use ceilings::Ceilings;
 pub use price::Price;
 
+use crate::cuda::{Base, Keep};
 use crate::solver::{Solver, SolverOptions};
 use crate::{EliminationKind, Error, SystemShape};
+use broadhead_device::{Absence, DeviceError, DevicePolicy, ExecutionPath};
 use serde::{Deserialize, Serialize};
 
 /// What a frame is expected to do.
@@ -43,75 +46,150 @@ impl Default for Workload {
 pub struct Plan {
     /// The elimination.
     pub chosen: EliminationKind,
-    /// Whether the caller pinned it.
+    /// Where it runs.
+    pub path: ExecutionPath,
+    /// What its frames keep of the border's factor, on a device.
+    pub keep: Option<Keep>,
+    /// Whether the caller pinned the elimination.
     pub pinned: bool,
-    /// The price of every elimination that serves the system; the reference is priced too, and
-    /// never chosen.
+    /// The price of every elimination that serves the system, wherever it may run; the reference is
+    /// priced too, and never chosen.
     pub prices: Vec<Price>,
 }
 
-/// Prices the eliminations that serve `shape` and chooses one. Reads no number, allocates nothing.
+/// Prices the eliminations that serve `shape` and chooses one. Reads no number, allocates nothing; of a
+/// device it asks how much memory is free.
 ///
 /// # Errors
-/// [`Error::Memory`] where none fits; the error of a pinned one that does not serve or fit.
+/// [`Error::Memory`] where none fits; [`Error::Absent`] where a device is required and what is asked
+/// has no backend there, or none is given; the error of a pinned one that does not serve or fit.
 pub fn plan(shape: &SystemShape, options: &SolverOptions) -> Result<Plan, Error> {
     let mut prices = Vec::new();
     for kind in EliminationKind::ALL {
         if let Ok(bytes) = Solver::bytes_needed(kind, shape) {
-            prices.push(price::price(
-                kind,
-                shape,
-                bytes,
-                &options.ceilings,
-                &options.workload,
-            ));
+            let (rates, work) = (&options.ceilings, &options.workload);
+            prices.push(price::price(kind, shape, bytes, rates, work));
         }
     }
-    let limit = options.memory_limit;
-    let chosen = match options.elimination {
-        Some(kind) => {
-            let needed = Solver::bytes_needed(kind, shape)?;
-            if needed > limit {
-                return Err(Error::Memory {
-                    what: kind,
-                    needed,
-                    limit,
-                });
-            }
-            kind
-        }
-        None => cheapest(&prices, options)?,
+    let on_device = device_prices(shape, options);
+    prices.extend(&on_device);
+    let chosen = match options.device_policy {
+        DevicePolicy::Required => required(&on_device, options)?,
+        _ => among(shape, &prices, options)?,
     };
-    tracing::debug!(%chosen, pinned = options.elimination.is_some(), ?prices, "planned");
+    let pinned = options.elimination.is_some();
+    tracing::debug!(chosen = %chosen.elimination, path = %chosen.path, pinned, ?prices, "planned");
     Ok(Plan {
-        chosen,
-        pinned: options.elimination.is_some(),
+        chosen: chosen.elimination,
+        path: chosen.path,
+        keep: chosen.keep,
+        pinned,
         prices,
     })
 }
 
-fn cheapest(prices: &[Price], options: &SolverOptions) -> Result<EliminationKind, Error> {
-    let candidates = || {
-        prices
-            .iter()
-            .filter(|p| p.elimination != EliminationKind::Reference)
+/// What the device would cost, for each thing that a frame may keep; nothing where no device is
+/// given or none may be used, or where it has no backend for the shape.
+fn device_prices(shape: &SystemShape, options: &SolverOptions) -> Vec<Price> {
+    let Some(place) = &options.device else {
+        return Vec::new();
     };
-    let fitting = || candidates().filter(|p| p.bytes <= options.memory_limit);
-    let by_seconds = |a: &&Price, b: &&Price| a.seconds.total_cmp(&b.seconds);
-    let exact = fitting()
-        .filter(|p| {
-            !options.workload.log_determinant || p.elimination != EliminationKind::Iterative
-        })
-        .min_by(by_seconds);
-    if let Some(price) = exact.or_else(|| fitting().min_by(by_seconds)) {
-        return Ok(price.elimination);
+    let Ok(dense) = shape.dense(EliminationKind::Rows) else {
+        return Vec::new();
+    };
+    if options.device_policy == DevicePolicy::Off {
+        return Vec::new();
     }
-    let least = candidates().min_by_key(|p| p.bytes);
-    Err(match least {
+    let rates = options
+        .device_ceilings
+        .as_ref()
+        .unwrap_or(&Ceilings::DEVICE);
+    let keeps = match place.keep {
+        Some(keep) => vec![keep],
+        None => vec![Keep::Factor, Keep::InverseFactor],
+    };
+    let priced = |keep| match Base::bytes_needed(dense, keep) {
+        Ok(bytes) => {
+            let work = &options.workload;
+            Some(price::on_device(dense, keep, bytes.total(), rates, work))
+        }
+        Err(error) => {
+            tracing::debug!(%error, "the device does not serve the shape");
+            None
+        }
+    };
+    keeps.into_iter().filter_map(priced).collect()
+}
+
+/// The cheaper frame on the device, whether it fits or not: what does not is refused with its bytes
+/// when it is made.
+fn required(on_device: &[Price], options: &SolverOptions) -> Result<Price, Error> {
+    let asked = options.elimination.unwrap_or(EliminationKind::Rows);
+    let of_kind = on_device.iter().filter(|p| p.elimination == asked);
+    let by_need = |a: &&Price, b: &&Price| a.seconds.total_cmp(&b.seconds);
+    let fitting = of_kind.clone().filter(|p| p.bytes <= free_on(options));
+    match fitting
+        .min_by(by_need)
+        .or_else(|| of_kind.min_by_key(|p| p.bytes))
+    {
+        Some(price) => Ok(*price),
+        None => Err(Error::Absent(Absence::NoBackend {
+            what: match options.device {
+                Some(_) => format!("the {asked} elimination of this system"),
+                None => "a solver without a placement".to_owned(),
+            },
+        })),
+    }
+}
+
+/// Bytes free on the device that is given, none where it does not answer.
+fn free_on(options: &SolverOptions) -> u64 {
+    let memory = options
+        .device
+        .as_ref()
+        .map(|place| place.stream.context().memory());
+    match memory {
+        Some(Ok(memory)) => memory.free,
+        Some(Err(fault)) => {
+            tracing::warn!(error = %DeviceError::from(fault), "the device's memory is not known");
+            0
+        }
+        None => 0,
+    }
+}
+
+/// The cheapest of what fits where it would run; of a pinned elimination alone, where one is.
+fn among(shape: &SystemShape, prices: &[Price], options: &SolverOptions) -> Result<Price, Error> {
+    let limit = options.memory_limit;
+    let free = free_on(options);
+    let candidates = || {
+        prices.iter().filter(|p| match options.elimination {
+            Some(kind) => p.elimination == kind,
+            None => p.elimination != EliminationKind::Reference,
+        })
+    };
+    let fits = |p: &&Price| p.bytes <= if p.path.is_device() { free } else { limit };
+    let by_seconds = |a: &&Price, b: &&Price| a.seconds.total_cmp(&b.seconds);
+    let exact = candidates().filter(fits).filter(|p| {
+        let lacks_it = p.elimination == EliminationKind::Iterative;
+        !(options.workload.log_determinant && lacks_it)
+    });
+    if let Some(price) = exact.min_by(by_seconds) {
+        return Ok(*price);
+    }
+    if let Some(price) = candidates().filter(fits).min_by(by_seconds) {
+        return Ok(*price);
+    }
+    if let Some(kind) = options.elimination {
+        // Why it does not serve, where that is what is wrong.
+        Solver::bytes_needed(kind, shape)?;
+    }
+    let on_cpu = candidates().filter(|p| !p.path.is_device());
+    Err(match on_cpu.min_by_key(|p| p.bytes) {
         Some(price) => Error::Memory {
             what: price.elimination,
             needed: price.bytes,
-            limit: options.memory_limit,
+            limit,
         },
         None => Error::Unsupported {
             elimination: EliminationKind::Iterative,

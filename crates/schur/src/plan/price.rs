@@ -1,8 +1,10 @@
 //! Prices: operations, bytes and serial steps of each elimination, over the ceilings.
 
 use super::{Ceilings, Workload};
+use crate::cuda::Keep;
 use crate::elimination::{core_order, decoder_rank};
 use crate::{ArrowShape, EliminationKind, StructuredShape, SystemShape};
+use broadhead_device::ExecutionPath;
 use serde::{Deserialize, Serialize};
 
 /// The price of one elimination.
@@ -10,17 +12,27 @@ use serde::{Deserialize, Serialize};
 pub struct Price {
     /// Which.
     pub elimination: EliminationKind,
+    /// Where it would run.
+    pub path: ExecutionPath,
+    /// What a frame would keep, on a device.
+    pub keep: Option<Keep>,
     /// FP64 operations of one factorization and its solves.
     pub operations: f64,
-    /// Bytes to hold.
+    /// Bytes to hold, where it would run.
     pub bytes: u64,
+    /// Seconds expected of bringing new numbers there: 0 on the CPU, which reads them where they are.
+    pub refresh_seconds: f64,
     /// Seconds expected of one factorization.
     pub factor_seconds: f64,
     /// Seconds expected of one solve.
     pub solve_seconds: f64,
-    /// Seconds of one factorization and the solves expected of it.
+    /// Seconds of one refresh, one factorization and the solves expected of it.
     pub seconds: f64,
 }
+
+/// Bytes a second at which operands of the host reach a device, packed and sent in pieces: measured
+/// from pageable memory, an eighth of what the link could do.
+const UPLOAD: f64 = 7e9;
 
 /// A running bill.
 #[derive(Clone, Copy, Default)]
@@ -101,11 +113,61 @@ pub(super) fn price(
     let solves = f64::from(workload.solves);
     Price {
         elimination: kind,
+        path: ExecutionPath::Cpu,
+        keep: None,
         operations: factor.operations + solves * solve.operations,
         bytes,
+        refresh_seconds: 0.0,
         factor_seconds: factor.seconds,
         solve_seconds: solve.seconds,
         seconds: factor.seconds + solves * solve.seconds,
+    }
+}
+
+/// Rows first on a device, with a frame that keeps `keep`.
+pub(super) fn on_device(
+    shape: &ArrowShape,
+    keep: Keep,
+    bytes: u64,
+    ceilings: &Ceilings,
+    workload: &Workload,
+) -> Price {
+    let (n, k, blocks) = sizes(shape);
+    let d = shape.rows().max_dim() as f64;
+    let factor = Bill::default()
+        .traffic(24.0 * n * d, ceilings)
+        .loops(blocks, ceilings)
+        .traffic(16.0 * n * k, ceilings)
+        .gemm(n * k * k, ceilings)
+        .traffic(16.0 * k * k, ceilings)
+        .cholesky(k, ceilings)
+        .launches(5.0, ceilings);
+    let pass = Bill::default().traffic(16.0 * n * k, ceilings);
+    let (factor, solve) = match keep {
+        Keep::Factor => (factor, pass.sweeps(k, ceilings).launches(5.0, ceilings)),
+        // Half the rate of a large product: the joins begin small.
+        Keep::InverseFactor => (
+            factor
+                .gemm(2.0 * k * k * k / 3.0, ceilings)
+                .launches(3.0 * k.max(2.0).log2(), ceilings),
+            pass.traffic(8.0 * k * k, ceilings).launches(4.0, ceilings),
+        ),
+    };
+    let solves = f64::from(workload.solves);
+    // Of the border the lower triangle travels; a gradient in and a step out for every solve.
+    let operands = 8.0 * (n * d + n * k + k * (k + 1.0) / 2.0);
+    let refresh_seconds = operands / UPLOAD;
+    let solve_seconds = solve.seconds + 16.0 * (n + k) / UPLOAD;
+    Price {
+        elimination: EliminationKind::Rows,
+        path: ExecutionPath::GpuResidentLinearization,
+        keep: Some(keep),
+        operations: factor.operations + solves * solve.operations,
+        bytes,
+        refresh_seconds,
+        factor_seconds: factor.seconds,
+        solve_seconds,
+        seconds: refresh_seconds + factor.seconds + solves * solve_seconds,
     }
 }
 
@@ -272,4 +334,50 @@ fn dense_iterative(shape: &ArrowShape, workload: &Workload, c: &Ceilings) -> (Bi
         )
         .launches(f64::from(workload.iterations) * 4.0, c);
     (factor, solve)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prices(k: usize, solves: u32) -> [Price; 2] {
+        let shape = ArrowShape::uniform(180, 2, k).expect("a shape");
+        let workload = Workload {
+            solves,
+            ..Workload::default()
+        };
+        [Keep::Factor, Keep::InverseFactor]
+            .map(|keep| on_device(&shape, keep, 0, &Ceilings::DEVICE, &workload))
+    }
+
+    #[test]
+    fn an_inverse_pays_once_enough_solves_follow() {
+        let [factor, inverse] = prices(5120, 1);
+        assert!(factor.seconds < inverse.seconds);
+        for k in [512, 2048, 5120] {
+            let [factor, inverse] = prices(k, 24);
+            assert!(factor.factor_seconds < inverse.factor_seconds, "{k}");
+            assert!(factor.solve_seconds > inverse.solve_seconds, "{k}");
+            assert!(factor.seconds > inverse.seconds, "{k}");
+        }
+    }
+
+    #[test]
+    fn device_prices_are_within_a_factor_of_three_of_what_was_measured() {
+        // Seconds on an H100: factor and solve of (180, 2, k), in either kind of frame.
+        for (k, at, factor, solve) in [
+            (5120, 0, 2.6e-3, 7.7e-4),
+            (5120, 1, 4.2e-3, 9.0e-5),
+            (2048, 0, 9.5e-4, 3.2e-4),
+            (2048, 1, 1.2e-3, 6.9e-5),
+        ] {
+            let price = prices(k, 1)[at];
+            for (got, want) in [(price.factor_seconds, factor), (price.solve_seconds, solve)] {
+                assert!(
+                    (want / 3.0..want * 3.0).contains(&got),
+                    "{k}, {at}: {got:e}, {want:e}"
+                );
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Every law of the CPU's suite, from the same source, for each thing that a frame may keep.
 
 use super::Outcome;
-use broadhead_device::Context;
+use broadhead_device::{Context, DevicePolicy};
 use broadhead_schur::cuda::{Keep, Placement};
 use broadhead_schur::{EliminationKind, SolverOptions};
 use broadhead_testkit::device::{Trial, on_device, stream};
@@ -13,8 +13,9 @@ fn obey(context: &Context, keep: Keep, law: fn(&Subject)) -> Outcome {
             elimination: Some(EliminationKind::Rows),
             device: Some(Placement {
                 stream: stream(context)?,
-                keep,
+                keep: Some(keep),
             }),
+            device_policy: DevicePolicy::Required,
             ..Default::default()
         },
         serves: &[Kind::Dense],

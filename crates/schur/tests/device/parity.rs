@@ -2,7 +2,7 @@
 
 use super::case::{Case, Random};
 use super::{Outcome, expect, expect_eq, on_device};
-use broadhead_device::{Context, Ledger, Stream};
+use broadhead_device::{Context, DevicePolicy, Ledger, Stream};
 use broadhead_schur::cuda::{Base, Keep, Placement, WIDEST_ROW};
 use broadhead_schur::{
     ArrowVector, CrossView, DenseSystem, EliminationKind, Gradient, Ridge, RowBlocks, Solver,
@@ -239,8 +239,9 @@ fn placed(stream: &Stream) -> Outcome {
         elimination: Some(EliminationKind::Rows),
         device: Some(Placement {
             stream: stream.clone(),
-            keep: Keep::InverseFactor,
+            keep: Some(Keep::InverseFactor),
         }),
+        device_policy: DevicePolicy::Required,
         ..Default::default()
     };
     let mut solver = Solver::new(&case.system()?.into(), options)?;
@@ -267,8 +268,9 @@ fn hard(stream: &Stream) -> Outcome {
         elimination: Some(EliminationKind::Rows),
         device: Some(Placement {
             stream: stream.clone(),
-            keep: Keep::InverseFactor,
+            keep: Some(Keep::InverseFactor),
         }),
+        device_policy: DevicePolicy::Required,
         ..Default::default()
     };
     let mut solver = Solver::new(&case.system()?.into(), options)?;
