@@ -6,6 +6,8 @@
 
 use crate::dictionary::Dictionary;
 use crate::error::FitError;
+use crate::layout::Layout;
+use crate::whitening::Map;
 use ndarray::{Array2, ArrayView2};
 
 /// Amplitudes of the atoms, `n x atoms`: 0 is off, 1 the usual on.
@@ -151,39 +153,11 @@ impl Coordinates {
         array
     }
 
-    /// Shifts and scales the Euclidean coordinates of `gates`' rows in place: unit variance, and
-    /// zero mean where the atom is on in every row at amplitude 1 (elsewhere a shift would move the
-    /// row's other features, which no decoder could undo for monomials of degree 2).
-    pub(crate) fn standardise(&mut self, dictionary: &Dictionary, gates: &Gates) {
-        for (a, atom) in dictionary.atoms().iter().enumerate() {
-            if !atom.topology().is_euclidean() {
-                continue;
-            }
-            let on: Vec<usize> = (0..gates.rows())
-                .filter(|&i| gates.row(i)[a] != 0.0)
-                .collect();
-            if on.is_empty() {
-                continue;
-            }
-            let always = (0..gates.rows()).all(|i| gates.row(i)[a] == 1.0);
-            for c in dictionary.atom_columns(a) {
-                let count = on.len() as f64;
-                let mean = on.iter().map(|&i| self.row(i)[c]).sum::<f64>() / count;
-                let shift = if always { mean } else { 0.0 };
-                let square = |i: usize| (self.row(i)[c] - mean).powi(2);
-                let deviation = (on.iter().map(|&i| square(i)).sum::<f64>() / count).sqrt();
-                // A coordinate that does not vary has no scale to give it.
-                let divisor = if deviation > 1e-12 * mean.abs().max(1.0) {
-                    deviation
-                } else {
-                    1.0
-                };
-                for &i in &on {
-                    let t = &mut self.row_mut(i)[c];
-                    *t = (*t - shift) / divisor;
-                }
-            }
-        }
+    /// Whitens the Euclidean coordinates: see [`crate::whitening`]. The maps that lead back, one a
+    /// Euclidean atom.
+    pub(crate) fn whiten(&mut self, layout: &Layout) -> Vec<Map> {
+        let flat = layout.flat().iter();
+        flat.map(|flat| flat.whiten(self)).collect()
     }
 }
 
@@ -203,44 +177,5 @@ mod tests {
         assert!(array[(1, 0)].is_nan());
         assert_eq!(array.iter().filter(|v| v.is_nan()).count(), 1);
         assert_eq!(gates.count(0), 2);
-    }
-
-    #[test]
-    fn euclidean_coordinates_are_standardised_over_the_rows_that_are_on() {
-        let topology = Topology::Euclidean { dimension: 1 };
-        let dictionary = Dictionary::uniform(1, topology, Basis::Monomials { degree: 1 }).unwrap();
-        let mut coordinates = Coordinates::origin(&dictionary, 4);
-        coordinates
-            .flat_mut()
-            .copy_from_slice(&[1.0, 3.0, 5.0, 100.0]);
-        let mut gates = Gates::all_on(4, 1);
-        gates.row_mut(3)[0] = 0.0;
-        let mut ragged = coordinates.clone();
-        ragged.standardise(&dictionary, &gates);
-        assert_eq!(ragged.flat()[3], 100.0);
-        let deviation = (8.0_f64 / 3.0).sqrt();
-        assert!((ragged.flat()[0] - 1.0 / deviation).abs() < 1e-15);
-        coordinates.standardise(&dictionary, &Gates::all_on(4, 1));
-        assert!(coordinates.flat().iter().sum::<f64>().abs() < 1e-14);
-        let square: f64 = coordinates.flat().iter().map(|t| t * t).sum();
-        assert!((square / 4.0 - 1.0).abs() < 1e-14);
-    }
-
-    #[test]
-    fn gates_of_another_shape_or_not_finite_are_refused() {
-        let array = Array2::zeros((3, 2));
-        assert!(Gates::from_array(array.view(), 3, 3).is_err());
-        let mut bad = Array2::zeros((3, 2));
-        bad[(2, 1)] = f64::NAN;
-        let error = Gates::from_array(bad.view(), 3, 2).unwrap_err();
-        assert!(matches!(
-            error,
-            FitError::NotFinite {
-                array: "gates",
-                row: 2,
-                column: 1,
-                ..
-            }
-        ));
     }
 }

@@ -4,13 +4,15 @@
 //! `B_i = phi_i' (x) J_i`, `C = G (x) I_p`. In the *projected* loop (the default) the decoder is, at
 //! every trial, the exact minimiser for its coordinates, so the border's gradient vanishes and only
 //! the coordinates' part of a step is used; in the *joint* loop decoder and coordinates take the
-//! step together. Both predict by the same bare quadratic and are judged by the same decision.
+//! step together. Both predict by the same bare quadratic and are judged by the same decision, and
+//! both keep Euclidean coordinates whitened (see [`crate::whitening`]).
 //!
 //! Invariants: a trial is evaluated from its own residual rows; nothing of the current point changes
 //! before a trial is accepted; the penalties are fixed for the whole fit.
 
 use crate::error::CurvedError;
 use crate::features;
+use crate::layout::Layout;
 use crate::lm::{Objective, Problem, StepFailure, Trial};
 use crate::point::{Decoder, Model, Point};
 use broadhead_schur::{
@@ -103,6 +105,8 @@ impl<'a> Curved<'a> {
         let row_hessian = vec![0.0; layout.row_dims().block_len()];
         let system = system_of(&model, &start, &row_hessian)?;
         let solver = Solver::new(&system, options)?;
+        let mut start = start;
+        tangent(layout, &mut start);
         let trial = start.clone();
         Ok(Self {
             model,
@@ -131,7 +135,9 @@ impl<'a> Curved<'a> {
     pub(crate) fn log_determinant(
         &mut self,
     ) -> Result<Result<LogDeterminant, String>, CurvedError> {
-        self.linearise();
+        // H is that of `f`, the penalty on Euclidean coordinates included.
+        self.assemble(self.model.penalty.kappa);
+        self.linearised = false;
         let system = system_of(&self.model, &self.current, &self.row_hessian)?;
         let mut base = self.solver.refresh(system)?;
         self.summary.factorizations += 1;
@@ -144,15 +150,19 @@ impl<'a> Curved<'a> {
         }
     }
 
+    /// Brings the row blocks up to date with the current point.
     fn linearise(&mut self) {
-        if self.linearised {
-            return;
+        if !self.linearised {
+            // Whitened coordinates keep their squares: the penalty on them is a constant, and its
+            // second derivative would only hold steps back.
+            self.assemble(0.0);
+            self.linearised = true;
         }
+    }
+
+    fn assemble(&mut self, kappa: f64) {
         let Model {
-            dictionary,
-            layout,
-            penalty,
-            ..
+            dictionary, layout, ..
         } = self.model;
         let gram =
             features::decoder_gram(&self.current.decoder, layout.features(), layout.outputs());
@@ -161,10 +171,9 @@ impl<'a> Curved<'a> {
             layout,
             &self.current.psi,
             &gram,
-            penalty.kappa,
+            kappa,
             &mut self.row_hessian,
         );
-        self.linearised = true;
     }
 
     /// Solves at the relative ridge; the predicted reduction.
@@ -221,12 +230,16 @@ impl<'a> Curved<'a> {
                 atom.topology().retract(t, step);
             }
         }
+        let maps = to.whiten(layout);
         let decoder = match self.mode {
             BorderMode::Projected => Decoder::Projected,
             BorderMode::Joint => {
                 let from = self.current.decoder.iter().zip(&self.step_border);
                 for (to, (w, d)) in self.trial.decoder.iter_mut().zip(from) {
                     *to = w + d;
+                }
+                for (flat, map) in layout.flat().iter().zip(&maps) {
+                    flat.follow(map, &mut self.trial.decoder, layout.outputs());
                 }
                 Decoder::Given
             }
@@ -238,6 +251,7 @@ impl<'a> Curved<'a> {
                 scale: f64::NAN,
             };
         }
+        tangent(layout, &mut self.trial);
         self.seconds.evaluate += started.elapsed();
     }
 }
@@ -273,6 +287,13 @@ impl Problem for Curved<'_> {
     }
 
     fn reject(&mut self) {}
+}
+
+/// Makes a point's gradient that of the objective after whitening.
+fn tangent(layout: &Layout, point: &mut Point) {
+    for flat in layout.flat() {
+        flat.tangent(&point.coordinates, &mut point.row_gradient);
+    }
 }
 
 fn system_of<'s>(

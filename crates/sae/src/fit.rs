@@ -90,7 +90,7 @@ pub fn fit(
     };
     let started_up = begun.elapsed();
     let finished = job.finish(candidates, &mut reports)?;
-    let (start, sequence) = lowest(finished)?;
+    let (start, sequence) = lowest(finished, options.rule.decrease_tolerance)?;
     let mut phases = vec![("load", loaded), ("starts", started_up)];
     phases.extend([
         ("assemble", sequence.seconds.assemble),
@@ -324,8 +324,8 @@ impl Job<'_> {
             });
         };
         let mut coordinates = coordinates.clone();
-        coordinates.standardise(self.dictionary, gates);
         let layout = Layout::new(self.dictionary, gates, self.data.outputs())?;
+        coordinates.whiten(&layout);
         let lambda = self.options.lambda;
         Ok(sequence::penalty(
             self.data,
@@ -337,21 +337,21 @@ impl Job<'_> {
     }
 }
 
-/// The sequence of the lowest objective, the first where several are equal.
+/// The sequence of the lowest objective, the first where several are equal but for `tolerance` of
+/// it: rounding chooses no start.
 ///
 /// # Errors
 /// Where all failed, how the first of them did.
-fn lowest(finished: Vec<Finished>) -> Result<(usize, Sequence), FitError> {
+fn lowest(finished: Vec<Finished>, tolerance: f64) -> Result<(usize, Sequence), FitError> {
     let mut best: Option<(usize, Sequence)> = None;
     let mut failure = None;
     for (start, outcome) in finished {
         match outcome {
             Ok(sequence) => {
                 let objective = sequence.report.objective;
-                if best
-                    .as_ref()
-                    .is_none_or(|(_, lowest)| objective < lowest.report.objective)
-                {
+                if best.as_ref().is_none_or(|(_, lowest)| {
+                    objective < lowest.report.objective * (1.0 - tolerance)
+                }) {
                     best = Some((start, sequence));
                 }
             }

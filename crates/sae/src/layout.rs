@@ -12,6 +12,7 @@
 use crate::coordinates::Gates;
 use crate::data::chunk_bounds;
 use crate::dictionary::Dictionary;
+use crate::whitening::Flat;
 use broadhead_schur::{RowDims, ShapeError, StructuredShape};
 
 /// An atom that is on in a row.
@@ -36,6 +37,7 @@ pub(crate) struct Layout {
     pub(crate) psi_offsets: Vec<usize>,
     active: Vec<Active>,
     active_offsets: Vec<usize>,
+    flat: Vec<Flat>,
     /// Whether every row has every feature, so that `phi` is a dense `n x M` matrix.
     pub(crate) full: bool,
 }
@@ -73,9 +75,16 @@ impl Layout {
             offsets.push(indices.len());
             active_offsets.push(active.len());
         }
+        let rows = RowDims::ragged(&dims)?;
+        let flat = Flat::all(dictionary, gates, &rows, |i, a| {
+            let on = &active[active_offsets[i]..active_offsets[i + 1]];
+            on.iter()
+                .find(|on: &&Active| on.atom == a)
+                .map_or(0, |on| on.unknown)
+        });
         let features = dictionary.features();
         let full = indices.len() == gates.rows() * features;
-        let shape = StructuredShape::new(RowDims::ragged(&dims)?, features, outputs)?;
+        let shape = StructuredShape::new(rows, features, outputs)?;
         Ok(Self {
             shape,
             offsets,
@@ -83,6 +92,7 @@ impl Layout {
             psi_offsets,
             active,
             active_offsets,
+            flat,
             full,
         })
     }
@@ -108,6 +118,11 @@ impl Layout {
     /// The atoms that are on in row `i`.
     pub(crate) fn active(&self, i: usize) -> &[Active] {
         &self.active[self.active_offsets[i]..self.active_offsets[i + 1]]
+    }
+
+    /// The Euclidean atoms.
+    pub(crate) fn flat(&self) -> &[Flat] {
+        &self.flat
     }
 
     /// The features of row `i`.

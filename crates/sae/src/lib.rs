@@ -53,6 +53,7 @@ mod screen;
 mod sequence;
 mod starts;
 pub mod topology;
+mod whitening;
 
 pub use basis::Basis;
 pub use coordinates::Gates;

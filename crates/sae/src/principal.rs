@@ -141,7 +141,7 @@ impl Principal {
 ///
 /// # Errors
 /// An iteration that does not converge.
-fn descending(matrix: &Mat<f64>) -> Result<(Vec<f64>, Mat<f64>), EvdError> {
+pub(crate) fn descending(matrix: &Mat<f64>) -> Result<(Vec<f64>, Mat<f64>), EvdError> {
     let eigen = matrix.self_adjoint_eigen(Side::Lower)?;
     let q = matrix.nrows();
     let values: Vec<f64> = (0..q).map(|c| eigen.S()[q - 1 - c]).collect();

@@ -108,8 +108,8 @@ impl<'a> Screen<'a> {
             mut gates,
             ..
         } = start;
-        coordinates.standardise(self.dictionary, &gates);
         let layout = Layout::new(self.dictionary, &gates, self.sample.outputs())?;
+        coordinates.whiten(&layout);
         let penalty = penalty(
             &self.sample,
             self.dictionary,
@@ -133,7 +133,6 @@ impl<'a> Screen<'a> {
             } else {
                 gates::refine(&model, &self.sample, &mut coordinates, &gates, ITERATIONS);
             }
-            coordinates.standardise(self.dictionary, &gates);
             point = self.evaluated(penalty, &gates, coordinates)?;
         }
         Ok(Screened {
@@ -149,9 +148,10 @@ impl<'a> Screen<'a> {
         &self,
         penalty: Penalty,
         gates: &Gates,
-        coordinates: Coordinates,
+        mut coordinates: Coordinates,
     ) -> Result<Point, FitError> {
         let layout = Layout::new(self.dictionary, gates, self.sample.outputs())?;
+        coordinates.whiten(&layout);
         let mut point = Point::new(&layout, coordinates);
         let (data, dictionary) = (self.data(), self.dictionary);
         let model = Model {

@@ -152,8 +152,8 @@ pub(crate) fn run(
     } = *settings;
     let outputs = data.outputs();
     let mut log = Log::default();
-    coordinates.standardise(dictionary, &gates);
     let mut layout = Layout::new(dictionary, &gates, outputs)?;
+    coordinates.whiten(&layout);
     let mut point = evaluated(settings, &layout, penalty, coordinates)?;
     let mut settled = settings.top_k.is_none();
     loop {
@@ -228,8 +228,8 @@ fn next(
     };
     let mut update = None;
     if changed.gates + changed.moved > 0 {
-        coordinates.standardise(dictionary, &chosen);
         let layout = Layout::new(dictionary, &chosen, data.outputs())?;
+        coordinates.whiten(&layout);
         let point = evaluated(settings, &layout, penalty, coordinates)?;
         round.objective = point.objective.value;
         // A gain within the noise of the decision is no change.

@@ -71,12 +71,67 @@ fn every_topology_and_basis_is_fitted_and_explains_its_rows() {
         assert!(decreasing(&objectives), "{topology} {basis}");
         if topology.is_euclidean() {
             assert!(fit.kappa > 0.0);
-            for column in fit.coordinates.columns() {
-                let mean = column.sum() / 120.0;
-                assert!(mean.abs() < 0.3, "{topology}: mean {mean}");
-            }
+            assert_whitened(&fit.coordinates);
         }
     }
+}
+
+/// No mean, unit variance, no correlation.
+fn assert_whitened(coordinates: &Array2<f64>) {
+    let n = coordinates.nrows() as f64;
+    for a in 0..coordinates.ncols() {
+        let mean = coordinates.column(a).sum() / n;
+        assert!(mean.abs() < 1e-12, "column {a}: mean {mean}");
+        for b in 0..=a {
+            let product = coordinates.column(a).dot(&coordinates.column(b)) / n;
+            let unit = if a == b { 1.0 } else { 0.0 };
+            assert!(
+                (product - unit).abs() < 1e-12,
+                "columns {a}, {b}: {product}"
+            );
+        }
+    }
+}
+
+/// First-degree atoms span a plane: the best there is that of the leading principal components, and
+/// every linear map of the coordinates gives the same plane. A fit goes to it without crawling along
+/// those maps.
+#[test]
+fn first_degree_fits_find_the_principal_plane_in_few_iterations() {
+    for dimension in [1, 2, 3, 5] {
+        let topology = Topology::Euclidean { dimension };
+        let dictionary = Dictionary::uniform(1, topology, Basis::Monomials { degree: 1 }).unwrap();
+        let made = made(&dictionary, 150, 12, None, 0.3);
+        let mut options = few(6);
+        options.screening.budget = f64::INFINITY;
+        let fit = quiet(&made.x, &dictionary, &options).unwrap();
+        assert_whitened(&fit.coordinates);
+        for start in &fit.starts {
+            assert!(
+                start.converged && start.iterations <= 30,
+                "{dimension}: {start:?}"
+            );
+        }
+        // What the plane of the coordinates leaves of the centred rows is orthogonal to them, and a
+        // row's own residual to the decoder: together, a stationary plane of the covariance.
+        let best = leading_share(&made.x, dimension);
+        assert!(
+            (fit.explained_variance - best).abs() < 1e-6,
+            "{dimension}: {best}"
+        );
+    }
+}
+
+/// The share of the variance that the leading `count` principal components explain.
+fn leading_share(x: &Array2<f64>, count: usize) -> f64 {
+    let mean = x.mean_axis(ndarray::Axis(0)).unwrap();
+    let centred = x - &mean;
+    let covariance = centred.t().dot(&centred);
+    let p = covariance.nrows();
+    let matrix = faer::Mat::from_fn(p, p, |a, b| covariance[(a, b)]);
+    let mut values = matrix.self_adjoint_eigenvalues(faer::Side::Lower).unwrap();
+    values.sort_by(|a, b| b.total_cmp(a));
+    values[..count].iter().sum::<f64>() / values.iter().sum::<f64>()
 }
 
 #[test]
@@ -212,7 +267,8 @@ fn the_lowest_start_wins_and_every_start_is_reported() {
     assert_eq!(best, fit.objective);
     for report in &fit.starts {
         assert_eq!(report.stage, StartStage::Finished);
-        assert!(report.objective.unwrap() >= best);
+        // Rounding chooses no start.
+        assert!(report.objective.unwrap() >= best * (1.0 - 1e-11));
     }
     let mut options = few(6);
     options.screening = Screening {

@@ -1,0 +1,370 @@
+//! The scale of Euclidean coordinates: zero mean and unit covariance, kept at every point of a fit.
+//!
+//! Monomials to a degree span the same functions before and after an affine map of their
+//! coordinate, `t = B t' + m`, so a decoder can undo it: `f` changes by its penalties alone. Left
+//! free, these directions are nearly flat, and a fit crawls along them until `kappa` and `lambda`
+//! balance at a scale that means nothing. So they are fixed: after every step an atom's coordinates
+//! are *whitened* over the rows that it is on in, and the gradient is that of `f` after whitening,
+//!
+//! ```text
+//! mean_j t_j = 0,  mean_j t_j t_j' = I                          t_j <- A (t_j - m),  A = Cov^(-1/2)
+//! g_j <- g_j - sym(P) t_j / n - mean(g),  P = sum_j g_j t_j'     the tangent part
+//! ```
+//!
+//! (the tangent space of the Stiefel manifold with its polar retraction; Absil, Mahony and Sepulchre,
+//! *Optimization Algorithms on Matrix Manifolds*, 2008, sections 3.5 and 4.1). The root is the
+//! symmetric one, which moves the coordinates least. Where an atom is not on in every row at
+//! amplitude 1 a shift would be a function of the row that no decoder has, so the mean stays as it
+//! is and the covariance is taken about it.
+
+use crate::basis::Basis;
+use crate::coordinates::{Coordinates, Gates};
+use crate::dictionary::Dictionary;
+use crate::principal::descending;
+use broadhead_schur::RowDims;
+use faer::Mat;
+use std::ops::Range;
+
+/// A Euclidean atom and the rows that it is on in.
+#[derive(Clone, Debug)]
+pub(crate) struct Flat {
+    basis: Basis,
+    columns: Range<usize>,
+    features: Range<usize>,
+    /// Rows that it is on in, with the place of its unknowns in the stacked vector.
+    on: Vec<(usize, usize)>,
+    /// Whether a shift of its coordinate can be undone: it is on everywhere at amplitude 1.
+    shifts: bool,
+}
+
+/// `t = back t' + shift`: where a whitened coordinate was before.
+pub(crate) struct Map {
+    back: Mat<f64>,
+    shift: Vec<f64>,
+}
+
+impl Flat {
+    /// The Euclidean atoms of `dictionary` under `gates`; `unknown(i, a)` is the place of atom `a`
+    /// among the unknowns of row `i`.
+    pub(crate) fn all(
+        dictionary: &Dictionary,
+        gates: &Gates,
+        dims: &RowDims,
+        unknown: impl Fn(usize, usize) -> usize,
+    ) -> Vec<Self> {
+        let atoms = dictionary.atoms().iter().enumerate();
+        let flat = atoms.filter(|(_, atom)| atom.topology().is_euclidean());
+        flat.map(|(a, atom)| {
+            let is_on = |i: &usize| gates.row(*i)[a] != 0.0;
+            let on = (0..gates.rows()).filter(is_on);
+            Self {
+                basis: atom.basis(),
+                columns: dictionary.atom_columns(a),
+                features: dictionary.atom_features(a),
+                on: on.map(|i| (i, dims.offset(i) + unknown(i, a))).collect(),
+                shifts: (0..gates.rows()).all(|i| gates.row(i)[a] == 1.0),
+            }
+        })
+        .collect()
+    }
+
+    fn dimension(&self) -> usize {
+        self.columns.len()
+    }
+
+    fn count(&self) -> f64 {
+        self.on.len() as f64
+    }
+
+    fn mean(&self, coordinates: &Coordinates) -> Vec<f64> {
+        let mut mean = vec![0.0; self.dimension()];
+        for &(i, _) in &self.on {
+            let t = &coordinates.row(i)[self.columns.clone()];
+            mean.iter_mut().zip(t).for_each(|(m, t)| *m += t);
+        }
+        mean.iter_mut().for_each(|m| *m /= self.count());
+        mean
+    }
+
+    /// Covariance about `mean`.
+    fn covariance(&self, coordinates: &Coordinates, mean: &[f64]) -> Mat<f64> {
+        let d = self.dimension();
+        let mut covariance = Mat::zeros(d, d);
+        for &(i, _) in &self.on {
+            let t = &coordinates.row(i)[self.columns.clone()];
+            for a in 0..d {
+                for b in 0..=a {
+                    covariance[(a, b)] += (t[a] - mean[a]) * (t[b] - mean[b]);
+                }
+            }
+        }
+        for a in 0..d {
+            for b in 0..=a {
+                let value = covariance[(a, b)] / self.count();
+                (covariance[(a, b)], covariance[(b, a)]) = (value, value);
+            }
+        }
+        covariance
+    }
+
+    /// Whitens the atom's coordinates in place; the map that leads back.
+    pub(crate) fn whiten(&self, coordinates: &mut Coordinates) -> Map {
+        let d = self.dimension();
+        if self.on.is_empty() {
+            return Map::identity(d);
+        }
+        let mean = self.mean(coordinates);
+        let covariance = self.covariance(coordinates, &mean);
+        // Where the iteration for eigenvectors does not end, scales alone are mended.
+        let (variances, axes) = descending(&covariance).unwrap_or_else(|_| {
+            let diagonal = (0..d).map(|a| covariance[(a, a)]).collect();
+            (diagonal, Mat::identity(d, d))
+        });
+        let largest = mean.iter().fold(1.0_f64, |m, v| m.max(v.abs()));
+        let deviations: Vec<f64> = variances
+            .iter()
+            // A direction that does not vary has no scale to give it.
+            .map(|v| v.max(0.0).sqrt())
+            .map(|s| if s > 1e-12 * largest { s } else { 1.0 })
+            .collect();
+        let power = |root: &dyn Fn(f64) -> f64| {
+            Mat::from_fn(d, d, |a, b| {
+                (0..d)
+                    .map(|c| axes[(a, c)] * root(deviations[c]) * axes[(b, c)])
+                    .sum()
+            })
+        };
+        let (forth, back) = (power(&|s| 1.0 / s), power(&|s| s));
+        let shift = if self.shifts { mean } else { vec![0.0; d] };
+        let mut centred = vec![0.0; d];
+        for &(i, _) in &self.on {
+            let t = &mut coordinates.row_mut(i)[self.columns.clone()];
+            for ((c, t), m) in centred.iter_mut().zip(&*t).zip(&shift) {
+                *c = t - m;
+            }
+            for (a, t) in t.iter_mut().enumerate() {
+                *t = (0..d).map(|b| forth[(a, b)] * centred[b]).sum();
+            }
+        }
+        Map { back, shift }
+    }
+
+    /// Takes out of a gradient by the rows' unknowns what whitening undoes.
+    pub(crate) fn tangent(&self, coordinates: &Coordinates, gradient: &mut [f64]) {
+        let d = self.dimension();
+        if self.on.is_empty() {
+            return;
+        }
+        let mean = self.mean(coordinates);
+        let mut pulled = Mat::<f64>::zeros(d, d);
+        let mut total = vec![0.0; d];
+        for &(i, u) in &self.on {
+            let (t, g) = (
+                &coordinates.row(i)[self.columns.clone()],
+                &gradient[u..u + d],
+            );
+            for a in 0..d {
+                total[a] += g[a];
+                for b in 0..d {
+                    pulled[(a, b)] += g[a] * t[b];
+                }
+            }
+        }
+        let count = self.count();
+        for &(i, u) in &self.on {
+            let t = &coordinates.row(i)[self.columns.clone()];
+            for a in 0..d {
+                let scaled: f64 = (0..d)
+                    .map(|b| 0.5 * (pulled[(a, b)] + pulled[(b, a)]) * (t[b] - mean[b]))
+                    .sum();
+                let shifted = if self.shifts { total[a] } else { 0.0 };
+                gradient[u + a] -= (scaled + shifted) / count;
+            }
+        }
+    }
+
+    /// Makes a decoder (`M x p` row-major) for coordinates before whitening one for those after:
+    /// `W' phi(t)` stays.
+    pub(crate) fn follow(&self, map: &Map, decoder: &mut [f64], outputs: usize) {
+        let d = self.dimension();
+        let Map { back, shift } = map;
+        let old: Vec<f64> =
+            decoder[self.features.start * outputs..self.features.end * outputs].to_vec();
+        let mut new = vec![0.0; old.len()];
+        let mut constant = vec![0.0; outputs];
+        let line = |f: usize| &old[f * outputs..(f + 1) * outputs];
+        let add = |to: &mut [f64], weight: f64, from: &[f64]| {
+            to.iter_mut()
+                .zip(from)
+                .for_each(|(to, from)| *to += weight * from);
+        };
+        let degree_one = |new: &mut Vec<f64>, weight: f64, a: usize, w: &[f64]| {
+            // weight (B t')_a
+            for b in 0..d {
+                let at = b * outputs..(b + 1) * outputs;
+                add(&mut new[at], weight * back[(a, b)], w);
+            }
+        };
+        for a in 0..d {
+            degree_one(&mut new, 1.0, a, line(a));
+            add(&mut constant, shift[a], line(a));
+        }
+        if self.basis == (Basis::Monomials { degree: 2 }) {
+            // Products t_a t_b, a <= b, in the order of the basis.
+            let pairs: Vec<_> = (0..d).flat_map(|a| (a..d).map(move |b| (a, b))).collect();
+            for (f, &(a, b)) in pairs.iter().enumerate() {
+                let w = line(d + f);
+                for (g, &(x, y)) in pairs.iter().enumerate() {
+                    let mut weight = back[(a, x)] * back[(b, y)];
+                    if x != y {
+                        weight += back[(a, y)] * back[(b, x)];
+                    }
+                    add(
+                        &mut new[(d + g) * outputs..(d + g + 1) * outputs],
+                        weight,
+                        w,
+                    );
+                }
+                degree_one(&mut new, shift[a], b, w);
+                degree_one(&mut new, shift[b], a, w);
+                add(&mut constant, shift[a] * shift[b], w);
+            }
+        }
+        decoder[self.features.start * outputs..self.features.end * outputs].copy_from_slice(&new);
+        add(&mut decoder[..outputs], 1.0, &constant);
+    }
+}
+
+impl Map {
+    fn identity(d: usize) -> Self {
+        Self {
+            back: Mat::identity(d, d),
+            shift: vec![0.0; d],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Layout;
+    use crate::topology::Topology;
+
+    fn some(rows: usize, dimension: usize, degree: usize) -> (Dictionary, Coordinates) {
+        let topology = Topology::Euclidean { dimension };
+        let dictionary = Dictionary::uniform(1, topology, Basis::Monomials { degree }).unwrap();
+        let mut coordinates = Coordinates::origin(&dictionary, rows);
+        for (at, t) in coordinates.flat_mut().iter_mut().enumerate() {
+            *t = 3.0 + (at as f64 * 1.7).sin() + 0.2 * (at as f64 * 0.3).cos();
+        }
+        (dictionary, coordinates)
+    }
+
+    #[test]
+    fn whitened_coordinates_have_no_mean_and_unit_covariance_and_the_decoder_follows() {
+        for (dimension, degree) in [(1, 1), (1, 2), (2, 1), (3, 2)] {
+            let (dictionary, mut coordinates) = some(20, dimension, degree);
+            let layout = Layout::new(&dictionary, &Gates::all_on(20, 1), 2).unwrap();
+            let [flat] = layout.flat() else {
+                panic!("one Euclidean atom")
+            };
+            let m = dictionary.features();
+            let mut decoder: Vec<f64> = (0..2 * m).map(|i| 1.0 + (i as f64).cos()).collect();
+            let rows = |coordinates: &Coordinates, decoder: &[f64]| -> Vec<f64> {
+                let of_row = |i: usize| {
+                    let mut phi = vec![1.0; m];
+                    dictionary.atoms()[0].values(coordinates.row(i), &mut phi[1..]);
+                    let entry = |c: usize| (0..m).map(|f| phi[f] * decoder[2 * f + c]).sum();
+                    [entry(0), entry(1)]
+                };
+                (0..20).flat_map(of_row).collect()
+            };
+            let before = rows(&coordinates, &decoder);
+            let map = flat.whiten(&mut coordinates);
+            flat.follow(&map, &mut decoder, 2);
+            for (a, b) in before.iter().zip(rows(&coordinates, &decoder)) {
+                assert!((a - b).abs() < 1e-11 * (1.0 + a.abs()), "{a} {b}");
+            }
+            let mean = flat.mean(&coordinates);
+            let covariance = flat.covariance(&coordinates, &mean);
+            for a in 0..dimension {
+                assert!(mean[a].abs() < 1e-13);
+                for b in 0..dimension {
+                    let unit = if a == b { 1.0 } else { 0.0 };
+                    assert!((covariance[(a, b)] - unit).abs() < 1e-12);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_tangent_gradient_is_that_of_the_function_after_whitening() {
+        let (dictionary, mut coordinates) = some(9, 2, 1);
+        let layout = Layout::new(&dictionary, &Gates::all_on(9, 1), 2).unwrap();
+        let flat = &layout.flat()[0];
+        flat.whiten(&mut coordinates);
+        let weight = |at: usize| (at as f64 * 0.9).cos();
+        // f(t) = sum w t + sum w t^3 / 3 after whitening.
+        let f = |coordinates: &Coordinates| -> f64 {
+            let mut whitened = coordinates.clone();
+            flat.whiten(&mut whitened);
+            let terms = whitened.flat().iter().enumerate();
+            terms
+                .map(|(at, t)| weight(at) * (t + t.powi(3) / 3.0))
+                .sum()
+        };
+        let mut gradient: Vec<f64> = (coordinates.flat().iter().enumerate())
+            .map(|(at, t)| weight(at) * (1.0 + t * t))
+            .collect();
+        flat.tangent(&coordinates, &mut gradient);
+        for at in 0..gradient.len() {
+            let moved = |h: f64| {
+                let mut other = coordinates.clone();
+                other.flat_mut()[at] += h;
+                f(&other)
+            };
+            let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            assert!(
+                (slope - gradient[at]).abs() < 1e-8,
+                "{at}: {slope} {}",
+                gradient[at]
+            );
+        }
+    }
+
+    #[test]
+    fn a_coordinate_that_does_not_vary_keeps_its_scale() {
+        let (dictionary, mut coordinates) = some(6, 2, 1);
+        coordinates
+            .flat_mut()
+            .chunks_exact_mut(2)
+            .for_each(|t| t[1] = 5.0);
+        let layout = Layout::new(&dictionary, &Gates::all_on(6, 1), 1).unwrap();
+        layout.flat()[0].whiten(&mut coordinates);
+        assert!(
+            coordinates
+                .flat()
+                .iter()
+                .all(|t| t.is_finite() && t.abs() < 4.0)
+        );
+    }
+
+    #[test]
+    fn an_atom_that_is_off_somewhere_keeps_its_mean_direction() {
+        let (dictionary, mut coordinates) = some(8, 1, 2);
+        let mut gates = Gates::all_on(8, 1);
+        gates.row_mut(3)[0] = 0.0;
+        let layout = Layout::new(&dictionary, &gates, 1).unwrap();
+        let flat = &layout.flat()[0];
+        let (off, before) = (
+            coordinates.row(3)[0],
+            coordinates.row(0)[0] / coordinates.row(1)[0],
+        );
+        flat.whiten(&mut coordinates);
+        assert_eq!(coordinates.row(3)[0], off);
+        let after = coordinates.row(0)[0] / coordinates.row(1)[0];
+        assert!((before - after).abs() < 1e-12);
+        let mean = flat.mean(&coordinates);
+        assert!((flat.covariance(&coordinates, &mean)[(0, 0)] - 1.0).abs() < 1e-12);
+    }
+}
