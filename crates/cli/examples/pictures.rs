@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or("out/pictures".into()));
-    output::prepare_folder(&folder)?;
+    let _folders = output::prepare_folder(&folder)?;
     let mut staging = Staging::new();
     for (name, figure) in figures() {
         let svg = figure.to_svg()?;

@@ -106,18 +106,46 @@ impl Staging {
     }
 }
 
+/// Folders that a command made for its outputs; those that are still empty when this is dropped
+/// are removed, so that work which fails leaves none.
+#[derive(Debug)]
+#[must_use = "dropped at once it removes the folder again"]
+pub struct NewFolders {
+    /// The outermost first.
+    made: Vec<PathBuf>,
+}
+
+impl Drop for NewFolders {
+    fn drop(&mut self) {
+        for folder in self.made.iter().rev() {
+            // Refused where something is in it, which is what is wanted.
+            if fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+    }
+}
+
 /// Makes `folder` and checks that a file can be written there, before long work begins.
 ///
 /// # Errors
 /// What the system says of the folder.
-pub fn prepare_folder(folder: &Path) -> Result<(), OutputError> {
+pub fn prepare_folder(folder: &Path) -> Result<NewFolders, OutputError> {
     let failed = |source| OutputError::Io {
         path: folder.to_owned(),
         source,
     };
+    let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let mut made: Vec<PathBuf> = folder
+        .ancestors()
+        .take_while(missing)
+        .map(Path::to_owned)
+        .collect();
+    made.reverse();
+    let made = NewFolders { made };
     fs::create_dir_all(folder).map_err(failed)?;
     create_beside(&folder.join("probe")).map_err(failed)?;
-    Ok(())
+    Ok(made)
 }
 
 /// Checks that `target` can be written, before long work begins.
@@ -252,6 +280,23 @@ mod tests {
         fs::create_dir_all(second.join("in the way")).unwrap();
         assert!(staging.publish().is_err());
         assert_eq!(names(folder.path()), ["b"]);
+    }
+
+    #[test]
+    fn folders_that_stay_empty_are_removed_and_those_that_were_there_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a").join("b");
+        let made = prepare_folder(&target).unwrap();
+        assert!(target.is_dir());
+        drop(made);
+        assert!(names(folder.path()).is_empty());
+        let made = prepare_folder(&target).unwrap();
+        fs::write(target.join("kept"), "x").unwrap();
+        drop(made);
+        assert_eq!(names(&target), ["kept"]);
+        fs::remove_file(target.join("kept")).unwrap();
+        drop(prepare_folder(&target).unwrap());
+        assert!(target.is_dir());
     }
 
     #[test]

@@ -461,6 +461,18 @@ fn a_folder_that_cannot_be_written_is_a_failure_before_the_fit() {
     fit(&x, &x.join("out"), &[]).failed(1, &["cannot write", "out"]);
 }
 
+#[test]
+fn a_fit_that_fails_leaves_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let x = folder.path().join("x.npy");
+    // Three rows determine no decoder of four harmonics without a penalty.
+    write_npy(&x, &ring(3, 5)).unwrap();
+    let out = folder.path().join("new").join("out");
+    let words = ["--lambda", "0", "--basis", "harmonics:4", "--starts", "1"];
+    fit(&x, &out, &words).failed(1, &["lambda above 0"]);
+    assert_eq!(names(folder.path()), ["x.npy"]);
+}
+
 /// A limit on file sizes stands for a full disk. The decoder passes it, after smaller files.
 #[cfg(unix)]
 #[test]
@@ -475,7 +487,7 @@ fn a_disk_that_fills_up_leaves_none_of_the_outputs() {
         .args(["fit", "--device", "off", "--starts", "1"])
         .args([&x, Path::new("-o"), &out]);
     finish(&mut limited).failed(1, &["cannot write", "model.safetensors", "File too large"]);
-    assert_eq!(names(&out), Vec::<String>::new());
+    assert!(!out.exists());
 }
 
 #[test]

@@ -48,6 +48,7 @@ mod point;
 mod principal;
 pub mod quadratic;
 mod report;
+mod reseed;
 mod row;
 mod screen;
 mod sequence;

@@ -15,8 +15,8 @@ pub struct FitOptions {
     pub starts: usize,
     /// Seed of the starts. Default 0.
     pub seed: u64,
-    /// The loop's rule, [`Rule::curved`] by default. Its limits are those of one inner fit; where
-    /// gates are chosen there are several.
+    /// The loop's rule, [`Rule::curved`] by default. Its limits hold for all inner fits of a start
+    /// together.
     pub rule: Rule,
     /// The penalty on the decoder, in the units of `Phi' Phi`. Default: 1e-5 of its mean diagonal.
     pub lambda: Option<f64>,

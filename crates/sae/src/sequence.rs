@@ -6,7 +6,8 @@
 //!
 //! While gates still change the inner fits are short; once they stand still one runs to the end. An
 //! update is accepted only if it lowers the objective, so accepted objectives decrease through the
-//! whole trace. Iterations and trials are counted over all inner fits; their limits are those of one.
+//! whole trace. Atoms that no row chooses are given rows anew (see [`crate::reseed`]) under the same
+//! condition. Iterations and trials are counted over all inner fits, and so are their limits.
 
 use crate::coordinates::{Coordinates, Gates};
 use crate::curved::{BorderMode, Curved, Seconds, SolveSummary};
@@ -14,10 +15,11 @@ use crate::data::Data;
 use crate::dictionary::Dictionary;
 use crate::error::{CurvedError, FitError};
 use crate::features;
-use crate::gates;
+use crate::gates::{self, Changed};
 use crate::layout::Layout;
 use crate::lm::{LmReport, Rule, TraceEntry, minimise};
 use crate::point::{Decoder, Model, Penalty, Point};
+use crate::reseed;
 use crate::row::RowModel;
 use broadhead_schur::{EliminationKind, SolverOptions};
 use serde::{Deserialize, Serialize};
@@ -45,6 +47,8 @@ pub struct GateRound {
     pub changed: usize,
     /// Rows whose coordinates moved elsewhere on the same atoms.
     pub moved: usize,
+    /// Atoms that no row had chosen and that it gave rows anew.
+    pub reseeded: usize,
     /// The objective after it.
     pub objective: f64,
     /// Whether it lowered the objective and was kept.
@@ -142,7 +146,7 @@ pub(crate) fn penalty(
 /// [`FitError::Loop`], [`FitError::Solver`].
 pub(crate) fn run(
     settings: &Settings<'_>,
-    mut coordinates: Coordinates,
+    coordinates: Coordinates,
     mut gates: Gates,
     penalty: Penalty,
     observer: &mut dyn FnMut(&TraceEntry),
@@ -150,20 +154,11 @@ pub(crate) fn run(
     let Settings {
         data, dictionary, ..
     } = *settings;
-    let outputs = data.outputs();
     let mut log = Log::default();
-    let mut layout = Layout::new(dictionary, &gates, outputs)?;
-    coordinates.whiten(&layout);
-    let mut point = evaluated(settings, &layout, penalty, coordinates)?;
+    let (mut layout, mut point) = laid_out(settings, penalty, &gates, coordinates)?;
     let mut settled = settings.top_k.is_none();
     loop {
-        let rule = if settled {
-            settings.rule
-        } else {
-            settings
-                .rule
-                .with_max_iterations(settings.rule.max_iterations.min(SHORT))
-        };
+        let rule = log.rest(&settings.rule, settled);
         let model = Model {
             data,
             dictionary,
@@ -173,7 +168,7 @@ pub(crate) fn run(
         let mut curved = Curved::new(model, settings.mode, point, settings.solver.clone())?;
         let report = minimise(&mut curved, &rule, &mut |entry| log.record(entry, observer))?;
         log.absorb(&curved, &report);
-        let out_of_steps = settled && !report.converged();
+        let out_of_steps = !report.converged() && (settled || log.spent(&settings.rule));
         if out_of_steps || log.rounds.len() >= settings.max_rounds {
             let stand_still = settings.top_k.is_none();
             return finish(curved, gates, penalty, log, report, stand_still);
@@ -203,7 +198,8 @@ struct Update {
     gates_stand_still: bool,
 }
 
-/// The gates chosen anew, where that lowers the objective.
+/// The gates chosen anew, where that lowers the objective, and dead atoms given rows anew, where
+/// that does.
 fn next(
     settings: &Settings<'_>,
     current: &Point,
@@ -212,42 +208,117 @@ fn next(
     log: &mut Log,
 ) -> Result<Option<Update>, FitError> {
     let started = Instant::now();
-    let Settings {
-        data, dictionary, ..
-    } = *settings;
-    let model = RowModel::new(dictionary, &current.decoder, data.outputs(), penalty.kappa);
-    let mut coordinates = current.coordinates.clone();
     let mut chosen = gates.clone();
-    let changed = gates::update(&model, data, settings.top_k, &mut coordinates, &mut chosen);
+    let (mut coordinates, changed) = choose(settings, current, penalty, &mut chosen);
     let mut round = GateRound {
         iteration: log.iterations,
         changed: changed.gates,
         moved: changed.moved,
+        reseeded: 0,
         objective: current.objective.value,
         accepted: false,
     };
+    // A gain within the noise of the decision is no change.
+    let noise = settings.rule.decrease_tolerance * current.objective.scale;
     let mut update = None;
     if changed.gates + changed.moved > 0 {
-        let layout = Layout::new(dictionary, &chosen, data.outputs())?;
-        coordinates.whiten(&layout);
-        let point = evaluated(settings, &layout, penalty, coordinates)?;
+        let (layout, point) = laid_out(settings, penalty, &chosen, coordinates)?;
         round.objective = point.objective.value;
-        // A gain within the noise of the decision is no change.
-        let noise = settings.rule.decrease_tolerance * current.objective.scale;
         round.accepted = point.objective.value < current.objective.value - noise;
         if round.accepted {
-            let gates_stand_still = changed.gates == 0;
             update = Some(Update {
                 layout,
                 point,
                 gates: chosen,
-                gates_stand_still,
+                gates_stand_still: changed.gates == 0,
             });
         }
+    }
+    let (from, chosen) = match &update {
+        Some(update) => (&update.point, &update.gates),
+        None => (current, gates),
+    };
+    let dead = reseed::dead(settings.dictionary, chosen).len();
+    if settings.top_k.is_some() && dead > 0 && log.vain < VAIN {
+        coordinates = from.coordinates.clone();
+        let mut revived = revive(settings, penalty, from, chosen, coordinates)?;
+        if revived.point.objective.value < from.objective.value - noise {
+            let left = reseed::dead(settings.dictionary, &revived.gates).len();
+            round.reseeded = dead.saturating_sub(left);
+            round.objective = revived.point.objective.value;
+            round.accepted = true;
+            revived.gates_stand_still = false;
+            update = Some(revived);
+        }
+        log.vain += usize::from(round.reseeded == 0);
     }
     log.gate_time += started.elapsed();
     log.rounds.push(round);
     Ok(update)
+}
+
+/// Attempts to bring dead atoms back that may fail: what fails twice would fail again.
+const VAIN: usize = 2;
+
+/// Rounds in which all rows choose again after dead atoms were given rows.
+const REVIVING: usize = 4;
+
+/// Every row's choice under the decoder of `point`, written into `gates`; the coordinates.
+fn choose(
+    settings: &Settings<'_>,
+    point: &Point,
+    penalty: Penalty,
+    gates: &mut Gates,
+) -> (Coordinates, Changed) {
+    let Settings {
+        data, dictionary, ..
+    } = *settings;
+    let model = RowModel::new(dictionary, &point.decoder, data.outputs(), penalty.kappa);
+    let mut coordinates = point.coordinates.clone();
+    let changed = gates::update(&model, data, settings.top_k, &mut coordinates, gates);
+    (coordinates, changed)
+}
+
+/// Gives dead atoms rows, and lets all rows choose again a few times.
+fn revive(
+    settings: &Settings<'_>,
+    penalty: Penalty,
+    from: &Point,
+    gates: &Gates,
+    mut coordinates: Coordinates,
+) -> Result<Update, FitError> {
+    let mut gates = gates.clone();
+    reseed::reseed(
+        settings.dictionary,
+        settings.data,
+        &from.squares,
+        &mut coordinates,
+        &mut gates,
+    );
+    let (mut layout, mut point) = laid_out(settings, penalty, &gates, coordinates)?;
+    for _ in 0..REVIVING {
+        let (coordinates, _) = choose(settings, &point, penalty, &mut gates);
+        (layout, point) = laid_out(settings, penalty, &gates, coordinates)?;
+    }
+    Ok(Update {
+        layout,
+        point,
+        gates,
+        gates_stand_still: false,
+    })
+}
+
+/// A layout for `gates` and a point on it.
+fn laid_out(
+    settings: &Settings<'_>,
+    penalty: Penalty,
+    gates: &Gates,
+    mut coordinates: Coordinates,
+) -> Result<(Layout, Point), FitError> {
+    let layout = Layout::new(settings.dictionary, gates, settings.data.outputs())?;
+    coordinates.whiten(&layout);
+    let point = evaluated(settings, &layout, penalty, coordinates)?;
+    Ok((layout, point))
 }
 
 /// A point with its projected decoder.
@@ -314,9 +385,26 @@ struct Log {
     solves: SolveSummary,
     seconds: Seconds,
     gate_time: Duration,
+    /// Attempts to bring dead atoms back that failed.
+    vain: usize,
 }
 
 impl Log {
+    /// What is left of the limits for the next inner fit, a short one unless gates have settled.
+    fn rest(&self, rule: &Rule, settled: bool) -> Rule {
+        let left = rule.max_iterations.saturating_sub(self.iterations);
+        Rule {
+            max_iterations: if settled { left } else { left.min(SHORT) },
+            max_trials: rule.max_trials.saturating_sub(self.trials),
+            ..*rule
+        }
+    }
+
+    /// Whether a limit has been reached.
+    fn spent(&self, rule: &Rule) -> bool {
+        self.iterations >= rule.max_iterations || self.trials >= rule.max_trials
+    }
+
     fn record(&mut self, entry: &TraceEntry, observer: &mut dyn FnMut(&TraceEntry)) {
         let entry = TraceEntry {
             iteration: entry.iteration + self.iterations,
@@ -332,5 +420,71 @@ impl Log {
         self.trials += report.trials;
         self.solves.merge(&curved.summary);
         self.seconds.merge(&curved.seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::basis::Basis;
+    use crate::topology::Topology;
+    use ndarray::Array2;
+
+    /// Rows on three circles, in planes and at places of their own.
+    fn three_circles(rows: usize) -> Array2<f64> {
+        let weight = |circle: usize, part: usize, c: usize| {
+            ((1 + 5 * circle + part) as f64 * (0.7 + c as f64)).sin()
+        };
+        Array2::from_shape_fn((rows, 24), |(i, c)| {
+            let (circle, angle) = (i % 3, 2.399_963 * i as f64);
+            let own = |part| weight(circle, part, c);
+            2.0 * angle.cos() * own(0) + 1.5 * angle.sin() * own(1)
+        })
+    }
+
+    #[test]
+    fn an_atom_that_no_row_uses_is_brought_back_where_it_helps() {
+        let dictionary =
+            Dictionary::uniform(3, Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
+        let data = Data::normalised(three_circles(150).view()).unwrap();
+        let solver = SolverOptions::default();
+        let settings = Settings {
+            data: &data,
+            dictionary: &dictionary,
+            rule: Rule::curved(),
+            mode: BorderMode::Projected,
+            solver: &solver,
+            top_k: Some(1),
+            max_rounds: 60,
+        };
+        let mut gates = Gates::all_off(150, 3);
+        (0..150).for_each(|i| gates.row_mut(i)[usize::from(i % 3 == 1)] = 1.0);
+        let mut coordinates = Coordinates::origin(&dictionary, 150);
+        for i in 0..150 {
+            coordinates.row_mut(i).fill(2.399_963 * i as f64);
+            let t = coordinates.row_mut(i);
+            t.iter_mut()
+                .for_each(|t| *t = crate::topology::wrap_angle(*t));
+        }
+        let layout = Layout::new(&dictionary, &gates, 24).unwrap();
+        let penalty = penalty(&data, &dictionary, &layout, &coordinates, None).unwrap();
+        let before = laid_out(&settings, penalty, &gates, coordinates.clone()).unwrap();
+        let ended = run(&settings, coordinates, gates, penalty, &mut |_| {}).unwrap();
+        assert_eq!(
+            ended
+                .rounds
+                .iter()
+                .map(|round| round.reseeded)
+                .sum::<usize>(),
+            1
+        );
+        assert!(ended.converged() && reseed::dead(&dictionary, &ended.gates).is_empty());
+        let (sse, from) = (ended.point.sse, before.1.sse);
+        assert!(sse < 0.5 * from, "{sse} from {from}");
+        let mut last = before.1.objective.value;
+        for round in ended.rounds.iter().filter(|round| round.accepted) {
+            assert!(round.objective < last);
+            last = round.objective;
+        }
     }
 }

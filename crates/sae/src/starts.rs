@@ -19,6 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::{PI, TAU};
+use std::ops::Range;
 
 /// Where a start's coordinates come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,16 +57,6 @@ pub(crate) struct Starter<'a> {
     total: usize,
 }
 
-/// Components that a topology's coordinate is made from.
-fn needs(topology: Topology) -> usize {
-    match topology {
-        Topology::Circle => 2,
-        Topology::Torus => 4,
-        Topology::Sphere => 3,
-        Topology::Euclidean { dimension } => dimension,
-    }
-}
-
 /// The most components that are computed.
 const MOST_COMPONENTS: usize = 32;
 
@@ -78,7 +69,11 @@ impl<'a> Starter<'a> {
         seed: u64,
         total: usize,
     ) -> Self {
-        let sum: usize = dictionary.atoms().iter().map(|a| needs(a.topology())).sum();
+        let sum: usize = dictionary
+            .atoms()
+            .iter()
+            .map(|a| a.topology().components())
+            .sum();
         let wanted = match gates {
             FirstGates::Fixed(_) => sum + 3,
             FirstGates::Clusters => MOST_COMPONENTS,
@@ -115,7 +110,7 @@ impl<'a> Starter<'a> {
         let order = self.component_order(s, rng);
         let mut next = 0;
         for (a, &atom) in self.dictionary.atoms().iter().enumerate() {
-            let take = needs(atom.topology());
+            let take = atom.topology().components();
             let chosen: Vec<usize> = (next..next + take)
                 .filter_map(|c| order.get(c).copied())
                 .collect();
@@ -141,7 +136,7 @@ impl<'a> Starter<'a> {
             .dictionary
             .atoms()
             .iter()
-            .map(|a| needs(a.topology()))
+            .map(|a| a.topology().components())
             .sum();
         if sum == 2 {
             let mut pairs: Vec<(usize, usize)> =
@@ -166,7 +161,7 @@ impl<'a> Starter<'a> {
         let mut coordinates = Coordinates::origin(self.dictionary, n);
         for (a, &atom) in self.dictionary.atoms().iter().enumerate() {
             let members: Vec<usize> = (0..n).filter(|&i| labels[i] == a).collect();
-            let take = needs(atom.topology());
+            let take = atom.topology().components();
             let local = self.principal.local(&members, take);
             let chosen: Vec<usize> = (0..local.len()).collect();
             let source = Source {
@@ -202,7 +197,7 @@ impl<'a> Starter<'a> {
         rng: &mut ChaCha8Rng,
     ) {
         let columns = self.dictionary.atom_columns(a);
-        let enough = source.chosen.len() == needs(atom.topology());
+        let enough = source.chosen.len() == atom.topology().components();
         let principal = kind == StartKind::Principal && enough;
         let planes = if principal && atom.topology() == Topology::Torus {
             source.planes(members.len())
@@ -220,6 +215,37 @@ impl<'a> Starter<'a> {
         }
     }
 }
+
+/// Writes coordinates of `atom` in rows `members` from components of those rows alone; where there
+/// are too few, members are spread evenly.
+pub(crate) fn seat(
+    atom: Atom,
+    principal: &Principal,
+    members: &[usize],
+    columns: Range<usize>,
+    coordinates: &mut Coordinates,
+) {
+    let chosen: Vec<usize> = (0..principal.len()).collect();
+    let enough = chosen.len() >= atom.topology().components();
+    let source = Source {
+        principal,
+        chosen: &chosen,
+    };
+    for (j, &i) in members.iter().enumerate() {
+        let t = &mut coordinates.row_mut(i)[columns.clone()];
+        if enough {
+            from_scores(atom.topology(), j, &source, t);
+        } else {
+            for (c, t) in t.iter_mut().enumerate() {
+                *t = TAU * ((j + 1) as f64 * GOLDEN * (c + 1) as f64).fract() - PI;
+            }
+        }
+        atom.topology().project(t);
+    }
+}
+
+/// The golden ratio's fraction: its multiples are spread evenly over a circle.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
 #[derive(Clone, Copy)]
 struct Source<'a> {

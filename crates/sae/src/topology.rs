@@ -60,6 +60,16 @@ impl Topology {
         }
     }
 
+    /// Principal components that a first guess at a coordinate is made from.
+    pub(crate) fn components(self) -> usize {
+        match self {
+            Self::Circle => 2,
+            Self::Torus => 4,
+            Self::Sphere => 3,
+            Self::Euclidean { dimension } => dimension,
+        }
+    }
+
     /// Whether the coordinate has a scale of its own, so that a fit has to standardise it.
     pub fn is_euclidean(self) -> bool {
         matches!(self, Self::Euclidean { .. })

@@ -169,6 +169,28 @@ fn top_1_gates_find_which_atom_made_which_row() {
     assert_eq!(trials, (1..=fit.trials).collect::<Vec<_>>());
 }
 
+/// The limits are those of a fit, however many inner fits its gates take.
+#[test]
+fn a_fit_that_chooses_gates_stays_within_its_iterations_and_trials() {
+    let circle = Atom::new(Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
+    let dictionary = Dictionary::new(vec![circle; 3]).unwrap();
+    let made = made(&dictionary, 120, 24, Some(1), 0.5);
+    for limit in [0, 1, 3, 6, 17] {
+        let mut options = FitOptions {
+            gates: GatePolicy::TopK(1),
+            ..few(2)
+        };
+        options.rule = options.rule.with_max_iterations(limit);
+        let fit = quiet(&made.x, &dictionary, &options).unwrap();
+        assert!(fit.iterations <= limit, "{} of {limit}", fit.iterations);
+        assert!(fit.trials <= 10 * limit, "{} for {limit}", fit.trials);
+        assert!(fit.converged || fit.iterations == limit || fit.trials == 10 * limit);
+        options.rule.max_trials = limit;
+        let fit = quiet(&made.x, &dictionary, &options).unwrap();
+        assert!(fit.trials <= limit, "{} of {limit}", fit.trials);
+    }
+}
+
 #[test]
 fn two_atoms_of_three_are_chosen_in_every_row() {
     let circle = Atom::new(Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();

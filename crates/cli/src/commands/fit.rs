@@ -41,6 +41,8 @@ struct Summary {
     status: Status,
     gates_stand_still: bool,
     gate_rounds: Vec<GateRound>,
+    reseeded_atoms: usize,
+    unused_atoms: Vec<usize>,
     log_det_hessian: Option<f64>,
     log_det_hessian_reason: Option<String>,
     execution_path: ExecutionPath,
@@ -112,7 +114,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         ..FitOptions::default()
     };
     fit_options.validate()?;
-    output::prepare_folder(&arguments.output)?;
+    let _folders = output::prepare_folder(&arguments.output)?;
     clock.lap("read");
 
     let fitted = run(&rows, &dictionary, &fit_options)?;
@@ -153,12 +155,26 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
             summary.trials
         );
     }
+    if let [first, rest @ ..] = &summary.unused_atoms[..] {
+        let atoms: String = rest.iter().map(|atom| format!(", {atom}")).collect();
+        let _ = writeln!(
+            io::stderr(),
+            "broadhead: warning: no row uses atom {first}{atoms}: fewer atoms would explain as much"
+        );
+    }
     let text = if options.json {
         json
     } else {
         summary.for_people()
     };
     Ok(output::print(&text)?)
+}
+
+/// Atoms that are on in no row.
+fn unused(gates: &Array2<f64>) -> Vec<usize> {
+    let columns = gates.columns().into_iter().enumerate();
+    let unused = columns.filter(|(_, column)| column.iter().all(|gate| *gate == 0.0));
+    unused.map(|(atom, _)| atom).collect()
 }
 
 /// Gates of the fit, read where they come from a file.
@@ -337,6 +353,8 @@ impl Summary {
             converged: fit.converged,
             status: fit.status,
             gates_stand_still: fit.gates_stand_still,
+            reseeded_atoms: fit.gate_rounds.iter().map(|round| round.reseeded).sum(),
+            unused_atoms: unused(&fit.gates),
             gate_rounds: fit.gate_rounds,
             log_det_hessian,
             log_det_hessian_reason,
