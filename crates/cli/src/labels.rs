@@ -107,10 +107,9 @@ fn mean_of(topology: Topology, places: &[Vec<f64>]) -> (Vec<f64>, f64) {
             (mean, (squares / angles as f64).sqrt())
         }
         Topology::Sphere => {
-            let mut mean: Vec<f64> = (0..3).map(|c| average(&|t| t[c])).collect();
+            let mean: Vec<f64> = (0..3).map(|c| average(&|t| t[c])).collect();
             let length = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
-            topology.project(&mut mean);
-            (mean, length)
+            (topology.projected(&mean).unwrap_or(mean), length)
         }
         Topology::Euclidean { dimension } => {
             let mean = (0..dimension).map(|c| average(&|t| t[c])).collect();

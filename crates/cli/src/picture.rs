@@ -104,9 +104,9 @@ impl Fitted<'_> {
         let decoder: Array2<f64> = self.decoder.dot(&axes);
         let atom = self.dictionary.atoms()[index];
         let column = self.dictionary.atom_columns(index).start;
-        let mut values = vec![0.0; atom.width()];
-        let mut at = |angle: f64| {
-            atom.values(&[angle], &mut values);
+        let at = |angle: f64| {
+            // A circle has one angle.
+            let values = atom.evaluate(&[angle]).unwrap_or_default();
             let sum = |axis: usize| {
                 let terms = values.iter().zip(features.clone());
                 terms.map(|(phi, m)| phi * decoder[(m, axis)]).sum::<f64>()
@@ -139,8 +139,8 @@ impl Fitted<'_> {
             }
             let columns = self.dictionary.atom_columns(other);
             let place: Vec<f64> = columns.map(|c| self.coordinates[(row, c)]).collect();
-            let mut values = vec![0.0; atom.width()];
-            atom.values(&place, &mut values);
+            // As many numbers as the atom has columns.
+            let values = atom.evaluate(&place).unwrap_or_default();
             for (phi, m) in values.iter().zip(self.dictionary.atom_features(other)) {
                 for (axis, sum) in sum.iter_mut().enumerate() {
                     *sum += gate * phi * decoder[(m, axis)];

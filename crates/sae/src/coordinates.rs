@@ -74,7 +74,7 @@ impl Gates {
 
     /// The number of rows.
     pub fn rows(&self) -> usize {
-        self.values.len() / self.atoms
+        self.values.len().checked_div(self.atoms).unwrap_or(0)
     }
 
     /// The number of rows in which atom `a` is on.

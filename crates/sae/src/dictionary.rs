@@ -62,15 +62,45 @@ impl Atom {
         self.topology.local_dim()
     }
 
+    /// The functions at the stored coordinate `t`.
+    ///
+    /// # Errors
+    /// [`DictionaryError::Length`] unless `t` has [`Atom::stored`] numbers.
+    pub fn evaluate(self, t: &[f64]) -> Result<Vec<f64>, DictionaryError> {
+        DictionaryError::check_length("a coordinate", t.len(), self.stored())?;
+        let mut phi = vec![0.0; self.width()];
+        self.values(t, &mut phi);
+        Ok(phi)
+    }
+
+    /// The functions' derivatives by the local coordinates at `t`: [`Atom::local_dim`] lines of
+    /// [`Atom::width`] numbers.
+    ///
+    /// # Errors
+    /// [`DictionaryError::Length`] unless `t` has [`Atom::stored`] numbers.
+    pub fn derivatives(self, t: &[f64]) -> Result<Vec<f64>, DictionaryError> {
+        DictionaryError::check_length("a coordinate", t.len(), self.stored())?;
+        let (mut phi, width) = (vec![0.0; self.width()], self.width());
+        let mut psi = vec![0.0; self.local_dim() * width];
+        self.values_and_slopes(t, &mut phi, &mut psi, width);
+        Ok(psi)
+    }
+
     /// Writes the values of the functions at the stored coordinate `t` into `phi`.
     ///
     /// `t.len()` is [`Atom::stored`], `phi.len()` is [`Atom::width`].
-    pub fn values(self, t: &[f64], phi: &mut [f64]) {
+    pub(crate) fn values(self, t: &[f64], phi: &mut [f64]) {
         self.basis.evaluate(self.topology, t, phi, &mut [], 0);
     }
 
     /// Writes values, and derivatives by local coordinate `a` into `psi[a * stride ..][.. width]`.
-    pub fn values_and_slopes(self, t: &[f64], phi: &mut [f64], psi: &mut [f64], stride: usize) {
+    pub(crate) fn values_and_slopes(
+        self,
+        t: &[f64],
+        phi: &mut [f64],
+        psi: &mut [f64],
+        stride: usize,
+    ) {
         self.basis.evaluate(self.topology, t, phi, psi, stride);
     }
 }
@@ -111,6 +141,33 @@ pub enum DictionaryError {
         /// The most that are supported.
         limit: usize,
     },
+    /// Numbers of another count than an atom has.
+    #[error("{what} has {got} numbers, expected {expected}")]
+    Length {
+        /// What they are.
+        what: &'static str,
+        /// How many were given.
+        got: usize,
+        /// How many there are.
+        expected: usize,
+    },
+}
+
+impl DictionaryError {
+    pub(crate) fn check_length(
+        what: &'static str,
+        got: usize,
+        expected: usize,
+    ) -> Result<(), Self> {
+        if got == expected {
+            return Ok(());
+        }
+        Err(Self::Length {
+            what,
+            got,
+            expected,
+        })
+    }
 }
 
 /// The most features of one dictionary: Gram matrices of this order are formed.
@@ -238,6 +295,27 @@ mod tests {
             .unwrap(),
         ])
         .unwrap()
+    }
+
+    #[test]
+    fn coordinates_of_another_length_are_refused() {
+        for atom in mixed().atoms().iter().copied() {
+            let (t, delta) = (vec![0.3; atom.stored()], vec![0.1; atom.local_dim()]);
+            assert_eq!(atom.evaluate(&t).unwrap().len(), atom.width());
+            let slopes = atom.derivatives(&t).unwrap();
+            assert_eq!(slopes.len(), atom.width() * atom.local_dim());
+            let topology = atom.topology();
+            assert_eq!(topology.projected(&t).unwrap().len(), atom.stored());
+            assert_eq!(topology.moved(&t, &delta).unwrap().len(), atom.stored());
+            for wrong in [vec![], vec![0.0; atom.stored() + 1]] {
+                let length = |error| matches!(error, DictionaryError::Length { got, .. } if got == wrong.len());
+                assert!(length(atom.evaluate(&wrong).unwrap_err()));
+                assert!(length(atom.derivatives(&wrong).unwrap_err()));
+                assert!(length(topology.projected(&wrong).unwrap_err()));
+                assert!(length(topology.moved(&wrong, &delta).unwrap_err()));
+            }
+            assert!(topology.moved(&t, &[]).is_err());
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! The chart is therefore a new one at every point, which is why no coordinate ever leaves its
 //! manifold and no chart has a singular point.
 
+use crate::dictionary::DictionaryError;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::{PI, TAU};
 
@@ -75,11 +76,36 @@ impl Topology {
         matches!(self, Self::Euclidean { .. })
     }
 
+    /// `t` (stored form) moved by the local step `delta`.
+    ///
+    /// # Errors
+    /// [`DictionaryError::Length`] unless `t` has [`Topology::stored`] numbers and `delta` has
+    /// [`Topology::local_dim`].
+    pub fn moved(self, t: &[f64], delta: &[f64]) -> Result<Vec<f64>, DictionaryError> {
+        DictionaryError::check_length("a coordinate", t.len(), self.stored())?;
+        DictionaryError::check_length("a step", delta.len(), self.local_dim())?;
+        let mut t = t.to_vec();
+        self.retract(&mut t, delta);
+        Ok(t)
+    }
+
+    /// Stored numbers put back onto the manifold: angles wrapped, a sphere's vector normalised (the
+    /// zero vector becomes the pole).
+    ///
+    /// # Errors
+    /// [`DictionaryError::Length`] unless there are [`Topology::stored`] numbers.
+    pub fn projected(self, t: &[f64]) -> Result<Vec<f64>, DictionaryError> {
+        DictionaryError::check_length("a coordinate", t.len(), self.stored())?;
+        let mut t = t.to_vec();
+        self.project(&mut t);
+        Ok(t)
+    }
+
     /// Moves `t` (stored form) by the local step `delta`, in place.
     ///
     /// A step that is not finite gives a coordinate that is not finite; a fit's objective then is
     /// not finite either and the step is rejected.
-    pub fn retract(self, t: &mut [f64], delta: &[f64]) {
+    pub(crate) fn retract(self, t: &mut [f64], delta: &[f64]) {
         match self {
             Self::Euclidean { .. } => {
                 for (t, d) in t.iter_mut().zip(delta) {
@@ -101,9 +127,8 @@ impl Topology {
         }
     }
 
-    /// Puts stored numbers back onto the manifold: wraps angles, normalises a sphere's vector (the
-    /// zero vector becomes the pole).
-    pub fn project(self, t: &mut [f64]) {
+    /// As [`Topology::projected`], in place.
+    pub(crate) fn project(self, t: &mut [f64]) {
         match self {
             Self::Euclidean { .. } => {}
             Self::Circle | Self::Torus => t.iter_mut().for_each(|t| *t = wrap_angle(*t)),

@@ -89,7 +89,8 @@ impl Operands {
             row_abs: &mut size.row,
             border_abs: &mut size.border,
         };
-        self.system().product(&z.row, &z.border, Ridge::ZERO, out);
+        let product = self.system().product(&z.row, &z.border, Ridge::ZERO, out);
+        product.unwrap();
         let parts = [
             (&y.row, &size.row, &self.g0.row),
             (&y.border, &size.border, &self.g0.border),

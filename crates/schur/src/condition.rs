@@ -13,7 +13,7 @@ pub(crate) fn one_norm(system: &System<'_>, ridge: Ridge) -> f64 {
     let (ones_row, ones_border) = (vec![1.0; n], vec![1.0; k]);
     let (mut row, mut border) = (vec![0.0; n], vec![0.0; k]);
     let (mut row_abs, mut border_abs) = (vec![0.0; n], vec![0.0; k]);
-    let known = system.product(
+    let known = system.multiply(
         &ones_row,
         &ones_border,
         ridge,

@@ -96,7 +96,7 @@ impl Residual {
 
     /// Forms `(H + rho) x` and its absolute twin.
     pub(crate) fn product(&mut self, system: &System<'_>, ridge: Ridge, x: (&[f64], &[f64])) {
-        system.product(x.0, x.1, ridge, self.product_mut());
+        system.multiply(x.0, x.1, ridge, self.product_mut());
     }
 
     /// Forms `r = b - (H + rho) x` for `b = -g` and measures it.

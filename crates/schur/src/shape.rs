@@ -59,6 +59,22 @@ pub(crate) fn sum(a: u64, b: u64, what: &'static str) -> Result<u64, ShapeError>
     a.checked_add(b).ok_or(ShapeError::Overflow { what })
 }
 
+/// Refuses an array of `got` numbers where `expected` are.
+pub(crate) fn check_length(
+    array: &'static str,
+    got: usize,
+    expected: usize,
+) -> Result<(), ShapeError> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(ShapeError::Mismatch {
+        array,
+        got: vec![got],
+        expected: vec![expected],
+    })
+}
+
 /// The numbers of unknowns $`d_i`$ of the rows. Cheap to clone.
 ///
 /// Row `i` owns the unknowns `offset(i) .. offset(i + 1)` of the stacked row vector of length
@@ -210,7 +226,8 @@ impl ArrowShape {
     /// Rows `rows` and a border of `k` unknowns.
     ///
     /// # Errors
-    /// [`ShapeError::Overflow`] where $`(N + k)^2`$ or $`N k`$ does not fit in 64 bits.
+    /// [`ShapeError::Overflow`] where $`N k`$, $`N + k`$ or $`k^2`$ does not fit in 64 bits. The square of
+    /// $`N + k`$ may not: the reference alone needs it, and says that it has not the memory.
     pub fn new(rows: RowDims, k: usize) -> Result<Self, ShapeError> {
         let n = rows.unknowns() as u64;
         product(n, k as u64, "N k")?;
@@ -298,7 +315,21 @@ mod tests {
             RowDims::uniform(usize::MAX, 2),
             Err(ShapeError::Overflow { what: "n d" })
         );
-        assert!(ArrowShape::uniform(1 << 40, 2, 1 << 40).is_err());
+        let overflows = |n: usize, k: usize| {
+            let Err(ShapeError::Overflow { what }) = ArrowShape::uniform(n, 1, k) else {
+                panic!("{n} rows and a border of {k} are no shape");
+            };
+            what
+        };
+        assert_eq!(overflows(1 << 40, 1 << 40), "N k");
+        assert_eq!(overflows(usize::MAX, 1), "N + k");
+        assert_eq!(overflows(0, 1 << 32), "k^2");
+        // The whole matrix of a tall system may have more entries than 64 bits count.
+        let tall = ArrowShape::uniform(1 << 40, 1, 2).unwrap();
+        assert_eq!(
+            ArrowShape::array_bytes(tall.order(), tall.order()),
+            u64::MAX
+        );
         assert!(RowDims::ragged(&[usize::MAX, 1]).is_err());
     }
 }

@@ -299,14 +299,17 @@ impl<'s> Base<'s> {
     }
 
     /// $`y = (H + \rho) x`$ over the operands, and $`|H + \rho| |x|`$: see [`System::product`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a slice has another length.
     pub fn product(
         &self,
         x_row: &[f64],
         x_border: &[f64],
         ridge: Ridge,
         y: ProductMut<'_>,
-    ) -> bool {
-        self.system.product(x_row, x_border, ridge, y)
+    ) -> Result<bool, Error> {
+        Ok(self.system.product(x_row, x_border, ridge, y)?)
     }
 
     /// The bare quadratic model $`g'\delta + \delta' H \delta / 2`$, without ridge, term by term.

@@ -167,7 +167,23 @@ pub struct RhsMut<'a> {
 }
 
 impl RhsMut<'_> {
-    /// Column `j`.
+    /// Checks that these are columns for `shape`.
+    ///
+    /// # Errors
+    /// [`ShapeError::Mismatch`], [`ShapeError::Overflow`].
+    pub fn check(&self, shape: &ArrowShape) -> Result<(), ShapeError> {
+        let parts = [
+            ("rhs.row", self.row.len(), shape.row_unknowns()),
+            ("rhs.border", self.border.len(), shape.border()),
+        ];
+        for (array, got, length) in parts {
+            let all = crate::shape::product(length as u64, self.count as u64, "right-hand sides")?;
+            crate::shape::check_length(array, got, all as usize)?;
+        }
+        Ok(())
+    }
+
+    /// Column `j`, of those that there are.
     pub fn column(&mut self, j: usize) -> RhsMut<'_> {
         let (n, k) = (self.row.len() / self.count, self.border.len() / self.count);
         RhsMut {

@@ -450,6 +450,71 @@ fn unserved_kinds_and_wrong_shapes_are_refused() {
         }
         .into()
     );
+    // A product with slices of other lengths, of each in turn.
+    let wrong = |at: usize| {
+        let length = |slice: usize, right: usize| right + usize::from(slice == at);
+        let zeros = |slice: usize, right: usize| vec![0.0; length(slice, right)];
+        let (mut row, mut border) = (zeros(2, 6), zeros(3, 4));
+        let (mut row_abs, mut border_abs) = (zeros(4, 6), zeros(5, 4));
+        let y = ProductMut {
+            row: &mut row,
+            border: &mut border,
+            row_abs: &mut row_abs,
+            border_abs: &mut border_abs,
+        };
+        let (x_row, x_border) = (zeros(0, 6), zeros(1, 4));
+        dense.system().product(&x_row, &x_border, Ridge::ZERO, y)
+    };
+    for (at, array) in [
+        "x_row",
+        "x_border",
+        "y.row",
+        "y.border",
+        "y.row_abs",
+        "y.border_abs",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let refused = wrong(at).unwrap_err();
+        assert!(
+            matches!(&refused, ShapeError::Mismatch { array: got, .. } if *got == array),
+            "{refused}"
+        );
+    }
+    assert_eq!(wrong(6), Ok(true));
+    // Right-hand sides handed to an elimination itself.
+    for kind in DENSE {
+        let mut engine: Box<dyn Elimination> = match kind {
+            EliminationKind::Rows => Box::new(RowsFirst::new(&dense.shape, 1 << 30).unwrap()),
+            EliminationKind::Border => {
+                Box::new(BorderFirst::new(&SystemShape::of(&dense.system()), 1 << 30).unwrap())
+            }
+            EliminationKind::Iterative => {
+                let (shape, options) = (SystemShape::of(&dense.system()), Default::default());
+                Box::new(Iterative::new(&shape, options, 1 << 30).unwrap())
+            }
+            _ => Box::new(Reference::new(&SystemShape::of(&dense.system()), 1 << 30).unwrap()),
+        };
+        engine.refresh(&dense.system()).unwrap();
+        engine.factor(&dense.system(), Ridge::ZERO).unwrap();
+        for (n, k, count) in [
+            (5, 4, 1),
+            (6, 5, 1),
+            (6, 4, 2),
+            (6, 4, usize::MAX),
+            (6, 4, 0),
+        ] {
+            let (mut row, mut border) = (vec![0.0; n], vec![0.0; k]);
+            let rhs = RhsMut {
+                row: &mut row,
+                border: &mut border,
+                count,
+            };
+            let refused = engine.solve(&dense.system(), rhs).unwrap_err();
+            assert!(matches!(refused, Failure::Stop(Error::Shape(_))), "{kind}");
+        }
+    }
     // Padded blocks: too narrow for a ragged row, too wide for a uniform shape.
     let narrow = Array3::<f64>::zeros((4, 2, 2));
     let system = |shape, blocks, k| {

@@ -172,7 +172,7 @@ impl Problem for Run<'_, '_> {
             .map_err(StepFailure::Stop)?;
         Ok(Trial {
             predicted,
-            objective: self.problem.evaluate_trial(),
+            objective: self.problem.evaluate_trial().map_err(StepFailure::Stop)?,
         })
     }
 

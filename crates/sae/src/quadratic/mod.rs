@@ -139,7 +139,7 @@ impl QuadraticProblem<'_> {
         let log_determinant = frame.log_determinant().ok();
         self.builds += self.base.ledger().factorizations - before;
         let predicted = self.predicted_reduction()?;
-        let trial = self.evaluate_trial();
+        let trial = self.evaluate_trial()?;
         let start = self
             .vectors
             .objective(self.data_norm_squared, Point::Current);
@@ -162,7 +162,7 @@ impl QuadraticProblem<'_> {
     }
 
     /// Moves the trial point to `z + step` and evaluates it from $`H (z + \delta)`$.
-    fn evaluate_trial(&mut self) -> Objective {
+    fn evaluate_trial(&mut self) -> Result<Objective, Error> {
         self.vectors.move_trial();
         let Vectors {
             trial,
@@ -176,7 +176,8 @@ impl QuadraticProblem<'_> {
             row_abs: &mut absolute.row,
             border_abs: &mut absolute.border,
         };
-        self.base.product(&trial.row, &trial.border, Ridge::ZERO, y);
-        self.vectors.objective(self.data_norm_squared, Point::Trial)
+        self.base
+            .product(&trial.row, &trial.border, Ridge::ZERO, y)?;
+        Ok(self.vectors.objective(self.data_norm_squared, Point::Trial))
     }
 }

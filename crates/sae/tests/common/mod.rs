@@ -60,14 +60,14 @@ pub fn made(dictionary: &Dictionary, n: usize, p: usize, on: Option<usize>, nois
             }
             gates[(i, a)] = 1.0;
             let atom = dictionary.atoms()[a];
-            let mut t: Vec<f64> = (0..atom.stored())
+            let t: Vec<f64> = (0..atom.stored())
                 .map(|_| match atom.topology() {
                     Topology::Circle | Topology::Torus => rng.random_range(-PI..PI),
                     _ => normal(&mut rng),
                 })
                 .collect();
-            atom.topology().project(&mut t);
-            atom.values(&t, &mut phi[dictionary.atom_features(a)]);
+            let t = atom.topology().projected(&t).unwrap();
+            phi[dictionary.atom_features(a)].copy_from_slice(&atom.evaluate(&t).unwrap());
             for (c, t) in dictionary.atom_columns(a).zip(t) {
                 coordinates[(i, c)] = t;
             }

@@ -546,6 +546,7 @@ impl Elimination for BorderFirst {
     }
 
     fn solve(&mut self, system: &System<'_>, mut rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
+        rhs.check(&self.arrow)?;
         let (n, k, m) = (self.arrow.row_unknowns(), self.arrow.border(), rhs.count);
         if m > 1
             && let Operand::Dense { pulled } = &self.operand

@@ -286,6 +286,7 @@ impl Elimination for Core {
 
     fn solve(&mut self, system: &System<'_>, mut rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
         let system = structured_only(Self::KIND, system)?;
+        rhs.check(system.shape())?;
         for j in 0..rhs.count {
             let RhsMut { row, border, .. } = rhs.column(j);
             let mut t = row.to_vec();

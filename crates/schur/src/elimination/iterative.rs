@@ -241,7 +241,7 @@ impl Iterative {
                     row_abs,
                     border_abs,
                 };
-                system.product(
+                system.multiply(
                     t,
                     x,
                     Ridge {
@@ -647,6 +647,7 @@ impl Elimination for Iterative {
     }
 
     fn solve(&mut self, system: &System<'_>, mut rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
+        rhs.check(&self.shape)?;
         let (n, k) = (self.shape.row_unknowns(), self.shape.border());
         let mut scratch = Scratch::new(n, k);
         let mut stats = SolveStats::default();

@@ -228,7 +228,7 @@ pub trait Elimination: Send {
     /// Overwrites right-hand sides `b` by $`(H + \rho)^{-1} b`$, by the last factors.
     ///
     /// # Errors
-    /// Conjugate gradients may fail; the direct eliminations do not.
+    /// [`Error::Shape`] where the right-hand sides have another length; conjugate gradients may fail.
     fn solve(&mut self, system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure>;
 
     /// As [`Elimination::solve`] for one right-hand side, by factors at `ridge`; and where it costs

@@ -219,6 +219,7 @@ impl Elimination for Reference {
     }
 
     fn solve(&mut self, _system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
+        rhs.check(&self.shape)?;
         let (n, k) = (self.shape.row_unknowns(), self.shape.border());
         let mut x = vec![0.0; n + k];
         for j in 0..rhs.count {

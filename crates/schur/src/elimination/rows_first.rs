@@ -342,6 +342,7 @@ impl Elimination for RowsFirst {
     }
 
     fn solve(&mut self, _system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
+        rhs.check(&self.shape)?;
         let (n, k, m) = (self.shape.row_unknowns(), self.shape.border(), rhs.count);
         if m == 1 {
             self.solve_one(rhs.row, rhs.border);

@@ -22,7 +22,8 @@ pub use operator::{BorderProduct, CrossProduct, OperatorSystem};
 pub use shape::SystemShape;
 pub use structured::{StructuredFeatures, StructuredShape, StructuredSystem};
 
-use crate::{ArrowShape, Error, MeanDiagonals, Ridge, RowBlocks, RowDims};
+use crate::shape::check_length;
+use crate::{ArrowShape, Error, MeanDiagonals, Ridge, RowBlocks, RowDims, ShapeError};
 use faer::Par;
 use rayon::prelude::*;
 
@@ -180,9 +181,27 @@ impl<'a> System<'a> {
     /// whose entries are not known, they are sums of $`|D_i| |x_i|`$, $`|B x|`$ and $`|C x|`$, and it is
     /// `false`. Same bits for any number of threads.
     ///
-    /// # Panics
-    /// Where a slice has another length than the shape says.
+    /// # Errors
+    /// [`ShapeError::Mismatch`] naming the first slice that has another length than the shape says.
     pub fn product(
+        &self,
+        x_row: &[f64],
+        x_border: &[f64],
+        ridge: Ridge,
+        y: ProductMut<'_>,
+    ) -> Result<bool, ShapeError> {
+        let (n, k) = (self.shape().row_unknowns(), self.shape().border());
+        check_length("x_row", x_row.len(), n)?;
+        check_length("x_border", x_border.len(), k)?;
+        check_length("y.row", y.row.len(), n)?;
+        check_length("y.border", y.border.len(), k)?;
+        check_length("y.row_abs", y.row_abs.len(), n)?;
+        check_length("y.border_abs", y.border_abs.len(), k)?;
+        Ok(self.multiply(x_row, x_border, ridge, y))
+    }
+
+    /// As [`System::product`], of slices that are known to fit.
+    pub(crate) fn multiply(
         &self,
         x_row: &[f64],
         x_border: &[f64],
@@ -190,15 +209,6 @@ impl<'a> System<'a> {
         y: ProductMut<'_>,
     ) -> bool {
         let shape = self.shape();
-        assert_eq!(
-            (x_row.len(), x_border.len()),
-            (shape.row_unknowns(), shape.border())
-        );
-        assert_eq!((y.row.len(), y.border.len()), (x_row.len(), x_border.len()));
-        assert_eq!(
-            (y.row_abs.len(), y.border_abs.len()),
-            (x_row.len(), x_border.len())
-        );
         row_block_product(
             shape.rows(),
             self.row_hessian(),

@@ -87,7 +87,7 @@ impl Case {
             row_abs: &mut a.row,
             border_abs: &mut a.border,
         };
-        System::Dense(self.system()?).product(&x.row, &x.border, ridge, product);
+        System::Dense(self.system()?).product(&x.row, &x.border, ridge, product)?;
         let mut worst: f64 = 0.0;
         let parts = [
             (&y.row, &a.row, &self.g.row),

@@ -308,7 +308,7 @@ fn products(stream: &Stream) -> Outcome {
             border_abs: &mut a.border,
         };
         let (row, border) = (&case.g.row, &case.g.border);
-        System::Dense(case.system()?).product(row, border, Ridge::ZERO, product);
+        System::Dense(case.system()?).product(row, border, Ridge::ZERO, product)?;
         for (got, twice, want, size) in [
             (y0.row(), y1.row(), &y.row, &a.row),
             (y0.border()?, y1.border()?, &y.border, &a.border),
