@@ -20,6 +20,7 @@ pub mod case;
 pub mod cell;
 pub mod check;
 pub mod error;
+pub mod evidence;
 pub mod gpu;
 pub mod noise;
 pub mod peer;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 /// A running peer. It ends when its input closes, which dropping it does.
 #[derive(Debug)]
@@ -109,7 +110,8 @@ impl Peer {
         self.number(&answer, "seconds")
     }
 
-    /// Samples of `phase` by its own clock, in seconds: at most `most`, for about `seconds`.
+    /// Samples of `phase` by its own clock, in seconds: at most `most`, for about `seconds`, with a
+    /// rest before each.
     ///
     /// # Errors
     /// It failed, or answered none.
@@ -118,8 +120,11 @@ impl Peer {
         phase: Phase,
         seconds: f64,
         most: usize,
+        rest: Duration,
     ) -> Result<Vec<f64>, PeerError> {
-        let answer = self.ask(&json!({"samples": phase, "seconds": seconds, "most": most}))?;
+        let rest = rest.as_secs_f64();
+        let request = json!({"samples": phase, "seconds": seconds, "most": most, "rest": rest});
+        let answer = self.ask(&request)?;
         let found: Result<Vec<f64>, _> = serde_json::from_value(answer["samples"].clone());
         match found {
             Ok(samples) if !samples.is_empty() => Ok(samples),

@@ -56,9 +56,7 @@ fi
 /// The build, a cell or a record is in fault.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
     if let Some(from) = &options.adopt {
-        let mut command = program(root, true);
-        shell::run(command.arg("adopt").arg(from))?;
-        return Ok(Outcome::Passed);
+        return adopt(root, from);
     }
     if let Some(folder) = &options.pack {
         let mut build = shell::cargo(root);
@@ -81,6 +79,15 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
         command.args(["--python", "python3"]);
     }
     shell::measured(command.args(&options.rest))
+}
+
+/// Checks what a pack brought back and puts it among the records.
+///
+/// # Errors
+/// A line is refused.
+pub(crate) fn adopt(root: &Path, from: &Path) -> Result<Outcome, Failure> {
+    shell::run(program(root, true).arg("adopt").arg(from))?;
+    Ok(Outcome::Passed)
 }
 
 fn program(root: &Path, dev: bool) -> std::process::Command {

@@ -13,6 +13,9 @@ pub(crate) struct Options {
     /// Makes a folder that runs on a machine without Rust, instead of running here.
     #[arg(long, value_name = "DIR")]
     pack: Option<PathBuf>,
+    /// Checks the evidence that such a folder brought back, and puts it into benches/records.
+    #[arg(long, value_name = "OUT", conflicts_with = "pack")]
+    adopt: Option<PathBuf>,
     /// Further arguments of the tests, as a filter.
     #[arg(last = true)]
     rest: Vec<String>,
@@ -70,6 +73,9 @@ exit $failed
 /// # Errors
 /// The build or a test fails.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
+    if let Some(from) = &options.adopt {
+        return crate::bench_gpu::adopt(root, from);
+    }
     let crates = crates(root)?;
     let mut command = shell::cargo(root);
     command.args(["test", "--locked", "--test", TARGET]);

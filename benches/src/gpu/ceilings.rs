@@ -4,19 +4,10 @@ use super::clock::{Outcome, device};
 use crate::record::CeilingFound;
 use broadhead_device::Stream;
 use broadhead_device::measure::DeviceCeilings;
-use broadhead_gate::Decline;
 
 /// Measures every ceiling now; what an earlier process kept is not asked for.
 pub(super) fn measure(stream: &Stream) -> Outcome<Vec<CeilingFound>> {
     let ceilings = DeviceCeilings::measure(stream.context()).map_err(device)?;
-    if ceilings.is_throttled() {
-        let readings = [&ceilings.before, &ceilings.after].into_iter().flatten();
-        let reasons = readings.filter_map(|r| r.clock_reasons);
-        let names: Vec<_> = reasons.flat_map(|r| r.names()).collect();
-        return Err(Decline::Throttled {
-            reason: names.join(", "),
-        });
-    }
     let named = ceilings.named().map(|named| CeilingFound {
         what: named.what.to_owned(),
         working_set_bytes: named.working_set_bytes,

@@ -10,11 +10,12 @@ use crate::cell::{CaseKind, Shape, Suite};
 use crate::error::Error;
 use crate::receipt::{DeviceReceipt, Receipt, this_program};
 use crate::record::{CellId, Measured, Outcome, Parity, Record, SCHEMA};
-use broadhead_device::nvml::{Nvml, Reading};
+use broadhead_device::nvml::{ClockReasons, Nvml, Reading};
 use broadhead_device::{Context, ExecutionPath, Ledger, Stream};
 use broadhead_gate::Decline;
 use broadhead_schur::cuda::Keep;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Whose log-determinant a device's is compared with.
 pub(super) const CPU: &str = "cpu";
@@ -71,6 +72,18 @@ pub fn run_cell(
     Ok(())
 }
 
+/// Rests before each sample, tried in turn where the device was throttled without.
+const RESTS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+
+/// How long a device is waited for that was throttled by what ran before.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+fn is_throttled(reading: &Reading) -> bool {
+    reading
+        .clock_reasons
+        .is_some_and(ClockReasons::is_throttled)
+}
+
 /// The device of a cell, and what its records say of it.
 pub(super) struct Place {
     pub(super) stream: Stream,
@@ -118,6 +131,40 @@ impl Place {
             .map_err(device)
     }
 
+    /// Does `work` between two readings. Where the device was throttled at one (sums of products in
+    /// FP64 draw all the power that it may), does it again with a rest before each sample, in which
+    /// the clocks stay up, and then with a longer one. The last try stands, whatever it is.
+    pub(super) fn unthrottled<T>(
+        &self,
+        mut work: impl FnMut(Duration) -> Answer<T>,
+    ) -> Answer<(T, [Option<Reading>; 2])> {
+        let mut rests = RESTS.into_iter();
+        let mut rest = Duration::ZERO;
+        loop {
+            let before = self.calm()?;
+            let done = work(rest)?;
+            let readings = [before, self.reading()?];
+            let slow = readings.iter().flatten().any(is_throttled);
+            match rests.next() {
+                Some(longer) if slow => rest = longer,
+                _ => return Ok((done, readings)),
+            }
+        }
+    }
+
+    /// A reading once the work before no longer weighs on the clocks, or after some seconds.
+    fn calm(&self) -> Answer<Option<Reading>> {
+        let begin = Instant::now();
+        loop {
+            let reading = self.reading()?;
+            let slow = reading.as_ref().is_some_and(is_throttled);
+            if !slow || begin.elapsed() > PATIENCE {
+                return Ok(reading);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// The receipt of what ran between two readings.
     pub(super) fn receipt(&self, before: Option<Reading>, after: Option<Reading>) -> Receipt {
         let mut receipt = self.receipt.clone();
@@ -160,10 +207,7 @@ fn measure_ceilings(
 ) {
     for phase in job.phases {
         let cell = job.cell(*phase, sampling.seed);
-        let found = place.reading().and_then(|before| {
-            let found = ceilings::measure(&place.stream)?;
-            Ok((found, [before, place.reading()?]))
-        });
+        let found = place.unthrottled(|_| ceilings::measure(&place.stream));
         match found {
             Err(declined) => emit(&place.record(cell, [None, None], Outcome::Declined(declined))),
             Ok((found, readings)) => {
@@ -223,19 +267,16 @@ fn measure(
         Err(declined) => return decline_all(&declined, emit),
     };
     // All timing first: the witness, once on, may leave something behind in the driver.
-    let timing = Clock::timing(&place.stream, sampling);
     let watching = Clock::watching(&place.stream, sampling);
     let mut timed = Vec::new();
     for phase in job.phases {
-        let found = place.reading().and_then(|before| {
-            let (taken, path) = bench.phase(*phase, &timing)?;
-            Ok((taken, path, [before, place.reading()?]))
-        });
+        let found = place
+            .unthrottled(|rest| bench.phase(*phase, &Clock::timing(&place.stream, sampling, rest)));
         timed.push((*phase, found));
     }
     for (phase, found) in timed {
         let cell = job.cell(phase, sampling.seed);
-        let watched = found.and_then(|(taken, path, readings)| {
+        let watched = found.and_then(|((taken, path), readings)| {
             let witness = bench.phase(phase, &watching)?.0.witness;
             Ok((Taken { witness, ..taken }, path, readings))
         });
@@ -263,6 +304,7 @@ fn measured(taken: Taken, path: ExecutionPath, contender: &str, parity: &Parity)
         samples: taken.samples,
         timer: taken.timer,
         units: taken.units,
+        rest: taken.rest,
         l2: taken.l2,
         floor_bytes: taken.floor_bytes,
         execution_path: Some(path),

@@ -6,7 +6,7 @@ use broadhead_device::kernels::KernelSource;
 use broadhead_device::witness::Witness;
 use broadhead_device::{DeviceError, LedgerSnapshot, Stream};
 use broadhead_gate::Decline;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a phase answers.
 pub(super) type Outcome<T> = Result<T, Decline>;
@@ -20,6 +20,7 @@ pub(super) struct Taken {
     pub(super) samples: Vec<f64>,
     pub(super) timer: Timer,
     pub(super) units: u32,
+    pub(super) rest: f64,
     pub(super) l2: Option<L2>,
     pub(super) floor_bytes: Option<u64>,
     pub(super) ledger: LedgerSnapshot,
@@ -51,15 +52,17 @@ impl Taken {
 pub(super) struct Clock<'c> {
     stream: &'c Stream,
     sampling: Sampling,
+    rest: Duration,
     watch: bool,
 }
 
 impl<'c> Clock<'c> {
-    /// One that times.
-    pub(super) fn timing(stream: &'c Stream, sampling: Sampling) -> Self {
+    /// One that times, after a rest before each sample.
+    pub(super) fn timing(stream: &'c Stream, sampling: Sampling, rest: Duration) -> Self {
         Self {
             stream,
             sampling,
+            rest,
             watch: false,
         }
     }
@@ -69,6 +72,7 @@ impl<'c> Clock<'c> {
         Self {
             stream,
             sampling,
+            rest: Duration::ZERO,
             watch: true,
         }
     }
@@ -121,6 +125,9 @@ impl<'c> Clock<'c> {
         sample: impl Fn(&mut S) -> Outcome<f64>,
     ) -> Outcome<Taken> {
         let once = |state: &mut S| -> Outcome<(f64, LedgerSnapshot)> {
+            if !self.rest.is_zero() {
+                std::thread::sleep(self.rest);
+            }
             prepare(state)?;
             self.stream.synchronize().map_err(device)?;
             let before = self.stream.ledger().snapshot();
@@ -132,6 +139,7 @@ impl<'c> Clock<'c> {
             samples: Vec::new(),
             timer,
             units: 1,
+            rest: self.rest.as_secs_f64(),
             l2: None,
             floor_bytes: None,
             ledger: LedgerSnapshot::default(),

@@ -23,6 +23,7 @@ pub use peer::run_window;
 
 use crate::cell::Suite;
 use crate::error::Error;
+use crate::evidence;
 use crate::receipt::{DeviceReceipt, Receipt, this_program};
 use crate::record::{self, Against, CellId, Outcome, Record, SCHEMA, Window};
 use crate::report;
@@ -315,9 +316,14 @@ pub fn adopt(from: &Path, root: &Path) -> Result<Vec<PathBuf>, Error> {
         else {
             continue;
         };
-        let records = record::read(&path)?;
         let to = folder.join(name);
-        record::write(&to, &records)?;
+        if evidence::FILES.iter().any(|file| name == *file) {
+            evidence::read(&path)?;
+        } else {
+            record::read(&path)?;
+        }
+        // The bytes as they came: each line was sealed where it was measured.
+        std::fs::copy(&path, &to).map_err(Error::file(&to))?;
         adopted.push(to);
     }
     adopted.sort();

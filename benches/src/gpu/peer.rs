@@ -11,6 +11,7 @@ use crate::receipt::Receipt;
 use crate::record::{Measured, Outcome, Parity, Record, Timer, Window};
 use broadhead_gate::Decline;
 use std::path::Path;
+use std::time::Duration;
 
 /// Times the suite's peer on device 0, and hands every record to `emit`.
 ///
@@ -63,15 +64,16 @@ pub fn run_window(
             cell.elimination = name.clone();
             cell.window = Some(window);
             let found = prepared.clone().and_then(|parity| {
-                let before = place.reading()?;
-                let samples = peer
-                    .samples(*phase, sampling.seconds, sampling.max_samples)
-                    .map_err(failed)?;
-                Ok((parity, samples, [before, place.reading()?]))
+                let timed = place.unthrottled(|rest| {
+                    let (seconds, most) = (sampling.seconds, sampling.max_samples);
+                    let samples = peer.samples(*phase, seconds, most, rest).map_err(failed)?;
+                    Ok((samples, rest))
+                })?;
+                Ok((parity, timed))
             });
             emit(&match found {
-                Ok((parity, samples, readings)) => {
-                    place.record(cell, readings, measured(samples, parity))
+                Ok((parity, ((samples, rest), readings))) => {
+                    place.record(cell, readings, measured(samples, rest, parity))
                 }
                 Err(declined) => place.record(cell, [None, None], Outcome::Declined(declined)),
             });
@@ -92,11 +94,12 @@ fn prepare(peer: &mut Peer, case: &Case, seed: u64) -> Result<Parity, Decline> {
     Ok(parity)
 }
 
-fn measured(samples: Vec<f64>, parity: Parity) -> Outcome {
+fn measured(samples: Vec<f64>, rest: Duration, parity: Parity) -> Outcome {
     Outcome::Measured(Measured {
         samples,
         timer: Timer::DeviceEvents,
         units: 1,
+        rest: rest.as_secs_f64(),
         l2: None,
         floor_bytes: None,
         execution_path: None,

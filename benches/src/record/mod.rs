@@ -122,6 +122,9 @@ pub struct Measured {
     /// Units of work in one sample.
     #[serde(default = "one")]
     pub units: u32,
+    /// Seconds of rest before each sample: what the device needed to stay below its power cap.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rest: f64,
     /// What the device's L2 held when a sample began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l2: Option<L2>,
@@ -143,6 +146,10 @@ pub struct Measured {
     pub witness: Option<Witnessed>,
     /// The check that came before the first sample.
     pub parity: Parity,
+}
+
+fn is_zero(x: &f64) -> bool {
+    *x == 0.0
 }
 
 fn one() -> u32 {

@@ -31,6 +31,7 @@ fn host() -> Record {
             samples: vec![0.5, 0.25],
             timer: Timer::HostWallClock,
             units: 1,
+            rest: 0.0,
             l2: None,
             floor_bytes: None,
             execution_path: Some(ExecutionPath::Cpu),

@@ -10,6 +10,7 @@ mod floor;
 mod group;
 mod line;
 mod table;
+mod tested;
 mod verdict;
 
 pub use line::line;
@@ -59,6 +60,12 @@ pub fn write(root: &Path, check: bool) -> Result<Vec<String>, Error> {
             )?;
         }
     }
+    let page = tested::markdown(&root.join("benches/records"))?;
+    put(
+        &root.join(GENERATED).join(format!("{}.md", tested::NAME)),
+        &page,
+        check,
+    )?;
     Ok(lines)
 }
 

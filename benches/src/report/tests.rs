@@ -53,6 +53,7 @@ fn record(name: &str, rows: usize, elimination: &str, outcome: Result<&[f64], De
                 samples: samples.to_vec(),
                 timer: crate::record::Timer::HostWallClock,
                 units: 1,
+                rest: 0.0,
                 l2: None,
                 floor_bytes: None,
                 execution_path: Some(ExecutionPath::Cpu),
@@ -155,4 +156,203 @@ fn a_chart_has_a_mark_for_every_measurement() {
     // Two cases of three contenders, and three marks of the legend.
     assert_eq!(svg.matches("<circle").count(), 9, "{svg}");
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+}
+
+mod on_a_device {
+    use super::*;
+    use crate::cell::Place;
+    use crate::receipt::DeviceReceipt;
+    use crate::record::{CeilingFound, Timer, Window};
+    use broadhead_device::LedgerSnapshot;
+    use broadhead_device::measure::{Ceiling, Unit};
+
+    const SUITE: &str = "
+suite = 's'
+place = 'device'
+peers = ['torch']
+eliminations = ['rows/factor', 'rows/inverse-factor']
+phases = ['solve']
+[[cells]]
+name = 'one'
+case = 'arrow'
+shape = { rows = 3, dim = 2, border = 5 }
+[[requirements]]
+name = 'fast'
+numerator = { elimination = 'best', phase = 'solve' }
+at_most = 0.12e-3
+[[requirements]]
+name = 'faster than the peer'
+numerator = { elimination = 'best', phase = 'solve' }
+denominator = { elimination = 'torch', phase = 'solve' }
+at_most = 0.125
+[[requirements]]
+name = 'near the floor'
+numerator = { elimination = 'best', phase = 'solve' }
+denominator = { elimination = 'best', phase = 'solve', of = 'floor' }
+at_most = 1.2
+[[requirements]]
+name = 'moves nothing in'
+numerator = { elimination = 'best', phase = 'solve', of = 'bytes-in' }
+at_most = 0
+";
+
+    fn ours(name: &str, seconds: f64) -> Record {
+        let mut record = record("one", 3, name, Ok(&[seconds, seconds]));
+        record.cell.place = Place::Device;
+        record.cell.phase = Phase::Solve;
+        record.receipt.device = Some(DeviceReceipt::sample());
+        if let Outcome::Measured(measured) = &mut record.outcome {
+            measured.timer = Timer::DeviceEvents;
+            measured.execution_path = Some(ExecutionPath::GpuResidentLinearization);
+            measured.floor_bytes = Some(300_000_000);
+            measured.ledger = Some(LedgerSnapshot {
+                submissions: 4,
+                ..LedgerSnapshot::default()
+            });
+        }
+        record
+    }
+
+    fn peer(window: Window, seconds: f64) -> Record {
+        let mut record = ours("torch", seconds);
+        record.cell.window = Some(window);
+        if let Outcome::Measured(measured) = &mut record.outcome {
+            measured.execution_path = None;
+            measured.elimination = None;
+            measured.ledger = None;
+            measured.floor_bytes = None;
+        }
+        record
+    }
+
+    /// Reading at 3 TB/s whatever the working set.
+    fn ceiling() -> Record {
+        let mut record = ours("device", 1.0);
+        let value = 3e12;
+        record.outcome = Outcome::Ceiling(CeilingFound {
+            what: "read".into(),
+            working_set_bytes: Some(1 << 30),
+            ceiling: Ceiling::Measured {
+                unit: Unit::BytesPerSecond,
+                value,
+                medians: vec![value, value],
+                samples: vec![vec![value], vec![value]],
+            },
+        });
+        record
+    }
+
+    fn all() -> Vec<Record> {
+        vec![
+            peer(Window::Before, 1.05e-3),
+            ceiling(),
+            ours("rows/factor", 0.8e-3),
+            ours("rows/inverse-factor", 0.11e-3),
+            peer(Window::After, 1.0e-3),
+        ]
+    }
+
+    /// A folder with the suite and these records, its report written.
+    fn reported(records: &[Record]) -> (tempfile::TempDir, Vec<String>, String) {
+        let root = tempfile::tempdir().unwrap();
+        let (cells, folder) = ("benches/cells", "benches/records");
+        for folder in [cells, folder] {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        std::fs::write(root.path().join(cells).join("s.toml"), SUITE).unwrap();
+        record::write(&root.path().join(folder).join("s.jsonl"), records).unwrap();
+        let lines = write(root.path(), false).unwrap();
+        let page = std::fs::read_to_string(root.path().join(GENERATED).join("s.md")).unwrap();
+        (root, lines, page)
+    }
+
+    fn verdict<'l>(lines: &'l [String], name: &str) -> &'l str {
+        let wanted = format!("s: {name}: ");
+        let line = lines.iter().find_map(|line| line.strip_prefix(&wanted));
+        line.unwrap()
+    }
+
+    #[test]
+    fn the_fastest_frame_is_held_against_the_peer_s_faster_window_and_the_floor() {
+        let (_, lines, page) = reported(&all());
+        assert!(
+            verdict(&lines, "fast").starts_with("met; at most 0.120 ms"),
+            "{lines:?}"
+        );
+        let ratio = verdict(&lines, "faster than the peer");
+        assert!(
+            ratio.starts_with("met; at most 0.125, the largest is 0.110"),
+            "{ratio}"
+        );
+        // 300 MB at 3 TB/s are 0.1 ms.
+        assert!(verdict(&lines, "near the floor").contains("the largest is 1.10"));
+        assert!(verdict(&lines, "moves nothing in").starts_with("met; at most 0 bytes"));
+        assert!(
+            page.contains("| 1050 &plusmn; 0 % | 1000 &plusmn; 0 % | 9.09 |"),
+            "{page}"
+        );
+    }
+
+    #[test]
+    fn an_edited_ratio_in_the_page_is_stale() {
+        let (root, _, page) = reported(&all());
+        let path = root.path().join(GENERATED).join("s.md");
+        assert!(write(root.path(), true).is_ok());
+        std::fs::write(&path, page.replace("| 9.09 |", "| 9.90 |")).unwrap();
+        assert!(matches!(write(root.path(), true), Err(Error::Stale(stale)) if stale == path));
+    }
+
+    #[test]
+    fn an_edited_record_ends_the_report_by_name() {
+        let (root, ..) = reported(&all());
+        let path = root.path().join("benches/records/s.jsonl");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("0.00011", "0.00001")).unwrap();
+        let refused = write(root.path(), true);
+        assert!(
+            matches!(
+                &refused,
+                Err(Error::Refused {
+                    line: 4,
+                    refused: record::Refused::Seal,
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn a_time_below_its_floor_is_a_fault_of_the_ceiling() {
+        let mut records = all();
+        records[3] = ours("rows/inverse-factor", 0.09e-3);
+        let (_, lines, _) = reported(&records);
+        let floor = verdict(&lines, "near the floor");
+        assert!(floor.starts_with("undetermined") && floor.contains("the ceiling is wrong"));
+        // Within the ceiling's own uncertainty it is no fault.
+        records[3] = ours("rows/inverse-factor", 0.096e-3);
+        assert!(verdict(&reported(&records).1, "near the floor").starts_with("met"));
+    }
+
+    #[test]
+    fn sides_of_different_runs_and_single_windows_are_undetermined() {
+        let mut records = all();
+        for record in &mut records[2..4] {
+            if let Some(device) = &mut record.receipt.device {
+                device.run = "another".into();
+            }
+        }
+        let (_, lines, page) = reported(&records);
+        let ratio = verdict(&lines, "faster than the peer");
+        assert!(
+            ratio.starts_with("undetermined") && ratio.contains("different runs"),
+            "{ratio}"
+        );
+        assert!(verdict(&lines, "near the floor").starts_with("undetermined"));
+        assert!(!page.contains("9.09"), "{page}");
+        let one_window = &all()[..4];
+        let (_, lines, _) = reported(one_window);
+        assert!(verdict(&lines, "faster than the peer").starts_with("undetermined"));
+        assert!(verdict(&lines, "fast").starts_with("met"));
+    }
 }

@@ -299,6 +299,7 @@ fn outcome(entry: &Entry<'_>, taken: Taken) -> Outcome {
         samples: taken.samples,
         timer: Timer::HostWallClock,
         units: 1,
+        rest: 0.0,
         l2: None,
         floor_bytes: None,
         execution_path: answer.as_ref().map(|a| a.execution_path),

@@ -6,6 +6,7 @@
 //! returns it without reaching the driver. Nothing is freed then, for there is nothing to free.
 
 use super::handles::HandlePool;
+use super::staging::StagingPool;
 use crate::fault::{Fault, Refusal, Result};
 use crate::kernels::{KernelSource, Module};
 use crate::probe::{self, DeviceInfo};
@@ -34,6 +35,8 @@ struct Inner {
     streams: AtomicU64,
     modules: Mutex<BTreeMap<[usize; 5], Arc<Module>>>,
     handles: HandlePool,
+    /// Idle ones hold the context, which lives as long as the process anyway.
+    stagings: StagingPool,
 }
 
 // SAFETY: a driver context may be used from any thread that makes it current, which every call
@@ -114,7 +117,7 @@ impl Context {
             )?;
         }
         tracing::info!(device = %info, "opened");
-        Ok(Self(Arc::new(Inner {
+        let context = Self(Arc::new(Inner {
             info: info.clone(),
             device,
             raw,
@@ -123,7 +126,14 @@ impl Context {
             streams: AtomicU64::new(0),
             modules: Mutex::default(),
             handles: HandlePool::default(),
-        })))
+            stagings: StagingPool::default(),
+        }));
+        // Ready before the first transfer; one that finds none makes its own and says why not.
+        match context.stagings().take(&context) {
+            Ok(staging) => context.stagings().give_back(staging),
+            Err(error) => tracing::warn!(%error, "no staging was made beforehand"),
+        }
+        Ok(context)
     }
 
     /// What the device is.
@@ -295,6 +305,10 @@ impl Context {
 
     pub(crate) fn handles(&self) -> &HandlePool {
         &self.0.handles
+    }
+
+    pub(crate) fn stagings(&self) -> &StagingPool {
+        &self.0.stagings
     }
 }
 

@@ -6,12 +6,17 @@
 //! Pieces are handed out in order. When a half is full it is marked in the stream's order and the
 //! other half is taken, after its own mark has been reached. So no byte is written again before
 //! the copy that reads it has ended.
+//!
+//! Pinning memory takes the driver most of a millisecond. So the first staging is made with the
+//! context, which takes a hundred times as long, and a stream that ends leaves its own to the next:
+//! only a stream beyond as many as ever lived at once pays for its first small transfer.
 
 use super::context::Context;
 use super::event::RawEvent;
 use super::stream::Stream;
 use crate::fault::{Fault, Result};
 use cudarc::driver::sys;
+use std::sync::{Mutex, PoisonError};
 
 /// Bytes of one half, and the largest transfer that is staged. Larger ones gain nothing: the copy
 /// itself takes longer than waiting for it.
@@ -32,8 +37,35 @@ pub(crate) struct Staging {
 // SAFETY: the bytes are reached only through `piece`, by the stream that holds this in a mutex.
 unsafe impl Send for Staging {}
 
+/// Stagings that no stream holds.
+#[derive(Default)]
+pub(crate) struct StagingPool(Mutex<Vec<Staging>>);
+
+/// Idle stagings that are kept at most: 32 MiB of pinned memory. More go back to the driver.
+const MOST_IDLE: usize = 16;
+
+impl StagingPool {
+    /// An idle staging, or a new one.
+    pub(crate) fn take(&self, context: &Context) -> Result<Staging> {
+        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match idle {
+            Some(staging) => Ok(staging),
+            None => Staging::make(context),
+        }
+    }
+
+    /// Takes a staging back that no copy in flight touches.
+    pub(crate) fn give_back(&self, mut staging: Staging) {
+        (staging.marked, staging.half, staging.used) = ([false; 2], 0, 0);
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MOST_IDLE {
+            idle.push(staging);
+        }
+    }
+}
+
 impl Staging {
-    pub(crate) fn make(context: &Context) -> Result<Self> {
+    fn make(context: &Context) -> Result<Self> {
         context.enter()?;
         let mut pointer = std::ptr::null_mut();
         // SAFETY: the context is current; the result outlives the call.

@@ -241,6 +241,13 @@ impl Drop for Inner {
             if let Some(pair) = pair.take() {
                 self.context.handles().give_back(pair);
             }
+            let staging = self
+                .staging
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some(staging) = staging.take() {
+                self.context.stagings().give_back(staging);
+            }
             let ended = sys::cuStreamDestroy_v2(self.raw);
             if let Err(fault) = self.context.check("cuStreamDestroy_v2", ended) {
                 tracing::warn!(%fault, "a stream was not destroyed");

@@ -257,7 +257,7 @@ impl Stream {
     fn staging_of<'a>(&self, slot: &'a mut Option<Staging>) -> Result<&'a mut Staging> {
         match slot {
             Some(staging) => Ok(staging),
-            None => Ok(slot.insert(Staging::make(self.context())?)),
+            None => Ok(slot.insert(self.context().stagings().take(self.context())?)),
         }
     }
 }

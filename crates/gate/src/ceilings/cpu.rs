@@ -1,4 +1,4 @@
-//! The CPU's ceilings, measured: what the planner of `broadhead-schur` prices by.
+//! The CPU's ceilings.
 //!
 //! Each is the best of a few repetitions of a piece of work whose count is known: a matrix product,
 //! a Cholesky factorization, a sum over an array larger than the caches, a loop over short rows,

@@ -1,0 +1,97 @@
+//! The page of the device tests' evidence.
+
+use crate::error::Error;
+use crate::evidence::{self, Evidence};
+use std::fmt::Write;
+use std::path::Path;
+
+/// The page, and the name of its file without the ending.
+pub(super) const NAME: &str = "device-tests";
+
+/// Counts of every test program, findings of every tool, the other kinds by name, the receipts.
+///
+/// # Errors
+/// A line is refused.
+pub(super) fn markdown(records: &Path) -> Result<String, Error> {
+    let mut found = Vec::new();
+    for file in evidence::FILES {
+        let path = records.join(file);
+        if path.is_file() {
+            found.extend(evidence::read(&path)?.into_iter().map(|(e, _)| e));
+        }
+    }
+    let mut page = String::from("<!-- Made by `cargo xtask report` from benches/records. -->\n\n");
+    if found.is_empty() {
+        page.push_str("*Not run on a device yet: there is no record.*\n");
+        return Ok(page);
+    }
+    page.push_str("| program | under | passed | failed | ignored |\n|---|---|--:|--:|--:|\n");
+    for evidence in of_kind(&found, "tests") {
+        let what = &evidence.what;
+        let _ = writeln!(
+            page,
+            "| {} | {} | {} | {} | {} |",
+            short(&evidence.receipt.program_sha256),
+            what["under"].as_str().unwrap_or(""),
+            what["passed"],
+            what["failed"],
+            what["ignored"],
+        );
+    }
+    if of_kind(&found, "sanitizer").next().is_some() {
+        page.push_str("\n| program | tool | arguments | found | |\n|---|---|---|---|---|\n");
+    }
+    for evidence in of_kind(&found, "sanitizer") {
+        let what = &evidence.what;
+        let arguments = what["arguments"].as_array().into_iter().flatten();
+        let arguments: Vec<&str> = arguments.filter_map(|a| a.as_str()).collect();
+        let _ = writeln!(
+            page,
+            "| {} | {} | {} | {} | {} |",
+            short(&evidence.receipt.program_sha256),
+            what["tool"].as_str().unwrap_or(""),
+            arguments.join(" "),
+            what["summary"].as_str().unwrap_or("nothing said"),
+            if what["clean"] == true {
+                "clean"
+            } else {
+                "**not clean**"
+            },
+        );
+    }
+    let mut kinds: Vec<&str> = found.iter().map(|e| e.record.as_str()).collect();
+    kinds.retain(|kind| !["tests", "sanitizer"].contains(kind));
+    kinds.sort_unstable();
+    kinds.dedup();
+    let _ = writeln!(page, "\nWith what they saw recorded: {}.", kinds.join(", "));
+    let mut said = Vec::new();
+    for evidence in &found {
+        let text = receipt(evidence);
+        if !said.contains(&text) {
+            let _ = writeln!(page, "\n{text}");
+            said.push(text);
+        }
+    }
+    Ok(page)
+}
+
+fn of_kind<'e>(found: &'e [Evidence], kind: &'e str) -> impl Iterator<Item = &'e Evidence> {
+    found.iter().filter(move |e| e.record == kind)
+}
+
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+fn receipt(evidence: &Evidence) -> String {
+    let receipt = &evidence.receipt;
+    let device = receipt.device.as_ref().map_or("no device", |d| &d.name);
+    format!(
+        "<small>Commit {}{}; {device}; {} build, program {}; {}.</small>",
+        short(&receipt.commit),
+        if receipt.dirty { " (modified)" } else { "" },
+        receipt.profile,
+        short(&receipt.program_sha256),
+        receipt.libraries.join(", "),
+    )
+}
