@@ -15,8 +15,9 @@
 //! iterate   solve + B once: 8 N k  half of C once: 4 k (k + 1)
 //! ```
 
+use super::cell::Bench;
 use super::clock::{Clock, Outcome, Taken, device};
-use crate::case::Arrow;
+use crate::case::{Arrow, Operands};
 use crate::cell::Phase;
 use crate::check::{self, Logarithm};
 use crate::record::{L2, Parity};
@@ -26,28 +27,29 @@ use broadhead_device::{
 use broadhead_gate::Decline;
 use broadhead_sae::lm::Rule;
 use broadhead_sae::lm::device::ResidentQuadratic;
-use broadhead_schur::cuda::{Base, Keep, ReUpload, ResidentVector};
+use broadhead_schur::cuda::{Base, FrameSummary, Keep, Methods, ReUpload, ResidentVector};
 use broadhead_schur::{
-    ArrowVector, DenseSystem, EliminationKind, Error, Failure, Ridge, Solver, SolverOptions,
+    ArrowVector, DenseSystem, EliminationKind, Error, Failure, Ridge, Solver, SolverOptions, System,
 };
 
 /// One system and what its frames keep.
 #[derive(Debug)]
-pub(super) struct Bench<'o> {
+pub(super) struct Rows<'o> {
     stream: Stream,
-    operands: &'o crate::case::Operands,
+    operands: &'o Operands,
     arrow: &'o Arrow,
     keep: Keep,
+    methods: Methods,
     gradient: ArrowVector,
 }
 
-impl<'o> Bench<'o> {
+impl<'o> Rows<'o> {
     pub(super) fn new(
         stream: &Stream,
-        operands: &'o crate::case::Operands,
-        keep: Keep,
+        operands: &'o Operands,
+        (keep, methods): (Keep, Methods),
     ) -> Outcome<Self> {
-        let crate::case::Operands::Arrow(arrow) = operands else {
+        let Operands::Arrow(arrow) = operands else {
             return Err(unsupported("frames of rows first serve dense arrows"));
         };
         let (n, k) = operands.sizes();
@@ -57,6 +59,7 @@ impl<'o> Bench<'o> {
             operands,
             arrow,
             keep,
+            methods,
             gradient: ArrowVector {
                 row: gradients.row[..n].to_vec(),
                 border: gradients.border[..k].to_vec(),
@@ -64,80 +67,21 @@ impl<'o> Bench<'o> {
         })
     }
 
+    /// Operands on the device, nothing factored yet.
+    fn base(&self, system: &DenseSystem<'_>) -> Outcome<Base> {
+        let mut base = Base::with_methods(&self.stream, system.shape(), self.keep, self.methods)
+            .map_err(schur)?;
+        base.refresh(system).map_err(schur)?;
+        Ok(base)
+    }
+
     fn system(&self) -> Outcome<DenseSystem<'o>> {
         self.arrow.system().map_err(|e| schur(e.into()))
     }
 
-    /// A step's backward error from the operands by plain loops, and the log-determinant against the
-    /// CPU's (`known`, or found here).
-    pub(super) fn check(&self, known: Option<f64>) -> Outcome<Parity> {
-        let system = self.system()?;
-        let shape = system.shape().clone();
-        let mut base = Base::new(&self.stream, &shape, self.keep).map_err(schur)?;
-        base.refresh(&system).map_err(schur)?;
-        let mut frame = base.factor(Ridge::ZERO).map_err(failed)?;
-        let mut step = ArrowVector::zeros(&shape);
-        frame
-            .solve(self.gradient.as_gradient(), step.as_step())
-            .map_err(schur)?;
-        let error = check::componentwise_error(self.operands, 0, &step.row, &step.border);
-        let own = frame.log_determinant().map(|l| Logarithm {
-            value: l.value,
-            absolute: l.absolute,
-        });
-        let cpu = match known {
-            Some(value) => value,
-            None => self.cpu_log_determinant()?,
-        };
-        let cpu = (super::cell::CPU.to_owned(), cpu);
-        check::parity(error, check::DIRECT_BOUND, own.ok(), Some(cpu))
-    }
-
-    fn cpu_log_determinant(&self) -> Outcome<f64> {
-        let system = self.system()?.into();
-        let options = SolverOptions {
-            elimination: Some(EliminationKind::Rows),
-            memory_limit: u64::MAX,
-            ..SolverOptions::default()
-        };
-        let mut solver = Solver::new(&system, options).map_err(schur)?;
-        let mut base = solver.refresh(system).map_err(schur)?;
-        let frame = base.factor(Ridge::ZERO).map_err(failed)?;
-        let found = frame.log_determinant();
-        found.map(|l| l.value).map_err(|e| Decline::Failed {
-            error: format!("the CPU has no log-determinant: {e}"),
-        })
-    }
-
-    /// One phase, and where its work runs.
-    pub(super) fn phase(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<(Taken, ExecutionPath)> {
-        let resident = |taken| (taken, ExecutionPath::GpuResidentLinearization);
-        match phase {
-            Phase::Refresh | Phase::Pack | Phase::Upload => {
-                self.refresh(phase, clock).map(resident)
-            }
-            Phase::ReUpload => self
-                .re_upload(clock)
-                .map(|t| (t, ExecutionPath::GpuReupload)),
-            Phase::RowBlocks | Phase::Copy => self.row_blocks(phase, clock).map(resident),
-            Phase::Iterate | Phase::IterateWall | Phase::IterateChanging => self
-                .iterate(phase, clock)
-                .map(|taken| (taken, ExecutionPath::GpuResidentFull)),
-            Phase::Factor
-            | Phase::Solve
-            | Phase::SolveCold
-            | Phase::SolveGraph
-            | Phase::SolveHost
-            | Phase::Download
-            | Phase::Build
-            | Phase::BuildGraph => self.framed(phase, clock).map(resident),
-            other => Err(unsupported(&format!("no {other} on a device"))),
-        }
-    }
-
     fn refresh(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<Taken> {
         let system = self.system()?;
-        let mut base = Base::new(&self.stream, system.shape(), self.keep).map_err(schur)?;
+        let mut base = self.base(&system)?;
         let whole = |base: &mut Base| {
             let times = base.refresh(&system).map_err(schur)?;
             self.stream.synchronize().map_err(device)?;
@@ -150,7 +94,16 @@ impl<'o> Bench<'o> {
         }
     }
 
+    /// The loop and the baseline choose the ways themselves.
+    fn expect_unpinned(&self) -> Outcome<()> {
+        match self.methods == Methods::default() {
+            true => Ok(()),
+            false => Err(unsupported("the loop and the baseline pin no way")),
+        }
+    }
+
     fn re_upload(&self, clock: &Clock<'_>) -> Outcome<Taken> {
+        self.expect_unpinned()?;
         let system = self.system()?;
         let mut step = ArrowVector::zeros(system.shape());
         let mut baseline = ReUpload::new(&self.stream, system.shape(), self.keep).map_err(schur)?;
@@ -178,8 +131,7 @@ impl<'o> Bench<'o> {
             };
             return Ok(clock.events(&mut to, |_| Ok(()), copy)?.l2(L2::Warm));
         }
-        let mut base = Base::new(&self.stream, system.shape(), self.keep).map_err(schur)?;
-        base.refresh(&system).map_err(schur)?;
+        let mut base = self.base(&system)?;
         let rows = |base: &mut Base| base.factor_rows_alone(Ridge::ZERO).map_err(schur);
         Ok(clock.events(&mut base, |_| Ok(()), rows)?.l2(L2::Warm))
     }
@@ -233,6 +185,7 @@ impl<'o> Bench<'o> {
     /// Iterates from zero, where the residual is minus the gradient: an exact quadratic stops after
     /// one, so the loop is put back before each.
     fn iterate(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<Taken> {
+        self.expect_unpinned()?;
         let system = self.system()?;
         let mut resident =
             ResidentQuadratic::new(&self.stream, system.shape(), self.keep).map_err(schur)?;
@@ -272,6 +225,78 @@ impl<'o> Bench<'o> {
     }
 }
 
+impl Bench for Rows<'_> {
+    /// A step's backward error is from the operands by plain loops.
+    fn check(&self, known: Option<f64>) -> Outcome<(Parity, Option<FrameSummary>)> {
+        let system = self.system()?;
+        let shape = system.shape().clone();
+        let mut base = self.base(&system)?;
+        let mut frame = base.factor(Ridge::ZERO).map_err(failed)?;
+        let mut step = ArrowVector::zeros(&shape);
+        frame
+            .solve(self.gradient.as_gradient(), step.as_step())
+            .map_err(schur)?;
+        let error = check::componentwise_error(self.operands, 0, &step.row, &step.border);
+        let summary = frame.summary();
+        let own = frame.log_determinant().map(|l| Logarithm {
+            value: l.value,
+            absolute: l.absolute,
+        });
+        let cpu = match known {
+            Some(value) => value,
+            None => cpu_log_determinant(self.system()?.into())?,
+        };
+        let cpu = (super::cell::CPU.to_owned(), cpu);
+        let parity = check::parity(error, check::DIRECT_BOUND, own.ok(), Some(cpu))?;
+        Ok((parity, Some(summary)))
+    }
+
+    fn phase(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<(Taken, ExecutionPath)> {
+        let resident = |taken| (taken, ExecutionPath::GpuResidentLinearization);
+        match phase {
+            Phase::Refresh | Phase::Pack | Phase::Upload => {
+                self.refresh(phase, clock).map(resident)
+            }
+            Phase::ReUpload => self
+                .re_upload(clock)
+                .map(|t| (t, ExecutionPath::GpuReupload)),
+            Phase::RowBlocks | Phase::Copy => self.row_blocks(phase, clock).map(resident),
+            Phase::Iterate | Phase::IterateWall | Phase::IterateChanging => self
+                .iterate(phase, clock)
+                .map(|taken| (taken, ExecutionPath::GpuResidentFull)),
+            Phase::Factor
+            | Phase::Solve
+            | Phase::SolveCold
+            | Phase::SolveGraph
+            | Phase::SolveHost
+            | Phase::Download
+            | Phase::Build
+            | Phase::BuildGraph => self.framed(phase, clock).map(resident),
+            other => Err(unsupported(&format!("no {other} on a device"))),
+        }
+    }
+}
+
+/// The log-determinant by rows first on the CPU, or by border first where that does not serve.
+pub(super) fn cpu_log_determinant(system: System<'_>) -> Outcome<f64> {
+    let elimination = match &system {
+        System::Dense(_) => EliminationKind::Rows,
+        _ => EliminationKind::Border,
+    };
+    let options = SolverOptions {
+        elimination: Some(elimination),
+        memory_limit: u64::MAX,
+        ..SolverOptions::default()
+    };
+    let mut solver = Solver::new(&system, options).map_err(schur)?;
+    let mut base = solver.refresh(system).map_err(schur)?;
+    let frame = base.factor(Ridge::ZERO).map_err(failed)?;
+    let found = frame.log_determinant();
+    found.map(|l| l.value).map_err(|e| Decline::Failed {
+        error: format!("the CPU has no log-determinant: {e}"),
+    })
+}
+
 /// Bytes that one solve must read: see the [module](self).
 fn solve_bytes(n: usize, k: usize) -> u64 {
     let (n, k) = (n as u64, k as u64);
@@ -292,10 +317,9 @@ struct Framed<'b> {
 }
 
 impl<'b> Framed<'b> {
-    fn new(bench: &'b Bench<'_>) -> Outcome<Self> {
+    fn new(bench: &'b Rows<'_>) -> Outcome<Self> {
         let system = bench.system()?;
-        let mut base = Base::new(&bench.stream, system.shape(), bench.keep).map_err(schur)?;
-        base.refresh(&system).map_err(schur)?;
+        let mut base = bench.base(&system)?;
         base.factor(Ridge::ZERO).map_err(failed)?;
         let vectors = [base.vector().map_err(schur)?, base.vector().map_err(schur)?];
         let mut framed = Self {
@@ -446,13 +470,13 @@ fn of_device(error: Error) -> DeviceError {
     }
 }
 
-fn unsupported(why: &str) -> Decline {
+pub(super) fn unsupported(why: &str) -> Decline {
     Decline::Unsupported {
         why: why.to_owned(),
     }
 }
 
-fn schur(error: Error) -> Decline {
+pub(super) fn schur(error: Error) -> Decline {
     match error {
         Error::Device(DeviceError::Refusal(Refusal::Memory { needed, free, .. })) => {
             Decline::OutOfMemory {
@@ -469,7 +493,7 @@ fn schur(error: Error) -> Decline {
     }
 }
 
-fn failed(failure: Failure) -> Decline {
+pub(super) fn failed(failure: Failure) -> Decline {
     match failure {
         Failure::Stop(error) => schur(error),
         other => Decline::Failed {

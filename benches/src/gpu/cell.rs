@@ -1,19 +1,19 @@
 //! One cell, in a process of its own.
 
-use super::arrow::Bench;
+use super::arrow::Rows;
 use super::ceilings;
 use super::clock::{Clock, Outcome as Answer, Taken, device};
 use super::job::Job;
 use super::{Sampling, job};
 use crate::case::Operands;
-use crate::cell::{CaseKind, Shape, Suite};
+use crate::cell::{CaseKind, Phase, Shape, Suite};
 use crate::error::Error;
 use crate::receipt::{DeviceReceipt, Receipt, this_program};
 use crate::record::{CellId, Measured, Outcome, Parity, Record, SCHEMA};
 use broadhead_device::nvml::{ClockReasons, Nvml, Reading};
 use broadhead_device::{Context, ExecutionPath, Ledger, Stream};
 use broadhead_gate::Decline;
-use broadhead_schur::cuda::Keep;
+use broadhead_schur::cuda::{FrameSummary, Keep, Methods};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -225,16 +225,50 @@ fn measure_ceilings(
     }
 }
 
-/// What a contender's name says that its frames keep.
-fn keep_of(contender: &str) -> Answer<Keep> {
-    let keep = contender.strip_prefix("rows/").map(str::to_owned);
-    let parsed = keep.map(|keep| serde_json::from_value(serde_json::Value::String(keep)));
-    match parsed {
-        Some(Ok(keep)) => Ok(keep),
-        _ => Err(Decline::Unsupported {
-            why: format!("no frame is called {contender}"),
-        }),
+/// What a contender's name says that its frames keep and how they are made:
+/// `rows/KEEP[,rows=WAY][,border=WAY]`.
+fn frame_of(contender: &str) -> Answer<(Keep, Methods)> {
+    let unknown = || Decline::Unsupported {
+        why: format!("no frame is called {contender}"),
+    };
+    let mut words = contender
+        .strip_prefix("rows/")
+        .ok_or_else(unknown)?
+        .split(',');
+    let keep = words.next().and_then(named).ok_or_else(unknown)?;
+    let mut methods = Methods::default();
+    for word in words {
+        match word.split_once('=') {
+            Some(("rows", way)) => methods.rows = Some(named(way).ok_or_else(unknown)?),
+            Some(("border", way)) => methods.border = Some(named(way).ok_or_else(unknown)?),
+            _ => return Err(unknown()),
+        }
     }
+    Ok((keep, methods))
+}
+
+/// A value by the name that it has in records.
+fn named<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
+    serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
+}
+
+/// What a cell's process measures: one contender over one system.
+pub(super) trait Bench {
+    /// The check before any sample, against the CPU's log-determinant where it is known; and what a
+    /// frame keeps.
+    fn check(&self, known: Option<f64>) -> Answer<(Parity, Option<FrameSummary>)>;
+
+    /// One phase, and where its work runs.
+    fn phase(&self, phase: Phase, clock: &Clock<'_>) -> Answer<(Taken, ExecutionPath)>;
+}
+
+/// The contender by its name.
+fn contender<'o>(
+    stream: &Stream,
+    operands: &'o Operands,
+    name: &str,
+) -> Answer<Box<dyn Bench + 'o>> {
+    Ok(Box::new(Rows::new(stream, operands, frame_of(name)?)?))
 }
 
 fn measure(
@@ -254,15 +288,15 @@ fn measure(
     let operands = Shape::new(job.case.case, job.case.shape)
         .and_then(|shape| Operands::new(shape, sampling.seed).map_err(|e| e.to_string()));
     let operands = operands.map_err(|error| Decline::Failed { error });
-    let checked = operands
+    let checked: Answer<_> = operands
         .as_ref()
         .map_err(Clone::clone)
         .and_then(|operands| {
-            let bench = Bench::new(&place.stream, operands, keep_of(job.contender)?)?;
-            let parity = bench.check(known)?;
-            Ok((bench, parity))
+            let bench = contender(&place.stream, operands, job.contender)?;
+            let (parity, frame) = bench.check(known)?;
+            Ok((bench, parity, frame))
         });
-    let (bench, parity) = match checked {
+    let (bench, parity, frame) = match checked {
         Ok(checked) => checked,
         Err(declined) => return decline_all(&declined, emit),
     };
@@ -282,7 +316,7 @@ fn measure(
         });
         let record = match watched {
             Ok((taken, path, readings)) => {
-                let measured = measured(taken, path, job.contender, &parity);
+                let measured = measured(taken, path, job.contender, (&parity, frame));
                 place.record(cell, readings, measured)
             }
             Err(declined) => place.record(cell, [None, None], Outcome::Declined(declined)),
@@ -299,7 +333,12 @@ fn measure(
     }
 }
 
-fn measured(taken: Taken, path: ExecutionPath, contender: &str, parity: &Parity) -> Outcome {
+fn measured(
+    taken: Taken,
+    path: ExecutionPath,
+    contender: &str,
+    (parity, frame): (&Parity, Option<FrameSummary>),
+) -> Outcome {
     Outcome::Measured(Measured {
         samples: taken.samples,
         timer: taken.timer,
@@ -307,10 +346,39 @@ fn measured(taken: Taken, path: ExecutionPath, contender: &str, parity: &Parity)
         rest: taken.rest,
         l2: taken.l2,
         floor_bytes: taken.floor_bytes,
+        frame,
         execution_path: Some(path),
         elimination: Some(contender.to_owned()),
         ledger: Some(taken.ledger),
         witness: taken.witness,
         parity: parity.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broadhead_schur::cuda::{BorderMethod, RowMethod};
+
+    #[test]
+    fn every_contender_of_the_device_suites_names_a_frame() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("cells/gpu.toml");
+        let suite = Suite::read(&path).unwrap();
+        let of_rows = |job: &Job<'_>| job.contender.starts_with("rows/");
+        for job in job::all(&suite).filter(of_rows) {
+            assert!(frame_of(job.contender).is_ok(), "{job}");
+        }
+        let (keep, methods) = frame_of("rows/factor,rows=library,border=syrk-and-tiles").unwrap();
+        assert_eq!(keep, Keep::Factor);
+        assert_eq!(methods.rows, Some(RowMethod::Library));
+        assert_eq!(methods.border, Some(BorderMethod::SyrkAndTiles));
+        for unknown in [
+            "rows",
+            "rows/nothing",
+            "rows/factor,rows=no",
+            "rows/factor,library",
+        ] {
+            assert!(frame_of(unknown).is_err(), "{unknown}");
+        }
+    }
 }

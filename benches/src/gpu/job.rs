@@ -39,7 +39,8 @@ impl Job<'_> {
     /// Whether a record's cell is of this job.
     pub(super) fn has(&self, cell: &CellId) -> bool {
         cell.window.is_none()
-            && cell.name.split(": ").next() == Some(&self.case.name)
+            && (cell.name == self.case.name
+                || cell.name.starts_with(&format!("{}: ", self.case.name)))
             && cell.shape == self.case.shape
             && cell.elimination == self.contender
     }

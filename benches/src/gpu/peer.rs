@@ -102,6 +102,7 @@ fn measured(samples: Vec<f64>, rest: Duration, parity: Parity) -> Outcome {
         rest: rest.as_secs_f64(),
         l2: None,
         floor_bytes: None,
+        frame: None,
         execution_path: None,
         elimination: None,
         ledger: None,

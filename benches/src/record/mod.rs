@@ -19,6 +19,7 @@ use broadhead_device::measure::Ceiling;
 use broadhead_device::witness::{Activity, Agreement};
 use broadhead_device::{ExecutionPath, LedgerSnapshot, seal};
 use broadhead_gate::{Decline, DeviceEvidence};
+use broadhead_schur::cuda::FrameSummary;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -135,6 +136,9 @@ pub struct Measured {
     /// Where the work ran. Absent for a peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_path: Option<ExecutionPath>,
+    /// What a device's frames kept, how they were made and what they held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame: Option<FrameSummary>,
     /// The elimination that ran. Absent for a peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elimination: Option<String>,

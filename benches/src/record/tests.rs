@@ -34,6 +34,7 @@ fn host() -> Record {
             rest: 0.0,
             l2: None,
             floor_bytes: None,
+            frame: None,
             execution_path: Some(ExecutionPath::Cpu),
             elimination: Some("rows".into()),
             ledger: Some(LedgerSnapshot::default()),

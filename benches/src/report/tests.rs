@@ -56,6 +56,7 @@ fn record(name: &str, rows: usize, elimination: &str, outcome: Result<&[f64], De
                 rest: 0.0,
                 l2: None,
                 floor_bytes: None,
+                frame: None,
                 execution_path: Some(ExecutionPath::Cpu),
                 elimination: Some(
                     if elimination == "auto" {

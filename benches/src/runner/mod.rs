@@ -302,6 +302,7 @@ fn outcome(entry: &Entry<'_>, taken: Taken) -> Outcome {
         rest: 0.0,
         l2: None,
         floor_bytes: None,
+        frame: None,
         execution_path: answer.as_ref().map(|a| a.execution_path),
         elimination: answer.as_ref().map(|a| a.elimination.clone()),
         ledger: answer.as_ref().map(|a| a.ledger),
