@@ -10,6 +10,7 @@ use crate::{
 use broadhead_device::ExecutionPath;
 use faer::prelude::*;
 use faer::{MatMut, MatRef};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// What a solve did and how well.
@@ -132,8 +133,8 @@ impl<'b> Frame<'b> {
         let (count, system) = (gradient.count(), self.system);
         negate_into(gradient.row, &mut buffers.rhs_row);
         negate_into(gradient.border, &mut buffers.rhs_border);
-        buffers.x_row.copy_from_slice(&buffers.rhs_row);
-        buffers.x_border.copy_from_slice(&buffers.rhs_border);
+        copy(&buffers.rhs_row, &mut buffers.x_row);
+        copy(&buffers.rhs_border, &mut buffers.x_border);
         let rhs = RhsMut {
             row: &mut buffers.x_row,
             border: &mut buffers.x_border,
@@ -148,7 +149,12 @@ impl<'b> Frame<'b> {
             (self.engine().solve(&system, rhs)?, false)
         };
         report.iterations += stats.iterations;
-        let finite = |x: &[f64]| crate::system::first_not_finite(x).is_none();
+        let finite = |x: &[f64]| {
+            let chunks = x.par_chunks(1 << 16);
+            chunks
+                .into_par_iter()
+                .all(|x| crate::system::first_not_finite(x).is_none())
+        };
         if !(finite(&buffers.x_row) && finite(&buffers.x_border)) {
             return Err(Error::Overflow { what: "the step" }.into());
         }
@@ -170,8 +176,8 @@ impl<'b> Frame<'b> {
                 report.refinements = report.refinements.max(steps);
             }
         }
-        copy_out(&buffers.x_row, step.row.as_mut());
-        copy_out(&buffers.x_border, step.border.as_mut());
+        copy_out(&buffers.x_row, step.row.rb_mut());
+        copy_out(&buffers.x_border, step.border.rb_mut());
         Ok(())
     }
 
@@ -407,7 +413,8 @@ fn within(error: &BackwardError, limit: f64) -> bool {
 }
 
 fn negate_into(from: MatRef<'_, f64>, to: &mut [f64]) {
-    for (j, to) in to.chunks_exact_mut(from.nrows().max(1)).enumerate() {
+    let columns = to.par_chunks_exact_mut(from.nrows().max(1)).enumerate();
+    columns.for_each(|(j, to)| {
         let column = from.col(j);
         match column.try_as_col_major() {
             Some(column) => {
@@ -419,17 +426,25 @@ fn negate_into(from: MatRef<'_, f64>, to: &mut [f64]) {
                 pairs.for_each(|(to, from)| *to = -from);
             }
         }
-    }
+    });
 }
 
-fn copy_out(from: &[f64], mut to: MatMut<'_, f64>) {
-    for (j, from) in from.chunks_exact(to.nrows().max(1)).enumerate() {
-        match to.rb_mut().col_mut(j).try_as_col_major_mut() {
+fn copy_out(from: &[f64], to: MatMut<'_, f64>) {
+    let columns = from.par_chunks_exact(to.nrows().max(1));
+    columns
+        .zip(to.par_col_iter_mut())
+        .for_each(|(from, mut to)| match to.rb_mut().try_as_col_major_mut() {
             Some(column) => column.as_slice_mut().copy_from_slice(from),
             None => {
-                let pairs = to.rb_mut().col_mut(j).iter_mut().zip(from);
+                let pairs = to.iter_mut().zip(from);
                 pairs.for_each(|(to, from)| *to = *from);
             }
-        }
-    }
+        });
+}
+
+/// Copies `from` to `to`, a range a task.
+fn copy(from: &[f64], to: &mut [f64]) {
+    const CHUNK: usize = 1 << 16;
+    let pairs = to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK));
+    pairs.for_each(|(to, from)| to.copy_from_slice(from));
 }

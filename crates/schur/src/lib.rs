@@ -48,6 +48,7 @@ pub mod cuda;
 mod elimination;
 mod error;
 mod frame;
+mod interleaved;
 mod plan;
 mod refine;
 mod relay;

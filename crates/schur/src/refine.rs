@@ -11,9 +11,11 @@
 //! backward stable where the matrix is not too ill-conditioned (Skeel 1980).
 
 use crate::blas1::norm;
+use crate::interleaved::{VECTORS, interleave};
 use crate::system::ProductMut;
-use crate::system::dense_group::{GROUP, Lanes, interleave};
+use crate::system::par_ordered;
 use crate::{DenseSystem, Ridge, System};
+use pulp::Arch;
 use serde::{Deserialize, Serialize};
 
 /// What is done about the error of a step.
@@ -123,16 +125,61 @@ impl Residual {
 
     /// Forms `r = b - y` over the product `y` that is there, and measures it.
     pub(crate) fn measure_product(&mut self, b: (&[f64], &[f64])) -> BackwardError {
+        let arch = Arch::new();
         let mut gauge = Gauge::default();
         let mut part = |r: &mut [f64], size: &[f64], b: &[f64]| {
-            for ((r, size), b) in r.iter_mut().zip(size).zip(b) {
-                *r = b - *r;
-                gauge.see(*r, size + b.abs());
+            let (first, rest) = (r.len() / LANES * LANES, r.len() % LANES);
+            let (r, r_rest) = r.split_at_mut(first);
+            let pairs = r.as_chunks_mut().0.iter_mut().zip(size.as_chunks().0);
+            let seen = gauge_lanes(arch, pairs.zip(b.as_chunks().0));
+            gauge = gauge.and(seen);
+            for o in 0..rest {
+                r_rest[o] = b[first + o] - r_rest[o];
+                gauge.see(r_rest[o], size[first + o] + b[first + o].abs());
             }
         };
         part(&mut self.row, &self.row_abs, b.0);
         part(&mut self.border, &self.border_abs, b.1);
         gauge.error((&self.row, &self.border), b)
+    }
+}
+
+const LANES: usize = 8;
+
+/// Replaces `y` by `b - y`, and sees it, [`LANES`] entries at a time.
+fn gauge_lanes<'r>(
+    arch: Arch,
+    entries: impl Iterator<Item = ((&'r mut [f64; LANES], &'r [f64; LANES]), &'r [f64; LANES])>,
+) -> Gauge {
+    let zero = [0.0_f64; LANES];
+    let (mut largest, mut scale, mut worst, mut poison) = (zero, zero, zero, zero);
+    arch.dispatch(
+        #[inline(always)]
+        || {
+            for ((y, size), b) in entries {
+                for l in 0..LANES {
+                    let r = b[l] - y[l];
+                    let weight = size[l] + b[l].abs();
+                    y[l] = r;
+                    largest[l] = largest[l].max(r.abs());
+                    scale[l] = scale[l].max(weight);
+                    let ratio = if r == 0.0 { 0.0 } else { r.abs() / weight };
+                    worst[l] = worst[l].max(ratio);
+                    // NaN for a NaN or an infinite ratio, and from then on.
+                    poison[l] += ratio * 0.0;
+                }
+            }
+        },
+    );
+    let most = |lanes: [f64; LANES]| lanes.into_iter().fold(0.0, f64::max);
+    Gauge {
+        largest: most(largest),
+        scale: most(scale),
+        worst: if poison.iter().all(|p| *p == 0.0) {
+            most(worst)
+        } else {
+            f64::INFINITY
+        },
     }
 }
 
@@ -158,6 +205,14 @@ impl Gauge {
         };
     }
 
+    fn and(self, other: Self) -> Self {
+        Self {
+            largest: self.largest.max(other.largest),
+            scale: self.scale.max(other.scale),
+            worst: self.worst.max(other.worst),
+        }
+    }
+
     fn error(self, r: (&[f64], &[f64]), b: (&[f64], &[f64])) -> BackwardError {
         let size = |(row, border): (&[f64], &[f64])| norm(row).hypot(norm(border));
         let (residual, gradient) = (size(r), size(b));
@@ -170,8 +225,8 @@ impl Gauge {
     }
 }
 
-/// The backward errors of many steps of a dense system, eight at a time: one pass over the
-/// operands serves a group.
+/// The backward errors of many steps of a dense system: one pass over the operands serves
+/// [`VECTORS`] of them. `b` and `x` hold `count` columns.
 pub(crate) fn measure_many(
     system: &DenseSystem<'_>,
     ridge: Ridge,
@@ -181,27 +236,91 @@ pub(crate) fn measure_many(
 ) -> Vec<BackwardError> {
     let (n, k) = (system.shape().row_unknowns(), system.shape().border());
     let mut errors = Vec::with_capacity(count);
-    for first in (0..count).step_by(GROUP) {
-        let row = interleave(x.0, n, first, count);
-        let border = interleave(x.1, k, first, count);
-        let y = system.product_group(&row, &border, ridge);
-        for l in 0..GROUP.min(count - first) {
-            let j = first + l;
-            let b = (&b.0[j * n..(j + 1) * n], &b.1[j * k..(j + 1) * k]);
-            let mut gauge = Gauge::default();
-            let mut part = |y: &[Lanes], size: &[Lanes], b: &[f64]| -> Vec<f64> {
-                let entries = y.iter().zip(size).zip(b);
-                let residual = entries.map(|((y, size), b)| {
-                    let r = b - y[l];
-                    gauge.see(r, size[l] + b.abs());
-                    r
-                });
-                residual.collect()
-            };
-            let row = part(&y.row, &y.row_abs, b.0);
-            let border = part(&y.border, &y.border_abs, b.1);
-            errors.push(gauge.error((&row, &border), b));
-        }
+    for first in (0..count).step_by(VECTORS) {
+        let m = VECTORS.min(count - first);
+        let (row, border) = (first * n..(first + m) * n, first * k..(first + m) * k);
+        let b = (&b.0[row.clone()], &b.1[border.clone()]);
+        let (x_row, x_border) = (interleave(&x.0[row], m), interleave(&x.1[border], m));
+        let y = system.product_many(&x_row, &x_border, m, ridge);
+        let mut gauges = vec![ColumnGauge::default(); m];
+        see_chunks(b.0, (&y.row, &y.row_abs), &mut gauges);
+        see_chunks(b.1, (&y.border, &y.border_abs), &mut gauges);
+        errors.extend(gauges.into_iter().map(ColumnGauge::error));
     }
     errors
+}
+
+/// A gauge with the norms of the chunks that it has seen.
+#[derive(Clone, Debug, Default)]
+struct ColumnGauge {
+    gauge: Gauge,
+    residual: Vec<f64>,
+    gradient: Vec<f64>,
+}
+
+impl ColumnGauge {
+    fn error(self) -> BackwardError {
+        let nothing: &[f64] = &[];
+        // The norm of the norms of chunks is that of the whole.
+        self.gauge
+            .error((&self.residual, nothing), (&self.gradient, nothing))
+    }
+}
+
+/// Shows every gauge its column of `b - y`, where `y` and its absolute twin are interleaved.
+fn see_chunks(b: &[f64], y: (&[f64], &[f64]), gauges: &mut [ColumnGauge]) {
+    const CHUNK: usize = 512;
+    let (m, len) = (gauges.len(), b.len() / gauges.len());
+    let seen = par_ordered(len, CHUNK, |range| {
+        let mut residual = [0.0; CHUNK];
+        let mut column = |j: usize| {
+            let mut gauge = Gauge::default();
+            let b = &b[j * len..][range.clone()];
+            let residual = &mut residual[..b.len()];
+            for ((i, b), r) in range.clone().zip(b).zip(&mut *residual) {
+                *r = b - y.0[i * m + j];
+                gauge.see(*r, y.1[i * m + j] + b.abs());
+            }
+            (gauge, norm(residual), norm(b))
+        };
+        (0..m).map(&mut column).collect::<Vec<_>>()
+    });
+    for chunk in seen {
+        for (gauge, (seen, residual, gradient)) in gauges.iter_mut().zip(chunk) {
+            gauge.gauge = gauge.gauge.and(seen);
+            gauge.residual.push(residual);
+            gauge.gradient.push(gradient);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_see_what_one_entry_at_a_time_sees() {
+        let arch = Arch::new();
+        for odd in [0.0, 3.0, f64::NAN, f64::INFINITY] {
+            let y: Vec<f64> = (0..32).map(|i| (i as f64).sin()).collect();
+            let mut size: Vec<f64> = (0..32).map(|i| 1.0 + (i % 5) as f64).collect();
+            let mut b: Vec<f64> = (0..32).map(|i| 0.5 * (i as f64).cos()).collect();
+            (b[9], b[17], size[17]) = (odd, y[17], 0.0);
+            let mut plain = Gauge::default();
+            for i in 0..32 {
+                plain.see(b[i] - y[i], size[i] + b[i].abs());
+            }
+            let mut r = y.clone();
+            let pairs = r.as_chunks_mut().0.iter_mut().zip(size.as_chunks().0);
+            let lanes = gauge_lanes(arch, pairs.zip(b.as_chunks().0));
+            assert_eq!(lanes.worst, plain.worst, "{odd}");
+            assert_eq!((lanes.largest, lanes.scale), (plain.largest, plain.scale));
+            assert!(
+                r.iter()
+                    .zip(&b)
+                    .zip(&y)
+                    .all(|((r, b), y)| r.to_bits() == (b - y).to_bits())
+            );
+        }
+    }
 }

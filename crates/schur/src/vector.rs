@@ -3,6 +3,7 @@
 
 use crate::{ArrowShape, ShapeError};
 use faer::{MatMut, MatRef};
+use rayon::prelude::*;
 
 /// Gradients $`g = (g_t, g_\beta)`$: $`N \times m`$ and $`k \times m`$, any strides.
 #[derive(Clone, Copy, Debug)]
@@ -43,22 +44,26 @@ impl<'a> Gradient<'a> {
 
     pub(crate) fn check_finite(&self) -> Result<(), crate::Error> {
         for (array, part) in [("row_gradient", self.row), ("border_gradient", self.border)] {
-            for j in 0..part.ncols() {
-                for i in 0..part.nrows() {
-                    let value = part[(i, j)];
-                    if !value.is_finite() {
-                        let index = if part.ncols() == 1 {
-                            vec![i]
-                        } else {
-                            vec![i, j]
-                        };
-                        return Err(crate::Error::NotFinite {
-                            array,
-                            index,
-                            value,
-                        });
-                    }
-                }
+            let find = |j: usize| {
+                let column = part.col(j);
+                let found = match column.try_as_col_major() {
+                    Some(column) => crate::system::first_not_finite(column.as_slice()),
+                    None => column.iter().position(|value| !value.is_finite()),
+                };
+                found.map(|i| (i, j))
+            };
+            let columns = (0..part.ncols()).into_par_iter();
+            if let Some((i, j)) = columns.find_map_first(find) {
+                let index = if part.ncols() == 1 {
+                    vec![i]
+                } else {
+                    vec![i, j]
+                };
+                return Err(crate::Error::NotFinite {
+                    array,
+                    index,
+                    value: part[(i, j)],
+                });
             }
         }
         Ok(())

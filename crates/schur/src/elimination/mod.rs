@@ -13,6 +13,7 @@ mod pair_core;
 mod reference;
 mod row_blocks;
 mod rows_first;
+mod rows_many;
 mod rows_push;
 mod structured_parts;
 

@@ -10,6 +10,7 @@
 //! Cost $`N k^2 + k^3 / 3`$, with $`Y`$ ($`N \times k`$) and $`L_S`$ kept.
 
 use super::row_blocks::RowFactors;
+use super::rows_many::solve_many;
 use super::rows_push::push_and_multiply;
 use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, dense_only};
 use crate::blas1::{axpy, axpys, dots};
@@ -20,9 +21,7 @@ use crate::{
     ArrowShape, DenseSystem, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite,
     ProductMut, RhsMut, Ridge, System,
 };
-use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::prelude::*;
 use faer::{Accum, MatMut, MatRef, Par};
 use pulp::Arch;
 use rayon::prelude::*;
@@ -219,11 +218,9 @@ fn subtract_gram(a: MatMut<'_, f64>, y: MatRef<'_, f64>, par: Par) {
 /// $`x_\beta \leftarrow x_\beta - Y' u`$ for one vector and $`Y`$ row-major, in an order of summation
 /// that the number of threads does not change.
 pub(super) fn subtract_pull(arch: Arch, y: &[f64], u: &[f64], border: &mut [f64]) {
-    const COLUMNS: usize = 512;
     let (n, k) = (u.len(), border.len());
-    let pull = |rows: std::ops::Range<usize>, first: usize, out: &mut [f64]| {
-        let len = out.len();
-        let line = |r: usize| &y[r * k + first..r * k + first + len];
+    let pull = |rows: std::ops::Range<usize>, out: &mut [f64]| {
+        let line = |r: usize| &y[r * k..(r + 1) * k];
         let whole = rows.start + rows.len() / STREAMS * STREAMS;
         for r in (rows.start..whole).step_by(STREAMS) {
             let weights = std::array::from_fn(|o| -u[r + o]);
@@ -233,22 +230,11 @@ pub(super) fn subtract_pull(arch: Arch, y: &[f64], u: &[f64], border: &mut [f64]
             axpy(arch, -u[r], line(r), out);
         }
     };
-    // A wide border spreads by columns; a narrow one by groups of rows, summed in order.
-    let groups = if k >= 4 * COLUMNS {
-        1
-    } else {
-        (n / 512).clamp(1, 16)
-    };
-    if groups == 1 {
-        border
-            .par_chunks_mut(COLUMNS)
-            .enumerate()
-            .for_each(|(c, out)| pull(0..n, c * COLUMNS, out));
-        return;
-    }
+    // Groups of whole lines, summed in order.
+    let groups = (n / 16).clamp(1, 16);
     let parts = par_ordered(n, n.div_ceil(groups), |rows| {
         let mut part = vec![0.0; k];
-        pull(rows, 0, &mut part);
+        pull(rows, &mut part);
         part
     });
     for part in parts {
@@ -343,38 +329,11 @@ impl Elimination for RowsFirst {
 
     fn solve(&mut self, _system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
         rhs.check(&self.shape)?;
-        let (n, k, m) = (self.shape.row_unknowns(), self.shape.border(), rhs.count);
-        if m == 1 {
-            self.solve_one(rhs.row, rhs.border);
-            return Ok(SolveStats::default());
+        match rhs.count {
+            0 => {}
+            1 => self.solve_one(rhs.row, rhs.border),
+            _ => solve_many(&self.rows, &self.whitened, &self.border, rhs),
         }
-        if m == 0 {
-            return Ok(SolveStats::default());
-        }
-        let columns = |row: &mut [f64], apply: &dyn Fn(&mut [f64])| {
-            if n > 0 {
-                row.chunks_exact_mut(n).for_each(apply);
-            }
-        };
-        columns(rhs.row, &|row| self.rows.solve_lower(row));
-        let y = MatRef::from_row_major_slice(&self.whitened, n, k);
-        let par = Par::rayon(0);
-        let mut border = MatMut::from_column_major_slice_mut(&mut *rhs.border, k, m);
-        {
-            let u = MatRef::from_column_major_slice(&*rhs.row, n, m);
-            matmul(
-                border.rb_mut(),
-                Accum::Add,
-                y.transpose(),
-                u,
-                -1.0,
-                product_par(k, m),
-            );
-        }
-        self.border.solve(self.arch, border.rb_mut(), par);
-        let u = MatMut::from_column_major_slice_mut(&mut *rhs.row, n, m);
-        matmul(u, Accum::Add, y, border.as_ref(), -1.0, product_par(n, m));
-        columns(rhs.row, &|row| self.rows.solve_upper(row));
         Ok(SolveStats::default())
     }
 
@@ -386,6 +345,8 @@ impl Elimination for RowsFirst {
         y: ProductMut<'_>,
     ) -> Result<(SolveStats, bool), Failure> {
         let dense = dense_only(Self::KIND, system)?;
+        rhs.check(&self.shape)?;
+        y.check(&self.shape)?;
         if rhs.count != 1 || self.rows.growth() > PUSH_GROWTH {
             return self.solve(system, rhs).map(|stats| (stats, false));
         }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! and the same with absolute values. Few rows at a time are read from memory for $`s`$ and once more
-//! from cache for $`B' x`$: a solve with its residual reads $`B`$ once and $`Y`$ once, where solving
+//! from cache for $`B' x`$, in the loop that reads the next ones: a solve with its residual reads $`B`$ once and $`Y`$ once, where solving
 //! through $`Y`$ and measuring after it reads one of them once more.
 //!
 //! $`D_i^{-1}`$ meets a rounding error of the size of $`B_i x_\beta`$, where $`L_i^{-T}`$ would meet one of
@@ -14,7 +14,7 @@
 //! [`RowFactors::growth`], so the caller comes here where it is small.
 
 use super::row_blocks::RowFactors;
-use crate::blas1::{WIDTH, axpy, axpys_abs, dots_abs};
+use crate::blas1::{WIDTH, axpy, axpys_abs, axpys_dots_abs, dots_abs};
 use crate::{DenseSystem, ProductMut, Ridge};
 use pulp::Arch;
 use rayon::prelude::*;
@@ -46,17 +46,17 @@ pub(super) fn push_and_multiply(
     let sums: Vec<_> = parts(system, x_row, y.row, y.row_abs)
         .into_par_iter()
         .map(|part| {
-            let mut border = (vec![0.0; k], vec![0.0; k]);
-            push_part(
+            let mut push = Push {
                 arch,
                 system,
                 factors,
-                ridge.row,
+                rho: ridge.row,
                 x_border,
-                part,
-                &mut border,
-            );
-            border
+                border: vec![0.0; k],
+                border_abs: vec![0.0; k],
+            };
+            push.run(part);
+            (push.border, push.border_abs)
         })
         .collect();
     for (sum, sum_abs) in sums {
@@ -92,60 +92,122 @@ fn parts<'p>(
     (0..rows.rows()).step_by(chunk).map(cut).collect()
 }
 
-fn push_part(
+/// What the work on one part reads, and its sums of the border's part of the product.
+struct Push<'p, 'a> {
     arch: Arch,
-    system: &DenseSystem<'_>,
-    factors: &RowFactors,
+    system: &'p DenseSystem<'a>,
+    factors: &'p RowFactors,
     rho: f64,
-    x_border: &[f64],
-    part: Part<'_>,
-    border: &mut (Vec<f64>, Vec<f64>),
-) {
-    let rows = system.shape().rows();
-    let places = system.unknowns(part.rows.clone());
-    let (mut copy, mut sums) = (Vec::new(), Vec::new());
-    let (mut i, mut done) = (part.rows.start, 0);
-    while i < part.rows.end {
-        // Whole blocks that fit one loop, or one block that does not.
-        let first = i;
-        let mut len = rows.dim(i);
-        i += 1;
-        while i < part.rows.end && len + rows.dim(i) <= WIDTH {
-            len += rows.dim(i);
-            i += 1;
+    x_border: &'p [f64],
+    border: Vec<f64>,
+    border_abs: Vec<f64>,
+}
+
+/// Lines that wait for their second use, with their rows' solution.
+struct Waiting<'a> {
+    x: Vec<f64>,
+    lines: Vec<&'a [f64]>,
+}
+
+impl<'a> Push<'_, 'a> {
+    fn run(&mut self, mut part: Part<'_>) {
+        let (system, rows) = (self.system, self.system.shape().rows());
+        let start = rows.offset(part.rows.start);
+        let (mut copy, mut sums) = (Vec::new(), Vec::new());
+        let mut waiting: Option<Waiting<'a>> = None;
+        let mut first = part.rows.start;
+        while first < part.rows.end {
+            let group = first..self.end_of_group(first, part.rows.end);
+            first = group.end;
+            let own = rows.offset(group.start) - start..rows.offset(group.end) - start;
+            sums.clear();
+            sums.resize(own.len(), [0.0; 2]);
+            if own.len() <= WIDTH
+                && let Some(lines) = system.adjacent_lines(system.unknowns(group.clone()))
+            {
+                self.dots(waiting, &lines, &mut sums);
+                self.solve_rows(group, own.clone(), &sums, &mut part);
+                let x = part.x[own].to_vec();
+                waiting = Some(Waiting { x, lines });
+                continue;
+            }
+            // Of one block that is wide, or lines that were copied, both uses come at once.
+            self.finish(waiting.take());
+            let lines = system.lines(system.unknowns(group.clone()), &mut copy);
+            for (lines, sums) in lines.chunks(WIDTH).zip(sums.chunks_mut(WIDTH)) {
+                dots_abs(self.arch, lines, self.x_border, sums);
+            }
+            self.solve_rows(group, own.clone(), &sums, &mut part);
+            for (x, lines) in part.x[own].chunks(WIDTH).zip(lines.chunks(WIDTH)) {
+                let (y, y_abs) = (&mut self.border, &mut self.border_abs);
+                axpys_abs(self.arch, x, lines, y, y_abs);
+            }
         }
-        let group = done..done + len;
-        done += len;
-        let lines = system.lines(&places[group.clone()], &mut copy);
-        sums.clear();
-        sums.resize(len, [0.0; 2]);
-        for (lines, sums) in lines.chunks(WIDTH).zip(sums.chunks_mut(WIDTH)) {
-            dots_abs(arch, lines, x_border, sums);
+        self.finish(waiting);
+    }
+
+    /// Whole blocks that fit one loop, or one block that does not.
+    fn end_of_group(&self, first: usize, end: usize) -> usize {
+        let rows = self.system.shape().rows();
+        let mut last = first + 1;
+        while last < end && rows.offset(last + 1) - rows.offset(first) <= WIDTH {
+            last += 1;
         }
-        let (x, y) = (&mut part.x[group.clone()], &mut part.y[group.clone()]);
-        let y_abs = &mut part.y_abs[group];
+        last
+    }
+
+    /// The products of `lines` with the border's solution, and what the lines before wait for.
+    fn dots(&mut self, before: Option<Waiting<'_>>, lines: &[&[f64]], sums: &mut [[f64; 2]]) {
+        match before {
+            Some(before) if before.lines.len() == lines.len() => {
+                let y = (&mut self.border[..], &mut self.border_abs[..]);
+                let old = (&before.x[..], &before.lines[..]);
+                axpys_dots_abs(self.arch, old, y, lines, self.x_border, sums);
+            }
+            before => {
+                self.finish(before);
+                dots_abs(self.arch, lines, self.x_border, sums);
+            }
+        }
+    }
+
+    fn finish(&mut self, waiting: Option<Waiting<'_>>) {
+        if let Some(Waiting { x, lines }) = waiting {
+            let (y, y_abs) = (&mut self.border, &mut self.border_abs);
+            axpys_abs(self.arch, &x, &lines, y, y_abs);
+        }
+    }
+
+    /// Solves the rows of a group, unknowns `own` of the part, and forms their part of the product.
+    fn solve_rows(
+        &self,
+        group: Range<usize>,
+        own: Range<usize>,
+        sums: &[[f64; 2]],
+        part: &mut Part<'_>,
+    ) {
+        let (rows, blocks) = (self.system.shape().rows(), self.system.row_hessian());
+        let (x, y) = (&mut part.x[own.clone()], &mut part.y[own.clone()]);
+        let y_abs = &mut part.y_abs[own];
         let mut at = 0;
-        for row in first..i {
+        for row in group {
             let own = at..at + rows.dim(row);
             at = own.end;
-            let x = &mut x[own.clone()];
-            for (x, [sum, _]) in x.iter_mut().zip(&sums[own.clone()]) {
+            let (x, sums) = (&mut x[own.clone()], &sums[own.clone()]);
+            for (x, [sum, _]) in x.iter_mut().zip(sums) {
                 *x -= sum;
             }
-            factors.solve_block(row, x);
-            let (y, y_abs) = (&mut y[own.clone()], &mut y_abs[own.clone()]);
-            for (a, [sum, sum_abs]) in sums[own].iter().enumerate() {
+            self.factors.solve_block(row, x);
+            let (y, y_abs) = (&mut y[own.clone()], &mut y_abs[own]);
+            for (a, [sum, sum_abs]) in sums.iter().enumerate() {
                 (y[a], y_abs[a]) = (*sum, *sum_abs);
                 for (b, x) in x.iter().enumerate() {
-                    let entry = system.row_hessian().get(rows, row, a.max(b), a.min(b));
-                    let term = if a == b { entry + rho } else { entry } * x;
+                    let entry = blocks.get(rows, row, a.max(b), a.min(b));
+                    let term = if a == b { entry + self.rho } else { entry } * x;
                     y[a] += term;
                     y_abs[a] += term.abs();
                 }
             }
-        }
-        for (x, lines) in x.chunks(WIDTH).zip(lines.chunks(WIDTH)) {
-            axpys_abs(arch, x, lines, &mut border.0, &mut border.1);
         }
     }
 }

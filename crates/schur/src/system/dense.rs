@@ -167,10 +167,11 @@ impl<'a> DenseSystem<'a> {
             let (mut part, mut part_abs) = (vec![0.0; k], vec![0.0; k]);
             let unknowns = rows.offset(range.end) - rows.offset(range.start);
             let mut own = Vec::with_capacity(unknowns);
-            let (places, mut copy) = (self.unknowns(range), Vec::new());
-            for places in places.chunks(STREAMS) {
-                let slices = self.lines(places, &mut copy);
-                let x = |o: usize| x_row[rows.offset(places[o].0) + places[o].1];
+            let (mut places, mut copy) = (self.unknowns(range.clone()), Vec::new());
+            for first in (rows.offset(range.start)..rows.offset(range.end)).step_by(STREAMS) {
+                let slices = self.lines(places.clone().take(STREAMS), &mut copy);
+                places.by_ref().take(STREAMS).for_each(drop);
+                let x = |o: usize| x_row[first + o];
                 if let Ok(slices) = slices.as_slice().try_into() {
                     let (sums, sums_abs) = lines::<STREAMS>(
                         arch,
@@ -204,28 +205,45 @@ impl<'a> DenseSystem<'a> {
     }
 
     /// The unknowns of some rows, each as its row and its place there.
-    pub(crate) fn unknowns(&self, rows: Range<usize>) -> Vec<(usize, usize)> {
+    pub(crate) fn unknowns(
+        &self,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = (usize, usize)> + Clone + 'a {
         let dims = self.shape.rows();
         rows.flat_map(|i| (0..dims.dim(i)).map(move |a| (i, a)))
-            .collect()
+    }
+
+    /// The lines of $`B`$ at some unknowns, where the entries of each are adjacent.
+    pub(crate) fn adjacent_lines(
+        &self,
+        mut places: impl Iterator<Item = (usize, usize)>,
+    ) -> Option<Vec<&'a [f64]>> {
+        let mut lines = Vec::with_capacity(STREAMS);
+        places.try_for_each(|(i, a)| {
+            lines.push(self.row_cross.row_slice(self.shape.rows(), i, a)?);
+            Some(())
+        })?;
+        Some(lines)
     }
 
     /// The lines of $`B`$ at some unknowns; copied where their entries are not adjacent.
     pub(crate) fn lines<'b>(
         &'b self,
-        places: &[(usize, usize)],
+        places: impl Iterator<Item = (usize, usize)> + Clone,
         copy: &'b mut Vec<f64>,
     ) -> Vec<&'b [f64]> {
         let (rows, k) = (self.shape.rows(), self.shape.border());
-        let slice = |&(i, a): &(usize, usize)| self.row_cross.row_slice(rows, i, a);
-        if let Some(slices) = places.iter().map(slice).collect() {
-            return slices;
+        if let Some(lines) = self.adjacent_lines(places.clone()) {
+            return lines;
         }
-        copy.resize(places.len() * k, 0.0);
-        for (&(i, a), copy) in places.iter().zip(copy.chunks_exact_mut(k.max(1))) {
-            self.row_cross.copy_row(rows, i, a, copy);
+        let mut count = 0;
+        for (i, a) in places {
+            copy.resize(copy.len().max((count + 1) * k), 0.0);
+            let line = &mut copy[count * k..(count + 1) * k];
+            self.row_cross.copy_row(rows, i, a, line);
+            count += 1;
         }
-        copy.chunks_exact(k.max(1)).take(places.len()).collect()
+        copy.chunks_exact(k.max(1)).take(count).collect()
     }
 
     /// $`y_\beta \mathrel{+}= C x_\beta`$, each entry of the lower triangle read once.

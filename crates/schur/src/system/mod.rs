@@ -11,7 +11,7 @@
 
 mod border_lines;
 mod dense;
-pub(crate) mod dense_group;
+mod dense_many;
 mod operator;
 mod shape;
 mod structured;
@@ -71,6 +71,18 @@ pub struct ProductMut<'p> {
 }
 
 impl ProductMut<'_> {
+    /// Checks that these are places for products of `shape`.
+    ///
+    /// # Errors
+    /// [`ShapeError::Mismatch`] naming the first slice that has another length than the shape says.
+    pub fn check(&self, shape: &ArrowShape) -> Result<(), ShapeError> {
+        let (n, k) = (shape.row_unknowns(), shape.border());
+        check_length("y.row", self.row.len(), n)?;
+        check_length("y.border", self.border.len(), k)?;
+        check_length("y.row_abs", self.row_abs.len(), n)?;
+        check_length("y.border_abs", self.border_abs.len(), k)
+    }
+
     /// The same places, for a shorter time.
     pub fn reborrow(&mut self) -> ProductMut<'_> {
         ProductMut {
@@ -193,10 +205,7 @@ impl<'a> System<'a> {
         let (n, k) = (self.shape().row_unknowns(), self.shape().border());
         check_length("x_row", x_row.len(), n)?;
         check_length("x_border", x_border.len(), k)?;
-        check_length("y.row", y.row.len(), n)?;
-        check_length("y.border", y.border.len(), k)?;
-        check_length("y.row_abs", y.row_abs.len(), n)?;
-        check_length("y.border_abs", y.border_abs.len(), k)?;
+        y.check(self.shape())?;
         Ok(self.multiply(x_row, x_border, ridge, y))
     }
 
