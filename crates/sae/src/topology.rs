@@ -8,7 +8,7 @@
 //! | sphere | unit 3-vector `u` | 2 | `(u + E' delta) / abs(u + E' delta)` |
 //!
 //! `E` (2 x 3) is an orthonormal basis of the tangent plane at `u`. Unknowns of a fit are *local*:
-//! a derivative is taken by `delta` at `delta = 0`, and a step is applied by [`Topology::retract`].
+//! a derivative is taken by `delta` at `delta = 0`, and a step is applied by `Topology::retract`.
 //! The chart is therefore a new one at every point, which is why no coordinate ever leaves its
 //! manifold and no chart has a singular point.
 
