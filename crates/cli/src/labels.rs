@@ -118,8 +118,8 @@ fn mean_of(topology: Topology, places: &[Vec<f64>]) -> (Vec<f64>, f64) {
     }
 }
 
-/// The labels in the order of their mean angles, from the first one on, where there is one circle
-/// and every label has a place on it.
+/// The labels in the order of their mean angles, from the first one on and in the direction in which
+/// the earlier of its neighbours follows, where there is one circle and every label has a place on it.
 pub fn circular_order(labels: &Labels, dictionary: &Dictionary) -> Option<Vec<String>> {
     let [atom] = dictionary.atoms() else {
         return None;
@@ -138,6 +138,13 @@ pub fn circular_order(labels: &Labels, dictionary: &Dictionary) -> Option<Vec<St
         && let Some(at) = names.iter().position(|name| name == first)
     {
         names.rotate_left(at);
+    }
+    // Which way round is the fit's accident: the way in which the second label comes first.
+    let rank = |name: &String| labels.0.iter().position(|(label, _)| label == name);
+    if let [_, next, .., last] = &names[..]
+        && rank(last) < rank(next)
+    {
+        names[1..].reverse();
     }
     Some(names)
 }
@@ -173,6 +180,9 @@ mod tests {
         let labels = statistics(&groups, &dictionary, array![[2.0], [-3.0], [-1.0]].view());
         let order = circular_order(&labels, &dictionary).unwrap();
         assert_eq!(order, ["x", "y", "z"]);
+        // The other way round it reads the same.
+        let labels = statistics(&groups, &dictionary, array![[-2.0], [3.0], [1.0]].view());
+        assert_eq!(circular_order(&labels, &dictionary).unwrap(), order);
         let labels = statistics(
             &groups,
             &dictionary,

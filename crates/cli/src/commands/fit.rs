@@ -436,17 +436,19 @@ impl Summary {
                 let lengths: Vec<String> = statistics
                     .resultant_length
                     .iter()
+                    .filter(|length| !length.is_nan())
                     .map(|length| format!("{length:.4}"))
                     .collect();
-                line(
-                    &format!("  {label}"),
-                    format!(
-                        "{} rows, mean {}, resultant length {}",
-                        statistics.rows,
-                        numbers(&statistics.mean_position),
-                        lengths.join(" ")
-                    ),
+                let mut text = format!(
+                    "{} rows, mean {}",
+                    statistics.rows,
+                    numbers(&statistics.mean_position)
                 );
+                // Euclidean atoms have none, nor has an atom that is off in all of a label's rows.
+                if !lengths.is_empty() {
+                    text += &format!(", resultant length {}", lengths.join(" "));
+                }
+                line(&format!("  {label}"), text);
             }
         }
         line("wrote", options.output.display().to_string());

@@ -21,6 +21,9 @@ pub(super) const GRID: Rgb = Rgb(0xe6, 0xe9, 0xec);
 /// The ground.
 pub(super) const PAPER: Rgb = Rgb(0xff, 0xff, 0xff);
 
+/// Stands for the light rim of a text, and is used for nothing else.
+const RIM: Rgb = Rgb(0xfe, 0xff, 0xfd);
+
 /// Library units a pixel.
 const UNITS: f64 = 4.0;
 
@@ -92,6 +95,11 @@ fn at(point: [f64; 2]) -> (i32, i32) {
     (units(point[0]), units(point[1]))
 }
 
+/// A colour as the library writes it.
+fn hex(Rgb(red, green, blue): Rgb) -> String {
+    format!("#{red:02X}{green:02X}{blue:02X}")
+}
+
 fn failed(error: impl Display) -> PlotError {
     PlotError(error.to_string())
 }
@@ -114,7 +122,14 @@ impl Canvas<'_> {
         }
         let declared = format!("width=\"{}\" height=\"{}\"", size.0, size.1);
         let shown = format!("width=\"{}\" height=\"{}\"", width.ceil(), height.ceil());
-        Ok(text.replacen(&declared, &shown, 1))
+        // The library strokes no text: what is drawn in the rim's colour is a rim.
+        let rim = format!("fill=\"{}\"", hex(RIM));
+        let stroke = format!(
+            "fill=\"{0}\" stroke=\"{0}\" stroke-width=\"{1}\" stroke-linejoin=\"round\"",
+            hex(PAPER),
+            units(3.0)
+        );
+        Ok(text.replacen(&declared, &shown, 1).replace(&rim, &stroke))
     }
 
     /// A straight or broken line of `width` pixels.
@@ -160,19 +175,6 @@ impl Canvas<'_> {
             .map_err(failed)
     }
 
-    /// A full rectangle between two corners.
-    pub(super) fn block(
-        &self,
-        corners: [[f64; 2]; 2],
-        color: Rgb,
-        opacity: f64,
-    ) -> Result<(), PlotError> {
-        let style = plotters_color(color, opacity).filled();
-        self.area
-            .draw(&Rectangle::new([at(corners[0]), at(corners[1])], style))
-            .map_err(failed)
-    }
-
     /// A line of text. Characters that XML does not allow are replaced.
     pub(super) fn text(
         &self,
@@ -209,26 +211,36 @@ impl Canvas<'_> {
             .map_err(failed)
     }
 
-    /// A [tag](Self::tag) above `place`, or below it where there is no room above.
+    /// A [tag](Self::tag) of the points around `place`, above them or, where there is no room above,
+    /// below. Points far from `place` do not push it away.
     pub(super) fn tag_beside(
         &self,
         place: [f64; 2],
+        points: impl Iterator<Item = [f64; 2]>,
         text: &str,
         look: &TextLook,
         bounds: [f64; 4],
     ) -> Result<(), PlotError> {
-        let lift = 1.45 * look.size;
-        let above = place[1] - lift;
+        let half = look.width(text) / 2.0 + 4.0;
+        let (mut up, mut down) = (0.0_f64, 0.0_f64);
+        for [x, y] in points {
+            let (across, along) = ((x - place[0]).abs(), y - place[1]);
+            if across < half && along.abs() < AROUND {
+                (up, down) = (up.max(-along), down.max(along));
+            }
+        }
+        let room = 0.75 * look.size + 6.0;
+        let above = place[1] - up - room;
         let y = if above > bounds[1] + look.size {
             above
         } else {
-            place[1] + lift
+            place[1] + down + room
         };
         self.tag([place[0], y], text, look, bounds)
     }
 
-    /// A text on a light ground, readable over points, moved so that it stays inside `bounds`
-    /// (left, top, right, bottom).
+    /// A text with a light rim, readable over points and hiding none but those under its letters,
+    /// moved so that it stays inside `bounds` (left, top, right, bottom).
     pub(super) fn tag(
         &self,
         center: [f64; 2],
@@ -242,11 +254,14 @@ impl Canvas<'_> {
             center[axis].min(high).max(low)
         };
         let center = [inside(0), inside(1)];
-        let corner = |sign: f64| [center[0] + sign * half[0], center[1] + sign * half[1]];
-        self.block([corner(-1.0), corner(1.0)], PAPER, 0.78)?;
-        self.text(center, text, &look.anchor(Anchor::Middle, Anchor::Middle))
+        let look = look.anchor(Anchor::Middle, Anchor::Middle);
+        self.text(center, text, &TextLook { color: RIM, ..look })?;
+        self.text(center, text, &look)
     }
 }
+
+/// How far from its place the points of a tag may push it, in pixels.
+const AROUND: f64 = 40.0;
 
 fn plotters_color(color: Rgb, opacity: f64) -> RGBAColor {
     RGBColor(color.0, color.1, color.2).mix(opacity)

@@ -61,6 +61,8 @@ pub(super) fn draw(
         canvas.line(line, *color, 0.35, 1.0)?;
     }
     canvas.line(curve.iter().map(|&point| view.at(point)), INK, 0.75, 1.8)?;
+    // Below the rows, which they must not hide.
+    quarter_turns(canvas, &view, &rect, center, curve, curve_reach)?;
     let dot = drawn.radius(&rect);
     for position in drawn.picks() {
         if distance(points[position], center) > reach {
@@ -70,7 +72,6 @@ pub(super) fn draw(
         let place = view.at(points[position]);
         canvas.disc(place, dot, color, drawn.opacity())?;
     }
-    quarter_turns(canvas, &view, &rect, center, curve, curve_reach)?;
 
     for ((name, _, _), &direction) in members.iter().zip(&spread_names) {
         let place = view.at(polar(center, direction, data_reach * NAMES));
@@ -105,10 +106,10 @@ fn quarter_turns(
         };
         canvas.disc(view.at(point), 3.2, INK, 1.0)?;
         let length = distance(point, center);
-        if length < 0.12 * curve_reach {
+        if length < 0.2 * curve_reach {
             continue;
         }
-        let factor = 1.0 - 0.13 * curve_reach / length;
+        let factor = 1.0 - 0.2 * curve_reach / length;
         let inner = [
             center[0] + (point[0] - center[0]) * factor,
             center[1] + (point[1] - center[1]) * factor,

@@ -20,13 +20,23 @@ pub(super) fn draw(
     } else {
         draw_lanes(canvas, rect, drawn, points)?;
     }
-    let caption = TextLook::new(11.0, INK).anchor(Anchor::Right, Anchor::Bottom);
-    let text = match axes {
+    let across = match axes {
         0 | 1 => "the coordinate".to_owned(),
-        2 => "both coordinates".to_owned(),
-        more => format!("the first two of {more} coordinates"),
+        2 => "first coordinate".to_owned(),
+        more => format!("first of {more} coordinates"),
     };
-    canvas.text([rect.right() - 6.0, rect.bottom() - 16.0], &text, &caption)
+    let look = TextLook::new(11.0, INK);
+    let below = look.anchor(Anchor::Right, Anchor::Bottom);
+    canvas.text([rect.right() - 6.0, rect.bottom() - 16.0], &across, &below)?;
+    if axes >= 2 {
+        let above = look.anchor(Anchor::Left, Anchor::Top);
+        canvas.text(
+            [rect.left + 6.0, rect.top + 5.0],
+            "second coordinate",
+            &above,
+        )?;
+    }
+    Ok(())
 }
 
 fn draw_plane(
@@ -55,7 +65,8 @@ fn draw_plane(
         let count = positions.len() as f64;
         let mean =
             [0, 1].map(|axis| positions.iter().map(|&p| plane[p][axis]).sum::<f64>() / count);
-        canvas.tag_beside(view.at(mean), &shorten(name), &look, rect.bounds())?;
+        let places = positions.iter().map(|&p| view.at(plane[p]));
+        canvas.tag_beside(view.at(mean), places, &shorten(name), &look, rect.bounds())?;
     }
     Ok(())
 }
@@ -108,7 +119,9 @@ fn draw_lanes(
     for (lane, (name, _, _)) in members.iter().enumerate() {
         // Beyond the right edge: the tag is moved in.
         let place = [rect.right(), middle(lane)];
-        canvas.tag(place, &shorten(name), &look, rect.bounds())?;
+        let [left, top, right, bottom] = rect.bounds();
+        let inside = [left, top, right - 8.0, bottom];
+        canvas.tag(place, &shorten(name), &look, inside)?;
     }
     Ok(())
 }

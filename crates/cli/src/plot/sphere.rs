@@ -81,7 +81,11 @@ pub(super) fn draw(
             let mean = mean.map(|value| value / length);
             if side.shows(mean) {
                 let place = view.at(side.project(mean));
-                canvas.tag_beside(place, &shorten(name), &look, rect.bounds())?;
+                let here = positions.iter().map(|&p| directions[p]);
+                let places = here
+                    .filter(|&direction| side.shows(direction))
+                    .map(|direction| view.at(side.project(direction)));
+                canvas.tag_beside(place, places, &shorten(name), &look, rect.bounds())?;
             }
         }
     }

@@ -76,7 +76,8 @@ pub(super) fn draw_angles(
             }
             f64::atan2(sine, cosine)
         });
-        canvas.tag_beside(view.at(mean), &shorten(name), &look, inner.bounds())?;
+        let places = positions.iter().map(|&p| view.at(angles[p]));
+        canvas.tag_beside(view.at(mean), places, &shorten(name), &look, inner.bounds())?;
     }
     Ok(())
 }
