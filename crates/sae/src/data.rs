@@ -9,7 +9,9 @@
 
 use crate::error::FitError;
 use ndarray::ArrayView2;
+use pulp::Arch;
 use rayon::prelude::*;
+use std::sync::LazyLock;
 
 /// Normalised rows.
 #[derive(Clone, Debug)]
@@ -159,9 +161,27 @@ pub(crate) fn norm(values: &[f64]) -> f64 {
     largest * par_sum(values, |v| (v / largest) * (v / largest)).sqrt()
 }
 
+/// The widest instructions of the processor. They change no bit: sums run in lanes of their own,
+/// whatever width a register has, and nothing is contracted.
+static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
+
+/// Below it a call costs more than wide instructions save.
+const SHORT: usize = 32;
+
 /// `sum a_j b_j` in eight lanes.
 #[inline]
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    if a.len() < SHORT {
+        return dot_body(a, b);
+    }
+    ARCH.dispatch(
+        #[inline(always)]
+        || dot_body(a, b),
+    )
+}
+
+#[inline(always)]
+fn dot_body(a: &[f64], b: &[f64]) -> f64 {
     let (chunks_a, rest_a) = a.as_chunks::<8>();
     let (chunks_b, rest_b) = b.as_chunks::<8>();
     let mut lanes = [0.0; 8];
@@ -181,9 +201,32 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
 /// `y += a x`.
 #[inline]
 pub(crate) fn axpy(a: f64, x: &[f64], y: &mut [f64]) {
+    if y.len() < SHORT {
+        return axpy_body(a, x, y);
+    }
+    ARCH.dispatch(
+        #[inline(always)]
+        || axpy_body(a, x, y),
+    );
+}
+
+#[inline(always)]
+fn axpy_body(a: f64, x: &[f64], y: &mut [f64]) {
     for (y, x) in y.iter_mut().zip(x) {
         *y += a * x;
     }
+}
+
+/// `y = x + a z`.
+pub(crate) fn sum_into(x: &[f64], a: f64, z: &[f64], y: &mut [f64]) {
+    ARCH.dispatch(
+        #[inline(always)]
+        || {
+            for ((y, x), z) in y.iter_mut().zip(x).zip(z) {
+                *y = x + a * z;
+            }
+        },
+    );
 }
 
 /// Splits `slice` at ascending `bounds` (the first 0, the last its length) into one part a chunk.

@@ -12,7 +12,7 @@
 //! parallel tasks need. Sums over rows are taken over fixed chunks in order.
 
 use crate::coordinates::Coordinates;
-use crate::data::{Data, ROW_CHUNK, axpy, carve, dot};
+use crate::data::{Data, ROW_CHUNK, axpy, carve, dot, sum_into};
 use crate::dictionary::Dictionary;
 use crate::layout::Layout;
 use faer::linalg::matmul::matmul;
@@ -124,7 +124,7 @@ pub(crate) fn project_data(layout: &Layout, phi: &[f64], data: &Data, out: &mut 
     let (n, m, p) = (layout.rows(), layout.features(), layout.outputs());
     let chunk = n.div_ceil(8).max(1024);
     let chunks = n.div_ceil(chunk);
-    let tile = 64;
+    let tile = 128;
     let tiles = p.div_ceil(tile);
     let parts: Vec<Vec<f64>> = (0..chunks * tiles)
         .into_par_iter()
@@ -243,8 +243,9 @@ impl Task<'_> {
         for (square, i) in squares.iter_mut().zip(rows) {
             let indices = self.layout.row_indices(i);
             let phi = &self.phi[self.layout.offsets[i]..];
-            r.copy_from_slice(self.data.row(i));
-            for (&f, &v) in indices.iter().zip(phi) {
+            // Every row has the intercept, its first feature.
+            sum_into(self.data.row(i), -phi[0], &self.decoder[..p], &mut r);
+            for (&f, &v) in indices.iter().zip(phi).skip(1) {
                 axpy(-v, &self.decoder[f * p..][..p], &mut r);
             }
             *square = dot(&r, &r);

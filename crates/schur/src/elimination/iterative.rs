@@ -25,7 +25,7 @@ use super::{Elimination, EliminationKind, Factored, NoLogDeterminant, Pivot, Sol
 use crate::blas1::{axpy, dot, norm, power_of_two_near};
 use crate::bump::least_rung;
 use crate::cholesky::{Cholesky, FailedPivot};
-use crate::system::{ProductMut, product_par};
+use crate::system::product_par;
 use crate::{
     ArrowShape, DenseSystem, Error, Failure, NotPositiveDefinite, PivotSite, RhsMut, Ridge, System,
     SystemShape,
@@ -225,36 +225,31 @@ impl Iterative {
                 );
             }
             _ => {
-                // t = D^-1 B x, then S x = C x - B' t: the products of H with (-t, x) and of its
-                // border row alone. One pass with a zero row part gives B x and C x.
+                // t = D^-1 B x, then S x = C x - B' t.
                 let Scratch {
-                    row,
                     border,
-                    row_abs,
                     border_abs,
                     t,
+                    ..
                 } = scratch;
-                t.fill(0.0);
-                let mut out = ProductMut {
-                    row,
-                    border,
-                    row_abs,
-                    border_abs,
-                };
-                system.multiply(
-                    t,
-                    x,
-                    Ridge {
-                        row: 0.0,
-                        ..self.ridge
-                    },
-                    out.reborrow(),
-                );
-                t.copy_from_slice(out.row);
-                y.copy_from_slice(out.border);
+                let rho = self.ridge.border;
+                match system {
+                    System::Dense(system) => {
+                        system.cross_times(x, t);
+                        y.iter_mut().zip(x).for_each(|(y, x)| *y = rho * x);
+                        border_abs.fill(0.0);
+                        system.add_border_product(self.arch, x, y, border_abs);
+                    }
+                    System::Operator(system) => {
+                        system.cross().apply(x, t);
+                        system.border().apply(x, y);
+                        axpy(self.arch, rho, x, y);
+                    }
+                    System::Structured(_) => {}
+                }
                 self.rows.solve_lower(t);
                 self.rows.solve_upper(t);
-                pull(system, t, y, out.border);
+                pull(system, t, y, border);
             }
         }
     }
@@ -496,7 +491,6 @@ impl Directions {
 struct Scratch {
     row: Vec<f64>,
     border: Vec<f64>,
-    row_abs: Vec<f64>,
     border_abs: Vec<f64>,
     t: Vec<f64>,
 }
@@ -506,7 +500,6 @@ impl Scratch {
         Self {
             row: vec![0.0; n],
             border: vec![0.0; k],
-            row_abs: vec![0.0; n],
             border_abs: vec![0.0; k],
             t: vec![0.0; n],
         }
