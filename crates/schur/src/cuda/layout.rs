@@ -22,6 +22,8 @@ pub const WIDEST_BLOCK: usize = 128;
 const PASS_BLOCKS: usize = 528;
 /// Columns of a strip of the pull.
 pub(super) const STRIP: usize = 128;
+/// Lines of B that a block of threads of a product takes at once.
+const PRODUCT_LINES: usize = 64;
 /// Most blocks of threads of the row factorization; their records are combined by one. Measured: a
 /// block that goes round several times hides the latency of its loads, and few records end sooner.
 const RECORDS: usize = 704;
@@ -100,6 +102,9 @@ pub(super) struct Layout {
     pub(super) rows_per_chunk: usize,
     pub(super) rows_per_tile: usize,
     pub(super) rows_per_push: usize,
+    /// Chunks of unknowns of a product, and the unknowns of each.
+    pub(super) product_chunks: usize,
+    pub(super) product_per_chunk: usize,
 }
 
 impl Layout {
@@ -134,9 +139,14 @@ impl Layout {
         let rows_per_chunk = rows.div_ceil(chunks).max(1);
         let uniform = shape.rows().uniform_dim().map_or(-1, |d| d as i32);
         let (row_launch, records) = RowLaunch::new(uniform, width, rows);
+        let unknowns = shape.row_unknowns();
+        let product_per_chunk = unknowns
+            .div_ceil((PASS_BLOCKS / strips).max(1))
+            .next_multiple_of(PRODUCT_LINES)
+            .max(PRODUCT_LINES);
         Ok(Self {
             rows,
-            unknowns: shape.row_unknowns(),
+            unknowns,
             blocks: shape.rows().block_len(),
             k,
             uniform,
@@ -151,6 +161,8 @@ impl Layout {
             rows_per_chunk,
             rows_per_tile: 256 / width,
             rows_per_push: (4 / width).max(1),
+            product_chunks: unknowns.div_ceil(product_per_chunk).max(1),
+            product_per_chunk,
         })
     }
 
@@ -164,6 +176,16 @@ impl Layout {
         self.order * self.order
     }
 
+    /// Elements of the partial sums of a product: of its rows, of its pull, of its border.
+    pub(super) fn product_partials(&self) -> [usize; 3] {
+        let tiles = self.order.div_ceil(64);
+        [
+            2 * self.strips * self.unknowns,
+            2 * self.product_chunks * self.strips * STRIP,
+            2 * tiles * tiles * 64,
+        ]
+    }
+
     pub(super) fn bytes(&self, keep: Keep) -> DeviceBytes {
         let of = |elements: usize| 8 * elements as u64;
         let index = match self.uniform {
@@ -171,7 +193,6 @@ impl Layout {
             _ => 0,
         };
         let square = of(self.square());
-        let tiles = self.order.div_ceil(64);
         let inverse = match keep {
             Keep::Factor => 0,
             Keep::InverseFactor => square,
@@ -184,7 +205,7 @@ impl Layout {
             operands: of(self.blocks)
                 + of(self.unknowns * self.k)
                 + square
-                + of(2 * self.chunks * self.strips * STRIP + 2 * tiles * tiles * 64),
+                + of(self.product_partials().iter().sum()),
             factors: of(self.blocks)
                 + of(self.unknowns)
                 + of(self.unknowns * self.order)

@@ -1,138 +1,107 @@
 // H x over the operands, for two vectors at once: y = D x_t + B x_b, C x_b + B' x_t.
 //
-//   product_rows      y_t = D x_t + B x_b                    B once
-//   product_pull      partial sums of B' x_t                 B once
-//   product_border    partial sums of C x_b                  the lower triangle of C once
-//   product_finish    y_b = the partial sums, in their order
+//   product_pass      partial sums of B x_b and of B' x_t, B read once;
+//                     partial sums of C x_b, the lower triangle of C read once
+//   product_finish    y = D x_t + the partial sums, in their order
 //
 // Independent of any factor: residuals and objectives come from here. D packed, d_i x d_i row-major,
 // lower triangle read; B: N x k row-major; C: column-major, leading dimension ld, order `order` a
-// multiple of 16, lower triangle read, zero past k. Border vectors are zero past k. Rows as in
-// rows.cu.
+// multiple of 16, lower triangle read, zero past k. Border vectors are zero past k, to a whole strip
+// of 128. Rows as in rows.cu.
+//
+// Partial sums, for each of the two vectors: of_rows strips x N (what each strip of columns adds to
+// B x_b), of_pull chunks x ldp (what each chunk of unknowns adds to B' x_t), of_border T x ldb for T
+// tiles a side (what each tile column or row adds to C x_b).
 
-// Grid ceil(n / per_block), block 256: `per_block` rows (at most 128 unknowns) a block of threads,
-// two unknowns at a time.
-extern "C" __global__ void __launch_bounds__(256)
-    product_rows(const long long *offsets, const long long *blocks, long long n, int d,
-                 const double *D, const double *B, int k, const double *at0, const double *ab0,
-                 double *y0, const double *at1, const double *ab1, double *y1, int per_block) {
-  __shared__ double sums[8][4];
-  __shared__ double z[2][128];
-  const int t = threadIdx.x;
-  const long long i0 = (long long)blockIdx.x * per_block;
-  const long long i1 = i0 + per_block < n ? i0 + per_block : n;
-  const long long first = d >= 0 ? i0 * d : offsets[i0];
-  const int count = (int)((d >= 0 ? i1 * d : offsets[i1]) - first);
-  for (int r = 0; r < count; r += 2) {
-    const double *line = B + (first + r) * k;
-    const double *next = r + 1 < count ? line + k : line;
-    double s00 = 0.0, s01 = 0.0, s10 = 0.0, s11 = 0.0;
-#pragma unroll 4
-    for (int c = t; c < k; c += 256) {
-      const double v = line[c], w = next[c], x0 = ab0[c], x1 = ab1[c];
-      s00 += v * x0;
-      s01 += v * x1;
-      s10 += w * x0;
-      s11 += w * x1;
-    }
-    for (int half = 16; half > 0; half /= 2) {
-      s00 += __shfl_xor_sync(0xffffffffu, s00, half);
-      s01 += __shfl_xor_sync(0xffffffffu, s01, half);
-      s10 += __shfl_xor_sync(0xffffffffu, s10, half);
-      s11 += __shfl_xor_sync(0xffffffffu, s11, half);
-    }
-    __syncthreads();
-    if (t % 32 == 0) {
-      sums[t / 32][0] = s00;
-      sums[t / 32][1] = s01;
-      sums[t / 32][2] = s10;
-      sums[t / 32][3] = s11;
-    }
-    __syncthreads();
-    if (t < 4 && r + t / 2 < count) {
-      double s = sums[0][t];
-      for (int w = 1; w < 8; ++w) s += sums[w][t];
-      z[t % 2][r + t / 2] = s;
-    }
-  }
-  __syncthreads();
-  // D x_t, one thread an unknown and vector.
-  const int which = t / 128, u = t % 128;
-  if (u >= count) return;
-  long long i = i0;
-  int before = 0, width;
-  for (;; ++i) {
-    width = d >= 0 ? d : (int)(offsets[i + 1] - offsets[i]);
-    if (u < before + width) break;
-    before += width;
-  }
-  const int a = u - before;
-  const double *block = D + (d >= 0 ? i * d * d : blocks[i]);
-  const double *x = (which ? at1 : at0) + first + before;
-  double s = 0.0;
-  for (int b = 0; b < width; ++b) {
-    const int row = a > b ? a : b, column = a > b ? b : a;
-    s += block[row * width + column] * x[b];
-  }
-  (which ? y1 : y0)[first + u] = s + z[which][u];
-}
-
-// Grid (strips, chunks), block (64, 4): a strip is 128 columns, a chunk `per_chunk` unknowns.
-// partials: 2 x chunks x ldp.
-extern "C" __global__ void __launch_bounds__(256)
-    product_pull(const double *B, int k, long long N, const double *at0, const double *at1,
-                 double *partials, long long ldp, long long per_chunk) {
-  __shared__ double2 sums[2][4][64];
-  const int x = threadIdx.x, y = threadIdx.y;
-  const int c0 = blockIdx.x * 128 + x, c1 = c0 + 64;
-  const long long begin = blockIdx.y * per_chunk;
-  const long long end = begin + per_chunk < N ? begin + per_chunk : N;
-  double2 s0 = {0.0, 0.0}, s1 = {0.0, 0.0};
-#pragma unroll 4
-  for (long long r = begin + y; r < end; r += 4) {
-    const double v = c0 < k ? B[r * k + c0] : 0.0, w = c1 < k ? B[r * k + c1] : 0.0;
-    const double a = at0[r], b = at1[r];
-    s0.x += a * v;
-    s0.y += a * w;
-    s1.x += b * v;
-    s1.y += b * w;
-  }
-  sums[0][y][x] = s0;
-  sums[1][y][x] = s1;
-  __syncthreads();
-  if (y < 2) {
-    double2 s = sums[y][0][x];
-    for (int q = 1; q < 4; ++q) {
-      s.x += sums[y][q][x].x;
-      s.y += sums[y][q][x].y;
-    }
-    double *out = partials + ((long long)y * gridDim.y + blockIdx.y) * ldp;
-    out[c0] = s.x;
-    out[c1] = s.y;
+// The totals over a warp of 16 values a lane: lane l answers that of value l / 2. Each exchange halves
+// the values that a lane still carries: 16 shuffles, not 80.
+template <int W>
+__device__ __forceinline__ void halve(double *v, int lane) {
+  const bool upper = lane & (2 * W);
+#pragma unroll
+  for (int i = 0; i < W; ++i) {
+    const double keep = upper ? v[i + W] : v[i], send = upper ? v[i] : v[i + W];
+    v[i] = keep + __shfl_xor_sync(0xffffffffu, send, 2 * W);
   }
 }
 
-// Grid T (T + 1) / 2 for T = ceil(order / 64), block 256: one tile of 64 x 64 a block.
-// partials: 2 x T x ldp; row s holds what tile column or row s adds to every entry.
-extern "C" __global__ void __launch_bounds__(256)
-    product_border(const double *C, long long ld, int order, const double *ab0, const double *ab1,
-                   double *partials, long long ldp) {
-  __shared__ double xi[2][64], xj[2][64];
-  __shared__ double rows[2][8][64];
+__device__ __forceinline__ double total_of_16(double *v, int lane) {
+  halve<8>(v, lane);
+  halve<4>(v, lane);
+  halve<2>(v, lane);
+  halve<1>(v, lane);
+  return v[0] + __shfl_xor_sync(0xffffffffu, v[0], 1);
+}
+
+// A strip of 128 columns and a chunk of `per_chunk` unknowns of B: eight lines a warp at a time, each
+// lane four columns.
+__device__ __forceinline__ void pass_cross(int strip, int strips, int chunk, int chunks,
+                                           const double *B, int k, long long N,
+                                           const double *at0, const double *ab0,
+                                           const double *at1, const double *ab1, double *of_rows,
+                                           double *of_pull, long long ldp, long long per_chunk,
+                                           double *shared) {
   const int t = threadIdx.x, lane = t % 32, warp = t / 32;
-  const int tiles = (order + 63) / 64;
-  // The tile's row I and column J from its number I (I + 1) / 2 + J.
-  const int tile = blockIdx.x;
+  const int c0 = 128 * strip + lane;
+  const long long begin = chunk * per_chunk;
+  const long long end = begin + per_chunk < N ? begin + per_chunk : N;
+  double x0[4], x1[4], s0[4], s1[4];
+#pragma unroll
+  for (int q = 0; q < 4; ++q) {
+    x0[q] = ab0[c0 + 32 * q];
+    x1[q] = ab1[c0 + 32 * q];
+    s0[q] = s1[q] = 0.0;
+  }
+  for (long long r = begin + 8 * warp; r < end; r += 64) {
+    const int have = end - r < 8 ? (int)(end - r) : 8;
+    const double *line = B + r * k + c0;
+    double v[8][4], dots[16];
+#pragma unroll
+    for (int j = 0; j < 8; ++j)
+#pragma unroll
+      for (int q = 0; q < 4; ++q)
+        v[j][q] = j < have && c0 + 32 * q < k ? __ldcs(line + j * (long long)k + 32 * q) : 0.0;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const double a = j < have ? at0[r + j] : 0.0, b = j < have ? at1[r + j] : 0.0;
+      double p = 0.0, o = 0.0;
+#pragma unroll
+      for (int q = 0; q < 4; ++q) {
+        p += v[j][q] * x0[q];
+        o += v[j][q] * x1[q];
+        s0[q] += a * v[j][q];
+        s1[q] += b * v[j][q];
+      }
+      dots[j] = p;
+      dots[8 + j] = o;
+    }
+    const double total = total_of_16(dots, lane);
+    const int which = lane / 16, j = lane / 2 % 8;
+    if (lane % 2 == 0 && j < have)
+      of_rows[((long long)which * strips + strip) * N + r + j] = total;
+  }
+#pragma unroll
+  for (int q = 0; q < 4; ++q) {
+    shared[warp * 128 + lane + 32 * q] = s0[q];
+    shared[1024 + warp * 128 + lane + 32 * q] = s1[q];
+  }
+  __syncthreads();
+  const int which = t / 128, c = t % 128;
+  double s = shared[1024 * which + c];
+  for (int w = 1; w < 8; ++w) s += shared[1024 * which + 128 * w + c];
+  of_pull[((long long)which * chunks + chunk) * ldp + 128 * strip + c] = s;
+}
+
+// One tile of 64 x 64 of the lower triangle of C, by its number I (I + 1) / 2 + J.
+__device__ __forceinline__ void pass_border(int tile, int tiles, const double *C, long long ld,
+                                            int order, const double *ab0, const double *ab1,
+                                            double *of_border, long long ldb, double *shared) {
+  double *xi = shared, *xj = shared + 128, *rows = shared + 256;
+  const int t = threadIdx.x, lane = t % 32, warp = t / 32;
   int I = (int)((sqrt(8.0 * tile + 1.0) - 1.0) * 0.5);
   while ((I + 1) * (I + 2) / 2 <= tile) ++I;
   while (I * (I + 1) / 2 > tile) --I;
   const int J = tile - I * (I + 1) / 2;
-  if (t < 128) {
-    const int which = t / 64, e = t % 64;
-    const double *x = which ? ab1 : ab0;
-    xi[which][e] = 64 * I + e < order ? x[64 * I + e] : 0.0;
-    xj[which][e] = 64 * J + e < order ? x[64 * J + e] : 0.0;
-  }
   const int i = 64 * I + 2 * lane;
   double2 v[8];
 #pragma unroll
@@ -145,68 +114,121 @@ extern "C" __global__ void __launch_bounds__(256)
       if (i + 1 < j) v[q].y = 0.0;
     }
   }
+  if (t < 128) {
+    const int e = t % 64;
+    const double *x = t / 64 ? ab1 : ab0;
+    xi[t] = 64 * I + e < order ? x[64 * I + e] : 0.0;
+    xj[t] = 64 * J + e < order ? x[64 * J + e] : 0.0;
+  }
   __syncthreads();
-  double *p0 = partials, *p1 = partials + (long long)tiles * ldp;
+  double columns[16];
 #pragma unroll
   for (int which = 0; which < 2; ++which) {
     double2 row = {0.0, 0.0};
-    double column[8];
-    const double x = xi[which][2 * lane], y = xi[which][2 * lane + 1];
+    const double x = xi[64 * which + 2 * lane], y = xi[64 * which + 2 * lane + 1];
 #pragma unroll
     for (int q = 0; q < 8; ++q) {
       const int j = 64 * J + 8 * warp + q;
-      const double w = xj[which][8 * warp + q];
+      const double w = xj[64 * which + 8 * warp + q];
       row.x += v[q].x * w;
       row.y += v[q].y * w;
       // The diagonal counts once, with the rows.
-      column[q] = (i == j ? 0.0 : v[q].x * x) + (i + 1 == j ? 0.0 : v[q].y * y);
+      columns[8 * which + q] = (i == j ? 0.0 : v[q].x * x) + (i + 1 == j ? 0.0 : v[q].y * y);
     }
-    rows[which][warp][2 * lane] = row.x;
-    rows[which][warp][2 * lane + 1] = row.y;
-#pragma unroll
-    for (int q = 0; q < 8; ++q)
-      for (int half = 16; half > 0; half /= 2)
-        column[q] += __shfl_xor_sync(0xffffffffu, column[q], half);
-    double mine = 0.0;
-#pragma unroll
-    for (int q = 0; q < 8; ++q)
-      if (lane == q) mine = column[q];
-    const int j = 64 * J + 8 * warp + lane;
-    // Of a diagonal tile the columns' part is added below.
-    if (I != J && lane < 8) (which ? p1 : p0)[I * ldp + j] = mine;
-    if (I == J && lane < 8) xj[which][8 * warp + lane] = mine;
+    rows[512 * which + 64 * warp + 2 * lane] = row.x;
+    rows[512 * which + 64 * warp + 2 * lane + 1] = row.y;
+  }
+  const double total = total_of_16(columns, lane);
+  if (lane % 2 == 0) {
+    const int which = lane / 16, q = lane / 2 % 8;
+    // Of a diagonal tile the columns' part is added below. A warp alone reads its part of xj.
+    if (I != J)
+      of_border[((long long)which * tiles + I) * ldb + 64 * J + 8 * warp + q] = total;
+    else
+      xj[64 * which + 8 * warp + q] = total;
   }
   __syncthreads();
   if (t < 128) {
     const int which = t / 64, e = t % 64;
-    double s = rows[which][0][e];
-    for (int w = 1; w < 8; ++w) s += rows[which][w][e];
-    if (I == J) s += xj[which][e];
-    (which ? p1 : p0)[J * ldp + 64 * I + e] = s;
+    double s = rows[512 * which + e];
+    for (int w = 1; w < 8; ++w) s += rows[512 * which + 64 * w + e];
+    if (I == J) s += xj[t];
+    of_border[((long long)which * tiles + J) * ldb + 64 * I + e] = s;
   }
 }
 
-// Grid ceil(order / 32), block (32, 8): y_b = sum of the border's partials and the pull's.
+// Grid strips chunks + T (T + 1) / 2 for T = ceil(order / 64), block 256.
+extern "C" __global__ void __launch_bounds__(256, 2)
+    product_pass(const double *B, int k, long long N, const double *C, long long ld, int order,
+                 const double *at0, const double *ab0, const double *at1, const double *ab1,
+                 double *of_rows, double *of_pull, double *of_border, long long ldp,
+                 long long ldb, int strips, int chunks, long long per_chunk) {
+  __shared__ double shared[2048];
+  const int b = blockIdx.x, cross = strips * chunks;
+  if (b < cross)
+    pass_cross(b % strips, strips, b / strips, chunks, B, k, N, at0, ab0, at1, ab1, of_rows, of_pull,
+               ldp, per_chunk, shared);
+  else
+    pass_border(b - cross, (order + 63) / 64, C, ld, order, ab0, ab1, of_border, ldb, shared);
+}
+
+// Grid ceil(order / 32) + ceil(N / 128), block 256.
 extern "C" __global__ void __launch_bounds__(256)
-    product_finish(const double *of_border, int tiles, const double *of_pull, int chunks,
-                   long long ldb, long long ldp, int k, int order, double *y0, double *y1) {
+    product_finish(const long long *offsets, const long long *blocks, long long n, int d,
+                   const double *D, const double *at0, const double *at1, const double *of_rows,
+                   int strips, long long N, const double *of_border, int tiles,
+                   const double *of_pull, int chunks, long long ldb, long long ldp, int k,
+                   int order, double *yt0, double *yb0, double *yt1, double *yb1) {
   __shared__ double sums[2][8][32];
-  const int x = threadIdx.x, y = threadIdx.y, i = blockIdx.x * 32 + x;
+  const int t = threadIdx.x, of_b = (order + 31) / 32;
+  if (blockIdx.x < of_b) {
+    const int x = t % 32, y = t / 32, i = blockIdx.x * 32 + x;
 #pragma unroll
-  for (int which = 0; which < 2; ++which) {
-    double s = 0.0;
-    if (i < k) {
+    for (int which = 0; which < 2; ++which) {
+      double s = 0.0;
+      if (i < k) {
 #pragma unroll 4
-      for (int c = y; c < tiles; c += 8) s += of_border[((long long)which * tiles + c) * ldb + i];
+        for (int c = y; c < tiles; c += 8) s += of_border[((long long)which * tiles + c) * ldb + i];
 #pragma unroll 4
-      for (int c = y; c < chunks; c += 8) s += of_pull[((long long)which * chunks + c) * ldp + i];
+        for (int c = y; c < chunks; c += 8) s += of_pull[((long long)which * chunks + c) * ldp + i];
+      }
+      sums[which][y][x] = s;
     }
-    sums[which][y][x] = s;
+    __syncthreads();
+    if (y < 2 && i < order) {
+      double s = sums[y][0][x];
+      for (int q = 1; q < 8; ++q) s += sums[y][q][x];
+      (y ? yb1 : yb0)[i] = i < k ? s : 0.0;
+    }
+    return;
   }
-  __syncthreads();
-  if (y < 2 && i < order) {
-    double s = sums[y][0][x];
-    for (int q = 1; q < 8; ++q) s += sums[y][q][x];
-    (y ? y1 : y0)[i] = i < k ? s : 0.0;
+  const int which = t / 128;
+  const long long u = (long long)(blockIdx.x - of_b) * 128 + t % 128;
+  if (u >= N) return;
+  double s = 0.0;
+  const double *part = of_rows + which * strips * N + u;
+#pragma unroll 8
+  for (int c = 0; c < strips; ++c) s += part[c * N];
+  // The row that u belongs to: the last whose offset is at most u.
+  long long i = d > 0 ? u / d : 0, first = i * d, block = i * d * d;
+  int width = d;
+  if (d < 0) {
+    long long low = 0, high = n;
+    while (high - low > 1) {
+      const long long middle = (low + high) / 2;
+      if (offsets[middle] <= u) low = middle;
+      else high = middle;
+    }
+    first = offsets[low];
+    block = blocks[low];
+    width = (int)(offsets[low + 1] - first);
   }
+  const int a = (int)(u - first);
+  const double *x = (which ? at1 : at0) + first;
+  double own = 0.0;
+  for (int b = 0; b < width; ++b) {
+    const int row = a > b ? a : b, column = a > b ? b : a;
+    own += D[block + row * width + column] * x[b];
+  }
+  (which ? yt1 : yt0)[u] = own + s;
 }
