@@ -10,7 +10,7 @@
 //! A base borrows the caller's arrays and the solver; when it is dropped the arrays may change and
 //! be refreshed again. Types keep a frame from outliving its numbers.
 
-use crate::cuda::{Engine, FrameSummary, Placement};
+use crate::cuda::{Engine, FrameSummary, Placement, StructuredEngine};
 use crate::elimination::{
     BorderFirst, Core, Elimination, Factored, Iterative, IterativeOptions, Reference, RowsFirst,
 };
@@ -40,8 +40,8 @@ pub struct SolverOptions {
     pub workload: Workload,
     /// Rates of the device, for what would run there; where absent, [`Ceilings::DEVICE`].
     pub device_ceilings: Option<Ceilings>,
-    /// The device, which has a backend for rows first of dense systems. What uses none runs on the
-    /// CPU; [`Plan::path`] and [`Frame::execution_path`] say which it was.
+    /// The device, which has a backend for rows first of dense systems and for the core of structured
+    /// ones. What uses none runs on the CPU; [`Plan::path`] and [`Frame::execution_path`] say which it was.
     pub device: Option<Placement>,
     /// Whether [`Self::device`] is used where it is the cheaper place (the default), never, or always:
     /// then what has no backend there is an error.
@@ -396,6 +396,9 @@ fn make_engine(
 ) -> Result<Box<dyn Elimination>, Error> {
     let (kind, limit) = (plan.chosen, options.memory_limit);
     if let (true, Some(place)) = (plan.path.is_device(), &options.device) {
+        if let SystemShape::Structured { shape, .. } = shape {
+            return Ok(Box::new(StructuredEngine::new(place, shape)?));
+        }
         let keep = plan.keep.unwrap_or_default();
         return Ok(Box::new(Engine::new(place, shape.dense(kind)?, keep)?));
     }

@@ -52,12 +52,12 @@ pub(super) struct Factors {
 }
 
 /// What a factorization's record says of one side.
-struct SideSummary {
-    log: LogDeterminant,
-    least: Option<Pivot>,
-    failed: Option<Pivot>,
+pub(super) struct SideSummary {
+    pub(super) log: LogDeterminant,
+    pub(super) least: Option<Pivot>,
+    pub(super) failed: Option<Pivot>,
     /// The largest diagonal entry, the scale of a bump.
-    scale: f64,
+    pub(super) scale: f64,
 }
 
 impl Factors {
@@ -568,7 +568,7 @@ fn solve_border(
     Ok(())
 }
 
-fn row_side(summary: &[f64]) -> SideSummary {
+pub(super) fn row_side(summary: &[f64]) -> SideSummary {
     let site = |bits: f64| {
         let key = bits.to_bits() as i64;
         (key >= 0).then_some(PivotSite::Row {

@@ -1,14 +1,15 @@
-//! Rows first on a CUDA device, with everything that a solve reads resident there.
+//! Rows first, and the core of structured systems, on a CUDA device, with everything that a solve
+//! reads resident there.
 //!
 //! | residency | type | what travels |
 //! |---|---|---|
 //! | re-upload | [`ReUpload`] | operands for every solve |
 //! | frame | [`ResidentFrame`] | gradients in, steps out; operands were given back |
-//! | base | [`Base`], [`Frame`] | operands once a linearisation; a new ridge moves nothing |
+//! | base | [`Base`], [`Frame`]; [`StructuredBase`], [`StructuredFrame`] | operands once a linearisation; a new ridge moves nothing |
 //!
 //! The algebra is that of [`crate::RowsFirst`]; sums are formed in other, fixed orders. A step that
-//! stays on the device ([`Frame::solve_resident`]) moves no byte. [`Engine`] puts a base behind the
-//! trait that every elimination has, so that a [`crate::Solver`] can use a device.
+//! stays on the device ([`Frame::solve_resident`]) moves no byte. [`Engine`] and [`StructuredEngine`]
+//! put a base behind the trait that every elimination has, so that a [`crate::Solver`] can use a device.
 //!
 //! # Invariants
 //! - The bits of a result depend on the operands and the shape alone: no floating-point atomics,
@@ -26,6 +27,7 @@ mod methods;
 mod operands;
 mod product;
 mod rows;
+mod structured;
 mod tiles;
 
 pub use base::{Base, Frame, ReUpload, ResidentFrame, ResidentVector};
@@ -33,6 +35,7 @@ pub use engine::Engine;
 pub use layout::{DeviceBytes, WIDEST_BLOCK, WIDEST_ROW};
 pub use methods::{BorderMethod, FrameSummary, Methods, RowMethod};
 pub use operands::UploadTimes;
+pub use structured::{MOST_FEATURES, StructuredBase, StructuredEngine, StructuredFrame};
 
 use crate::{Error, Failure};
 use broadhead_device::kernels::KernelSource;
@@ -91,5 +94,6 @@ pub fn kernel_sources() -> &'static [&'static KernelSource] {
         &kernels::SOLVE,
         &tiles::TILES,
         &product::PRODUCT,
+        &structured::STRUCTURED,
     ]
 }

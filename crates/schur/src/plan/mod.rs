@@ -12,7 +12,7 @@ mod price;
 pub use ceilings::Ceilings;
 pub use price::Price;
 
-use crate::cuda::{Base, Keep};
+use crate::cuda::{Base, Keep, StructuredBase};
 use crate::solver::{Solver, SolverOptions};
 use crate::{EliminationKind, Error, SystemShape};
 use broadhead_device::{Absence, DeviceError, DevicePolicy, ExecutionPath};
@@ -74,7 +74,7 @@ pub fn plan(shape: &SystemShape, options: &SolverOptions) -> Result<Plan, Error>
     let on_device = device_prices(shape, options);
     prices.extend(&on_device);
     let chosen = match options.device_policy {
-        DevicePolicy::Required => required(&on_device, options)?,
+        DevicePolicy::Required => required(shape, &on_device, options)?,
         _ => among(shape, &prices, options)?,
     };
     let pinned = options.elimination.is_some();
@@ -94,9 +94,6 @@ fn device_prices(shape: &SystemShape, options: &SolverOptions) -> Vec<Price> {
     let Some(place) = &options.device else {
         return Vec::new();
     };
-    let Ok(dense) = shape.dense(EliminationKind::Rows) else {
-        return Vec::new();
-    };
     if options.device_policy == DevicePolicy::Off {
         return Vec::new();
     }
@@ -104,6 +101,15 @@ fn device_prices(shape: &SystemShape, options: &SolverOptions) -> Vec<Price> {
         .device_ceilings
         .as_ref()
         .unwrap_or(&Ceilings::DEVICE);
+    let unserved = |error| tracing::debug!(%error, "the device does not serve the shape");
+    if let SystemShape::Structured { shape, .. } = shape {
+        let priced = |bytes| price::core_on_device(shape, bytes, rates, &options.workload);
+        let needed = StructuredBase::bytes_needed(shape).map_err(unserved);
+        return needed.into_iter().map(|b| priced(b.total())).collect();
+    }
+    let Ok(dense) = shape.dense(EliminationKind::Rows) else {
+        return Vec::new();
+    };
     let keeps = match place.keep {
         Some(keep) => vec![keep],
         None => vec![Keep::Factor, Keep::InverseFactor],
@@ -114,7 +120,7 @@ fn device_prices(shape: &SystemShape, options: &SolverOptions) -> Vec<Price> {
             Some(price::on_device(dense, keep, bytes.total(), rates, work))
         }
         Err(error) => {
-            tracing::debug!(%error, "the device does not serve the shape");
+            unserved(error);
             None
         }
     };
@@ -123,8 +129,15 @@ fn device_prices(shape: &SystemShape, options: &SolverOptions) -> Vec<Price> {
 
 /// The cheaper frame on the device, whether it fits or not: what does not is refused with its bytes
 /// when it is made.
-fn required(on_device: &[Price], options: &SolverOptions) -> Result<Price, Error> {
-    let asked = options.elimination.unwrap_or(EliminationKind::Rows);
+fn required(
+    shape: &SystemShape,
+    on_device: &[Price],
+    options: &SolverOptions,
+) -> Result<Price, Error> {
+    let asked = options.elimination.unwrap_or(match shape {
+        SystemShape::Structured { .. } => EliminationKind::Core,
+        _ => EliminationKind::Rows,
+    });
     let of_kind = on_device.iter().filter(|p| p.elimination == asked);
     let by_need = |a: &&Price, b: &&Price| a.seconds.total_cmp(&b.seconds);
     let fitting = of_kind.clone().filter(|p| p.bytes <= free_on(options));

@@ -171,6 +171,34 @@ pub(super) fn on_device(
     }
 }
 
+/// The core on a device, which keeps features densely.
+pub(super) fn core_on_device(
+    shape: &StructuredShape,
+    bytes: u64,
+    ceilings: &Ceilings,
+    workload: &Workload,
+) -> Price {
+    let m = shape.features();
+    let (factor, solve) = core(shape, 1.0, m.saturating_mul(m), ceilings);
+    let solves = f64::from(workload.solves);
+    let (n, k, _) = sizes(shape.arrow());
+    let (rows, d) = (shape.arrow().row_count(), shape.arrow().rows().max_dim());
+    let operands = 8.0 * (n * d as f64 + (rows as f64 + n + m as f64) * m as f64 + k);
+    let refresh_seconds = operands / UPLOAD;
+    let solve_seconds = solve.seconds + 16.0 * (n + k) / UPLOAD;
+    Price {
+        elimination: EliminationKind::Core,
+        path: ExecutionPath::GpuResidentLinearization,
+        keep: None,
+        operations: factor.operations + solves * solve.operations,
+        bytes,
+        refresh_seconds,
+        factor_seconds: factor.seconds,
+        solve_seconds,
+        seconds: refresh_seconds + factor.seconds + solves * solve_seconds,
+    }
+}
+
 /// Orders of a shape as floats: `N`, `k`, and the operations of all row blocks.
 fn sizes(shape: &ArrowShape) -> (f64, f64, f64) {
     let d = shape.rows().max_dim() as f64;

@@ -1,0 +1,301 @@
+//! Structured bases and frames on a device.
+
+use super::core::CoreFactors;
+use super::layout::Sizes;
+use super::operands::Operands;
+use super::{Error, Failure, ResidentVector};
+use crate::cuda::DeviceBytes;
+use crate::{
+    Factored, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge, ShapeError, StepMut,
+    StructuredShape, StructuredSystem, System,
+};
+use broadhead_device::{
+    ByteClass, DeviceError, ExecutionPath, LedgerSnapshot, Refusal, Stream,
+};
+
+/// The operands of one structured linearisation on a device, with room for the core's factors.
+pub struct StructuredBase {
+    shape: StructuredShape,
+    operands: Operands,
+    factors: CoreFactors,
+    gradient: ResidentVector,
+    step: ResidentVector,
+    refreshed: bool,
+}
+
+impl std::fmt::Debug for StructuredBase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StructuredBase")
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StructuredBase {
+    /// Device bytes that [`StructuredBase::new`] allocates, the library's workspace apart.
+    ///
+    /// # Errors
+    /// As [`StructuredBase::new`], but for the memory.
+    pub fn bytes_needed(shape: &StructuredShape) -> Result<DeviceBytes, Error> {
+        Ok(Sizes::new(shape)?.bytes())
+    }
+
+    /// Room for systems of `shape` on the device of `stream`, whose ledger counts what follows.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for more than [`super::MOST_FEATURES`] features or for rows
+    /// wider than [`crate::cuda::WIDEST_ROW`]; [`Error::Device`] with [`Refusal::Memory`] where less
+    /// is free than is needed, before anything is allocated, or with what the device answered.
+    pub fn new(stream: &Stream, shape: &StructuredShape) -> Result<Self, Error> {
+        let needed = Self::bytes_needed(shape)?.total();
+        let free = stream.context().memory().map_err(DeviceError::from)?.free;
+        if needed > free {
+            let what_for = "the core on the device".to_owned();
+            let refusal = Refusal::Memory {
+                needed,
+                free,
+                what_for,
+            };
+            return Err(DeviceError::from(refusal).into());
+        }
+        let factors = CoreFactors::new(stream, shape)?;
+        Ok(Self {
+            operands: Operands::new(stream, &factors.sizes)?,
+            gradient: factors.vector()?,
+            step: factors.vector()?,
+            shape: shape.clone(),
+            factors,
+            refreshed: false,
+        })
+    }
+
+    /// The shape it serves.
+    pub fn shape(&self) -> &StructuredShape {
+        &self.shape
+    }
+
+    /// Device bytes held, the library's workspace apart.
+    pub fn bytes(&self) -> DeviceBytes {
+        self.factors.sizes.bytes()
+    }
+
+    /// The stream that it works on.
+    pub fn stream(&self) -> &Stream {
+        &self.factors.stream
+    }
+
+    /// What the stream's work cost so far.
+    pub fn ledger(&self) -> LedgerSnapshot {
+        self.stream().ledger().snapshot()
+    }
+
+    /// Sends the numbers of `system`. Allocates nothing on the device.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] naming the array and the index; [`Error::Shape`] where the shape is
+    /// another; [`Error::Device`].
+    pub fn refresh(&mut self, system: &StructuredSystem<'_>) -> Result<(), Error> {
+        System::Structured(*system).check_finite()?;
+        self.refresh_checked(system)
+    }
+
+    /// [`StructuredBase::refresh`] of numbers that are known to be finite.
+    pub(super) fn refresh_checked(&mut self, system: &StructuredSystem<'_>) -> Result<(), Error> {
+        let (got, expected) = (system.structured_shape(), &self.shape);
+        if got != expected {
+            let sizes = |s: &StructuredShape| {
+                let arrow = s.arrow();
+                vec![arrow.row_count(), arrow.row_unknowns(), s.features(), s.outputs()]
+            };
+            return Err(Error::Shape(ShapeError::Mismatch {
+                array: "system (rows, row unknowns, features, outputs)",
+                got: sizes(got),
+                expected: sizes(expected),
+            }));
+        }
+        self.refreshed = false;
+        self.operands.refresh(&self.factors.stream, system)?;
+        self.refreshed = true;
+        Ok(())
+    }
+
+    /// A vector of zeros on the device, of this base's shape.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn vector(&self) -> Result<ResidentVector, Error> {
+        self.factors.vector()
+    }
+
+    /// Factors at `ridge`, on the device: nothing is sent, one record of 168 bytes comes back.
+    ///
+    /// # Errors
+    /// [`Failure::NotPositiveDefinite`] with a bump that cures it; [`Failure::Stop`] otherwise.
+    pub fn factor(&mut self, ridge: Ridge) -> Result<StructuredFrame<'_>, Failure> {
+        let factored = self.factor_in_place(ridge)?;
+        Ok(StructuredFrame {
+            base: self,
+            factored,
+            ridge,
+        })
+    }
+
+    /// Submits a factorization at `ridge` and a solve with its factors, without waiting and without
+    /// reading whether it succeeded: what a graph holds. [`StructuredBase::factored`] reads that.
+    ///
+    /// # Errors
+    /// [`Error::Ridge`], [`Error::Shape`], [`Error::Device`].
+    pub fn factor_and_solve_resident(
+        &mut self,
+        ridge: Ridge,
+        gradient: &ResidentVector,
+        step: &mut ResidentVector,
+    ) -> Result<(), Error> {
+        ridge.check()?;
+        self.check_refreshed()?;
+        self.check_vectors(gradient, step)?;
+        self.factors.submit(&self.operands, ridge)?;
+        self.factors.solve(&self.operands, gradient, step)
+    }
+
+    /// What the last submitted factorization, at `ridge`, found.
+    ///
+    /// # Errors
+    /// As [`StructuredBase::factor`].
+    pub fn factored(&mut self, ridge: Ridge) -> Result<Factored, Failure> {
+        self.factors.read(&self.operands, ridge)
+    }
+
+    pub(super) fn factor_in_place(&mut self, ridge: Ridge) -> Result<Factored, Failure> {
+        ridge.check()?;
+        self.check_refreshed()?;
+        self.factors.submit(&self.operands, ridge)?;
+        self.factors.read(&self.operands, ridge)
+    }
+
+    fn check_refreshed(&self) -> Result<(), Error> {
+        if self.refreshed {
+            return Ok(());
+        }
+        let what = "factor".to_owned();
+        let refusal = Refusal::Shape {
+            what,
+            expected: "operands sent by refresh".to_owned(),
+            found: "none".to_owned(),
+        };
+        Err(DeviceError::from(refusal).into())
+    }
+
+    fn check_vectors(&self, gradient: &ResidentVector, step: &ResidentVector) -> Result<(), Error> {
+        let sizes = &self.factors.sizes;
+        let expected = vec![sizes.rows.unknowns, sizes.border()];
+        for (array, vector) in [("gradient", gradient), ("step", step)] {
+            let got = vec![vector.row.len(), vector.border.len()];
+            if got != expected {
+                return Err(Error::Shape(ShapeError::Mismatch {
+                    array,
+                    got,
+                    expected,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Solves for each gradient of the host, one after another.
+    pub(super) fn solve_host(
+        &mut self,
+        gradient: Gradient<'_>,
+        step: &mut StepMut<'_>,
+    ) -> Result<(), Error> {
+        let arrow = self.shape.arrow();
+        let (n, k, count) = (arrow.row_unknowns(), arrow.border(), gradient.count());
+        gradient.check_sizes(n, k, count)?;
+        step.check_sizes(n, k, count)?;
+        let (stream, class) = (self.factors.stream.clone(), ByteClass::Gradient);
+        for j in 0..count {
+            let row: Vec<f64> = gradient.row.col(j).iter().copied().collect();
+            let border: Vec<f64> = gradient.border.col(j).iter().copied().collect();
+            stream.upload_into(&row, self.gradient.row_mut(), class)?;
+            stream.upload_into(&border, self.gradient.border_mut()?, class)?;
+            self.factors
+                .solve(&self.operands, &self.gradient, &mut self.step)?;
+            let row = stream.download(self.step.row(), class)?;
+            let border = stream.download(self.step.border()?, class)?;
+            (0..n).for_each(|i| step.row[(i, j)] = row[i]);
+            (0..k).for_each(|i| step.border[(i, j)] = border[i]);
+        }
+        Ok(())
+    }
+}
+
+/// A factored structured operator on a device.
+pub struct StructuredFrame<'b> {
+    base: &'b mut StructuredBase,
+    factored: Factored,
+    ridge: Ridge,
+}
+
+impl StructuredFrame<'_> {
+    /// The ridge of its factors.
+    pub fn ridge(&self) -> Ridge {
+        self.ridge
+    }
+
+    /// Where its work runs.
+    pub fn execution_path(&self) -> ExecutionPath {
+        ExecutionPath::GpuResidentLinearization
+    }
+
+    /// $`\log|H + \rho|`$ with the scale of its rounding error.
+    ///
+    /// # Errors
+    /// None on this path.
+    pub fn log_determinant(&self) -> Result<LogDeterminant, NoLogDeterminant> {
+        self.factored.log_determinant
+    }
+
+    /// The smallest pivot of any row block.
+    pub fn row_pivot(&self) -> Option<Pivot> {
+        self.factored.row_pivot
+    }
+
+    /// The smallest pivot of $`G`$, or of the core times that of $`G`$ which it corrects.
+    pub fn border_pivot(&self) -> Option<Pivot> {
+        self.factored.border_pivot
+    }
+
+    /// `step` becomes $`-(H + \rho)^{-1} g`$ for a gradient on the device. Nothing moves and nothing
+    /// waits; numbers that are not finite are not looked for.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::Device`].
+    pub fn solve_resident(
+        &mut self,
+        gradient: &ResidentVector,
+        step: &mut ResidentVector,
+    ) -> Result<(), Error> {
+        self.base.check_vectors(gradient, step)?;
+        let base = &mut *self.base;
+        base.factors.solve(&base.operands, gradient, step)
+    }
+
+    /// Solves for one or many gradients of the host: `8 (N + M p)` bytes in and as many out for
+    /// each.
+    ///
+    /// # Errors
+    /// [`Error::Shape`]; [`Error::NotFinite`] where a gradient is not finite; [`Error::Overflow`]
+    /// where a step is not; [`Error::Device`].
+    pub fn solve(&mut self, gradient: Gradient<'_>, mut step: StepMut<'_>) -> Result<(), Error> {
+        gradient.check_finite()?;
+        self.base.solve_host(gradient, &mut step)?;
+        let parts = [step.row.as_ref(), step.border.as_ref()];
+        let finite = |part: &faer::MatRef<'_, f64>| {
+            (0..part.ncols()).all(|j| part.col(j).iter().all(|x| x.is_finite()))
+        };
+        match parts.iter().all(finite) {
+            true => Ok(()),
+            false => Err(Error::Overflow { what: "the step" }),
+        }
+    }
+}

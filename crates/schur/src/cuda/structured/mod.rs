@@ -1,0 +1,32 @@
+//! Structured systems on a CUDA device: the core elimination on resident operands.
+//!
+//! ```text
+//!   refresh  D, phi, Psi, G, W        once a linearisation
+//!   factor   D + rho = L L', V = L^-1 Psi    G + rho = L_G L_G', R R' = W W'    Z = L_Z L_Z'
+//!   solve    rows -> E -> y = G^-1 (E W - g) -> w = Q z -> u = F Z^-1 F' w -> q = Q u
+//!                 -> x = y + G^-1 ((w + q) W) -> rows
+//! ```
+//!
+//! The algebra is that of [`crate::Core`]: of order $`M r`$ whatever the rows and outputs are. Nothing
+//! of order $`n M p`$ is formed and $`p`$ enters as $`M^2 p`$. Features are kept densely, one line of
+//! $`M`$ a row, whichever are on: a feature that is off is a zero.
+//!
+//! # Invariants
+//! As of [`super`]: the bits depend on operands and shape alone; refreshing, factoring and solving
+//! allocate nothing; a factorization reads back one record of 168 bytes and a resident solve
+//! nothing.
+
+mod base;
+mod core;
+mod engine;
+mod kernels;
+mod layout;
+mod operands;
+
+pub use base::{StructuredBase, StructuredFrame};
+pub use engine::StructuredEngine;
+pub(super) use kernels::STRUCTURED;
+pub use layout::MOST_FEATURES;
+
+use super::base::ResidentVector;
+use super::{Error, Failure};
