@@ -50,6 +50,34 @@ fn main() -> Outcome<()> {
             changing.push(start.elapsed().as_secs_f64() * 1e6);
         }
         changing.sort_by(f64::total_cmp);
+        for initial_ridge in [0.0, 1e-3] {
+            let rule = Rule {
+                residual_tolerance: 0.0,
+                initial_ridge,
+                ..Rule::quadratic()
+            };
+            let (mut host, mut whole, mut report) = (Vec::new(), Vec::new(), None);
+            for _ in 0..5 {
+                let start = Instant::now();
+                let by_host = resident.fit(&rule)?;
+                host.push(start.elapsed().as_secs_f64() * 1e6);
+                let start = Instant::now();
+                let by_graph = resident.fit_in_one_graph(&rule)?;
+                whole.push(start.elapsed().as_secs_f64() * 1e6);
+                if by_host != by_graph {
+                    return Err(format!("{by_host:?} {by_graph:?}").into());
+                }
+                report = Some(by_graph);
+            }
+            host.sort_by(f64::total_cmp);
+            whole.sort_by(f64::total_cmp);
+            println!(
+                "{{\"bench\":\"whole_fit\",\"shape\":\"{name}\",\"initial_ridge\":{initial_ridge:e},\"graph_an_iterate_us\":{:.2},\"one_graph_us\":{:.2},\"iterations\":{}}}",
+                host[2],
+                whole[2],
+                report.map_or(0, |r| r.iterations)
+            );
+        }
         println!(
             "{{\"bench\":\"resident_iterate\",\"shape\":\"{name}\",\"device_median_us\":{:.2},\"wall_median_us\":{:.2},\"changing_ridge_wall_median_us\":{:.2},\"bytes_in\":{},\"bytes_out\":{},\"submissions\":{}}}",
             device[30],

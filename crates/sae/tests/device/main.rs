@@ -24,6 +24,8 @@ fn main() -> ExitCode {
             "an_indefinite_start_grows_the_ridge_as_the_cpu_does",
             indefinite,
         ),
+        on_device("a_whole_fit_is_one_graph_and_one_record", whole),
+        on_device("a_whole_fit_has_the_bits_of_the_host_s_loop", same_bits),
         on_device("an_iterate_moves_nothing_in_and_one_record_out", iterates),
     ])
 }
@@ -121,6 +123,9 @@ fn compare(context: &Context, case: &Case, rule: &Rule) -> Outcome {
     let mut resident = ResidentQuadratic::new(&stream, &case.shape, Keep::InverseFactor)?;
     resident.load(&case.system()?, case.g.as_gradient(), 7.5)?;
     let found = resident.fit(rule)?;
+    let (point, whole) = (resident.point()?, resident.fit_in_one_graph(rule)?);
+    expect_eq("the whole fit", &whole, &found)?;
+    expect_eq("its point", resident.point()?, point)?;
     let options = SolverOptions {
         elimination: Some(EliminationKind::Rows),
         ..Default::default()
@@ -177,11 +182,87 @@ fn indefinite(context: &Context) -> Outcome {
     let mut resident = ResidentQuadratic::new(&stream, &case.shape, Keep::Factor)?;
     resident.load(&case.system()?, case.g.as_gradient(), 7.5)?;
     let report = resident.fit(&Rule::quadratic())?;
+    let whole = resident.fit_in_one_graph(&Rule::quadratic())?;
+    expect_eq("the whole fit", &whole, &report)?;
+    // A problem that factors, afterwards, by a graph of its own.
+    let sound = Case::new(&[2; 50], 40, 35)?;
+    resident.load(&sound.system()?, sound.g.as_gradient(), 2.5)?;
+    let after = resident.fit(&Rule::quadratic())?;
+    let whole = resident.fit_in_one_graph(&Rule::quadratic())?;
+    expect_eq("the next fit", &whole, &after)?;
+    expect(after.status.converged(), format!("{after:?}"))?;
     expect(report.trials > report.iterations, format!("{report:?}"))?;
     expect(
         report.ridge > 0.0 || report.iterations > 0,
         format!("{report:?}"),
     )
+}
+
+/// A rule under which an exact quadratic goes on after its first step.
+fn forced() -> Rule {
+    Rule {
+        residual_tolerance: 0.0,
+        ..Rule::quadratic()
+    }
+}
+
+fn whole(context: &Context) -> Outcome {
+    let stream = stream(context)?;
+    let case = Case::new(&[2; 180], 500, 33)?;
+    let mut resident = ResidentQuadratic::new(&stream, &case.shape, Keep::InverseFactor)?;
+    resident.load(&case.system()?, case.g.as_gradient(), 7.5)?;
+    let ridged = Rule {
+        initial_ridge: 1e-3,
+        ..forced()
+    };
+    for rule in [forced(), ridged] {
+        let first = resident.fit_in_one_graph(&rule)?;
+        let before = stream.ledger().snapshot();
+        let again = resident.fit_in_one_graph(&rule)?;
+        let moved = stream.ledger().snapshot().since(&before);
+        expect_eq("the report", &again, &first)?;
+        expect(again.iterations > 8, format!("{again:?}"))?;
+        expect_eq("records out", moved.device_to_host.record, 18 * 8)?;
+        expect_eq("allocations", moved.allocations, 0)?;
+        let builds = if rule.initial_ridge > 0.0 {
+            again.trials
+        } else {
+            1
+        };
+        expect_eq("factorizations", moved.factorizations, builds)?;
+    }
+    Ok(())
+}
+
+fn same_bits(context: &Context) -> Outcome {
+    let stream = stream(context)?;
+    for keep in [Keep::Factor, Keep::InverseFactor] {
+        for (dims, k) in [
+            (vec![2; 180], 700),
+            (vec![1, 3, 0, 16, 2], 65),
+            (vec![2; 900], 33),
+            (vec![40; 6], 20),
+            (vec![2; 30], 256),
+        ] {
+            let case = Case::new(&dims, k, 34)?;
+            let mut resident = ResidentQuadratic::new(&stream, &case.shape, keep)?;
+            resident.load(&case.system()?, case.g.as_gradient(), 7.5)?;
+            for initial_ridge in [0.0, 1e-3] {
+                let rule = Rule {
+                    initial_ridge,
+                    ..forced()
+                };
+                let host = resident.fit(&rule)?;
+                let point = resident.point()?;
+                for _ in 0..2 {
+                    let whole = resident.fit_in_one_graph(&rule)?;
+                    expect_eq("the report", &whole, &host)?;
+                    expect_eq("the point", resident.point()?, point.clone())?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn iterates(context: &Context) -> Outcome {

@@ -4,6 +4,7 @@ use super::factors::Factors;
 use super::layout::Layout;
 use super::operands::Operands;
 use super::product::Product;
+use super::ridge::ResidentRidge;
 use super::{DeviceBytes, Error, Failure, FrameSummary, Keep, Methods, UploadTimes};
 use crate::{
     ArrowShape, DenseSystem, Factored, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge,
@@ -60,6 +61,7 @@ pub struct Base {
     gradient: ResidentVector,
     step: ResidentVector,
     product: Product,
+    ridge: ResidentRidge,
     refreshed: bool,
     /// What the present factors are.
     last: Option<(Ridge, Factored)>,
@@ -121,6 +123,7 @@ impl Base {
             gradient: factors.vector()?,
             step: factors.vector()?,
             product: Product::new(stream, &factors.layout).map_err(Error::Device)?,
+            ridge: ResidentRidge::new(stream, &factors.layout).map_err(Error::Device)?,
             shape: shape.clone(),
             factors,
             refreshed: false,
@@ -207,22 +210,48 @@ impl Base {
     }
 
     /// `y` becomes $`H x`$, without ridge and over the operands, for two vectors in one pass.
-    /// Nothing moves and nothing waits.
+    /// Nothing moves and nothing waits. The second vector is not changed.
     ///
     /// # Errors
     /// [`Error::Shape`] where a vector is of another shape; [`Error::Device`].
     pub fn products_resident(
         &mut self,
-        x: [&ResidentVector; 2],
+        x: (&ResidentVector, &mut ResidentVector),
+        y: [&mut ResidentVector; 2],
+    ) -> Result<(), Error> {
+        self.products(x, None, y)
+    }
+
+    /// `trial` becomes the point moved by `step`, and `y` the products of [`Self::products_resident`]
+    /// of the step and of the trial, in the same pass.
+    ///
+    /// # Errors
+    /// As [`Self::products_resident`].
+    pub fn products_of_step(
+        &mut self,
+        point: &ResidentVector,
+        step: &ResidentVector,
+        trial: &mut ResidentVector,
+        y: [&mut ResidentVector; 2],
+    ) -> Result<(), Error> {
+        self.products((step, trial), Some(point), y)
+    }
+
+    fn products(
+        &mut self,
+        x: (&ResidentVector, &mut ResidentVector),
+        point: Option<&ResidentVector>,
         y: [&mut ResidentVector; 2],
     ) -> Result<(), Error> {
         let layout = &self.factors.layout;
-        for (array, vector) in [("x", x[0]), ("x", x[1]), ("y", &*y[0]), ("y", &*y[1])] {
+        let given = point.map(|z| ("point", z));
+        let vectors = [("x", x.0), ("x", &*x.1), ("y", &*y[0]), ("y", &*y[1])];
+        for (array, vector) in vectors.into_iter().chain(given) {
             check_vector(array, layout, vector)?;
         }
         let Factors { stream, index, .. } = &self.factors;
         self.product
-            .apply(stream, layout, index, &self.operands, x, y)?;
+            .apply(stream, layout, index, &self.operands, x, point, y)?;
         Ok(())
     }
 
@@ -239,6 +268,58 @@ impl Base {
             factored,
             ridge,
         })
+    }
+
+    /// Submits a factorization at a ridge that lies on the device, two numbers: rows, border. Waits
+    /// for nothing and reads nothing, so that a graph may hold it; its bits are those of
+    /// [`Base::factor`] at that ridge. Whether it succeeded is in [`Base::factor_record`].
+    ///
+    /// # Errors
+    /// [`Error::Device`], also where no operands were sent.
+    pub fn submit_factor_at(&mut self, ridge: View<'_, f64>) -> Result<(), Error> {
+        self.last = None;
+        self.check_refreshed()?;
+        let stream = self.factors.stream.clone();
+        let Self {
+            factors,
+            operands,
+            ridge: resident,
+            ..
+        } = self;
+        resident.add(&stream, &factors.layout, &factors.index, operands, ridge)?;
+        factors.submit(operands, Ridge::ZERO)?;
+        resident.back(&stream, &factors.layout, &factors.index, operands)?;
+        Ok(())
+    }
+
+    /// Says that the factors at hand are no longer those of the last frame: for whoever launched a graph
+    /// that holds [`Base::submit_factor_at`].
+    pub fn forget_frame(&mut self) {
+        self.last = None;
+    }
+
+    /// Submits a solve with the factors submitted last, whatever became of them: as
+    /// [`Frame::solve_resident`].
+    ///
+    /// # Errors
+    /// As [`Frame::solve_resident`].
+    pub fn submit_solve(
+        &mut self,
+        gradient: &ResidentVector,
+        step: &mut ResidentVector,
+    ) -> Result<(), Error> {
+        for (array, vector) in [("gradient", gradient), ("step", &*step)] {
+            check_vector(array, &self.factors.layout, vector)?;
+        }
+        self.factors.solve(gradient, step)
+    }
+
+    /// The record of the last factorization on the device, 13 numbers. It succeeded where number 4
+    /// has the bits of a negative 64-bit integer (else these are the row that failed) and number 11,
+    /// the border's pivot that failed, counted from 1, is 0. Numbers 0 and 7 add up to the
+    /// log-determinant.
+    pub fn factor_record(&self) -> View<'_, f64> {
+        self.factors.record()
     }
 
     /// Submits the row blocks' factorization alone, with its summary, and waits for nothing: what
@@ -272,6 +353,13 @@ impl Base {
     pub(super) fn factor_in_place(&mut self, ridge: Ridge) -> Result<Factored, Failure> {
         ridge.check()?;
         self.last = None;
+        self.check_refreshed()?;
+        let factored = self.factors.factor(&self.operands, ridge)?;
+        self.last = Some((ridge, factored.clone()));
+        Ok(factored)
+    }
+
+    fn check_refreshed(&self) -> Result<(), Error> {
         if !self.refreshed {
             let what = "factor".to_owned();
             let refusal = Refusal::Shape {
@@ -281,9 +369,7 @@ impl Base {
             };
             return Err(DeviceError::from(refusal).into());
         }
-        let factored = self.factors.factor(&self.operands, ridge)?;
-        self.last = Some((ridge, factored.clone()));
-        Ok(factored)
+        Ok(())
     }
 
     /// The frame at `ridge` alone: the operands are given back to the device.

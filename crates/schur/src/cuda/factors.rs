@@ -19,7 +19,7 @@ use crate::{
     ArrowShape, Factored, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, Ridge, RowDims,
 };
 use broadhead_device::{
-    ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Side, Stream, Triangle,
+    ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Side, Stream, Triangle, View,
 };
 
 /// A pivot's place in a record is this times its row, and its place in the row (`KEY` of rows.cu).
@@ -206,7 +206,7 @@ impl Factors {
     }
 
     /// Everything that a factorization submits; nothing is read back.
-    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
+    pub(super) fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
         self.factor_rows(operands, ridge.row)?;
         self.whiten(operands)?;
         self.factor_sum(operands, ridge.border)?;
@@ -319,6 +319,11 @@ impl Factors {
         let mut matrix = MatrixMut::new(self.border.view_mut(), order, order, self.layout.order)?;
         let (workspace, info) = (self.workspace.view_mut(), self.info.view_mut());
         Ok(self.stream.potrf(&mut matrix, workspace, info)?)
+    }
+
+    /// The record of the last factorization, on the device.
+    pub(super) fn record(&self) -> View<'_, f64> {
+        self.summary.view()
     }
 
     fn read_summary(&self) -> Result<Vec<f64>, Error> {

@@ -64,7 +64,8 @@ impl RowLaunch {
 /// Device bytes by what they hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DeviceBytes {
-    /// Operands: row blocks, cross blocks, border, and partial sums of products with them.
+    /// Operands: row blocks, cross blocks, border, their diagonals, and partial sums of products with
+    /// them.
     pub operands: u64,
     /// Factors: row factors, whitened cross blocks, the border's factor and what is kept beside it.
     pub factors: u64,
@@ -205,7 +206,7 @@ impl Layout {
             operands: of(self.blocks)
                 + of(self.unknowns * self.k)
                 + square
-                + of(self.product_partials().iter().sum()),
+                + of(self.product_partials().iter().sum::<usize>() + self.unknowns + self.k),
             factors: of(self.blocks)
                 + of(self.unknowns)
                 + of(self.unknowns * self.order)

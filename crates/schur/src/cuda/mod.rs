@@ -26,6 +26,7 @@ mod layout;
 mod methods;
 mod operands;
 mod product;
+mod ridge;
 mod rows;
 mod structured;
 mod tiles;
@@ -94,6 +95,7 @@ pub fn kernel_sources() -> &'static [&'static KernelSource] {
         &kernels::SOLVE,
         &tiles::TILES,
         &product::PRODUCT,
+        &ridge::RIDGE,
         &structured::STRUCTURED,
     ]
 }

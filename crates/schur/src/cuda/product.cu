@@ -1,6 +1,8 @@
-// H x over the operands, for two vectors at once: y = D x_t + B x_b, C x_b + B' x_t.
+// H x over the operands, for two vectors at once: y = D x_t + B x_b, C x_b + B' x_t. The second vector
+// is the sum of the first and of a point z where one is given, and is written then.
 //
-//   product_pass      partial sums of B x_b and of B' x_t, B read once;
+//   product_pass[_of_step]
+//                     partial sums of B x_b and of B' x_t, B read once;
 //                     partial sums of C x_b, the lower triangle of C read once
 //   product_finish    y = D x_t + the partial sums, in their order
 //
@@ -12,6 +14,13 @@
 // Partial sums, for each of the two vectors: of_rows strips x N (what each strip of columns adds to
 // B x_b), of_pull chunks x ldp (what each chunk of unknowns adds to B' x_t), of_border T x ldb for T
 // tiles a side (what each tile column or row adds to C x_b).
+
+// Entry i of the second vector.
+template <bool STEP>
+__device__ __forceinline__ double second(const double *x0, const double *x1, const double *z,
+                                         long long i) {
+  return STEP ? z[i] + x0[i] : x1[i];
+}
 
 // The totals over a warp of 16 values a lane: lane l answers that of value l / 2. Each exchange halves
 // the values that a lane still carries: 16 shuffles, not 80.
@@ -35,10 +44,12 @@ __device__ __forceinline__ double total_of_16(double *v, int lane) {
 
 // A strip of 128 columns and a chunk of `per_chunk` unknowns of B: eight lines a warp at a time, each
 // lane four columns.
+template <bool STEP>
 __device__ __forceinline__ void pass_cross(int strip, int strips, int chunk, int chunks,
                                            const double *B, int k, long long N,
                                            const double *at0, const double *ab0,
-                                           const double *at1, const double *ab1, double *of_rows,
+                                           const double *at1, const double *ab1,
+                                           const double *zt, const double *zb, double *of_rows,
                                            double *of_pull, long long ldp, long long per_chunk,
                                            double *shared) {
   const int t = threadIdx.x, lane = t % 32, warp = t / 32;
@@ -49,7 +60,7 @@ __device__ __forceinline__ void pass_cross(int strip, int strips, int chunk, int
 #pragma unroll
   for (int q = 0; q < 4; ++q) {
     x0[q] = ab0[c0 + 32 * q];
-    x1[q] = ab1[c0 + 32 * q];
+    x1[q] = second<STEP>(ab0, ab1, zb, c0 + 32 * q);
     s0[q] = s1[q] = 0.0;
   }
   for (long long r = begin + 8 * warp; r < end; r += 64) {
@@ -63,7 +74,8 @@ __device__ __forceinline__ void pass_cross(int strip, int strips, int chunk, int
         v[j][q] = j < have && c0 + 32 * q < k ? __ldcs(line + j * (long long)k + 32 * q) : 0.0;
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
-      const double a = j < have ? at0[r + j] : 0.0, b = j < have ? at1[r + j] : 0.0;
+      const double a = j < have ? at0[r + j] : 0.0;
+      const double b = j < have ? second<STEP>(at0, at1, zt, r + j) : 0.0;
       double p = 0.0, o = 0.0;
 #pragma unroll
       for (int q = 0; q < 4; ++q) {
@@ -93,9 +105,10 @@ __device__ __forceinline__ void pass_cross(int strip, int strips, int chunk, int
 }
 
 // One tile of 64 x 64 of the lower triangle of C, by its number I (I + 1) / 2 + J.
+template <bool STEP>
 __device__ __forceinline__ void pass_border(int tile, int tiles, const double *C, long long ld,
                                             int order, const double *ab0, const double *ab1,
-                                            double *of_border, long long ldb, double *shared) {
+                                            const double *zb, double *of_border, long long ldb, double *shared) {
   double *xi = shared, *xj = shared + 128, *rows = shared + 256;
   const int t = threadIdx.x, lane = t % 32, warp = t / 32;
   int I = (int)((sqrt(8.0 * tile + 1.0) - 1.0) * 0.5);
@@ -116,9 +129,9 @@ __device__ __forceinline__ void pass_border(int tile, int tiles, const double *C
   }
   if (t < 128) {
     const int e = t % 64;
-    const double *x = t / 64 ? ab1 : ab0;
-    xi[t] = 64 * I + e < order ? x[64 * I + e] : 0.0;
-    xj[t] = 64 * J + e < order ? x[64 * J + e] : 0.0;
+    const int i0 = 64 * I + e, j0 = 64 * J + e;
+    xi[t] = i0 >= order ? 0.0 : t / 64 ? second<STEP>(ab0, ab1, zb, i0) : ab0[i0];
+    xj[t] = j0 >= order ? 0.0 : t / 64 ? second<STEP>(ab0, ab1, zb, j0) : ab0[j0];
   }
   __syncthreads();
   double columns[16];
@@ -158,24 +171,30 @@ __device__ __forceinline__ void pass_border(int tile, int tiles, const double *C
 }
 
 // Grid strips chunks + T (T + 1) / 2 for T = ceil(order / 64), block 256.
-extern "C" __global__ void __launch_bounds__(256, 2)
-    product_pass(const double *B, int k, long long N, const double *C, long long ld, int order,
-                 const double *at0, const double *ab0, const double *at1, const double *ab1,
-                 double *of_rows, double *of_pull, double *of_border, long long ldp,
-                 long long ldb, int strips, int chunks, long long per_chunk) {
-  __shared__ double shared[2048];
-  const int b = blockIdx.x, cross = strips * chunks;
-  if (b < cross)
-    pass_cross(b % strips, strips, b / strips, chunks, B, k, N, at0, ab0, at1, ab1, of_rows, of_pull,
-               ldp, per_chunk, shared);
-  else
-    pass_border(b - cross, (order + 63) / 64, C, ld, order, ab0, ab1, of_border, ldb, shared);
-}
+#define PASS(NAME, STEP)                                                                              \
+  extern "C" __global__ void __launch_bounds__(256, 2)                                                \
+      NAME(const double *B, int k, long long N, const double *C, long long ld, int order,             \
+           const double *at0, const double *ab0, const double *at1, const double *ab1,                \
+           const double *zt, const double *zb, double *of_rows, double *of_pull, double *of_border,   \
+           long long ldp, long long ldb, int strips, int chunks, long long per_chunk) {               \
+    __shared__ double shared[2048];                                                                   \
+    const int b = blockIdx.x, cross = strips * chunks;                                                \
+    if (b < cross)                                                                                    \
+      pass_cross<STEP>(b % strips, strips, b / strips, chunks, B, k, N, at0, ab0, at1, ab1, zt, zb,   \
+                       of_rows, of_pull, ldp, per_chunk, shared);                                     \
+    else                                                                                              \
+      pass_border<STEP>(b - cross, (order + 63) / 64, C, ld, order, ab0, ab1, zb, of_border, ldb,     \
+                        shared);                                                                      \
+  }
+
+PASS(product_pass, false)
+PASS(product_pass_of_step, true)
 
 // Grid ceil(order / 32) + ceil(N / 128), block 256.
 extern "C" __global__ void __launch_bounds__(256)
     product_finish(const long long *offsets, const long long *blocks, long long n, int d,
-                   const double *D, const double *at0, const double *at1, const double *of_rows,
+                   const double *D, const double *at0, const double *ab0, double *at1, double *ab1,
+                   const double *zt, const double *zb, const double *of_rows,
                    int strips, long long N, const double *of_border, int tiles,
                    const double *of_pull, int chunks, long long ldb, long long ldp, int k,
                    int order, double *yt0, double *yb0, double *yt1, double *yb1) {
@@ -199,6 +218,7 @@ extern "C" __global__ void __launch_bounds__(256)
       double s = sums[y][0][x];
       for (int q = 1; q < 8; ++q) s += sums[y][q][x];
       (y ? yb1 : yb0)[i] = i < k ? s : 0.0;
+      if (y && zb) ab1[i] = zb[i] + ab0[i];
     }
     return;
   }
@@ -224,11 +244,13 @@ extern "C" __global__ void __launch_bounds__(256)
     width = (int)(offsets[low + 1] - first);
   }
   const int a = (int)(u - first);
-  const double *x = (which ? at1 : at0) + first;
   double own = 0.0;
   for (int b = 0; b < width; ++b) {
     const int row = a > b ? a : b, column = a > b ? b : a;
-    own += D[block + row * width + column] * x[b];
+    double x = at0[first + b];
+    if (which) x = zt ? zt[first + b] + x : at1[first + b];
+    own += D[block + row * width + column] * x;
   }
+  if (which && zt) at1[u] = zt[u] + at0[u];
   (which ? yt1 : yt0)[u] = own + s;
 }

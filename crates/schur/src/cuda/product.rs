@@ -12,7 +12,7 @@ use broadhead_device::{DeviceBuffer, Result, Stream};
 pub(super) const PRODUCT: KernelSource = KernelSource {
     name: "product.cu",
     text: include_str!("product.cu"),
-    entries: &["product_pass", "product_finish"],
+    entries: &["product_pass", "product_pass_of_step", "product_finish"],
     options: &[],
 };
 
@@ -22,11 +22,14 @@ const TILE: usize = 64;
 /// Kernels and partial sums of a product.
 pub(super) struct Product {
     pass: Kernel,
+    pass_of_step: Kernel,
     finish: Kernel,
     of_rows: DeviceBuffer<f64>,
     of_pull: DeviceBuffer<f64>,
     of_border: DeviceBuffer<f64>,
     tiles: usize,
+    /// Of no length: the null pointer of a point that is absent.
+    none: DeviceBuffer<f64>,
 }
 
 impl Product {
@@ -37,31 +40,42 @@ impl Product {
         let what_for = "partial sums of a product";
         Ok(Self {
             pass: module.kernel("product_pass")?.clone(),
+            pass_of_step: module.kernel("product_pass_of_step")?.clone(),
             finish: module.kernel("product_finish")?.clone(),
             of_rows: stream.zeros(of_rows, what_for)?,
             of_pull: stream.zeros(of_pull, what_for)?,
             of_border: stream.zeros(of_border, what_for)?,
             tiles,
+            none: stream.zeros(0, "nothing")?,
         })
     }
 
-    /// `y = H x` for both pairs.
+    /// `y = H x` for both pairs, where the second vector becomes the sum of `point` and the first
+    /// before, if one is given.
+    #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
     pub(super) fn apply(
         &mut self,
         stream: &Stream,
         layout: &Layout,
         index: &RowIndex,
         operands: &Operands,
-        x: [&ResidentVector; 2],
+        x: (&ResidentVector, &mut ResidentVector),
+        point: Option<&ResidentVector>,
         y: [&mut ResidentVector; 2],
     ) -> Result<()> {
         let [y0, y1] = y;
         let (tiles, k, order) = (self.tiles, layout.k as i32, layout.order);
         let (strips, chunks) = (layout.strips, layout.product_chunks);
         let (ldp, ldb) = (strips * STRIP, tiles * TILE);
+        let none = self.none.view();
+        let (point_row, point_border) =
+            point.map_or((none, none), |z| (z.row.view(), z.border.view()));
         let blocks = strips * chunks + tiles * (tiles + 1) / 2;
-        let launch = self
-            .pass
+        let pass = match point {
+            Some(_) => &self.pass_of_step,
+            None => &self.pass,
+        };
+        let launch = pass
             .launch(stream, Geometry::line(blocks as u32, 256))
             .read(operands.cross.view())
             .scalar(k)
@@ -69,10 +83,12 @@ impl Product {
             .read(operands.border.view())
             .scalar(order as i64)
             .scalar(order as i32)
-            .read(x[0].row.view())
-            .read(x[0].border.view())
-            .read(x[1].row.view())
-            .read(x[1].border.view())
+            .read(x.0.row.view())
+            .read(x.0.border.view())
+            .read(x.1.row.view())
+            .read(x.1.border.view())
+            .read(point_row)
+            .read(point_border)
             .write(self.of_rows.view_mut())
             .write(self.of_pull.view_mut())
             .write(self.of_border.view_mut())
@@ -93,8 +109,12 @@ impl Product {
             .scalar(layout.rows as i64)
             .scalar(layout.uniform)
             .read(operands.row_hessian.view())
-            .read(x[0].row.view())
-            .read(x[1].row.view())
+            .read(x.0.row.view())
+            .read(x.0.border.view())
+            .write(x.1.row.view_mut())
+            .write(x.1.border.view_mut())
+            .read(point_row)
+            .read(point_border)
             .read(self.of_rows.view())
             .scalar(strips as i32)
             .scalar(layout.unknowns as i64)
@@ -110,7 +130,8 @@ impl Product {
             .write(y0.border.view_mut())
             .write(y1.row.view_mut())
             .write(y1.border.view_mut());
-        // SAFETY: as above; N and `order` numbers of each vector are written.
+        // SAFETY: as above; N and `order` numbers of each vector are written, of the second factor
+        // only where a point is given.
         unsafe { launch.submit() }
     }
 }

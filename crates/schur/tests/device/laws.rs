@@ -7,6 +7,23 @@ use broadhead_schur::{EliminationKind, SolverOptions};
 use broadhead_testkit::device::{Trial, on_device, stream};
 use broadhead_testkit::laws::{self, Kind, Subject};
 
+fn obey_core(context: &Context, law: fn(&Subject)) -> Outcome {
+    law(&Subject {
+        options: SolverOptions {
+            elimination: Some(EliminationKind::Core),
+            device: Some(Placement {
+                stream: stream(context)?,
+                keep: None,
+            }),
+            device_policy: DevicePolicy::Required,
+            ..Default::default()
+        },
+        serves: &[Kind::Structured],
+        stops_at: None,
+    });
+    Ok(())
+}
+
 fn obey(context: &Context, keep: Keep, law: fn(&Subject)) -> Outcome {
     law(&Subject {
         options: SolverOptions {
@@ -32,6 +49,9 @@ macro_rules! laws {
             }),
             on_device(concat!("inverse_factor::", stringify!($law)), |context| {
                 obey(context, Keep::InverseFactor, laws::$law)
+            }),
+            on_device(concat!("core::", stringify!($law)), |context| {
+                obey_core(context, laws::$law)
             }),
         )+]
     };

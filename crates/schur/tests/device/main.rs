@@ -1,4 +1,4 @@
-//! Rows first on a device against the CPU and against its own promises, listed everywhere. See
+//! Rows first and the core on a device against the CPU and against its own promises, listed everywhere. See
 //! `testkit::device`.
 
 mod case;
@@ -7,6 +7,7 @@ mod laws;
 mod methods;
 mod parity;
 mod residency;
+mod structured;
 
 use broadhead_device::{Context, Stream};
 use broadhead_testkit::device::{self, Failed, Trial, expect, expect_eq, run};
@@ -27,12 +28,13 @@ fn with_stream(context: &Context, body: fn(&Stream) -> Outcome) -> Outcome {
 }
 
 fn main() -> ExitCode {
-    let tests: [Vec<Trial>; 5] = [
+    let tests: [Vec<Trial>; 6] = [
         parity::tests(),
         residency::tests(),
         failures::tests(),
         laws::tests(),
         methods::tests(),
+        structured::tests(),
     ];
     run(tests.into_iter().flatten().collect())
 }

@@ -1,9 +1,9 @@
 //! Steps, log-determinants and pivots are those of the CPU, judged by residuals.
 
 use super::case::{Case, Random};
-use super::{Outcome, expect, expect_eq, on_device};
+use super::{Failed, Outcome, expect, expect_eq, on_device};
 use broadhead_device::{Context, DevicePolicy, Ledger, Stream};
-use broadhead_schur::cuda::{Base, Keep, Placement, WIDEST_ROW};
+use broadhead_schur::cuda::{Base, Keep, Placement, ResidentVector, WIDEST_ROW};
 use broadhead_schur::{
     ArrowVector, CrossView, DenseSystem, EliminationKind, Gradient, Ridge, RowBlocks, Solver,
     SolverOptions, StepMut, SymmetricView,
@@ -23,6 +23,7 @@ pub(super) fn tests() -> Vec<Trial> {
         on_device!("any_layout_of_the_operands_gives_the_same_bits", layouts),
         on_device!("bits_are_the_same_run_to_run_and_beside_other_work", bits),
         on_device!("products_over_the_operands_are_the_cpu_s", products),
+        on_device!("a_ridge_on_the_device_gives_the_bits_of_one_given", ridges),
         on_device!("a_graph_gives_the_bits_of_plain_launches", graphs),
         on_device!("a_solver_with_a_placement_works_on_the_device", placed),
         on_device!("ill_conditioned_borders_keep_small_residuals", hard),
@@ -199,6 +200,41 @@ fn bits(stream: &Stream) -> Outcome {
     Ok(())
 }
 
+fn ridges(stream: &Stream) -> Outcome {
+    use broadhead_device::ByteClass::Gradient as Class;
+    for (name, dims, k) in cases() {
+        let case = Case::new(&dims, k, 8)?;
+        let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
+        base.refresh(&case.system()?)?;
+        let (mut gradient, mut step) = (base.vector()?, base.vector()?);
+        stream.upload_into(&case.g.row, gradient.row_mut(), Class)?;
+        stream.upload_into(&case.g.border, gradient.border_mut()?, Class)?;
+        let mut answers = Vec::new();
+        for resident in [true, false, true] {
+            match resident {
+                true => {
+                    let at = stream.upload(&[0.3, 0.1], Class, "a ridge")?;
+                    base.submit_factor_at(at.view())?;
+                }
+                false => drop(base.factor(Ridge::new(0.3, 0.1))?),
+            }
+            base.submit_solve(&gradient, &mut step)?;
+            // The operands themselves are as they were.
+            let (mut y, mut z, mut trial) = (base.vector()?, base.vector()?, base.vector()?);
+            base.products_resident((&gradient, &mut trial), [&mut y, &mut z])?;
+            let mut all = Vec::new();
+            for part in [step.row(), step.border()?, y.row(), y.border()?] {
+                all.push(stream.download(part, Class)?);
+            }
+            let record = stream.download(base.factor_record(), Class)?;
+            answers.push((all, record[0].to_bits(), record[7].to_bits(), record[11]));
+        }
+        expect_eq(name, &answers[0], &answers[1])?;
+        expect_eq(name, &answers[2], &answers[1])?;
+    }
+    Ok(())
+}
+
 fn graphs(stream: &Stream) -> Outcome {
     use broadhead_device::ByteClass::Gradient as Class;
     let case = Case::new(&[2; 180], 1000, 6)?;
@@ -296,7 +332,20 @@ fn products(stream: &Stream) -> Outcome {
         stream.upload_into(&case.g.border, x0.border_mut()?, Class)?;
         stream.upload_into(&doubled(&case.g.row), x1.row_mut(), Class)?;
         stream.upload_into(&doubled(&case.g.border), x1.border_mut()?, Class)?;
-        base.products_resident([&x0, &x1], [&mut y0, &mut y1])?;
+        base.products_resident((&x0, &mut x1), [&mut y0, &mut y1])?;
+        // The trial of a step from itself is its double, and so is the product.
+        let (mut z, mut trial) = (base.vector()?, base.vector()?);
+        let (mut w0, mut w1) = (base.vector()?, base.vector()?);
+        stream.copy(x0.row(), z.row_mut())?;
+        stream.copy(x0.border()?, z.border_mut()?)?;
+        base.products_of_step(&z, &x0, &mut trial, [&mut w0, &mut w1])?;
+        for (a, b) in [(&trial, &x1), (&w0, &y0), (&w1, &y1)] {
+            let parts = |v: &ResidentVector| -> Result<_, Failed> {
+                let border = stream.download(v.border()?, Class)?;
+                Ok((stream.download(v.row(), Class)?, border))
+            };
+            expect_eq(name, parts(a)?, parts(b)?)?;
+        }
         let (mut y, mut a) = (
             ArrowVector::zeros(&case.shape),
             ArrowVector::zeros(&case.shape),

@@ -1,7 +1,6 @@
 // One iterate of the quadratic problem, around a solve and two products made elsewhere:
 //
-//   lm_trial    t = z + delta
-//   lm_judge    from H delta and H t over the operands:
+//   lm_judge    from H delta and H t over the operands, t = z + delta:
 //                 predicted = -(r' delta + delta' H delta / 2)
 //                 f = |X|^2 / 2 + t' H t / 2 - g0' t,  s = the sum of its terms' absolute values
 //                 norms of H t - g0 on the rows and on the border
@@ -32,14 +31,6 @@ __device__ __forceinline__ Norm add(Norm a, double scale, double sum) {
   // A number that is not one must not vanish.
   if (!(scale <= 1.7976931348623157e308)) a.scale = scale;
   return a;
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-    lm_trial(long long N, int k, const double *zr, const double *zb, const double *dr,
-             const double *db, double *tr, double *tb) {
-  const long long i = (long long)blockIdx.x * 256 + threadIdx.x;
-  if (i < N) tr[i] = zr[i] + dr[i];
-  else if (i < N + k) tb[i - N] = zb[i - N] + db[i - N];
 }
 
 // Grid JUDGES, block 256.
@@ -125,10 +116,10 @@ extern "C" __global__ void __launch_bounds__(256)
   record[16] = trial.norms[1];
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    lm_accept(long long N, int k, const double *record, const double *tr, const double *tb,
-              const double *htr, const double *htb, const double *gr, const double *gb, double *zr,
-              double *zb, double *rr, double *rb) {
+__device__ __forceinline__ void take_trial(long long N, int k, const double *record,
+                                           const double *tr, const double *tb, const double *htr,
+                                           const double *htb, const double *gr, const double *gb,
+                                           double *zr, double *zb, double *rr, double *rb) {
   if (((const Decision *)record)->accepted == 0.0) return;
   const long long i = (long long)blockIdx.x * 256 + threadIdx.x;
   if (i < N) {
@@ -138,4 +129,12 @@ extern "C" __global__ void __launch_bounds__(256)
     zb[i - N] = tb[i - N];
     rb[i - N] = htb[i - N] - gb[i - N];
   }
+}
+
+// One thread an unknown, block 256.
+extern "C" __global__ void __launch_bounds__(256)
+    lm_accept(long long N, int k, const double *record, const double *tr, const double *tb,
+              const double *htr, const double *htb, const double *gr, const double *gb, double *zr,
+              double *zb, double *rr, double *rb) {
+  take_trial(N, k, record, tr, tb, htr, htb, gr, gb, zr, zb, rr, rb);
 }

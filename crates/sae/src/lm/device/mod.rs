@@ -2,8 +2,10 @@
 //! gives the same bits.
 #![allow(unsafe_code)] // Beside the kernel's typed launch alone.
 
+mod fit;
 mod resident;
 
+pub use fit::FIT;
 pub use resident::{Iterate, LOOP, ResidentQuadratic};
 
 use super::{Decision, Outcome, Rule, State, Status};
@@ -104,7 +106,7 @@ fn trial_numbers(outcome: &Outcome, norms: [f64; 2]) -> [f64; TRIAL] {
     }
 }
 
-fn decision_of(numbers: &[f64]) -> Decision {
+fn state_of(numbers: &[f64]) -> State {
     const STATUSES: [Status; 7] = [
         Status::Running,
         Status::ConvergedResidual,
@@ -114,25 +116,29 @@ fn decision_of(numbers: &[f64]) -> Decision {
         Status::TrialLimit,
         Status::RidgeCeiling,
     ];
+    State {
+        ridge: numbers[0],
+        objective: numbers[1],
+        scale: numbers[2],
+        largest: [numbers[3], numbers[4]],
+        anchor: numbers[5],
+        turns: numbers[6] as u64,
+        iterations: numbers[7] as u64,
+        trials: numbers[8] as u64,
+        last_accepted: numbers[9] as u32,
+        status: STATUSES[numbers[10] as usize],
+    }
+}
+
+fn decision_of(numbers: &[f64]) -> Decision {
     Decision {
-        state: State {
-            ridge: numbers[0],
-            objective: numbers[1],
-            scale: numbers[2],
-            largest: [numbers[3], numbers[4]],
-            anchor: numbers[5],
-            turns: numbers[6] as u64,
-            iterations: numbers[7] as u64,
-            trials: numbers[8] as u64,
-            last_accepted: numbers[9] as u32,
-            status: STATUSES[numbers[10] as usize],
-        },
-        gain: numbers[11],
-        accepted: numbers[12] != 0.0,
+        state: state_of(numbers),
+        gain: numbers[STATE],
+        accepted: numbers[STATE + 1] != 0.0,
     }
 }
 
 /// The kernels of this crate.
 pub fn kernel_sources() -> &'static [&'static KernelSource] {
-    &[&SOURCE, &LOOP]
+    &[&SOURCE, &LOOP, &FIT]
 }

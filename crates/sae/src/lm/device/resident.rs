@@ -1,27 +1,29 @@
 //! The quadratic problem wholly on a device: iterate, residual, objective, gain and ridge live
 //! there. The host submits one graph an iterate and reads one record of 136 bytes; what it does
-//! with the record is to stop, and to factor where the ridge changed.
+//! with the record is to stop, and to factor where the ridge changed. A whole fit as one graph is
+//! [`ResidentQuadratic::fit_in_one_graph`].
 //!
 //! ```text
-//!   graph:  solve -> t = z + delta -> H delta, H t -> judge and decide -> accept -> record out
+//!   graph:  solve -> t = z + delta, H delta, H t -> judge and decide -> accept -> record out
 //! ```
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
+use super::fit::WholeFit;
 use super::{RULE, STATE, decision_of, rule_numbers, state_numbers};
 use crate::lm::{Decision, LmReport, Outcome, Rule, State, Status, begin, decide};
-use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
+use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{ByteClass, DeviceBuffer, ExecutionPath, Graph, PinnedBuffer, Stream, View};
 use broadhead_schur::cuda::{Base, Keep, ResidentVector};
 use broadhead_schur::{
-    ArrowShape, ArrowVector, DenseSystem, Error, Failure, Gradient, MeanDiagonals, Ridge, Side,
-    System,
+    ArrowShape, ArrowVector, DenseSystem, Error, Failure, Gradient, MeanDiagonals,
+    NotPositiveDefinite, Ridge, Side, System,
 };
 
 /// The loop's kernels, with the decision's text before them.
 pub const LOOP: KernelSource = KernelSource {
     name: "loop.cu",
     text: concat!(include_str!("decision.cu"), include_str!("loop.cu")),
-    entries: &["lm_trial", "lm_judge", "lm_accept"],
+    entries: &["lm_judge", "lm_accept"],
     options: &["--fmad=false"],
 };
 
@@ -32,13 +34,16 @@ const RECORD: usize = 17;
 
 /// A quadratic problem on a device.
 pub struct ResidentQuadratic {
-    base: Base,
-    means: MeanDiagonals,
+    pub(super) base: Base,
+    pub(super) means: MeanDiagonals,
     data: f64,
     vectors: Vectors,
-    kernels: [Kernel; 3],
+    judge: Kernel,
+    accept: Kernel,
+    pub(super) whole: WholeFit,
     rule: DeviceBuffer<f64>,
-    state: DeviceBuffer<f64>,
+    /// The state, and what a whole fit keeps beside it.
+    pub(super) state: DeviceBuffer<f64>,
     records: DeviceBuffer<f64>,
     counter: DeviceBuffer<u32>,
     record: DeviceBuffer<f64>,
@@ -89,13 +94,11 @@ impl ResidentQuadratic {
                 step_product: base.vector()?,
                 trial_product: base.vector()?,
             },
-            kernels: [
-                kernel("lm_trial")?,
-                kernel("lm_judge")?,
-                kernel("lm_accept")?,
-            ],
+            judge: kernel("lm_judge")?,
+            accept: kernel("lm_accept")?,
+            whole: WholeFit::new(stream)?,
             rule: stream.zeros(RULE, "the rule")?,
-            state: stream.zeros(STATE, "the state")?,
+            state: stream.zeros(STATE + WholeFit::TAIL, "the state")?,
             records: stream.zeros(8 * JUDGES as usize, "partial sums")?,
             counter: stream.zeros(1, "a counter")?,
             record: stream.zeros(RECORD, "an iterate's record")?,
@@ -124,6 +127,8 @@ impl ResidentQuadratic {
         g0: Gradient<'_>,
         data_norm_squared: f64,
     ) -> Result<(), Error> {
+        // The graph holds numbers of the problem before.
+        self.whole.forget();
         self.base.refresh(system)?;
         g0.check_one(self.base.shape())?;
         self.means = System::Dense(*system).mean_diagonals();
@@ -161,10 +166,10 @@ impl ResidentQuadratic {
         Ok(state)
     }
 
-    fn send(&mut self, state: &State) -> Result<(), Error> {
+    pub(super) fn send(&mut self, state: &State) -> Result<(), Error> {
         let stream = self.base.stream().clone();
-        let numbers = state_numbers(state);
-        Ok(stream.upload_into(&numbers, self.state.view_mut(), ByteClass::Record)?)
+        let (numbers, to) = (state_numbers(state), self.state.slice_mut(0..STATE)?);
+        Ok(stream.upload_into(&numbers, to, ByteClass::Record)?)
     }
 
     /// One iterate as a graph, for frames at `ridge` and any later ones.
@@ -194,6 +199,18 @@ impl ResidentQuadratic {
     /// # Errors
     /// As [`Base::factor`] where the present frame is another.
     pub fn submit(&mut self, ridge: Ridge) -> Result<(), Failure> {
+        self.base.frame(ridge)?;
+        self.try_step()?;
+        let (stream, accept) = (self.base.stream().clone(), self.accept.clone());
+        let launch = self.settle(&stream, &accept)?;
+        // SAFETY: the arguments are those of the source; all vectors are of N and k numbers.
+        unsafe { launch.submit()? };
+        stream.download_pinned(self.record.view(), &mut self.record_out, ByteClass::Record)?;
+        Ok(())
+    }
+
+    /// Submits the step from the present factors, its products and the decision.
+    pub(super) fn try_step(&mut self) -> Result<(), Error> {
         let Vectors {
             g0,
             point,
@@ -203,27 +220,14 @@ impl ResidentQuadratic {
             step_product,
             trial_product,
         } = &mut self.vectors;
-        self.base.frame(ridge)?.solve_resident(residual, step)?;
-        let stream = self.base.stream().clone();
-        let (n, k) = (self.base.shape().row_unknowns(), self.base.shape().border());
-        let each = Geometry::one_thread_each(n + k, 256);
-        let [lm_trial, lm_judge, lm_accept] = &self.kernels;
-        let launch = lm_trial
-            .launch(&stream, each)
-            .scalar(n as i64)
-            .scalar(k as i32)
-            .read(point.row())
-            .read(point.border()?)
-            .read(step.row())
-            .read(step.border()?)
-            .write(trial.row_mut())
-            .write(trial.border_mut()?);
-        // SAFETY: the arguments are those of the source; all vectors are of N and k numbers.
-        unsafe { launch.submit()? };
+        self.base.submit_solve(residual, step)?;
         self.base
-            .products_resident([step, trial], [step_product, trial_product])?;
-        let launch = lm_judge
-            .launch(&stream, Geometry::line(JUDGES, 256))
+            .products_of_step(point, step, trial, [step_product, trial_product])?;
+        let stream = self.base.stream();
+        let (n, k) = (self.base.shape().row_unknowns(), self.base.shape().border());
+        let launch = self
+            .judge
+            .launch(stream, Geometry::line(JUDGES, 256))
             .scalar(n as i64)
             .scalar(k as i32)
             .read(residual.row())
@@ -240,14 +244,34 @@ impl ResidentQuadratic {
             .read(g0.border()?)
             .scalar(self.data)
             .read(self.rule.view())
-            .write(self.state.view_mut())
+            .write(self.state.slice_mut(0..STATE)?)
             .write(self.records.view_mut())
             .write(self.counter.view_mut())
             .write(self.record.view_mut());
-        // SAFETY: as above; a record of 8 numbers for each block, 17 of the iterate.
+        // SAFETY: the arguments are those of the source; all vectors are of N and k numbers; a record
+        // of 8 numbers for each block, 17 of the iterate.
         unsafe { launch.submit()? };
-        let launch = lm_accept
-            .launch(&stream, each)
+        Ok(())
+    }
+
+    /// The launch of a kernel that takes the trial where it was accepted: its arguments up to the
+    /// residual.
+    pub(super) fn settle<'s>(
+        &mut self,
+        stream: &'s Stream,
+        kernel: &'s Kernel,
+    ) -> Result<Launch<'s>, Error> {
+        let Vectors {
+            g0,
+            point,
+            residual,
+            trial,
+            trial_product,
+            ..
+        } = &mut self.vectors;
+        let (n, k) = (self.base.shape().row_unknowns(), self.base.shape().border());
+        Ok(kernel
+            .launch(stream, Geometry::one_thread_each(n + k, 256))
             .scalar(n as i64)
             .scalar(k as i32)
             .read(self.record.view())
@@ -260,11 +284,7 @@ impl ResidentQuadratic {
             .write(point.row_mut())
             .write(point.border_mut()?)
             .write(residual.row_mut())
-            .write(residual.border_mut()?);
-        // SAFETY: as above.
-        unsafe { launch.submit()? };
-        stream.download_pinned(self.record.view(), &mut self.record_out, ByteClass::Record)?;
-        Ok(())
+            .write(residual.border_mut()?))
     }
 
     /// The last iterate's record, after waiting for it.
@@ -296,17 +316,7 @@ impl ResidentQuadratic {
             match self.base.frame(ridge) {
                 Ok(_) => {}
                 Err(Failure::NotPositiveDefinite(failure)) => {
-                    let mean = match failure.site.side() {
-                        Side::Row => self.means.row,
-                        Side::Border => self.means.border,
-                    };
-                    let bump = failure.bump.map_or(0.0, |bump| match mean > 0.0 {
-                        true => bump / mean,
-                        false => f64::INFINITY,
-                    });
-                    let outcome = Outcome::NotPositiveDefinite { bump };
-                    state = decide(rule, &state, &outcome).state;
-                    self.send(&state)?;
+                    state = self.refused(rule, &state, &failure)?;
                     continue;
                 }
                 Err(stop) => return Err(stop),
@@ -323,14 +333,27 @@ impl ResidentQuadratic {
                 norms = iterate.norms;
             }
         }
-        Ok(LmReport {
-            status: state.status,
-            iterations: state.iterations,
-            trials: state.trials,
-            objective: state.objective,
-            ridge: state.ridge,
-            residual_norms: norms,
-        })
+        Ok(report(&state, norms))
+    }
+
+    /// The state after a ridge at which there is no factor, sent to the device.
+    pub(super) fn refused(
+        &mut self,
+        rule: &Rule,
+        state: &State,
+        failure: &NotPositiveDefinite,
+    ) -> Result<State, Error> {
+        let mean = match failure.site.side() {
+            Side::Row => self.means.row,
+            Side::Border => self.means.border,
+        };
+        let bump = failure.bump.map_or(0.0, |bump| match mean > 0.0 {
+            true => bump / mean,
+            false => f64::INFINITY,
+        });
+        let state = decide(rule, state, &Outcome::NotPositiveDefinite { bump }).state;
+        self.send(&state)?;
+        Ok(state)
     }
 
     /// The row part of the point reached, on the device.
@@ -349,6 +372,18 @@ impl ResidentQuadratic {
             row: stream.download(self.vectors.point.row(), class)?,
             border: stream.download(self.vectors.point.border()?, class)?,
         })
+    }
+}
+
+/// How a loop ended.
+pub(super) fn report(state: &State, norms: [f64; 2]) -> LmReport {
+    LmReport {
+        status: state.status,
+        iterations: state.iterations,
+        trials: state.trials,
+        objective: state.objective,
+        ridge: state.ridge,
+        residual_norms: norms,
     }
 }
 

@@ -9,9 +9,7 @@ use crate::{
     Factored, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge, ShapeError, StepMut,
     StructuredShape, StructuredSystem, System,
 };
-use broadhead_device::{
-    ByteClass, DeviceError, ExecutionPath, LedgerSnapshot, Refusal, Stream,
-};
+use broadhead_device::{ByteClass, DeviceError, ExecutionPath, LedgerSnapshot, Refusal, Stream};
 
 /// The operands of one structured linearisation on a device, with room for the core's factors.
 pub struct StructuredBase {
@@ -105,7 +103,12 @@ impl StructuredBase {
         if got != expected {
             let sizes = |s: &StructuredShape| {
                 let arrow = s.arrow();
-                vec![arrow.row_count(), arrow.row_unknowns(), s.features(), s.outputs()]
+                vec![
+                    arrow.row_count(),
+                    arrow.row_unknowns(),
+                    s.features(),
+                    s.outputs(),
+                ]
             };
             return Err(Error::Shape(ShapeError::Mismatch {
                 array: "system (rows, row unknowns, features, outputs)",

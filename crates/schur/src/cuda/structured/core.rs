@@ -9,7 +9,7 @@ use crate::cuda::factors::row_side;
 use crate::cuda::kernels::{Kernels as DenseKernels, RowFactors, RowIndex};
 use crate::cuda::layout::Layout;
 use crate::{
-    Factored, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, RowDims, Ridge,
+    Factored, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, Ridge, RowDims,
     StructuredShape,
 };
 use broadhead_device::{ByteClass, DeviceBuffer, Matrix, MatrixMut, Side, Stream, Triangle};

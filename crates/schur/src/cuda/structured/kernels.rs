@@ -2,7 +2,7 @@
 //! promises: each function here takes whole buffers made for the [`Sizes`] it is given.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::layout::Sizes;
+use super::layout::{MOST_FEATURES, Sizes};
 use super::operands::Operands;
 use crate::cuda::kernels::{RowFactors, RowIndex};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
@@ -77,13 +77,17 @@ impl Kernels {
     pub(super) fn load(stream: &Stream) -> Result<Self> {
         let module = stream.context().module(&STRUCTURED)?;
         let kernel = |name| -> Result<Kernel> { Ok(module.kernel(name)?.clone()) };
-        let border_outer = kernel("border_outer")?;
-        // The most features with the block's own 16 bytes pass 48 KiB.
-        border_outer.allow_shared(shared(64 * 96))?;
+        // Shared memory past 48 KiB is asked for once.
+        let most = MOST_FEATURES;
+        let large = |name, numbers| -> Result<Kernel> {
+            let kernel = kernel(name)?;
+            kernel.allow_shared(shared(numbers))?;
+            Ok(kernel)
+        };
         Ok(Self {
             border_prepare: kernel("border_prepare")?,
-            rows_outer: kernel("rows_outer")?,
-            border_outer,
+            rows_outer: large("rows_outer", 32 * (2 * most + 32))?,
+            border_outer: large("border_outer", most * (most + 32))?,
             rows_finish: kernel("rows_finish")?,
             core_products: kernel("core_products")?,
             core_finish: kernel("core_finish")?,
@@ -91,8 +95,8 @@ impl Kernels {
             core_pairs: kernel("core_pairs")?,
             core_fill: kernel("core_fill")?,
             core_summary: kernel("core_summary")?,
-            core_pull: kernel("core_pull")?,
-            core_push: kernel("core_push")?,
+            core_pull: large("core_pull", most * most)?,
+            core_push: large("core_push", most * most)?,
         })
     }
 
@@ -217,8 +221,7 @@ impl Kernels {
         kernel: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let m = sizes.features;
-        let geometry =
-            Geometry::line(sizes.columns as u32, 256).with_shared(shared(m * (m + 32)));
+        let geometry = Geometry::line(sizes.columns as u32, 256).with_shared(shared(m * (m + 32)));
         let launch = self
             .border_outer
             .launch(stream, geometry)

@@ -7,7 +7,7 @@ use crate::{ArrowShape, EliminationKind, RowDims, StructuredShape};
 use broadhead_device::{DeviceError, Refusal};
 
 /// The most features that the device's kernels hold in a block's memory.
-pub const MOST_FEATURES: usize = 64;
+pub const MOST_FEATURES: usize = 96;
 
 /// Blocks of threads that a pass over rows or columns is cut into: two on each of 132
 /// multiprocessors.
@@ -64,7 +64,7 @@ impl Sizes {
             })
         };
         if m > MOST_FEATURES {
-            return refuse("on the device it has at most 64 features");
+            return refuse("on the device it has at most 96 features");
         }
         let dims = shape.arrow().rows();
         if dims.max_dim() > WIDEST_ROW {
@@ -162,7 +162,7 @@ impl Sizes {
                 + core,
             vectors: index
                 + of(7 * self.rows.records + super::core::SUMMARY)
-                + of(self.partials() + 4 * m * m)
+                + of(self.partials() + 3 * m * m)
                 + of(3 * unknowns + 2 * self.border())
                 + 8,
         }
@@ -179,15 +179,21 @@ mod tests {
             let rows = RowDims::uniform(n, d).unwrap();
             Sizes::new(&StructuredShape::new(rows, m, p).unwrap())
         };
-        for (d, m, p) in [(1, 65, 3), (33, 3, 3)] {
+        for (d, m, p) in [(1, 97, 3), (33, 3, 3)] {
             let refused = matches!(of(5, d, m, p), Err(Error::Unsupported { .. }));
             assert!(refused, "{d} {m} {p}");
         }
         let circle = of(2000, 1, 3, 2048).unwrap();
         assert!(matches!(circle.form, Form::Small));
-        assert_eq!((circle.core_order(), circle.chunks, circle.columns), (9, 63, 64));
+        assert_eq!(
+            (circle.core_order(), circle.chunks, circle.columns),
+            (9, 63, 64)
+        );
         assert!(matches!(of(5, 5, 3, 3).unwrap().form, Form::Large(_)));
         let empty = of(0, 1, 0, 9).unwrap();
-        assert_eq!((empty.unknowns, empty.copies, empty.border(), empty.chunks), (0, 0, 9, 1));
+        assert_eq!(
+            (empty.unknowns, empty.copies, empty.border(), empty.chunks),
+            (0, 0, 9, 1)
+        );
     }
 }

@@ -9,7 +9,7 @@
 //
 // Layouts. phi: n x M row-major; V_i = L_i^-1 Psi_i: N x ldv row-major; W, X and a border's vector:
 // M x p row-major; E, F, K, Z: M x M row-major; L_G: M x M row-major, lower; R: M x r row-major;
-// rows, L and reciprocals as in rows.cu. M <= 64.
+// rows, L and reciprocals as in rows.cu. M <= 96.
 //
 // All sums are in an order that depends on the shape alone: partial sums are added by the last block
 // of threads to end, in the order of the blocks. `counter` is zero before and after.

@@ -1,0 +1,82 @@
+//! Times the core of structured systems on a device: one JSON object a line.
+#![allow(clippy::print_stdout, reason = "a program whose output is its result")]
+
+use broadhead_device::{ByteClass, Context, Ledger, Stream};
+use broadhead_schur::Ridge;
+use broadhead_schur::cuda::StructuredBase;
+use broadhead_testkit::generate::{self, Structure};
+use broadhead_testkit::random::Random;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Median device time of `work` in microseconds, after three to warm up.
+fn median(stream: &Stream, mut work: impl FnMut() -> Outcome<()>) -> Outcome<f64> {
+    let mut samples = Vec::new();
+    for round in 0..103 {
+        let start = stream.mark()?;
+        work()?;
+        let end = stream.mark()?;
+        if round >= 3 {
+            samples.push(end.since(&start)?.as_secs_f64() * 1e6);
+        }
+    }
+    samples.sort_by(f64::total_cmp);
+    Ok(samples[samples.len() / 2])
+}
+
+fn time(stream: &Stream, name: &str, of: &Structure) -> Outcome<()> {
+    let case = generate::structured(of, &mut Random::new(1));
+    let arrow = case.shape.arrow();
+    let g = generate::gradient(arrow.row_unknowns(), arrow.border(), &mut Random::new(2));
+    let mut base = StructuredBase::new(stream, &case.shape)?;
+    base.refresh(&case.structured())?;
+    let (mut from, mut to) = (base.vector()?, base.vector()?);
+    stream.upload_into(&g.row, from.row_mut(), ByteClass::Gradient)?;
+    stream.upload_into(&g.border, from.border_mut()?, ByteClass::Gradient)?;
+    let ridge = Ridge::ZERO;
+    let factor = median(stream, || Ok(base.factor(ridge).map(|_| ())?))?;
+    let mut frame = base.factor(ridge)?;
+    let solve = median(stream, || Ok(frame.solve_resident(&from, &mut to)?))?;
+    let mut broken = None;
+    let mut graph = stream.capture(|_| {
+        broken = base.factor_and_solve_resident(ridge, &from, &mut to).err();
+        Ok(())
+    })?;
+    if let Some(error) = broken {
+        return Err(error.into());
+    }
+    let both = median(stream, || Ok(graph.launch()?))?;
+    base.factored(ridge)?;
+    println!(
+        "{{\"bench\":\"device_core\",\"shape\":\"{name}\",\"factor_us\":{factor:.2},\"solve_us\":{solve:.2},\"graph_of_both_us\":{both:.2},\"bytes\":{}}}",
+        base.bytes().total()
+    );
+    Ok(())
+}
+
+fn main() -> Outcome<()> {
+    if let Err(absence) = broadhead_device::probe::cuda() {
+        println!("not measured: {absence}");
+        return Ok(());
+    }
+    let stream = Context::open(0)?.stream(&Ledger::new())?;
+    for (name, n, d, features, outputs) in [
+        ("circle", 2000, 1, 3, 2048),
+        ("circle of the color arm", 180, 1, 3, 5120),
+        ("torus", 2000, 2, 9, 2048),
+        ("three circles", 2000, 3, 7, 2048),
+        ("eight circles", 2000, 8, 17, 2048),
+        ("many rows", 200_000, 1, 3, 2048),
+    ] {
+        let of = Structure {
+            dims: vec![d; n],
+            features,
+            outputs,
+            density: 1.0,
+            atoms: false,
+            margin: 0.1,
+        };
+        time(&stream, name, &of)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,357 @@
+//! The core of structured systems on a device: against the CPU's and against its own promises.
+
+use super::{Outcome, expect, expect_eq, on_device};
+use broadhead_device::{ByteClass, DeviceError, DevicePolicy, LedgerSnapshot, Refusal, Stream};
+use broadhead_schur::cuda::{MOST_FEATURES, Placement, StructuredBase};
+use broadhead_schur::{
+    ArrowVector, EliminationKind, Error, Failure, NotPositiveDefinite, Ridge, RowDims, Solver,
+    SolverOptions, StructuredShape,
+};
+use broadhead_testkit::cases::StructuredCase;
+use broadhead_testkit::device::Trial;
+use broadhead_testkit::generate::{self, Structure};
+use broadhead_testkit::random::Random;
+
+/// The componentwise backward error that counts as parity.
+const PARITY: f64 = 1e-13;
+
+type Boxed<T> = Result<T, Box<dyn std::error::Error>>;
+
+pub(super) fn tests() -> Vec<Trial> {
+    vec![
+        on_device!("structured::steps_and_summaries_are_the_cpu_s", parity),
+        on_device!(
+            "structured::a_graph_gives_the_bits_of_plain_launches",
+            graphs
+        ),
+        on_device!("structured::bits_are_the_same_beside_other_work", bits),
+        on_device!("structured::what_moves_is_what_is_said", residency),
+        on_device!("structured::the_bytes_said_are_the_bytes_held", bytes),
+        on_device!(
+            "structured::failures_are_the_cpu_s_and_their_bumps_cure",
+            failures
+        ),
+        on_device!(
+            "structured::a_number_that_is_not_finite_is_named",
+            not_finite
+        ),
+        on_device!("structured::what_cannot_be_served_is_refused", refusals),
+    ]
+}
+
+fn case(
+    dims: Vec<usize>,
+    features: usize,
+    outputs: usize,
+    density: f64,
+    seed: u64,
+) -> StructuredCase {
+    let of = Structure {
+        dims,
+        features,
+        outputs,
+        density,
+        atoms: false,
+        margin: 0.1,
+    };
+    generate::structured(&of, &mut Random::new(seed))
+}
+
+/// Both forms of the core, every edge of their kernels, sparse features, a decoder wider and narrower
+/// than its features.
+fn cases() -> Vec<(&'static str, StructuredCase)> {
+    let ragged = (0..77).map(|i| [2, 0, 4, 1, 3][i % 5]).collect();
+    let wide = (0..50).map(|i| [5, 32, 0, 1, 17][i % 5]).collect();
+    vec![
+        ("a circle", case(vec![1; 2000], 3, 2048, 1.0, 1)),
+        ("a torus", case(vec![2; 500], 9, 700, 1.0, 2)),
+        ("few outputs", case(vec![1; 300], 5, 2, 1.0, 3)),
+        ("one feature", case(vec![1; 40], 1, 33, 1.0, 4)),
+        ("one output", case(vec![3; 40], 7, 1, 1.0, 5)),
+        ("ragged", case(ragged, 6, 65, 1.0, 6)),
+        ("wide and ragged", case(wide, 6, 65, 1.0, 7)),
+        ("sparse", case(vec![2; 400], 17, 40, 0.3, 8)),
+        (
+            "many features",
+            case(vec![1; 700], MOST_FEATURES, 7, 1.0, 9),
+        ),
+        ("no rows", case(vec![], 3, 40, 1.0, 10)),
+        ("many rows", case(vec![1; 20_001], 3, 31, 1.0, 11)),
+        ("many pieces", case(vec![1; 9000], 12, 5, 1.0, 12)),
+    ]
+}
+
+fn options(device: Option<&Stream>) -> SolverOptions {
+    SolverOptions {
+        elimination: Some(EliminationKind::Core),
+        device: device.map(|stream| Placement {
+            stream: stream.clone(),
+            keep: None,
+        }),
+        device_policy: match device {
+            Some(_) => DevicePolicy::Required,
+            None => DevicePolicy::Off,
+        },
+        ..Default::default()
+    }
+}
+
+fn gradient(case: &StructuredCase, seed: u64) -> ArrowVector {
+    let arrow = case.shape.arrow();
+    generate::gradient(arrow.row_unknowns(), arrow.border(), &mut Random::new(seed))
+}
+
+fn parity(stream: &Stream) -> Outcome {
+    for (name, case) in cases() {
+        let g = gradient(&case, 1);
+        let arrow = case.shape.arrow();
+        for ridge in [Ridge::ZERO, Ridge::new(0.3, 0.2)] {
+            let mut cpu = Solver::new(&case.system(), options(None))?;
+            let mut cpu = cpu.refresh(case.system())?;
+            let cpu = cpu.factor(ridge)?;
+            let mut device = Solver::new(&case.system(), options(Some(stream)))?;
+            let mut device = device.refresh(case.system())?;
+            let mut device = device.factor(ridge)?;
+            expect(device.execution_path().is_device(), "it ran on the CPU")?;
+            let mut step = ArrowVector::zeros(arrow);
+            let report = device.solve(g.as_gradient(), step.as_step())?;
+            let omega = report.error.and_then(|e| e.componentwise);
+            let small = omega.is_some_and(|omega| omega <= PARITY);
+            expect(small, format!("{name}, {ridge:?}: {report:?}"))?;
+            let (a, b) = (device.log_determinant()?, cpu.log_determinant()?);
+            let near = (a.value - b.value).abs() <= 1e-11 * b.absolute.max(1.0);
+            expect(near, format!("{name}, {ridge:?}: {a:?}, the CPU's {b:?}"))?;
+            for (a, b) in [
+                (device.row_pivot(), cpu.row_pivot()),
+                (device.border_pivot(), cpu.border_pivot()),
+            ] {
+                let near = match (a, b) {
+                    (Some(a), Some(b)) => (a.value - b.value).abs() <= 1e-9 * b.value,
+                    (a, b) => a == b,
+                };
+                expect(near, format!("{name}, {ridge:?}: {a:?}, the CPU's {b:?}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The bits of a factorization and a solve.
+fn answer(base: &mut StructuredBase, g: &ArrowVector, ridge: Ridge) -> Boxed<ArrowVector> {
+    let mut step = ArrowVector::zeros(base.shape().arrow());
+    base.factor(ridge)?.solve(g.as_gradient(), step.as_step())?;
+    Ok(step)
+}
+
+fn graphs(stream: &Stream) -> Outcome {
+    let ridge = Ridge::new(0.1, 0.2);
+    for (name, case) in cases() {
+        let g = gradient(&case, 2);
+        let mut base = StructuredBase::new(stream, &case.shape)?;
+        base.refresh(&case.structured())?;
+        let plain = answer(&mut base, &g, ridge)?;
+        let (mut from, mut to) = (base.vector()?, base.vector()?);
+        stream.upload_into(&g.row, from.row_mut(), ByteClass::Gradient)?;
+        stream.upload_into(&g.border, from.border_mut()?, ByteClass::Gradient)?;
+        let mut broken = None;
+        let mut graph = stream.capture(|_| {
+            broken = base.factor_and_solve_resident(ridge, &from, &mut to).err();
+            Ok(())
+        })?;
+        if let Some(error) = broken {
+            return Err(error.into());
+        }
+        for _ in 0..2 {
+            graph.launch()?;
+            base.factored(ridge)?;
+            let row = stream.download(to.row(), ByteClass::Gradient)?;
+            let border = stream.download(to.border()?, ByteClass::Gradient)?;
+            expect_eq(name, (&row, &border), (&plain.row, &plain.border))?;
+        }
+    }
+    Ok(())
+}
+
+fn bits(stream: &Stream) -> Outcome {
+    let beside = stream.context().stream(&broadhead_device::Ledger::new())?;
+    for (name, case) in cases() {
+        let g = gradient(&case, 3);
+        let mut base = StructuredBase::new(stream, &case.shape)?;
+        base.refresh(&case.structured())?;
+        let first = answer(&mut base, &g, Ridge::ZERO)?;
+        let mut noise = beside.zeros::<f64>(4 << 20, "noise")?;
+        for _ in 0..3 {
+            (0..20).try_for_each(|_| beside.zero(noise.view_mut()))?;
+            base.refresh(&case.structured())?;
+            expect_eq(name, answer(&mut base, &g, Ridge::ZERO)?, first.clone())?;
+        }
+    }
+    Ok(())
+}
+
+fn residency(stream: &Stream) -> Outcome {
+    let case = case(vec![1; 200], 3, 100, 1.0, 1);
+    let mut base = StructuredBase::new(stream, &case.shape)?;
+    let before = base.ledger();
+    base.refresh(&case.structured())?;
+    let moved = base.ledger().since(&before);
+    let operands = 8 * (200 + 200 * 3 + 200 * 3 + 9 + 300);
+    expect_eq("operands", moved.host_to_device.operand, operands)?;
+    expect_eq("in all", moved.host_to_device.total(), operands)?;
+    expect_eq("allocations", moved.allocations, 0)?;
+    let before = base.ledger();
+    base.factor(Ridge::ZERO)?;
+    base.factor(Ridge::new(1.0, 1.0))?;
+    let moved = base.ledger().since(&before);
+    expect_eq("in", moved.host_to_device.total(), 0)?;
+    expect_eq("of records", moved.device_to_host.record, 2 * 168)?;
+    expect_eq("out", moved.device_to_host.total(), 2 * 168)?;
+    expect_eq("factorizations", moved.factorizations, 2)?;
+    expect_eq("allocations", moved.allocations, 0)?;
+    let (a, mut b) = (base.vector()?, base.vector()?);
+    let mut frame = base.factor(Ridge::ZERO)?;
+    let before = stream.ledger().snapshot();
+    frame.solve_resident(&a, &mut b)?;
+    let moved = stream.ledger().snapshot().since(&before);
+    let still = LedgerSnapshot {
+        submissions: 7,
+        peak_bytes: moved.peak_bytes,
+        ..Default::default()
+    };
+    expect_eq("a solve", moved, still)
+}
+
+fn bytes(stream: &Stream) -> Outcome {
+    for (name, case) in cases() {
+        let said = StructuredBase::bytes_needed(&case.shape)?.total();
+        let before = stream.ledger().held_bytes();
+        let base = StructuredBase::new(stream, &case.shape)?;
+        let held = stream.ledger().held_bytes() - before;
+        expect_eq("bytes said again", base.bytes().total(), said)?;
+        // The library's workspace is its own affair.
+        let most = said + said / 10 + (32 << 20);
+        let within = (said..=most).contains(&held);
+        expect(within, format!("{name}: said {said}, held {held}"))?;
+    }
+    Ok(())
+}
+
+/// The failure of the device, after that of the CPU was found to be the same.
+fn failure(stream: &Stream, what: &str, case: &StructuredCase) -> Boxed<NotPositiveDefinite> {
+    let mut base = StructuredBase::new(stream, &case.shape)?;
+    base.refresh(&case.structured())?;
+    let Err(Failure::NotPositiveDefinite(device)) = base.factor(Ridge::ZERO).map(|_| ()) else {
+        return Err(format!("{what}: the device factored it").into());
+    };
+    let mut solver = Solver::new(&case.system(), options(None))?;
+    let mut cpu = solver.refresh(case.system())?;
+    let Err(Failure::NotPositiveDefinite(cpu)) = cpu.factor(Ridge::ZERO).map(|_| ()) else {
+        return Err(format!("{what}: the CPU factored it").into());
+    };
+    let near = (device.value - cpu.value).abs() <= 1e-8 * cpu.value.abs();
+    if device.site != cpu.site || !near {
+        return Err(format!("{what}: {device:?}, the CPU's {cpu:?}").into());
+    }
+    let bump = device.bump.ok_or("no bump")?;
+    // The side that failed factors then; that it leaves the other positive definite is not said.
+    let side = device.site.side();
+    let mut cured = |bump| match base.factor(Ridge::ZERO.bumped(side, bump)) {
+        Ok(_) => Ok(true),
+        Err(Failure::NotPositiveDefinite(other)) => Ok(other.site.side() != side),
+        Err(stop) => Err(stop),
+    };
+    if !cured(bump)? || cured(bump / 4.5)? {
+        return Err(format!("{what}: {bump:e} is not the least up to four times").into());
+    }
+    Ok(device)
+}
+
+/// A fit on the same device, afterwards.
+fn works(stream: &Stream) -> Outcome {
+    let case = case(vec![2; 60], 4, 20, 1.0, 77);
+    let mut solver = Solver::new(&case.system(), options(Some(stream)))?;
+    let mut base = solver.refresh(case.system())?;
+    let mut step = ArrowVector::zeros(case.shape.arrow());
+    let g = gradient(&case, 4);
+    let report = base
+        .factor(Ridge::ZERO)?
+        .solve(g.as_gradient(), step.as_step())?;
+    let small = report
+        .error
+        .and_then(|e| e.componentwise)
+        .is_some_and(|w| w <= PARITY);
+    expect(small, format!("{report:?}"))
+}
+
+fn failures(stream: &Stream) -> Outcome {
+    for (d, features) in [(1, 3), (2, 9), (5, 4), (1, 14)] {
+        let sound = case(vec![d; 90], features, 20, 1.0, 21);
+        let mut rows = sound.clone();
+        rows.row_hessian[41 * d * d + d * d - 1] = -1.5;
+        failure(stream, "rows", &rows)?;
+        works(stream)?;
+        let mut gram = sound.clone();
+        gram.gram[features * features - 1] = -2.0;
+        failure(stream, "gram", &gram)?;
+        works(stream)?;
+        // Blocks that are less than J J': the eliminated border is indefinite.
+        let mut core = sound.clone();
+        core.row_hessian.iter_mut().for_each(|x| *x *= 0.3);
+        failure(stream, "core", &core)?;
+        works(stream)?;
+    }
+    Ok(())
+}
+
+fn not_finite(stream: &Stream) -> Outcome {
+    let sound = case(vec![2; 30], 4, 5, 1.0, 22);
+    let spoil: [(&str, fn(&mut StructuredCase)); 5] = [
+        ("row_hessian", |c| c.row_hessian[8] = f64::NAN),
+        ("feature_phi", |c| c.phi[7] = f64::INFINITY),
+        ("feature_psi", |c| c.psi[7] = f64::NAN),
+        ("gram", |c| c.gram[4] = f64::NAN),
+        ("decoder", |c| c.decoder[4] = f64::NAN),
+    ];
+    for (wanted, spoil) in spoil {
+        let mut case = sound.clone();
+        spoil(&mut case);
+        let mut base = StructuredBase::new(stream, &case.shape)?;
+        match base.refresh(&case.structured()) {
+            Err(Error::NotFinite { array, .. }) => expect_eq("the array", array, wanted)?,
+            other => return Err(format!("{wanted}: {other:?}").into()),
+        }
+        works(stream)?;
+    }
+    Ok(())
+}
+
+fn refusals(stream: &Stream) -> Outcome {
+    let of = |n, d, m, p| -> Boxed<StructuredShape> {
+        Ok(StructuredShape::new(RowDims::uniform(n, d)?, m, p)?)
+    };
+    for shape in [of(5, 1, MOST_FEATURES + 1, 3)?, of(5, 33, 3, 3)?] {
+        let refused = StructuredBase::new(stream, &shape).map(|_| ());
+        let typed = matches!(refused, Err(Error::Unsupported { .. }));
+        expect(typed, format!("{refused:?}"))?;
+    }
+    let shape = of(1_000_000_000, 1, 60, 60)?;
+    let before = stream.ledger().snapshot();
+    match StructuredBase::new(stream, &shape).map(|_| ()) {
+        Err(Error::Device(DeviceError::Refusal(Refusal::Memory { needed, free, .. }))) => {
+            expect(needed > free, "it would have fitted")?;
+        }
+        other => return Err(format!("{other:?}").into()),
+    }
+    let after = stream.ledger().snapshot();
+    expect_eq("allocations", after.allocations, before.allocations)?;
+    let shape = of(5, 1, 3, 4)?;
+    let refused = StructuredBase::new(stream, &shape)?
+        .factor(Ridge::ZERO)
+        .map(|_| ());
+    let early = matches!(
+        refused,
+        Err(Failure::Stop(Error::Device(DeviceError::Refusal(_))))
+    );
+    expect(early, format!("{refused:?}"))?;
+    works(stream)
+}
