@@ -216,7 +216,9 @@ fn ridges(stream: &Stream) -> Outcome {
                     let at = stream.upload(&[0.3, 0.1], Class, "a ridge")?;
                     base.submit_factor_at(at.view())?;
                 }
-                false => drop(base.factor(Ridge::new(0.3, 0.1))?),
+                false => {
+                    base.factor(Ridge::new(0.3, 0.1))?;
+                }
             }
             base.submit_solve(&gradient, &mut step)?;
             // The operands themselves are as they were.

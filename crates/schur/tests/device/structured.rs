@@ -305,7 +305,8 @@ fn failures(stream: &Stream) -> Outcome {
 
 fn not_finite(stream: &Stream) -> Outcome {
     let sound = case(vec![2; 30], 4, 5, 1.0, 22);
-    let spoil: [(&str, fn(&mut StructuredCase)); 5] = [
+    type Spoil = fn(&mut StructuredCase);
+    let spoil: [(&str, Spoil); 5] = [
         ("row_hessian", |c| c.row_hessian[8] = f64::NAN),
         ("feature_phi", |c| c.phi[7] = f64::INFINITY),
         ("feature_psi", |c| c.psi[7] = f64::NAN),
