@@ -8,29 +8,31 @@
 //   lm_accept   z = t, r = H t - g0 where the trial was accepted
 //
 // Vectors are two arrays, N and k numbers. All sums are in an order that depends on N and k alone:
-// `records` holds one record of 8 numbers a block; the last block to end combines them in order.
+// `records` holds one record of 10 numbers a block; the last block to end combines them in order.
 // `counter` is zero before and after. record (17): the decision, predicted, f, the two norms.
 
 #define JUDGES 64
 
-// The square root of a sum of squares as scale and sum: no overflow, no underflow.
-struct Norm {
-  double scale, sum;
-};
+// Sums of a judgement: r'd, d'Hd, t'Ht, g't, and of each norm the squares of small, middling and large
+// entries apart, scaled by powers of two, so that none overflows or underflows (Blue 1978).
+#define SUMS 10
 
-__device__ __forceinline__ Norm add(Norm a, double scale, double sum) {
-  if (scale == 0.0) return a;
-  if (scale > a.scale) {
-    const double q = a.scale / scale;
-    a.sum = sum + a.sum * q * q;
-    a.scale = scale;
-  } else {
-    const double q = scale / a.scale;
-    a.sum += sum * q * q;
+__device__ __forceinline__ void add_square(double *v, double x) {
+  const double size = fabs(x);
+  if (size > 0x1p486) v[2] += (x * 0x1p-538) * (x * 0x1p-538);
+  else if (size < 0x1p-511) v[0] += (x * 0x1p537) * (x * 0x1p537);
+  // Of a number that is not one too.
+  else v[1] += x * x;
+}
+
+__device__ __forceinline__ double norm_of(const double *v) {
+  if (v[2] > 0.0) {
+    // Smaller ones count for nothing beside these, unless they are no numbers.
+    const double middle = v[1] * 0x1p-538;
+    return 0x1p538 * sqrt(v[2] + middle * 0x1p-538);
   }
-  // A number that is not one must not vanish.
-  if (!(scale <= 1.7976931348623157e308)) a.scale = scale;
-  return a;
+  if (v[1] != 0.0) return sqrt(v[1] + v[0] * 0x1p-537 * 0x1p-537);
+  return 0x1p-537 * sqrt(v[0]);
 }
 
 // Grid JUDGES, block 256.
@@ -40,12 +42,12 @@ extern "C" __global__ void __launch_bounds__(256)
              const double *tb, const double *htr, const double *htb, const double *gr,
              const double *gb, double data, const double *rule, double *state, double *records,
              unsigned *counter, double *record) {
-  __shared__ double sums[4][256];
-  __shared__ Norm norms[2][256];
+  __shared__ double sums[8][SUMS], all[SUMS];
   __shared__ bool last;
-  const int t = threadIdx.x;
-  double s[4] = {0.0, 0.0, 0.0, 0.0};
-  Norm n[2] = {{0.0, 0.0}, {0.0, 0.0}};
+  const int t = threadIdx.x, lane = t % 32, warp = t / 32;
+  double s[SUMS];
+#pragma unroll
+  for (int q = 0; q < SUMS; ++q) s[q] = 0.0;
   for (long long i = (long long)blockIdx.x * 256 + t; i < N + k; i += JUDGES * 256) {
     const bool row = i < N;
     const long long e = row ? i : i - N;
@@ -55,56 +57,43 @@ extern "C" __global__ void __launch_bounds__(256)
     s[1] += d * (row ? hdr[e] : hdb[e]);
     s[2] += x * h;
     s[3] += g * x;
-    const double size = fabs(h - g);
-    if (row) n[0] = add(n[0], size, 1.0);
-    else n[1] = add(n[1], size, 1.0);
+    if (row) add_square(s + 4, h - g);
+    else add_square(s + 7, h - g);
   }
-  for (int round = 0; round < 2; ++round) {
-    __syncthreads();
-    for (int q = 0; q < 4; ++q) sums[q][t] = s[q];
-    norms[0][t] = n[0];
-    norms[1][t] = n[1];
-    for (int half = 128; half > 0; half /= 2) {
-      __syncthreads();
-      if (t < half) {
-        for (int q = 0; q < 4; ++q) sums[q][t] += sums[q][t + half];
-        for (int q = 0; q < 2; ++q)
-          norms[q][t] = add(norms[q][t], norms[q][t + half].scale, norms[q][t + half].sum);
-      }
-    }
-    __syncthreads();
-    if (round == 1) break;
-    if (t == 0) {
-      double *mine = records + 8 * blockIdx.x;
-      for (int q = 0; q < 4; ++q) mine[q] = sums[q][0];
-      for (int q = 0; q < 2; ++q) {
-        mine[4 + 2 * q] = norms[q][0].scale;
-        mine[5 + 2 * q] = norms[q][0].sum;
-      }
-      __threadfence();
-      last = atomicAdd(counter, 1u) == gridDim.x - 1;
-    }
-    __syncthreads();
-    if (!last) return;
-    __threadfence();
-    const bool there = t < gridDim.x;
-    const double *r = records + 8 * t;
-    for (int q = 0; q < 4; ++q) s[q] = there ? __ldcg(r + q) : 0.0;
-    for (int q = 0; q < 2; ++q) {
-      n[q].scale = there ? __ldcg(r + 4 + 2 * q) : 0.0;
-      n[q].sum = there ? __ldcg(r + 5 + 2 * q) : 0.0;
-    }
+#pragma unroll
+  for (int q = 0; q < SUMS; ++q)
+    for (int half = 16; half > 0; half /= 2) s[q] += __shfl_down_sync(0xffffffffu, s[q], half);
+  if (lane == 0)
+    for (int q = 0; q < SUMS; ++q) sums[warp][q] = s[q];
+  __syncthreads();
+  if (t < SUMS) {
+    double sum = sums[0][t];
+    for (int w = 1; w < 8; ++w) sum += sums[w][t];
+    records[SUMS * blockIdx.x + t] = sum;
   }
+  __threadfence();
+  __syncthreads();
+  if (t == 0) last = atomicAdd(counter, 1u) == gridDim.x - 1;
+  __syncthreads();
+  if (!last) return;
+  __threadfence();
+  for (int q = warp; q < SUMS; q += 8) {
+    double sum = 0.0;
+    for (int b = lane; b < JUDGES; b += 32) sum += __ldcg(records + SUMS * b + q);
+    for (int half = 16; half > 0; half /= 2) sum += __shfl_down_sync(0xffffffffu, sum, half);
+    if (lane == 0) all[q] = sum;
+  }
+  __syncthreads();
   if (t != 0) return;
   *counter = 0;
   Trial trial;
-  const double curvature = 0.5 * sums[2][0], linear = sums[3][0];
+  const double curvature = 0.5 * all[2], linear = all[3];
   trial.kind = 0.0;
   trial.bump = 0.0;
-  trial.predicted = -(sums[0][0] + 0.5 * sums[1][0]);
+  trial.predicted = -(all[0] + 0.5 * all[1]);
   trial.objective = data + curvature - linear;
   trial.scale = data + fabs(curvature) + fabs(linear);
-  for (int q = 0; q < 2; ++q) trial.norms[q] = norms[q][0].scale * sqrt(norms[q][0].sum);
+  for (int q = 0; q < 2; ++q) trial.norms[q] = norm_of(all + 4 + 3 * q);
   State now = *(State *)state;
   Decision d = decide(*(const Rule *)rule, now, trial);
   if (d.accepted != 0.0) d.state = settle(*(const Rule *)rule, d.state, trial.norms);

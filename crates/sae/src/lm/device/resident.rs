@@ -29,6 +29,8 @@ pub const LOOP: KernelSource = KernelSource {
 
 /// Blocks of threads that judge, as loop.cu has them.
 const JUDGES: u32 = 64;
+/// Numbers of a block's record, as loop.cu has them.
+const SUMS: usize = 10;
 /// Numbers of an iterate's record.
 const RECORD: usize = 17;
 
@@ -99,7 +101,7 @@ impl ResidentQuadratic {
             whole: WholeFit::new(stream)?,
             rule: stream.zeros(RULE, "the rule")?,
             state: stream.zeros(STATE + WholeFit::TAIL, "the state")?,
-            records: stream.zeros(8 * JUDGES as usize, "partial sums")?,
+            records: stream.zeros(SUMS * JUDGES as usize, "partial sums")?,
             counter: stream.zeros(1, "a counter")?,
             record: stream.zeros(RECORD, "an iterate's record")?,
             record_out: stream.pinned(RECORD, "an iterate's record")?,
@@ -249,7 +251,7 @@ impl ResidentQuadratic {
             .write(self.counter.view_mut())
             .write(self.record.view_mut());
         // SAFETY: the arguments are those of the source; all vectors are of N and k numbers; a record
-        // of 8 numbers for each block, 17 of the iterate.
+        // of 10 numbers for each block, 17 of the iterate.
         unsafe { launch.submit()? };
         Ok(())
     }
