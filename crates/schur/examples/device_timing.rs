@@ -1,13 +1,15 @@
 //! Times rows first on a device: one JSON object a line. The tests check what is timed here.
 //!
 //! ```text
-//! device_timing [time|rows|tall]...
+//! device_timing [time|rows|tall|huge]...
 //! ```
+//! `huge`, of which the cross blocks have more than $`2^{31}`$ entries, runs only where it is named: it
+//! needs 24 GB of host memory and 43 GB of the device's.
 #![allow(clippy::print_stdout, reason = "a program whose output is its result")]
 
 use broadhead_device::{Context, Ledger, Stream};
 use broadhead_schur::cuda::{Base, Keep, ReUpload};
-use broadhead_schur::{ArrowVector, Ridge};
+use broadhead_schur::{ArrowVector, Refinement, Ridge};
 use case::{Case, Outcome};
 use std::time::Instant;
 
@@ -234,6 +236,47 @@ fn row_blocks(stream: &Stream) -> Outcome<()> {
     Ok(())
 }
 
+/// Right by its residual, as the device and as the CPU see it, or refused with the bytes it needs.
+fn huge(stream: &Stream) -> Outcome<()> {
+    let (n, d, k) = (250_000, 2, 5120);
+    let case = Case::new(&vec![d; n], k, 61)?;
+    let ridge = Ridge::ZERO;
+    for keep in [Keep::Factor, Keep::InverseFactor] {
+        let mut base = Base::new(stream, &case.shape, keep)?;
+        let times = base.refresh(&case.system()?)?;
+        let factor = device_time(stream, 3, || {
+            base.factor(ridge)?;
+            Ok(())
+        })?;
+        let (mut gradient, mut step) = (base.vector()?, base.vector()?);
+        let class = broadhead_device::ByteClass::Gradient;
+        stream.upload_into(&case.g.row, gradient.row_mut(), class)?;
+        stream.upload_into(&case.g.border, gradient.border_mut()?, class)?;
+        let report = base.solve_measured(&gradient, &mut step, Refinement::Measure)?;
+        let x = ArrowVector {
+            row: stream.download(step.row(), class)?,
+            border: stream.download(step.border()?, class)?,
+        };
+        let omega = case.error(&x, ridge)?;
+        let said = report.error.and_then(|error| error.componentwise);
+        say(
+            "factor",
+            "huge",
+            factor,
+            &format!(
+                ",\"keep\":\"{keep:?}\",\"send_ms\":{:.0},\"bytes\":{},\"omega\":{omega:.2e},\"omega_on_device\":{:.2e}",
+                times.sending.as_secs_f64() * 1e3,
+                base.bytes().total(),
+                said.unwrap_or(f64::NAN),
+            ),
+        );
+        if !(omega <= 1e-13 && said.is_some_and(|said| said <= 1e-13)) {
+            return Err(format!("backward errors {omega:e}, {said:?}").into());
+        }
+    }
+    Ok(())
+}
+
 fn main() -> Outcome<()> {
     if let Err(absence) = broadhead_device::probe::cuda() {
         println!("not measured: {absence}");
@@ -252,6 +295,9 @@ fn main() -> Outcome<()> {
     }
     if want("tall") {
         time(&stream, "tall", 100_000, 2, 2000, false)?;
+    }
+    if wanted.iter().any(|w| w == "huge") {
+        huge(&stream)?;
     }
     Ok(())
 }

@@ -135,13 +135,22 @@ impl<'b> Frame<'b> {
         negate_into(gradient.border, &mut buffers.rhs_border);
         copy(&buffers.rhs_row, &mut buffers.x_row);
         copy(&buffers.rhs_border, &mut buffers.x_border);
-        let rhs = RhsMut {
+        let mut rhs = RhsMut {
             row: &mut buffers.x_row,
             border: &mut buffers.x_border,
             count,
         };
-        let ridge = self.ridge;
-        let measure = self.solver.options().refinement != Refinement::Off;
+        let (ridge, refinement) = (self.ridge, self.solver.options().refinement);
+        let measure = refinement != Refinement::Off;
+        if measure
+            && count == 1
+            && let Some(done) = self.engine().solve_measured(&mut rhs, refinement)
+        {
+            *report = done?;
+            copy_out(&buffers.x_row, step.row.rb_mut());
+            copy_out(&buffers.x_border, step.border.rb_mut());
+            return Ok(());
+        }
         let (stats, multiplied) = if measure && count == 1 {
             let y = buffers.residual.product_mut();
             self.engine().solve_and_multiply(&system, ridge, rhs, y)?

@@ -5,6 +5,7 @@ use super::layout::Layout;
 use super::operands::Operands;
 use super::product::Product;
 use super::ridge::ResidentRidge;
+use super::residual::Residual;
 use super::{DeviceBytes, Error, Failure, FrameSummary, Keep, Methods, UploadTimes};
 use crate::{
     ArrowShape, DenseSystem, Factored, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge,
@@ -56,15 +57,16 @@ impl ResidentVector {
 /// The operands of one linearisation on a device, with room for their factors.
 pub struct Base {
     shape: ArrowShape,
-    operands: Operands,
-    factors: Factors,
-    gradient: ResidentVector,
-    step: ResidentVector,
+    pub(super) operands: Operands,
+    pub(super) factors: Factors,
+    pub(super) gradient: ResidentVector,
+    pub(super) step: ResidentVector,
     product: Product,
     ridge: ResidentRidge,
+    pub(super) residual: Residual,
     refreshed: bool,
     /// What the present factors are.
-    last: Option<(Ridge, Factored)>,
+    pub(super) last: Option<(Ridge, Factored)>,
 }
 
 impl std::fmt::Debug for Base {
@@ -118,7 +120,14 @@ impl Base {
             return Err(DeviceError::from(refusal).into());
         }
         let factors = Factors::new(stream, shape, keep, methods)?;
+        let vectors = [
+            factors.vector()?,
+            factors.vector()?,
+            factors.vector()?,
+            factors.vector()?,
+        ];
         Ok(Self {
+            residual: Residual::new(stream, &factors.layout, vectors).map_err(Error::Device)?,
             operands: Operands::new(stream, &factors.layout)?,
             gradient: factors.vector()?,
             step: factors.vector()?,
@@ -522,7 +531,7 @@ impl Frame<'_> {
     }
 }
 
-fn check_vector(
+pub(super) fn check_vector(
     array: &'static str,
     layout: &Layout,
     vector: &ResidentVector,

@@ -3,8 +3,8 @@
 use super::{Base, Error, Failure, FrameSummary, Keep, Placement};
 use crate::elimination::dense_only;
 use crate::{
-    ArrowShape, Elimination, EliminationKind, Factored, Gradient, RhsMut, Ridge, SolveStats,
-    StepMut, System,
+    ArrowShape, Elimination, EliminationKind, Factored, Gradient, Refinement, RhsMut, Ridge,
+    SolveReport, SolveStats, StepMut, System,
 };
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use faer::{MatMut, MatRef};
@@ -74,5 +74,15 @@ impl Elimination for Engine {
         );
         self.base.solve_host(gradient, &mut step)?;
         Ok(SolveStats::default())
+    }
+
+    fn solve_measured(
+        &mut self,
+        rhs: &mut RhsMut<'_>,
+        refinement: Refinement,
+    ) -> Option<Result<SolveReport, Failure>> {
+        let one = (&mut *rhs.row, &mut *rhs.border);
+        let measured = self.base.solve_host_measured(one, refinement);
+        Some(measured.map_err(Failure::from))
     }
 }

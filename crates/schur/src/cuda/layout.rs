@@ -206,7 +206,8 @@ impl Layout {
             operands: of(self.blocks)
                 + of(self.unknowns * self.k)
                 + square
-                + of(self.product_partials().iter().sum::<usize>() + self.unknowns + self.k),
+                + of(self.product_partials().iter().sum::<usize>() + self.unknowns + self.k)
+                + super::residual::Residual::bytes(self),
             factors: of(self.blocks)
                 + of(self.unknowns)
                 + of(self.unknowns * self.order)

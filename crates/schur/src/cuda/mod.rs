@@ -23,10 +23,12 @@ mod engine;
 mod factors;
 mod kernels;
 mod layout;
+mod measured;
 mod methods;
 mod operands;
 mod product;
 mod ridge;
+mod residual;
 mod rows;
 mod structured;
 mod tiles;
@@ -94,6 +96,7 @@ pub fn kernel_sources() -> &'static [&'static KernelSource] {
         &kernels::BORDER,
         &kernels::SOLVE,
         &tiles::TILES,
+        &residual::RESIDUAL,
         &product::PRODUCT,
         &ridge::RIDGE,
         &structured::STRUCTURED,

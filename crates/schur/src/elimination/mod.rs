@@ -27,7 +27,9 @@ pub use rows_first::RowsFirst;
 pub(crate) use structured_parts::decoder_rank;
 
 use crate::cuda::FrameSummary;
-use crate::{Error, Failure, PivotSite, ProductMut, RhsMut, Ridge, System};
+use crate::{
+    Error, Failure, PivotSite, ProductMut, Refinement, RhsMut, Ridge, SolveReport, System,
+};
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use serde::{Deserialize, Serialize};
 
@@ -247,6 +249,20 @@ pub trait Elimination: Send {
     ) -> Result<(SolveStats, bool), Failure> {
         let _ = (ridge, y);
         self.solve(system, rhs).map(|stats| (stats, false))
+    }
+
+    /// Solves for one right-hand side by the last factors, measures and refines, where the engine can
+    /// do all of it where its factors are; `None`, and nothing done, where it cannot.
+    ///
+    /// # Errors
+    /// As [`Elimination::solve`]; [`Error::Overflow`] where the solution is not finite.
+    fn solve_measured(
+        &mut self,
+        rhs: &mut RhsMut<'_>,
+        refinement: Refinement,
+    ) -> Option<Result<SolveReport, Failure>> {
+        let _ = (rhs, refinement);
+        None
     }
 }
 

@@ -54,7 +54,7 @@ fn failure(
 }
 
 /// A fit on the same device, afterwards.
-fn works(stream: &Stream) -> Outcome {
+pub(super) fn works(stream: &Stream) -> Outcome {
     let case = Case::new(&[2; 50], 60, 1)?;
     let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
     base.refresh(&case.system()?)?;

@@ -3,7 +3,9 @@
 
 mod case;
 mod failures;
+mod faults;
 mod laws;
+mod measured;
 mod methods;
 mod parity;
 mod residency;
@@ -28,10 +30,15 @@ fn with_stream(context: &Context, body: fn(&Stream) -> Outcome) -> Outcome {
 }
 
 fn main() -> ExitCode {
-    let tests: [Vec<Trial>; 6] = [
+    if let Some(code) = faults::child() {
+        return code;
+    }
+    let tests: [Vec<Trial>; 8] = [
         parity::tests(),
         residency::tests(),
         failures::tests(),
+        faults::tests(),
+        measured::tests(),
         laws::tests(),
         methods::tests(),
         structured::tests(),
