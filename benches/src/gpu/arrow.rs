@@ -459,7 +459,7 @@ impl Looped {
 }
 
 /// The device's part of an error inside a capture; anything else cannot happen there.
-fn of_device(error: Error) -> DeviceError {
+pub(super) fn of_device(error: Error) -> DeviceError {
     match error {
         Error::Device(error) => error,
         other => Refusal::Capturing {

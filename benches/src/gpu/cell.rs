@@ -4,6 +4,7 @@ use super::arrow::Rows;
 use super::ceilings;
 use super::clock::{Clock, Outcome as Answer, Taken, device};
 use super::job::Job;
+use super::structured::Core;
 use super::{Sampling, job};
 use crate::case::Operands;
 use crate::cell::{CaseKind, Phase, Shape, Suite};
@@ -252,6 +253,9 @@ fn named<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
     serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
 }
 
+/// The contender that eliminates structured systems by their core.
+const CORE: &str = "core";
+
 /// What a cell's process measures: one contender over one system.
 pub(super) trait Bench {
     /// The check before any sample, against the CPU's log-determinant where it is known; and what a
@@ -268,7 +272,10 @@ fn contender<'o>(
     operands: &'o Operands,
     name: &str,
 ) -> Answer<Box<dyn Bench + 'o>> {
-    Ok(Box::new(Rows::new(stream, operands, frame_of(name)?)?))
+    Ok(match name {
+        CORE => Box::new(Core::new(stream, operands)?),
+        name => Box::new(Rows::new(stream, operands, frame_of(name)?)?),
+    })
 }
 
 fn measure(

@@ -17,6 +17,7 @@ mod cell;
 mod clock;
 mod job;
 mod peer;
+mod structured;
 
 pub use cell::{Wanted, run_cell};
 pub use peer::run_window;

@@ -1,0 +1,203 @@
+//! Structured systems by their core on a device: the check, and every phase.
+//!
+//! `factor-solve` is a graph that holds a factorization and a solve with its factors, on operands
+//! and a gradient that are there: what one linearisation costs once its numbers are on the device.
+
+use super::arrow::{cpu_log_determinant, failed, of_device, schur, unsupported};
+use super::cell::Bench;
+use super::clock::{Clock, Outcome, Taken, device};
+use crate::case::{Circles, Operands};
+use crate::cell::Phase;
+use crate::check::{self, Logarithm};
+use crate::record::{L2, Parity};
+use broadhead_device::{ByteClass, ExecutionPath, Stream};
+use broadhead_schur::cuda::{FrameSummary, ResidentVector, StructuredBase, StructuredFrame};
+use broadhead_schur::{ArrowVector, Ridge, StructuredSystem};
+
+/// One system.
+#[derive(Debug)]
+pub(super) struct Core<'o> {
+    stream: Stream,
+    operands: &'o Operands,
+    circles: &'o Circles,
+    gradient: ArrowVector,
+}
+
+impl<'o> Core<'o> {
+    pub(super) fn new(stream: &Stream, operands: &'o Operands) -> Outcome<Self> {
+        let Operands::Circles(circles) = operands else {
+            return Err(unsupported("the core serves structured systems"));
+        };
+        let (n, k) = operands.sizes();
+        let gradients = operands.gradients();
+        Ok(Self {
+            stream: stream.clone(),
+            operands,
+            circles,
+            gradient: ArrowVector {
+                row: gradients.row[..n].to_vec(),
+                border: gradients.border[..k].to_vec(),
+            },
+        })
+    }
+
+    fn system(&self) -> Outcome<StructuredSystem<'o>> {
+        self.circles.system().map_err(|e| schur(e.into()))
+    }
+
+    fn zeros(&self) -> ArrowVector {
+        let (n, k) = self.operands.sizes();
+        ArrowVector {
+            row: vec![0.0; n],
+            border: vec![0.0; k],
+        }
+    }
+
+    /// Operands on the device, nothing factored yet.
+    fn base(&self) -> Outcome<StructuredBase> {
+        let system = self.system()?;
+        let mut base =
+            StructuredBase::new(&self.stream, system.structured_shape()).map_err(schur)?;
+        base.refresh(&system).map_err(schur)?;
+        Ok(base)
+    }
+
+    /// Puts the gradient into a vector of the device.
+    fn put_gradient(&self, to: &mut ResidentVector) -> Outcome<()> {
+        let class = ByteClass::Gradient;
+        self.stream
+            .upload_into(&self.gradient.row, to.row_mut(), class)
+            .map_err(device)?;
+        let border = to.border_mut().map_err(schur)?;
+        self.stream
+            .upload_into(&self.gradient.border, border, class)
+            .map_err(device)
+    }
+
+    fn vectors(&self, base: &StructuredBase) -> Outcome<[ResidentVector; 2]> {
+        let mut vectors = [base.vector().map_err(schur)?, base.vector().map_err(schur)?];
+        self.put_gradient(&mut vectors[0])?;
+        Ok(vectors)
+    }
+
+    fn solve(&self, clock: &Clock<'_>) -> Outcome<Taken> {
+        let mut base = self.base()?;
+        let vectors = self.vectors(&base)?;
+        let mut state = Chain {
+            core: self,
+            frame: base.factor(Ridge::ZERO).map_err(failed)?,
+            vectors,
+            done: 0,
+        };
+        clock.events(&mut state, Chain::renew, Chain::solve)
+    }
+
+    fn factor_and_solve(&self, clock: &Clock<'_>) -> Outcome<Taken> {
+        let mut base = self.base()?;
+        let [gradient, mut step] = self.vectors(&base)?;
+        // Once before, so that handles are there: a capture may not make them.
+        base.factor(Ridge::ZERO).map_err(failed)?;
+        let mut graph = self
+            .stream
+            .capture(|_| {
+                base.factor_and_solve_resident(Ridge::ZERO, &gradient, &mut step)
+                    .map_err(of_device)
+            })
+            .map_err(device)?;
+        graph.launch().map_err(device)?;
+        base.factored(Ridge::ZERO).map_err(failed)?;
+        let class = ByteClass::Gradient;
+        let row = self.stream.download(step.row(), class).map_err(device)?;
+        let border = step.border().map_err(schur)?;
+        let border = self.stream.download(border, class).map_err(device)?;
+        let error = check::componentwise_error(self.operands, 0, &row, &border);
+        check::parity(error, check::DIRECT_BOUND, None, None)?;
+        clock.events(
+            &mut graph,
+            |_| Ok(()),
+            |graph| graph.launch().map_err(device),
+        )
+    }
+}
+
+impl Bench for Core<'_> {
+    fn check(&self, known: Option<f64>) -> Outcome<(Parity, Option<FrameSummary>)> {
+        let mut base = self.base()?;
+        let mut frame = base.factor(Ridge::ZERO).map_err(failed)?;
+        let mut step = self.zeros();
+        frame
+            .solve(self.gradient.as_gradient(), step.as_step())
+            .map_err(schur)?;
+        let error = check::componentwise_error(self.operands, 0, &step.row, &step.border);
+        let own = frame.log_determinant().map(|l| Logarithm {
+            value: l.value,
+            absolute: l.absolute,
+        });
+        let cpu = match known {
+            Some(value) => value,
+            None => cpu_log_determinant(self.system()?.into())?,
+        };
+        let cpu = (super::cell::CPU.to_owned(), cpu);
+        let parity = check::parity(error, check::DIRECT_BOUND, own.ok(), Some(cpu))?;
+        Ok((parity, None))
+    }
+
+    fn phase(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<(Taken, ExecutionPath)> {
+        let taken = match phase {
+            Phase::Refresh => {
+                let system = self.system()?;
+                let work = |base: &mut StructuredBase| {
+                    base.refresh(&system).map_err(schur)?;
+                    self.stream.synchronize().map_err(device)
+                };
+                clock.wall(&mut self.base()?, |_| Ok(()), work)?
+            }
+            Phase::Factor => {
+                let work =
+                    |base: &mut StructuredBase| base.factor(Ridge::ZERO).map(drop).map_err(failed);
+                clock.events(&mut self.base()?, |_| Ok(()), work)?
+            }
+            Phase::Solve => self.solve(clock)?,
+            Phase::Core => self.factor_and_solve(clock)?,
+            Phase::SolveHost => {
+                let mut base = self.base()?;
+                let frame = base.factor(Ridge::ZERO).map_err(failed)?;
+                let work = |(frame, step): &mut (StructuredFrame<'_>, ArrowVector)| {
+                    frame
+                        .solve(self.gradient.as_gradient(), step.as_step())
+                        .map_err(schur)
+                };
+                clock.wall(&mut (frame, self.zeros()), |_| Ok(()), work)?
+            }
+            other => return Err(unsupported(&format!("no {other} of a core on a device"))),
+        };
+        Ok((taken.l2(L2::Warm), ExecutionPath::GpuResidentLinearization))
+    }
+}
+
+/// A frame and a chain of solves, each gradient the step before.
+struct Chain<'c> {
+    core: &'c Core<'c>,
+    frame: StructuredFrame<'c>,
+    vectors: [ResidentVector; 2],
+    done: usize,
+}
+
+impl Chain<'_> {
+    /// Begins the chain anew where it is long.
+    fn renew(&mut self) -> Outcome<()> {
+        if self.done < Phase::MANY {
+            return Ok(());
+        }
+        self.done = 0;
+        self.core.put_gradient(&mut self.vectors[0])
+    }
+
+    fn solve(&mut self) -> Outcome<()> {
+        let [gradient, step] = &mut self.vectors;
+        self.frame.solve_resident(gradient, step).map_err(schur)?;
+        self.vectors.swap(0, 1);
+        self.done += 1;
+        Ok(())
+    }
+}
