@@ -4,8 +4,8 @@ use super::factors::Factors;
 use super::layout::Layout;
 use super::operands::Operands;
 use super::product::Product;
-use super::ridge::ResidentRidge;
 use super::residual::Residual;
+use super::ridge::ResidentRidge;
 use super::{DeviceBytes, Error, Failure, FrameSummary, Keep, Methods, UploadTimes};
 use crate::{
     ArrowShape, DenseSystem, Factored, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge,
