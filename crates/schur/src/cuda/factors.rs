@@ -371,9 +371,9 @@ impl Factors {
             let what = "a pivot of a row";
             return Error::Overflow { what }.into();
         }
-        self.with_bump(failed, scale, |factors, bump| {
-            factors.factor_rows(operands, rho + bump)?;
-            Ok(row_side(&factors.read_summary()?).failed.is_none())
+        failure_with_bump(failed, scale, |bump| {
+            self.factor_rows(operands, rho + bump)?;
+            Ok(row_side(&self.read_summary()?).failed.is_none())
         })
     }
 
@@ -418,11 +418,9 @@ impl Factors {
             let what = "a pivot of the border";
             return Error::Overflow { what }.into();
         }
-        self.with_bump(failed, scale, |factors, bump| {
-            factors.factor_sum(operands, rho + bump)?;
-            let info = factors
-                .stream
-                .download(factors.info.view(), ByteClass::Record)?;
+        failure_with_bump(failed, scale, |bump| {
+            self.factor_sum(operands, rho + bump)?;
+            let info = self.stream.download(self.info.view(), ByteClass::Record)?;
             Ok(info == [0])
         })
     }
@@ -446,32 +444,6 @@ impl Factors {
             .stream
             .download(self.number.view(), ByteClass::Record)?;
         Ok(value[0])
-    }
-
-    /// The failure with the bump that cures it, found by factoring.
-    fn with_bump(
-        &mut self,
-        failed: Pivot,
-        scale: f64,
-        mut factors: impl FnMut(&mut Self, f64) -> Result<bool, Error>,
-    ) -> Failure {
-        let mut broken = None;
-        let bump = least_rung(scale, |bump| match factors(self, bump) {
-            Ok(cured) => cured,
-            Err(error) => {
-                broken.get_or_insert(error);
-                true
-            }
-        });
-        match broken {
-            Some(error) => error.into(),
-            None => NotPositiveDefinite {
-                site: failed.site,
-                value: failed.value,
-                bump,
-            }
-            .into(),
-        }
     }
 
     /// `step = -(H + rho)^-1 gradient`, on the device.
@@ -571,6 +543,31 @@ fn solve_border(
     let transposed = factor.transposed();
     stream.trsm(Side::Left, Triangle::Lower, 1.0, transposed, &mut x)?;
     Ok(())
+}
+
+/// The failure with the bump that cures it, found by factoring: `factors` says whether one does.
+pub(super) fn failure_with_bump(
+    failed: Pivot,
+    scale: f64,
+    mut factors: impl FnMut(f64) -> Result<bool, Error>,
+) -> Failure {
+    let mut broken = None;
+    let bump = least_rung(scale, |bump| match factors(bump) {
+        Ok(cured) => cured,
+        Err(error) => {
+            broken.get_or_insert(error);
+            true
+        }
+    });
+    match broken {
+        Some(error) => error.into(),
+        None => NotPositiveDefinite {
+            site: failed.site,
+            value: failed.value,
+            bump,
+        }
+        .into(),
+    }
 }
 
 pub(super) fn row_side(summary: &[f64]) -> SideSummary {

@@ -1,8 +1,8 @@
 //! Structured bases and frames on a device.
 
-use super::core::CoreFactors;
-use super::layout::Sizes;
+use super::core::{self, CoreFactors};
 use super::operands::Operands;
+use super::parts::Factors;
 use super::{Error, Failure, ResidentVector};
 use crate::cuda::DeviceBytes;
 use crate::{
@@ -15,7 +15,7 @@ use broadhead_device::{ByteClass, DeviceError, ExecutionPath, LedgerSnapshot, Re
 pub struct StructuredBase {
     shape: StructuredShape,
     operands: Operands,
-    factors: CoreFactors,
+    factors: Box<dyn Factors>,
     gradient: ResidentVector,
     step: ResidentVector,
     refreshed: bool,
@@ -35,7 +35,7 @@ impl StructuredBase {
     /// # Errors
     /// As [`StructuredBase::new`], but for the memory.
     pub fn bytes_needed(shape: &StructuredShape) -> Result<DeviceBytes, Error> {
-        Ok(Sizes::new(shape)?.bytes())
+        core::bytes_needed(shape)
     }
 
     /// Room for systems of `shape` on the device of `stream`, whose ledger counts what follows.
@@ -58,11 +58,11 @@ impl StructuredBase {
         }
         let factors = CoreFactors::new(stream, shape)?;
         Ok(Self {
-            operands: Operands::new(stream, &factors.sizes)?,
-            gradient: factors.vector()?,
-            step: factors.vector()?,
+            operands: Operands::new(stream, &factors.parts().sizes)?,
+            gradient: factors.parts().vector()?,
+            step: factors.parts().vector()?,
             shape: shape.clone(),
-            factors,
+            factors: Box::new(factors),
             refreshed: false,
         })
     }
@@ -74,12 +74,12 @@ impl StructuredBase {
 
     /// Device bytes held, the library's workspace apart.
     pub fn bytes(&self) -> DeviceBytes {
-        self.factors.sizes.bytes()
+        self.factors.bytes()
     }
 
     /// The stream that it works on.
     pub fn stream(&self) -> &Stream {
-        &self.factors.stream
+        &self.factors.parts().stream
     }
 
     /// What the stream's work cost so far.
@@ -117,7 +117,8 @@ impl StructuredBase {
             }));
         }
         self.refreshed = false;
-        self.operands.refresh(&self.factors.stream, system)?;
+        self.operands
+            .refresh(&self.factors.parts().stream, system)?;
         self.refreshed = true;
         Ok(())
     }
@@ -127,7 +128,7 @@ impl StructuredBase {
     /// # Errors
     /// [`Error::Device`].
     pub fn vector(&self) -> Result<ResidentVector, Error> {
-        self.factors.vector()
+        self.factors.parts().vector()
     }
 
     /// Factors at `ridge`, on the device: nothing is sent, one record of 168 bytes comes back.
@@ -190,7 +191,7 @@ impl StructuredBase {
     }
 
     fn check_vectors(&self, gradient: &ResidentVector, step: &ResidentVector) -> Result<(), Error> {
-        let sizes = &self.factors.sizes;
+        let sizes = &self.factors.parts().sizes;
         let expected = vec![sizes.rows.unknowns, sizes.border()];
         for (array, vector) in [("gradient", gradient), ("step", step)] {
             let got = vec![vector.row.len(), vector.border.len()];
@@ -215,7 +216,7 @@ impl StructuredBase {
         let (n, k, count) = (arrow.row_unknowns(), arrow.border(), gradient.count());
         gradient.check_sizes(n, k, count)?;
         step.check_sizes(n, k, count)?;
-        let (stream, class) = (self.factors.stream.clone(), ByteClass::Gradient);
+        let (stream, class) = (self.stream().clone(), ByteClass::Gradient);
         for j in 0..count {
             let row: Vec<f64> = gradient.row.col(j).iter().copied().collect();
             let border: Vec<f64> = gradient.border.col(j).iter().copied().collect();

@@ -1,33 +1,93 @@
 //! The factors of a structured system's core on a device, and the solves that use them.
 
-use super::kernels::{BorderFactors, Kernels, Pass, RowParts};
-use super::layout::{Form, Sizes};
+use super::kernels::{BorderFactors, Kernels, RowParts};
+use super::layout::Sizes;
 use super::operands::Operands;
+use super::parts::{Factors, Parts};
 use super::{Error, Failure, ResidentVector};
-use crate::bump::least_rung;
-use crate::cuda::factors::row_side;
-use crate::cuda::kernels::{Kernels as DenseKernels, RowFactors, RowIndex};
+use crate::cuda::DeviceBytes;
+use crate::cuda::factors::{failure_with_bump, row_side};
+use crate::cuda::kernels::Kernels as DenseKernels;
 use crate::cuda::layout::Layout;
 use crate::{
-    Factored, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, Ridge, RowDims,
-    StructuredShape,
+    ArrowShape, EliminationKind, Factored, LogDeterminant, Pivot, Ridge, RowDims, StructuredShape,
 };
 use broadhead_device::{ByteClass, DeviceBuffer, Matrix, MatrixMut, Side, Stream, Triangle};
 
-/// Numbers of a factorization's record: 7 of the rows, 7 of `G`, 7 of the core.
-pub(super) const SUMMARY: usize = 21;
+/// The most features, and the widest rows, of a core that the fused kernels form.
+const SMALL: (usize, usize) = (9, 4);
+
+/// How the core is formed and factored, and what that takes.
+#[derive(Clone, Debug)]
+struct CoreSizes {
+    sizes: Sizes,
+    /// That of the core as a border of order $`M r`$, where the libraries form and factor it.
+    large: Option<Layout>,
+}
+
+impl CoreSizes {
+    fn new(shape: &StructuredShape) -> Result<Self, Error> {
+        let sizes = Sizes::new(shape, EliminationKind::Core)?;
+        let widest = shape.arrow().rows().max_dim();
+        let large = match sizes.features <= SMALL.0 && widest <= SMALL.1 {
+            true => None,
+            false => {
+                let none = RowDims::uniform(0, 1)?;
+                Some(Layout::new(&ArrowShape::new(none, sizes.core_order())?)?)
+            }
+        };
+        Ok(Self { sizes, large })
+    }
+
+    /// Numbers of `V`.
+    fn whitened(&self) -> usize {
+        self.sizes.rows.unknowns * self.sizes.rows.order
+    }
+
+    /// Numbers that a chunk of rows sums for the core.
+    fn products(&self) -> usize {
+        match self.large {
+            None => self.sizes.feature_pairs() * self.sizes.rank_pairs(),
+            Some(_) => 0,
+        }
+    }
+
+    fn bytes(&self) -> DeviceBytes {
+        let of = |elements: usize| 8 * elements as u64;
+        let sizes = &self.sizes;
+        let (n, unknowns, m) = (sizes.rows.rows, sizes.rows.unknowns, sizes.features);
+        let core = match &self.large {
+            None => of(sizes.core_order() * (sizes.core_order() + 1) / 2),
+            Some(core) => {
+                of(core.square() + core.border_len() + sizes.core_order() + 1)
+                    + of(n * m + unknowns * sizes.rank)
+                    + of(sizes.piece() * (sizes.feature_pairs() + sizes.rank_pairs()))
+                    + of(sizes.feature_pairs() * sizes.rank_pairs())
+                    + 4
+            }
+        };
+        let shared = sizes.bytes(self.whitened(), self.products());
+        DeviceBytes {
+            factors: shared.factors + core,
+            vectors: shared.vectors + of(unknowns + 3 * m * m),
+            ..shared
+        }
+    }
+}
+
+/// Device bytes of a base that keeps these factors, the library's workspace apart.
+///
+/// # Errors
+/// As [`Sizes::new`].
+pub(super) fn bytes_needed(shape: &StructuredShape) -> Result<DeviceBytes, Error> {
+    Ok(CoreSizes::new(shape)?.bytes())
+}
 
 /// The factors of one shape.
 pub(super) struct CoreFactors {
-    pub(super) stream: Stream,
-    pub(super) sizes: Sizes,
-    kernels: Kernels,
-    dense: DenseKernels,
-    rows: RowParts,
-    border: BorderFactors,
+    parts: Parts,
+    bytes: DeviceBytes,
     core: CoreBuffers,
-    pass: Pass,
-    summary: DeviceBuffer<f64>,
     u: DeviceBuffer<f64>,
     /// `M x M` each: `w`, what is added to it, and a kernel `X W'`.
     squares: [DeviceBuffer<f64>; 3],
@@ -35,7 +95,7 @@ pub(super) struct CoreFactors {
 
 /// `L_Z` and what forms it.
 enum CoreBuffers {
-    /// The packed factor.
+    /// The packed factor, of three fused kernels.
     Small(DeviceBuffer<f64>),
     Large(Box<LargeCore>),
 }
@@ -57,165 +117,27 @@ struct LargeCore {
     number: DeviceBuffer<f64>,
 }
 
-/// What a record says of `G` or of the core.
-struct Part {
-    log: LogDeterminant,
-    least: Option<(usize, f64)>,
-    failed: Option<(usize, f64)>,
-    scale: f64,
-}
-
-impl Part {
-    fn of(numbers: &[f64]) -> Self {
-        Self {
-            log: LogDeterminant {
-                value: numbers[0],
-                absolute: numbers[1],
-            },
-            least: (numbers[3] >= 0.0).then(|| (numbers[3] as usize, numbers[2])),
-            failed: (numbers[4] != 0.0).then(|| (numbers[4] as usize - 1, numbers[5])),
-            scale: numbers[6],
-        }
-    }
-}
-
 impl CoreFactors {
     pub(super) fn new(stream: &Stream, shape: &StructuredShape) -> Result<Self, Error> {
-        let sizes = Sizes::new(shape)?;
-        let layout = &sizes.rows;
-        stream.prepare_handles()?;
-        let (offsets, blocks) = match layout.uniform {
-            -1 => {
-                let places = 0..=layout.rows;
-                let of = |f: fn(&RowDims, usize) -> usize| -> Vec<i64> {
-                    let rows = shape.arrow().rows();
-                    places.clone().map(|i| f(rows, i) as i64).collect()
-                };
-                (of(RowDims::offset), of(RowDims::block_offset))
-            }
-            _ => Default::default(),
-        };
-        let (m, r) = (sizes.features, sizes.rank);
+        let how = CoreSizes::new(shape)?;
+        let bytes = how.bytes();
+        let (whitened, products) = (how.whitened(), how.products());
+        let parts = Parts::new(stream, how.sizes, shape, whitened, products)?;
+        let m = parts.sizes.features;
         let square = || stream.zeros(m * m, "a square of features");
         Ok(Self {
-            kernels: Kernels::load(stream)?,
-            dense: DenseKernels::load(stream, layout)?,
-            rows: RowParts {
-                index: RowIndex {
-                    offsets: stream.upload(&offsets, ByteClass::Operand, "row offsets")?,
-                    blocks: stream.upload(&blocks, ByteClass::Operand, "block offsets")?,
-                },
-                factors: RowFactors {
-                    factors: stream.zeros(layout.blocks, "row factors")?,
-                    reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
-                    records: stream.zeros(7 * layout.records, "row records")?,
-                    counter: stream.zeros(1, "a counter")?,
-                },
-                whitened: stream.zeros(layout.unknowns * layout.order, "whitened features")?,
-            },
-            border: BorderFactors {
-                gram: stream.zeros(m * m, "the factor of G")?,
-                root: stream.zeros(m * r, "the decoder's root")?,
-                copy: stream.zeros(sizes.border(), "the decoder's root")?,
-            },
-            core: CoreBuffers::new(stream, &sizes)?,
-            pass: Pass {
-                partials: stream.zeros(sizes.partials(), "partial sums")?,
-                counter: stream.zeros(1, "a counter")?,
-                none: stream.zeros(0, "nothing")?,
-            },
-            summary: stream.zeros(SUMMARY, "record of a factorization")?,
-            u: stream.zeros(layout.unknowns, "a solve's rows")?,
+            core: CoreBuffers::new(stream, &parts.sizes, how.large)?,
+            u: stream.zeros(parts.sizes.rows.unknowns, "a solve's rows")?,
             squares: [square()?, square()?, square()?],
-            stream: stream.clone(),
-            sizes,
+            parts,
+            bytes,
         })
-    }
-
-    /// A vector that solves take.
-    pub(super) fn vector(&self) -> Result<ResidentVector, Error> {
-        Ok(ResidentVector {
-            row: self.stream.zeros(self.sizes.rows.unknowns, "row part")?,
-            border: self.stream.zeros(self.sizes.border(), "border part")?,
-            border_len: self.sizes.unknowns,
-        })
-    }
-
-    /// Submits a factorization; nothing is read back.
-    pub(super) fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
-        self.factor_rows(operands, ridge.row)?;
-        self.dense.whiten(
-            &self.stream,
-            &self.sizes.rows,
-            &self.rows.index,
-            &self.rows.factors,
-            &operands.psi,
-            &mut self.rows.whitened,
-        )?;
-        self.factor_border(operands, ridge.border)
-    }
-
-    /// Reads what the last submission found.
-    pub(super) fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
-        let summary = self.read_summary()?;
-        self.stream.ledger().factored(1);
-        let rows = row_side(&summary);
-        if let Some(failed) = rows.failed {
-            return Err(self.row_failure(operands, ridge.row, failed, rows.scale));
-        }
-        let (gram, core) = (Part::of(&summary[7..14]), Part::of(&summary[14..21]));
-        let p = self.sizes.copies;
-        if let Some((feature, value)) = gram.failed {
-            return Err(self.border_failure(operands, ridge.border, feature, value, gram.scale));
-        }
-        if let Some((index, value)) = core.failed {
-            let value = match &mut self.core {
-                CoreBuffers::Small(_) => value,
-                CoreBuffers::Large(large) => {
-                    large.pivot(&self.stream, &self.sizes, &self.kernels, index)?
-                }
-            };
-            let feature = index / self.sizes.rank;
-            return Err(self.border_failure(operands, ridge.border, feature, value, gram.scale));
-        }
-        let log_determinant = LogDeterminant {
-            value: rows.log.value + p as f64 * gram.log.value + core.log.value,
-            absolute: rows.log.absolute + p as f64 * gram.log.absolute + core.log.absolute,
-        };
-        if !log_determinant.value.is_finite() {
-            let what = "the log-determinant";
-            return Err(Error::Overflow { what }.into());
-        }
-        let pivot = |(feature, value): (usize, f64)| Pivot {
-            site: PivotSite::Border { pivot: feature * p },
-            value,
-        };
-        // What stands in for features or outputs that are not there has no pivot.
-        let gram_least = gram.least.filter(|_| self.sizes.has_features);
-        let core_least = core.least.filter(|_| self.sizes.unknowns > 0);
-        let least = Pivot::least(gram_least.map(pivot), core_least.map(pivot));
-        Ok(Factored {
-            log_determinant: Ok(log_determinant),
-            row_pivot: rows.least,
-            border_pivot: least,
-        })
-    }
-
-    fn factor_rows(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
-        Ok(self.dense.factor_rows(
-            &self.stream,
-            &self.sizes.rows,
-            &self.rows.index,
-            &operands.row_hessian,
-            rho,
-            &mut self.rows.factors,
-            &mut self.summary,
-        )?)
     }
 
     /// `L_G`, `R` and `L_Z`.
     fn factor_border(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
-        let Self {
+        self.parts.prepare_border(operands, rho)?;
+        let Parts {
             stream,
             sizes,
             kernels,
@@ -224,8 +146,7 @@ impl CoreFactors {
             pass,
             summary,
             ..
-        } = self;
-        kernels.border_prepare(stream, sizes, operands, rho, border, summary)?;
+        } = &mut self.parts;
         match &mut self.core {
             CoreBuffers::Small(core) => kernels.small_core(
                 stream,
@@ -254,90 +175,108 @@ impl CoreFactors {
         Ok(())
     }
 
-    fn read_summary(&self) -> Result<Vec<f64>, Error> {
-        let record = self.summary.view();
-        Ok(self.stream.download(record, ByteClass::Record)?)
-    }
-
-    fn row_failure(&mut self, operands: &Operands, rho: f64, failed: Pivot, scale: f64) -> Failure {
-        if !failed.value.is_finite() {
-            let what = "a pivot of a row";
-            return Error::Overflow { what }.into();
-        }
-        self.with_bump(failed, scale, |factors, bump| {
-            factors.factor_rows(operands, rho + bump)?;
-            Ok(row_side(&factors.read_summary()?).failed.is_none())
-        })
-    }
-
     /// The core's pivots stand for directions of the border, not for its unknowns: the first
     /// unknown of their feature is named.
     fn border_failure(
         &mut self,
         operands: &Operands,
         rho: f64,
-        feature: usize,
-        value: f64,
+        failed: Pivot,
         scale: f64,
     ) -> Failure {
-        if !value.is_finite() {
+        if !failed.value.is_finite() {
             return Error::Overflow { what: "a pivot" }.into();
         }
-        let site = PivotSite::Border {
-            pivot: feature * self.sizes.copies,
-        };
-        self.with_bump(Pivot { site, value }, scale, |factors, bump| {
-            factors.factor_border(operands, rho + bump)?;
-            let summary = factors.read_summary()?;
+        failure_with_bump(failed, scale, |bump| {
+            self.factor_border(operands, rho + bump)?;
+            let summary = self.parts.read_summary()?;
             Ok(summary[11] == 0.0 && summary[18] == 0.0)
         })
     }
+}
 
-    /// The failure with the bump that cures it, found by factoring.
-    fn with_bump(
-        &mut self,
-        failed: Pivot,
-        scale: f64,
-        mut factors: impl FnMut(&mut Self, f64) -> Result<bool, Error>,
-    ) -> Failure {
-        let mut broken = None;
-        let bump = least_rung(scale, |bump| match factors(self, bump) {
-            Ok(cured) => cured,
-            Err(error) => {
-                broken.get_or_insert(error);
-                true
-            }
-        });
-        match broken {
-            Some(error) => error.into(),
-            None => NotPositiveDefinite {
-                site: failed.site,
-                value: failed.value,
-                bump,
-            }
-            .into(),
-        }
+impl Factors for CoreFactors {
+    fn parts(&self) -> &Parts {
+        &self.parts
     }
 
-    /// `step = -(H + rho)^-1 gradient`, on the device.
-    pub(super) fn solve(
+    fn bytes(&self) -> DeviceBytes {
+        self.bytes
+    }
+
+    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
+        self.parts.factor_rows(operands, ridge.row)?;
+        self.parts.whiten(operands)?;
+        self.factor_border(operands, ridge.border)
+    }
+
+    fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
+        let summary = self.parts.read_summary()?;
+        self.parts.stream.ledger().factored(1);
+        let rows = row_side(&summary);
+        if let Some(failed) = rows.failed {
+            if !failed.value.is_finite() {
+                let what = "a pivot of a row";
+                return Err(Error::Overflow { what }.into());
+            }
+            return Err(failure_with_bump(failed, rows.scale, |bump| {
+                self.parts.factor_rows(operands, ridge.row + bump)?;
+                let summary = self.parts.read_summary()?;
+                Ok(row_side(&summary).failed.is_none())
+            }));
+        }
+        let gram = self.parts.gram_side(&summary);
+        if let Some(failed) = gram.failed {
+            return Err(self.border_failure(operands, ridge.border, failed, gram.scale));
+        }
+        let core = self.parts.side(&summary[14..21], self.parts.sizes.rank);
+        if let Some(mut failed) = core.failed {
+            if let CoreBuffers::Large(large) = &mut self.core {
+                let Parts {
+                    stream,
+                    sizes,
+                    kernels,
+                    ..
+                } = &self.parts;
+                let index = summary[18] as usize - 1;
+                failed.value = large.pivot(stream, sizes, kernels, index)?;
+            }
+            return Err(self.border_failure(operands, ridge.border, failed, gram.scale));
+        }
+        let copies = self.parts.sizes.copies as f64;
+        let log_determinant = LogDeterminant {
+            value: rows.log.value + copies * gram.log.value + core.log.value,
+            absolute: rows.log.absolute + copies * gram.log.absolute + core.log.absolute,
+        };
+        if !log_determinant.value.is_finite() {
+            let what = "the log-determinant";
+            return Err(Error::Overflow { what }.into());
+        }
+        // What stands in for outputs that are not there has no pivot.
+        let of_core = core.least.filter(|_| self.parts.sizes.unknowns > 0);
+        Ok(Factored {
+            log_determinant: Ok(log_determinant),
+            row_pivot: rows.least,
+            border_pivot: Pivot::least(gram.least, of_core),
+        })
+    }
+
+    fn solve(
         &mut self,
         operands: &Operands,
         gradient: &ResidentVector,
         step: &mut ResidentVector,
     ) -> Result<(), Error> {
-        let Self {
+        let Parts {
             stream,
             sizes,
             kernels,
             rows,
             border,
-            core,
             pass,
-            u,
-            squares: [a, b, kernel],
             ..
-        } = self;
+        } = &mut self.parts;
+        let (core, u, [a, b, kernel]) = (&mut self.core, &mut self.u, &mut self.squares);
         let (phi, decoder) = (&operands.phi, &operands.decoder);
         kernels.pull_rows(stream, sizes, rows, phi, &gradient.row, u, pass, a)?;
         kernels.border_outer(
@@ -382,14 +321,11 @@ impl CoreFactors {
 }
 
 impl CoreBuffers {
-    fn new(stream: &Stream, sizes: &Sizes) -> Result<Self, Error> {
+    fn new(stream: &Stream, sizes: &Sizes, large: Option<Layout>) -> Result<Self, Error> {
         let order = sizes.core_order();
-        let layout = match &sizes.form {
-            Form::Small => {
-                let packed = order * (order + 1) / 2;
-                return Ok(Self::Small(stream.zeros(packed, "the core's factor")?));
-            }
-            Form::Large(layout) => (**layout).clone(),
+        let Some(layout) = large else {
+            let packed = order * (order + 1) / 2;
+            return Ok(Self::Small(stream.zeros(packed, "the core's factor")?));
         };
         let mut factor = stream.zeros(layout.square(), "the core's factor")?;
         let mut matrix = MatrixMut::new(factor.view_mut(), order, order, layout.order)?;
@@ -506,5 +442,22 @@ impl LargeCore {
         self.kernels
             .border_pivot(stream, &self.line, j, &mut self.number)?;
         Ok(stream.download(self.number.view(), ByteClass::Record)?[0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_cores_are_those_of_few_features_and_narrow_rows() {
+        let of = |d, m| {
+            let rows = RowDims::uniform(5, d).unwrap();
+            CoreSizes::new(&StructuredShape::new(rows, m, 3).unwrap()).unwrap()
+        };
+        assert!(of(4, 9).large.is_none());
+        assert!(of(5, 3).large.is_some());
+        let large = of(1, 10).large.map(|layout| layout.k);
+        assert_eq!(large, Some(30));
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     Elimination, EliminationKind, Factored, Gradient, RhsMut, Ridge, SolveStats, StepMut,
     StructuredShape, System,
 };
-use broadhead_device::ExecutionPath;
+use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use faer::{MatMut, MatRef};
 
 /// A [`StructuredBase`] as an [`Elimination`].
@@ -38,6 +38,10 @@ impl Elimination for StructuredEngine {
 
     fn bytes(&self) -> u64 {
         self.base.bytes().total()
+    }
+
+    fn ledger(&self) -> Option<LedgerSnapshot> {
+        Some(self.base.ledger())
     }
 
     fn refresh(&mut self, system: &System<'_>) -> Result<(), Error> {

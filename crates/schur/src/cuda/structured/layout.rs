@@ -3,7 +3,7 @@
 use super::Error;
 use crate::cuda::DeviceBytes;
 use crate::cuda::layout::{Layout, WIDEST_ROW};
-use crate::{ArrowShape, EliminationKind, RowDims, StructuredShape};
+use crate::{ArrowShape, EliminationKind, StructuredShape};
 use broadhead_device::{DeviceError, Refusal};
 
 /// The most features that the device's kernels hold in a block's memory.
@@ -16,15 +16,6 @@ const PASS_BLOCKS: usize = 264;
 const TILE: usize = 32;
 /// Rows whose pairs a large core forms at once.
 const PIECE: usize = 4096;
-
-/// How the core is formed and factored.
-#[derive(Clone, Debug)]
-pub(super) enum Form {
-    /// In three fused kernels: at most 9 features and 4 unknowns a row.
-    Small,
-    /// By the libraries, as a border of order `M r`.
-    Large(Box<Layout>),
-}
 
 /// See the [module](self).
 #[derive(Clone, Debug)]
@@ -43,7 +34,6 @@ pub(super) struct Sizes {
     pub(super) unknowns: usize,
     /// $`r = \min(M, p)`$.
     pub(super) rank: usize,
-    pub(super) form: Form,
     pub(super) chunks: usize,
     pub(super) per_chunk: usize,
     /// Blocks of a pass over the border.
@@ -54,17 +44,20 @@ impl Sizes {
     /// # Errors
     /// [`Error::Unsupported`] for more than [`MOST_FEATURES`] features or rows wider than
     /// [`WIDEST_ROW`]; a [`Refusal`] where a dimension is past 32 bits.
-    pub(super) fn new(shape: &StructuredShape) -> Result<Self, Error> {
+    pub(super) fn new(
+        shape: &StructuredShape,
+        elimination: EliminationKind,
+    ) -> Result<Self, Error> {
         let (m, p) = (shape.features(), shape.outputs());
         let refuse = |why| {
             Err(Error::Unsupported {
-                elimination: EliminationKind::Core,
+                elimination,
                 system: "structured",
                 why,
             })
         };
         if m > MOST_FEATURES {
-            return refuse("on the device it has at most 96 features");
+            return refuse("on the device there are at most 96 features");
         }
         let dims = shape.arrow().rows();
         if dims.max_dim() > WIDEST_ROW {
@@ -82,13 +75,6 @@ impl Sizes {
         let has_features = m > 0;
         let (m, p) = (m.max(1), p.max(1));
         let rank = m.min(p);
-        let form = match m <= 9 && dims.max_dim() <= 4 {
-            true => Form::Small,
-            false => {
-                let none = RowDims::uniform(0, 1)?;
-                Form::Large(Box::new(Layout::new(&ArrowShape::new(none, m * rank)?)?))
-            }
-        };
         let n = dims.rows();
         let per_chunk = n.div_ceil(PASS_BLOCKS).next_multiple_of(TILE).max(TILE);
         Ok(Self {
@@ -99,7 +85,6 @@ impl Sizes {
             has_features,
             unknowns,
             rank,
-            form,
             chunks: n.div_ceil(per_chunk).max(1),
             per_chunk,
             columns: p.div_ceil(TILE).min(PASS_BLOCKS),
@@ -128,42 +113,31 @@ impl Sizes {
         self.rows.rows.min(PIECE)
     }
 
-    /// Numbers of the partial sums of any pass.
-    pub(super) fn partials(&self) -> usize {
+    /// Numbers of the partial sums of a pass that sums `products` numbers over the rows, or of any
+    /// pass that all eliminations make.
+    pub(super) fn partials(&self, products: usize) -> usize {
         let square = self.features * self.features;
-        let products = match self.form {
-            Form::Small => self.feature_pairs() * self.rank_pairs(),
-            Form::Large(_) => 0,
-        };
         (self.chunks * square.max(products)).max(self.columns * square)
     }
 
-    pub(super) fn bytes(&self) -> DeviceBytes {
+    /// Bytes of the operands and of what every elimination keeps: [`super::parts::Parts`] with
+    /// `whitened` numbers of whitened features and partial sums of `products`, and a base's two
+    /// vectors.
+    pub(super) fn bytes(&self, whitened: usize, products: usize) -> DeviceBytes {
         let of = |elements: usize| 8 * elements as u64;
         let (n, unknowns, m) = (self.rows.rows, self.rows.unknowns, self.features);
         let index = match self.rows.uniform {
             -1 => 16 * (n as u64 + 1),
             _ => 0,
         };
-        let core = match &self.form {
-            Form::Small => of(self.core_order() * (self.core_order() + 1) / 2),
-            Form::Large(core) => {
-                of(core.square() + core.border_len() + self.core_order() + 1)
-                    + of(n * m + unknowns * self.rank)
-                    + of(self.piece() * (self.feature_pairs() + self.rank_pairs()))
-                    + of(self.feature_pairs() * self.rank_pairs())
-                    + 4
-            }
-        };
         DeviceBytes {
             operands: of(self.rows.blocks + n * m + unknowns * m + m * m + self.border()),
-            factors: of(self.rows.blocks + unknowns + unknowns * self.rows.order)
-                + of(m * m + m * self.rank + self.border())
-                + core,
+            factors: of(self.rows.blocks + unknowns + whitened)
+                + of(m * m + m * self.rank + self.border()),
             vectors: index
-                + of(7 * self.rows.records + super::core::SUMMARY)
-                + of(self.partials() + 3 * m * m)
-                + of(3 * unknowns + 2 * self.border())
+                + of(7 * self.rows.records + super::parts::SUMMARY)
+                + of(self.partials(products))
+                + of(2 * unknowns + 2 * self.border())
                 + 8,
         }
     }
@@ -172,24 +146,24 @@ impl Sizes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RowDims;
 
     #[test]
     fn shapes_past_the_kernels_limits_are_refused() {
         let of = |n, d, m, p| {
             let rows = RowDims::uniform(n, d).unwrap();
-            Sizes::new(&StructuredShape::new(rows, m, p).unwrap())
+            let shape = StructuredShape::new(rows, m, p).unwrap();
+            Sizes::new(&shape, EliminationKind::Core)
         };
         for (d, m, p) in [(1, 97, 3), (33, 3, 3)] {
             let refused = matches!(of(5, d, m, p), Err(Error::Unsupported { .. }));
             assert!(refused, "{d} {m} {p}");
         }
         let circle = of(2000, 1, 3, 2048).unwrap();
-        assert!(matches!(circle.form, Form::Small));
         assert_eq!(
             (circle.core_order(), circle.chunks, circle.columns),
             (9, 63, 64)
         );
-        assert!(matches!(of(5, 5, 3, 3).unwrap().form, Form::Large(_)));
         let empty = of(0, 1, 0, 9).unwrap();
         assert_eq!(
             (empty.unknowns, empty.copies, empty.border(), empty.chunks),

@@ -22,6 +22,7 @@ mod engine;
 mod kernels;
 mod layout;
 mod operands;
+mod parts;
 
 pub use base::{StructuredBase, StructuredFrame};
 pub use engine::StructuredEngine;

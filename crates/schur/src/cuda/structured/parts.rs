@@ -1,0 +1,188 @@
+//! What all eliminations of structured systems keep and do on a device.
+
+use super::kernels::{BorderFactors, Kernels, Pass, RowParts};
+use super::layout::Sizes;
+use super::operands::Operands;
+use super::{Error, Failure, ResidentVector};
+use crate::cuda::DeviceBytes;
+use crate::cuda::factors::SideSummary;
+use crate::cuda::kernels::{Kernels as DenseKernels, RowFactors, RowIndex};
+use crate::{Factored, LogDeterminant, Pivot, PivotSite, Ridge, RowDims, StructuredShape};
+use broadhead_device::{ByteClass, DeviceBuffer, Stream};
+
+/// Numbers of a factorization's record: 7 of the rows, 7 of `G`, 7 of what is the elimination's own.
+pub(super) const SUMMARY: usize = 21;
+
+/// What a base asks of an elimination.
+pub(super) trait Factors: Send {
+    /// What it has in common with the others.
+    fn parts(&self) -> &Parts;
+
+    /// Device bytes, of a base's operands and vectors too.
+    fn bytes(&self) -> DeviceBytes;
+
+    /// Submits a factorization; nothing is read back.
+    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error>;
+
+    /// Reads what the last submission, at `ridge`, found.
+    fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure>;
+
+    /// `step = -(H + rho)^-1 gradient` by the last factors, on the device.
+    fn solve(
+        &mut self,
+        operands: &Operands,
+        gradient: &ResidentVector,
+        step: &mut ResidentVector,
+    ) -> Result<(), Error>;
+}
+
+/// See the [module](self).
+pub(super) struct Parts {
+    pub(super) stream: Stream,
+    pub(super) sizes: Sizes,
+    pub(super) kernels: Kernels,
+    pub(super) dense: DenseKernels,
+    pub(super) rows: RowParts,
+    pub(super) border: BorderFactors,
+    pub(super) pass: Pass,
+    pub(super) summary: DeviceBuffer<f64>,
+}
+
+impl Parts {
+    /// With room for `whitened` numbers of whitened features, and for partial sums of `products`
+    /// numbers over the rows.
+    pub(super) fn new(
+        stream: &Stream,
+        sizes: Sizes,
+        shape: &StructuredShape,
+        whitened: usize,
+        products: usize,
+    ) -> Result<Self, Error> {
+        let layout = &sizes.rows;
+        stream.prepare_handles()?;
+        let (offsets, blocks) = match layout.uniform {
+            -1 => {
+                let places = 0..=layout.rows;
+                let of = |f: fn(&RowDims, usize) -> usize| -> Vec<i64> {
+                    let rows = shape.arrow().rows();
+                    places.clone().map(|i| f(rows, i) as i64).collect()
+                };
+                (of(RowDims::offset), of(RowDims::block_offset))
+            }
+            _ => Default::default(),
+        };
+        let (m, r) = (sizes.features, sizes.rank);
+        Ok(Self {
+            kernels: Kernels::load(stream)?,
+            dense: DenseKernels::load(stream, layout)?,
+            rows: RowParts {
+                index: RowIndex {
+                    offsets: stream.upload(&offsets, ByteClass::Operand, "row offsets")?,
+                    blocks: stream.upload(&blocks, ByteClass::Operand, "block offsets")?,
+                },
+                factors: RowFactors {
+                    factors: stream.zeros(layout.blocks, "row factors")?,
+                    reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
+                    records: stream.zeros(7 * layout.records, "row records")?,
+                    counter: stream.zeros(1, "a counter")?,
+                },
+                whitened: stream.zeros(whitened, "whitened features")?,
+            },
+            border: BorderFactors {
+                gram: stream.zeros(m * m, "the factor of G")?,
+                root: stream.zeros(m * r, "the decoder's root")?,
+                copy: stream.zeros(sizes.border(), "the decoder's root")?,
+            },
+            pass: Pass {
+                partials: stream.zeros(sizes.partials(products), "partial sums")?,
+                counter: stream.zeros(1, "a counter")?,
+                none: stream.zeros(0, "nothing")?,
+            },
+            summary: stream.zeros(SUMMARY, "record of a factorization")?,
+            stream: stream.clone(),
+            sizes,
+        })
+    }
+
+    /// A vector that solves take.
+    pub(super) fn vector(&self) -> Result<ResidentVector, Error> {
+        Ok(ResidentVector {
+            row: self.stream.zeros(self.sizes.rows.unknowns, "row part")?,
+            border: self.stream.zeros(self.sizes.border(), "border part")?,
+            border_len: self.sizes.unknowns,
+        })
+    }
+
+    /// `D + rho = L L'`.
+    pub(super) fn factor_rows(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+        Ok(self.dense.factor_rows(
+            &self.stream,
+            &self.sizes.rows,
+            &self.rows.index,
+            &operands.row_hessian,
+            rho,
+            &mut self.rows.factors,
+            &mut self.summary,
+        )?)
+    }
+
+    /// `V = L^-1 Psi`.
+    pub(super) fn whiten(&mut self, operands: &Operands) -> Result<(), Error> {
+        Ok(self.dense.whiten(
+            &self.stream,
+            &self.sizes.rows,
+            &self.rows.index,
+            &self.rows.factors,
+            &operands.psi,
+            &mut self.rows.whitened,
+        )?)
+    }
+
+    /// `G + rho = L_G L_G'` and `R R' = W W'`.
+    pub(super) fn prepare_border(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+        let (stream, sizes, kernels) = (&self.stream, &self.sizes, &self.kernels);
+        let (border, summary) = (&mut self.border, &mut self.summary);
+        Ok(kernels.border_prepare(stream, sizes, operands, rho, border, summary)?)
+    }
+
+    /// The record of the last factorization.
+    pub(super) fn read_summary(&self) -> Result<Vec<f64>, Error> {
+        let record = self.summary.view();
+        Ok(self.stream.download(record, ByteClass::Record)?)
+    }
+
+    /// The pivot of a feature, at the first of its unknowns.
+    pub(super) fn border_pivot(&self, feature: usize, value: f64) -> Pivot {
+        Pivot {
+            site: PivotSite::Border {
+                pivot: feature * self.sizes.copies,
+            },
+            value,
+        }
+    }
+
+    /// What a record says of `G`.
+    pub(super) fn gram_side(&self, summary: &[f64]) -> SideSummary {
+        let mut side = self.side(&summary[7..14], 1);
+        // What stands in for features that are not there has no pivot.
+        side.least = side.least.filter(|_| self.sizes.has_features);
+        side
+    }
+
+    /// What 7 numbers say of a factor of which `per_feature` unknowns stand for a feature.
+    pub(super) fn side(&self, numbers: &[f64], per_feature: usize) -> SideSummary {
+        let pivot = |place: f64, value| self.border_pivot(place as usize, value);
+        SideSummary {
+            log: LogDeterminant {
+                value: numbers[0],
+                absolute: numbers[1],
+            },
+            least: (numbers[3] >= 0.0).then(|| pivot(numbers[3], numbers[2])),
+            failed: (numbers[4] != 0.0).then(|| {
+                let feature = (numbers[4] as usize - 1) / per_feature;
+                self.border_pivot(feature, numbers[5])
+            }),
+            scale: numbers[6],
+        }
+    }
+}
