@@ -74,6 +74,17 @@ impl CliError {
         }
     }
 
+    /// The failure of a fit; of a device that is required and absent as of any command.
+    pub fn fit(error: FitError) -> Self {
+        match error {
+            FitError::Solver(Error::Absent(absence))
+            | FitError::Loop(LmError::Problem(CurvedError::Solver(Error::Absent(absence)))) => {
+                Self::Device(absence)
+            }
+            other => Self::Fit(other),
+        }
+    }
+
     /// The failure of the system in `path`; an element that is not finite is named as those of
     /// other arrays are.
     pub fn system(path: &Path, failure: Failure) -> Self {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Ran, broadhead, finish, names, run, sample, write_npz};
+use common::{Ran, broadhead, finish, names, sample, write_npz};
 use ndarray::{Array1, Array2, s};
 use ndarray_npy::{NpzReader, read_npy, write_npy};
 use serde_json::Value;
@@ -490,22 +490,90 @@ fn a_disk_that_fills_up_leaves_none_of_the_outputs() {
     assert!(!out.exists());
 }
 
+/// `broadhead fit X -o OUT --device POLICY --starts 1` and more words.
+fn fit_at(policy: &str, rows: &Path, out: &Path, more: &[&str]) -> Ran {
+    finish(
+        broadhead()
+            .args(["fit", "--starts", "1", "--json", "--device", policy])
+            .args([rows, Path::new("-o"), out])
+            .args(more),
+    )
+}
+
 #[test]
-fn a_required_device_that_is_absent_exits_3() {
-    if broadhead_device::probe::cuda().is_ok() {
-        // Here the policy is met or refused for another reason.
+fn a_required_device_fits_there_or_the_command_exits_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let (x, out) = (folder.path().join("x.npy"), folder.path().join("out"));
+    write_npy(&x, &ring(60, 9)).unwrap();
+    if broadhead_device::probe::cuda().is_err() {
+        let ran = fit_at("required", &x, &out, &[]);
+        ran.failed(3, &["--device required", "driver is missing"]);
+        assert!(!out.exists() && ran.stdout.is_empty());
         return;
     }
-    let out = tempfile::tempdir().unwrap();
-    let x = sample("weekdays_layer1.npy");
-    run([
-        "fit",
-        x.to_str().unwrap(),
-        "--device",
-        "required",
-        "-o",
-        out.path().to_str().unwrap(),
-    ])
-    .failed(3, &["--device required", "driver is missing"]);
-    assert_eq!(names(out.path()), Vec::<String>::new());
+    // What is missing is named: not the device.
+    let wide = ["--basis", "harmonics:60", "--elimination", "core"];
+    fit_at("required", &x, &out, &wide)
+        .failed(3, &["--device required: no device backend", "96 features"]);
+    assert!(!out.exists());
+    let summary = fit_at("required", &x, &out, &[]).done().json();
+    assert_eq!(summary["execution_path"], "gpu-resident-linearization");
+    assert!(summary["device"]["name"].is_string() && summary["device"]["reason"].is_null());
+    let solves = &summary["solves"];
+    assert_eq!(solves["device_factorizations"], solves["factorizations"]);
+    let sent = &summary["ledger"]["host_to_device"];
+    assert!(sent["operand"].as_u64().unwrap() > 0, "{summary}");
+    assert_eq!(names(&out), OUTPUTS);
+}
+
+#[test]
+fn a_fit_that_may_use_a_device_and_does_not_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let (x, out) = (folder.path().join("x.npy"), folder.path().join("out"));
+    write_npy(&x, &ring(60, 9)).unwrap();
+    // Pinned to what no device does, so that it runs on the CPU on every machine.
+    let auto = fit_at("auto", &x, &out, &["--elimination", "reference"]);
+    let summary = auto.done().json();
+    assert_eq!(summary["execution_path"], "cpu");
+    assert_eq!(summary["device"]["policy"], "auto");
+    assert!(summary["device"]["name"].is_null());
+    let reason = summary["device"]["reason"].as_str().unwrap();
+    assert!(!reason.is_empty());
+    let said = format!("broadhead: on the CPU: {reason}\n");
+    assert!(auto.stderr.contains(&said), "{auto:?}");
+    assert_eq!(summary["solves"]["device_factorizations"], 0);
+    assert_eq!(
+        summary["ledger"]["factorizations"],
+        summary["solves"]["factorizations"]
+    );
+    let off = fit_at("off", &x, &out, &["--elimination", "reference"]);
+    assert_eq!(off.done().stderr, "");
+    let reason = &off.json()["device"]["reason"];
+    assert_eq!(reason, "the device policy is off");
+}
+
+#[test]
+fn an_encoding_has_no_device_backend_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    write_npy(path("x.npy"), &ring(60, 9)).unwrap();
+    fit(&path("x.npy"), &path("out"), &["--starts", "1"]).done();
+    let encode = |policy: &str| {
+        finish(
+            broadhead()
+                .args(["encode", "--json", "--device", policy])
+                .args([path("x.npy"), "-o".into(), path("new.npz")])
+                .args([Path::new("--model"), &path("out")]),
+        )
+    };
+    // Whether there is a device makes no difference.
+    encode("required").failed(3, &["--device required: no device backend for encode"]);
+    assert!(!path("new.npz").exists());
+    let auto = encode("auto");
+    let summary = auto.done().json();
+    assert_eq!(summary["execution_path"], "cpu");
+    assert_eq!(summary["device"]["reason"], "no device backend for encode");
+    let said = "broadhead: on the CPU: no device backend for encode\n";
+    assert_eq!(auto.stderr, said);
+    assert_eq!(encode("off").done().stderr, "");
 }

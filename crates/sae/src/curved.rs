@@ -14,7 +14,8 @@ use crate::error::CurvedError;
 use crate::features;
 use crate::layout::Layout;
 use crate::lm::{Objective, Problem, StepFailure, Trial};
-use crate::point::{Decoder, Model, Point};
+use crate::point::{Decoder, Model, Penalty, Point};
+use broadhead_device::ExecutionPath;
 use broadhead_schur::{
     EliminationKind, Failure, Gradient, LogDeterminant, MeanDiagonals, NotPositiveDefinite, Ridge,
     RowBlocks, Side, Solver, SolverOptions, StepMut, StructuredFeatures, StructuredSystem,
@@ -38,8 +39,10 @@ pub enum BorderMode {
 /// What the solves of an inner loop cost and how well they did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SolveSummary {
-    /// Operators factored.
+    /// Operators factored, wherever that was.
     pub factorizations: u64,
+    /// Those of them that were factored, and solved with, on a device.
+    pub device_factorizations: u64,
     /// Refinement steps.
     pub refinements: u64,
     /// The worst `|H x + g| / |g|` of any solve; 0 before the first.
@@ -49,8 +52,15 @@ pub struct SolveSummary {
 }
 
 impl SolveSummary {
+    /// One more operator, factored at `path`.
+    fn factored(&mut self, path: ExecutionPath) {
+        self.factorizations += 1;
+        self.device_factorizations += u64::from(path.is_device());
+    }
+
     pub(crate) fn merge(&mut self, other: &Self) {
         self.factorizations += other.factorizations;
+        self.device_factorizations += other.device_factorizations;
         self.refinements += other.refinements;
         self.relative_residual = self.relative_residual.max(other.relative_residual);
         self.componentwise_error = self.componentwise_error.max(other.componentwise_error);
@@ -128,6 +138,16 @@ impl<'a> Curved<'a> {
         self.solver.plan().chosen
     }
 
+    /// Where its linear solves run.
+    pub(crate) fn path(&self) -> ExecutionPath {
+        self.solver.plan().path
+    }
+
+    /// The penalties of its objective.
+    pub(crate) fn penalty(&self) -> Penalty {
+        self.model.penalty
+    }
+
     /// `log|H|` at zero ridge at the current point, or why it is absent.
     ///
     /// # Errors
@@ -139,8 +159,9 @@ impl<'a> Curved<'a> {
         self.assemble(self.model.penalty.kappa);
         self.linearised = false;
         let system = system_of(&self.model, &self.current, &self.row_hessian)?;
+        let path = self.solver.plan().path;
         let mut base = self.solver.refresh(system)?;
-        self.summary.factorizations += 1;
+        self.summary.factored(path);
         match base.factor(Ridge::ZERO) {
             Ok(frame) => Ok(frame.log_determinant().map_err(|reason| reason.to_string())),
             Err(Failure::NotPositiveDefinite(npd)) => {
@@ -150,14 +171,16 @@ impl<'a> Curved<'a> {
         }
     }
 
-    /// Brings the row blocks up to date with the current point.
-    fn linearise(&mut self) {
-        if !self.linearised {
-            // Whitened coordinates keep their squares: the penalty on them is a constant, and its
-            // second derivative would only hold steps back.
-            self.assemble(0.0);
-            self.linearised = true;
+    /// Brings the row blocks up to date with the current point. Whether they changed.
+    fn linearise(&mut self) -> bool {
+        if self.linearised {
+            return false;
         }
+        // Whitened coordinates keep their squares: the penalty on them is a constant, and its
+        // second derivative would only hold steps back.
+        self.assemble(0.0);
+        self.linearised = true;
+        true
     }
 
     fn assemble(&mut self, kappa: f64) {
@@ -179,16 +202,21 @@ impl<'a> Curved<'a> {
     /// Solves at the relative ridge; the predicted reduction.
     fn step(&mut self, relative_ridge: f64) -> Result<f64, StepFailure<CurvedError>> {
         let started = Instant::now();
-        self.linearise();
+        let (changed, path) = (self.linearise(), self.path());
         let stop = |error: broadhead_schur::Error| StepFailure::Stop(error.into());
         let system =
             system_of(&self.model, &self.current, &self.row_hessian).map_err(StepFailure::Stop)?;
-        let mut base = self.solver.refresh(system).map_err(stop)?;
+        let base = match changed {
+            true => self.solver.refresh(system),
+            // After a rejected trial only the ridge is another.
+            false => self.solver.resume(system),
+        };
+        let mut base = base.map_err(stop)?;
         let means = base.mean_diagonals();
         self.seconds.assemble += started.elapsed();
         let gradient = Gradient::new(&self.current.row_gradient, &self.current.border_gradient);
         let started = Instant::now();
-        self.summary.factorizations += 1;
+        self.summary.factored(path);
         let frame = base.factor(Ridge::relative(relative_ridge, means));
         self.seconds.factor += started.elapsed();
         let started = Instant::now();

@@ -21,6 +21,8 @@ use crate::report::{Fit, StartReport, StartStage};
 use crate::screen::{Candidate, Screen};
 use crate::sequence::{self, Sequence, Settings};
 use crate::starts::{FirstGates, Starter};
+use broadhead_device::{DevicePolicy, Ledger};
+use broadhead_schur::{RowDims, StructuredShape, SystemShape, plan};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 use std::time::Instant;
@@ -80,6 +82,7 @@ pub fn fit(
         top_k,
         progress,
     };
+    job.check_backend()?;
     let loaded = started.elapsed();
     let finalists = job.finalists();
     let begun = Instant::now();
@@ -89,7 +92,8 @@ pub fn fit(
         job.all_starts()
     };
     let started_up = begun.elapsed();
-    let finished = job.finish(candidates, &mut reports)?;
+    let ledger = Ledger::new();
+    let finished = job.finish(candidates, &mut reports, &ledger)?;
     let (start, sequence) = lowest(finished, options.rule.decrease_tolerance)?;
     let mut phases = vec![("load", loaded), ("starts", started_up)];
     phases.extend([
@@ -102,7 +106,14 @@ pub fn fit(
     let seconds = phases
         .into_iter()
         .map(|(name, time)| (name.to_owned(), time.as_secs_f64()));
-    let mut fit = Fit::new(dictionary, &data, sequence, start, reports);
+    let mut fit = Fit::new(
+        dictionary,
+        &data,
+        sequence,
+        start,
+        reports,
+        ledger.snapshot(),
+    );
     fit.seconds = seconds.collect();
     fit.seconds_total = started.elapsed().as_secs_f64();
     Ok(fit)
@@ -163,6 +174,43 @@ impl Job<'_> {
         let affordable = self.options.screening.budget / (trials * trial);
         let least = self.options.screening.finalists.min(self.options.starts);
         (affordable as usize).clamp(least, self.options.starts)
+    }
+
+    /// Where a device is required, that it has a backend for the systems to come: before any work,
+    /// by the widest rows that there may be.
+    ///
+    /// # Errors
+    /// [`FitError::Solver`] with what is missing.
+    fn check_backend(&self) -> Result<(), FitError> {
+        let solver = &self.options.solver;
+        if solver.device_policy != DevicePolicy::Required {
+            return Ok(());
+        }
+        let atoms = self.dictionary.atoms().iter();
+        let mut widths: Vec<usize> = atoms.map(|atom| atom.local_dim()).collect();
+        let dims: Vec<usize> = match self.top_k {
+            Some(on) => {
+                widths.sort_unstable_by(|a, b| b.cmp(a));
+                vec![widths.iter().take(on).sum(); self.data.rows()]
+            }
+            None => {
+                let on = |gates: &[f64]| {
+                    let both = widths.iter().zip(gates);
+                    both.filter(|(_, gate)| **gate != 0.0).map(|(d, _)| d).sum()
+                };
+                (0..self.data.rows())
+                    .map(|i| on(self.given.row(i)))
+                    .collect()
+            }
+        };
+        let features = self.dictionary.features();
+        let shape = SystemShape::Structured {
+            shape: StructuredShape::new(RowDims::ragged(&dims)?, features, self.data.outputs())?,
+            density: 1.0,
+            pairs: features.saturating_mul(features),
+        };
+        plan(&shape, solver)?;
+        Ok(())
     }
 
     fn first_gates<'g>(&self, given: &'g Gates) -> FirstGates<'g> {
@@ -255,6 +303,7 @@ impl Job<'_> {
         &self,
         candidates: Vec<Candidate>,
         reports: &mut [StartReport],
+        ledger: &Ledger,
     ) -> Result<Vec<Finished>, FitError> {
         let penalty = self.penalty(&candidates)?;
         let settings = Settings {
@@ -263,6 +312,7 @@ impl Job<'_> {
             rule: self.options.rule,
             mode: self.options.border,
             solver: &self.options.solver,
+            ledger,
             top_k: self.top_k,
             max_rounds: self.options.max_gate_rounds,
         };

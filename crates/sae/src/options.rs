@@ -24,7 +24,8 @@ pub struct FitOptions {
     pub border: BorderMode,
     /// The most gate updates. Default 60.
     pub max_gate_rounds: usize,
-    /// Elimination, memory and refinement of the linear solves.
+    /// Elimination, memory and refinement of the linear solves, and the device that they may run
+    /// on: each start has a stream of its own there.
     pub solver: SolverOptions,
     /// How starts are sieved.
     pub screening: Screening,

@@ -92,13 +92,14 @@ pub struct Fit {
     pub gates_stand_still: bool,
     /// `log|H|` at zero ridge, or why it is absent.
     pub log_det_hessian: Result<f64, String>,
-    /// Where the work ran.
+    /// Where the linear solves of the last inner loop ran ([`SolveSummary`] counts those of all);
+    /// everything else of a fit runs on the CPU.
     pub execution_path: ExecutionPath,
     /// The elimination of the linear solves.
     pub elimination: EliminationKind,
     /// What the solves of the start that won cost and how well they did.
     pub solves: SolveSummary,
-    /// What moved and was factored.
+    /// What moved and was factored, over all starts that were finished.
     pub ledger: LedgerSnapshot,
     /// The start that won.
     pub start: usize,
@@ -118,6 +119,7 @@ impl Fit {
         sequence: Sequence,
         start: usize,
         starts: Vec<StartReport>,
+        ledger: LedgerSnapshot,
     ) -> Self {
         let (scale, point) = (data.scale(), &sequence.point);
         let squares = scale * scale;
@@ -160,13 +162,10 @@ impl Fit {
             log_det_hessian: sequence
                 .log_det
                 .map(|log| log + 2.0 * unknowns * scale.ln()),
-            execution_path: ExecutionPath::Cpu,
+            execution_path: sequence.path,
             elimination: sequence.elimination,
             solves: sequence.solves,
-            ledger: LedgerSnapshot {
-                factorizations: sequence.solves.factorizations,
-                ..LedgerSnapshot::default()
-            },
+            ledger,
             start,
             starts,
             seconds: Vec::new(),

@@ -21,6 +21,7 @@ use crate::lm::{LmReport, Rule, TraceEntry, minimise};
 use crate::point::{Decoder, Model, Penalty, Point};
 use crate::reseed;
 use crate::row::RowModel;
+use broadhead_device::{DevicePolicy, ExecutionPath, Ledger};
 use broadhead_schur::{EliminationKind, SolverOptions};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) rule: Rule,
     pub(crate) mode: BorderMode,
     pub(crate) solver: &'a SolverOptions,
+    /// The account of the whole fit.
+    pub(crate) ledger: &'a Ledger,
     /// The number of atoms a row may choose; with `None` gates stay and coordinates alone are
     /// searched anew.
     pub(crate) top_k: Option<usize>,
@@ -66,6 +69,7 @@ pub(crate) struct Sequence {
     pub(crate) gates_stand_still: bool,
     pub(crate) log_det: Result<f64, String>,
     pub(crate) elimination: EliminationKind,
+    pub(crate) path: ExecutionPath,
     pub(crate) solves: SolveSummary,
     pub(crate) seconds: Seconds,
     pub(crate) gate_time: Duration,
@@ -154,6 +158,7 @@ pub(crate) fn run(
     let Settings {
         data, dictionary, ..
     } = *settings;
+    let solver = apart(settings)?;
     let mut log = Log::default();
     let (mut layout, mut point) = laid_out(settings, penalty, &gates, coordinates)?;
     let mut settled = settings.top_k.is_none();
@@ -165,13 +170,13 @@ pub(crate) fn run(
             layout: &layout,
             penalty,
         };
-        let mut curved = Curved::new(model, settings.mode, point, settings.solver.clone())?;
+        let mut curved = Curved::new(model, settings.mode, point, solver.clone())?;
         let report = minimise(&mut curved, &rule, &mut |entry| log.record(entry, observer))?;
         log.absorb(&curved, &report);
         let out_of_steps = !report.converged() && (settled || log.spent(&settings.rule));
         if out_of_steps || log.rounds.len() >= settings.max_rounds {
             let stand_still = settings.top_k.is_none();
-            return finish(curved, gates, penalty, log, report, stand_still);
+            return finish(settings, curved, gates, log, report, stand_still);
         }
         let update = next(settings, &curved.current, penalty, &gates, &mut log)?;
         match update {
@@ -181,7 +186,7 @@ pub(crate) fn run(
                 settled = update.gates_stand_still;
             }
             None if report.converged() => {
-                return finish(curved, gates, penalty, log, report, true);
+                return finish(settings, curved, gates, log, report, true);
             }
             None => {
                 point = curved.current;
@@ -344,20 +349,37 @@ fn evaluated(
     Ok(point)
 }
 
+/// The solver's options with a stream of its own, where a device is given: sequences run side by
+/// side.
+///
+/// # Errors
+/// What the device answered.
+fn apart(settings: &Settings<'_>) -> Result<SolverOptions, FitError> {
+    let mut options = settings.solver.clone();
+    if let (Some(place), true) = (&options.device, options.device_policy != DevicePolicy::Off) {
+        options.device = Some(place.apart(settings.ledger)?);
+    }
+    Ok(options)
+}
+
 fn finish(
+    settings: &Settings<'_>,
     mut curved: Curved<'_>,
     gates: Gates,
-    penalty: Penalty,
-    log: Log,
+    mut log: Log,
     report: LmReport,
     gates_stand_still: bool,
 ) -> Result<Sequence, FitError> {
+    curved.summary = SolveSummary::default();
     let log_det = curved.log_determinant()?.map(|log_det| log_det.value);
-    let mut solves = log.solves;
-    solves.factorizations += 1;
+    log.solves.merge(&curved.summary);
+    let solves = log.solves;
+    // A stream counts its own.
+    let on_host = solves.factorizations - solves.device_factorizations;
+    settings.ledger.factored(on_host);
     Ok(Sequence {
         gates,
-        penalty,
+        penalty: curved.penalty(),
         trace: log.trace,
         rounds: log.rounds,
         report: LmReport {
@@ -368,6 +390,7 @@ fn finish(
         gates_stand_still,
         log_det,
         elimination: curved.elimination(),
+        path: curved.path(),
         solves,
         seconds: log.seconds,
         gate_time: log.gate_time,
@@ -454,6 +477,7 @@ mod tests {
             rule: Rule::curved(),
             mode: BorderMode::Projected,
             solver: &solver,
+            ledger: &Ledger::new(),
             top_k: Some(1),
             max_rounds: 60,
         };

@@ -2,7 +2,9 @@
 
 mod common;
 
+use broadhead_device::{Absence, DevicePolicy, ExecutionPath, LedgerSnapshot};
 use broadhead_sae::*;
+use broadhead_schur::Error;
 use common::{few, made, one, quiet};
 use ndarray::Array2;
 
@@ -181,4 +183,29 @@ fn too_little_memory_ends_the_fit_with_the_bytes() {
     options.solver.memory_limit = 16;
     let error = quiet(&x, &dictionary, &options).unwrap_err();
     assert!(error.to_string().contains("bytes"), "{error}");
+}
+
+#[test]
+fn a_required_device_without_a_backend_ends_the_fit_before_any_start() {
+    let made = made(&one(Topology::Circle), 20, 4, None, 0.1);
+    let mut options = few(2);
+    options.solver.device_policy = DevicePolicy::Required;
+    let screened = |progress: &Progress| panic!("{progress:?}");
+    let dictionary = one(Topology::Circle);
+    match fit(made.x.view(), &dictionary, &options, &screened) {
+        Err(FitError::Solver(Error::Absent(Absence::NoBackend { what }))) => {
+            assert!(what.contains("without a placement"), "{what}");
+        }
+        other => panic!("{other:?}"),
+    }
+    options.solver.device_policy = DevicePolicy::Auto;
+    let fit = quiet(&made.x, &dictionary, &options).unwrap();
+    assert_eq!(fit.execution_path, ExecutionPath::Cpu);
+    let counted = fit.ledger.factorizations;
+    assert!(counted >= fit.solves.factorizations && fit.solves.factorizations > 0);
+    let moved = LedgerSnapshot {
+        factorizations: counted,
+        ..LedgerSnapshot::default()
+    };
+    assert_eq!(fit.ledger, moved);
 }

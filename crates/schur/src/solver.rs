@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A base borrows the caller's arrays and the solver; when it is dropped the arrays may change and
-//! be refreshed again. Types keep a frame from outliving its numbers.
+//! be refreshed again. Types keep a frame from outliving its numbers. Arrays that did not change are
+//! resumed ([`Solver::resume`]): operands on a device stay there.
 
 use crate::cuda::{Engine, FrameSummary, Placement, StructuredEngine};
 use crate::elimination::{
@@ -74,6 +75,8 @@ pub struct Solver {
     pub(crate) bare: Option<Box<dyn Elimination>>,
     pub(crate) buffers: Buffers,
     pub(crate) ledger: LedgerSnapshot,
+    /// Whether the engine holds the numbers of a system.
+    refreshed: bool,
 }
 
 impl std::fmt::Debug for Solver {
@@ -136,6 +139,7 @@ impl Solver {
             bare: None,
             buffers,
             ledger: LedgerSnapshot::default(),
+            refreshed: false,
         })
     }
 
@@ -193,11 +197,37 @@ impl Solver {
     ) -> Result<Base<'s>, Error> {
         let system = system.into().shorten();
         self.shape.check(&system)?;
+        self.refreshed = false;
         system.check_finite()?;
         self.engine.refresh(&system)?;
         if let Some(bare) = &mut self.bare {
             bare.refresh(&system)?;
         }
+        self.refreshed = true;
+        Ok(Base {
+            solver: self,
+            system,
+            last: None,
+        })
+    }
+
+    /// The base of the last [`Solver::refresh`] again, for a new ridge at the same linearisation:
+    /// nothing is checked to be finite, and nothing is sent to a device. `system` is the one of that
+    /// refresh, with the same numbers, which the caller vouches for. Without a refresh before, this
+    /// is one.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the shape is another; without a refresh before, as
+    /// [`Solver::refresh`].
+    pub fn resume<'s, 'a: 's>(
+        &'s mut self,
+        system: impl Into<System<'a>>,
+    ) -> Result<Base<'s>, Error> {
+        let system = system.into().shorten();
+        if !self.refreshed {
+            return self.refresh(system);
+        }
+        self.shape.check(&system)?;
         Ok(Base {
             solver: self,
             system,

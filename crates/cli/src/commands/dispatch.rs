@@ -1,9 +1,9 @@
 //! Whether a command runs on a device, and what is said where it does not.
 
 use crate::error::{CliError, brief};
-use broadhead_device::{Absence, DevicePolicy, probe};
+use broadhead_device::{Absence, DevicePolicy, ExecutionPath};
 use broadhead_schur::cuda::Placement;
-use broadhead_schur::{Error, Failure, Plan};
+use broadhead_schur::{EliminationKind, Error, Failure};
 use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
@@ -16,7 +16,7 @@ pub(super) struct Device {
     reason: Option<String>,
 }
 
-/// Opens a device for the system of `path` where `policy` allows it and it is there.
+/// Opens a device for the systems of `path` where `policy` allows it and it is there.
 ///
 /// # Errors
 /// [`CliError::Device`] where a device is required and absent; what it answered where it is required
@@ -54,18 +54,15 @@ pub(super) fn open(
 }
 
 impl Device {
-    /// Takes note of where the planner sends the work, and says on standard error where a device
+    /// Takes note of where the planner sent the work, and says on standard error where a device
     /// might have been used and is not.
-    pub(super) fn planned(&mut self, plan: &Plan) {
-        if plan.path.is_device() {
+    pub(super) fn sent(&mut self, path: ExecutionPath, elimination: EliminationKind) {
+        if path.is_device() {
             return;
         }
         self.name = None;
         let reason = self.reason.get_or_insert_with(|| {
-            format!(
-                "the planner prices the {} elimination there lowest",
-                plan.chosen
-            )
+            format!("the planner prices the {elimination} elimination there lowest")
         });
         note(self.policy, reason);
     }
@@ -78,23 +75,19 @@ fn note(policy: DevicePolicy, reason: &str) {
     }
 }
 
-/// Settles that `what` runs on the CPU, saying so on standard error where a device might have been
-/// used.
+/// Settles that `what`, which has no device backend, runs on the CPU, and says so on standard error
+/// where a device might have been used. Whether there is one makes no difference, so none is looked
+/// for.
 ///
 /// # Errors
 /// [`CliError::Device`] where a device is required.
-pub(super) fn settle(policy: DevicePolicy, what: &str) -> Result<Device, CliError> {
-    let backend = || {
-        probe::cuda()?;
-        Err(Absence::NoBackend {
-            what: what.to_owned(),
-        })
-    };
-    let dispatch = policy.dispatch(backend).map_err(CliError::Device)?;
-    let absence = dispatch.absence.unwrap_or(Absence::NoBackend {
+pub(super) fn without_backend(policy: DevicePolicy, what: &str) -> Result<Device, CliError> {
+    let missing = || Absence::NoBackend {
         what: what.to_owned(),
-    });
-    let reason = brief(&absence);
+    };
+    let dispatch = policy.dispatch(|| Err(missing()));
+    let absence = dispatch.map_err(CliError::Device)?.absence;
+    let reason = brief(&absence.unwrap_or_else(missing));
     note(policy, &reason);
     Ok(Device {
         policy,

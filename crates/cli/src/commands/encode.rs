@@ -45,7 +45,7 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
             arguments.output.display()
         )));
     }
-    let device = dispatch::settle(arguments.device, "encode")?;
+    let device = dispatch::without_backend(arguments.device, "encode")?;
     let mut clock = Clock::start();
     let model = model::read(&arguments.model)?;
     let rows = input::read_matrix(&arguments.rows)?;

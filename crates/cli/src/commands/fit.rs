@@ -91,7 +91,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         .unwrap_or(Basis::default_for(arguments.topology));
     let dictionary = Dictionary::uniform(arguments.atoms, arguments.topology, basis)
         .map_err(|error| CliError::Usage(error.to_string()))?;
-    let device = dispatch::settle(arguments.device, "fit")?;
+    let (placement, mut device) = dispatch::open(arguments.device, &arguments.rows.path)?;
     let mut clock = Clock::start();
     let rows = input::read_matrix(&arguments.rows)?;
     let groups = match &arguments.labels {
@@ -109,6 +109,8 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         lambda: arguments.lambda,
         solver: SolverOptions {
             elimination: arguments.elimination.kind(),
+            device: placement,
+            device_policy: arguments.device,
             ..SolverOptions::default()
         },
         ..FitOptions::default()
@@ -119,6 +121,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
 
     let fitted = run(&rows, &dictionary, &fit_options)?;
     clock.lap("fit");
+    device.sent(fitted.execution_path, fitted.elimination);
     let label_statistics = groups
         .as_ref()
         .map(|groups| labels::statistics(groups, &dictionary, fitted.coordinates.view()));
@@ -237,12 +240,7 @@ fn run(
         }
         _ => {}
     };
-    Ok(broadhead_sae::fit(
-        rows.array.view(),
-        dictionary,
-        options,
-        &tell,
-    )?)
+    broadhead_sae::fit(rows.array.view(), dictionary, options, &tell).map_err(CliError::fit)
 }
 
 fn draw(

@@ -96,7 +96,7 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
         error => at_fault(error.into()),
     })?;
     let plan = solver.plan().clone();
-    device.planned(&plan);
+    device.sent(plan.path, plan.chosen);
     clock.lap("plan");
     let mut base = solver
         .refresh(system)

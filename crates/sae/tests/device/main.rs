@@ -1,4 +1,4 @@
-//! The decision and the quadratic loop on a device against the CPU's. See `testkit::device`.
+//! The decision, the quadratic loop and fits on a device against the CPU's. See `testkit::device`.
 
 use broadhead_device::{ByteClass, Context};
 use broadhead_sae::lm::device::{ResidentQuadratic, decide_on_device};
@@ -12,9 +12,12 @@ use std::process::ExitCode;
 
 #[path = "../../../schur/tests/device/case.rs"]
 mod case;
+#[path = "../common/mod.rs"]
+mod common;
+mod fits;
 
 fn main() -> ExitCode {
-    run(vec![
+    let mut tests = vec![
         on_device(
             "the_decision_has_the_cpu_s_bits_on_a_table_of_states",
             decisions,
@@ -27,7 +30,9 @@ fn main() -> ExitCode {
         on_device("a_whole_fit_is_one_graph_and_one_record", whole),
         on_device("a_whole_fit_has_the_bits_of_the_host_s_loop", same_bits),
         on_device("an_iterate_moves_nothing_in_and_one_record_out", iterates),
-    ])
+    ];
+    tests.extend(fits::tests());
+    run(tests)
 }
 
 /// States, outcomes and norms at every edge of the rule.

@@ -87,6 +87,18 @@ impl Placement {
         let stream = Context::open(0)?.stream(&Ledger::new())?;
         Ok((Some(Self { stream, keep }), found))
     }
+
+    /// The same device and frames with a stream of its own, whose work `ledger` counts: what one of
+    /// many fits side by side runs on.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn apart(&self, ledger: &Ledger) -> Result<Self, Error> {
+        Ok(Self {
+            stream: self.stream.context().stream(ledger)?,
+            keep: self.keep,
+        })
+    }
 }
 
 /// The kernels of this crate.

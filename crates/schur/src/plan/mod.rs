@@ -71,10 +71,11 @@ pub fn plan(shape: &SystemShape, options: &SolverOptions) -> Result<Plan, Error>
             prices.push(price::price(kind, shape, bytes, rates, work));
         }
     }
-    let on_device = device_prices(shape, options);
+    let mut refusals = Vec::new();
+    let on_device = device_prices(shape, options, &mut refusals);
     prices.extend(&on_device);
     let chosen = match options.device_policy {
-        DevicePolicy::Required => required(shape, &on_device, options)?,
+        DevicePolicy::Required => required(shape, &on_device, &refusals, options)?,
         _ => among(shape, &prices, options)?,
     };
     let pinned = options.elimination.is_some();
@@ -89,8 +90,12 @@ pub fn plan(shape: &SystemShape, options: &SolverOptions) -> Result<Plan, Error>
 }
 
 /// What the device would cost, for each thing that a frame may keep; nothing where no device is
-/// given or none may be used, or where it has no backend for the shape.
-fn device_prices(shape: &SystemShape, options: &SolverOptions) -> Vec<Price> {
+/// given or none may be used, or where it has no backend for the shape; `refusals` gain why.
+fn device_prices(
+    shape: &SystemShape,
+    options: &SolverOptions,
+    refusals: &mut Vec<Error>,
+) -> Vec<Price> {
     let Some(place) = &options.device else {
         return Vec::new();
     };
@@ -101,10 +106,13 @@ fn device_prices(shape: &SystemShape, options: &SolverOptions) -> Vec<Price> {
         .device_ceilings
         .as_ref()
         .unwrap_or(&Ceilings::DEVICE);
-    let unserved = |error| tracing::debug!(%error, "the device does not serve the shape");
+    let mut unserved = |error: Error| {
+        tracing::debug!(%error, "the device does not serve the shape");
+        refusals.push(error);
+    };
     if let SystemShape::Structured { shape, .. } = shape {
         let priced = |bytes| price::core_on_device(shape, bytes, rates, &options.workload);
-        let needed = StructuredBase::bytes_needed(shape).map_err(unserved);
+        let needed = StructuredBase::bytes_needed(shape).map_err(&mut unserved);
         return needed.into_iter().map(|b| priced(b.total())).collect();
     }
     let Ok(dense) = shape.dense(EliminationKind::Rows) else {
@@ -114,7 +122,7 @@ fn device_prices(shape: &SystemShape, options: &SolverOptions) -> Vec<Price> {
         Some(keep) => vec![keep],
         None => vec![Keep::Factor, Keep::InverseFactor],
     };
-    let priced = |keep| match Base::bytes_needed(dense, keep) {
+    let mut priced = |keep| match Base::bytes_needed(dense, keep) {
         Ok(bytes) => {
             let work = &options.workload;
             Some(price::on_device(dense, keep, bytes.total(), rates, work))
@@ -124,7 +132,7 @@ fn device_prices(shape: &SystemShape, options: &SolverOptions) -> Vec<Price> {
             None
         }
     };
-    keeps.into_iter().filter_map(priced).collect()
+    keeps.into_iter().filter_map(&mut priced).collect()
 }
 
 /// The cheaper frame on the device, whether it fits or not: what does not is refused with its bytes
@@ -132,6 +140,7 @@ fn device_prices(shape: &SystemShape, options: &SolverOptions) -> Vec<Price> {
 fn required(
     shape: &SystemShape,
     on_device: &[Price],
+    refusals: &[Error],
     options: &SolverOptions,
 ) -> Result<Price, Error> {
     let asked = options.elimination.unwrap_or(match shape {
@@ -148,7 +157,14 @@ fn required(
         Some(price) => Ok(*price),
         None => Err(Error::Absent(Absence::NoBackend {
             what: match options.device {
-                Some(_) => format!("the {asked} elimination of this system"),
+                Some(_) => {
+                    let why = refusals.iter().map(|error| format!(": {error}"));
+                    let why: String = why.take(1).collect();
+                    format!(
+                        "the {asked} elimination of this {} system{why}",
+                        shape.kind()
+                    )
+                }
                 None => "a solver without a placement".to_owned(),
             },
         })),
