@@ -3,7 +3,8 @@
 use super::common::{few, made, quiet};
 use broadhead_device::{Absence, Context, DevicePolicy, ExecutionPath};
 use broadhead_sae::{
-    Basis, Dictionary, Fit, FitError, FitJob, FitOptions, GatePolicy, Topology, fit_many,
+    Basis, Dictionary, DictionaryError, Fit, FitError, FitJob, FitOptions, GatePolicy, Topology,
+    fit_many,
 };
 use broadhead_schur::cuda::{MOST_FEATURES, Placement};
 use broadhead_schur::{EliminationKind, Error};
@@ -33,38 +34,25 @@ fn required(context: &Context, options: FitOptions) -> Result<FitOptions, Error>
     Ok(options)
 }
 
+type Built = (Dictionary, Option<usize>);
+
 /// Small and large cores, rows whose atoms are chosen, coordinates that are whitened.
-fn cases() -> Vec<(Dictionary, Option<usize>)> {
-    let of = |count, topology, basis| Dictionary::uniform(count, topology, basis);
-    let built = [
-        (
-            of(1, Topology::Circle, Basis::Harmonics { highest: 1 }),
-            None,
-        ),
-        (
-            of(3, Topology::Circle, Basis::Harmonics { highest: 1 }),
-            Some(1),
-        ),
-        (
-            of(2, Topology::Torus, Basis::Harmonics { highest: 1 }),
-            None,
-        ),
-        (
-            of(
-                1,
-                Topology::Euclidean { dimension: 2 },
-                Basis::Monomials { degree: 2 },
-            ),
-            None,
-        ),
-    ];
-    let built = built.into_iter();
-    built
-        .filter_map(|(dictionary, on)| Some((dictionary.ok()?, on)))
-        .collect()
+fn cases() -> Result<[Built; 4], DictionaryError> {
+    let harmonics = Basis::Harmonics { highest: 1 };
+    let (plane, squares) = (
+        Topology::Euclidean { dimension: 2 },
+        Basis::Monomials { degree: 2 },
+    );
+    let of = Dictionary::uniform;
+    Ok([
+        (of(1, Topology::Circle, harmonics)?, None),
+        (of(3, Topology::Circle, harmonics)?, Some(1)),
+        (of(2, Topology::Torus, harmonics)?, None),
+        (of(1, plane, squares)?, None),
+    ])
 }
 
-fn of_case((dictionary, on): &(Dictionary, Option<usize>)) -> (ndarray::Array2<f64>, FitOptions) {
+fn of_case((dictionary, on): &Built) -> (ndarray::Array2<f64>, FitOptions) {
     let rows = made(dictionary, 400, 24, *on, 0.1).x;
     let mut options = few(2);
     // Tori crawl at the end of a fit: what came before is enough.
@@ -76,9 +64,7 @@ fn of_case((dictionary, on): &(Dictionary, Option<usize>)) -> (ndarray::Array2<f
 }
 
 fn ends(context: &Context) -> Outcome {
-    let cases = cases();
-    expect_eq("cases", cases.len(), 4)?;
-    for case in &cases {
+    for case in &cases()? {
         let (rows, options) = of_case(case);
         let mut on_cpu = options.clone();
         on_cpu.solver.elimination = Some(EliminationKind::Core);
@@ -135,7 +121,7 @@ fn same(what: &str, found: &Fit, wanted: &Fit) -> Outcome {
 }
 
 fn side_by_side(context: &Context) -> Outcome {
-    let case = &cases()[2];
+    let case = &cases()?[2];
     let (rows, options) = of_case(case);
     let options = required(context, options)?;
     let alone = quiet(&rows, &case.0, &options)?;
@@ -159,7 +145,7 @@ fn side_by_side(context: &Context) -> Outcome {
 
 /// Operands travel once a linearisation: a step that is rejected changes the ridge alone.
 fn rejected(context: &Context) -> Outcome {
-    let case = &cases()[2];
+    let case = &cases()?[2];
     let (rows, options) = of_case(case);
     let mut options = required(context, options)?;
     (options.starts, options.max_gate_rounds) = (1, 0);
@@ -194,7 +180,7 @@ fn refusals(context: &Context) -> Outcome {
         other => expect(false, format!("{other:?}"))?,
     }
     // The device serves the next fit.
-    let case = &cases()[0];
+    let case = &cases()?[0];
     let (rows, _) = of_case(case);
     expect(quiet(&rows, &case.0, &options)?.converged, "the next fit")
 }
