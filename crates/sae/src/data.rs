@@ -41,16 +41,25 @@ impl Data {
         if rows == 0 || outputs == 0 {
             return Err(FitError::Empty { rows, outputs });
         }
-        if let Some(((row, column), value)) = raw.indexed_iter().find(|(_, v)| !v.is_finite()) {
+        let mut x: Vec<f64> = match raw.as_slice() {
+            Some(slice) => slice.to_vec(),
+            None => raw.iter().copied().collect(),
+        };
+        let chunks = x.par_chunks(1 << 14);
+        if let Some(at) = (chunks.enumerate())
+            .filter_map(|(c, chunk)| Some((c << 14) + chunk.iter().position(|v| !v.is_finite())?))
+            .min()
+        {
             return Err(FitError::NotFinite {
                 array: "X",
-                row,
-                column,
-                value: *value,
+                row: at / outputs,
+                column: at % outputs,
+                value: x[at],
             });
         }
-        let mut x: Vec<f64> = raw.iter().copied().collect();
-        let largest = x.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+        let largest = (x.par_chunks(1 << 14))
+            .map(|chunk| chunk.iter().fold(0.0_f64, |m, v| m.max(v.abs())))
+            .reduce(|| 0.0, f64::max);
         let scale = if largest == 0.0 {
             1.0
         } else {
@@ -64,12 +73,16 @@ impl Data {
 
     fn with_statistics(x: Vec<f64>, rows: usize, outputs: usize, scale: f64) -> Self {
         let mut mean = vec![0.0; outputs];
-        for row in x.chunks_exact(outputs) {
-            for (m, v) in mean.iter_mut().zip(row) {
-                *m += v;
+        // Each column's sum runs over the rows in order, whatever its neighbours are.
+        let few = 64;
+        mean.par_chunks_mut(few).enumerate().for_each(|(c, mean)| {
+            for row in x.chunks_exact(outputs) {
+                for (m, v) in mean.iter_mut().zip(&row[c * few..]) {
+                    *m += v;
+                }
             }
-        }
-        mean.iter_mut().for_each(|m| *m /= rows as f64);
+            mean.iter_mut().for_each(|m| *m /= rows as f64);
+        });
         let spread: Vec<f64> = x
             .par_chunks_exact(outputs)
             .map(|row| row.iter().zip(&mean).map(|(v, m)| (v - m) * (v - m)).sum())
@@ -182,20 +195,52 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 #[inline(always)]
 fn dot_body(a: &[f64], b: &[f64]) -> f64 {
-    let (chunks_a, rest_a) = a.as_chunks::<8>();
+    let [dot] = dots_body([a], b);
+    dot
+}
+
+/// Writes `sum a_j b_j` for each of the rows `a`, as long as `b`, with the bits of [`dot`]: four at
+/// once, since the additions of one wait for each other.
+pub(crate) fn dots<'a>(a: impl Fn(usize) -> &'a [f64], b: &[f64], out: &mut [f64]) {
+    let (fours, rest) = out.as_chunks_mut::<4>();
+    let first = 4 * fours.len();
+    for (j, out) in fours.iter_mut().enumerate() {
+        let rows = [a(4 * j), a(4 * j + 1), a(4 * j + 2), a(4 * j + 3)];
+        *out = match b.len() < SHORT {
+            true => dots_body(rows, b),
+            false => ARCH.dispatch(
+                #[inline(always)]
+                || dots_body(rows, b),
+            ),
+        };
+    }
+    for (j, out) in rest.iter_mut().enumerate() {
+        *out = dot(a(first + j), b);
+    }
+}
+
+#[inline(always)]
+fn dots_body<const N: usize>(a: [&[f64]; N], b: &[f64]) -> [f64; N] {
     let (chunks_b, rest_b) = b.as_chunks::<8>();
-    let mut lanes = [0.0; 8];
-    for (a, b) in chunks_a.iter().zip(chunks_b) {
-        for l in 0..8 {
-            lanes[l] += a[l] * b[l];
+    let parts = a.map(|a| a[..b.len()].as_chunks::<8>());
+    let mut lanes = [[0.0; 8]; N];
+    for (c, b) in chunks_b.iter().enumerate() {
+        for j in 0..N {
+            let a = &parts[j].0[c];
+            for l in 0..8 {
+                lanes[j][l] += a[l] * b[l];
+            }
         }
     }
-    let rest: f64 = rest_a.iter().zip(rest_b).map(|(a, b)| a * b).sum();
-    (lanes[0] + lanes[4])
-        + (lanes[1] + lanes[5])
-        + (lanes[2] + lanes[6])
-        + (lanes[3] + lanes[7])
-        + rest
+    std::array::from_fn(|j| {
+        let (lanes, rest) = (&lanes[j], parts[j].1);
+        let rest: f64 = rest.iter().zip(rest_b).map(|(a, b)| a * b).sum();
+        (lanes[0] + lanes[4])
+            + (lanes[1] + lanes[5])
+            + (lanes[2] + lanes[6])
+            + (lanes[3] + lanes[7])
+            + rest
+    })
 }
 
 /// `y += a x`.
@@ -300,6 +345,20 @@ mod tests {
             Data::normalised(turned.view()).unwrap(),
         );
         assert_eq!(a.flat(), b.flat());
+    }
+
+    #[test]
+    fn dots_have_the_bits_of_each_dot() {
+        let numbers = |n: usize, from: f64| -> Vec<f64> {
+            (0..n).map(|i| (from + 0.7 * i as f64).sin()).collect()
+        };
+        for (rows, n) in [(0, 5), (1, 40), (3, 8), (4, 31), (6, 384), (9, 77)] {
+            let (a, b) = (numbers(rows * n, 0.3), numbers(n, 2.0));
+            let mut out = vec![f64::NAN; rows];
+            dots(|j| &a[j * n..][..n], &b, &mut out);
+            let each = a.chunks_exact(n).map(|a| dot(a, &b).to_bits());
+            assert!(out.iter().map(|d| d.to_bits()).eq(each), "{rows} {n}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! parallel tasks need. Sums over rows are taken over fixed chunks in order.
 
 use crate::coordinates::Coordinates;
-use crate::data::{Data, ROW_CHUNK, axpy, carve, dot, sum_into};
+use crate::data::{Data, ROW_CHUNK, axpy, carve, dot, dots, sum_into};
 use crate::dictionary::Dictionary;
 use crate::layout::Layout;
 use faer::linalg::matmul::matmul;
@@ -240,6 +240,7 @@ impl Task<'_> {
     ) {
         let p = self.layout.outputs();
         let mut r = vec![0.0; p];
+        let mut found = Vec::new();
         for (square, i) in squares.iter_mut().zip(rows) {
             let indices = self.layout.row_indices(i);
             let phi = &self.phi[self.layout.offsets[i]..];
@@ -248,12 +249,16 @@ impl Task<'_> {
             for (&f, &v) in indices.iter().zip(phi).skip(1) {
                 axpy(-v, &self.decoder[f * p..][..p], &mut r);
             }
-            *square = dot(&r, &r);
             let (here, rest) = std::mem::take(&mut pull).split_at_mut(indices.len());
             pull = rest;
-            for (into, &f) in here.iter_mut().zip(indices) {
-                *into = dot(&self.decoder[f * p..][..p], &r);
-            }
+            found.resize(indices.len() + 1, 0.0);
+            let line = |j: usize| match indices.get(j) {
+                Some(f) => &self.decoder[f * p..][..p],
+                None => &r[..],
+            };
+            dots(line, &r, &mut found);
+            here.copy_from_slice(&found[..indices.len()]);
+            *square = found[indices.len()];
             if !border.is_empty() {
                 for (&f, &v) in indices.iter().zip(phi) {
                     axpy(v, &r, &mut border[f * p..][..p]);

@@ -6,6 +6,8 @@
 //! squared radii in the planes, `sum (rho_1 - mean)^2 + (rho_2 - mean)^2` is lowered by turning one
 //! axis of the first plane against one of the second, pair by pair, until it stands still.
 
+use rayon::prelude::*;
+
 /// Sweeps over the four pairs of axes.
 const SWEEPS: usize = 20;
 
@@ -15,19 +17,19 @@ const ANGLES: usize = 24;
 /// Rotates standardised `scores` in place: the best of the three pairings of axes, each as it is and
 /// half mixed, since turning pair by pair may stop short of the least unevenness.
 pub(crate) fn separate(scores: &mut [[f64; 4]]) {
-    let mut best: Option<(f64, Vec<[f64; 4]>)> = None;
-    for order in [[0, 1, 2, 3], [0, 2, 1, 3], [0, 3, 1, 2]] {
-        for mixing in [0.0, std::f64::consts::FRAC_PI_4] {
-            let mut turned: Vec<[f64; 4]> = scores.iter().map(|z| order.map(|c| z[c])).collect();
-            turn(&mut turned, 0, 2, mixing);
-            turn(&mut turned, 1, 3, 0.5 * mixing);
-            let value = descend(&mut turned);
-            if best.as_ref().is_none_or(|(least, _)| value < *least) {
-                best = Some((value, turned));
-            }
-        }
-    }
-    if let Some((_, turned)) = best {
+    let orders = [[0, 1, 2, 3], [0, 2, 1, 3], [0, 3, 1, 2]];
+    let half = std::f64::consts::FRAC_PI_4;
+    let tries: Vec<_> = orders.iter().flat_map(|&o| [(o, 0.0), (o, half)]).collect();
+    let descended = tries.into_par_iter().map(|(order, mixing)| {
+        let mut turned: Vec<[f64; 4]> = scores.iter().map(|z| order.map(|c| z[c])).collect();
+        turn(&mut turned, 0, 2, mixing);
+        turn(&mut turned, 1, 3, 0.5 * mixing);
+        (descend(&mut turned), turned)
+    });
+    // The first of equals.
+    let least = |a: (f64, Vec<_>), b: (f64, Vec<_>)| if b.0 < a.0 { b } else { a };
+    let descended: Vec<_> = descended.collect();
+    if let Some((_, turned)) = descended.into_iter().reduce(least) {
         scores.copy_from_slice(&turned);
     }
 }

@@ -15,7 +15,7 @@
 //!
 //! Rows are independent, so any number may be done in parallel.
 
-use crate::data::{Data, dot};
+use crate::data::{Data, dot, dots};
 use crate::dictionary::Dictionary;
 use crate::features::decoder_gram;
 use crate::grid::Grid;
@@ -100,7 +100,8 @@ impl<'a> RowModel<'a> {
             .zip(&self.decoder[..p])
             .map(|(x, w)| x - w)
             .collect();
-        let pull = self.decoder.chunks_exact(p).map(|w| dot(w, &r0)).collect();
+        let mut pull = vec![0.0; self.dictionary.features()];
+        dots(|m| &self.decoder[m * p..][..p], &r0, &mut pull);
         RowData {
             pull,
             square: dot(&r0, &r0),
@@ -157,8 +158,9 @@ impl<'a> RowModel<'a> {
     /// Moves the coordinates that are on by one atom after another, each against what the others
     /// leave over: cheaper than [`RowModel::refine`] where many atoms are on, and slower to converge.
     pub(crate) fn sweep(&self, data: &RowData, point: &mut RowPoint, iterations: usize) {
+        let mut left = Vec::new();
         for a in self.active(point) {
-            let left = self.left_over(data, point, a);
+            self.left_over(data, point, a, &mut left);
             let alone = newton::Newton::alone(self, &left, data.square, a, point.gates[a]);
             alone.minimise(&mut point.t, iterations);
         }
@@ -168,7 +170,8 @@ impl<'a> RowModel<'a> {
     /// over, then refines it alone.
     fn place(&self, data: &RowData, point: &mut RowPoint, a: usize, gate: f64, iterations: usize) {
         point.gates[a] = 0.0;
-        let left = self.left_over(data, point, a);
+        let mut left = Vec::new();
+        self.left_over(data, point, a, &mut left);
         let (_, at) = self.scan(a, gate, &left);
         self.place_at(&left, data.square, point, (a, gate, at), iterations);
     }
@@ -208,9 +211,10 @@ impl<'a> RowModel<'a> {
     }
 
     /// `c_a - sum over the other atoms K_ab phi_b`.
-    fn left_over(&self, data: &RowData, point: &RowPoint, a: usize) -> Vec<f64> {
+    fn left_over(&self, data: &RowData, point: &RowPoint, a: usize, left: &mut Vec<f64>) {
         let range = self.dictionary.atom_features(a);
-        let mut left = data.pull[range.clone()].to_vec();
+        left.clear();
+        left.extend_from_slice(&data.pull[range.clone()]);
         let mut phi = Vec::new();
         for b in self.active(point) {
             if b == a {
@@ -222,10 +226,9 @@ impl<'a> RowModel<'a> {
             self.dictionary.atoms()[b].values(&point.t[self.dictionary.atom_columns(b)], &mut phi);
             for (f, v) in features.zip(&phi) {
                 let column = &self.gram.col_as_slice(f)[range.clone()];
-                crate::data::axpy(-v * point.gates[b], column, &mut left);
+                crate::data::axpy(-v * point.gates[b], column, left);
             }
         }
-        left
     }
 
     /// The best coordinates of a row whose gates are given: atoms placed one after another by what
@@ -254,22 +257,23 @@ impl<'a> RowModel<'a> {
     /// refitted together after each choice. The few atoms that lead on their grids compete after
     /// refinement.
     pub(crate) fn encode_greedy(&self, data: &RowData, k: usize, iterations: usize) -> RowPoint {
-        let mut point = self.blank();
+        let (mut point, mut left) = (self.blank(), Vec::new());
         for _ in 0..k.min(self.dictionary.len()) {
             let mut leaders: Vec<_> = (0..self.dictionary.len())
                 .filter(|&a| point.gates[a] == 0.0)
                 .map(|a| {
-                    let left = self.left_over(data, &point, a);
+                    self.left_over(data, &point, a, &mut left);
                     let (energy, at) = self.scan(a, 1.0, &left);
-                    (energy, a, at, left)
+                    (energy, a, at)
                 })
                 .collect();
             leaders.sort_by(|x, y| x.0.total_cmp(&y.0));
             let mut best: Option<(f64, RowPoint)> = None;
-            for (_, a, at, left) in leaders.iter().take(LEADERS) {
+            for &(_, a, at) in leaders.iter().take(LEADERS) {
                 let mut candidate = point.clone();
-                let place = (*a, 1.0, *at);
-                let energy = self.place_at(left, data.square, &mut candidate, place, RANKING);
+                let place = (a, 1.0, at);
+                self.left_over(data, &point, a, &mut left);
+                let energy = self.place_at(&left, data.square, &mut candidate, place, RANKING);
                 if best.as_ref().is_none_or(|(lowest, _)| energy < *lowest) {
                     best = Some((energy, candidate));
                 }

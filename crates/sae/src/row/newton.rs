@@ -38,12 +38,36 @@ pub(super) struct Found {
 }
 
 /// Features and slopes at one point.
-struct Local {
-    phi: Vec<f64>,
+struct Local<'s> {
+    phi: &'s mut [f64],
     /// `d x width`, row-major; zero off the atoms' blocks.
-    psi: Vec<f64>,
+    psi: &'s mut [f64],
     /// `K phi - c`.
-    push: Vec<f64>,
+    push: &'s mut [f64],
+}
+
+/// Numbers that are kept on the stack. A row's problem is small and there are many: most need no
+/// more, and an allocation would cost as much as a step.
+const STACK: usize = 256;
+
+/// Hands out parts of a slice, one after another.
+struct Parts<'s>(&'s mut [f64]);
+
+impl<'s> Parts<'s> {
+    fn take(&mut self, count: usize) -> &'s mut [f64] {
+        let (part, rest) = std::mem::take(&mut self.0).split_at_mut(count);
+        self.0 = rest;
+        part
+    }
+}
+
+/// Calls `body` with `count` zeros.
+fn with_zeros<T>(count: usize, body: impl FnOnce(Parts<'_>) -> T) -> T {
+    if count <= STACK {
+        body(Parts(&mut [0.0; STACK][..count]))
+    } else {
+        body(Parts(&mut vec![0.0; count]))
+    }
 }
 
 impl<'m> Newton<'m> {
@@ -110,21 +134,28 @@ impl<'m> Newton<'m> {
 
     /// `e(t)`.
     pub(super) fn energy(&self, t: &[f64]) -> f64 {
-        let mut local = self.storage();
-        self.refresh(t, &mut local);
-        self.energy_at(t, &local)
+        with_zeros(self.local_len(), |mut parts| {
+            let mut local = self.local(&mut parts);
+            self.refresh(t, &mut local);
+            self.energy_at(t, &local)
+        })
     }
 
-    fn storage(&self) -> Local {
+    /// Numbers of a [`Local`].
+    fn local_len(&self) -> usize {
+        (self.dim + 2) * self.width
+    }
+
+    fn local<'s>(&self, parts: &mut Parts<'s>) -> Local<'s> {
         Local {
-            phi: vec![0.0; self.width],
-            psi: vec![0.0; self.dim * self.width],
-            push: vec![0.0; self.width],
+            phi: parts.take(self.width),
+            psi: parts.take(self.dim * self.width),
+            push: parts.take(self.width),
         }
     }
 
     /// `phi' (K phi - c) / 2 - phi' c / 2 + kappa |t|^2 / 2`.
-    fn energy_at(&self, t: &[f64], local: &Local) -> f64 {
+    fn energy_at(&self, t: &[f64], local: &Local<'_>) -> f64 {
         let mut at = 0;
         let mut sum = 0.0;
         for block in &self.blocks {
@@ -149,7 +180,7 @@ impl<'m> Newton<'m> {
     }
 
     /// Brings `local` up to date with `t`.
-    fn refresh(&self, t: &[f64], local: &mut Local) {
+    fn refresh(&self, t: &[f64], local: &mut Local<'_>) {
         let mut at = 0;
         for block in &self.blocks {
             let atom = self.model.dictionary.atoms()[block.atom];
@@ -174,7 +205,7 @@ impl<'m> Newton<'m> {
                 at += 1;
             }
         }
-        self.add_gram_product(&local.phi, &mut local.push);
+        self.add_gram_product(local.phi, local.push);
     }
 
     /// `out += K v` over the features that are on.
@@ -195,12 +226,12 @@ impl<'m> Newton<'m> {
     }
 
     /// `Psi (K phi - c) + kappa t`.
-    fn gradient(&self, t: &[f64], local: &Local, out: &mut [f64]) {
+    fn gradient(&self, t: &[f64], local: &Local<'_>, out: &mut [f64]) {
         for (g, psi) in out
             .iter_mut()
             .zip(local.psi.chunks_exact(self.width.max(1)))
         {
-            *g = dot(psi, &local.push);
+            *g = dot(psi, local.push);
         }
         let dictionary = self.model.dictionary;
         for block in &self.blocks {
@@ -221,17 +252,17 @@ impl<'m> Newton<'m> {
     }
 
     /// The Hessian by differences of the gradient, symmetrised, row-major, into `work.hessian`.
-    fn hessian(&self, t: &[f64], work: &mut Work) {
+    fn hessian(&self, t: &[f64], work: &mut Work<'_>) {
         let d = self.dim;
         work.step.fill(0.0);
         for a in 0..d {
             work.step[a] = DIFFERENCE;
-            self.moved(t, &work.step, &mut work.moved);
+            self.moved(t, work.step, work.moved);
             work.step[a] = 0.0;
-            self.refresh(&work.moved, &mut work.there);
+            self.refresh(work.moved, &mut work.there);
             let row = &mut work.hessian[a * d..][..d];
-            self.gradient(&work.moved, &work.there, row);
-            for (h, g) in row.iter_mut().zip(&work.gradient) {
+            self.gradient(work.moved, &work.there, row);
+            for (h, g) in row.iter_mut().zip(&*work.gradient) {
                 *h = (*h - g) / DIFFERENCE;
             }
         }
@@ -245,7 +276,7 @@ impl<'m> Newton<'m> {
     }
 
     /// `trace(Psi K Psi')`: what Gauss-Newton has on its diagonal, the scale of curvature.
-    fn curvature(&self, local: &Local, scratch: &mut [f64]) -> f64 {
+    fn curvature(&self, local: &Local<'_>, scratch: &mut [f64]) -> f64 {
         let mut sum = 0.0;
         for psi in local.psi.chunks_exact(self.width.max(1)) {
             scratch.fill(0.0);
@@ -257,7 +288,29 @@ impl<'m> Newton<'m> {
 
     /// Descends from `t`, in place.
     pub(super) fn minimise(&self, t: &mut [f64], iterations: usize) -> Found {
-        let mut local = self.storage();
+        let d = self.dim;
+        let needed = 2 * self.local_len() + t.len() + 2 * d + 2 * d * d;
+        with_zeros(needed, |mut parts| {
+            let local = self.local(&mut parts);
+            let work = Work {
+                there: self.local(&mut parts),
+                moved: parts.take(t.len()),
+                step: parts.take(d),
+                gradient: parts.take(d),
+                hessian: parts.take(d * d),
+                factor: parts.take(d * d),
+            };
+            self.descend(t, iterations, local, work)
+        })
+    }
+
+    fn descend<'s>(
+        &self,
+        t: &mut [f64],
+        iterations: usize,
+        mut local: Local<'s>,
+        mut work: Work<'s>,
+    ) -> Found {
         self.refresh(t, &mut local);
         let mut energy = self.energy_at(t, &local);
         if self.dim == 0 {
@@ -266,23 +319,15 @@ impl<'m> Newton<'m> {
                 converged: true,
             };
         }
-        let mut work = Work {
-            there: self.storage(),
-            moved: t.to_vec(),
-            step: vec![0.0; self.dim],
-            gradient: vec![0.0; self.dim],
-            hessian: vec![0.0; self.dim * self.dim],
-            factor: vec![0.0; self.dim * self.dim],
-        };
-        let curvature = self.curvature(&local, &mut work.there.push);
+        let curvature = self.curvature(&local, work.there.push);
         // A gradient is J r: small when it is small beside |J| |r0|.
         let small = 1e-9 * (curvature * self.square).sqrt();
         let noise = 1e-15 * (self.square + energy.abs());
         let unit = (curvature / self.dim as f64).max(f64::MIN_POSITIVE);
         let mut ridge = 0.0;
-        self.gradient(t, &local, &mut work.gradient);
+        self.gradient(t, &local, work.gradient);
         for _ in 0..iterations {
-            if dot(&work.gradient, &work.gradient).sqrt() <= small {
+            if dot(work.gradient, work.gradient).sqrt() <= small {
                 return Found {
                     energy,
                     converged: true,
@@ -291,12 +336,12 @@ impl<'m> Newton<'m> {
             self.hessian(t, &mut work);
             loop {
                 if work.solve(ridge) {
-                    let predicted = -0.5 * dot(&work.gradient, &work.step);
-                    self.moved(t, &work.step, &mut work.moved);
-                    self.refresh(&work.moved, &mut work.there);
-                    let lower = self.energy_at(&work.moved, &work.there);
+                    let predicted = -0.5 * dot(work.gradient, work.step);
+                    self.moved(t, work.step, work.moved);
+                    self.refresh(work.moved, &mut work.there);
+                    let lower = self.energy_at(work.moved, &work.there);
                     if lower < energy {
-                        t.copy_from_slice(&work.moved);
+                        t.copy_from_slice(work.moved);
                         std::mem::swap(&mut local, &mut work.there);
                         energy = lower;
                         ridge = if ridge < 1e-3 * unit {
@@ -325,29 +370,29 @@ impl<'m> Newton<'m> {
                     };
                 }
             }
-            self.gradient(t, &local, &mut work.gradient);
+            self.gradient(t, &local, work.gradient);
         }
-        let converged = dot(&work.gradient, &work.gradient).sqrt() <= small;
+        let converged = dot(work.gradient, work.gradient).sqrt() <= small;
         Found { energy, converged }
     }
 }
 
 /// Storage of one minimisation.
-struct Work {
-    there: Local,
-    moved: Vec<f64>,
-    step: Vec<f64>,
-    gradient: Vec<f64>,
-    hessian: Vec<f64>,
-    factor: Vec<f64>,
+struct Work<'s> {
+    there: Local<'s>,
+    moved: &'s mut [f64],
+    step: &'s mut [f64],
+    gradient: &'s mut [f64],
+    hessian: &'s mut [f64],
+    factor: &'s mut [f64],
 }
 
-impl Work {
+impl Work<'_> {
     /// `step = -(H + ridge)^-1 g` by Cholesky; false where it is not positive definite.
     fn solve(&mut self, ridge: f64) -> bool {
         let d = self.gradient.len();
-        let (l, x) = (&mut self.factor, &mut self.step);
-        l.copy_from_slice(&self.hessian);
+        let (l, x) = (&mut *self.factor, &mut *self.step);
+        l.copy_from_slice(self.hessian);
         for a in 0..d {
             l[a * d + a] += ridge;
             for b in 0..=a {
