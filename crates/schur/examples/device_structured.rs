@@ -1,9 +1,10 @@
-//! Times the core of structured systems on a device: one JSON object a line.
+//! Times the eliminations of structured systems on a device: one JSON object a line.
 #![allow(clippy::print_stdout, reason = "a program whose output is its result")]
 
 use broadhead_device::{ByteClass, Context, Ledger, Stream};
 use broadhead_schur::Ridge;
-use broadhead_schur::cuda::StructuredBase;
+use broadhead_schur::cuda::{Keep, StructuredBase, StructuredMethod};
+use broadhead_testkit::cases::StructuredCase;
 use broadhead_testkit::generate::{self, Structure};
 use broadhead_testkit::random::Random;
 
@@ -24,11 +25,15 @@ fn median(stream: &Stream, mut work: impl FnMut() -> Outcome<()>) -> Outcome<f64
     Ok(samples[samples.len() / 2])
 }
 
-fn time(stream: &Stream, name: &str, of: &Structure) -> Outcome<()> {
-    let case = generate::structured(of, &mut Random::new(1));
+fn time(
+    stream: &Stream,
+    name: &str,
+    case: &StructuredCase,
+    method: StructuredMethod,
+) -> Outcome<()> {
     let arrow = case.shape.arrow();
     let g = generate::gradient(arrow.row_unknowns(), arrow.border(), &mut Random::new(2));
-    let mut base = StructuredBase::new(stream, &case.shape)?;
+    let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
     base.refresh(&case.structured())?;
     let (mut from, mut to) = (base.vector()?, base.vector()?);
     stream.upload_into(&g.row, from.row_mut(), ByteClass::Gradient)?;
@@ -48,7 +53,7 @@ fn time(stream: &Stream, name: &str, of: &Structure) -> Outcome<()> {
     let both = median(stream, || Ok(graph.launch()?))?;
     base.factored(ridge)?;
     println!(
-        "{{\"bench\":\"device_core\",\"shape\":\"{name}\",\"factor_us\":{factor:.2},\"solve_us\":{solve:.2},\"graph_of_both_us\":{both:.2},\"bytes\":{}}}",
+        "{{\"bench\":\"device_structured\",\"method\":\"{method:?}\",\"shape\":\"{name}\",\"factor_us\":{factor:.2},\"solve_us\":{solve:.2},\"graph_of_both_us\":{both:.2},\"bytes\":{}}}",
         base.bytes().total()
     );
     Ok(())
@@ -76,7 +81,14 @@ fn main() -> Outcome<()> {
             atoms: false,
             margin: 0.1,
         };
-        time(&stream, name, &of)?;
+        let case = generate::structured(&of, &mut Random::new(1));
+        time(&stream, name, &case, StructuredMethod::Core)?;
+        // Border first is of the order of the rows' unknowns.
+        if n * d <= 16_000 {
+            for keep in [Keep::Factor, Keep::InverseFactor] {
+                time(&stream, name, &case, StructuredMethod::Border { keep })?;
+            }
+        }
     }
     Ok(())
 }

@@ -11,7 +11,7 @@
 //! be refreshed again. Types keep a frame from outliving its numbers. Arrays that did not change are
 //! resumed ([`Solver::resume`]): operands on a device stay there.
 
-use crate::cuda::{Engine, FrameSummary, Placement, StructuredEngine};
+use crate::cuda::{Engine, FrameSummary, Placement, StructuredEngine, StructuredMethod};
 use crate::elimination::{
     BorderFirst, Core, Elimination, Factored, Iterative, IterativeOptions, Reference, RowsFirst,
 };
@@ -41,8 +41,8 @@ pub struct SolverOptions {
     pub workload: Workload,
     /// Rates of the device, for what would run there; where absent, [`Ceilings::DEVICE`].
     pub device_ceilings: Option<Ceilings>,
-    /// The device, which has a backend for rows first of dense systems and for the core of structured
-    /// ones. What uses none runs on the CPU; [`Plan::path`] and [`Frame::execution_path`] say which it was.
+    /// The device, which has a backend for rows first of dense systems and for the core and border first of
+    /// structured ones. What uses none runs on the CPU; [`Plan::path`] and [`Frame::execution_path`] say which it was.
     pub device: Option<Placement>,
     /// Whether [`Self::device`] is used where it is the cheaper place (the default), never, or always:
     /// then what has no backend there is an error.
@@ -426,10 +426,14 @@ fn make_engine(
 ) -> Result<Box<dyn Elimination>, Error> {
     let (kind, limit) = (plan.chosen, options.memory_limit);
     if let (true, Some(place)) = (plan.path.is_device(), &options.device) {
-        if let SystemShape::Structured { shape, .. } = shape {
-            return Ok(Box::new(StructuredEngine::new(place, shape)?));
-        }
         let keep = plan.keep.unwrap_or_default();
+        if let SystemShape::Structured { shape, .. } = shape {
+            let method = match kind {
+                EliminationKind::Border => StructuredMethod::Border { keep },
+                _ => StructuredMethod::Core,
+            };
+            return Ok(Box::new(StructuredEngine::new(place, shape, method)?));
+        }
         return Ok(Box::new(Engine::new(place, shape.dense(kind)?, keep)?));
     }
     Ok(match kind {

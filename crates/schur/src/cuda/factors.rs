@@ -216,7 +216,7 @@ impl Factors {
             &self.border,
             &operands.border,
             &self.info,
-            &mut self.summary,
+            self.summary.slice_mut(7..13)?,
         )?;
         if let Some(inverse) = &mut self.inverse {
             let order = self.layout.order;
@@ -526,7 +526,7 @@ impl Factors {
 }
 
 /// `x <- S^-1 x` by two triangular solves, `k x count` without gaps.
-fn solve_border(
+pub(super) fn solve_border(
     stream: &Stream,
     layout: &Layout,
     factor: &DeviceBuffer<f64>,

@@ -8,7 +8,7 @@
 use super::layout::{Layout, STRIP, WIDEST_ROW};
 use super::rows::ROWS;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{DeviceBuffer, Result, Stream};
+use broadhead_device::{DeviceBuffer, Result, Stream, ViewMut};
 
 pub(super) const BORDER: KernelSource = KernelSource {
     name: "border.cu",
@@ -260,8 +260,7 @@ impl Kernels {
         unsafe { launch.submit() }
     }
 
-    /// Log-determinant, smallest pivot and `info` of the border, into the 6 numbers of `summary`
-    /// after the rows' 7.
+    /// Log-determinant, smallest pivot and `info` of the border, 6 numbers, into `to`.
     pub(super) fn summarise_border(
         &self,
         stream: &Stream,
@@ -269,7 +268,7 @@ impl Kernels {
         factor: &DeviceBuffer<f64>,
         border: &DeviceBuffer<f64>,
         info: &DeviceBuffer<i32>,
-        summary: &mut DeviceBuffer<f64>,
+        to: ViewMut<'_, f64>,
     ) -> Result<()> {
         let launch = self
             .summarise_border
@@ -279,7 +278,7 @@ impl Kernels {
             .scalar(layout.order as i64)
             .scalar(layout.k as i32)
             .read(info.view())
-            .write(summary.slice_mut(7..13)?);
+            .write(to);
         // SAFETY: the arguments are those of the source; 6 numbers are written.
         unsafe { launch.submit() }
     }

@@ -225,7 +225,7 @@ impl Layout {
 
 impl Layout {
     /// Bytes that factoring by tiles keeps: held wherever the order is one of whole tiles.
-    fn tiles_bytes(&self) -> u64 {
+    pub(super) fn tiles_bytes(&self) -> u64 {
         match self.whole_tiles() {
             true => 8 * (self.order * TILE) as u64 + 4 * control_len(self.order) as u64,
             false => 0,

@@ -1,4 +1,4 @@
-//! Rows first, and the core of structured systems, on a CUDA device, with everything that a solve
+//! Rows first, and the core and border first of structured systems, on a CUDA device, with everything that a solve
 //! reads resident there.
 //!
 //! | residency | type | what travels |
@@ -38,7 +38,9 @@ pub use engine::Engine;
 pub use layout::{DeviceBytes, WIDEST_BLOCK, WIDEST_ROW};
 pub use methods::{BorderMethod, FrameSummary, Methods, RowMethod};
 pub use operands::UploadTimes;
-pub use structured::{MOST_FEATURES, StructuredBase, StructuredEngine, StructuredFrame};
+pub use structured::{
+    MOST_FEATURES, StructuredBase, StructuredEngine, StructuredFrame, StructuredMethod,
+};
 
 use crate::{Error, Failure};
 use broadhead_device::kernels::KernelSource;
@@ -112,5 +114,6 @@ pub fn kernel_sources() -> &'static [&'static KernelSource] {
         &product::PRODUCT,
         &ridge::RIDGE,
         &structured::STRUCTURED,
+        &structured::BORDER_FIRST,
     ]
 }

@@ -12,7 +12,7 @@ mod price;
 pub use ceilings::Ceilings;
 pub use price::Price;
 
-use crate::cuda::{Base, Keep, StructuredBase};
+use crate::cuda::{Base, DeviceBytes, Keep, StructuredBase, StructuredMethod};
 use crate::solver::{Solver, SolverOptions};
 use crate::{EliminationKind, Error, SystemShape};
 use broadhead_device::{Absence, DeviceError, DevicePolicy, ExecutionPath};
@@ -94,7 +94,7 @@ pub fn plan(shape: &SystemShape, options: &SolverOptions) -> Result<Plan, Error>
 fn device_prices(
     shape: &SystemShape,
     options: &SolverOptions,
-    refusals: &mut Vec<Error>,
+    refusals: &mut Vec<(EliminationKind, Error)>,
 ) -> Vec<Price> {
     let Some(place) = &options.device else {
         return Vec::new();
@@ -106,69 +106,77 @@ fn device_prices(
         .device_ceilings
         .as_ref()
         .unwrap_or(&Ceilings::DEVICE);
-    let mut unserved = |error: Error| {
-        tracing::debug!(%error, "the device does not serve the shape");
-        refusals.push(error);
-    };
-    if let SystemShape::Structured { shape, .. } = shape {
-        let priced = |bytes| price::core_on_device(shape, bytes, rates, &options.workload);
-        let needed = StructuredBase::bytes_needed(shape).map_err(&mut unserved);
-        return needed.into_iter().map(|b| priced(b.total())).collect();
-    }
-    let Ok(dense) = shape.dense(EliminationKind::Rows) else {
-        return Vec::new();
+    // The bytes, or why there are none.
+    let mut served = |kind: EliminationKind, bytes: Result<DeviceBytes, Error>| match bytes {
+        Ok(bytes) => Some(bytes.total()),
+        Err(error) => {
+            tracing::debug!(%error, "the device does not serve the shape");
+            refusals.push((kind, error));
+            None
+        }
     };
     let keeps = match place.keep {
         Some(keep) => vec![keep],
         None => vec![Keep::Factor, Keep::InverseFactor],
     };
-    let mut priced = |keep| match Base::bytes_needed(dense, keep) {
-        Ok(bytes) => {
-            let work = &options.workload;
-            Some(price::on_device(dense, keep, bytes.total(), rates, work))
-        }
-        Err(error) => {
-            unserved(error);
-            None
-        }
+    let work = &options.workload;
+    if let SystemShape::Structured { shape, .. } = shape {
+        let border = |keep| StructuredMethod::Border { keep };
+        let methods = std::iter::once(StructuredMethod::Core).chain(keeps.into_iter().map(border));
+        let priced = |method: StructuredMethod| {
+            let bytes = StructuredBase::bytes_needed(shape, method);
+            let priced = |bytes| price::structured_on_device(shape, method, bytes, rates, work);
+            served(method.kind(), bytes).map(priced)
+        };
+        return methods.filter_map(priced).collect();
+    }
+    let Ok(dense) = shape.dense(EliminationKind::Rows) else {
+        return Vec::new();
     };
-    keeps.into_iter().filter_map(&mut priced).collect()
+    let priced = |keep| {
+        let bytes = Base::bytes_needed(dense, keep);
+        let priced = |bytes| price::on_device(dense, keep, bytes, rates, work);
+        served(EliminationKind::Rows, bytes).map(priced)
+    };
+    keeps.into_iter().filter_map(priced).collect()
 }
 
-/// The cheaper frame on the device, whether it fits or not: what does not is refused with its bytes
+/// The cheapest frame on the device, whether it fits or not: what does not is refused with its bytes
 /// when it is made.
 fn required(
     shape: &SystemShape,
     on_device: &[Price],
-    refusals: &[Error],
+    refusals: &[(EliminationKind, Error)],
     options: &SolverOptions,
 ) -> Result<Price, Error> {
-    let asked = options.elimination.unwrap_or(match shape {
-        SystemShape::Structured { .. } => EliminationKind::Core,
-        _ => EliminationKind::Rows,
-    });
-    let of_kind = on_device.iter().filter(|p| p.elimination == asked);
-    let by_need = |a: &&Price, b: &&Price| a.seconds.total_cmp(&b.seconds);
-    let fitting = of_kind.clone().filter(|p| p.bytes <= free_on(options));
-    match fitting
+    let asked = |kind| options.elimination.is_none_or(|pinned| kind == pinned);
+    let candidates = || on_device.iter().filter(|p| asked(p.elimination));
+    let free = free_on(options);
+    let lacks =
+        |p: &Price| options.workload.log_determinant && p.elimination == EliminationKind::Iterative;
+    let by_need = |a: &&Price, b: &&Price| {
+        let first = lacks(a).cmp(&lacks(b));
+        first.then(a.seconds.total_cmp(&b.seconds))
+    };
+    let cheapest = candidates()
+        .filter(|p| p.bytes <= free)
         .min_by(by_need)
-        .or_else(|| of_kind.min_by_key(|p| p.bytes))
-    {
-        Some(price) => Ok(*price),
-        None => Err(Error::Absent(Absence::NoBackend {
-            what: match options.device {
-                Some(_) => {
-                    let why = refusals.iter().map(|error| format!(": {error}"));
-                    let why: String = why.take(1).collect();
-                    format!(
-                        "the {asked} elimination of this {} system{why}",
-                        shape.kind()
-                    )
+        .or_else(|| candidates().min_by_key(|p| p.bytes));
+    cheapest.copied().ok_or_else(|| {
+        let what = match (&options.device, options.elimination) {
+            (None, _) => "a solver without a placement".to_owned(),
+            (_, pinned) => {
+                let why = refusals.iter().find(|(kind, _)| asked(*kind));
+                let why = why.map_or_else(String::new, |(_, error)| format!(": {error}"));
+                let kind = shape.kind();
+                match pinned {
+                    Some(pinned) => format!("the {pinned} elimination of this {kind} system{why}"),
+                    None => format!("this {kind} system{why}"),
                 }
-                None => "a solver without a placement".to_owned(),
-            },
-        })),
-    }
+            }
+        };
+        Error::Absent(Absence::NoBackend { what })
+    })
 }
 
 /// Bytes free on the device that is given, none where it does not answer.

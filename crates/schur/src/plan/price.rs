@@ -1,7 +1,7 @@
 //! Prices: operations, bytes and serial steps of each elimination, over the ceilings.
 
 use super::{Ceilings, Workload};
-use crate::cuda::Keep;
+use crate::cuda::{Keep, StructuredMethod};
 use crate::elimination::{core_order, decoder_rank};
 use crate::{ArrowShape, EliminationKind, StructuredShape, SystemShape};
 use broadhead_device::ExecutionPath;
@@ -143,16 +143,7 @@ pub(super) fn on_device(
         .cholesky(k, ceilings)
         .launches(5.0, ceilings);
     let pass = Bill::default().traffic(16.0 * n * k, ceilings);
-    let (factor, solve) = match keep {
-        Keep::Factor => (factor, pass.sweeps(k, ceilings).launches(5.0, ceilings)),
-        // Half the rate of a large product: the joins begin small.
-        Keep::InverseFactor => (
-            factor
-                .gemm(2.0 * k * k * k / 3.0, ceilings)
-                .launches(3.0 * k.max(2.0).log2(), ceilings),
-            pass.traffic(8.0 * k * k, ceilings).launches(4.0, ceilings),
-        ),
-    };
+    let (factor, solve) = kept(keep, (factor, pass.launches(2.0, ceilings)), k, ceilings);
     let solves = f64::from(workload.solves);
     // Of the border the lower triangle travels; a gradient in and a step out for every solve.
     let operands = 8.0 * (n * d + n * k + k * (k + 1.0) / 2.0);
@@ -171,25 +162,51 @@ pub(super) fn on_device(
     }
 }
 
-/// The core on a device, which keeps features densely.
-pub(super) fn core_on_device(
+/// What a frame of a factor of order `n` keeps is made, and solved with, beside the rest of both.
+fn kept(keep: Keep, (factor, solve): (Bill, Bill), n: f64, c: &Ceilings) -> (Bill, Bill) {
+    match keep {
+        Keep::Factor => (factor, solve.sweeps(n, c).launches(3.0, c)),
+        // Half the rate of a large product: the joins begin small.
+        Keep::InverseFactor => (
+            factor
+                .gemm(2.0 * n * n * n / 3.0, c)
+                .launches(3.0 * n.max(2.0).log2(), c),
+            solve.traffic(8.0 * n * n, c).launches(2.0, c),
+        ),
+    }
+}
+
+/// An elimination of structured systems on a device, which keeps features densely.
+pub(super) fn structured_on_device(
     shape: &StructuredShape,
+    method: StructuredMethod,
     bytes: u64,
     ceilings: &Ceilings,
     workload: &Workload,
 ) -> Price {
     let m = shape.features();
-    let (factor, solve) = core(shape, 1.0, m.saturating_mul(m), ceilings);
-    let solves = f64::from(workload.solves);
     let (n, k, _) = sizes(shape.arrow());
+    let (keep, (factor, solve)) = match method {
+        StructuredMethod::Core => (None, core(shape, 1.0, m.saturating_mul(m), ceilings)),
+        StructuredMethod::Border { keep } => (
+            Some(keep),
+            kept(
+                keep,
+                structured_border_but_sweeps(shape, 1.0, ceilings),
+                n,
+                ceilings,
+            ),
+        ),
+    };
+    let solves = f64::from(workload.solves);
     let (rows, d) = (shape.arrow().row_count(), shape.arrow().rows().max_dim());
     let operands = 8.0 * (n * d as f64 + (rows as f64 + n + m as f64) * m as f64 + k);
     let refresh_seconds = operands / UPLOAD;
     let solve_seconds = solve.seconds + 16.0 * (n + k) / UPLOAD;
     Price {
-        elimination: EliminationKind::Core,
+        elimination: method.kind(),
         path: ExecutionPath::GpuResidentLinearization,
-        keep: None,
+        keep,
         operations: factor.operations + solves * solve.operations,
         bytes,
         refresh_seconds,
@@ -265,6 +282,17 @@ fn structured_sizes(shape: &StructuredShape, density: f64) -> (f64, f64, f64, f6
 }
 
 fn structured_border(shape: &StructuredShape, density: f64, c: &Ceilings) -> (Bill, Bill) {
+    let (factor, solve) = structured_border_but_sweeps(shape, density, c);
+    let (n, _, _) = sizes(shape.arrow());
+    (factor, solve.sweeps(n, c))
+}
+
+/// All but the sweeps with the factor of order `N`.
+fn structured_border_but_sweeps(
+    shape: &StructuredShape,
+    density: f64,
+    c: &Ceilings,
+) -> (Bill, Bill) {
     let (n, _, blocks) = sizes(shape.arrow());
     let (on, m, p, r) = structured_sizes(shape, density);
     let rows = shape.arrow().row_count() as f64;
@@ -278,7 +306,6 @@ fn structured_border(shape: &StructuredShape, density: f64, c: &Ceilings) -> (Bi
         .launches(6.0, c);
     let solve = products(shape, density, 2.0, c)
         .gemm(4.0 * m * m * p, c)
-        .sweeps(n, c)
         .launches(6.0, c);
     (factor, solve)
 }
@@ -407,5 +434,19 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn few_rows_are_eliminated_last_and_few_features_through_their_core() {
+        let seconds = |rows, features, method| {
+            let rows = crate::RowDims::uniform(rows, 1).expect("rows");
+            let shape = StructuredShape::new(rows, features, 2048).expect("a shape");
+            let workload = Workload::default();
+            structured_on_device(&shape, method, 0, &Ceilings::DEVICE, &workload).seconds
+        };
+        let keep = Keep::Factor;
+        let border = StructuredMethod::Border { keep };
+        assert!(seconds(2000, 3, StructuredMethod::Core) < seconds(2000, 3, border));
+        assert!(seconds(200, 80, StructuredMethod::Core) > seconds(200, 80, border));
     }
 }

@@ -1,16 +1,18 @@
-//! The core of structured systems on a device: against the CPU's and against its own promises.
+//! Structured systems on a device, by every elimination that it has: against the CPU's and against
+//! their own promises.
 
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{ByteClass, DeviceError, DevicePolicy, LedgerSnapshot, Refusal, Stream};
-use broadhead_schur::cuda::{MOST_FEATURES, Placement, StructuredBase};
+use broadhead_schur::cuda::{Keep, MOST_FEATURES, Placement, StructuredBase, StructuredMethod};
 use broadhead_schur::{
-    ArrowVector, EliminationKind, Error, Failure, NotPositiveDefinite, Ridge, RowDims, Solver,
-    SolverOptions, StructuredShape,
+    ArrowVector, EliminationKind, Error, Failure, Gradient, NotPositiveDefinite, PivotSite, Ridge,
+    RowDims, Side, Solver, SolverOptions, StepMut, StructuredShape,
 };
 use broadhead_testkit::cases::StructuredCase;
 use broadhead_testkit::device::Trial;
 use broadhead_testkit::generate::{self, Structure};
 use broadhead_testkit::random::Random;
+use faer::Mat;
 
 /// The componentwise backward error that counts as parity.
 const PARITY: f64 = 1e-13;
@@ -24,6 +26,7 @@ pub(super) fn tests() -> Vec<Trial> {
             "structured::a_graph_gives_the_bits_of_plain_launches",
             graphs
         ),
+        on_device!("structured::many_gradients_are_solved_as_each_alone", many),
         on_device!("structured::bits_are_the_same_beside_other_work", bits),
         on_device!("structured::what_moves_is_what_is_said", residency),
         on_device!("structured::the_bytes_said_are_the_bytes_held", bytes),
@@ -38,6 +41,15 @@ pub(super) fn tests() -> Vec<Trial> {
         on_device!("structured::what_cannot_be_served_is_refused", refusals),
     ]
 }
+
+/// The eliminations, and what their frames may keep.
+const METHODS: [StructuredMethod; 3] = [
+    StructuredMethod::Core,
+    StructuredMethod::Border { keep: Keep::Factor },
+    StructuredMethod::Border {
+        keep: Keep::InverseFactor,
+    },
+];
 
 fn case(
     dims: Vec<usize>,
@@ -81,12 +93,35 @@ fn cases() -> Vec<(&'static str, StructuredCase)> {
     ]
 }
 
-fn options(device: Option<&Stream>) -> SolverOptions {
+/// The cases for a method: border first is of the order of the rows' unknowns.
+fn cases_for(method: StructuredMethod) -> Vec<(String, StructuredCase)> {
+    let most = match method.kind() {
+        EliminationKind::Border => 2500,
+        _ => usize::MAX,
+    };
+    let small = |case: &StructuredCase| case.shape.arrow().row_unknowns() <= most;
+    let named = |(name, case)| (format!("{method:?}, {name}"), case);
+    let cases = cases().into_iter().filter(|(_, case)| small(case));
+    cases.map(named).collect()
+}
+
+/// All methods, each with its cases.
+fn all() -> impl Iterator<Item = (StructuredMethod, String, StructuredCase)> {
+    METHODS.into_iter().flat_map(|method| {
+        let cases = cases_for(method).into_iter();
+        cases.map(move |(name, case)| (method, name, case))
+    })
+}
+
+fn options(method: StructuredMethod, device: Option<&Stream>) -> SolverOptions {
     SolverOptions {
-        elimination: Some(EliminationKind::Core),
+        elimination: Some(method.kind()),
         device: device.map(|stream| Placement {
             stream: stream.clone(),
-            keep: None,
+            keep: match method {
+                StructuredMethod::Border { keep } => Some(keep),
+                _ => None,
+            },
         }),
         device_policy: match device {
             Some(_) => DevicePolicy::Required,
@@ -102,17 +137,18 @@ fn gradient(case: &StructuredCase, seed: u64) -> ArrowVector {
 }
 
 fn parity(stream: &Stream) -> Outcome {
-    for (name, case) in cases() {
+    for (method, name, case) in all() {
         let g = gradient(&case, 1);
         let arrow = case.shape.arrow();
         for ridge in [Ridge::ZERO, Ridge::new(0.3, 0.2)] {
-            let mut cpu = Solver::new(&case.system(), options(None))?;
+            let mut cpu = Solver::new(&case.system(), options(method, None))?;
             let mut cpu = cpu.refresh(case.system())?;
             let cpu = cpu.factor(ridge)?;
-            let mut device = Solver::new(&case.system(), options(Some(stream)))?;
+            let mut device = Solver::new(&case.system(), options(method, Some(stream)))?;
             let mut device = device.refresh(case.system())?;
             let mut device = device.factor(ridge)?;
             expect(device.execution_path().is_device(), "it ran on the CPU")?;
+            expect_eq("the elimination", device.elimination(), method.kind())?;
             let mut step = ArrowVector::zeros(arrow);
             let report = device.solve(g.as_gradient(), step.as_step())?;
             let omega = report.error.and_then(|e| e.componentwise);
@@ -145,9 +181,9 @@ fn answer(base: &mut StructuredBase, g: &ArrowVector, ridge: Ridge) -> Boxed<Arr
 
 fn graphs(stream: &Stream) -> Outcome {
     let ridge = Ridge::new(0.1, 0.2);
-    for (name, case) in cases() {
+    for (method, name, case) in all() {
         let g = gradient(&case, 2);
-        let mut base = StructuredBase::new(stream, &case.shape)?;
+        let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
         base.refresh(&case.structured())?;
         let plain = answer(&mut base, &g, ridge)?;
         let (mut from, mut to) = (base.vector()?, base.vector()?);
@@ -166,7 +202,7 @@ fn graphs(stream: &Stream) -> Outcome {
             base.factored(ridge)?;
             let row = stream.download(to.row(), ByteClass::Gradient)?;
             let border = stream.download(to.border()?, ByteClass::Gradient)?;
-            expect_eq(name, (&row, &border), (&plain.row, &plain.border))?;
+            expect_eq(&name, (&row, &border), (&plain.row, &plain.border))?;
         }
     }
     Ok(())
@@ -174,24 +210,61 @@ fn graphs(stream: &Stream) -> Outcome {
 
 fn bits(stream: &Stream) -> Outcome {
     let beside = stream.context().stream(&broadhead_device::Ledger::new())?;
-    for (name, case) in cases() {
+    for (method, name, case) in all() {
         let g = gradient(&case, 3);
-        let mut base = StructuredBase::new(stream, &case.shape)?;
+        let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
         base.refresh(&case.structured())?;
         let first = answer(&mut base, &g, Ridge::ZERO)?;
         let mut noise = beside.zeros::<f64>(4 << 20, "noise")?;
         for _ in 0..3 {
             (0..20).try_for_each(|_| beside.zero(noise.view_mut()))?;
             base.refresh(&case.structured())?;
-            expect_eq(name, answer(&mut base, &g, Ridge::ZERO)?, first.clone())?;
+            expect_eq(&name, answer(&mut base, &g, Ridge::ZERO)?, first.clone())?;
+        }
+    }
+    Ok(())
+}
+
+fn many(stream: &Stream) -> Outcome {
+    for (method, name, case) in all() {
+        let arrow = case.shape.arrow();
+        let (n, k) = (arrow.row_unknowns(), arrow.border());
+        let gradients: Vec<ArrowVector> = (5..8).map(|seed| gradient(&case, seed)).collect();
+        let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
+        base.refresh(&case.structured())?;
+        let ridge = Ridge::new(0.1, 0.3);
+        let alone = gradients.iter().map(|g| answer(&mut base, g, ridge));
+        let alone = alone.collect::<Boxed<Vec<_>>>()?;
+        let count = gradients.len();
+        let of = |part: fn(&ArrowVector) -> &Vec<f64>, len| {
+            Mat::from_fn(len, count, |i, j| part(&gradients[j])[i])
+        };
+        let (row, border) = (of(|g| &g.row, n), of(|g| &g.border, k));
+        let (mut to_row, mut to_border) = (Mat::zeros(n, count), Mat::zeros(k, count));
+        base.factor(ridge)?.solve(
+            Gradient::many(row.as_ref(), border.as_ref()),
+            StepMut::many(to_row.as_mut(), to_border.as_mut()),
+        )?;
+        for (j, alone) in alone.iter().enumerate() {
+            let together = ArrowVector {
+                row: to_row.col(j).iter().copied().collect(),
+                border: to_border.col(j).iter().copied().collect(),
+            };
+            expect_eq(&name, &together, alone)?;
         }
     }
     Ok(())
 }
 
 fn residency(stream: &Stream) -> Outcome {
+    METHODS
+        .into_iter()
+        .try_for_each(|method| moved_by(stream, method))
+}
+
+fn moved_by(stream: &Stream, method: StructuredMethod) -> Outcome {
     let case = case(vec![1; 200], 3, 100, 1.0, 1);
-    let mut base = StructuredBase::new(stream, &case.shape)?;
+    let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
     let before = base.ledger();
     base.refresh(&case.structured())?;
     let moved = base.ledger().since(&before);
@@ -214,7 +287,11 @@ fn residency(stream: &Stream) -> Outcome {
     frame.solve_resident(&a, &mut b)?;
     let moved = stream.ledger().snapshot().since(&before);
     let still = LedgerSnapshot {
-        submissions: 7,
+        // Without the inverse of the factor, a copy and two triangular solves for two sweeps.
+        submissions: match method {
+            StructuredMethod::Border { keep: Keep::Factor } => 8,
+            _ => 7,
+        },
         peak_bytes: moved.peak_bytes,
         ..Default::default()
     };
@@ -222,10 +299,10 @@ fn residency(stream: &Stream) -> Outcome {
 }
 
 fn bytes(stream: &Stream) -> Outcome {
-    for (name, case) in cases() {
-        let said = StructuredBase::bytes_needed(&case.shape)?.total();
+    for (method, name, case) in all() {
+        let said = StructuredBase::bytes_needed(&case.shape, method)?.total();
         let before = stream.ledger().held_bytes();
-        let base = StructuredBase::new(stream, &case.shape)?;
+        let base = StructuredBase::with_method(stream, &case.shape, method)?;
         let held = stream.ledger().held_bytes() - before;
         expect_eq("bytes said again", base.bytes().total(), said)?;
         // The library's workspace is its own affair.
@@ -237,13 +314,19 @@ fn bytes(stream: &Stream) -> Outcome {
 }
 
 /// The failure of the device, after that of the CPU was found to be the same.
-fn failure(stream: &Stream, what: &str, case: &StructuredCase) -> Boxed<NotPositiveDefinite> {
-    let mut base = StructuredBase::new(stream, &case.shape)?;
+fn failure(
+    stream: &Stream,
+    method: StructuredMethod,
+    what: &str,
+    case: &StructuredCase,
+) -> Boxed<NotPositiveDefinite> {
+    let what = format!("{method:?}, {what}");
+    let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
     base.refresh(&case.structured())?;
     let Err(Failure::NotPositiveDefinite(device)) = base.factor(Ridge::ZERO).map(|_| ()) else {
         return Err(format!("{what}: the device factored it").into());
     };
-    let mut solver = Solver::new(&case.system(), options(None))?;
+    let mut solver = Solver::new(&case.system(), options(method, None))?;
     let mut cpu = solver.refresh(case.system())?;
     let Err(Failure::NotPositiveDefinite(cpu)) = cpu.factor(Ridge::ZERO).map(|_| ()) else {
         return Err(format!("{what}: the CPU factored it").into());
@@ -267,9 +350,9 @@ fn failure(stream: &Stream, what: &str, case: &StructuredCase) -> Boxed<NotPosit
 }
 
 /// A fit on the same device, afterwards.
-fn works(stream: &Stream) -> Outcome {
+fn works(stream: &Stream, method: StructuredMethod) -> Outcome {
     let case = case(vec![2; 60], 4, 20, 1.0, 77);
-    let mut solver = Solver::new(&case.system(), options(Some(stream)))?;
+    let mut solver = Solver::new(&case.system(), options(method, Some(stream)))?;
     let mut base = solver.refresh(case.system())?;
     let mut step = ArrowVector::zeros(case.shape.arrow());
     let g = gradient(&case, 4);
@@ -284,21 +367,39 @@ fn works(stream: &Stream) -> Outcome {
 }
 
 fn failures(stream: &Stream) -> Outcome {
-    for (d, features) in [(1, 3), (2, 9), (5, 4), (1, 14)] {
-        let sound = case(vec![d; 90], features, 20, 1.0, 21);
-        let mut rows = sound.clone();
-        rows.row_hessian[41 * d * d + d * d - 1] = -1.5;
-        failure(stream, "rows", &rows)?;
-        works(stream)?;
-        let mut gram = sound.clone();
-        gram.gram[features * features - 1] = -2.0;
-        failure(stream, "gram", &gram)?;
-        works(stream)?;
-        // Blocks that are less than J J': the eliminated border is indefinite.
-        let mut core = sound.clone();
-        core.row_hessian.iter_mut().for_each(|x| *x *= 0.3);
-        failure(stream, "core", &core)?;
-        works(stream)?;
+    let ragged = |d: usize| (0..90).map(|i| [d, 0, 1][i % 3]).collect();
+    for method in METHODS {
+        for (dims, features) in [
+            (vec![1; 90], 3),
+            (vec![2; 90], 9),
+            (vec![5; 90], 4),
+            (vec![1; 90], 14),
+            (ragged(7), 6),
+        ] {
+            let sound = case(dims, features, 20, 1.0, 21);
+            let rows = sound.shape.arrow().rows();
+            let mut spoilt = sound.clone();
+            // The last pivot of row 42.
+            spoilt.row_hessian[rows.block_offset(43) - 1] = -1.5;
+            let failed = failure(stream, method, "rows", &spoilt)?;
+            let pivot = rows.dim(42) - 1;
+            let site = match method.kind() {
+                EliminationKind::Border => PivotSite::EliminatedRow { row: 42, pivot },
+                _ => PivotSite::Row { row: 42, pivot },
+            };
+            expect_eq("the place", failed.site, site)?;
+            works(stream, method)?;
+            let mut gram = sound.clone();
+            gram.gram[features * features - 1] = -2.0;
+            let failed = failure(stream, method, "gram", &gram)?;
+            expect_eq("the side", failed.site.side(), Side::Border)?;
+            works(stream, method)?;
+            // Blocks that are less than J J': what is eliminated last is indefinite.
+            let mut less = sound.clone();
+            less.row_hessian.iter_mut().for_each(|x| *x *= 0.3);
+            failure(stream, method, "less", &less)?;
+            works(stream, method)?;
+        }
     }
     Ok(())
 }
@@ -316,12 +417,14 @@ fn not_finite(stream: &Stream) -> Outcome {
     for (wanted, spoil) in spoil {
         let mut case = sound.clone();
         spoil(&mut case);
-        let mut base = StructuredBase::new(stream, &case.shape)?;
-        match base.refresh(&case.structured()) {
-            Err(Error::NotFinite { array, .. }) => expect_eq("the array", array, wanted)?,
-            other => return Err(format!("{wanted}: {other:?}").into()),
+        for method in METHODS {
+            let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
+            match base.refresh(&case.structured()) {
+                Err(Error::NotFinite { array, .. }) => expect_eq("the array", array, wanted)?,
+                other => return Err(format!("{wanted}: {other:?}").into()),
+            }
+            works(stream, method)?;
         }
-        works(stream)?;
     }
     Ok(())
 }
@@ -330,10 +433,32 @@ fn refusals(stream: &Stream) -> Outcome {
     let of = |n, d, m, p| -> Boxed<StructuredShape> {
         Ok(StructuredShape::new(RowDims::uniform(n, d)?, m, p)?)
     };
-    for shape in [of(5, 1, MOST_FEATURES + 1, 3)?, of(5, 33, 3, 3)?] {
-        let refused = StructuredBase::new(stream, &shape).map(|_| ());
-        let typed = matches!(refused, Err(Error::Unsupported { .. }));
-        expect(typed, format!("{refused:?}"))?;
+    for method in METHODS {
+        for shape in [of(5, 1, MOST_FEATURES + 1, 3)?, of(5, 33, 3, 3)?] {
+            let refused = StructuredBase::with_method(stream, &shape, method).map(|_| ());
+            let typed = matches!(
+                refused,
+                Err(Error::Unsupported { elimination, .. }) if elimination == method.kind()
+            );
+            expect(typed, format!("{refused:?}"))?;
+        }
+    }
+    let keep = Keep::default();
+    let many = of(70_000, 1, 3, 3)?;
+    match StructuredBase::with_method(stream, &many, StructuredMethod::Border { keep }).map(drop) {
+        Err(Error::Device(DeviceError::Refusal(Refusal::Shape { what, .. }))) => {
+            expect(what.contains("rows"), what)?;
+        }
+        other => return Err(format!("{other:?}").into()),
+    }
+    // Border first of dense systems has no backend, and says so.
+    let dense = generate::dense(&[1, 1], 3, 0.5, &mut Random::new(1));
+    let asked = options(StructuredMethod::Border { keep }, Some(stream));
+    match Solver::new(&dense.system(), asked).map(drop) {
+        Err(Error::Absent(absent)) => {
+            expect(absent.to_string().contains("border"), absent.to_string())?;
+        }
+        other => return Err(format!("{other:?}").into()),
     }
     let shape = of(1_000_000_000, 1, 60, 60)?;
     let before = stream.ledger().snapshot();
@@ -354,5 +479,5 @@ fn refusals(stream: &Stream) -> Outcome {
         Err(Failure::Stop(Error::Device(DeviceError::Refusal(_))))
     );
     expect(early, format!("{refused:?}"))?;
-    works(stream)
+    works(stream, StructuredMethod::Core)
 }

@@ -1,19 +1,20 @@
 //! Structured bases and frames on a device.
 
-use super::core::{self, CoreFactors};
+use super::method::StructuredMethod;
 use super::operands::Operands;
 use super::parts::Factors;
 use super::{Error, Failure, ResidentVector};
-use crate::cuda::DeviceBytes;
+use crate::cuda::{DeviceBytes, FrameSummary};
 use crate::{
     Factored, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge, ShapeError, StepMut,
     StructuredShape, StructuredSystem, System,
 };
 use broadhead_device::{ByteClass, DeviceError, ExecutionPath, LedgerSnapshot, Refusal, Stream};
 
-/// The operands of one structured linearisation on a device, with room for the core's factors.
+/// The operands of one structured linearisation on a device, with room for its factors.
 pub struct StructuredBase {
     shape: StructuredShape,
+    method: StructuredMethod,
     operands: Operands,
     factors: Box<dyn Factors>,
     gradient: ResidentVector,
@@ -25,30 +26,48 @@ impl std::fmt::Debug for StructuredBase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StructuredBase")
             .field("shape", &self.shape)
+            .field("method", &self.method)
             .finish_non_exhaustive()
     }
 }
 
 impl StructuredBase {
-    /// Device bytes that [`StructuredBase::new`] allocates, the library's workspace apart.
+    /// Device bytes that [`StructuredBase::with_method`] allocates, the library's workspace apart.
     ///
     /// # Errors
-    /// As [`StructuredBase::new`], but for the memory.
-    pub fn bytes_needed(shape: &StructuredShape) -> Result<DeviceBytes, Error> {
-        core::bytes_needed(shape)
+    /// As [`StructuredBase::with_method`], but for the memory.
+    pub fn bytes_needed(
+        shape: &StructuredShape,
+        method: StructuredMethod,
+    ) -> Result<DeviceBytes, Error> {
+        method.bytes_needed(shape)
     }
 
-    /// Room for systems of `shape` on the device of `stream`, whose ledger counts what follows.
+    /// [`StructuredBase::with_method`] by the core.
+    ///
+    /// # Errors
+    /// As [`StructuredBase::with_method`].
+    pub fn new(stream: &Stream, shape: &StructuredShape) -> Result<Self, Error> {
+        Self::with_method(stream, shape, StructuredMethod::default())
+    }
+
+    /// Room for systems of `shape` on the device of `stream`, whose ledger counts what follows, and for
+    /// their factors by `method`.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for more than [`super::MOST_FEATURES`] features or for rows
     /// wider than [`crate::cuda::WIDEST_ROW`]; [`Error::Device`] with [`Refusal::Memory`] where less
-    /// is free than is needed, before anything is allocated, or with what the device answered.
-    pub fn new(stream: &Stream, shape: &StructuredShape) -> Result<Self, Error> {
-        let needed = Self::bytes_needed(shape)?.total();
+    /// is free than is needed, before anything is allocated, with [`Refusal::Shape`] where a
+    /// dimension is past the libraries', or with what the device answered.
+    pub fn with_method(
+        stream: &Stream,
+        shape: &StructuredShape,
+        method: StructuredMethod,
+    ) -> Result<Self, Error> {
+        let needed = Self::bytes_needed(shape, method)?.total();
         let free = stream.context().memory().map_err(DeviceError::from)?.free;
         if needed > free {
-            let what_for = "the core on the device".to_owned();
+            let what_for = format!("the {} elimination on the device", method.kind());
             let refusal = Refusal::Memory {
                 needed,
                 free,
@@ -56,15 +75,26 @@ impl StructuredBase {
             };
             return Err(DeviceError::from(refusal).into());
         }
-        let factors = CoreFactors::new(stream, shape)?;
+        let factors = method.factors(stream, shape)?;
         Ok(Self {
             operands: Operands::new(stream, &factors.parts().sizes)?,
             gradient: factors.parts().vector()?,
             step: factors.parts().vector()?,
             shape: shape.clone(),
-            factors: Box::new(factors),
+            method,
+            factors,
             refreshed: false,
         })
+    }
+
+    /// By which elimination it factors.
+    pub fn method(&self) -> StructuredMethod {
+        self.method
+    }
+
+    /// What its frames keep, how they are made, and what is held, where there is a choice.
+    pub fn summary(&self) -> Option<FrameSummary> {
+        self.factors.frame_summary()
     }
 
     /// The shape it serves.
@@ -259,7 +289,7 @@ impl StructuredFrame<'_> {
         self.factored.log_determinant
     }
 
-    /// The smallest pivot of any row block.
+    /// The smallest pivot of any row block, or of the rows after the border's elimination.
     pub fn row_pivot(&self) -> Option<Pivot> {
         self.factored.row_pivot
     }

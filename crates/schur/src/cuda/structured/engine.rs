@@ -1,7 +1,7 @@
-//! The core on a device behind the trait of all eliminations.
+//! Structured systems on a device behind the trait of all eliminations.
 
-use super::{Error, Failure, StructuredBase};
-use crate::cuda::Placement;
+use super::{Error, Failure, StructuredBase, StructuredMethod};
+use crate::cuda::{FrameSummary, Placement};
 use crate::elimination::structured_only;
 use crate::{
     Elimination, EliminationKind, Factored, Gradient, RhsMut, Ridge, SolveStats, StepMut,
@@ -17,19 +17,23 @@ pub struct StructuredEngine {
 }
 
 impl StructuredEngine {
-    /// Room for systems of `shape` at `place`.
+    /// Room for systems of `shape` at `place`, and for their factors by `method`.
     ///
     /// # Errors
-    /// As [`StructuredBase::new`].
-    pub fn new(place: &Placement, shape: &StructuredShape) -> Result<Self, Error> {
-        let base = StructuredBase::new(&place.stream, shape)?;
+    /// As [`StructuredBase::with_method`].
+    pub fn new(
+        place: &Placement,
+        shape: &StructuredShape,
+        method: StructuredMethod,
+    ) -> Result<Self, Error> {
+        let base = StructuredBase::with_method(&place.stream, shape, method)?;
         Ok(Self { base })
     }
 }
 
 impl Elimination for StructuredEngine {
     fn kind(&self) -> EliminationKind {
-        EliminationKind::Core
+        self.base.method().kind()
     }
 
     fn path(&self) -> ExecutionPath {
@@ -42,6 +46,10 @@ impl Elimination for StructuredEngine {
 
     fn ledger(&self) -> Option<LedgerSnapshot> {
         Some(self.base.ledger())
+    }
+
+    fn frame_summary(&self) -> Option<FrameSummary> {
+        self.base.summary()
     }
 
     fn refresh(&mut self, system: &System<'_>) -> Result<(), Error> {

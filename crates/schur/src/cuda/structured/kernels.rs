@@ -68,7 +68,7 @@ pub(super) struct Kernels {
     core_push: Kernel,
 }
 
-fn shared(numbers: usize) -> u32 {
+pub(super) fn shared(numbers: usize) -> u32 {
     8 * numbers as u32
 }
 
@@ -195,6 +195,42 @@ impl Kernels {
             .write(outer.view_mut())
             .scalar(sizes.per_chunk as i32);
         // SAFETY: as above; where K is there, neither g nor u is touched.
+        unsafe { launch.submit() }
+    }
+
+    /// `E = sum phi_i (Psi_i' y_i)'`.
+    #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
+    pub(super) fn rows_pull(
+        &self,
+        stream: &Stream,
+        sizes: &Sizes,
+        rows: &RowParts,
+        operands: &Operands,
+        y: &DeviceBuffer<f64>,
+        pass: &mut Pass,
+        outer: &mut DeviceBuffer<f64>,
+    ) -> Result<()> {
+        let launch = self
+            .outer_launch(stream, sizes)
+            .read(rows.index.offsets.view())
+            .read(rows.index.blocks.view())
+            .scalar(sizes.rows.rows as i64)
+            .scalar(sizes.rows.uniform)
+            .read(pass.none.view())
+            .read(pass.none.view())
+            .read(operands.phi.view())
+            .read(operands.psi.view())
+            .scalar(sizes.features as i64)
+            .scalar(sizes.features as i32)
+            .read(y.view())
+            .read(pass.none.view())
+            .read(pass.none.view())
+            .write(pass.partials.view_mut())
+            .write(pass.counter.view_mut())
+            .write(outer.view_mut())
+            .scalar(sizes.per_chunk as i32);
+        // SAFETY: as above; without L, y is at least N numbers, and neither reciprocals nor u are
+        // touched.
         unsafe { launch.submit() }
     }
 

@@ -1,4 +1,4 @@
-//! Structured systems on a CUDA device: the core elimination on resident operands.
+//! Structured systems on a CUDA device: the core and border first, on resident operands.
 //!
 //! ```text
 //!   refresh  D, phi, Psi, G, W        once a linearisation
@@ -7,8 +7,9 @@
 //!                 -> x = y + G^-1 ((w + q) W) -> rows
 //! ```
 //!
-//! The algebra is that of [`crate::Core`]: of order $`M r`$ whatever the rows and outputs are. Nothing
-//! of order $`n M p`$ is formed and $`p`$ enters as $`M^2 p`$. Features are kept densely, one line of
+//! So the core; the algebra is that of [`crate::Core`]: of order $`M r`$ whatever the rows and outputs
+//! are. Border first, as [`crate::BorderFirst`], factors a matrix of order $`N`$: right where the rows have
+//! fewer unknowns than the core. Nothing of order $`n M p`$ is formed and $`p`$ enters as $`M^2 p`$. Features are kept densely, one line of
 //! $`M`$ a row, whichever are on: a feature that is off is a zero.
 //!
 //! # Invariants
@@ -17,17 +18,23 @@
 //! nothing.
 
 mod base;
+mod border;
+mod border_kernels;
 mod core;
 mod engine;
 mod kernels;
 mod layout;
+mod method;
 mod operands;
 mod parts;
+mod square;
 
 pub use base::{StructuredBase, StructuredFrame};
+pub(super) use border_kernels::BORDER_FIRST;
 pub use engine::StructuredEngine;
 pub(super) use kernels::STRUCTURED;
 pub use layout::MOST_FEATURES;
+pub use method::StructuredMethod;
 
 use super::base::ResidentVector;
-use super::{Error, Failure};
+use super::{Error, Failure, Keep};

@@ -4,9 +4,9 @@ use super::kernels::{BorderFactors, Kernels, Pass, RowParts};
 use super::layout::Sizes;
 use super::operands::Operands;
 use super::{Error, Failure, ResidentVector};
-use crate::cuda::DeviceBytes;
 use crate::cuda::factors::SideSummary;
 use crate::cuda::kernels::{Kernels as DenseKernels, RowFactors, RowIndex};
+use crate::cuda::{DeviceBytes, FrameSummary};
 use crate::{Factored, LogDeterminant, Pivot, PivotSite, Ridge, RowDims, StructuredShape};
 use broadhead_device::{ByteClass, DeviceBuffer, Stream};
 
@@ -20,6 +20,11 @@ pub(super) trait Factors: Send {
 
     /// Device bytes, of a base's operands and vectors too.
     fn bytes(&self) -> DeviceBytes;
+
+    /// What its frames keep, and how they are made, where there is a choice.
+    fn frame_summary(&self) -> Option<FrameSummary> {
+        None
+    }
 
     /// Submits a factorization; nothing is read back.
     fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error>;

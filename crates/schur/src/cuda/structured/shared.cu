@@ -3,6 +3,7 @@
 //   G + rho = L_G L_G',  R R' = W W'                        border_prepare
 //   E = sum_i phi_i h_i'                                    rows_outer
 //     h_i = V_i' u_i,  u_i = L_i^-1 g_i                       where K is absent
+//     h_i = V_i' g_i                                          where K and L are absent
 //     h_i = V_i' V_i K' phi_i                                 else
 //   X = G^-1 (E W - g)  or  X + G^-1 ((E + F) W),  Z = X W'  border_outer
 //   out_i = -L_i^-T (u_i + V_i Z' phi_i)                    rows_finish
@@ -239,10 +240,12 @@ extern "C" __global__ void __launch_bounds__(256)
       double *z = s + 32 * t;
       for (int a = 0; a < width; ++a) {
         double x = g[at + a];
-        for (int b = 0; b < a; ++b) x -= l[a * width + b] * z[b];
-        x *= reciprocals[at + a];
+        if (L) {
+          for (int b = 0; b < a; ++b) x -= l[a * width + b] * z[b];
+          x *= reciprocals[at + a];
+          u[at + a] = x;
+        }
         z[a] = x;
-        u[at + a] = x;
       }
     }
     __syncthreads();

@@ -1,0 +1,305 @@
+//! Border first, of a structured system on a device.
+//!
+//! ```text
+//!   factor   G + rho = L_G L_G', R R' = W W'    phi~ = L_G^-1 phi, X = Psi R
+//!            T = D - (phi~ phi~') o (X X')      T + rho = L_T L_T'    [ W = L_T^-1 ]
+//!   solve    x = -G^-1 g_b -> r = g_t + B x -> y = T^-1 r -> x = G^-1 (B' y - g_b)
+//!            -> step = (-y, x), rows of which the equation does not hold by their own factor
+//! ```
+//!
+//! The algebra is that of [`crate::BorderFirst`], the last sweep over the rows too. A base holds the
+//! matrix `T` and its factor, each of order `N`; a frame that keeps the inverse of the factor has it
+//! in the place of the matrix, which is formed again from operands that are there.
+
+use super::border_kernels::{BorderKernels, RowFeatures};
+use super::layout::Sizes;
+use super::operands::Operands;
+use super::parts::{Factors, Parts};
+use super::square::Square;
+use super::{Error, Failure, ResidentVector};
+use crate::cuda::factors::failure_with_bump;
+use crate::cuda::layout::Layout;
+use crate::cuda::{DeviceBytes, FrameSummary, Keep, RowMethod};
+use crate::{
+    EliminationKind, Factored, LogDeterminant, Pivot, PivotSite, Ridge, RowDims, StructuredShape,
+};
+use broadhead_device::{ByteClass, DeviceBuffer, DeviceError, Refusal, Stream};
+
+/// The layout of `T` beside that of the rest.
+struct BorderSizes {
+    sizes: Sizes,
+    square: Layout,
+}
+
+impl BorderSizes {
+    fn new(shape: &StructuredShape) -> Result<Self, Error> {
+        let square = Square::layout(shape.arrow().row_unknowns());
+        Ok(Self {
+            sizes: Sizes::new(shape, EliminationKind::Border)?,
+            square: square.map_err(|error| match error {
+                Error::Device(DeviceError::Refusal(Refusal::Shape {
+                    expected, found, ..
+                })) => {
+                    let what = "order of the rows after the border's elimination".to_owned();
+                    let refusal = Refusal::Shape {
+                        what,
+                        expected,
+                        found,
+                    };
+                    Error::Device(refusal.into())
+                }
+                other => other,
+            })?,
+        })
+    }
+
+    fn bytes(&self) -> DeviceBytes {
+        let of = |elements: usize| 8 * elements as u64;
+        let Sizes {
+            rows,
+            features,
+            rank,
+            ..
+        } = &self.sizes;
+        let shared = self.sizes.bytes(0, 0);
+        let vectors = 2 * Square::vector_len(&self.square) + 3 * features * features;
+        DeviceBytes {
+            factors: shared.factors
+                + of(rows.rows * features + rows.unknowns * rank)
+                + Square::bytes(&self.square),
+            vectors: shared.vectors + of(vectors) + 4 * rows.unknowns as u64,
+            ..shared
+        }
+    }
+}
+
+/// Device bytes of a base that keeps these factors, the library's workspace apart.
+///
+/// # Errors
+/// As [`Sizes::new`] and [`Square::layout`].
+pub(super) fn bytes_needed(shape: &StructuredShape) -> Result<DeviceBytes, Error> {
+    Ok(BorderSizes::new(shape)?.bytes())
+}
+
+/// The factors of one shape.
+pub(super) struct BorderFactors {
+    parts: Parts,
+    bytes: DeviceBytes,
+    kernels: BorderKernels,
+    dims: RowDims,
+    features: RowFeatures,
+    square: Square,
+    /// The rows' ridge of the factors.
+    rho: f64,
+    /// What `T` is solved for, and the solution.
+    vectors: [DeviceBuffer<f64>; 2],
+    /// `M x M`: zero, `E` and `Z`.
+    zero: DeviceBuffer<f64>,
+    outer: DeviceBuffer<f64>,
+    kernel: DeviceBuffer<f64>,
+}
+
+impl BorderFactors {
+    pub(super) fn new(stream: &Stream, shape: &StructuredShape, keep: Keep) -> Result<Self, Error> {
+        let how = BorderSizes::new(shape)?;
+        let bytes = how.bytes();
+        let parts = Parts::new(stream, how.sizes, shape, 0, 0)?;
+        let Sizes {
+            rows,
+            features: m,
+            rank,
+            ..
+        } = &parts.sizes;
+        let dims = shape.arrow().rows().clone();
+        // Within 32 bits, as the layout of the rows has it.
+        let of_unknown: Vec<i32> = (0..dims.rows())
+            .flat_map(|i| std::iter::repeat_n(i as i32, dims.dim(i)))
+            .collect();
+        let length = Square::vector_len(&how.square);
+        let vector = || stream.zeros(length, "a solve's rows");
+        let square = || stream.zeros(m * m, "a square of features");
+        Ok(Self {
+            kernels: BorderKernels::load(stream)?,
+            features: RowFeatures {
+                phi: stream.zeros(rows.rows * m, "whitened features")?,
+                jacobian: stream.zeros(rows.unknowns * rank, "derivatives of the rows")?,
+                of_unknown: stream.upload(&of_unknown, ByteClass::Operand, "rows of unknowns")?,
+            },
+            square: Square::new(stream, how.square, keep)?,
+            vectors: [vector()?, vector()?],
+            zero: square()?,
+            outer: square()?,
+            kernel: square()?,
+            rho: 0.0,
+            dims,
+            parts,
+            bytes,
+        })
+    }
+
+    /// `T` without ridge.
+    fn form(&mut self, operands: &Operands) -> Result<(), Error> {
+        let to = self.square.matrix_mut();
+        self.kernels
+            .rows(&self.parts, operands, &self.features, to)?;
+        Ok(())
+    }
+
+    /// The failure at pivot `index` of `T + rho`.
+    fn row_failure(
+        &mut self,
+        operands: &Operands,
+        rho: f64,
+        index: usize,
+        scale: f64,
+    ) -> Result<Failure, Error> {
+        self.form(operands)?;
+        let stream = self.parts.stream.clone();
+        let value = self.square.pivot(&stream, rho, index)?;
+        if !value.is_finite() {
+            return Err(Error::Overflow { what: "a pivot" });
+        }
+        let site = eliminated(&self.dims, index);
+        Ok(failure_with_bump(Pivot { site, value }, scale, |bump| {
+            self.square.factor(&stream, rho + bump)?;
+            self.square.factored(&stream)
+        }))
+    }
+}
+
+/// The place of a pivot of `T`.
+fn eliminated(dims: &RowDims, index: usize) -> PivotSite {
+    let (row, pivot) = dims.locate(index);
+    PivotSite::EliminatedRow { row, pivot }
+}
+
+impl Factors for BorderFactors {
+    fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    fn bytes(&self) -> DeviceBytes {
+        self.bytes
+    }
+
+    fn frame_summary(&self) -> Option<FrameSummary> {
+        Some(FrameSummary {
+            keep: self.square.keep(),
+            rows: RowMethod::Fused,
+            border: self.square.method(&self.parts.stream),
+            bytes: self.bytes,
+        })
+    }
+
+    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
+        self.rho = ridge.row;
+        // For the last sweep of a solve; where a block does not factor, neither does T.
+        self.parts.factor_rows(operands, ridge.row)?;
+        self.parts.prepare_border(operands, ridge.border)?;
+        self.kernels
+            .prepare(&self.parts, operands, &mut self.features)?;
+        self.form(operands)?;
+        let Parts {
+            stream, summary, ..
+        } = &mut self.parts;
+        self.square.factor(stream, ridge.row)?;
+        self.square.summarise(stream, summary.slice_mut(14..20)?)?;
+        self.square.finish(stream)
+    }
+
+    fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
+        let summary = self.parts.read_summary()?;
+        self.parts.stream.ledger().factored(1);
+        let gram = self.parts.gram_side(&summary);
+        if let Some(failed) = gram.failed {
+            if !failed.value.is_finite() {
+                return Err(Error::Overflow { what: "a pivot" }.into());
+            }
+            return Err(failure_with_bump(failed, gram.scale, |bump| {
+                self.parts.prepare_border(operands, ridge.border + bump)?;
+                Ok(self.parts.read_summary()?[11] == 0.0)
+            }));
+        }
+        let rows = Square::side(&summary[14..20], |index| eliminated(&self.dims, index));
+        if rows.failed.is_some() {
+            let (index, scale) = (summary[18] as usize - 1, summary[6]);
+            return Err(self.row_failure(operands, ridge.row, index, scale)?);
+        }
+        let copies = self.parts.sizes.copies as f64;
+        let log_determinant = LogDeterminant {
+            value: rows.log.value + copies * gram.log.value,
+            absolute: rows.log.absolute + copies * gram.log.absolute,
+        };
+        if !log_determinant.value.is_finite() {
+            let what = "the log-determinant";
+            return Err(Error::Overflow { what }.into());
+        }
+        Ok(Factored {
+            log_determinant: Ok(log_determinant),
+            row_pivot: rows.least,
+            border_pivot: gram.least,
+        })
+    }
+
+    fn solve(
+        &mut self,
+        operands: &Operands,
+        gradient: &ResidentVector,
+        step: &mut ResidentVector,
+    ) -> Result<(), Error> {
+        self.pull_border(operands, gradient, step, false)?;
+        let [r, y] = &mut self.vectors;
+        self.kernels
+            .push(&self.parts, operands, &self.kernel, &gradient.row, r)?;
+        self.square.solve(&self.parts.stream, r, y)?;
+        let Parts {
+            stream,
+            sizes,
+            kernels,
+            rows,
+            pass,
+            ..
+        } = &mut self.parts;
+        kernels.rows_pull(stream, sizes, rows, operands, y, pass, &mut self.outer)?;
+        self.pull_border(operands, gradient, step, true)?;
+        let (parts, kernel, y) = (&self.parts, &self.kernel, &self.vectors[1]);
+        let (g, to) = (&gradient.row, &mut step.row);
+        self.kernels
+            .finish(parts, operands, self.rho, kernel, g, y, to)?;
+        Ok(())
+    }
+}
+
+impl BorderFactors {
+    /// The border's step is `x = G^-1 (E W - g_b)`, with `E` of the rows or zero; `Z = X W'`.
+    fn pull_border(
+        &mut self,
+        operands: &Operands,
+        gradient: &ResidentVector,
+        step: &mut ResidentVector,
+        of_rows: bool,
+    ) -> Result<(), Error> {
+        let Parts {
+            stream,
+            sizes,
+            kernels,
+            border,
+            pass,
+            ..
+        } = &mut self.parts;
+        let outer = if of_rows { &self.outer } else { &self.zero };
+        kernels.border_outer(
+            stream,
+            sizes,
+            border,
+            &operands.decoder,
+            outer,
+            None,
+            Some(&gradient.border),
+            &mut step.border,
+            pass,
+            &mut self.kernel,
+        )?;
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! By which elimination a structured base factors.
+
+use super::border::{self, BorderFactors};
+use super::core::{self, CoreFactors};
+use super::parts::Factors;
+use super::{Error, Keep};
+use crate::cuda::DeviceBytes;
+use crate::{EliminationKind, StructuredShape};
+use broadhead_device::Stream;
+use serde::{Deserialize, Serialize};
+
+/// The eliminations of structured systems that a device has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum StructuredMethod {
+    /// The core, of order $`M r`$ whatever the rows are.
+    #[default]
+    Core,
+    /// Border first: $`T`$ of order $`N`$, a Hadamard product of Gram matrices.
+    Border {
+        /// What frames keep of $`T`$'s factor.
+        keep: Keep,
+    },
+}
+
+impl StructuredMethod {
+    /// The elimination.
+    pub fn kind(self) -> EliminationKind {
+        match self {
+            Self::Core => EliminationKind::Core,
+            Self::Border { .. } => EliminationKind::Border,
+        }
+    }
+
+    pub(super) fn bytes_needed(self, shape: &StructuredShape) -> Result<DeviceBytes, Error> {
+        match self {
+            Self::Core => core::bytes_needed(shape),
+            Self::Border { .. } => border::bytes_needed(shape),
+        }
+    }
+
+    pub(super) fn factors(
+        self,
+        stream: &Stream,
+        shape: &StructuredShape,
+    ) -> Result<Box<dyn Factors>, Error> {
+        Ok(match self {
+            Self::Core => Box::new(CoreFactors::new(stream, shape)?),
+            Self::Border { keep } => Box::new(BorderFactors::new(stream, shape, keep)?),
+        })
+    }
+}
