@@ -4,7 +4,7 @@ use super::arrow::Rows;
 use super::ceilings;
 use super::clock::{Clock, Outcome as Answer, Taken, device};
 use super::job::Job;
-use super::structured::Core;
+use super::structured::Structured;
 use super::{Sampling, job};
 use crate::case::Operands;
 use crate::cell::{CaseKind, Phase, Shape, Suite};
@@ -14,7 +14,7 @@ use crate::record::{CellId, Measured, Outcome, Parity, Record, SCHEMA};
 use broadhead_device::nvml::{ClockReasons, Nvml, Reading};
 use broadhead_device::{Context, ExecutionPath, Ledger, Stream};
 use broadhead_gate::Decline;
-use broadhead_schur::cuda::{FrameSummary, Keep, Methods};
+use broadhead_schur::cuda::{FrameSummary, Keep, Methods, StructuredMethod};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -253,8 +253,14 @@ fn named<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
     serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
 }
 
-/// The contender that eliminates structured systems by their core.
-const CORE: &str = "core";
+/// How a contender's name says that structured systems are eliminated: `core` or `border/KEEP`.
+/// `None` where it says nothing of them.
+fn structured_method(contender: &str) -> Option<StructuredMethod> {
+    match contender.strip_prefix("border/") {
+        Some(keep) => named(keep).map(|keep| StructuredMethod::Border { keep }),
+        None => (contender == "core").then_some(StructuredMethod::Core),
+    }
+}
 
 /// What a cell's process measures: one contender over one system.
 pub(super) trait Bench {
@@ -272,9 +278,9 @@ fn contender<'o>(
     operands: &'o Operands,
     name: &str,
 ) -> Answer<Box<dyn Bench + 'o>> {
-    Ok(match name {
-        CORE => Box::new(Core::new(stream, operands)?),
-        name => Box::new(Rows::new(stream, operands, frame_of(name)?)?),
+    Ok(match structured_method(name) {
+        Some(method) => Box::new(Structured::new(stream, operands, method)?),
+        None => Box::new(Rows::new(stream, operands, frame_of(name)?)?),
     })
 }
 
@@ -371,9 +377,13 @@ mod tests {
     fn every_contender_of_the_device_suites_names_a_frame() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("cells/gpu.toml");
         let suite = Suite::read(&path).unwrap();
-        let of_rows = |job: &Job<'_>| job.contender.starts_with("rows/");
-        for job in job::all(&suite).filter(of_rows) {
-            assert!(frame_of(job.contender).is_ok(), "{job}");
+        let of_device = |job: &Job<'_>| job.contender == "device";
+        for job in job::all(&suite).filter(|job| !of_device(job)) {
+            let structured = structured_method(job.contender).is_some();
+            assert!(structured || frame_of(job.contender).is_ok(), "{job}");
+        }
+        for unknown in ["border", "border/nothing", "cores"] {
+            assert!(structured_method(unknown).is_none(), "{unknown}");
         }
         let (keep, methods) = frame_of("rows/factor,rows=library,border=syrk-and-tiles").unwrap();
         assert_eq!(keep, Keep::Factor);

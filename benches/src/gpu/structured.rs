@@ -1,4 +1,4 @@
-//! Structured systems by their core on a device: the check, and every phase.
+//! Structured systems on a device, by one of its eliminations: the check, and every phase.
 //!
 //! `factor-solve` is a graph that holds a factorization and a solve with its factors, on operands
 //! and a gradient that are there: what one linearisation costs once its numbers are on the device.
@@ -11,27 +11,35 @@ use crate::cell::Phase;
 use crate::check::{self, Logarithm};
 use crate::record::{L2, Parity};
 use broadhead_device::{ByteClass, ExecutionPath, Stream};
-use broadhead_schur::cuda::{FrameSummary, ResidentVector, StructuredBase, StructuredFrame};
+use broadhead_schur::cuda::{
+    FrameSummary, ResidentVector, StructuredBase, StructuredFrame, StructuredMethod,
+};
 use broadhead_schur::{ArrowVector, Ridge, StructuredSystem};
 
-/// One system.
+/// One system, and how it is eliminated.
 #[derive(Debug)]
-pub(super) struct Core<'o> {
+pub(super) struct Structured<'o> {
     stream: Stream,
+    method: StructuredMethod,
     operands: &'o Operands,
     circles: &'o Circles,
     gradient: ArrowVector,
 }
 
-impl<'o> Core<'o> {
-    pub(super) fn new(stream: &Stream, operands: &'o Operands) -> Outcome<Self> {
+impl<'o> Structured<'o> {
+    pub(super) fn new(
+        stream: &Stream,
+        operands: &'o Operands,
+        method: StructuredMethod,
+    ) -> Outcome<Self> {
         let Operands::Circles(circles) = operands else {
-            return Err(unsupported("the core serves structured systems"));
+            return Err(unsupported("it serves structured systems"));
         };
         let (n, k) = operands.sizes();
         let gradients = operands.gradients();
         Ok(Self {
             stream: stream.clone(),
+            method,
             operands,
             circles,
             gradient: ArrowVector {
@@ -56,8 +64,9 @@ impl<'o> Core<'o> {
     /// Operands on the device, nothing factored yet.
     fn base(&self) -> Outcome<StructuredBase> {
         let system = self.system()?;
+        let shape = system.structured_shape();
         let mut base =
-            StructuredBase::new(&self.stream, system.structured_shape()).map_err(schur)?;
+            StructuredBase::with_method(&self.stream, shape, self.method).map_err(schur)?;
         base.refresh(&system).map_err(schur)?;
         Ok(base)
     }
@@ -84,7 +93,7 @@ impl<'o> Core<'o> {
         let mut base = self.base()?;
         let vectors = self.vectors(&base)?;
         let mut state = Chain {
-            core: self,
+            bench: self,
             frame: base.factor(Ridge::ZERO).map_err(failed)?,
             vectors,
             done: 0,
@@ -120,7 +129,7 @@ impl<'o> Core<'o> {
     }
 }
 
-impl Bench for Core<'_> {
+impl Bench for Structured<'_> {
     fn check(&self, known: Option<f64>) -> Outcome<(Parity, Option<FrameSummary>)> {
         let mut base = self.base()?;
         let mut frame = base.factor(Ridge::ZERO).map_err(failed)?;
@@ -139,7 +148,7 @@ impl Bench for Core<'_> {
         };
         let cpu = (super::cell::CPU.to_owned(), cpu);
         let parity = check::parity(error, check::DIRECT_BOUND, own.ok(), Some(cpu))?;
-        Ok((parity, None))
+        Ok((parity, base.summary()))
     }
 
     fn phase(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<(Taken, ExecutionPath)> {
@@ -169,7 +178,11 @@ impl Bench for Core<'_> {
                 };
                 clock.wall(&mut (frame, self.zeros()), |_| Ok(()), work)?
             }
-            other => return Err(unsupported(&format!("no {other} of a core on a device"))),
+            other => {
+                return Err(unsupported(&format!(
+                    "no {other} of a structured system on a device"
+                )));
+            }
         };
         Ok((taken.l2(L2::Warm), ExecutionPath::GpuResidentLinearization))
     }
@@ -177,7 +190,7 @@ impl Bench for Core<'_> {
 
 /// A frame and a chain of solves, each gradient the step before.
 struct Chain<'c> {
-    core: &'c Core<'c>,
+    bench: &'c Structured<'c>,
     frame: StructuredFrame<'c>,
     vectors: [ResidentVector; 2],
     done: usize,
@@ -190,7 +203,7 @@ impl Chain<'_> {
             return Ok(());
         }
         self.done = 0;
-        self.core.put_gradient(&mut self.vectors[0])
+        self.bench.put_gradient(&mut self.vectors[0])
     }
 
     fn solve(&mut self) -> Outcome<()> {
