@@ -1,11 +1,11 @@
 //! NVRTC: source text to machine code for one architecture. Needs no device.
 
-use super::KernelSource;
+use super::{EARLY, KernelSource};
 use crate::fault::{Fault, Result};
 use crate::probe::Part;
 use cudarc::nvrtc::sys as nvrtc;
 use std::ffi::{CString, c_char};
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 
 /// Options of every source. The standard is fixed so that a newer compiler changes nothing.
 const OPTIONS: &[&str] = &["--std=c++17", "--device-as-default-execution-space"];
@@ -74,10 +74,19 @@ struct Program(nvrtc::nvrtcProgram);
 impl Program {
     fn new(source: &KernelSource) -> Result<Self> {
         let (text, name) = (c_string(source.text)?, c_string(source.name)?);
+        let header = c_string(EARLY)?;
+        let (headers, names) = ([header.as_ptr()], [c"early.cuh".as_ptr()]);
         let mut raw = null_mut();
-        // SAFETY: both strings are terminated and outlive the call; no headers are given.
+        // SAFETY: all strings are terminated and outlive the call; one header and its name are given.
         let status = unsafe {
-            nvrtc::nvrtcCreateProgram(&mut raw, text.as_ptr(), name.as_ptr(), 0, null(), null())
+            nvrtc::nvrtcCreateProgram(
+                &mut raw,
+                text.as_ptr(),
+                name.as_ptr(),
+                1,
+                headers.as_ptr(),
+                names.as_ptr(),
+            )
         };
         answer("nvrtcCreateProgram", status)?;
         Ok(Self(raw))

@@ -90,6 +90,7 @@ pub struct Launch<'a> {
     given: usize,
     kept: Vec<Kept>,
     capturing: bool,
+    early: bool,
     refusal: Option<Refusal>,
 }
 
@@ -105,6 +106,7 @@ impl Kernel {
             given: 0,
             kept: Vec::new(),
             capturing: stream.is_capturing(),
+            early: false,
             refusal: None,
         }
     }
@@ -129,6 +131,17 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// Lets blocks start before the kernel ahead on the stream has ended (a programmatic dependent
+    /// launch), where the device can: from compute capability 9.0 on. Of a cooperative launch it is
+    /// ignored.
+    ///
+    /// The kernel's source must then wait for the work ahead (`griddepcontrol.wait`) in every thread
+    /// before it touches memory.
+    pub fn early(mut self) -> Self {
+        self.early = self.kernel.context.info().compute_capability >= (9, 0);
+        self
+    }
+
     /// Submits the launch.
     ///
     /// # Errors
@@ -139,7 +152,7 @@ impl<'a> Launch<'a> {
     /// # Safety
     /// The arguments must be what the kernel's source takes, in its order, and with them the
     /// kernel must stay inside the views given. Views of one buffer that overlap must not be
-    /// written.
+    /// written. A kernel launched [`early`](Self::early) must wait as that says.
     pub unsafe fn submit(mut self) -> Result<()> {
         if let Some(refusal) = self.refusal.take() {
             return Err(refusal.into());
@@ -175,45 +188,42 @@ impl<'a> Launch<'a> {
             cooperative,
         } = self.geometry;
         let (function, stream) = (self.kernel.raw, self.stream.raw());
+        // SAFETY: of plain numbers, which all may be zero.
+        let mut attribute: sys::CUlaunchAttribute = unsafe { std::mem::zeroed() };
+        attribute.id = match cooperative {
+            true => sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_COOPERATIVE,
+            false => {
+                sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+            }
+        };
+        match cooperative {
+            true => attribute.value.cooperative = 1,
+            false => attribute.value.programmaticStreamSerializationAllowed = 1,
+        }
+        let config = sys::CUlaunchConfig {
+            gridDimX: gx,
+            gridDimY: gy,
+            gridDimZ: gz,
+            blockDimX: bx,
+            blockDimY: by,
+            blockDimZ: bz,
+            sharedMemBytes: shared,
+            hStream: stream,
+            attrs: &raw mut attribute,
+            numAttrs: (cooperative || self.early).into(),
+        };
         // SAFETY: function and stream live; the driver reads each argument before it returns, with
         // the sizes checked above; memory stays until the kernel has ended, by the order of frees.
         // What the kernel does with it the caller promises.
-        let (call, status) = unsafe {
-            match cooperative {
-                false => (
-                    "cuLaunchKernel",
-                    sys::cuLaunchKernel(
-                        function,
-                        gx,
-                        gy,
-                        gz,
-                        bx,
-                        by,
-                        bz,
-                        shared,
-                        stream,
-                        pointers.as_mut_ptr(),
-                        std::ptr::null_mut(),
-                    ),
-                ),
-                true => (
-                    "cuLaunchCooperativeKernel",
-                    sys::cuLaunchCooperativeKernel(
-                        function,
-                        gx,
-                        gy,
-                        gz,
-                        bx,
-                        by,
-                        bz,
-                        shared,
-                        stream,
-                        pointers.as_mut_ptr(),
-                    ),
-                ),
-            }
+        let status = unsafe {
+            sys::cuLaunchKernelEx(
+                &raw const config,
+                function,
+                pointers.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
         };
-        self.stream.check(call, status)?;
+        self.stream.check("cuLaunchKernelEx", status)?;
         self.stream.submitted(self.kept);
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! KernelSource --NVRTC--> cubin --disk cache--> Module --entry--> Kernel --arguments--> Launch
 //! ```
-//! A source is one `.cu` file without includes. Its entries are launched by typed Rust functions
+//! A source is one `.cu` file that includes at most `early.cuh`, which is here. Its entries are launched by typed Rust functions
 //! that stand beside it: they are the one place where an entry's name is a string, and the launch
 //! refuses arguments whose sizes are not those that the compiled kernel takes.
 
@@ -24,12 +24,15 @@ pub use module::{Kernel, Module};
 
 use sha2::{Digest, Sha256};
 
+/// What a source may include, under the name `early.cuh`.
+const EARLY: &str = include_str!("early.cuh");
+
 /// A family of kernels: one `.cu` file.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelSource {
     /// What the compiler calls the file in its messages.
     pub name: &'static str,
-    /// CUDA C++ without includes.
+    /// CUDA C++ that includes nothing but `early.cuh`.
     pub text: &'static str,
     /// The `extern "C" __global__` functions in it.
     pub entries: &'static [&'static str],
@@ -50,10 +53,10 @@ impl KernelSource {
         ]
     }
 
-    /// Tells sources apart: by name, text and options.
+    /// Tells sources apart: by name, text, what it may include, and options.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
-        for part in [&[self.name, self.text], self.options].concat() {
+        for part in [&[self.name, self.text, EARLY], self.options].concat() {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part.as_bytes());
         }

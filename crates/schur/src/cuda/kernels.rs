@@ -337,6 +337,7 @@ impl Kernels {
         let launch = self
             .pull
             .launch(stream, grid(layout.strips, layout.chunks, [64, 4]))
+            .early()
             .read(index.offsets.view())
             .read(index.blocks.view())
             .scalar(layout.rows as i64)
@@ -375,6 +376,7 @@ impl Kernels {
         let launch = self
             .sweep_up
             .launch(stream, geometry)
+            .early()
             .read(inverse.view())
             .scalar(layout.order as i64)
             .scalar(layout.order as i32)
@@ -386,6 +388,7 @@ impl Kernels {
         let launch = self
             .sweep
             .launch(stream, geometry)
+            .early()
             .read(inverse.view())
             .scalar(layout.order as i64)
             .scalar(layout.order as i32)
@@ -418,6 +421,7 @@ impl Kernels {
         let launch = self
             .push
             .launch(stream, Geometry::line(blocks, threads))
+            .early()
             .read(index.offsets.view())
             .read(index.blocks.view())
             .scalar(layout.rows as i64)

@@ -9,11 +9,13 @@
 // Independent of any factor: residuals and objectives come from here. D packed, d_i x d_i row-major,
 // lower triangle read; B: N x k row-major; C: column-major, leading dimension ld, order `order` a
 // multiple of 16, lower triangle read, zero past k. Border vectors are zero past k, to a whole strip
-// of 128. Rows as in rows.cu.
+// of 128. Rows as in rows.cu. All may start early.
 //
 // Partial sums, for each of the two vectors: of_rows strips x N (what each strip of columns adds to
 // B x_b), of_pull chunks x ldp (what each chunk of unknowns adds to B' x_t), of_border T x ldb for T
 // tiles a side (what each tile column or row adds to C x_b).
+
+#include "early.cuh"
 
 // Entry i of the second vector.
 template <bool STEP>
@@ -177,6 +179,7 @@ __device__ __forceinline__ void pass_border(int tile, int tiles, const double *C
            const double *at0, const double *ab0, const double *at1, const double *ab1,                \
            const double *zt, const double *zb, double *of_rows, double *of_pull, double *of_border,   \
            long long ldp, long long ldb, int strips, int chunks, long long per_chunk) {               \
+    wait_for_work_ahead();                                                                            \
     __shared__ double shared[2048];                                                                   \
     const int b = blockIdx.x, cross = strips * chunks;                                                \
     if (b < cross)                                                                                    \
@@ -198,6 +201,7 @@ extern "C" __global__ void __launch_bounds__(256)
                    int strips, long long N, const double *of_border, int tiles,
                    const double *of_pull, int chunks, long long ldb, long long ldp, int k,
                    int order, double *yt0, double *yb0, double *yt1, double *yb1) {
+  wait_for_work_ahead();
   __shared__ double sums[2][8][32];
   const int t = threadIdx.x, of_b = (order + 31) / 32;
   if (blockIdx.x < of_b) {

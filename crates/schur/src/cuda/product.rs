@@ -77,6 +77,7 @@ impl Product {
         };
         let launch = pass
             .launch(stream, Geometry::line(blocks as u32, 256))
+            .early()
             .read(operands.cross.view())
             .scalar(k)
             .scalar(layout.unknowns as i64)
@@ -104,6 +105,7 @@ impl Product {
         let launch = self
             .finish
             .launch(stream, Geometry::line(blocks as u32, 256))
+            .early()
             .read(index.offsets.view())
             .read(index.blocks.view())
             .scalar(layout.rows as i64)

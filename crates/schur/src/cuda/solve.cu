@@ -13,7 +13,10 @@
 // `stream_y`, `stream_v`: whether the reads of Y or V are marked to leave the cache first, which
 // leaves it to the other where that one fits.
 //
-// All sums are in an order that depends on the shape alone. `counters` are zero before and after.
+// All sums are in an order that depends on the shape alone. `counters` are zero before and after. The
+// four may start early.
+
+#include "early.cuh"
 
 __device__ __forceinline__ double2 load2(const double *p, bool streaming) {
   const double2 *q = (const double2 *)p;
@@ -27,6 +30,7 @@ extern "C" __global__ void __launch_bounds__(256)
          const double *reciprocals, const double *Y, long long ldy, int k, const double *gt,
          const double *gb, double *u, double *partials, long long ldp, unsigned *counters,
          double *b, long long per_chunk, int per_tile, int stream_y) {
+  wait_for_work_ahead();
   __shared__ double tile[256];
   __shared__ double2 sums[4][64];
   __shared__ bool last;
@@ -181,6 +185,7 @@ __device__ void dot_quad(const double *V, long long ld, int order, int quad, con
 // any other two.
 extern "C" __global__ void __launch_bounds__(128)
     sweep_up(const double *V, long long ld, int order, const double *x, double *out, int stream_v) {
+  wait_for_work_ahead();
   __shared__ double sums[4][4];
   dot_quad<true>(V, ld, order, order - 4 - 4 * blockIdx.x, x, out, stream_v, sums);
   dot_quad<true>(V, ld, order, 4 * blockIdx.x, x, out, stream_v, sums);
@@ -188,6 +193,7 @@ extern "C" __global__ void __launch_bounds__(128)
 
 extern "C" __global__ void __launch_bounds__(128)
     sweep(const double *V, long long ld, int order, const double *x, double *out, int stream_v) {
+  wait_for_work_ahead();
   __shared__ double sums[4][4];
   dot_quad<false>(V, ld, order, 4 * blockIdx.x, x, out, stream_v, sums);
   dot_quad<false>(V, ld, order, order - 4 - 4 * blockIdx.x, x, out, stream_v, sums);
@@ -199,6 +205,7 @@ extern "C" __global__ void __launch_bounds__(256)
     push(const long long *offsets, const long long *blocks, long long n, int d, const double *L,
          const double *reciprocals, const double *Y, long long ldy, int k, const double *u,
          const double *x, double *out, int per_block, int stream_y) {
+  wait_for_work_ahead();
   __shared__ double sums[8][4];
   __shared__ double z[128];
   const int t = threadIdx.x, warps = blockDim.x / 32;

@@ -51,6 +51,7 @@ extern "C" __global__ void __launch_bounds__(256)
     lm_settle(long long N, int k, const double *record, const double *tr, const double *tb,
               const double *htr, const double *htb, const double *gr, const double *gb, double *zr,
               double *zb, double *rr, double *rb, double *state, unsigned long long again) {
+  wait_for_work_ahead();
   if (blockIdx.x == 0 && threadIdx.x == 0) {
     if (((const Decision *)record)->accepted != 0.0) {
       state[TAIL] = record[15];

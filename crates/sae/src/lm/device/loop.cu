@@ -9,7 +9,10 @@
 //
 // Vectors are two arrays, N and k numbers. All sums are in an order that depends on N and k alone:
 // `records` holds one record of 10 numbers a block; the last block to end combines them in order.
-// `counter` is zero before and after. record (17): the decision, predicted, f, the two norms.
+// `counter` is zero before and after. record (17): the decision, predicted, f, the two norms. Both may
+// start early.
+
+#include "early.cuh"
 
 #define JUDGES 64
 
@@ -42,6 +45,7 @@ extern "C" __global__ void __launch_bounds__(256)
              const double *tb, const double *htr, const double *htb, const double *gr,
              const double *gb, double data, const double *rule, double *state, double *records,
              unsigned *counter, double *record) {
+  wait_for_work_ahead();
   __shared__ double sums[8][SUMS], all[SUMS];
   __shared__ bool last;
   const int t = threadIdx.x, lane = t % 32, warp = t / 32;
@@ -125,5 +129,6 @@ extern "C" __global__ void __launch_bounds__(256)
     lm_accept(long long N, int k, const double *record, const double *tr, const double *tb,
               const double *htr, const double *htb, const double *gr, const double *gb, double *zr,
               double *zb, double *rr, double *rb) {
+  wait_for_work_ahead();
   take_trial(N, k, record, tr, tb, htr, htb, gr, gb, zr, zb, rr, rb);
 }

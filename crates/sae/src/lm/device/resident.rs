@@ -230,6 +230,7 @@ impl ResidentQuadratic {
         let launch = self
             .judge
             .launch(stream, Geometry::line(JUDGES, 256))
+            .early()
             .scalar(n as i64)
             .scalar(k as i32)
             .read(residual.row())
@@ -274,6 +275,7 @@ impl ResidentQuadratic {
         let (n, k) = (self.base.shape().row_unknowns(), self.base.shape().border());
         Ok(kernel
             .launch(stream, Geometry::one_thread_each(n + k, 256))
+            .early()
             .scalar(n as i64)
             .scalar(k as i32)
             .read(self.record.view())
