@@ -74,7 +74,11 @@ pub fn run_cell(
 }
 
 /// Rests before each sample, tried in turn where the device was throttled without.
-const RESTS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+const RESTS: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_secs(1),
+];
 
 /// How long a device is waited for that was throttled by what ran before.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -134,7 +138,7 @@ impl Place {
 
     /// Does `work` between two readings. Where the device was throttled at one (sums of products in
     /// FP64 draw all the power that it may), does it again with a rest before each sample, in which
-    /// the clocks stay up, and then with a longer one. The last try stands, whatever it is.
+    /// the clocks stay up, and then with longer ones. The last try stands, whatever it is.
     pub(super) fn unthrottled<T>(
         &self,
         mut work: impl FnMut(Duration) -> Answer<T>,
