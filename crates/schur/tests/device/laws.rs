@@ -7,58 +7,56 @@ use broadhead_schur::{EliminationKind, SolverOptions};
 use broadhead_testkit::device::{Trial, on_device, stream};
 use broadhead_testkit::laws::{self, Kind, Subject};
 
-fn obey_core(context: &Context, law: fn(&Subject)) -> Outcome {
+/// The law, by an elimination whose frames keep `keep`.
+fn obey(
+    context: &Context,
+    elimination: EliminationKind,
+    keep: Option<Keep>,
+    law: fn(&Subject),
+) -> Outcome {
+    let options = SolverOptions {
+        elimination: Some(elimination),
+        device: Some(Placement {
+            stream: stream(context)?,
+            keep,
+        }),
+        device_policy: DevicePolicy::Required,
+        ..Default::default()
+    };
     law(&Subject {
-        options: SolverOptions {
-            elimination: Some(EliminationKind::Core),
-            device: Some(Placement {
-                stream: stream(context)?,
-                keep: None,
-            }),
-            device_policy: DevicePolicy::Required,
-            ..Default::default()
+        options,
+        serves: match elimination {
+            EliminationKind::Rows => &[Kind::Dense],
+            _ => &[Kind::Structured],
         },
-        serves: &[Kind::Structured],
         stops_at: None,
     });
     Ok(())
 }
 
-fn obey(context: &Context, keep: Keep, law: fn(&Subject)) -> Outcome {
-    law(&Subject {
-        options: SolverOptions {
-            elimination: Some(EliminationKind::Rows),
-            device: Some(Placement {
-                stream: stream(context)?,
-                keep: Some(keep),
-            }),
-            device_policy: DevicePolicy::Required,
-            ..Default::default()
-        },
-        serves: &[Kind::Dense],
-        stops_at: None,
-    });
-    Ok(())
+/// Every law by one elimination.
+macro_rules! by {
+    ($name:literal, $kind:ident, $keep:expr, [$($law:ident),+ $(,)?]) => {
+        vec![$(on_device(concat!($name, "::", stringify!($law)), |context| {
+            obey(context, EliminationKind::$kind, $keep, laws::$law)
+        })),+]
+    };
 }
 
 macro_rules! laws {
     ($($law:ident),+ $(,)?) => {
-        vec![$(
-            on_device(concat!("factor::", stringify!($law)), |context| {
-                obey(context, Keep::Factor, laws::$law)
-            }),
-            on_device(concat!("inverse_factor::", stringify!($law)), |context| {
-                obey(context, Keep::InverseFactor, laws::$law)
-            }),
-            on_device(concat!("core::", stringify!($law)), |context| {
-                obey_core(context, laws::$law)
-            }),
-        )+]
+        [
+            by!("factor", Rows, Some(Keep::Factor), [$($law),+]),
+            by!("inverse_factor", Rows, Some(Keep::InverseFactor), [$($law),+]),
+            by!("core", Core, None, [$($law),+]),
+            by!("border_factor", Border, Some(Keep::Factor), [$($law),+]),
+            by!("border_inverse_factor", Border, Some(Keep::InverseFactor), [$($law),+]),
+        ]
     };
 }
 
 pub(super) fn tests() -> Vec<Trial> {
-    laws![
+    let tests: [Vec<Trial>; 5] = laws![
         agrees_with_the_oracle_and_the_reference,
         answers_hard_systems_to_full_precision,
         answers_real_looking_systems,
@@ -73,5 +71,6 @@ pub(super) fn tests() -> Vec<Trial> {
         unridged_factors_stand_beside_ridged_ones,
         quadratic_models_are_those_of_the_bare_operator,
         condition_estimates_are_close_and_never_above,
-    ]
+    ];
+    tests.into_iter().flatten().collect()
 }
