@@ -4,15 +4,13 @@ use super::kernels::{BorderFactors, Kernels, RowParts};
 use super::layout::Sizes;
 use super::operands::Operands;
 use super::parts::{Factors, Parts};
+use super::square::Square;
 use super::{Error, Failure, ResidentVector};
-use crate::cuda::DeviceBytes;
 use crate::cuda::factors::{failure_with_bump, row_side};
-use crate::cuda::kernels::Kernels as DenseKernels;
 use crate::cuda::layout::Layout;
-use crate::{
-    ArrowShape, EliminationKind, Factored, LogDeterminant, Pivot, Ridge, RowDims, StructuredShape,
-};
-use broadhead_device::{ByteClass, DeviceBuffer, Matrix, MatrixMut, Side, Stream, Triangle};
+use crate::cuda::{DeviceBytes, Keep};
+use crate::{EliminationKind, Factored, LogDeterminant, Pivot, Ridge, StructuredShape};
+use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Side, Stream, Triangle};
 
 /// The most features, and the widest rows, of a core that the fused kernels form.
 const SMALL: (usize, usize) = (9, 4);
@@ -21,7 +19,7 @@ const SMALL: (usize, usize) = (9, 4);
 #[derive(Clone, Debug)]
 struct CoreSizes {
     sizes: Sizes,
-    /// That of the core as a border of order $`M r`$, where the libraries form and factor it.
+    /// That of the core as a matrix of order $`M r`$, where a library forms its products.
     large: Option<Layout>,
 }
 
@@ -31,10 +29,7 @@ impl CoreSizes {
         let widest = shape.arrow().rows().max_dim();
         let large = match sizes.features <= SMALL.0 && widest <= SMALL.1 {
             true => None,
-            false => {
-                let none = RowDims::uniform(0, 1)?;
-                Some(Layout::new(&ArrowShape::new(none, sizes.core_order())?)?)
-            }
+            false => Some(Square::layout(sizes.core_order())?),
         };
         Ok(Self { sizes, large })
     }
@@ -59,11 +54,10 @@ impl CoreSizes {
         let core = match &self.large {
             None => of(sizes.core_order() * (sizes.core_order() + 1) / 2),
             Some(core) => {
-                of(core.square() + core.border_len() + sizes.core_order() + 1)
-                    + of(n * m + unknowns * sizes.rank)
+                Square::bytes(core)
+                    + of(Square::vector_len(core) + n * m + unknowns * sizes.rank)
                     + of(sizes.piece() * (sizes.feature_pairs() + sizes.rank_pairs()))
                     + of(sizes.feature_pairs() * sizes.rank_pairs())
-                    + 4
             }
         };
         let shared = sizes.bytes(self.whitened(), self.products());
@@ -100,21 +94,16 @@ enum CoreBuffers {
     Large(Box<LargeCore>),
 }
 
-/// A core of which the libraries form the products and the factor.
+/// A core of which a library forms the products.
 struct LargeCore {
-    layout: Layout,
-    kernels: DenseKernels,
-    factor: DeviceBuffer<f64>,
-    workspace: DeviceBuffer<f64>,
-    info: DeviceBuffer<i32>,
+    /// `Z` and its factor.
+    square: Square,
     phi: DeviceBuffer<f64>,
     jacobian: DeviceBuffer<f64>,
     feature_pairs: DeviceBuffer<f64>,
     rank_pairs: DeviceBuffer<f64>,
     products: DeviceBuffer<f64>,
     vector: DeviceBuffer<f64>,
-    line: DeviceBuffer<f64>,
-    number: DeviceBuffer<f64>,
 }
 
 impl CoreFactors {
@@ -160,16 +149,8 @@ impl CoreFactors {
             )?,
             CoreBuffers::Large(large) => {
                 large.form(stream, sizes, kernels, rows, &operands.phi, border)?;
-                large.factor(stream, sizes.core_order())?;
-                kernels.core_summary(
-                    stream,
-                    sizes,
-                    &large.factor,
-                    large.layout.order,
-                    &large.info,
-                    border,
-                    summary,
-                )?;
+                large.square.factor(stream, 0.0)?;
+                kernels.core_summary(stream, sizes, large.square.found(), border, summary)?;
             }
         }
         Ok(())
@@ -232,14 +213,8 @@ impl Factors for CoreFactors {
         let core = self.parts.side(&summary[14..21], self.parts.sizes.rank);
         if let Some(mut failed) = core.failed {
             if let CoreBuffers::Large(large) = &mut self.core {
-                let Parts {
-                    stream,
-                    sizes,
-                    kernels,
-                    ..
-                } = &self.parts;
                 let index = summary[18] as usize - 1;
-                failed.value = large.pivot(stream, sizes, kernels, index)?;
+                failed.value = large.square.pivot(&self.parts.stream, 0.0, index)?;
             }
             return Err(self.border_failure(operands, ridge.border, failed, gram.scale));
         }
@@ -298,7 +273,7 @@ impl Factors for CoreFactors {
             }
             CoreBuffers::Large(large) => {
                 kernels.core_pull(stream, sizes, border, a, &mut large.vector)?;
-                large.solve(stream, sizes.core_order())?;
+                large.square.solve_in_place(stream, &mut large.vector)?;
                 kernels.core_push(stream, sizes, border, &large.vector, kernel)?;
             }
         }
@@ -327,25 +302,16 @@ impl CoreBuffers {
             let packed = order * (order + 1) / 2;
             return Ok(Self::Small(stream.zeros(packed, "the core's factor")?));
         };
-        let mut factor = stream.zeros(layout.square(), "the core's factor")?;
-        let mut matrix = MatrixMut::new(factor.view_mut(), order, order, layout.order)?;
-        let workspace = stream.potrf_workspace(&mut matrix)?;
         let (n, unknowns) = (sizes.rows.rows, sizes.rows.unknowns);
         let (of_m, of_r) = (sizes.feature_pairs(), sizes.rank_pairs());
         Ok(Self::Large(Box::new(LargeCore {
-            kernels: DenseKernels::load(stream, &layout)?,
-            factor,
-            workspace: stream.zeros(workspace, "workspace of the Cholesky factorization")?,
-            info: stream.zeros(1, "info")?,
             phi: stream.zeros(n * sizes.features, "whitened features")?,
             jacobian: stream.zeros(unknowns * sizes.rank, "derivatives of the rows")?,
             feature_pairs: stream.zeros(sizes.piece() * of_m, "pairs of features")?,
             rank_pairs: stream.zeros(sizes.piece() * of_r, "pairs of derivatives")?,
             products: stream.zeros(of_m * of_r, "the core's products")?,
-            vector: stream.zeros(order, "a solve's core")?,
-            line: stream.zeros(layout.border_len(), "a line of the core")?,
-            number: stream.zeros(1, "a number")?,
-            layout,
+            vector: stream.zeros(Square::vector_len(&layout), "a solve's core")?,
+            square: Square::new(stream, layout, Keep::Factor)?,
         })))
     }
 }
@@ -394,60 +360,15 @@ impl LargeCore {
             let mut sum = MatrixMut::packed(self.products.view_mut(), of_m, of_r)?;
             stream.gemm(1.0, p, k.transposed(), 1.0, &mut sum)?;
         }
-        self.fill(stream, sizes, kernels)
-    }
-
-    fn fill(&mut self, stream: &Stream, sizes: &Sizes, kernels: &Kernels) -> Result<(), Error> {
-        let leading = self.layout.order;
-        Ok(kernels.core_fill(stream, sizes, &self.products, &mut self.factor, leading)?)
-    }
-
-    /// The leading `order` rows and columns become their factor.
-    fn factor(&mut self, stream: &Stream, order: usize) -> Result<(), Error> {
-        if order == 0 {
-            return Ok(stream.zero(self.info.view_mut())?);
-        }
-        let leading = self.layout.order;
-        let mut matrix = MatrixMut::new(self.factor.view_mut(), order, order, leading)?;
-        let (workspace, info) = (self.workspace.view_mut(), self.info.view_mut());
-        Ok(stream.potrf(&mut matrix, workspace, info)?)
-    }
-
-    /// The vector becomes `Z^-1` times itself.
-    fn solve(&mut self, stream: &Stream, order: usize) -> Result<(), Error> {
-        let factor = Matrix::new(self.factor.view(), order, order, self.layout.order)?;
-        let mut x = MatrixMut::packed(self.vector.view_mut(), order, 1)?;
-        stream.trsm(Side::Left, Triangle::Lower, 1.0, factor, &mut x)?;
-        let transposed = factor.transposed();
-        Ok(stream.trsm(Side::Left, Triangle::Lower, 1.0, transposed, &mut x)?)
-    }
-
-    /// The value of the pivot that failed, `z_jj - |L^-1 z_j|^2`: the library says only its place.
-    fn pivot(
-        &mut self,
-        stream: &Stream,
-        sizes: &Sizes,
-        kernels: &Kernels,
-        j: usize,
-    ) -> Result<f64, Error> {
-        self.fill(stream, sizes, kernels)?;
-        let dense = &self.kernels;
-        dense.border_line(stream, &self.layout, &self.factor, j, &mut self.line)?;
-        self.factor(stream, j)?;
-        if j > 0 {
-            let factor = Matrix::new(self.factor.view(), j, j, self.layout.order)?;
-            let mut line = MatrixMut::packed(self.line.slice_mut(0..j)?, j, 1)?;
-            stream.trsm(Side::Left, Triangle::Lower, 1.0, factor, &mut line)?;
-        }
-        self.kernels
-            .border_pivot(stream, &self.line, j, &mut self.number)?;
-        Ok(stream.download(self.number.view(), ByteClass::Record)?[0])
+        let (matrix, leading) = self.square.matrix_mut();
+        Ok(kernels.core_fill(stream, sizes, &self.products, matrix, leading)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RowDims;
 
     #[test]
     fn small_cores_are_those_of_few_features_and_narrow_rows() {

@@ -436,14 +436,11 @@ impl Kernels {
     }
 
     /// What the factor of a large core says of itself; 7 numbers of the summary from 14 on.
-    #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
     pub(super) fn core_summary(
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        core: &DeviceBuffer<f64>,
-        leading: usize,
-        info: &DeviceBuffer<i32>,
+        (core, leading, info): (&DeviceBuffer<f64>, usize, &DeviceBuffer<i32>),
         border: &BorderFactors,
         summary: &mut DeviceBuffer<f64>,
     ) -> Result<()> {

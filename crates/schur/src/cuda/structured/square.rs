@@ -173,6 +173,11 @@ impl Square {
         }
     }
 
+    /// The factor, the distance of its columns, and the first pivot that failed, from 1, or 0.
+    pub(super) fn found(&self) -> (&DeviceBuffer<f64>, usize, &DeviceBuffer<i32>) {
+        (&self.factor, self.layout.order, &self.info)
+    }
+
     /// Whether the last factorization succeeded.
     pub(super) fn factored(&self, stream: &Stream) -> Result<bool, Error> {
         let info = stream.download(self.info.view(), ByteClass::Record)?;
@@ -208,12 +213,21 @@ impl Square {
         match self.keep {
             Keep::Factor => {
                 stream.copy(x.view(), out.view_mut())?;
-                solve_border(stream, layout, &self.factor, out, 1)
+                self.solve_in_place(stream, out)
             }
             Keep::InverseFactor => {
                 let (kernels, line) = (&self.kernels, &mut self.line);
                 Ok(kernels.sweeps(stream, layout, &self.matrix, x, line, out)?)
             }
         }
+    }
+
+    /// `x <- A^-1 x`, with the factor itself.
+    pub(super) fn solve_in_place(
+        &self,
+        stream: &Stream,
+        x: &mut DeviceBuffer<f64>,
+    ) -> Result<(), Error> {
+        solve_border(stream, &self.layout, &self.factor, x, 1)
     }
 }
