@@ -7,7 +7,7 @@
 
 use super::layout::{Layout, STRIP, WIDEST_ROW};
 use super::rows::ROWS;
-use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
+use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{DeviceBuffer, Result, Stream, ViewMut};
 
 pub(super) const BORDER: KernelSource = KernelSource {
@@ -34,6 +34,21 @@ pub(super) const SOLVE: KernelSource = KernelSource {
 pub(super) struct RowIndex {
     pub(super) offsets: DeviceBuffer<i64>,
     pub(super) blocks: DeviceBuffer<i64>,
+}
+
+/// The four arguments by which a kernel knows where the rows lie.
+pub(super) trait PlaceRows {
+    /// Offsets, offsets of the blocks, how many rows, and their common width.
+    fn rows(self, index: &RowIndex, layout: &Layout) -> Self;
+}
+
+impl PlaceRows for Launch<'_> {
+    fn rows(self, index: &RowIndex, layout: &Layout) -> Self {
+        self.read(index.offsets.view())
+            .read(index.blocks.view())
+            .scalar(layout.rows as i64)
+            .scalar(layout.uniform)
+    }
 }
 
 /// The row factors.
@@ -152,11 +167,7 @@ impl Kernels {
         let launch = self.factor_rows.launch(stream, geometry);
         let launch = match how.packed {
             true => launch.scalar(layout.rows as i64),
-            false => launch
-                .read(index.offsets.view())
-                .read(index.blocks.view())
-                .scalar(layout.rows as i64)
-                .scalar(layout.uniform),
+            false => launch.rows(index, layout),
         };
         let launch = launch
             .read(blocks.view())
@@ -196,10 +207,7 @@ impl Kernels {
         let launch = self
             .whiten
             .launch(stream, geometry)
-            .read(index.offsets.view())
-            .read(index.blocks.view())
-            .scalar(layout.rows as i64)
-            .scalar(layout.uniform)
+            .rows(index, layout)
             .read(rows.factors.view())
             .read(rows.reciprocals.view())
             .read(cross.view())
@@ -338,10 +346,7 @@ impl Kernels {
             .pull
             .launch(stream, grid(layout.strips, layout.chunks, [64, 4]))
             .early()
-            .read(index.offsets.view())
-            .read(index.blocks.view())
-            .scalar(layout.rows as i64)
-            .scalar(layout.uniform)
+            .rows(index, layout)
             .read(rows.factors.view())
             .read(rows.reciprocals.view())
             .read(whitened.view())
@@ -422,10 +427,7 @@ impl Kernels {
             .push
             .launch(stream, Geometry::line(blocks, threads))
             .early()
-            .read(index.offsets.view())
-            .read(index.blocks.view())
-            .scalar(layout.rows as i64)
-            .scalar(layout.uniform)
+            .rows(index, layout)
             .read(rows.factors.view())
             .read(rows.reciprocals.view())
             .read(whitened.view())
@@ -459,10 +461,7 @@ impl Kernels {
         let launch = self
             .rows_solve
             .launch(stream, grid(layout.rows.div_ceil(128), count, [128, 1]))
-            .read(index.offsets.view())
-            .read(index.blocks.view())
-            .scalar(layout.rows as i64)
-            .scalar(layout.uniform)
+            .rows(index, layout)
             .read(rows.factors.view())
             .read(rows.reciprocals.view())
             .write(x.slice_mut(0..count * layout.unknowns)?)

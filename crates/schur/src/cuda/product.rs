@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use super::base::ResidentVector;
-use super::kernels::RowIndex;
+use super::kernels::{PlaceRows, RowIndex};
 use super::layout::{Layout, STRIP};
 use super::operands::Operands;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
@@ -106,10 +106,7 @@ impl Product {
             .finish
             .launch(stream, Geometry::line(blocks as u32, 256))
             .early()
-            .read(index.offsets.view())
-            .read(index.blocks.view())
-            .scalar(layout.rows as i64)
-            .scalar(layout.uniform)
+            .rows(index, layout)
             .read(operands.row_hessian.view())
             .read(x.0.row.view())
             .read(x.0.border.view())

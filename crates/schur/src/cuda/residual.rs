@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use super::base::ResidentVector;
-use super::kernels::RowIndex;
+use super::kernels::{PlaceRows, RowIndex};
 use super::layout::{Layout, STRIP};
 use super::operands::Operands;
 use crate::{BackwardError, Ridge};
@@ -132,10 +132,7 @@ impl Residual {
         let launch = self
             .rows
             .launch(stream, Geometry::line(blocks, 128))
-            .read(index.offsets.view())
-            .read(index.blocks.view())
-            .scalar(layout.rows as i64)
-            .scalar(layout.uniform)
+            .rows(index, layout)
             .scalar(layout.unknowns as i64)
             .read(operands.row_hessian.view())
             .read(operands.cross.view())

@@ -1,7 +1,7 @@
 //! A ridge that lies on the device, for loops that choose it there.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::kernels::RowIndex;
+use super::kernels::{PlaceRows, RowIndex};
 use super::layout::Layout;
 use super::operands::Operands;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
@@ -72,10 +72,7 @@ impl ResidentRidge {
         let geometry = Geometry::one_thread_each(layout.rows + layout.k, 256);
         kernel
             .launch(stream, geometry)
-            .read(index.offsets.view())
-            .read(index.blocks.view())
-            .scalar(layout.rows as i64)
-            .scalar(layout.uniform)
+            .rows(index, layout)
             .scalar(layout.unknowns as i64)
             .write(operands.row_hessian.view_mut())
             .write(operands.border.view_mut())

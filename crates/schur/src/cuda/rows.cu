@@ -99,21 +99,6 @@ __device__ void finish(Record record, double *records, unsigned *counter, double
   if (threadIdx.x == 0) *counter = 0;
 }
 
-struct Rows {
-  const long long *offsets, *blocks;
-  long long n;
-  int d;
-  __device__ __forceinline__ int dim(long long i) const {
-    return d >= 0 ? d : (int)(offsets[i + 1] - offsets[i]);
-  }
-  __device__ __forceinline__ long long at(long long i) const {
-    return d >= 0 ? i * d : offsets[i];
-  }
-  __device__ __forceinline__ long long block(long long i) const {
-    return d >= 0 ? i * d * d : blocks[i];
-  }
-};
-
 // Eliminates the columns of one block that G lanes hold, lane c the columns G q + c. Answers the first
 // pivot that failed, with its value, or -1.
 template <int W, int G>

@@ -2,7 +2,7 @@
 //! equally wide, batched triangular solves. For rows wider than the fused kernels take, and their check.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::kernels::{RowFactors, RowIndex};
+use super::kernels::{PlaceRows, RowFactors, RowIndex};
 use super::layout::Layout;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{
@@ -11,7 +11,7 @@ use broadhead_device::{
 
 pub(super) const ROWS: KernelSource = KernelSource {
     name: "rows.cu",
-    text: include_str!("rows.cu"),
+    text: concat!(include_str!("place.cu"), include_str!("rows.cu")),
     entries: &[
         "factor_rows_1",
         "factor_rows_2",
@@ -79,11 +79,7 @@ impl WideRows {
     }
 
     fn rows<'a>(launch: Launch<'a>, layout: &Layout, index: &RowIndex) -> Launch<'a> {
-        launch
-            .read(index.offsets.view())
-            .read(index.blocks.view())
-            .scalar(layout.rows as i64)
-            .scalar(layout.uniform)
+        launch.rows(index, layout)
     }
 
     /// What [`super::kernels::Kernels::factor_rows`] does, with NaN for the value of a pivot that

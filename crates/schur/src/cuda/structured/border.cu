@@ -1,4 +1,4 @@
-// Border first for a structured system:
+// Border first for a structured system, after place.cu in one source:
 //
 //   phi~_i = L_G^-1 phi_i,  X = Psi R                                      eliminate_prepare
 //   T_uv = delta_ij (D_i)_ab - (phi~_i' phi~_j) (X_u' X_v)                 eliminated_rows
@@ -13,20 +13,6 @@
 // row-major, lower; R: M x r row-major; Z: M x M row-major; T: column-major, leading dimension ld, lower
 // triangle; D, L: packed blocks, d_i x d_i row-major; offsets and blocks as in rows.cu. M <= 96,
 // d_i <= 32. The ridge is added to T by the one who factors it.
-
-struct Where {
-  const long long *offsets, *blocks;
-  int d;
-  __device__ __forceinline__ int dim(long long i) const {
-    return d >= 0 ? d : (int)(offsets[i + 1] - offsets[i]);
-  }
-  __device__ __forceinline__ long long at(long long i) const {
-    return d >= 0 ? i * d : offsets[i];
-  }
-  __device__ __forceinline__ long long block(long long i) const {
-    return d >= 0 ? i * d * d : blocks[i];
-  }
-};
 
 // Grid ceil(max(n, N) / 32), block 256, dynamic shared memory for M (M + 32) numbers: 32 rows' phi~
 // and 32 unknowns' X a block.
@@ -102,13 +88,13 @@ __device__ __forceinline__ void multiply_lines(const double *from, const int *ro
 
 // Grid (ceil(N / 64), ceil(N / 64)), block 256: a tile of 64 x 64 on or below the diagonal.
 extern "C" __global__ void __launch_bounds__(256)
-    eliminated_rows(const long long *offsets, const long long *blocks, int d, const int *rows,
-                    const double *D, const double *phi, const double *X, int M, int r, double *T,
-                    long long ld, int N) {
+    eliminated_rows(const long long *offsets, const long long *blocks, long long n, int d,
+                    const int *rows, const double *D, const double *phi, const double *X, int M,
+                    int r, double *T, long long ld, int N) {
   __shared__ double down[16][65], across[16][65];
   const int top = blockIdx.x * 64, left = blockIdx.y * 64;
   if (top < left) return;
-  Where w = {offsets, blocks, d};
+  Rows w = {offsets, blocks, n, d};
   double gram[4][4] = {}, outer[4][4] = {};
   multiply_lines(phi, rows, M, top, left, N, down, across, gram);
   multiply_lines(X, 0, r, top, left, N, down, across, outer);
@@ -149,7 +135,7 @@ extern "C" __global__ void __launch_bounds__(256)
                     const double *phi, const double *psi, int M, const double *Z, const double *g,
                     double *out) {
   extern __shared__ double dynamic[];
-  Where w = {offsets, blocks, d};
+  Rows w = {offsets, blocks, n, d};
   const long long i0 = blockIdx.x * 32LL;
   const int count = n - i0 < 32 ? (int)(n - i0) : 32;
   features_of(phi, Z, M, i0, count, dynamic);
@@ -175,7 +161,7 @@ extern "C" __global__ void __launch_bounds__(256)
   extern __shared__ double dynamic[];
   double *h = dynamic, *s = dynamic + 32 * M;
   __shared__ int again[32];
-  Where w = {offsets, blocks, d};
+  Rows w = {offsets, blocks, n, d};
   const int t = threadIdx.x;
   const long long i0 = blockIdx.x * 32LL;
   const int count = n - i0 < 32 ? (int)(n - i0) : 32;

@@ -6,12 +6,13 @@ use super::kernels::{RowParts, shared};
 use super::layout::{MOST_FEATURES, Sizes};
 use super::operands::Operands;
 use super::parts::Parts;
+use crate::cuda::kernels::PlaceRows;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{DeviceBuffer, Result, Stream};
 
 pub(in crate::cuda) const BORDER_FIRST: KernelSource = KernelSource {
     name: "border_first.cu",
-    text: include_str!("border.cu"),
+    text: concat!(include_str!("../place.cu"), include_str!("border.cu")),
     entries: &[
         "eliminate_prepare",
         "eliminated_rows",
@@ -119,9 +120,7 @@ impl BorderKernels {
         let launch = self
             .rows
             .launch(stream, geometry)
-            .read(rows.index.offsets.view())
-            .read(rows.index.blocks.view())
-            .scalar(sizes.rows.uniform)
+            .rows(&rows.index, &sizes.rows)
             .read(features.of_unknown.view())
             .read(operands.row_hessian.view())
             .read(features.phi.view())
@@ -163,10 +162,7 @@ impl BorderKernels {
         let launch = self
             .push
             .launch(stream, geometry)
-            .read(rows.index.offsets.view())
-            .read(rows.index.blocks.view())
-            .scalar(sizes.rows.rows as i64)
-            .scalar(sizes.rows.uniform)
+            .rows(&rows.index, &sizes.rows)
             .read(operands.phi.view())
             .read(operands.psi.view())
             .scalar(sizes.features as i32)
@@ -203,10 +199,7 @@ impl BorderKernels {
         let launch = self
             .finish
             .launch(stream, geometry)
-            .read(index.offsets.view())
-            .read(index.blocks.view())
-            .scalar(sizes.rows.rows as i64)
-            .scalar(sizes.rows.uniform)
+            .rows(index, &sizes.rows)
             .read(operands.row_hessian.view())
             .scalar(rho)
             .read(factors.factors.view())

@@ -4,14 +4,18 @@
 
 use super::layout::{MOST_FEATURES, Sizes};
 use super::operands::Operands;
-use crate::cuda::kernels::{RowFactors, RowIndex};
+use crate::cuda::kernels::{PlaceRows, RowFactors, RowIndex};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{DeviceBuffer, Result, Stream};
 
 /// All of them in one source.
 pub(in crate::cuda) const STRUCTURED: KernelSource = KernelSource {
     name: "structured.cu",
-    text: concat!(include_str!("shared.cu"), include_str!("core.cu")),
+    text: concat!(
+        include_str!("../place.cu"),
+        include_str!("shared.cu"),
+        include_str!("core.cu")
+    ),
     entries: &[
         "border_prepare",
         "rows_outer",
@@ -136,10 +140,7 @@ impl Kernels {
         phi: &DeviceBuffer<f64>,
     ) -> Launch<'a> {
         launch
-            .read(rows.index.offsets.view())
-            .read(rows.index.blocks.view())
-            .scalar(sizes.rows.rows as i64)
-            .scalar(sizes.rows.uniform)
+            .rows(&rows.index, &sizes.rows)
             .read(rows.factors.factors.view())
             .read(rows.factors.reciprocals.view())
             .read(phi.view())
@@ -212,10 +213,7 @@ impl Kernels {
     ) -> Result<()> {
         let launch = self
             .outer_launch(stream, sizes)
-            .read(rows.index.offsets.view())
-            .read(rows.index.blocks.view())
-            .scalar(sizes.rows.rows as i64)
-            .scalar(sizes.rows.uniform)
+            .rows(&rows.index, &sizes.rows)
             .read(pass.none.view())
             .read(pass.none.view())
             .read(operands.phi.view())
@@ -319,10 +317,7 @@ impl Kernels {
         let launch = self
             .core_products
             .launch(stream, Geometry::line(sizes.chunks as u32, 256))
-            .read(rows.index.offsets.view())
-            .read(rows.index.blocks.view())
-            .scalar(sizes.rows.rows as i64)
-            .scalar(sizes.rows.uniform)
+            .rows(&rows.index, &sizes.rows)
             .read(phi.view())
             .read(rows.whitened.view())
             .scalar(sizes.rows.order as i64)
@@ -393,10 +388,7 @@ impl Kernels {
         let launch = self
             .core_pairs
             .launch(stream, geometry)
-            .read(index.offsets.view())
-            .read(index.blocks.view())
-            .scalar(sizes.rows.rows as i64)
-            .scalar(sizes.rows.uniform)
+            .rows(index, &sizes.rows)
             .read(phi.view())
             .read(jacobian.view())
             .scalar(sizes.features as i32)

@@ -1,4 +1,4 @@
-// What the eliminations of a structured system share on a device.
+// What the eliminations of a structured system share on a device, after place.cu in one source.
 //
 //   G + rho = L_G L_G',  R R' = W W'                        border_prepare
 //   E = sum_i phi_i h_i'                                    rows_outer
@@ -14,21 +14,6 @@
 //
 // All sums are in an order that depends on the shape alone: partial sums are added by the last block
 // of threads to end, in the order of the blocks. `counter` is zero before and after.
-
-struct Rows {
-  const long long *offsets, *blocks;
-  long long n;
-  int d;
-  __device__ __forceinline__ int dim(long long i) const {
-    return d >= 0 ? d : (int)(offsets[i + 1] - offsets[i]);
-  }
-  __device__ __forceinline__ long long at(long long i) const {
-    return d >= 0 ? i * d : offsets[i];
-  }
-  __device__ __forceinline__ long long block(long long i) const {
-    return d >= 0 ? i * d * d : blocks[i];
-  }
-};
 
 __device__ __forceinline__ int lower(int i, int j) { return i * (i + 1) / 2 + j; }
 
