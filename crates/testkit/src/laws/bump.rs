@@ -49,6 +49,12 @@ fn failing(kind: Kind) -> Vec<(String, Case)> {
             shift_border(&mut case, weight);
             cases.push((format!("{what}, scale {scale:e}"), case.scaled(scale)));
         }
+        // What eliminates the border first sees of it the Gram matrix alone.
+        if let Case::Structured(mut case) = make(&mut random) {
+            case.gram[of.features + 1] *= -0.5;
+            let what = format!("an indefinite Gram matrix, scale {scale:e}");
+            cases.push((what, Case::Structured(case).scaled(scale)));
+        }
     }
     cases
 }
