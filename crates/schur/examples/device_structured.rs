@@ -1,9 +1,10 @@
-//! Times the eliminations of structured systems on a device: one JSON object a line.
+//! Times the eliminations of structured systems on a device: one JSON object a line. An argument picks
+//! those whose name contains it.
 #![allow(clippy::print_stdout, reason = "a program whose output is its result")]
 
 use broadhead_device::{ByteClass, Context, Ledger, Stream};
-use broadhead_schur::Ridge;
 use broadhead_schur::cuda::{Keep, StructuredBase, StructuredMethod};
+use broadhead_schur::{IterativeOptions, Ridge};
 use broadhead_testkit::cases::StructuredCase;
 use broadhead_testkit::generate::{self, Structure};
 use broadhead_testkit::random::Random;
@@ -42,6 +43,7 @@ fn time(
     let factor = median(stream, || Ok(base.factor(ridge).map(|_| ())?))?;
     let mut frame = base.factor(ridge)?;
     let solve = median(stream, || Ok(frame.solve_resident(&from, &mut to)?))?;
+    let found = frame.solved()?;
     let mut broken = None;
     let mut graph = stream.capture(|_| {
         broken = base.factor_and_solve_resident(ridge, &from, &mut to).err();
@@ -53,7 +55,8 @@ fn time(
     let both = median(stream, || Ok(graph.launch()?))?;
     base.factored(ridge)?;
     println!(
-        "{{\"bench\":\"device_structured\",\"method\":\"{method:?}\",\"shape\":\"{name}\",\"factor_us\":{factor:.2},\"solve_us\":{solve:.2},\"graph_of_both_us\":{both:.2},\"bytes\":{}}}",
+        "{{\"bench\":\"device_structured\",\"method\":\"{method:?}\",\"shape\":\"{name}\",\"factor_us\":{factor:.2},\"solve_us\":{solve:.2},\"graph_of_both_us\":{both:.2},\"iterations\":{},\"bytes\":{}}}",
+        found.iterations,
         base.bytes().total()
     );
     Ok(())
@@ -65,13 +68,16 @@ fn main() -> Outcome<()> {
         return Ok(());
     }
     let stream = Context::open(0)?.stream(&Ledger::new())?;
+    let wanted = std::env::args().nth(1).unwrap_or_default();
     for (name, n, d, features, outputs) in [
         ("circle", 2000, 1, 3, 2048),
         ("circle of the color arm", 180, 1, 3, 5120),
         ("torus", 2000, 2, 9, 2048),
         ("three circles", 2000, 3, 7, 2048),
         ("eight circles", 2000, 8, 17, 2048),
+        ("eight tori", 2000, 4, 65, 2048),
         ("many rows", 200_000, 1, 3, 2048),
+        ("many rows of eight circles", 20_000, 4, 17, 2048),
     ] {
         let of = Structure {
             dims: vec![d; n],
@@ -82,11 +88,19 @@ fn main() -> Outcome<()> {
             margin: 0.1,
         };
         let case = generate::structured(&of, &mut Random::new(1));
-        time(&stream, name, &case, StructuredMethod::Core)?;
+        let options = IterativeOptions::default();
+        let mut methods = vec![
+            StructuredMethod::Core,
+            StructuredMethod::Iterative { options },
+        ];
         // Border first is of the order of the rows' unknowns.
         if n * d <= 16_000 {
-            for keep in [Keep::Factor, Keep::InverseFactor] {
-                time(&stream, name, &case, StructuredMethod::Border { keep })?;
+            let keeps = [Keep::Factor, Keep::InverseFactor];
+            methods.extend(keeps.map(|keep| StructuredMethod::Border { keep }));
+        }
+        for method in methods {
+            if method.kind().as_str().contains(&wanted) {
+                time(&stream, name, &case, method)?;
             }
         }
     }

@@ -430,6 +430,9 @@ fn make_engine(
         if let SystemShape::Structured { shape, .. } = shape {
             let method = match kind {
                 EliminationKind::Border => StructuredMethod::Border { keep },
+                EliminationKind::Iterative => StructuredMethod::Iterative {
+                    options: options.iterative,
+                },
                 _ => StructuredMethod::Core,
             };
             return Ok(Box::new(StructuredEngine::new(place, shape, method)?));

@@ -154,7 +154,8 @@ impl Stream {
         })
     }
 
-    pub(crate) fn is_capturing(&self) -> bool {
+    /// Whether a capture is under way: calls become nodes of a graph instead of running.
+    pub fn is_capturing(&self) -> bool {
         self.capture_slot().is_some()
     }
 

@@ -122,7 +122,11 @@ fn device_prices(
     let work = &options.workload;
     if let SystemShape::Structured { shape, .. } = shape {
         let border = |keep| StructuredMethod::Border { keep };
-        let methods = std::iter::once(StructuredMethod::Core).chain(keeps.into_iter().map(border));
+        let iterative = StructuredMethod::Iterative {
+            options: options.iterative,
+        };
+        let methods = [StructuredMethod::Core, iterative].into_iter();
+        let methods = methods.chain(keeps.into_iter().map(border));
         let priced = |method: StructuredMethod| {
             let bytes = StructuredBase::bytes_needed(shape, method);
             let priced = |bytes| price::structured_on_device(shape, method, bytes, rates, work);

@@ -188,6 +188,9 @@ pub(super) fn structured_on_device(
     let (n, k, _) = sizes(shape.arrow());
     let (keep, (factor, solve)) = match method {
         StructuredMethod::Core => (None, core(shape, 1.0, m.saturating_mul(m), ceilings)),
+        StructuredMethod::Iterative { .. } => {
+            (None, iterative_on_device(shape, workload, ceilings))
+        }
         StructuredMethod::Border { keep } => (
             Some(keep),
             kept(
@@ -372,6 +375,31 @@ fn structured_iterative(
     let solve = products(shape, density, f64::from(workload.iterations), c)
         .gemm(f64::from(workload.iterations) * 4.0 * m * m * p, c)
         .traffic(f64::from(workload.iterations) * 80.0 * k, c);
+    (factor, solve)
+}
+
+/// Conjugate gradients on the core, of order $`M r`$: an iteration does not know $`p`$.
+fn iterative_on_device(shape: &StructuredShape, workload: &Workload, c: &Ceilings) -> (Bill, Bill) {
+    let (n, _, blocks) = sizes(shape.arrow());
+    let (_, m, p, r) = structured_sizes(shape, 1.0);
+    let (rows, d) = (
+        shape.arrow().row_count() as f64,
+        shape.arrow().rows().max_dim() as f64,
+    );
+    let factor = Bill::default()
+        .loops(blocks + n * d * m, c)
+        .cholesky(m, c)
+        .gemm(rows * m * m + 2.0 * n * m * r + 2.0 * m * m * p, c)
+        .launches(7.0, c);
+    let iterations = f64::from(workload.iterations);
+    let solve = products(shape, 1.0, 2.5, c)
+        .gemm(6.0 * m * m * p, c)
+        .gemm(iterations * 4.0 * rows * m * m, c)
+        .traffic(
+            iterations * (8.0 * m * (2.0 * rows + 2.0 * n) + 80.0 * m * m),
+            c,
+        )
+        .launches(9.0 + 6.0 * iterations, c);
     (factor, solve)
 }
 

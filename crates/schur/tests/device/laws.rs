@@ -24,12 +24,13 @@ fn obey(
         ..Default::default()
     };
     law(&Subject {
-        options,
         serves: match elimination {
             EliminationKind::Rows => &[Kind::Dense],
             _ => &[Kind::Structured],
         },
-        stops_at: None,
+        stops_at: (elimination == EliminationKind::Iterative)
+            .then_some(options.iterative.relative_residual),
+        options,
     });
     Ok(())
 }
@@ -51,12 +52,13 @@ macro_rules! laws {
             by!("core", Core, None, [$($law),+]),
             by!("border_factor", Border, Some(Keep::Factor), [$($law),+]),
             by!("border_inverse_factor", Border, Some(Keep::InverseFactor), [$($law),+]),
+            by!("conjugate_gradients", Iterative, None, [$($law),+]),
         ]
     };
 }
 
 pub(super) fn tests() -> Vec<Trial> {
-    let tests: [Vec<Trial>; 5] = laws![
+    let tests: [Vec<Trial>; 6] = laws![
         agrees_with_the_oracle_and_the_reference,
         answers_hard_systems_to_full_precision,
         answers_real_looking_systems,

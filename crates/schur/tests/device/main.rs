@@ -1,9 +1,11 @@
-//! Rows first and the core on a device against the CPU and against its own promises, listed everywhere. See
+//! Every elimination on a device against the CPU and against its own promises, listed everywhere. See
 //! `testkit::device`.
 
 mod case;
 mod failures;
 mod faults;
+mod iterative;
+mod large;
 mod laws;
 mod measured;
 mod methods;
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
     if let Some(code) = faults::child() {
         return code;
     }
-    let tests: [Vec<Trial>; 8] = [
+    let tests: [Vec<Trial>; 10] = [
         parity::tests(),
         residency::tests(),
         failures::tests(),
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
         laws::tests(),
         methods::tests(),
         structured::tests(),
+        iterative::tests(),
+        large::tests(),
     ];
     run(tests.into_iter().flatten().collect())
 }

@@ -6,8 +6,8 @@ use super::parts::Factors;
 use super::{Error, Failure, ResidentVector};
 use crate::cuda::{DeviceBytes, FrameSummary};
 use crate::{
-    Factored, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge, ShapeError, StepMut,
-    StructuredShape, StructuredSystem, System,
+    Factored, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge, ShapeError, SolveStats,
+    StepMut, StructuredShape, StructuredSystem, System,
 };
 use broadhead_device::{ByteClass, DeviceError, ExecutionPath, LedgerSnapshot, Refusal, Stream};
 
@@ -175,7 +175,8 @@ impl StructuredBase {
     }
 
     /// Submits a factorization at `ridge` and a solve with its factors, without waiting and without
-    /// reading whether it succeeded: what a graph holds. [`StructuredBase::factored`] reads that.
+    /// reading whether they succeeded: what a graph holds. [`StructuredBase::factored`] and
+    /// [`StructuredBase::solved`] read that.
     ///
     /// # Errors
     /// [`Error::Ridge`], [`Error::Shape`], [`Error::Device`].
@@ -198,6 +199,16 @@ impl StructuredBase {
     /// As [`StructuredBase::factor`].
     pub fn factored(&mut self, ridge: Ridge) -> Result<Factored, Failure> {
         self.factors.read(&self.operands, ridge)
+    }
+
+    /// What the last solve found: of conjugate gradients their iterations, for which it waits; nothing
+    /// else can fail.
+    ///
+    /// # Errors
+    /// [`Failure::NotPositiveDefinite`] where a curvature was not positive; [`Error::Overflow`];
+    /// [`Error::Device`].
+    pub fn solved(&mut self) -> Result<SolveStats, Failure> {
+        self.factors.solved()
     }
 
     pub(super) fn factor_in_place(&mut self, ridge: Ridge) -> Result<Factored, Failure> {
@@ -241,7 +252,8 @@ impl StructuredBase {
         &mut self,
         gradient: Gradient<'_>,
         step: &mut StepMut<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<SolveStats, Failure> {
+        let mut stats = SolveStats::default();
         let arrow = self.shape.arrow();
         let (n, k, count) = (arrow.row_unknowns(), arrow.border(), gradient.count());
         gradient.check_sizes(n, k, count)?;
@@ -254,12 +266,13 @@ impl StructuredBase {
             stream.upload_into(&border, self.gradient.border_mut()?, class)?;
             self.factors
                 .solve(&self.operands, &self.gradient, &mut self.step)?;
+            stats = stats.and(self.factors.solved()?);
             let row = stream.download(self.step.row(), class)?;
             let border = stream.download(self.step.border()?, class)?;
             (0..n).for_each(|i| step.row[(i, j)] = row[i]);
             (0..k).for_each(|i| step.border[(i, j)] = border[i]);
         }
-        Ok(())
+        Ok(stats)
     }
 }
 
@@ -284,7 +297,7 @@ impl StructuredFrame<'_> {
     /// $`\log|H + \rho|`$ with the scale of its rounding error.
     ///
     /// # Errors
-    /// None on this path.
+    /// The reason, where it is absent: of conjugate gradients.
     pub fn log_determinant(&self) -> Result<LogDeterminant, NoLogDeterminant> {
         self.factored.log_determinant
     }
@@ -300,7 +313,8 @@ impl StructuredFrame<'_> {
     }
 
     /// `step` becomes $`-(H + \rho)^{-1} g`$ for a gradient on the device. Nothing moves and nothing
-    /// waits; numbers that are not finite are not looked for.
+    /// waits; numbers that are not finite are not looked for. Conjugate gradients bring a record of 72
+    /// bytes, which [`Self::solved`] reads.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::Device`].
@@ -314,22 +328,35 @@ impl StructuredFrame<'_> {
         base.factors.solve(&base.operands, gradient, step)
     }
 
+    /// What the last solve found: see [`StructuredBase::solved`].
+    ///
+    /// # Errors
+    /// As [`StructuredBase::solved`].
+    pub fn solved(&mut self) -> Result<SolveStats, Failure> {
+        self.base.solved()
+    }
+
     /// Solves for one or many gradients of the host: `8 (N + M p)` bytes in and as many out for
-    /// each.
+    /// each. Conjugate gradients that stood still above the residual asked say so in the answer.
     ///
     /// # Errors
     /// [`Error::Shape`]; [`Error::NotFinite`] where a gradient is not finite; [`Error::Overflow`]
-    /// where a step is not; [`Error::Device`].
-    pub fn solve(&mut self, gradient: Gradient<'_>, mut step: StepMut<'_>) -> Result<(), Error> {
+    /// where a step is not; [`Error::Device`]; of conjugate gradients those of
+    /// [`StructuredBase::solved`].
+    pub fn solve(
+        &mut self,
+        gradient: Gradient<'_>,
+        mut step: StepMut<'_>,
+    ) -> Result<SolveStats, Failure> {
         gradient.check_finite()?;
-        self.base.solve_host(gradient, &mut step)?;
+        let stats = self.base.solve_host(gradient, &mut step)?;
         let parts = [step.row.as_ref(), step.border.as_ref()];
         let finite = |part: &faer::MatRef<'_, f64>| {
             (0..part.ncols()).all(|j| part.col(j).iter().all(|x| x.is_finite()))
         };
         match parts.iter().all(finite) {
-            true => Ok(()),
-            false => Err(Error::Overflow { what: "the step" }),
+            true => Ok(stats),
+            false => Err(Error::Overflow { what: "the step" }.into()),
         }
     }
 }

@@ -75,7 +75,6 @@ impl Elimination for StructuredEngine {
             MatMut::from_column_major_slice_mut(rhs.row, n, m),
             MatMut::from_column_major_slice_mut(rhs.border, k, m),
         );
-        self.base.solve_host(gradient, &mut step)?;
-        Ok(SolveStats::default())
+        self.base.solve_host(gradient, &mut step)
     }
 }

@@ -2,15 +2,16 @@
 
 use super::border::{self, BorderFactors};
 use super::core::{self, CoreFactors};
+use super::iterative::{self, IterativeFactors};
 use super::parts::Factors;
 use super::{Error, Keep};
 use crate::cuda::DeviceBytes;
-use crate::{EliminationKind, StructuredShape};
+use crate::{EliminationKind, IterativeOptions, StructuredShape};
 use broadhead_device::Stream;
 use serde::{Deserialize, Serialize};
 
 /// The eliminations of structured systems that a device has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum StructuredMethod {
@@ -22,6 +23,11 @@ pub enum StructuredMethod {
         /// What frames keep of $`T`$'s factor.
         keep: Keep,
     },
+    /// Conjugate gradients on the core, never formed; no log-determinant.
+    Iterative {
+        /// How far they go.
+        options: IterativeOptions,
+    },
 }
 
 impl StructuredMethod {
@@ -30,6 +36,7 @@ impl StructuredMethod {
         match self {
             Self::Core => EliminationKind::Core,
             Self::Border { .. } => EliminationKind::Border,
+            Self::Iterative { .. } => EliminationKind::Iterative,
         }
     }
 
@@ -37,6 +44,7 @@ impl StructuredMethod {
         match self {
             Self::Core => core::bytes_needed(shape),
             Self::Border { .. } => border::bytes_needed(shape),
+            Self::Iterative { .. } => iterative::bytes_needed(shape),
         }
     }
 
@@ -48,6 +56,7 @@ impl StructuredMethod {
         Ok(match self {
             Self::Core => Box::new(CoreFactors::new(stream, shape)?),
             Self::Border { keep } => Box::new(BorderFactors::new(stream, shape, keep)?),
+            Self::Iterative { options } => Box::new(IterativeFactors::new(stream, shape, options)?),
         })
     }
 }

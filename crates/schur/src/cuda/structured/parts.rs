@@ -7,7 +7,9 @@ use super::{Error, Failure, ResidentVector};
 use crate::cuda::factors::SideSummary;
 use crate::cuda::kernels::{Kernels as DenseKernels, RowFactors, RowIndex};
 use crate::cuda::{DeviceBytes, FrameSummary};
-use crate::{Factored, LogDeterminant, Pivot, PivotSite, Ridge, RowDims, StructuredShape};
+use crate::{
+    Factored, LogDeterminant, Pivot, PivotSite, Ridge, RowDims, SolveStats, StructuredShape,
+};
 use broadhead_device::{ByteClass, DeviceBuffer, Stream};
 
 /// Numbers of a factorization's record: 7 of the rows, 7 of `G`, 7 of what is the elimination's own.
@@ -39,6 +41,11 @@ pub(super) trait Factors: Send {
         gradient: &ResidentVector,
         step: &mut ResidentVector,
     ) -> Result<(), Error>;
+
+    /// What the last solve found. Of what iterates it waits for a record; nothing else can fail.
+    fn solved(&mut self) -> Result<SolveStats, Failure> {
+        Ok(SolveStats::default())
+    }
 }
 
 /// See the [module](self).

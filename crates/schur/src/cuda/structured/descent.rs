@@ -1,0 +1,416 @@
+//! Conjugate gradients on the core: their kernels, their vectors, and the loop that a graph holds. See
+//! `iterative.cu`.
+#![allow(unsafe_code)] // Beside the kernels' typed launches alone.
+
+use super::kernels::{BorderFactors, Pass, RowParts, STRUCTURED};
+use super::layout::{MOST_FEATURES, Sizes};
+use super::operands::Operands;
+use crate::IterativeOptions;
+use broadhead_device::kernels::{Geometry, Kernel};
+use broadhead_device::{
+    ByteClass, Condition, DeviceBuffer, Matrix, MatrixMut, PinnedBuffer, Result, Stream,
+};
+
+/// Numbers of the record: status, iterations, relative residual, curvature, and what the loop itself
+/// goes by.
+const FIELDS: usize = 9;
+
+/// Bytes of directions and of their products that are kept: what the second-level cache of the present
+/// devices holds beside the features of the rows, for every iteration reads them.
+const KEPT: usize = 32 << 20;
+
+/// The most features of which one fused kernel forms the product; of more, the library does.
+const FUSED: usize = 9;
+
+/// What the record says when a solve has ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Ended {
+    pub(super) status: Status,
+    pub(super) iterations: usize,
+    /// `|b - S x| / |b|`, by the core's residual.
+    pub(super) reached: f64,
+    /// The curvature that was not positive, `p' S p / p' p`.
+    pub(super) curvature: f64,
+}
+
+/// How a solve ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    /// At the residual asked.
+    Arrived,
+    /// Where rounding, or the number of iterations allowed, lets it come no closer.
+    Stalled,
+    /// At a curvature that is not positive.
+    NotPositive,
+    /// At a curvature that is not finite.
+    CurvatureOverflow,
+    /// At a right-hand side that is not finite.
+    RightHandSideOverflow,
+}
+
+/// Kernels, vectors and limits.
+pub(super) struct Descent {
+    size: Kernel,
+    begin: Kernel,
+    outer: Kernel,
+    rows: Kernel,
+    turn: Kernel,
+    pull: Kernel,
+    push: Kernel,
+    end: Kernel,
+    /// `phi~`, n x M, and `X`, N x M with zeros past column r.
+    pub(super) phi: DeviceBuffer<f64>,
+    pub(super) jacobian: DeviceBuffer<f64>,
+    /// `h_i` and then `T_i` of every row, n x M, where a library forms the products.
+    of_rows: DeviceBuffer<f64>,
+    /// The right-hand side and then the solution, M x r.
+    pub(super) vector: DeviceBuffer<f64>,
+    /// Of `M x M` each: right-hand side, solution, residual, direction, its product.
+    b: DeviceBuffer<f64>,
+    x: DeviceBuffer<f64>,
+    r: DeviceBuffer<f64>,
+    p: DeviceBuffer<f64>,
+    outer_sum: DeviceBuffer<f64>,
+    kept: [DeviceBuffer<f64>; 2],
+    most: usize,
+    coefficients: DeviceBuffer<f64>,
+    norms: DeviceBuffer<f64>,
+    sizes: DeviceBuffer<f64>,
+    /// The record, and what the loop read of it last.
+    state: DeviceBuffer<f64>,
+    out: PinnedBuffer<f64>,
+    target: f64,
+    limit: f64,
+    /// Iterations of one descent: past the order, directions that are conjugate to all before are
+    /// rounding alone.
+    room: f64,
+}
+
+/// Directions that are kept.
+fn kept(sizes: &Sizes) -> usize {
+    let bytes = 16 * sizes.features * sizes.features;
+    (KEPT / bytes).clamp(1, sizes.core_order())
+}
+
+/// Elements of the buffers, in the order in which [`Descent::new`] makes them.
+fn lengths(sizes: &Sizes) -> [usize; 9] {
+    let (n, m) = (sizes.rows.rows, sizes.features);
+    let most = kept(sizes);
+    [
+        n * m,
+        sizes.rows.unknowns * m,
+        if m <= FUSED { 0 } else { n * m },
+        sizes.core_order(),
+        5 * m * m,
+        2 * most * m * m,
+        most,
+        2 * (m + sizes.columns),
+        2 * FIELDS,
+    ]
+}
+
+/// Device bytes of the vectors.
+pub(super) fn bytes(sizes: &Sizes) -> u64 {
+    lengths(sizes).into_iter().map(|len| 8 * len as u64).sum()
+}
+
+impl Descent {
+    pub(super) fn new(stream: &Stream, sizes: &Sizes, options: IterativeOptions) -> Result<Self> {
+        let module = stream.context().module(&STRUCTURED)?;
+        let kernel = |name| -> Result<Kernel> { Ok(module.kernel(name)?.clone()) };
+        let outer = kernel("rows_outer")?;
+        outer.allow_shared(8 * 32 * (2 * MOST_FEATURES as u32 + 32))?;
+        let [phi, jacobian, of_rows, order, ..] = lengths(sizes);
+        let (m, most) = (sizes.features, kept(sizes));
+        let square = || stream.zeros(m * m, "a vector of conjugate gradients");
+        let directions = || stream.zeros(most * m * m, "directions of conjugate gradients");
+        let unlimited = 2 * sizes.unknowns + 50;
+        Ok(Self {
+            size: kernel("descent_size")?,
+            begin: kernel("descent_begin")?,
+            outer,
+            rows: kernel("descent_rows")?,
+            turn: kernel("descent_turn")?,
+            pull: kernel("descent_pull")?,
+            push: kernel("descent_push")?,
+            end: kernel("descent_end")?,
+            phi: stream.zeros(phi, "whitened features")?,
+            jacobian: stream.zeros(jacobian, "derivatives of the rows")?,
+            of_rows: stream.zeros(of_rows, "products of the rows")?,
+            vector: stream.zeros(order, "a solve's core")?,
+            b: square()?,
+            x: square()?,
+            r: square()?,
+            p: square()?,
+            outer_sum: square()?,
+            kept: [directions()?, directions()?],
+            most,
+            coefficients: stream.zeros(most, "coefficients of the directions")?,
+            norms: stream.zeros(2 * m, "norms")?,
+            sizes: stream.zeros(2 * sizes.columns, "norms")?,
+            state: stream.zeros(2 * FIELDS, "record of a solve")?,
+            out: stream.pinned(FIELDS, "record of a solve")?,
+            target: options.relative_residual,
+            limit: options.max_iterations.unwrap_or(unlimited) as f64,
+            room: match most == sizes.core_order() {
+                true => most as f64,
+                false => f64::INFINITY,
+            },
+        })
+    }
+
+    /// `|E W - g|`, in pieces.
+    pub(super) fn size(
+        &mut self,
+        stream: &Stream,
+        sizes: &Sizes,
+        operands: &Operands,
+        outer: &DeviceBuffer<f64>,
+        gradient: &DeviceBuffer<f64>,
+    ) -> Result<()> {
+        let launch = self
+            .size
+            .launch(stream, Geometry::line(sizes.columns as u32, 256))
+            .read(outer.view())
+            .read(operands.decoder.view())
+            .read(gradient.view())
+            .scalar(sizes.features as i32)
+            .scalar(sizes.outputs as i32)
+            .write(self.sizes.view_mut());
+        // SAFETY: the arguments are those of the source; E is M x M, W and g are M x p, and two numbers
+        // a block are written.
+        unsafe { launch.submit() }
+    }
+
+    /// Solves `Z c = f` for the `f` in [`Self::vector`], which becomes `c`; the record is on its way to
+    /// the host then. Inside a capture alone.
+    pub(super) fn solve(
+        &mut self,
+        stream: &Stream,
+        sizes: &Sizes,
+        rows: &RowParts,
+        border: &BorderFactors,
+        pass: &mut Pass,
+    ) -> Result<()> {
+        self.submit_begin(stream, sizes)?;
+        stream.while_loop(|stream, again| {
+            self.product(stream, sizes, rows, pass)?;
+            self.submit_turn(stream, sizes)?;
+            self.submit_pull(stream, sizes, border)?;
+            self.submit_push(stream, sizes, again)
+        })?;
+        self.submit_end(stream, sizes, border)?;
+        let record = self.state.slice(0..FIELDS)?;
+        stream.download_pinned(record, &mut self.out, ByteClass::Record)
+    }
+
+    /// What became of the last solve; waits for it.
+    pub(super) fn read(&self) -> Result<Ended> {
+        let mut record = [0.0; FIELDS];
+        self.out.read(&mut record)?;
+        Ok(Ended {
+            status: match record[0] as u8 {
+                1 => Status::Arrived,
+                3 => Status::NotPositive,
+                4 => Status::CurvatureOverflow,
+                5 => Status::RightHandSideOverflow,
+                _ => Status::Stalled,
+            },
+            iterations: record[1] as usize,
+            reached: record[2],
+            curvature: record[3],
+        })
+    }
+
+    fn submit_begin(&mut self, stream: &Stream, sizes: &Sizes) -> Result<()> {
+        let launch = self
+            .begin
+            .launch(stream, Geometry::line(1, 1024))
+            .read(self.vector.view())
+            .scalar(sizes.features as i32)
+            .scalar(sizes.rank as i32)
+            .read(self.sizes.view())
+            .scalar(sizes.columns as i32)
+            .scalar(self.limit)
+            .write(self.b.view_mut())
+            .write(self.x.view_mut())
+            .write(self.r.view_mut())
+            .write(self.p.view_mut())
+            .write(self.state.view_mut());
+        // SAFETY: the arguments are those of the source; f is M x r, vectors are M x M, and pieces are
+        // as many as [`Self::size`] wrote.
+        unsafe { launch.submit() }
+    }
+
+    /// `E = (I - Z) p`.
+    fn product(
+        &mut self,
+        stream: &Stream,
+        sizes: &Sizes,
+        rows: &RowParts,
+        pass: &mut Pass,
+    ) -> Result<()> {
+        let (n, m) = (sizes.rows.rows, sizes.features);
+        if n == 0 || sizes.rows.unknowns == 0 {
+            return stream.zero(self.outer_sum.view_mut());
+        }
+        if m <= FUSED {
+            return self.fused_product(stream, sizes, rows, pass);
+        }
+        // A line of one row each is a column here.
+        let phi = Matrix::packed(self.phi.view(), m, n)?;
+        let direction = Matrix::packed(self.p.view(), m, m)?;
+        let mut of_rows = MatrixMut::packed(self.of_rows.view_mut(), m, n)?;
+        stream.gemm(1.0, direction, phi, 0.0, &mut of_rows)?;
+        let launch = self
+            .rows
+            .launch(stream, Geometry::line(n.div_ceil(8) as u32, 256))
+            .read(rows.index.offsets.view())
+            .read(rows.index.blocks.view())
+            .scalar(n as i64)
+            .scalar(sizes.rows.uniform)
+            .read(self.jacobian.view())
+            .scalar(m as i32)
+            .write(self.of_rows.view_mut());
+        // SAFETY: the arguments are those of the source; X is N x M and T is n x M; rows have at most 32
+        // unknowns.
+        unsafe { launch.submit()? };
+        let of_rows = Matrix::packed(self.of_rows.view(), m, n)?;
+        let mut outer = MatrixMut::packed(self.outer_sum.view_mut(), m, m)?;
+        stream.gemm(1.0, of_rows, phi.transposed(), 0.0, &mut outer)
+    }
+
+    fn fused_product(
+        &mut self,
+        stream: &Stream,
+        sizes: &Sizes,
+        rows: &RowParts,
+        pass: &mut Pass,
+    ) -> Result<()> {
+        let m = sizes.features;
+        let geometry =
+            Geometry::line(sizes.chunks as u32, 256).with_shared(8 * 32 * (2 * m as u32 + 32));
+        let launch = self
+            .outer
+            .launch(stream, geometry)
+            .read(rows.index.offsets.view())
+            .read(rows.index.blocks.view())
+            .scalar(sizes.rows.rows as i64)
+            .scalar(sizes.rows.uniform)
+            .read(rows.factors.factors.view())
+            .read(rows.factors.reciprocals.view())
+            .read(self.phi.view())
+            .read(self.jacobian.view())
+            .scalar(m as i64)
+            .scalar(m as i32)
+            .read(pass.none.view())
+            .read(self.p.view())
+            .read(pass.none.view())
+            .write(pass.partials.view_mut())
+            .write(pass.counter.view_mut())
+            .write(self.outer_sum.view_mut())
+            .scalar(sizes.per_chunk as i32);
+        // SAFETY: the arguments are those of the source, phi~ in the place of phi and X in that of V;
+        // where K is there, neither g nor u is touched; the partial sums hold chunks x M x M, the
+        // counter is zero.
+        unsafe { launch.submit() }
+    }
+
+    fn submit_turn(&mut self, stream: &Stream, sizes: &Sizes) -> Result<()> {
+        let [directions, products] = &mut self.kept;
+        let launch = self
+            .turn
+            .launch(stream, Geometry::line(1, 1024))
+            .read(self.b.view())
+            .read(self.outer_sum.view())
+            .scalar(sizes.features as i32)
+            .write(self.x.view_mut())
+            .write(self.r.view_mut())
+            .write(self.p.view_mut())
+            .write(directions.view_mut())
+            .write(products.view_mut())
+            .scalar(self.most as i32)
+            .write(self.state.view_mut());
+        // SAFETY: the arguments are those of the source; vectors are M x M, directions and products
+        // `most` times that.
+        unsafe { launch.submit() }
+    }
+
+    fn submit_pull(
+        &mut self,
+        stream: &Stream,
+        sizes: &Sizes,
+        border: &BorderFactors,
+    ) -> Result<()> {
+        let blocks = sizes.features + self.most;
+        let launch = self
+            .pull
+            .launch(stream, Geometry::line(blocks as u32, 256))
+            .read(border.gram.view())
+            .scalar(sizes.features as i32)
+            .read(self.r.view())
+            .read(self.p.view())
+            .read(self.kept[1].view())
+            .read(self.state.view())
+            .write(self.norms.view_mut())
+            .write(self.coefficients.view_mut());
+        // SAFETY: as above; two numbers a feature and one a direction are written.
+        unsafe { launch.submit() }
+    }
+
+    fn submit_push(&mut self, stream: &Stream, sizes: &Sizes, again: Condition) -> Result<()> {
+        let m = sizes.features;
+        let launch = self
+            .push
+            .launch(stream, Geometry::line((m * m).div_ceil(32) as u32, 256))
+            .scalar(m as i32)
+            .read(self.x.view())
+            .read(self.norms.view())
+            .read(self.coefficients.view())
+            .read(self.kept[0].view())
+            .scalar(self.target)
+            .scalar(self.room)
+            .scalar(self.limit)
+            .write(self.p.view_mut())
+            .write(self.state.view_mut())
+            .scalar(again);
+        // SAFETY: as above; the condition is that of the loop under way.
+        unsafe { launch.submit() }
+    }
+
+    fn submit_end(&mut self, stream: &Stream, sizes: &Sizes, border: &BorderFactors) -> Result<()> {
+        let launch = self
+            .end
+            .launch(stream, Geometry::line(1, 1024))
+            .read(border.gram.view())
+            .scalar(sizes.features as i32)
+            .scalar(sizes.rank as i32)
+            .read(self.x.view())
+            .read(self.p.view())
+            .write(self.outer_sum.view_mut())
+            .write(self.vector.view_mut())
+            .write(self.state.view_mut());
+        // SAFETY: as above; c is M x r.
+        unsafe { launch.submit() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EliminationKind, RowDims, StructuredShape};
+
+    #[test]
+    fn directions_are_kept_as_far_as_their_bytes_go() {
+        let of = |m, p| {
+            let rows = RowDims::uniform(2000, 1).unwrap();
+            let shape = StructuredShape::new(rows, m, p).unwrap();
+            kept(&Sizes::new(&shape, EliminationKind::Iterative).unwrap())
+        };
+        assert_eq!(of(3, 2048), 9);
+        assert_eq!(of(9, 2), 18);
+        let tori = of(65, 2048);
+        assert_eq!(tori, (32 << 20) / (16 * 65 * 65));
+        assert!(tori < 65 * 65);
+    }
+}
