@@ -14,6 +14,7 @@ use crate::record::{CellId, Measured, Outcome, Parity, Record, SCHEMA};
 use broadhead_device::nvml::{ClockReasons, Nvml, Reading};
 use broadhead_device::{Context, ExecutionPath, Ledger, Stream};
 use broadhead_gate::Decline;
+use broadhead_schur::IterativeOptions;
 use broadhead_schur::cuda::{FrameSummary, Keep, Methods, StructuredMethod};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -257,12 +258,19 @@ fn named<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
     serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
 }
 
-/// How a contender's name says that structured systems are eliminated: `core` or `border/KEEP`.
+/// How a contender's name says that structured systems are eliminated: `core`, `iterative` or
+/// `border/KEEP`.
 /// `None` where it says nothing of them.
 fn structured_method(contender: &str) -> Option<StructuredMethod> {
     match contender.strip_prefix("border/") {
         Some(keep) => named(keep).map(|keep| StructuredMethod::Border { keep }),
-        None => (contender == "core").then_some(StructuredMethod::Core),
+        None => match contender {
+            "core" => Some(StructuredMethod::Core),
+            "iterative" => Some(StructuredMethod::Iterative {
+                options: IterativeOptions::default(),
+            }),
+            _ => None,
+        },
     }
 }
 

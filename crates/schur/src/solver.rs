@@ -41,8 +41,9 @@ pub struct SolverOptions {
     pub workload: Workload,
     /// Rates of the device, for what would run there; where absent, [`Ceilings::DEVICE`].
     pub device_ceilings: Option<Ceilings>,
-    /// The device, which has a backend for rows first of dense systems and for the core and border first of
-    /// structured ones. What uses none runs on the CPU; [`Plan::path`] and [`Frame::execution_path`] say which it was.
+    /// The device, which has a backend for rows first of dense systems, and for the core, border first and
+    /// conjugate gradients of structured ones. What uses none runs on the CPU; [`Plan::path`] and
+    /// [`Frame::execution_path`] say which it was.
     pub device: Option<Placement>,
     /// Whether [`Self::device`] is used where it is the cheaper place (the default), never, or always:
     /// then what has no backend there is an error.

@@ -1,5 +1,5 @@
-//! Rows first, and the core and border first of structured systems, on a CUDA device, with everything that a solve
-//! reads resident there.
+//! Rows first, and the core, border first and conjugate gradients of structured systems, on a CUDA
+//! device, with everything that a solve reads resident there.
 //!
 //! | residency | type | what travels |
 //! |---|---|---|
@@ -115,5 +115,6 @@ pub fn kernel_sources() -> &'static [&'static KernelSource] {
         &ridge::RIDGE,
         &structured::STRUCTURED,
         &structured::BORDER_FIRST,
+        &structured::DESCENT,
     ]
 }

@@ -2,13 +2,28 @@
 //! `iterative.cu`.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::kernels::{BorderFactors, Pass, RowParts, STRUCTURED};
-use super::layout::{MOST_FEATURES, Sizes};
+use super::kernels::{BorderFactors, Kernels, Pass, RowParts};
+use super::layout::Sizes;
 use super::operands::Operands;
 use crate::IterativeOptions;
-use broadhead_device::kernels::{Geometry, Kernel};
+use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{
     ByteClass, Condition, DeviceBuffer, Matrix, MatrixMut, PinnedBuffer, Result, Stream,
+};
+
+pub(in crate::cuda) const DESCENT: KernelSource = KernelSource {
+    name: "iterative.cu",
+    text: include_str!("iterative.cu"),
+    entries: &[
+        "descent_size",
+        "descent_begin",
+        "descent_rows",
+        "descent_turn",
+        "descent_pull",
+        "descent_push",
+        "descent_end",
+    ],
+    options: &[],
 };
 
 /// Numbers of the record: status, iterations, relative residual, curvature, and what the loop itself
@@ -52,7 +67,6 @@ pub(super) enum Status {
 pub(super) struct Descent {
     size: Kernel,
     begin: Kernel,
-    outer: Kernel,
     rows: Kernel,
     turn: Kernel,
     pull: Kernel,
@@ -116,10 +130,8 @@ pub(super) fn bytes(sizes: &Sizes) -> u64 {
 
 impl Descent {
     pub(super) fn new(stream: &Stream, sizes: &Sizes, options: IterativeOptions) -> Result<Self> {
-        let module = stream.context().module(&STRUCTURED)?;
+        let module = stream.context().module(&DESCENT)?;
         let kernel = |name| -> Result<Kernel> { Ok(module.kernel(name)?.clone()) };
-        let outer = kernel("rows_outer")?;
-        outer.allow_shared(8 * 32 * (2 * MOST_FEATURES as u32 + 32))?;
         let [phi, jacobian, of_rows, order, ..] = lengths(sizes);
         let (m, most) = (sizes.features, kept(sizes));
         let square = || stream.zeros(m * m, "a vector of conjugate gradients");
@@ -128,7 +140,6 @@ impl Descent {
         Ok(Self {
             size: kernel("descent_size")?,
             begin: kernel("descent_begin")?,
-            outer,
             rows: kernel("descent_rows")?,
             turn: kernel("descent_turn")?,
             pull: kernel("descent_pull")?,
@@ -188,13 +199,14 @@ impl Descent {
         &mut self,
         stream: &Stream,
         sizes: &Sizes,
+        kernels: &Kernels,
         rows: &RowParts,
         border: &BorderFactors,
         pass: &mut Pass,
     ) -> Result<()> {
         self.submit_begin(stream, sizes)?;
         stream.while_loop(|stream, again| {
-            self.product(stream, sizes, rows, pass)?;
+            self.product(stream, sizes, kernels, rows, pass)?;
             self.submit_turn(stream, sizes)?;
             self.submit_pull(stream, sizes, border)?;
             self.submit_push(stream, sizes, again)
@@ -247,6 +259,7 @@ impl Descent {
         &mut self,
         stream: &Stream,
         sizes: &Sizes,
+        kernels: &Kernels,
         rows: &RowParts,
         pass: &mut Pass,
     ) -> Result<()> {
@@ -255,7 +268,9 @@ impl Descent {
             return stream.zero(self.outer_sum.view_mut());
         }
         if m <= FUSED {
-            return self.fused_product(stream, sizes, rows, pass);
+            let of_rows = (&self.phi, &self.jacobian);
+            let (p, outer) = (&self.p, &mut self.outer_sum);
+            return kernels.product_of(stream, sizes, rows, of_rows, p, pass, outer);
         }
         // A line of one row each is a column here.
         let phi = Matrix::packed(self.phi.view(), m, n)?;
@@ -266,7 +281,6 @@ impl Descent {
             .rows
             .launch(stream, Geometry::line(n.div_ceil(8) as u32, 256))
             .read(rows.index.offsets.view())
-            .read(rows.index.blocks.view())
             .scalar(n as i64)
             .scalar(sizes.rows.uniform)
             .read(self.jacobian.view())
@@ -278,42 +292,6 @@ impl Descent {
         let of_rows = Matrix::packed(self.of_rows.view(), m, n)?;
         let mut outer = MatrixMut::packed(self.outer_sum.view_mut(), m, m)?;
         stream.gemm(1.0, of_rows, phi.transposed(), 0.0, &mut outer)
-    }
-
-    fn fused_product(
-        &mut self,
-        stream: &Stream,
-        sizes: &Sizes,
-        rows: &RowParts,
-        pass: &mut Pass,
-    ) -> Result<()> {
-        let m = sizes.features;
-        let geometry =
-            Geometry::line(sizes.chunks as u32, 256).with_shared(8 * 32 * (2 * m as u32 + 32));
-        let launch = self
-            .outer
-            .launch(stream, geometry)
-            .read(rows.index.offsets.view())
-            .read(rows.index.blocks.view())
-            .scalar(sizes.rows.rows as i64)
-            .scalar(sizes.rows.uniform)
-            .read(rows.factors.factors.view())
-            .read(rows.factors.reciprocals.view())
-            .read(self.phi.view())
-            .read(self.jacobian.view())
-            .scalar(m as i64)
-            .scalar(m as i32)
-            .read(pass.none.view())
-            .read(self.p.view())
-            .read(pass.none.view())
-            .write(pass.partials.view_mut())
-            .write(pass.counter.view_mut())
-            .write(self.outer_sum.view_mut())
-            .scalar(sizes.per_chunk as i32);
-        // SAFETY: the arguments are those of the source, phi~ in the place of phi and X in that of V;
-        // where K is there, neither g nor u is touched; the partial sums hold chunks x M x M, the
-        // counter is zero.
-        unsafe { launch.submit() }
     }
 
     fn submit_turn(&mut self, stream: &Stream, sizes: &Sizes) -> Result<()> {

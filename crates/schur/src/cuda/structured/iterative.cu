@@ -1,4 +1,4 @@
-// Conjugate gradients on the core of a structured system, after shared.cu in one source:
+// Conjugate gradients on the core of a structured system:
 //
 //   Z c = f,   Z = I - sum_i (phi~_i phi~_i') (x) (X_i' X_i),   phi~_i = L_G^-1 phi_i,  X_i = V_i R
 //
@@ -143,18 +143,17 @@ extern "C" __global__ void __launch_bounds__(1024)
   state[t] = v;
 }
 
-// T_i = X_i' (X_i h_i) over h_i. A warp a row, block 256; X: N x M row-major, T: n x M row-major.
+// T_i = X_i' (X_i h_i) over h_i. A warp a row, block 256; X: N x M row-major, T: n x M row-major, rows as
+// in rows.cu.
 extern "C" __global__ void __launch_bounds__(256)
-    descent_rows(const long long *offsets, const long long *blocks, long long n, int d,
-                 const double *X, int M, double *T) {
+    descent_rows(const long long *offsets, long long n, int d, const double *X, int M, double *T) {
   __shared__ double shared[8][32];
-  Rows rows = {offsets, blocks, n, d};
   const int lane = threadIdx.x % 32;
   const long long i = (long long)blockIdx.x * 8 + threadIdx.x / 32;
   if (i >= n) return;
   double *h = T + i * M, *s = shared[threadIdx.x / 32];
-  const double *x = X + rows.at(i) * M;
-  const int width = rows.dim(i);
+  const double *x = X + (d >= 0 ? i * d : offsets[i]) * M;
+  const int width = d >= 0 ? d : (int)(offsets[i + 1] - offsets[i]);
   for (int a = 0; a < width; ++a) {
     double sum = 0.0;
     for (int c = lane; c < M; c += 32) sum += x[a * M + c] * h[c];

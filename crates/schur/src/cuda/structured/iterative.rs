@@ -158,7 +158,7 @@ fn submit_solve(
     )?;
     kernels.apply_q(stream, sizes, rows, phi, kernel, pass, a)?;
     kernels.core_pull(stream, sizes, border, a, &mut descent.vector)?;
-    descent.solve(stream, sizes, rows, border, pass)?;
+    descent.solve(stream, sizes, kernels, rows, border, pass)?;
     kernels.core_push(stream, sizes, border, &descent.vector, kernel)?;
     kernels.apply_q(stream, sizes, rows, phi, kernel, pass, b)?;
     kernels.border_outer(

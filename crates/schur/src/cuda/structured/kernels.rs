@@ -199,6 +199,42 @@ impl Kernels {
         unsafe { launch.submit() }
     }
 
+    /// `E = sum phi_i (X_i' X_i K' phi_i)'` for `phi` (n x M) and `X` (N x M).
+    #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
+    pub(super) fn product_of(
+        &self,
+        stream: &Stream,
+        sizes: &Sizes,
+        rows: &RowParts,
+        (phi, x): (&DeviceBuffer<f64>, &DeviceBuffer<f64>),
+        kernel: &DeviceBuffer<f64>,
+        pass: &mut Pass,
+        outer: &mut DeviceBuffer<f64>,
+    ) -> Result<()> {
+        let m = sizes.features;
+        let geometry =
+            Geometry::line(sizes.chunks as u32, 256).with_shared(shared(32 * (2 * m + 32)));
+        let launch = self
+            .rows_outer
+            .launch(stream, geometry)
+            .rows(&rows.index, &sizes.rows)
+            .read(rows.factors.factors.view())
+            .read(rows.factors.reciprocals.view())
+            .read(phi.view())
+            .read(x.view())
+            .scalar(m as i64)
+            .scalar(m as i32)
+            .read(pass.none.view())
+            .read(kernel.view())
+            .read(pass.none.view())
+            .write(pass.partials.view_mut())
+            .write(pass.counter.view_mut())
+            .write(outer.view_mut())
+            .scalar(sizes.per_chunk as i32);
+        // SAFETY: as above, with X in the place of V.
+        unsafe { launch.submit() }
+    }
+
     /// `E = sum phi_i (Psi_i' y_i)'`.
     #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
     pub(super) fn rows_pull(

@@ -1,4 +1,5 @@
-//! Structured systems on a CUDA device: the core and border first, on resident operands.
+//! Structured systems on a CUDA device: the core, border first and conjugate gradients, on resident
+//! operands.
 //!
 //! ```text
 //!   refresh  D, phi, Psi, G, W        once a linearisation
@@ -9,13 +10,14 @@
 //!
 //! So the core; the algebra is that of [`crate::Core`]: of order $`M r`$ whatever the rows and outputs
 //! are. Border first, as [`crate::BorderFirst`], factors a matrix of order $`N`$: right where the rows have
-//! fewer unknowns than the core. Nothing of order $`n M p`$ is formed and $`p`$ enters as $`M^2 p`$. Features are kept densely, one line of
-//! $`M`$ a row, whichever are on: a feature that is off is a zero.
+//! fewer unknowns than the core. Conjugate gradients do the core's solve without its matrix. Nothing of
+//! order $`n M p`$ is formed and $`p`$ enters as $`M^2 p`$. Features are kept densely, one line of $`M`$ a
+//! row, whichever are on: a feature that is off is a zero.
 //!
 //! # Invariants
 //! As of [`super`]: the bits depend on operands and shape alone; refreshing, factoring and solving
-//! allocate nothing; a factorization reads back one record of 168 bytes and a resident solve
-//! nothing.
+//! allocate nothing; a factorization reads back one record of 168 bytes and a resident solve nothing, or
+//! by conjugate gradients a record of 72 bytes at its end.
 
 mod base;
 mod border;
@@ -33,6 +35,7 @@ mod square;
 
 pub use base::{StructuredBase, StructuredFrame};
 pub(super) use border_kernels::BORDER_FIRST;
+pub(super) use descent::DESCENT;
 pub use engine::StructuredEngine;
 pub(super) use kernels::STRUCTURED;
 pub use layout::MOST_FEATURES;
