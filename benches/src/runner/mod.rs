@@ -42,6 +42,10 @@ const REFERENCE_ORDER: usize = 1600;
 /// spin for 2^26 cycles after a call.
 const PAUSE: Duration = Duration::from_millis(60);
 
+/// Seconds below which work is done twice in a row and timed the second time: threads that slept through
+/// the pause then count for nothing, of any contender.
+const BRIEF: f64 = 0.1;
+
 /// One contender of a case, with what its check came to.
 struct Entry<'c> {
     /// `auto`, an elimination, or a peer.
@@ -211,6 +215,8 @@ fn run_case(
 struct Taken {
     samples: Vec<f64>,
     quota: usize,
+    /// Whether a sample is short enough to be taken the second time of two.
+    brief: bool,
     answer: Option<Answer>,
     failed: Option<Decline>,
 }
@@ -227,6 +233,7 @@ fn run_phase(
         .map(|_| Taken {
             samples: Vec::new(),
             quota: 1,
+            brief: false,
             answer: None,
             failed: None,
         })
@@ -239,8 +246,8 @@ fn run_phase(
             return;
         }
         std::thread::sleep(PAUSE);
-        let peer = peers.iter_mut().find(|peer| peer.name() == entry.name);
-        let seconds = match (&entry.contender, peer) {
+        let mut peer = peers.iter_mut().find(|peer| peer.name() == entry.name);
+        let mut once = || match (&entry.contender, peer.as_deref_mut()) {
             (Some(contender), _) => contender.sample(phase).map(|answer| {
                 let seconds = answer.seconds;
                 taken.answer = Some(answer);
@@ -252,10 +259,17 @@ fn run_phase(
                 };
                 peer.sample(phase, entry.threads).map_err(failed)
             }
-            (None, None) => return,
+            (None, None) => Err(Decline::Failed {
+                error: format!("no peer {} runs", entry.name),
+            }),
+        };
+        let seconds = match taken.brief {
+            true => once().and_then(|_| once()),
+            false => once(),
         };
         match seconds {
             Ok(seconds) if warm => {
+                taken.brief = seconds < BRIEF;
                 let fitting = (options.seconds / seconds.max(1e-9)) as usize;
                 taken.quota = fitting.clamp(1, options.max_samples);
                 // A first run warms caches; where it took its whole share it is the sample.
