@@ -9,7 +9,7 @@
 
 use crate::error::FitError;
 use ndarray::ArrayView2;
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::sync::LazyLock;
 
@@ -195,8 +195,31 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 #[inline(always)]
 fn dot_body(a: &[f64], b: &[f64]) -> f64 {
-    let [dot] = dots_body([a], b);
-    dot
+    let (chunks_a, rest_a) = a.as_chunks::<8>();
+    let (chunks_b, rest_b) = b.as_chunks::<8>();
+    let mut lanes = [0.0; 8];
+    for (a, b) in chunks_a.iter().zip(chunks_b) {
+        add_products(&mut lanes, a, b);
+    }
+    added(&lanes, rest_a, rest_b)
+}
+
+#[inline(always)]
+fn add_products(lanes: &mut [f64; 8], a: &[f64; 8], b: &[f64; 8]) {
+    for l in 0..8 {
+        lanes[l] += a[l] * b[l];
+    }
+}
+
+/// The lanes, and the products of what is left over.
+#[inline(always)]
+fn added(lanes: &[f64; 8], rest_a: &[f64], rest_b: &[f64]) -> f64 {
+    let rest: f64 = rest_a.iter().zip(rest_b).map(|(a, b)| a * b).sum();
+    (lanes[0] + lanes[4])
+        + (lanes[1] + lanes[5])
+        + (lanes[2] + lanes[6])
+        + (lanes[3] + lanes[7])
+        + rest
 }
 
 /// Writes `sum a_j b_j` for each of the rows `a`, as long as `b`, with the bits of [`dot`]: four at
@@ -206,41 +229,48 @@ pub(crate) fn dots<'a>(a: impl Fn(usize) -> &'a [f64], b: &[f64], out: &mut [f64
     let first = 4 * fours.len();
     for (j, out) in fours.iter_mut().enumerate() {
         let rows = [a(4 * j), a(4 * j + 1), a(4 * j + 2), a(4 * j + 3)];
-        *out = match b.len() < SHORT {
-            true => dots_body(rows, b),
-            false => ARCH.dispatch(
-                #[inline(always)]
-                || dots_body(rows, b),
-            ),
-        };
+        *out = ARCH.dispatch(Four { rows, b });
     }
     for (j, out) in rest.iter_mut().enumerate() {
         *out = dot(a(first + j), b);
     }
 }
 
-#[inline(always)]
-fn dots_body<const N: usize>(a: [&[f64]; N], b: &[f64]) -> [f64; N] {
-    let (chunks_b, rest_b) = b.as_chunks::<8>();
-    let parts = a.map(|a| a[..b.len()].as_chunks::<8>());
-    let mut lanes = [[0.0; 8]; N];
-    for (c, b) in chunks_b.iter().enumerate() {
-        for j in 0..N {
-            let a = &parts[j].0[c];
-            for l in 0..8 {
-                lanes[j][l] += a[l] * b[l];
+/// Four dot products with the same vector, each in the eight lanes of [`dot`].
+struct Four<'a> {
+    rows: [&'a [f64]; 4],
+    b: &'a [f64],
+}
+
+impl WithSimd for Four<'_> {
+    type Output = [f64; 4];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> [f64; 4] {
+        // Registers of the eight lanes.
+        let wide = 8 / S::F64_LANES;
+        let whole = self.b.len() / 8 * 8;
+        let b = S::as_simd_f64s(&self.b[..whole]).0;
+        let rows = self
+            .rows
+            .map(|row| &S::as_simd_f64s(&row[..whole]).0[..b.len()]);
+        let mut sums = [[simd.splat_f64s(0.0); 8]; 4];
+        for c in 0..whole / 8 {
+            for l in 0..wide {
+                let at = c * wide + l;
+                for j in 0..4 {
+                    let product = simd.mul_f64s(rows[j][at], b[at]);
+                    sums[j][l] = simd.add_f64s(sums[j][l], product);
+                }
             }
         }
+        std::array::from_fn(|j| {
+            let mut lanes = [0.0; 8];
+            let registers = S::as_mut_simd_f64s(&mut lanes).0;
+            registers.copy_from_slice(&sums[j][..wide]);
+            added(&lanes, &self.rows[j][whole..], &self.b[whole..])
+        })
     }
-    std::array::from_fn(|j| {
-        let (lanes, rest) = (&lanes[j], parts[j].1);
-        let rest: f64 = rest.iter().zip(rest_b).map(|(a, b)| a * b).sum();
-        (lanes[0] + lanes[4])
-            + (lanes[1] + lanes[5])
-            + (lanes[2] + lanes[6])
-            + (lanes[3] + lanes[7])
-            + rest
-    })
 }
 
 /// `y += a x`.
