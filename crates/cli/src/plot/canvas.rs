@@ -211,57 +211,19 @@ impl Canvas<'_> {
             .map_err(failed)
     }
 
-    /// A [tag](Self::tag) of the points around `place`, above them or, where there is no room above,
-    /// below. Points far from `place` do not push it away.
-    pub(super) fn tag_beside(
-        &self,
-        place: [f64; 2],
-        points: impl Iterator<Item = [f64; 2]>,
-        text: &str,
-        look: &TextLook,
-        bounds: [f64; 4],
-    ) -> Result<(), PlotError> {
-        let half = look.width(text) / 2.0 + 4.0;
-        let (mut up, mut down) = (0.0_f64, 0.0_f64);
-        for [x, y] in points {
-            let (across, along) = ((x - place[0]).abs(), y - place[1]);
-            if across < half && along.abs() < AROUND {
-                (up, down) = (up.max(-along), down.max(along));
-            }
-        }
-        let room = 0.75 * look.size + 6.0;
-        let above = place[1] - up - room;
-        let y = if above > bounds[1] + look.size {
-            above
-        } else {
-            place[1] + down + room
-        };
-        self.tag([place[0], y], text, look, bounds)
-    }
-
-    /// A text with a light rim, readable over points and hiding none but those under its letters,
-    /// moved so that it stays inside `bounds` (left, top, right, bottom).
+    /// A text around `center` with a light rim, readable over points and hiding none but those under
+    /// its letters.
     pub(super) fn tag(
         &self,
         center: [f64; 2],
         text: &str,
         look: &TextLook,
-        bounds: [f64; 4],
     ) -> Result<(), PlotError> {
-        let half = [look.width(text) / 2.0 + 3.0, look.size * 0.68];
-        let inside = |axis: usize| {
-            let (low, high) = (bounds[axis] + half[axis], bounds[axis + 2] - half[axis]);
-            center[axis].min(high).max(low)
-        };
-        let center = [inside(0), inside(1)];
         let look = look.anchor(Anchor::Middle, Anchor::Middle);
         self.text(center, text, &TextLook { color: RIM, ..look })?;
         self.text(center, text, &look)
     }
 }
-
-/// How far from its place the points of a tag may push it, in pixels.
-const AROUND: f64 = 40.0;
 
 fn plotters_color(color: Rgb, opacity: f64) -> RGBAColor {
     RGBColor(color.0, color.1, color.2).mix(opacity)

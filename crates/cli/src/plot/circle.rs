@@ -5,6 +5,7 @@ use super::canvas::{Anchor, Canvas, INK, MUTED, TextLook};
 use super::legend::shorten;
 use super::palette;
 use super::panel::{Drawn, Rect, View, spread};
+use super::tags::Tags;
 use std::f64::consts::{PI, TAU};
 
 /// The names' distance from the centre, as a multiple of the rows' reach.
@@ -98,6 +99,7 @@ fn quarter_turns(
     curve: &[[f64; 2]],
     curve_reach: f64,
 ) -> Result<(), PlotError> {
+    let mut tags = Tags::new(canvas, TextLook::new(11.0, MUTED), rect.bounds());
     // The curve runs from -pi to pi, both ends included.
     let steps = curve.len().saturating_sub(1);
     for (quarter, text) in ["±π", "−π/2", "0", "π/2"].into_iter().enumerate() {
@@ -114,8 +116,7 @@ fn quarter_turns(
             center[0] + (point[0] - center[0]) * factor,
             center[1] + (point[1] - center[1]) * factor,
         ];
-        let place = view.at(inner);
-        canvas.tag(place, text, &TextLook::new(11.0, MUTED), rect.bounds())?;
+        tags.put(view.at(inner), text)?;
     }
     Ok(())
 }

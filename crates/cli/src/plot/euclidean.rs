@@ -6,6 +6,7 @@ use super::circle::quantile;
 use super::legend::shorten;
 use super::palette;
 use super::panel::{Drawn, Rect, View};
+use super::tags::Tags;
 
 /// Draws a scatter of the first two coordinates, or of one coordinate in lanes.
 pub(super) fn draw(
@@ -60,13 +61,13 @@ fn draw_plane(
         });
         canvas.disc(view.at(point), radius, color, drawn.opacity())?;
     }
-    let look = TextLook::new(12.5, INK).bold();
+    let mut tags = Tags::new(canvas, TextLook::new(12.5, INK).bold(), rect.bounds());
     for (name, _, positions) in drawn.members() {
         let count = positions.len() as f64;
         let mean =
             [0, 1].map(|axis| positions.iter().map(|&p| plane[p][axis]).sum::<f64>() / count);
         let places = positions.iter().map(|&p| view.at(plane[p]));
-        canvas.tag_beside(view.at(mean), places, &shorten(name), &look, rect.bounds())?;
+        tags.beside(view.at(mean), places, &shorten(name))?;
     }
     Ok(())
 }
@@ -115,13 +116,12 @@ fn draw_lanes(
         let color = drawn.color(position, || palette::sequential(position as f64 * spread));
         canvas.disc([x, y], radius, color, drawn.opacity())?;
     }
-    let look = TextLook::new(12.0, INK).bold();
+    let [left, top, right, bottom] = rect.bounds();
+    let inside = [left, top, right - 8.0, bottom];
+    let mut tags = Tags::new(canvas, TextLook::new(12.0, INK).bold(), inside);
     for (lane, (name, _, _)) in members.iter().enumerate() {
         // Beyond the right edge: the tag is moved in.
-        let place = [rect.right(), middle(lane)];
-        let [left, top, right, bottom] = rect.bounds();
-        let inside = [left, top, right - 8.0, bottom];
-        canvas.tag(place, &shorten(name), &look, inside)?;
+        tags.put([rect.right(), middle(lane)], &shorten(name))?;
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ mod legend;
 mod palette;
 mod panel;
 mod sphere;
+mod tags;
 mod torus;
 
 pub use palette::Rgb;

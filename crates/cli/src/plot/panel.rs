@@ -216,14 +216,14 @@ fn round_step(rough: f64) -> f64 {
 fn tick_text(value: f64, step: f64) -> String {
     let largest = value.abs().max(step);
     if !(1e-4..1e5).contains(&largest) || step < 1e-4 {
-        return format!("{value:.1e}");
+        return format!("{value:.1e}").replace('-', "−");
     }
     let decimals = (-step.log10().floor()).max(0.0) as usize;
     let text = format!("{value:.decimals$}");
     if text.trim_start_matches(['-', '0', '.']).is_empty() {
         "0".to_owned()
     } else {
-        text
+        text.replace('-', "−")
     }
 }
 

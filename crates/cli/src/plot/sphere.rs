@@ -8,6 +8,7 @@ use super::canvas::{Anchor, Canvas, FRAME, GRID, INK, MUTED, TextLook};
 use super::legend::shorten;
 use super::palette;
 use super::panel::{Drawn, Rect, View};
+use super::tags::Tags;
 use std::f64::consts::{PI, TAU};
 
 /// Which hemisphere a panel shows.
@@ -68,7 +69,7 @@ pub(super) fn draw(
         });
         canvas.disc(place, radius, color, drawn.opacity())?;
     }
-    let look = TextLook::new(12.5, INK).bold();
+    let mut tags = Tags::new(canvas, TextLook::new(12.5, INK).bold(), rect.bounds());
     for (name, _, positions) in drawn.members() {
         let mut mean = [0.0; 3];
         for &position in &positions {
@@ -85,7 +86,7 @@ pub(super) fn draw(
                 let places = here
                     .filter(|&direction| side.shows(direction))
                     .map(|direction| view.at(side.project(direction)));
-                canvas.tag_beside(place, places, &shorten(name), &look, rect.bounds())?;
+                tags.beside(place, places, &shorten(name))?;
             }
         }
     }

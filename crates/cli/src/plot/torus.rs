@@ -5,6 +5,7 @@ use super::canvas::{Anchor, Canvas, FRAME, GRID, INK, MUTED, TextLook};
 use super::legend::shorten;
 use super::palette::{self, Rgb};
 use super::panel::{Drawn, Rect, View};
+use super::tags::Tags;
 use std::f64::consts::{FRAC_PI_2, PI, TAU};
 
 /// Steps of the wire frame's lines.
@@ -51,8 +52,8 @@ pub(super) fn draw_angles(
         canvas.text([x - 6.0, y], text, &beside)?;
     }
     let caption = TextLook::new(11.0, INK).anchor(Anchor::Middle, Anchor::Top);
-    let [x, y] = view.at([FRAC_PI_2 / 2.0, -PI]);
-    canvas.text([x, y + 5.0], "first angle", &caption)?;
+    let [x, y] = view.at([0.0, -PI]);
+    canvas.text([x, y + 19.0], "first angle", &caption)?;
     let caption = TextLook::new(11.0, INK);
     canvas.text(
         [inner.left + 6.0, inner.top + 12.0],
@@ -66,7 +67,7 @@ pub(super) fn draw_angles(
         let color = color(drawn, position, angles);
         canvas.disc(view.at(angles[position]), radius, color, drawn.opacity())?;
     }
-    let look = TextLook::new(12.5, INK).bold();
+    let mut tags = Tags::new(canvas, TextLook::new(12.5, INK).bold(), inner.bounds());
     for (name, _, positions) in drawn.members() {
         let mean = [0, 1].map(|axis| {
             let (mut sine, mut cosine) = (0.0, 0.0);
@@ -77,7 +78,7 @@ pub(super) fn draw_angles(
             f64::atan2(sine, cosine)
         });
         let places = positions.iter().map(|&p| view.at(angles[p]));
-        canvas.tag_beside(view.at(mean), places, &shorten(name), &look, inner.bounds())?;
+        tags.beside(view.at(mean), places, &shorten(name))?;
     }
     Ok(())
 }
