@@ -1,41 +1,7 @@
-//! Compiles every kernel of this crate to machine code, without a device.
-//!
-//! ```text
-//! compile_kernels sm_80 sm_90 sm_100
-//! ```
-//! Needs NVRTC alone. Exit 0: everything compiled; 1: something did not; 3: there is no NVRTC.
-//! Without arguments it takes the three architectures above and only says so where there is no
-//! NVRTC, as an example should.
+//! Compiles every kernel of this crate to machine code, without a device: see `testkit::kernels`.
 
-use broadhead_device::kernels;
 use std::process::ExitCode;
 
-const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90", "sm_100"];
-
 fn main() -> ExitCode {
-    let asked: Vec<String> = std::env::args().skip(1).collect();
-    if let Err(absence) = kernels::compiler_version() {
-        eprintln!("nothing is compiled: {absence}");
-        return ExitCode::from(if asked.is_empty() { 0 } else { 3 });
-    }
-    let architectures = match asked.is_empty() {
-        true => ARCHITECTURES.map(str::to_owned).to_vec(),
-        false => asked,
-    };
-    for architecture in &architectures {
-        match kernels::compile_check(kernels::sources(), architecture) {
-            Ok(checked) => {
-                for source in checked {
-                    let (entries, bytes) = (source.entries.len(), source.bytes);
-                    let name = source.source;
-                    eprintln!("{architecture} {name}: {entries} kernels, {bytes} bytes");
-                }
-            }
-            Err(error) => {
-                eprintln!("{architecture}: {error}");
-                return ExitCode::FAILURE;
-            }
-        }
-    }
-    ExitCode::SUCCESS
+    broadhead_testkit::kernels::compile(broadhead_device::kernels::sources())
 }

@@ -114,7 +114,7 @@ fn under(tool: &str) -> Result<ExitCode, Failed> {
 pub type Outcome = Result<(), Failed>;
 
 /// A test that needs a device.
-pub fn on_device(name: &str, body: fn(&Context) -> Outcome) -> Trial {
+pub fn on_device(name: &str, body: impl FnOnce(&Context) -> Outcome + Send + 'static) -> Trial {
     let required = std::env::var_os("BROADHEAD_REQUIRE_DEVICE").is_some_and(|v| v == "1");
     match probe::cuda() {
         Ok(_) => Trial::test(name, move || body(&Context::open(0)?)),

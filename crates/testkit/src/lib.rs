@@ -8,7 +8,8 @@
 //!   strategy    proptest over specifications      laws        properties of any elimination
 //! ```
 //!
-//! [`device`] is the harness of tests that need a device and say why they are skipped.
+//! [`device`] is the harness of tests that need a device and say why they are skipped, [`kernels`] the
+//! program that compiles kernels without one.
 //!
 //! A law is a function of a [`laws::Subject`]: an elimination as a caller would ask for it. The
 //! tests of a backend instantiate every law for their own subjects, from this one source.
@@ -21,6 +22,7 @@ pub mod cases;
 pub mod device;
 pub mod double;
 pub mod generate;
+pub mod kernels;
 pub mod laws;
 pub mod normal;
 pub mod oracle;

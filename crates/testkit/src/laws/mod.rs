@@ -194,34 +194,50 @@ fn order(case: &Case) -> usize {
     case.system().shape().order()
 }
 
+/// Names every law once, for the macro that it calls: `every_law!(name arguments)` calls
+/// `name!(@laws arguments [law, ...])`.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! every_law {
+    ($then:ident $($arguments:tt)*) => {
+        $crate::$then!(@laws $($arguments)* [
+            agrees_with_the_oracle_and_the_reference,
+            answers_hard_systems_to_full_precision,
+            answers_real_looking_systems,
+            scaling_the_data_scales_nothing_but_the_scale,
+            permuting_rows_permutes_the_step,
+            many_right_hand_sides_equal_each,
+            thread_counts_give_the_same_bits,
+            any_layout_of_the_same_numbers_gives_the_same_step,
+            upper_triangles_have_no_effect,
+            refreshed_and_fresh_solvers_agree_bitwise,
+            the_reported_bump_cures_and_is_at_most_four_times_the_least,
+            unridged_factors_stand_beside_ridged_ones,
+            quadratic_models_are_those_of_the_bare_operator,
+            condition_estimates_are_close_and_never_above
+        ]);
+    };
+}
+
 /// Makes a module of tests for each subject: every law, one a test.
 #[macro_export]
 macro_rules! instantiate_laws {
-    ($($module:ident => $subject:expr),+ $(,)?) => {
-        $(mod $module {
-            use super::*;
-            $crate::instantiate_laws!(@laws $subject;
-                agrees_with_the_oracle_and_the_reference,
-                answers_hard_systems_to_full_precision,
-                answers_real_looking_systems,
-                scaling_the_data_scales_nothing_but_the_scale,
-                permuting_rows_permutes_the_step,
-                many_right_hand_sides_equal_each,
-                thread_counts_give_the_same_bits,
-                any_layout_of_the_same_numbers_gives_the_same_step,
-                upper_triangles_have_no_effect,
-                refreshed_and_fresh_solvers_agree_bitwise,
-                the_reported_bump_cures_and_is_at_most_four_times_the_least,
-                unridged_factors_stand_beside_ridged_ones,
-                quadratic_models_are_those_of_the_bare_operator,
-                condition_estimates_are_close_and_never_above,
-            );
-        })+
+    (@laws list [$($law:ident),+]) => {
+        /// Every law with its name, for tests that are made while they run.
+        pub const ALL: &[(&str, fn(&Subject))] = &[$((stringify!($law), $law)),+];
     };
-    (@laws $subject:expr; $($law:ident),+ $(,)?) => {
+    (@laws $subject:expr; [$($law:ident),+]) => {
         $(#[test]
         fn $law() {
             $crate::laws::$law(&$subject);
         })+
     };
+    ($($module:ident => $subject:expr),+ $(,)?) => {
+        $(mod $module {
+            use super::*;
+            $crate::every_law!(instantiate_laws $subject;);
+        })+
+    };
 }
+
+every_law!(instantiate_laws list);
