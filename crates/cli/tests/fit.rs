@@ -512,7 +512,8 @@ fn a_required_device_fits_there_or_the_command_exits_3() {
         return;
     }
     // What is missing is named: not the device.
-    let wide = ["--basis", "harmonics:60", "--elimination", "core"];
+    let words = "--topology torus --basis harmonics:5 --elimination core";
+    let wide: Vec<&str> = words.split_whitespace().collect();
     fit_at("required", &x, &out, &wide)
         .failed(3, &["--device required: no device backend", "96 features"]);
     assert!(!out.exists());

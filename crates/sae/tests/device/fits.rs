@@ -166,10 +166,8 @@ fn rejected(context: &Context) -> Outcome {
 }
 
 fn refusals(context: &Context) -> Outcome {
-    let basis = Basis::Harmonics {
-        highest: MOST_FEATURES,
-    };
-    let wide = Dictionary::uniform(1, Topology::Circle, basis)?;
+    let wide = Dictionary::uniform(1, Topology::Torus, Basis::Harmonics { highest: 5 })?;
+    expect(wide.features() > MOST_FEATURES, wide.features())?;
     let rows = made(&wide, 300, 4, None, 0.1).x;
     let options = required(context, few(1))?;
     match quiet(&rows, &wide, &options) {
