@@ -585,19 +585,23 @@ fn solve_host(
             )
         }
     };
-    for j in 0..count {
-        for i in 0..n {
-            step.row[(i, j)] = row[j * n + i];
-        }
-        for i in 0..k {
-            step.border[(i, j)] = border[j * k + i];
-        }
-    }
+    put_columns(step, &row, &border);
     Ok(())
 }
 
+/// The columns of a step from all of its row parts and all of its border parts, one after another.
+pub(super) fn put_columns(step: &mut StepMut<'_>, row: &[f64], border: &[f64]) {
+    let parts = [(&mut step.row, row), (&mut step.border, border)];
+    for (to, from) in parts {
+        let len = to.nrows();
+        for j in 0..to.ncols() {
+            (0..len).for_each(|i| to[(i, j)] = from[j * len + i]);
+        }
+    }
+}
+
 /// The columns of a matrix, one after another.
-fn columns(matrix: MatRef<'_, f64>) -> Vec<f64> {
+pub(super) fn columns(matrix: MatRef<'_, f64>) -> Vec<f64> {
     let mut out = Vec::with_capacity(matrix.nrows() * matrix.ncols());
     for j in 0..matrix.ncols() {
         out.extend(matrix.col(j).iter());

@@ -60,19 +60,10 @@ impl Elimination for Engine {
 
     fn solve(&mut self, _system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
         let shape = self.base.shape();
-        let (n, k, m) = (shape.row_unknowns(), shape.border(), rhs.count);
-        // The device answers -H^-1 g.
-        let negated = |part: &[f64]| part.iter().map(|x| -x).collect::<Vec<_>>();
-        let (row, border) = (negated(rhs.row), negated(rhs.border));
-        let gradient = Gradient::many(
-            MatRef::from_column_major_slice(&row, n, m),
-            MatRef::from_column_major_slice(&border, k, m),
-        );
-        let mut step = StepMut::many(
-            MatMut::from_column_major_slice_mut(rhs.row, n, m),
-            MatMut::from_column_major_slice_mut(rhs.border, k, m),
-        );
-        self.base.solve_host(gradient, &mut step)?;
+        let sizes = (shape.row_unknowns(), shape.border());
+        solve_for(sizes, rhs, |gradient, step| {
+            self.base.solve_host(gradient, step)
+        })?;
         Ok(SolveStats::default())
     }
 
@@ -85,4 +76,25 @@ impl Elimination for Engine {
         let measured = self.base.solve_host_measured(one, refinement);
         Some(measured.map_err(Failure::from))
     }
+}
+
+/// Overwrites right-hand sides `b` by $`H^{-1} b`$ with the help of `solve`, which answers gradients by
+/// their steps, $`-H^{-1} g`$, of `n` unknowns of the rows and `k` of the border.
+pub(super) fn solve_for<T>(
+    (n, k): (usize, usize),
+    rhs: RhsMut<'_>,
+    solve: impl FnOnce(Gradient<'_>, &mut StepMut<'_>) -> T,
+) -> T {
+    let m = rhs.count;
+    let negated = |part: &[f64]| part.iter().map(|x| -x).collect::<Vec<_>>();
+    let (row, border) = (negated(rhs.row), negated(rhs.border));
+    let gradient = Gradient::many(
+        MatRef::from_column_major_slice(&row, n, m),
+        MatRef::from_column_major_slice(&border, k, m),
+    );
+    let mut step = StepMut::many(
+        MatMut::from_column_major_slice_mut(rhs.row, n, m),
+        MatMut::from_column_major_slice_mut(rhs.border, k, m),
+    );
+    solve(gradient, &mut step)
 }

@@ -201,6 +201,8 @@ pub(super) fn structured_on_device(
             ),
         ),
     };
+    // One block of threads makes the decoder's root, a line after another.
+    let factor = factor.launches(m as f64, ceilings);
     let solves = f64::from(workload.solves);
     let (rows, d) = (shape.arrow().row_count(), shape.arrow().rows().max_dim());
     let operands = 8.0 * (n * d as f64 + (rows as f64 + n + m as f64) * m as f64 + k);
@@ -459,6 +461,45 @@ mod tests {
                 assert!(
                     (want / 3.0..want * 3.0).contains(&got),
                     "{k}, {at}: {got:e}, {want:e}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn structured_prices_are_within_a_factor_of_three_of_what_was_measured() {
+        let (keep, kept) = (Keep::Factor, Keep::InverseFactor);
+        let border = StructuredMethod::Border { keep };
+        let inverse = StructuredMethod::Border { keep: kept };
+        let core = StructuredMethod::Core;
+        // Microseconds on an H100: factor and solve of (n, d, M, p).
+        for ((n, d, m, p), method, factor, solve) in [
+            ((2000, 1, 3, 2048), core, 51.2, 52.4),
+            ((2000, 1, 3, 2048), border, 633.8, 305.3),
+            ((2000, 1, 3, 2048), inverse, 888.1, 47.4),
+            ((180, 1, 3, 5120), core, 64.5, 51.2),
+            ((180, 1, 3, 5120), border, 118.6, 76.3),
+            ((180, 1, 3, 5120), inverse, 184.2, 42.4),
+            ((2000, 2, 9, 2048), core, 174.6, 121.0),
+            ((2000, 2, 9, 2048), border, 1494.4, 641.5),
+            ((2000, 2, 9, 2048), inverse, 2342.5, 109.9),
+            ((2000, 8, 17, 2048), core, 311.6, 220.4),
+            ((2000, 8, 17, 2048), border, 38_535.7, 2576.2),
+            ((2000, 8, 17, 2048), inverse, 80_008.8, 830.4),
+        ] {
+            let rows = crate::RowDims::uniform(n, d).expect("rows");
+            let shape = StructuredShape::new(rows, m, p).expect("a shape");
+            let workload = Workload::default();
+            let price = structured_on_device(&shape, method, 0, &Ceilings::DEVICE, &workload);
+            // The gradient and the step were there.
+            let moved = 16.0 * (shape.arrow().row_unknowns() + m * p) as f64 / UPLOAD;
+            for (got, want) in [
+                (price.factor_seconds, factor * 1e-6),
+                (price.solve_seconds - moved, solve * 1e-6),
+            ] {
+                assert!(
+                    (want / 3.0..want * 3.0).contains(&got),
+                    "{n} {d} {m} {p}, {method:?}: {got:e}, {want:e}"
                 );
             }
         }

@@ -4,6 +4,7 @@ use super::method::StructuredMethod;
 use super::operands::Operands;
 use super::parts::Factors;
 use super::{Error, Failure, ResidentVector};
+use crate::cuda::base::{columns, put_columns};
 use crate::cuda::{DeviceBytes, FrameSummary};
 use crate::{
     Factored, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge, ShapeError, SolveStats,
@@ -247,32 +248,54 @@ impl StructuredBase {
         Ok(())
     }
 
-    /// Solves for each gradient of the host, one after another.
+    /// Solves for gradients of the host, one after another; however many they are, they and their
+    /// steps travel once.
     pub(super) fn solve_host(
         &mut self,
         gradient: Gradient<'_>,
         step: &mut StepMut<'_>,
     ) -> Result<SolveStats, Failure> {
-        let mut stats = SolveStats::default();
         let arrow = self.shape.arrow();
         let (n, k, count) = (arrow.row_unknowns(), arrow.border(), gradient.count());
         gradient.check_sizes(n, k, count)?;
         step.check_sizes(n, k, count)?;
         let (stream, class) = (self.stream().clone(), ByteClass::Gradient);
-        for j in 0..count {
-            let row: Vec<f64> = gradient.row.col(j).iter().copied().collect();
-            let border: Vec<f64> = gradient.border.col(j).iter().copied().collect();
-            stream.upload_into(&row, self.gradient.row_mut(), class)?;
-            stream.upload_into(&border, self.gradient.border_mut()?, class)?;
-            self.factors
-                .solve(&self.operands, &self.gradient, &mut self.step)?;
-            stats = stats.and(self.factors.solved()?);
-            let row = stream.download(self.step.row(), class)?;
-            let border = stream.download(self.step.border()?, class)?;
-            (0..n).for_each(|i| step.row[(i, j)] = row[i]);
-            (0..k).for_each(|i| step.border[(i, j)] = border[i]);
-        }
+        let (row, border) = (columns(gradient.row), columns(gradient.border));
+        let (row, border, stats) = match count {
+            0 => return Ok(SolveStats::default()),
+            1 => {
+                stream.upload_into(&row, self.gradient.row_mut(), class)?;
+                stream.upload_into(&border, self.gradient.border_mut()?, class)?;
+                let stats = self.solve_staged()?;
+                let row = stream.download(self.step.row(), class)?;
+                (row, stream.download(self.step.border()?, class)?, stats)
+            }
+            _ => {
+                let mut rows = stream.upload(&row, class, "row gradients")?;
+                let mut borders = stream.upload(&border, class, "border gradients")?;
+                let mut stats = SolveStats::default();
+                for j in 0..count {
+                    let (of_row, of_border) = (j * n..(j + 1) * n, j * k..(j + 1) * k);
+                    stream.copy(rows.slice(of_row.clone())?, self.gradient.row_mut())?;
+                    let from = borders.slice(of_border.clone())?;
+                    stream.copy(from, self.gradient.border_mut()?)?;
+                    stats = stats.and(self.solve_staged()?);
+                    stream.copy(self.step.row(), rows.slice_mut(of_row)?)?;
+                    stream.copy(self.step.border()?, borders.slice_mut(of_border)?)?;
+                }
+                let row = stream.download(rows.view(), class)?;
+                (row, stream.download(borders.view(), class)?, stats)
+            }
+        };
+        put_columns(step, &row, &border);
         Ok(stats)
+    }
+
+    /// Solves for the gradient that is staged; what the solve found.
+    fn solve_staged(&mut self) -> Result<SolveStats, Failure> {
+        let (from, to) = (&self.gradient, &mut self.step);
+        self.factors.solve(&self.operands, from, to)?;
+        self.factors.solved()
     }
 }
 

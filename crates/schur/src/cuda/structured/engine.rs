@@ -1,14 +1,13 @@
 //! Structured systems on a device behind the trait of all eliminations.
 
 use super::{Error, Failure, StructuredBase, StructuredMethod};
+use crate::cuda::engine::solve_for;
 use crate::cuda::{FrameSummary, Placement};
 use crate::elimination::structured_only;
 use crate::{
-    Elimination, EliminationKind, Factored, Gradient, RhsMut, Ridge, SolveStats, StepMut,
-    StructuredShape, System,
+    Elimination, EliminationKind, Factored, RhsMut, Ridge, SolveStats, StructuredShape, System,
 };
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
-use faer::{MatMut, MatRef};
 
 /// A [`StructuredBase`] as an [`Elimination`].
 #[derive(Debug)]
@@ -63,18 +62,9 @@ impl Elimination for StructuredEngine {
 
     fn solve(&mut self, _system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
         let arrow = self.base.shape().arrow();
-        let (n, k, m) = (arrow.row_unknowns(), arrow.border(), rhs.count);
-        // The device answers -H^-1 g.
-        let negated = |part: &[f64]| part.iter().map(|x| -x).collect::<Vec<_>>();
-        let (row, border) = (negated(rhs.row), negated(rhs.border));
-        let gradient = Gradient::many(
-            MatRef::from_column_major_slice(&row, n, m),
-            MatRef::from_column_major_slice(&border, k, m),
-        );
-        let mut step = StepMut::many(
-            MatMut::from_column_major_slice_mut(rhs.row, n, m),
-            MatMut::from_column_major_slice_mut(rhs.border, k, m),
-        );
-        self.base.solve_host(gradient, &mut step)
+        let sizes = (arrow.row_unknowns(), arrow.border());
+        solve_for(sizes, rhs, |gradient, step| {
+            self.base.solve_host(gradient, step)
+        })
     }
 }
