@@ -173,11 +173,7 @@ impl Factors {
         if let Some(failed) = border.failed {
             return Err(self.border_failure(operands, ridge.border, failed, border.scale));
         }
-        let log_determinant = rows.log + border.log;
-        if !log_determinant.value.is_finite() {
-            let what = "the log-determinant";
-            return Err(Error::Overflow { what }.into());
-        }
+        let log_determinant = finite(rows.log + border.log)?;
         Ok(Factored {
             log_determinant: Ok(log_determinant),
             row_pivot: rows.least,
@@ -367,11 +363,7 @@ impl Factors {
                 Err(error) => return error.into(),
             }
         }
-        if !failed.value.is_finite() {
-            let what = "a pivot of a row";
-            return Error::Overflow { what }.into();
-        }
-        failure_with_bump(failed, scale, |bump| {
+        failure_with_bump("a pivot of a row", failed, scale, |bump| {
             self.factor_rows(operands, rho + bump)?;
             Ok(row_side(&self.read_summary()?).failed.is_none())
         })
@@ -414,11 +406,7 @@ impl Factors {
             Ok(value) => failed.value = value,
             Err(error) => return error.into(),
         }
-        if !failed.value.is_finite() {
-            let what = "a pivot of the border";
-            return Error::Overflow { what }.into();
-        }
-        failure_with_bump(failed, scale, |bump| {
+        failure_with_bump("a pivot of the border", failed, scale, |bump| {
             self.factor_sum(operands, rho + bump)?;
             let info = self.stream.download(self.info.view(), ByteClass::Record)?;
             Ok(info == [0])
@@ -545,12 +533,27 @@ pub(super) fn solve_border(
     Ok(())
 }
 
-/// The failure with the bump that cures it, found by factoring: `factors` says whether one does.
+/// A log-determinant, where it did not overflow.
+pub(super) fn finite(log_determinant: LogDeterminant) -> Result<LogDeterminant, Error> {
+    match log_determinant.value.is_finite() {
+        true => Ok(log_determinant),
+        false => Err(Error::Overflow {
+            what: "the log-determinant",
+        }),
+    }
+}
+
+/// The failure with the bump that cures it, found by factoring: `factors` says whether one does. A
+/// pivot that is not finite is an overflow, of `what`.
 pub(super) fn failure_with_bump(
+    what: &'static str,
     failed: Pivot,
     scale: f64,
     mut factors: impl FnMut(f64) -> Result<bool, Error>,
 ) -> Failure {
+    if !failed.value.is_finite() {
+        return Error::Overflow { what }.into();
+    }
     let mut broken = None;
     let bump = least_rung(scale, |bump| match factors(bump) {
         Ok(cured) => cured,

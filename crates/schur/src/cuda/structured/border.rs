@@ -14,15 +14,13 @@
 use super::border_kernels::{BorderKernels, RowFeatures};
 use super::layout::Sizes;
 use super::operands::Operands;
-use super::parts::{Factors, Parts};
+use super::parts::{Factors, PIVOT, Parts};
 use super::square::Square;
 use super::{Error, Failure, ResidentVector};
-use crate::cuda::factors::failure_with_bump;
+use crate::cuda::factors::{failure_with_bump, finite};
 use crate::cuda::layout::Layout;
 use crate::cuda::{DeviceBytes, FrameSummary, Keep, RowMethod};
-use crate::{
-    EliminationKind, Factored, LogDeterminant, Pivot, PivotSite, Ridge, RowDims, StructuredShape,
-};
+use crate::{EliminationKind, Factored, Pivot, PivotSite, Ridge, RowDims, StructuredShape};
 use broadhead_device::{ByteClass, DeviceBuffer, DeviceError, Refusal, Stream};
 
 /// The layout of `T` beside that of the rest.
@@ -156,11 +154,9 @@ impl BorderFactors {
         self.form(operands)?;
         let stream = self.parts.stream.clone();
         let value = self.square.pivot(&stream, rho, index)?;
-        if !value.is_finite() {
-            return Err(Error::Overflow { what: "a pivot" });
-        }
         let site = eliminated(&self.dims, index);
-        Ok(failure_with_bump(Pivot { site, value }, scale, |bump| {
+        let failed = Pivot { site, value };
+        Ok(failure_with_bump(PIVOT, failed, scale, |bump| {
             self.square.factor(&stream, rho + bump)?;
             self.square.factored(&stream)
         }))
@@ -208,32 +204,14 @@ impl Factors for BorderFactors {
     }
 
     fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
-        let summary = self.parts.read_summary()?;
-        self.parts.stream.ledger().factored(1);
-        let gram = self.parts.gram_side(&summary);
-        if let Some(failed) = gram.failed {
-            if !failed.value.is_finite() {
-                return Err(Error::Overflow { what: "a pivot" }.into());
-            }
-            return Err(failure_with_bump(failed, gram.scale, |bump| {
-                self.parts.prepare_border(operands, ridge.border + bump)?;
-                Ok(self.parts.read_summary()?[11] == 0.0)
-            }));
-        }
+        let summary = self.parts.read_factored()?;
+        let gram = self.parts.gram_factored(operands, ridge.border, &summary)?;
         let rows = Square::side(&summary[14..20], |index| eliminated(&self.dims, index));
         if rows.failed.is_some() {
             let (index, scale) = (summary[18] as usize - 1, summary[6]);
             return Err(self.row_failure(operands, ridge.row, index, scale)?);
         }
-        let copies = self.parts.sizes.copies as f64;
-        let log_determinant = LogDeterminant {
-            value: rows.log.value + copies * gram.log.value,
-            absolute: rows.log.absolute + copies * gram.log.absolute,
-        };
-        if !log_determinant.value.is_finite() {
-            let what = "the log-determinant";
-            return Err(Error::Overflow { what }.into());
-        }
+        let log_determinant = finite(rows.log + self.parts.of_border(&gram))?;
         Ok(Factored {
             log_determinant: Ok(log_determinant),
             row_pivot: rows.least,

@@ -3,13 +3,13 @@
 use super::kernels::{BorderFactors, Kernels, RowParts};
 use super::layout::Sizes;
 use super::operands::Operands;
-use super::parts::{Factors, Parts};
+use super::parts::{Factors, PIVOT, Parts};
 use super::square::Square;
 use super::{Error, Failure, ResidentVector};
-use crate::cuda::factors::{failure_with_bump, row_side};
+use crate::cuda::factors::{failure_with_bump, finite};
 use crate::cuda::layout::Layout;
 use crate::cuda::{DeviceBytes, Keep};
-use crate::{EliminationKind, Factored, LogDeterminant, Pivot, Ridge, StructuredShape};
+use crate::{EliminationKind, Factored, Pivot, Ridge, StructuredShape};
 use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Side, Stream, Triangle};
 
 /// The most features, and the widest rows, of a core that the fused kernels form.
@@ -165,10 +165,7 @@ impl CoreFactors {
         failed: Pivot,
         scale: f64,
     ) -> Failure {
-        if !failed.value.is_finite() {
-            return Error::Overflow { what: "a pivot" }.into();
-        }
-        failure_with_bump(failed, scale, |bump| {
+        failure_with_bump(PIVOT, failed, scale, |bump| {
             self.factor_border(operands, rho + bump)?;
             let summary = self.parts.read_summary()?;
             Ok(summary[11] == 0.0 && summary[18] == 0.0)
@@ -192,20 +189,8 @@ impl Factors for CoreFactors {
     }
 
     fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
-        let summary = self.parts.read_summary()?;
-        self.parts.stream.ledger().factored(1);
-        let rows = row_side(&summary);
-        if let Some(failed) = rows.failed {
-            if !failed.value.is_finite() {
-                let what = "a pivot of a row";
-                return Err(Error::Overflow { what }.into());
-            }
-            return Err(failure_with_bump(failed, rows.scale, |bump| {
-                self.parts.factor_rows(operands, ridge.row + bump)?;
-                let summary = self.parts.read_summary()?;
-                Ok(row_side(&summary).failed.is_none())
-            }));
-        }
+        let summary = self.parts.read_factored()?;
+        let rows = self.parts.rows_factored(operands, ridge.row, &summary)?;
         let gram = self.parts.gram_side(&summary);
         if let Some(failed) = gram.failed {
             return Err(self.border_failure(operands, ridge.border, failed, gram.scale));
@@ -218,15 +203,7 @@ impl Factors for CoreFactors {
             }
             return Err(self.border_failure(operands, ridge.border, failed, gram.scale));
         }
-        let copies = self.parts.sizes.copies as f64;
-        let log_determinant = LogDeterminant {
-            value: rows.log.value + copies * gram.log.value + core.log.value,
-            absolute: rows.log.absolute + copies * gram.log.absolute + core.log.absolute,
-        };
-        if !log_determinant.value.is_finite() {
-            let what = "the log-determinant";
-            return Err(Error::Overflow { what }.into());
-        }
+        let log_determinant = finite(rows.log + self.parts.of_border(&gram) + core.log)?;
         // What stands in for outputs that are not there has no pivot.
         let of_core = core.least.filter(|_| self.parts.sizes.unknowns > 0);
         Ok(Factored {

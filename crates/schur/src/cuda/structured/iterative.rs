@@ -20,7 +20,6 @@ use super::operands::Operands;
 use super::parts::{Factors, Parts};
 use super::{Error, Failure, ResidentVector};
 use crate::cuda::DeviceBytes;
-use crate::cuda::factors::{failure_with_bump, row_side};
 use crate::{
     EliminationKind, Factored, IterativeOptions, NoLogDeterminant, NotPositiveDefinite, PivotSite,
     Ridge, SolveStats, StructuredShape,
@@ -193,30 +192,9 @@ impl Factors for IterativeFactors {
     }
 
     fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
-        let summary = self.parts.read_summary()?;
-        self.parts.stream.ledger().factored(1);
-        let rows = row_side(&summary);
-        if let Some(failed) = rows.failed {
-            if !failed.value.is_finite() {
-                let what = "a pivot of a row";
-                return Err(Error::Overflow { what }.into());
-            }
-            return Err(failure_with_bump(failed, rows.scale, |bump| {
-                self.parts.factor_rows(operands, ridge.row + bump)?;
-                let summary = self.parts.read_summary()?;
-                Ok(row_side(&summary).failed.is_none())
-            }));
-        }
-        let gram = self.parts.gram_side(&summary);
-        if let Some(failed) = gram.failed {
-            if !failed.value.is_finite() {
-                return Err(Error::Overflow { what: "a pivot" }.into());
-            }
-            return Err(failure_with_bump(failed, gram.scale, |bump| {
-                self.parts.prepare_border(operands, ridge.border + bump)?;
-                Ok(self.parts.read_summary()?[11] == 0.0)
-            }));
-        }
+        let summary = self.parts.read_factored()?;
+        let rows = self.parts.rows_factored(operands, ridge.row, &summary)?;
+        let gram = self.parts.gram_factored(operands, ridge.border, &summary)?;
         Ok(Factored {
             log_determinant: Err(NoLogDeterminant::Iterative),
             row_pivot: rows.least,

@@ -4,7 +4,7 @@ use super::kernels::{BorderFactors, Kernels, Pass, RowParts};
 use super::layout::Sizes;
 use super::operands::Operands;
 use super::{Error, Failure, ResidentVector};
-use crate::cuda::factors::SideSummary;
+use crate::cuda::factors::{SideSummary, failure_with_bump, row_side};
 use crate::cuda::kernels::{Kernels as DenseKernels, RowFactors, RowIndex};
 use crate::cuda::{DeviceBytes, FrameSummary};
 use crate::{
@@ -14,6 +14,9 @@ use broadhead_device::{ByteClass, DeviceBuffer, Stream};
 
 /// Numbers of a factorization's record: 7 of the rows, 7 of `G`, 7 of what is the elimination's own.
 pub(super) const SUMMARY: usize = 21;
+
+/// What overflows where a pivot of the border is not finite.
+pub(super) const PIVOT: &str = "a pivot";
 
 /// What a base asks of an elimination.
 pub(super) trait Factors: Send {
@@ -161,6 +164,58 @@ impl Parts {
     pub(super) fn read_summary(&self) -> Result<Vec<f64>, Error> {
         let record = self.summary.view();
         Ok(self.stream.download(record, ByteClass::Record)?)
+    }
+
+    /// The record of a factorization that was submitted, which counts as one.
+    pub(super) fn read_factored(&self) -> Result<Vec<f64>, Error> {
+        let summary = self.read_summary()?;
+        self.stream.ledger().factored(1);
+        Ok(summary)
+    }
+
+    /// What a record says of the rows, factored at `rho`, or how they failed.
+    pub(super) fn rows_factored(
+        &mut self,
+        operands: &Operands,
+        rho: f64,
+        summary: &[f64],
+    ) -> Result<SideSummary, Failure> {
+        let rows = row_side(summary);
+        let Some(failed) = rows.failed else {
+            return Ok(rows);
+        };
+        let what = "a pivot of a row";
+        Err(failure_with_bump(what, failed, rows.scale, |bump| {
+            self.factor_rows(operands, rho + bump)?;
+            Ok(row_side(&self.read_summary()?).failed.is_none())
+        }))
+    }
+
+    /// What a record says of `G`, factored at `rho`, or how it failed.
+    pub(super) fn gram_factored(
+        &mut self,
+        operands: &Operands,
+        rho: f64,
+        summary: &[f64],
+    ) -> Result<SideSummary, Failure> {
+        let gram = self.gram_side(summary);
+        let Some(failed) = gram.failed else {
+            return Ok(gram);
+        };
+        Err(failure_with_bump(PIVOT, failed, gram.scale, |bump| {
+            self.prepare_border(operands, rho + bump)?;
+            let summary = self.read_summary()?;
+            Ok(self.gram_side(&summary).failed.is_none())
+        }))
+    }
+
+    /// The log-determinant of the border, of which `G` is a factor once for every output.
+    pub(super) fn of_border(&self, gram: &SideSummary) -> LogDeterminant {
+        let copies = self.sizes.copies as f64;
+        LogDeterminant {
+            value: copies * gram.log.value,
+            absolute: copies * gram.log.absolute,
+        }
     }
 
     /// The pivot of a feature, at the first of its unknowns.
