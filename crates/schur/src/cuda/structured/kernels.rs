@@ -187,16 +187,8 @@ impl Kernels {
         pass: &mut Pass,
         outer: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
-        let launch = Self::rows(self.outer_launch(stream, sizes), sizes, rows, phi)
-            .read(pass.none.view())
-            .read(kernel.view())
-            .read(pass.none.view())
-            .write(pass.partials.view_mut())
-            .write(pass.counter.view_mut())
-            .write(outer.view_mut())
-            .scalar(sizes.per_chunk as i32);
-        // SAFETY: as above; where K is there, neither g nor u is touched.
-        unsafe { launch.submit() }
+        let features = (phi, &rows.whitened, sizes.rows.order);
+        self.product(stream, sizes, rows, features, kernel, pass, outer)
     }
 
     /// `E = sum phi_i (X_i' X_i K' phi_i)'` for `phi` (n x M) and `X` (N x M).
@@ -211,19 +203,31 @@ impl Kernels {
         pass: &mut Pass,
         outer: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
-        let m = sizes.features;
-        let geometry =
-            Geometry::line(sizes.chunks as u32, 256).with_shared(shared(32 * (2 * m + 32)));
+        let features = (phi, x, sizes.features);
+        self.product(stream, sizes, rows, features, kernel, pass, outer)
+    }
+
+    /// `E = sum phi_i (X_i' X_i K' phi_i)'` for lines of `X` that are `leading` apart.
+    #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
+    fn product(
+        &self,
+        stream: &Stream,
+        sizes: &Sizes,
+        rows: &RowParts,
+        (phi, x, leading): (&DeviceBuffer<f64>, &DeviceBuffer<f64>, usize),
+        kernel: &DeviceBuffer<f64>,
+        pass: &mut Pass,
+        outer: &mut DeviceBuffer<f64>,
+    ) -> Result<()> {
         let launch = self
-            .rows_outer
-            .launch(stream, geometry)
+            .outer_launch(stream, sizes)
             .rows(&rows.index, &sizes.rows)
             .read(rows.factors.factors.view())
             .read(rows.factors.reciprocals.view())
             .read(phi.view())
             .read(x.view())
-            .scalar(m as i64)
-            .scalar(m as i32)
+            .scalar(leading as i64)
+            .scalar(sizes.features as i32)
             .read(pass.none.view())
             .read(kernel.view())
             .read(pass.none.view())
@@ -231,7 +235,7 @@ impl Kernels {
             .write(pass.counter.view_mut())
             .write(outer.view_mut())
             .scalar(sizes.per_chunk as i32);
-        // SAFETY: as above, with X in the place of V.
+        // SAFETY: as above, with X in the place of V; where K is there, neither g nor u is touched.
         unsafe { launch.submit() }
     }
 
