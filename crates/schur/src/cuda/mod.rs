@@ -39,7 +39,8 @@ pub use layout::{DeviceBytes, WIDEST_BLOCK, WIDEST_ROW};
 pub use methods::{BorderMethod, FrameSummary, Methods, RowMethod};
 pub use operands::UploadTimes;
 pub use structured::{
-    MOST_FEATURES, StructuredBase, StructuredEngine, StructuredFrame, StructuredMethod,
+    MOST_FEATURES, MOST_FEATURES_ITERATIVE, StructuredBase, StructuredEngine, StructuredFrame,
+    StructuredMethod,
 };
 
 use crate::{Error, Failure};
@@ -116,5 +117,6 @@ pub fn kernel_sources() -> &'static [&'static KernelSource] {
         &structured::STRUCTURED,
         &structured::BORDER_FIRST,
         &structured::DESCENT,
+        &structured::PASSES,
     ]
 }

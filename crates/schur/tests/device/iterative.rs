@@ -2,11 +2,12 @@
 //! promises.
 
 use super::{Outcome, expect, expect_eq, on_device};
-use broadhead_device::{ByteClass, DevicePolicy, Stream};
-use broadhead_schur::cuda::{Placement, StructuredBase, StructuredMethod};
+use broadhead_device::{ByteClass, DeviceError, DevicePolicy, Refusal, Stream};
+use broadhead_schur::cuda::{MOST_FEATURES_ITERATIVE, Placement, StructuredBase, StructuredMethod};
 use broadhead_schur::{
     ArrowVector, EliminationKind, Error, Failure, IterativeOptions, NoLogDeterminant,
-    NotPositiveDefinite, PivotSite, Ridge, SolveReport, Solver, SolverOptions,
+    NotPositiveDefinite, PivotSite, Ridge, RowDims, SolveReport, Solver, SolverOptions,
+    StructuredShape,
 };
 use broadhead_testkit::cases::StructuredCase;
 use broadhead_testkit::device::Trial;
@@ -40,6 +41,7 @@ pub(super) fn tests() -> Vec<Trial> {
             "iterative::too_few_iterations_are_not_converged",
             not_converged
         ),
+        on_device!("iterative::what_cannot_be_served_is_refused", refusals),
         on_device!("iterative::eight_tori_over_2048_outputs", tori),
     ]
 }
@@ -82,6 +84,10 @@ fn cases() -> Vec<(&'static str, StructuredCase)> {
         ("wide and ragged", case(wide, 10, 65, 1.0, 0.1, 8)),
         ("sparse", case(vec![2; 400], 17, 40, 0.3, 0.1, 9)),
         ("many features", case(vec![1; 700], 96, 7, 1.0, 0.1, 10)),
+        (
+            "past the core",
+            case(vec![2; 400], MOST_FEATURES_ITERATIVE, 230, 0.5, 0.1, 15),
+        ),
         ("few directions", case(vec![3; 300], 60, 64, 1.0, 1e-4, 11)),
         ("ill conditioned", case(vec![2; 90], 14, 20, 1.0, 1e-7, 12)),
         ("no rows", case(vec![], 3, 40, 1.0, 0.1, 13)),
@@ -389,6 +395,27 @@ fn not_converged(stream: &Stream) -> Outcome {
         works(stream)?;
     }
     Ok(())
+}
+
+fn refusals(stream: &Stream) -> Outcome {
+    let of = |n, d, m, p| -> Boxed<StructuredShape> {
+        Ok(StructuredShape::new(RowDims::uniform(n, d)?, m, p)?)
+    };
+    for shape in [of(5, 1, MOST_FEATURES_ITERATIVE + 1, 3)?, of(5, 33, 3, 3)?] {
+        let refused = StructuredBase::with_method(stream, &shape, method()).map(|_| ());
+        let typed = matches!(refused, Err(Error::Unsupported { .. }));
+        expect(typed, format!("{refused:?}"))?;
+    }
+    let shape = of(1_000_000_000, 1, 60, 60)?;
+    let before = stream.ledger().snapshot();
+    match StructuredBase::with_method(stream, &shape, method()).map(|_| ()) {
+        Err(Error::Device(DeviceError::Refusal(Refusal::Memory { needed, free, .. }))) => {
+            expect(needed > free, "it would have fitted")?;
+        }
+        other => return Err(format!("{other:?}").into()),
+    }
+    let after = stream.ledger().snapshot();
+    expect_eq("allocations", after.allocations, before.allocations)
 }
 
 /// A border of 133,120 unknowns, its core one of 4,225.

@@ -56,8 +56,8 @@ impl StructuredBase {
     /// their factors by `method`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for more than [`super::MOST_FEATURES`] features or for rows
-    /// wider than [`crate::cuda::WIDEST_ROW`]; [`Error::Device`] with [`Refusal::Memory`] where less
+    /// [`Error::Unsupported`] for more than [`super::MOST_FEATURES`] features, of conjugate gradients
+    /// [`super::MOST_FEATURES_ITERATIVE`], or for rows wider than [`crate::cuda::WIDEST_ROW`]; [`Error::Device`] with [`Refusal::Memory`] where less
     /// is free than is needed, before anything is allocated, with [`Refusal::Shape`] where a
     /// dimension is past the libraries', or with what the device answered.
     pub fn with_method(

@@ -4,12 +4,10 @@
 
 use super::kernels::{BorderFactors, Kernels, Pass, RowParts};
 use super::layout::Sizes;
-use super::operands::Operands;
+use super::passes::{OfRows, Passes};
 use crate::IterativeOptions;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{
-    ByteClass, Condition, DeviceBuffer, Matrix, MatrixMut, PinnedBuffer, Result, Stream,
-};
+use broadhead_device::{ByteClass, Condition, DeviceBuffer, PinnedBuffer, Result, Stream};
 
 pub(in crate::cuda) const DESCENT: KernelSource = KernelSource {
     name: "iterative.cu",
@@ -17,7 +15,6 @@ pub(in crate::cuda) const DESCENT: KernelSource = KernelSource {
     entries: &[
         "descent_size",
         "descent_begin",
-        "descent_rows",
         "descent_turn",
         "descent_pull",
         "descent_push",
@@ -33,9 +30,6 @@ const FIELDS: usize = 9;
 /// Bytes of directions and of their products that are kept: what the second-level cache of the present
 /// devices holds beside the features of the rows, for every iteration reads them.
 const KEPT: usize = 32 << 20;
-
-/// The most features of which one fused kernel forms the product; of more, the library does.
-const FUSED: usize = 9;
 
 /// What the record says when a solve has ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,11 +57,21 @@ pub(super) enum Status {
     RightHandSideOverflow,
 }
 
+/// What forms the products of the rows.
+pub(super) enum By<'a> {
+    /// A fused kernel.
+    Kernels {
+        kernels: &'a Kernels,
+        pass: &'a mut Pass,
+    },
+    /// A library.
+    Library(&'a mut Passes),
+}
+
 /// Kernels, vectors and limits.
 pub(super) struct Descent {
     size: Kernel,
     begin: Kernel,
-    rows: Kernel,
     turn: Kernel,
     pull: Kernel,
     push: Kernel,
@@ -75,8 +79,6 @@ pub(super) struct Descent {
     /// `phi~`, n x M, and `X`, N x M with zeros past column r.
     pub(super) phi: DeviceBuffer<f64>,
     pub(super) jacobian: DeviceBuffer<f64>,
-    /// `h_i` and then `T_i` of every row, n x M, where a library forms the products.
-    of_rows: DeviceBuffer<f64>,
     /// The right-hand side and then the solution, M x r.
     pub(super) vector: DeviceBuffer<f64>,
     /// Of `M x M` each: right-hand side, solution, residual, direction, its product.
@@ -107,13 +109,12 @@ fn kept(sizes: &Sizes) -> usize {
 }
 
 /// Elements of the buffers, in the order in which [`Descent::new`] makes them.
-fn lengths(sizes: &Sizes) -> [usize; 9] {
+fn lengths(sizes: &Sizes) -> [usize; 8] {
     let (n, m) = (sizes.rows.rows, sizes.features);
     let most = kept(sizes);
     [
         n * m,
         sizes.rows.unknowns * m,
-        if m <= FUSED { 0 } else { n * m },
         sizes.core_order(),
         5 * m * m,
         2 * most * m * m,
@@ -132,7 +133,7 @@ impl Descent {
     pub(super) fn new(stream: &Stream, sizes: &Sizes, options: IterativeOptions) -> Result<Self> {
         let module = stream.context().module(&DESCENT)?;
         let kernel = |name| -> Result<Kernel> { Ok(module.kernel(name)?.clone()) };
-        let [phi, jacobian, of_rows, order, ..] = lengths(sizes);
+        let [phi, jacobian, order, ..] = lengths(sizes);
         let (m, most) = (sizes.features, kept(sizes));
         let square = || stream.zeros(m * m, "a vector of conjugate gradients");
         let directions = || stream.zeros(most * m * m, "directions of conjugate gradients");
@@ -140,14 +141,12 @@ impl Descent {
         Ok(Self {
             size: kernel("descent_size")?,
             begin: kernel("descent_begin")?,
-            rows: kernel("descent_rows")?,
             turn: kernel("descent_turn")?,
             pull: kernel("descent_pull")?,
             push: kernel("descent_push")?,
             end: kernel("descent_end")?,
             phi: stream.zeros(phi, "whitened features")?,
             jacobian: stream.zeros(jacobian, "derivatives of the rows")?,
-            of_rows: stream.zeros(of_rows, "products of the rows")?,
             vector: stream.zeros(order, "a solve's core")?,
             b: square()?,
             x: square()?,
@@ -170,25 +169,25 @@ impl Descent {
         })
     }
 
-    /// `|E W - g|`, in pieces.
+    /// `|E W - g|`, in pieces; `|g|` where `E` and `W` are absent.
     pub(super) fn size(
         &mut self,
         stream: &Stream,
         sizes: &Sizes,
-        operands: &Operands,
-        outer: &DeviceBuffer<f64>,
+        product: (&DeviceBuffer<f64>, &DeviceBuffer<f64>),
         gradient: &DeviceBuffer<f64>,
     ) -> Result<()> {
         let launch = self
             .size
             .launch(stream, Geometry::line(sizes.columns as u32, 256))
-            .read(outer.view())
-            .read(operands.decoder.view())
+            .read(product.0.view())
+            .read(product.1.view())
             .read(gradient.view())
             .scalar(sizes.features as i32)
             .scalar(sizes.outputs as i32)
             .write(self.sizes.view_mut());
-        // SAFETY: the arguments are those of the source; E is M x M, W and g are M x p, and two numbers
+        // SAFETY: the arguments are those of the source; E is M x M, W and g are M x p (of no
+        // length where absent), and two numbers
         // a block are written.
         unsafe { launch.submit() }
     }
@@ -199,14 +198,13 @@ impl Descent {
         &mut self,
         stream: &Stream,
         sizes: &Sizes,
-        kernels: &Kernels,
         rows: &RowParts,
         border: &BorderFactors,
-        pass: &mut Pass,
+        mut by: By<'_>,
     ) -> Result<()> {
         self.submit_begin(stream, sizes)?;
         stream.while_loop(|stream, again| {
-            self.product(stream, sizes, kernels, rows, pass)?;
+            self.product(stream, sizes, rows, &mut by)?;
             self.submit_turn(stream, sizes)?;
             self.submit_pull(stream, sizes, border)?;
             self.submit_push(stream, sizes, again)
@@ -259,39 +257,24 @@ impl Descent {
         &mut self,
         stream: &Stream,
         sizes: &Sizes,
-        kernels: &Kernels,
         rows: &RowParts,
-        pass: &mut Pass,
+        by: &mut By<'_>,
     ) -> Result<()> {
-        let (n, m) = (sizes.rows.rows, sizes.features);
-        if n == 0 || sizes.rows.unknowns == 0 {
-            return stream.zero(self.outer_sum.view_mut());
+        let (p, outer) = (&self.p, &mut self.outer_sum);
+        match by {
+            By::Kernels { kernels, pass } => {
+                let of_rows = (&self.phi, &self.jacobian);
+                kernels.product_of(stream, sizes, rows, of_rows, p, pass, outer)
+            }
+            By::Library(passes) => {
+                let of_rows = OfRows {
+                    phi: &self.phi,
+                    x: &self.jacobian,
+                    leading: sizes.features,
+                };
+                passes.outer(stream, sizes, rows, of_rows, p, 0.0, outer)
+            }
         }
-        if m <= FUSED {
-            let of_rows = (&self.phi, &self.jacobian);
-            let (p, outer) = (&self.p, &mut self.outer_sum);
-            return kernels.product_of(stream, sizes, rows, of_rows, p, pass, outer);
-        }
-        // A line of one row each is a column here.
-        let phi = Matrix::packed(self.phi.view(), m, n)?;
-        let direction = Matrix::packed(self.p.view(), m, m)?;
-        let mut of_rows = MatrixMut::packed(self.of_rows.view_mut(), m, n)?;
-        stream.gemm(1.0, direction, phi, 0.0, &mut of_rows)?;
-        let launch = self
-            .rows
-            .launch(stream, Geometry::line(n.div_ceil(8) as u32, 256))
-            .read(rows.index.offsets.view())
-            .scalar(n as i64)
-            .scalar(sizes.rows.uniform)
-            .read(self.jacobian.view())
-            .scalar(m as i32)
-            .write(self.of_rows.view_mut());
-        // SAFETY: the arguments are those of the source; X is N x M and T is n x M; rows have at most 32
-        // unknowns.
-        unsafe { launch.submit()? };
-        let of_rows = Matrix::packed(self.of_rows.view(), m, n)?;
-        let mut outer = MatrixMut::packed(self.outer_sum.view_mut(), m, m)?;
-        stream.gemm(1.0, of_rows, phi.transposed(), 0.0, &mut outer)
     }
 
     fn submit_turn(&mut self, stream: &Stream, sizes: &Sizes) -> Result<()> {

@@ -4,7 +4,7 @@
 //
 //   descent_size    |E W - g|, the size of the right-hand side of the eliminated border, in pieces
 //   descent_begin   r = p = f / unit, x = 0
-//     rows_outer, or a library's product, descent_rows and another product:   E = (I - Z) p
+//     rows_outer, or a pass of products by a library:   E = (I - Z) p
 //     descent_turn    a step along p, and the next direction;  or the true residual of x
 //     descent_pull    |L_G r| in pieces;  c_j = q_j' p for the directions that are kept
 //     descent_push    decides: p -= sum_j c_j p_j;  or p = x, whose residual is asked next;  or ends
@@ -77,17 +77,18 @@ __device__ Norm norm_of_block(Norm mine, Norm *room) {
 
 // The sum over all threads, in every thread; `room` is one number a warp.
 __device__ double sum_of_block(double s, double *room) {
-  const int t = threadIdx.x;
+  const int lane = threadIdx.x % 32;
   for (int half = 16; half > 0; half /= 2) s += __shfl_down_sync(0xffffffffu, s, half);
   __syncthreads();
-  if (t % 32 == 0) room[t / 32] = s;
+  if (lane == 0) room[threadIdx.x / 32] = s;
   __syncthreads();
-  s = room[0];
-  for (int w = 1; w < blockDim.x / 32; ++w) s += room[w];
+  // Both of a pair add the same two numbers, so all threads have the same sum.
+  s = lane < blockDim.x / 32 ? room[lane] : 0.0;
+  for (int half = 16; half > 0; half /= 2) s += __shfl_xor_sync(0xffffffffu, s, half);
   return s;
 }
 
-// Grid as border_outer, block 256; sizes: two numbers a block.
+// Grid as border_outer, block 256; sizes: two numbers a block. Without W: |g|.
 extern "C" __global__ void __launch_bounds__(256)
     descent_size(const double *E, const double *W, const double *g, int M, int p, double *sizes) {
   __shared__ Norm room[256];
@@ -96,7 +97,7 @@ extern "C" __global__ void __launch_bounds__(256)
   for (int column = blockIdx.x * 32 + c; column < p; column += gridDim.x * 32)
     for (int m = y; m < M; m += 8) {
       double s = 0.0;
-      for (int a = 0; a < M; ++a) s += E[m * M + a] * W[a * (long long)p + column];
+      for (int a = 0; W && a < M; ++a) s += E[m * M + a] * W[a * (long long)p + column];
       norm.add(s - g[m * (long long)p + column]);
     }
   norm = norm_of_block(norm, room);
@@ -141,31 +142,6 @@ extern "C" __global__ void __launch_bounds__(1024)
   if (t == UNIT) v = unit;
   if (t == SIZE) v = whole / unit;
   state[t] = v;
-}
-
-// T_i = X_i' (X_i h_i) over h_i. A warp a row, block 256; X: N x M row-major, T: n x M row-major, rows as
-// in rows.cu.
-extern "C" __global__ void __launch_bounds__(256)
-    descent_rows(const long long *offsets, long long n, int d, const double *X, int M, double *T) {
-  __shared__ double shared[8][32];
-  const int lane = threadIdx.x % 32;
-  const long long i = (long long)blockIdx.x * 8 + threadIdx.x / 32;
-  if (i >= n) return;
-  double *h = T + i * M, *s = shared[threadIdx.x / 32];
-  const double *x = X + (d >= 0 ? i * d : offsets[i]) * M;
-  const int width = d >= 0 ? d : (int)(offsets[i + 1] - offsets[i]);
-  for (int a = 0; a < width; ++a) {
-    double sum = 0.0;
-    for (int c = lane; c < M; c += 32) sum += x[a * M + c] * h[c];
-    for (int half = 16; half > 0; half /= 2) sum += __shfl_down_sync(0xffffffffu, sum, half);
-    if (lane == 0) s[a] = sum;
-  }
-  __syncwarp();
-  for (int c = lane; c < M; c += 32) {
-    double sum = 0.0;
-    for (int a = 0; a < width; ++a) sum += x[a * M + c] * s[a];
-    h[c] = sum;
-  }
 }
 
 // One block of 1024. E = (I - Z) p; directions P and products Q, each divided by the root of its

@@ -14,17 +14,23 @@
 //! A solve is one graph: the right-hand side, a loop that the device repeats for as long as a kernel in
 //! it says, the step, and a record of 72 bytes that is read at its end and not before.
 
-use super::descent::{self, Descent, Status};
-use super::layout::Sizes;
+use super::descent::{self, By, Descent, Status};
+use super::layout::{MOST_FEATURES, Sizes};
 use super::operands::Operands;
 use super::parts::{Factors, Parts};
+use super::passes::{OfRows, Passes};
 use super::{Error, Failure, ResidentVector};
 use crate::cuda::DeviceBytes;
+use crate::cuda::kernels::RowSolve;
 use crate::{
     EliminationKind, Factored, IterativeOptions, NoLogDeterminant, NotPositiveDefinite, PivotSite,
     Ridge, SolveStats, StructuredShape,
 };
 use broadhead_device::{DeviceBuffer, Graph, Matrix, MatrixMut, Side, Stream, Triangle};
+
+/// The most features of which fused kernels form the products of the rows and of the border; of more,
+/// the library does.
+const FUSED: usize = 9;
 
 /// Numbers of `V`.
 fn whitened(sizes: &Sizes) -> usize {
@@ -36,9 +42,13 @@ fn bytes(sizes: &Sizes) -> DeviceBytes {
     let (m, unknowns) = (sizes.features, sizes.rows.unknowns);
     let shared = sizes.bytes(whitened(sizes), 0);
     let vectors = of(2 * unknowns + sizes.border() + 3 * m * m) + of(unknowns + sizes.border());
+    let passes = match m <= FUSED {
+        true => 0,
+        false => Passes::bytes(sizes),
+    };
     DeviceBytes {
         factors: shared.factors + descent::bytes(sizes),
-        vectors: shared.vectors + vectors,
+        vectors: shared.vectors + vectors + passes,
         ..shared
     }
 }
@@ -66,6 +76,8 @@ pub(super) struct IterativeFactors {
 /// What a solve works in.
 struct Buffers {
     descent: Descent,
+    /// Of more features than [`FUSED`].
+    passes: Option<Passes>,
     u: DeviceBuffer<f64>,
     /// `M x M` each: `w`, what is added to it, and a kernel `X W'`.
     squares: [DeviceBuffer<f64>; 3],
@@ -81,10 +93,17 @@ impl IterativeFactors {
         let v = whitened(&sizes);
         let parts = Parts::new(stream, sizes, shape, v, 0)?;
         let m = parts.sizes.features;
+        if m > MOST_FEATURES {
+            parts.kernels.allow_features(m)?;
+        }
         let square = || stream.zeros(m * m, "a square of features");
         Ok(Self {
             buffers: Buffers {
                 descent: Descent::new(stream, &parts.sizes, options)?,
+                passes: match m <= FUSED {
+                    true => None,
+                    false => Some(Passes::new(stream, &parts.sizes)?),
+                },
                 u: stream.zeros(parts.sizes.rows.unknowns, "a solve's rows")?,
                 squares: [square()?, square()?, square()?],
             },
@@ -130,6 +149,20 @@ fn submit_solve(
     gradient: &ResidentVector,
     step: &mut ResidentVector,
 ) -> broadhead_device::Result<()> {
+    match buffers.passes {
+        None => submit_fused(parts, buffers, operands, gradient, step),
+        Some(_) => submit_library(parts, buffers, operands, gradient, step),
+    }
+}
+
+/// By the fused kernels of the core's solve.
+fn submit_fused(
+    parts: &mut Parts,
+    buffers: &mut Buffers,
+    operands: &Operands,
+    gradient: &ResidentVector,
+    step: &mut ResidentVector,
+) -> broadhead_device::Result<()> {
     let Parts {
         stream,
         sizes,
@@ -142,7 +175,7 @@ fn submit_solve(
     let (descent, u, [a, b, kernel]) = (&mut buffers.descent, &mut buffers.u, &mut buffers.squares);
     let (phi, decoder) = (&operands.phi, &operands.decoder);
     kernels.pull_rows(stream, sizes, rows, phi, &gradient.row, u, pass, a)?;
-    descent.size(stream, sizes, operands, a, &gradient.border)?;
+    descent.size(stream, sizes, (a, decoder), &gradient.border)?;
     kernels.border_outer(
         stream,
         sizes,
@@ -157,7 +190,8 @@ fn submit_solve(
     )?;
     kernels.apply_q(stream, sizes, rows, phi, kernel, pass, a)?;
     kernels.core_pull(stream, sizes, border, a, &mut descent.vector)?;
-    descent.solve(stream, sizes, kernels, rows, border, pass)?;
+    let by = By::Kernels { kernels, pass };
+    descent.solve(stream, sizes, rows, border, by)?;
     kernels.core_push(stream, sizes, border, &descent.vector, kernel)?;
     kernels.apply_q(stream, sizes, rows, phi, kernel, pass, b)?;
     kernels.border_outer(
@@ -173,6 +207,122 @@ fn submit_solve(
         kernel,
     )?;
     kernels.rows_finish(stream, sizes, rows, phi, u, kernel, &mut step.row)
+}
+
+/// The same by products and triangular solves of the library, for any number of features.
+fn submit_library(
+    parts: &mut Parts,
+    buffers: &mut Buffers,
+    operands: &Operands,
+    gradient: &ResidentVector,
+    step: &mut ResidentVector,
+) -> broadhead_device::Result<()> {
+    let Parts {
+        stream,
+        sizes,
+        dense,
+        rows,
+        border,
+        pass,
+        ..
+    } = parts;
+    let Buffers {
+        descent,
+        passes,
+        u,
+        squares: [a, b, kernel],
+    } = buffers;
+    let Some(passes) = passes else { return Ok(()) };
+    let (m, r) = (sizes.features, sizes.rank);
+    let (layout, index, factors) = (&sizes.rows, &rows.index, &rows.factors);
+    stream.copy(gradient.row.view(), u.view_mut())?;
+    dense.rows_solve(stream, layout, index, factors, u, 1, 1.0, RowSolve::Lower)?;
+    let of_rows = OfRows {
+        phi: &operands.phi,
+        x: &rows.whitened,
+        leading: layout.order,
+    };
+    passes.pull(stream, sizes, rows, of_rows, u, a)?;
+    let side = Border {
+        stream,
+        sizes,
+        gram: Matrix::packed(border.gram.view(), m, m)?,
+        decoder: &operands.decoder,
+    };
+    let none = &pass.none;
+    side.right_hand_side(&[a], &gradient.border, &mut step.border)?;
+    descent.size(stream, sizes, (none, none), &step.border)?;
+    side.solve(&mut step.border, kernel)?;
+    passes.outer(stream, sizes, rows, of_rows, kernel, 0.0, b)?;
+    // c' = R' w' L_G^-T
+    let root = Matrix::packed(border.root.view(), r, m)?;
+    let mut core = MatrixMut::packed(descent.vector.view_mut(), r, m)?;
+    stream.gemm(1.0, root, Matrix::packed(b.view(), m, m)?, 0.0, &mut core)?;
+    stream.trsm(Side::Right, Triangle::Upper, 1.0, side.gram, &mut core)?;
+    descent.solve(stream, sizes, rows, border, By::Library(passes))?;
+    // U' = R c' L_G^-1
+    let mut core = MatrixMut::packed(descent.vector.view_mut(), r, m)?;
+    let transposed = side.gram.transposed();
+    stream.trsm(Side::Right, Triangle::Upper, 1.0, transposed, &mut core)?;
+    let core = Matrix::packed(descent.vector.view(), r, m)?;
+    let mut pushed = MatrixMut::packed(kernel.view_mut(), m, m)?;
+    stream.gemm(1.0, root.transposed(), core, 0.0, &mut pushed)?;
+    passes.outer(stream, sizes, rows, of_rows, kernel, 1.0, b)?;
+    side.right_hand_side(&[a, b], &gradient.border, &mut step.border)?;
+    side.solve(&mut step.border, kernel)?;
+    passes.push(stream, sizes, rows, of_rows, u, kernel, &mut step.row)?;
+    let (x, which) = (&mut step.row, RowSolve::Transposed);
+    dense.rows_solve(stream, layout, index, factors, x, 1, -1.0, which)
+}
+
+/// The border's side of a solve. A line of a matrix is a column to the library: `X'` is `p x M`, and
+/// `L_G` is an upper triangle.
+struct Border<'a> {
+    stream: &'a Stream,
+    sizes: &'a Sizes,
+    gram: Matrix<'a>,
+    decoder: &'a DeviceBuffer<f64>,
+}
+
+impl Border<'_> {
+    /// `X = (E + ..) W - g`.
+    fn right_hand_side(
+        &self,
+        outers: &[&mut DeviceBuffer<f64>],
+        gradient: &DeviceBuffer<f64>,
+        x: &mut DeviceBuffer<f64>,
+    ) -> broadhead_device::Result<()> {
+        let (m, p) = (self.sizes.features, self.sizes.outputs);
+        let decoder = Matrix::packed(self.decoder.view(), p, m)?;
+        self.stream.copy(gradient.view(), x.view_mut())?;
+        let mut x = MatrixMut::packed(x.view_mut(), p, m)?;
+        let mut weight = -1.0;
+        for outer in outers {
+            let outer = Matrix::packed(outer.view(), m, m)?;
+            self.stream.gemm(1.0, decoder, outer, weight, &mut x)?;
+            weight = 1.0;
+        }
+        Ok(())
+    }
+
+    /// `X = G^-1 X`, `Z = X W'`.
+    fn solve(
+        &self,
+        x: &mut DeviceBuffer<f64>,
+        kernel: &mut DeviceBuffer<f64>,
+    ) -> broadhead_device::Result<()> {
+        let (m, p) = (self.sizes.features, self.sizes.outputs);
+        for gram in [self.gram, self.gram.transposed()] {
+            let mut x = MatrixMut::packed(x.view_mut(), p, m)?;
+            let (side, triangle) = (Side::Right, Triangle::Upper);
+            self.stream.trsm(side, triangle, 1.0, gram, &mut x)?;
+        }
+        let decoder = Matrix::packed(self.decoder.view(), p, m)?;
+        let x = Matrix::packed(x.view(), p, m)?;
+        let mut kernel = MatrixMut::packed(kernel.view_mut(), m, m)?;
+        self.stream
+            .gemm(1.0, decoder.transposed(), x, 0.0, &mut kernel)
+    }
 }
 
 impl Factors for IterativeFactors {

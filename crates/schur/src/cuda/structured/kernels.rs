@@ -104,6 +104,13 @@ impl Kernels {
         })
     }
 
+    /// Allows [`Self::border_prepare`] of as many features: past 110, more of a block's memory than is
+    /// there unasked.
+    pub(super) fn allow_features(&self, features: usize) -> Result<()> {
+        self.border_prepare
+            .allow_shared(shared(features * (features + 1) / 2))
+    }
+
     /// `G + rho = L_G L_G'` with 7 numbers of the summary from 7 on, and `R R' = W W'`.
     pub(super) fn border_prepare(
         &self,

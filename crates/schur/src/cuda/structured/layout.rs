@@ -6,8 +6,12 @@ use crate::cuda::layout::{Layout, WIDEST_ROW};
 use crate::{ArrowShape, EliminationKind, StructuredShape};
 use broadhead_device::{DeviceError, Refusal};
 
-/// The most features that the device's kernels hold in a block's memory.
+/// The most features of the core and of border first, whose kernels hold squares of them in a block's
+/// memory.
 pub const MOST_FEATURES: usize = 96;
+
+/// The most features of conjugate gradients, which hold the triangle of `G` alone there.
+pub const MOST_FEATURES_ITERATIVE: usize = 200;
 
 /// Blocks of threads that a pass over rows or columns is cut into: two on each of 132
 /// multiprocessors.
@@ -42,8 +46,8 @@ pub(super) struct Sizes {
 
 impl Sizes {
     /// # Errors
-    /// [`Error::Unsupported`] for more than [`MOST_FEATURES`] features or rows wider than
-    /// [`WIDEST_ROW`]; a [`Refusal`] where a dimension is past 32 bits.
+    /// [`Error::Unsupported`] for more than [`MOST_FEATURES`] features, of conjugate gradients
+    /// [`MOST_FEATURES_ITERATIVE`], or rows wider than [`WIDEST_ROW`]; a [`Refusal`] where a dimension is past 32 bits.
     pub(super) fn new(
         shape: &StructuredShape,
         elimination: EliminationKind,
@@ -56,8 +60,15 @@ impl Sizes {
                 why,
             })
         };
-        if m > MOST_FEATURES {
-            return refuse("on the device there are at most 96 features");
+        match elimination {
+            EliminationKind::Iterative if m > MOST_FEATURES_ITERATIVE => {
+                return refuse("on the device there are at most 200 features");
+            }
+            EliminationKind::Iterative => {}
+            _ if m > MOST_FEATURES => {
+                return refuse("on the device there are at most 96 features");
+            }
+            _ => {}
         }
         let dims = shape.arrow().rows();
         if dims.max_dim() > WIDEST_ROW {

@@ -31,6 +31,7 @@ mod layout;
 mod method;
 mod operands;
 mod parts;
+mod passes;
 mod square;
 
 pub use base::{StructuredBase, StructuredFrame};
@@ -38,8 +39,9 @@ pub(super) use border_kernels::BORDER_FIRST;
 pub(super) use descent::DESCENT;
 pub use engine::StructuredEngine;
 pub(super) use kernels::STRUCTURED;
-pub use layout::MOST_FEATURES;
+pub use layout::{MOST_FEATURES, MOST_FEATURES_ITERATIVE};
 pub use method::StructuredMethod;
+pub(super) use passes::PASSES;
 
 use super::base::ResidentVector;
 use super::{Error, Failure, Keep};
