@@ -54,6 +54,14 @@ pub(super) fn open(
 }
 
 impl Device {
+    /// A path in words, with the device that was used.
+    pub(super) fn beside(&self, path: String) -> String {
+        match &self.name {
+            Some(name) => format!("{path} ({name})"),
+            None => path,
+        }
+    }
+
     /// Takes note of where the planner sent the work, and says on standard error where a device
     /// might have been used and is not.
     pub(super) fn sent(&mut self, path: ExecutionPath, elimination: EliminationKind) {

@@ -121,7 +121,11 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
 
     let fitted = run(&rows, &dictionary, &fit_options)?;
     clock.lap("fit");
-    device.sent(fitted.execution_path, fitted.elimination);
+    // Gates decide how sparse a system is, and so where the cheapest place is for the next: a device
+    // that was used once is named, and `solves` has its share.
+    if fitted.solves.device_factorizations == 0 {
+        device.sent(fitted.execution_path, fitted.elimination);
+    }
     let label_statistics = groups
         .as_ref()
         .map(|groups| labels::statistics(groups, &dictionary, fitted.coordinates.view()));
@@ -417,10 +421,8 @@ impl Summary {
                 (None, reason) => format!("absent: {}", reason.as_deref().unwrap_or("")),
             },
         );
-        line(
-            "path",
-            format!("{}, {} elimination", self.execution_path, self.elimination),
-        );
+        let path = format!("{}, {} elimination", self.execution_path, self.elimination);
+        line("path", self.device.beside(path));
         line("seconds", format!("{:.3}", self.seconds.total));
         if let Some(order) = &self.label_order {
             line("order", order.join(", "));

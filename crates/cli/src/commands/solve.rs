@@ -326,7 +326,11 @@ impl Summary {
     fn for_people(&self) -> String {
         let mut lines = vec![format!(
             "solved {} rows ({} unknowns) and a border of {} by {} elimination on {}",
-            self.rows, self.row_unknowns, self.border, self.elimination, self.execution_path,
+            self.rows,
+            self.row_unknowns,
+            self.border,
+            self.elimination,
+            self.device.beside(self.execution_path.to_string()),
         )];
         let mut line = |name: &str, value: String| lines.push(format!("  {name:<16} {value}"));
         if let (Some(normwise), Some(componentwise)) =
