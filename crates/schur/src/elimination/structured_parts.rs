@@ -106,7 +106,6 @@ pub(crate) fn whiten_features(system: &StructuredSystem<'_>, rows: &RowFactors, 
     let (arch, dims, features) = (Arch::new(), system.shape().rows(), system.features());
     // The number of features that are on may change from one linearisation to the next.
     v.resize(features.psi.len(), 0.0);
-    v.copy_from_slice(features.psi);
     let mut rest = v.as_mut_slice();
     let mut parts = Vec::with_capacity(dims.rows());
     for i in 0..dims.rows() {
@@ -120,8 +119,15 @@ pub(crate) fn whiten_features(system: &StructuredSystem<'_>, rows: &RowFactors, 
         .with_min_len(64)
         .enumerate()
         .for_each(|(i, part)| {
-            let nnz = features.row(i).indices.len();
-            whiten_block(arch, rows.factor_of(i), dims.dim(i), nnz, part);
+            let row = features.row(i);
+            part.copy_from_slice(row.psi);
+            whiten_block(
+                arch,
+                rows.factor_of(i),
+                dims.dim(i),
+                row.indices.len(),
+                part,
+            );
         });
 }
 
