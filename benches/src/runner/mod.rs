@@ -18,7 +18,7 @@ use crate::receipt::Receipt;
 use crate::record::{CellId, Measured, Outcome, Parity, Record, SCHEMA, Timer};
 use broadhead_gate::Decline;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How to run.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +42,14 @@ const REFERENCE_ORDER: usize = 1600;
 /// spin for 2^26 cycles after a call.
 const PAUSE: Duration = Duration::from_millis(60);
 
-/// Seconds below which work is done twice in a row and timed the second time: threads that slept through
-/// the pause then count for nothing, of any contender.
-const BRIEF: f64 = 0.1;
+/// Seconds below which work is repeated until [`WARM`] has passed since the pause, and timed the next
+/// time. Threads that slept through the pause are often woken on one processor, and stay there for some
+/// ten milliseconds before the system shares them out: of work that is repeated, by any contender, that
+/// is no part.
+const BRIEF: f64 = 1.0;
+
+/// For how long brief work is repeated before it is timed, at least once.
+const WARM: Duration = Duration::from_millis(120);
 
 /// One contender of a case, with what its check came to.
 struct Entry<'c> {
@@ -215,7 +220,7 @@ fn run_case(
 struct Taken {
     samples: Vec<f64>,
     quota: usize,
-    /// Whether a sample is short enough to be taken the second time of two.
+    /// Whether a sample is short enough to be taken warm.
     brief: bool,
     answer: Option<Answer>,
     failed: Option<Decline>,
@@ -263,10 +268,15 @@ fn run_phase(
                 error: format!("no peer {} runs", entry.name),
             }),
         };
-        let seconds = match taken.brief {
-            true => once().and_then(|_| once()),
-            false => once(),
+        let mut warmed = || -> Result<f64, Decline> {
+            let mut warm_up = taken.brief.then(Instant::now);
+            while let Some(begin) = warm_up {
+                once()?;
+                warm_up = Some(begin).filter(|begin| begin.elapsed() < WARM);
+            }
+            once()
         };
+        let seconds = warmed();
         match seconds {
             Ok(seconds) if warm => {
                 taken.brief = seconds < BRIEF;
