@@ -12,6 +12,7 @@ pub use requirement::{Quantity, Requirement, Side};
 pub use shape::{Shape, ShapeFields};
 
 use crate::error::Error;
+use broadhead_schur::Workload;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -65,6 +66,22 @@ pub struct Case {
     /// Whether a log-determinant is asked for; without, the iterative elimination is admitted.
     #[serde(default = "yes")]
     pub log_determinant: bool,
+    /// Conjugate-gradient iterations of a solve that the planner is told to expect, as a caller does
+    /// who has counted them; otherwise what it expects by itself.
+    #[serde(default)]
+    pub iterations: Option<u32>,
+}
+
+impl Case {
+    /// What the planner is told of the work.
+    pub fn workload(&self) -> Workload {
+        let default = Workload::default();
+        Workload {
+            log_determinant: self.log_determinant,
+            iterations: self.iterations.unwrap_or(default.iterations),
+            ..default
+        }
+    }
 }
 
 fn yes() -> bool {

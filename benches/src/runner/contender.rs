@@ -63,7 +63,7 @@ impl<'c> Contender<'c> {
         name: &str,
         operands: &Arc<Operands>,
         options: &Options,
-        log_determinant: bool,
+        workload: Workload,
     ) -> Result<(Self, Ready), Decline> {
         let elimination = match name {
             "auto" => None,
@@ -74,17 +74,14 @@ impl<'c> Contender<'c> {
                 })?)
             }
         };
-        if elimination == Some(EliminationKind::Iterative) && log_determinant {
+        if elimination == Some(EliminationKind::Iterative) && workload.log_determinant {
             let why = "it gives no log-determinant, which this cell asks for".to_owned();
             return Err(Decline::Unsupported { why });
         }
         let solver_options = SolverOptions {
             elimination,
             memory_limit: options.memory_limit,
-            workload: Workload {
-                log_determinant,
-                ..Workload::default()
-            },
+            workload,
             ..SolverOptions::default()
         };
         let pool = rayon::ThreadPoolBuilder::new()

@@ -17,6 +17,7 @@ use crate::peer::{Peer, PeerError, Prepared};
 use crate::receipt::Receipt;
 use crate::record::{CellId, Measured, Outcome, Parity, Record, SCHEMA, Timer};
 use broadhead_gate::Decline;
+use broadhead_schur::Workload;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -144,13 +145,14 @@ fn run_case(
         let mut known: Option<(String, f64)> = prepared.iter().find_map(said);
         let (n, k) = operands.sizes();
         if n + k <= REFERENCE_ORDER
-            && let Ok(reference) = Contender::start(scope, "reference", &operands, options, true)
+            && let Ok(reference) =
+                Contender::start(scope, "reference", &operands, options, Workload::default())
             && let Some(logarithm) = reference.1.logarithm
         {
             known = Some(("reference".to_owned(), logarithm.value));
         }
         for name in suite.contenders(case) {
-            let started = Contender::start(scope, name, &operands, options, case.log_determinant);
+            let started = Contender::start(scope, name, &operands, options, case.workload());
             let entry = match started {
                 Ok((contender, ready)) => {
                     let bound = if ready.elimination == "iterative" {
