@@ -34,7 +34,7 @@ const SCRIPT: &str = r#"
 # parity tests of the solver and of the loop run again under the tools of compute-sanitizer: not the
 # laws over hundreds of random systems, nor fits, which are more of the same kernels, nor what breaks a
 # kernel on purpose or only takes long; and under racecheck, which is slow, those of the graphs alone,
-# which hold every kernel of a solve and of an iterate. Graphs with loops are left out there: under
+# which hold the kernels of a dense solve, of the core's and border first's, and of an iterate. Graphs with loops are left out there: under
 # racecheck the one of conjugate gradients ended in a corrupted heap, and under memcheck and alone it
 # does not.
 # OUT/sanitizer.jsonl holds what each tool found.

@@ -281,7 +281,7 @@ impl Base {
 
     /// Submits a factorization at a ridge that lies on the device, two numbers: rows, border. Waits
     /// for nothing and reads nothing, so that a graph may hold it; its bits are those of
-    /// [`Base::factor`] at that ridge. Whether it succeeded is in [`Base::factor_record`].
+    /// [`Base::factor`] at that ridge, but for the record's last number, the scale of a bump. Whether it succeeded is in [`Base::factor_record`].
     ///
     /// # Errors
     /// [`Error::Device`], also where no operands were sent.
@@ -296,9 +296,10 @@ impl Base {
             ..
         } = self;
         resident.add(&stream, &factors.layout, &factors.index, operands, ridge)?;
-        factors.submit(operands, Ridge::ZERO)?;
+        let submitted = factors.submit(operands, Ridge::ZERO);
+        // Also where that failed: the operands must not keep the ridge.
         resident.back(&stream, &factors.layout, &factors.index, operands)?;
-        Ok(())
+        submitted
     }
 
     /// Says that the factors at hand are no longer those of the last frame: for whoever launched a graph

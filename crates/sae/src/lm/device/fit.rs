@@ -14,7 +14,7 @@ use super::{STATE, state_of};
 use crate::lm::{LmReport, Rule, State, Status};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{
-    ByteClass, DeviceBuffer, DeviceError, Graph, PinnedBuffer, Refusal, Stream,
+    ByteClass, DeviceBuffer, DeviceError, Fault, Graph, PinnedBuffer, Refusal, Stream,
 };
 use broadhead_schur::{Error, Failure, Ridge};
 
@@ -101,7 +101,8 @@ impl ResidentQuadratic {
             }
             let ridge = Ridge::relative(state.ridge, self.means);
             match self.base.frame(ridge) {
-                Ok(_) => {}
+                // The same kernels on the same numbers: going on would go round for ever.
+                Ok(_) => return Err(Failure::Stop(of_two_minds())),
                 Err(Failure::NotPositiveDefinite(failure)) => {
                     state = self.refused(rule, &state, &failure)?;
                 }
@@ -200,4 +201,13 @@ fn device_error(error: Error) -> DeviceError {
             found: other.to_string(),
         }),
     }
+}
+
+/// A graph that found no factors where there are some.
+fn of_two_minds() -> Error {
+    let fault = Fault::Library {
+        call: "the graph of a fit".to_owned(),
+        status: "no factors at a ridge at which there are some".to_owned(),
+    };
+    DeviceError::from(fault).into()
 }

@@ -335,6 +335,7 @@ impl Factors for IterativeFactors {
     }
 
     fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
+        self.submitted = false;
         self.parts.factor_rows(operands, ridge.row)?;
         self.parts.whiten(operands)?;
         self.parts.prepare_border(operands, ridge.border)?;

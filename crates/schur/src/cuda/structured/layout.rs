@@ -74,12 +74,14 @@ impl Sizes {
         if dims.max_dim() > WIDEST_ROW {
             return refuse("on the device rows have at most 32 unknowns");
         }
-        if i32::try_from(p).is_err() {
-            let what = "outputs".to_owned();
+        // The kernels count the features' numbers, and a stride past them, in 32 bits.
+        let most = i32::MAX as usize - (1 << 20);
+        if m.max(1).checked_mul(p).is_none_or(|numbers| numbers > most) {
+            let what = "features times outputs".to_owned();
             return Err(Error::Device(DeviceError::Refusal(Refusal::Shape {
                 what,
-                expected: format!("at most {}", i32::MAX),
-                found: p.to_string(),
+                expected: format!("at most {most}"),
+                found: format!("{m} times {p}"),
             })));
         }
         let (unknowns, copies) = (m * p, if m == 0 { 0 } else { p });
