@@ -34,6 +34,10 @@ pub(super) fn tests() -> Vec<Trial> {
             "iterative::a_graph_gives_the_bits_of_plain_launches",
             graphs
         ),
+        on_device!(
+            "iterative::a_graph_that_was_not_launched_has_found_nothing",
+            not_launched
+        ),
         on_device!("iterative::bits_are_the_same_beside_other_work", bits),
         on_device!("iterative::the_bytes_said_are_the_bytes_held", bytes),
         on_device!("iterative::failures_are_those_of_the_cpu", failures),
@@ -256,6 +260,51 @@ fn graphs(stream: &Stream) -> Outcome {
             let row = stream.download(to.row(), ByteClass::Gradient)?;
             let border = stream.download(to.border()?, ByteClass::Gradient)?;
             expect_eq(name, (&row, &border), (&plain.row, &plain.border))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether what is asked about has not run, in words of its own.
+fn did_not_run<T: std::fmt::Debug>(answer: Result<T, Failure>) -> Outcome {
+    match answer {
+        Err(Failure::Stop(Error::Device(DeviceError::Refusal(Refusal::Shape {
+            expected,
+            ..
+        })))) => expect(expected.contains("ran"), expected),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+fn not_launched(stream: &Stream) -> Outcome {
+    let ridge = Ridge::new(0.1, 0.2);
+    for features in [3, 20] {
+        let case = case(vec![1; 400], features, 100, 1.0, 0.1, 1);
+        let g = gradient(&case, 2);
+        // Before anything was submitted, and captured before anything ran.
+        let mut fresh = base(stream, &case)?;
+        did_not_run(fresh.factored(ridge))?;
+        did_not_run(fresh.solved())?;
+        // Captured after a solve that ran: its record is not the captured one's.
+        let mut used = base(stream, &case)?;
+        let (plain, iterations) = answer(&mut used, &g, ridge)?;
+        expect_eq("found again", used.solved()?.iterations, iterations)?;
+        for mut base in [fresh, used] {
+            let [from, mut to] = vectors(stream, &base, &g)?;
+            let mut broken = None;
+            let mut graph = stream.capture(|_| {
+                broken = base.factor_and_solve_resident(ridge, &from, &mut to).err();
+                Ok(())
+            })?;
+            if let Some(error) = broken {
+                return Err(error.into());
+            }
+            did_not_run(base.solved())?;
+            graph.launch()?;
+            base.factored(ridge)?;
+            expect_eq("launched", base.solved()?.iterations, iterations)?;
+            let border = stream.download(to.border()?, ByteClass::Gradient)?;
+            expect_eq("launched", &border, &plain.border)?;
         }
     }
     Ok(())

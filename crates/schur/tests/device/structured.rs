@@ -471,6 +471,17 @@ fn refusals(stream: &Stream) -> Outcome {
     let after = stream.ledger().snapshot();
     expect_eq("allocations", after.allocations, before.allocations)?;
     let shape = of(5, 1, 3, 4)?;
+    for method in METHODS {
+        // Nothing was factored, so there is nothing to say.
+        let found = StructuredBase::with_method(stream, &shape, method)?.factored(Ridge::ZERO);
+        let typed = matches!(
+            found,
+            Err(Failure::Stop(Error::Device(DeviceError::Refusal(
+                Refusal::Shape { .. }
+            ))))
+        );
+        expect(typed, format!("{found:?}"))?;
+    }
     let refused = StructuredBase::new(stream, &shape)?
         .factor(Ridge::ZERO)
         .map(|_| ());

@@ -194,10 +194,11 @@ impl StructuredBase {
         self.factors.solve(&self.operands, gradient, step)
     }
 
-    /// What the last submitted factorization, at `ridge`, found.
+    /// What the last factorization that ran, at `ridge`, found.
     ///
     /// # Errors
-    /// As [`StructuredBase::factor`].
+    /// As [`StructuredBase::factor`]; [`Error::Device`] with [`Refusal::Shape`] where none ran: nothing
+    /// was submitted, or it went into a graph that was not launched.
     pub fn factored(&mut self, ridge: Ridge) -> Result<Factored, Failure> {
         self.factors.read(&self.operands, ridge)
     }
@@ -207,7 +208,8 @@ impl StructuredBase {
     ///
     /// # Errors
     /// [`Failure::NotPositiveDefinite`] where a curvature was not positive; [`Error::Overflow`];
-    /// [`Error::Device`].
+    /// [`Error::Device`], of conjugate gradients with [`Refusal::Shape`] where the last solve has not
+    /// run: none was submitted, or it went into a graph that was not launched.
     pub fn solved(&mut self) -> Result<SolveStats, Failure> {
         self.factors.solved()
     }

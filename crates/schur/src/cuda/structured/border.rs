@@ -12,6 +12,7 @@
 //! in the place of the matrix, which is formed again from operands that are there.
 
 use super::border_kernels::{BorderKernels, RowFeatures};
+use super::kernels::Pulled;
 use super::layout::Sizes;
 use super::operands::Operands;
 use super::parts::{Factors, PIVOT, Parts};
@@ -257,27 +258,12 @@ impl BorderFactors {
         step: &mut ResidentVector,
         of_rows: bool,
     ) -> Result<(), Error> {
-        let Parts {
-            stream,
-            sizes,
-            kernels,
-            border,
-            pass,
-            ..
-        } = &mut self.parts;
         let outer = if of_rows { &self.outer } else { &self.zero };
-        kernels.border_outer(
-            stream,
-            sizes,
-            border,
-            &operands.decoder,
+        let pulled = Pulled::Less {
             outer,
-            None,
-            Some(&gradient.border),
-            &mut step.border,
-            pass,
-            &mut self.kernel,
-        )?;
-        Ok(())
+            gradient: &gradient.border,
+        };
+        let (x, kernel) = (&mut step.border, &mut self.kernel);
+        Ok(self.parts.pull_border(operands, pulled, x, kernel)?)
     }
 }

@@ -3,7 +3,7 @@
 use super::kernels::{BorderFactors, Kernels, RowParts};
 use super::layout::Sizes;
 use super::operands::Operands;
-use super::parts::{Factors, PIVOT, Parts};
+use super::parts::{Factors, PIVOT, Parts, Room};
 use super::square::Square;
 use super::{Error, Failure, ResidentVector};
 use crate::cuda::factors::{failure_with_bump, finite};
@@ -82,9 +82,7 @@ pub(super) struct CoreFactors {
     parts: Parts,
     bytes: DeviceBytes,
     core: CoreBuffers,
-    u: DeviceBuffer<f64>,
-    /// `M x M` each: `w`, what is added to it, and a kernel `X W'`.
-    squares: [DeviceBuffer<f64>; 3],
+    room: Room,
 }
 
 /// `L_Z` and what forms it.
@@ -112,12 +110,9 @@ impl CoreFactors {
         let bytes = how.bytes();
         let (whitened, products) = (how.whitened(), how.products());
         let parts = Parts::new(stream, how.sizes, shape, whitened, products)?;
-        let m = parts.sizes.features;
-        let square = || stream.zeros(m * m, "a square of features");
         Ok(Self {
             core: CoreBuffers::new(stream, &parts.sizes, how.large)?,
-            u: stream.zeros(parts.sizes.rows.unknowns, "a solve's rows")?,
-            squares: [square()?, square()?, square()?],
+            room: Room::new(&parts)?,
             parts,
             bytes,
         })
@@ -219,55 +214,28 @@ impl Factors for CoreFactors {
         gradient: &ResidentVector,
         step: &mut ResidentVector,
     ) -> Result<(), Error> {
+        let (parts, room) = (&mut self.parts, &mut self.room);
+        parts.begin_solve(operands, gradient, room)?;
+        parts.enter_core(operands, gradient, room, step)?;
         let Parts {
             stream,
             sizes,
             kernels,
-            rows,
             border,
-            pass,
             ..
-        } = &mut self.parts;
-        let (core, u, [a, b, kernel]) = (&mut self.core, &mut self.u, &mut self.squares);
-        let (phi, decoder) = (&operands.phi, &operands.decoder);
-        kernels.pull_rows(stream, sizes, rows, phi, &gradient.row, u, pass, a)?;
-        kernels.border_outer(
-            stream,
-            sizes,
-            border,
-            decoder,
-            a,
-            None,
-            Some(&gradient.border),
-            &mut step.border,
-            pass,
-            kernel,
-        )?;
-        kernels.apply_q(stream, sizes, rows, phi, kernel, pass, a)?;
-        match core {
+        } = &*parts;
+        let (w, kernel) = (&room.w, &mut room.kernel);
+        match &mut self.core {
             CoreBuffers::Small(core) => {
-                kernels.apply_small(stream, sizes, border, core, a, kernel)?;
+                kernels.apply_small(stream, sizes, border, core, w, kernel)?;
             }
             CoreBuffers::Large(large) => {
-                kernels.core_pull(stream, sizes, border, a, &mut large.vector)?;
+                kernels.core_pull(stream, sizes, border, w, &mut large.vector)?;
                 large.square.solve_in_place(stream, &mut large.vector)?;
                 kernels.core_push(stream, sizes, border, &large.vector, kernel)?;
             }
         }
-        kernels.apply_q(stream, sizes, rows, phi, kernel, pass, b)?;
-        kernels.border_outer(
-            stream,
-            sizes,
-            border,
-            decoder,
-            a,
-            Some(b),
-            None,
-            &mut step.border,
-            pass,
-            kernel,
-        )?;
-        kernels.rows_finish(stream, sizes, rows, phi, u, kernel, &mut step.row)?;
+        parts.leave_core(operands, room, step)?;
         Ok(())
     }
 }

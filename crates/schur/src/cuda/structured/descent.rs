@@ -42,6 +42,26 @@ pub(super) struct Ended {
     pub(super) curvature: f64,
 }
 
+impl Ended {
+    /// `None` of a record without a status: no solve has written it.
+    fn of(record: [f64; FIELDS]) -> Option<Self> {
+        let status = match record[0] as i64 {
+            1 => Status::Arrived,
+            2 => Status::Stalled,
+            3 => Status::NotPositive,
+            4 => Status::CurvatureOverflow,
+            5 => Status::RightHandSideOverflow,
+            _ => return None,
+        };
+        Some(Self {
+            status,
+            iterations: record[1] as usize,
+            reached: record[2],
+            curvature: record[3],
+        })
+    }
+}
+
 /// How a solve ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
@@ -214,22 +234,17 @@ impl Descent {
         stream.download_pinned(record, &mut self.out, ByteClass::Record)
     }
 
-    /// What became of the last solve; waits for it.
-    pub(super) fn read(&self) -> Result<Ended> {
+    /// What became of the last solve that ran; waits for it. `None` where none did.
+    pub(super) fn read(&self) -> Result<Option<Ended>> {
         let mut record = [0.0; FIELDS];
         self.out.read(&mut record)?;
-        Ok(Ended {
-            status: match record[0] as u8 {
-                1 => Status::Arrived,
-                3 => Status::NotPositive,
-                4 => Status::CurvatureOverflow,
-                5 => Status::RightHandSideOverflow,
-                _ => Status::Stalled,
-            },
-            iterations: record[1] as usize,
-            reached: record[2],
-            curvature: record[3],
-        })
+        Ok(Ended::of(record))
+    }
+
+    /// Empties the record on the host, after the solve that may be writing it: what was captured has
+    /// not run.
+    pub(super) fn forget(&mut self) -> Result<()> {
+        self.out.write(&[0.0; FIELDS])
     }
 
     fn submit_begin(&mut self, stream: &Stream, sizes: &Sizes) -> Result<()> {
@@ -360,6 +375,35 @@ impl Descent {
 mod tests {
     use super::*;
     use crate::{EliminationKind, RowDims, StructuredShape};
+
+    #[test]
+    fn a_record_that_no_solve_wrote_is_no_end() {
+        let mut record = [0.0; FIELDS];
+        assert_eq!(Ended::of(record), None);
+        record[1..4].copy_from_slice(&[7.0, 1e-11, -2.0]);
+        // Running, or nothing that a kernel writes.
+        for status in [0.0, 6.0, -1.0, f64::NAN] {
+            record[0] = status;
+            assert_eq!(Ended::of(record), None, "{status}");
+        }
+        let ends = [
+            Status::Arrived,
+            Status::Stalled,
+            Status::NotPositive,
+            Status::CurvatureOverflow,
+            Status::RightHandSideOverflow,
+        ];
+        for (code, status) in (1..).zip(ends) {
+            record[0] = f64::from(code);
+            let ended = Ended {
+                status,
+                iterations: 7,
+                reached: 1e-11,
+                curvature: -2.0,
+            };
+            assert_eq!(Ended::of(record), Some(ended));
+        }
+    }
 
     #[test]
     fn directions_are_kept_as_far_as_their_bytes_go() {

@@ -14,10 +14,10 @@
 //! A solve is one graph: the right-hand side, a loop that the device repeats for as long as a kernel in
 //! it says, the step, and a record of 72 bytes that is read at its end and not before.
 
-use super::descent::{self, By, Descent, Status};
+use super::descent::{self, By, Descent, Ended, Status};
 use super::layout::{MOST_FEATURES, Sizes};
 use super::operands::Operands;
-use super::parts::{Factors, Parts};
+use super::parts::{Factors, Parts, Room, did_not_run};
 use super::passes::{OfRows, Passes};
 use super::{Error, Failure, ResidentVector};
 use crate::cuda::DeviceBytes;
@@ -69,8 +69,6 @@ pub(super) struct IterativeFactors {
     graph: Option<Graph>,
     gradient: ResidentVector,
     step: ResidentVector,
-    /// Whether a solve was submitted whose record was not read yet.
-    submitted: bool,
 }
 
 /// What a solve works in.
@@ -78,9 +76,7 @@ struct Buffers {
     descent: Descent,
     /// Of more features than [`FUSED`].
     passes: Option<Passes>,
-    u: DeviceBuffer<f64>,
-    /// `M x M` each: `w`, what is added to it, and a kernel `X W'`.
-    squares: [DeviceBuffer<f64>; 3],
+    room: Room,
 }
 
 impl IterativeFactors {
@@ -96,7 +92,6 @@ impl IterativeFactors {
         if m > MOST_FEATURES {
             parts.kernels.allow_features(m)?;
         }
-        let square = || stream.zeros(m * m, "a square of features");
         Ok(Self {
             buffers: Buffers {
                 descent: Descent::new(stream, &parts.sizes, options)?,
@@ -104,14 +99,12 @@ impl IterativeFactors {
                     true => None,
                     false => Some(Passes::new(stream, &parts.sizes)?),
                 },
-                u: stream.zeros(parts.sizes.rows.unknowns, "a solve's rows")?,
-                squares: [square()?, square()?, square()?],
+                room: Room::new(&parts)?,
             },
             graph: None,
             gradient: parts.vector()?,
             step: parts.vector()?,
             parts,
-            submitted: false,
         })
     }
 
@@ -149,20 +142,35 @@ fn submit_solve(
     gradient: &ResidentVector,
     step: &mut ResidentVector,
 ) -> broadhead_device::Result<()> {
-    match buffers.passes {
-        None => submit_fused(parts, buffers, operands, gradient, step),
-        Some(_) => submit_library(parts, buffers, operands, gradient, step),
+    let Buffers {
+        descent,
+        passes,
+        room,
+    } = buffers;
+    match passes {
+        None => submit_fused(parts, descent, room, operands, gradient, step),
+        Some(passes) => submit_library(parts, descent, passes, room, operands, gradient, step),
     }
 }
 
 /// By the fused kernels of the core's solve.
 fn submit_fused(
     parts: &mut Parts,
-    buffers: &mut Buffers,
+    descent: &mut Descent,
+    room: &mut Room,
     operands: &Operands,
     gradient: &ResidentVector,
     step: &mut ResidentVector,
 ) -> broadhead_device::Result<()> {
+    parts.begin_solve(operands, gradient, room)?;
+    let right_hand_side = (&room.w, &operands.decoder);
+    descent.size(
+        &parts.stream,
+        &parts.sizes,
+        right_hand_side,
+        &gradient.border,
+    )?;
+    parts.enter_core(operands, gradient, room, step)?;
     let Parts {
         stream,
         sizes,
@@ -172,47 +180,19 @@ fn submit_fused(
         pass,
         ..
     } = parts;
-    let (descent, u, [a, b, kernel]) = (&mut buffers.descent, &mut buffers.u, &mut buffers.squares);
-    let (phi, decoder) = (&operands.phi, &operands.decoder);
-    kernels.pull_rows(stream, sizes, rows, phi, &gradient.row, u, pass, a)?;
-    descent.size(stream, sizes, (a, decoder), &gradient.border)?;
-    kernels.border_outer(
-        stream,
-        sizes,
-        border,
-        decoder,
-        a,
-        None,
-        Some(&gradient.border),
-        &mut step.border,
-        pass,
-        kernel,
-    )?;
-    kernels.apply_q(stream, sizes, rows, phi, kernel, pass, a)?;
-    kernels.core_pull(stream, sizes, border, a, &mut descent.vector)?;
+    kernels.core_pull(stream, sizes, border, &room.w, &mut descent.vector)?;
     let by = By::Kernels { kernels, pass };
     descent.solve(stream, sizes, rows, border, by)?;
-    kernels.core_push(stream, sizes, border, &descent.vector, kernel)?;
-    kernels.apply_q(stream, sizes, rows, phi, kernel, pass, b)?;
-    kernels.border_outer(
-        stream,
-        sizes,
-        border,
-        decoder,
-        a,
-        Some(b),
-        None,
-        &mut step.border,
-        pass,
-        kernel,
-    )?;
-    kernels.rows_finish(stream, sizes, rows, phi, u, kernel, &mut step.row)
+    kernels.core_push(stream, sizes, border, &descent.vector, &mut room.kernel)?;
+    parts.leave_core(operands, room, step)
 }
 
 /// The same by products and triangular solves of the library, for any number of features.
 fn submit_library(
     parts: &mut Parts,
-    buffers: &mut Buffers,
+    descent: &mut Descent,
+    passes: &mut Passes,
+    room: &mut Room,
     operands: &Operands,
     gradient: &ResidentVector,
     step: &mut ResidentVector,
@@ -226,13 +206,12 @@ fn submit_library(
         pass,
         ..
     } = parts;
-    let Buffers {
-        descent,
-        passes,
+    let Room {
         u,
-        squares: [a, b, kernel],
-    } = buffers;
-    let Some(passes) = passes else { return Ok(()) };
+        w: a,
+        added: b,
+        kernel,
+    } = room;
     let (m, r) = (sizes.features, sizes.rank);
     let (layout, index, factors) = (&sizes.rows, &rows.index, &rows.factors);
     stream.copy(gradient.row.view(), u.view_mut())?;
@@ -335,7 +314,6 @@ impl Factors for IterativeFactors {
     }
 
     fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
-        self.submitted = false;
         self.parts.factor_rows(operands, ridge.row)?;
         self.parts.whiten(operands)?;
         self.parts.prepare_border(operands, ridge.border)?;
@@ -365,13 +343,12 @@ impl Factors for IterativeFactors {
             graph,
             gradient: from,
             step: to,
-            submitted,
         } = self;
         let stream = parts.stream.clone();
         if stream.is_capturing() {
             submit_solve(parts, buffers, operands, gradient, step)?;
-            *submitted = true;
-            return Ok(());
+            // The record of an earlier solve is not this one's.
+            return Ok(buffers.descent.forget()?);
         }
         if graph.is_none() {
             *graph = Some(stream.capture(|_| submit_solve(parts, buffers, operands, from, to))?);
@@ -382,36 +359,38 @@ impl Factors for IterativeFactors {
             graph.launch()?;
         }
         stream.copy(to.row.view(), step.row.view_mut())?;
-        stream.copy(to.border.view(), step.border.view_mut())?;
-        *submitted = true;
-        Ok(())
+        Ok(stream.copy(to.border.view(), step.border.view_mut())?)
     }
 
     fn solved(&mut self) -> Result<SolveStats, Failure> {
-        if !self.submitted {
-            return Ok(SolveStats::default());
-        }
-        let ended = self.buffers.descent.read()?;
-        let what = match ended.status {
-            Status::NotPositive => {
-                return Err(NotPositiveDefinite {
-                    site: PivotSite::Curvature {
-                        iteration: ended.iterations,
-                    },
-                    value: ended.curvature,
-                    bump: None,
-                }
-                .into());
-            }
-            Status::Arrived | Status::Stalled => {
-                return Ok(SolveStats {
-                    iterations: ended.iterations as u64,
-                    stalled_at: (ended.status == Status::Stalled).then_some(ended.reached),
-                });
-            }
-            Status::CurvatureOverflow => "a curvature",
-            Status::RightHandSideOverflow => "the right-hand side of the eliminated border",
+        let Some(ended) = self.buffers.descent.read()? else {
+            return Err(did_not_run("solved", "a solve that ran").into());
         };
-        Err(Error::Overflow { what }.into())
+        found(ended)
     }
+}
+
+/// What a solve's end means.
+fn found(ended: Ended) -> Result<SolveStats, Failure> {
+    let what = match ended.status {
+        Status::NotPositive => {
+            return Err(NotPositiveDefinite {
+                site: PivotSite::Curvature {
+                    iteration: ended.iterations,
+                },
+                value: ended.curvature,
+                bump: None,
+            }
+            .into());
+        }
+        Status::Arrived | Status::Stalled => {
+            return Ok(SolveStats {
+                iterations: ended.iterations as u64,
+                stalled_at: (ended.status == Status::Stalled).then_some(ended.reached),
+            });
+        }
+        Status::CurvatureOverflow => "a curvature",
+        Status::RightHandSideOverflow => "the right-hand side of the eliminated border",
+    };
+    Err(Error::Overflow { what }.into())
 }

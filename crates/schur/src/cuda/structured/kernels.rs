@@ -48,6 +48,18 @@ pub(super) struct Pass {
     pub(super) none: DeviceBuffer<f64>,
 }
 
+/// What is pulled through the border: outer products of the rows are `M x M`, gradients `M x p`.
+#[derive(Clone, Copy)]
+pub(super) enum Pulled<'a> {
+    /// `X = G^-1 (E W - g)`.
+    Less {
+        outer: &'a DeviceBuffer<f64>,
+        gradient: &'a DeviceBuffer<f64>,
+    },
+    /// `X = X + G^-1 ((E + F) W)`.
+    More(&'a DeviceBuffer<f64>, &'a DeviceBuffer<f64>),
+}
+
 /// The row factors and what was whitened with them.
 pub(super) struct RowParts {
     pub(super) index: RowIndex,
@@ -285,23 +297,21 @@ impl Kernels {
         self.rows_outer.launch(stream, geometry)
     }
 
-    /// `X = G^-1 (E W - g)` where `second` is absent, else `X += G^-1 ((E + second) W)`; then
-    /// `Z = X W'`. `X` is `M x p`.
-    #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
+    /// `X` by what is pulled through the border, then `Z = X W'`. `X` is `M x p`.
     pub(super) fn border_outer(
         &self,
-        stream: &Stream,
-        sizes: &Sizes,
+        (stream, sizes): (&Stream, &Sizes),
         border: &BorderFactors,
         decoder: &DeviceBuffer<f64>,
-        first: &DeviceBuffer<f64>,
-        second: Option<&DeviceBuffer<f64>>,
-        gradient: Option<&DeviceBuffer<f64>>,
-        x: &mut DeviceBuffer<f64>,
+        pulled: Pulled<'_>,
+        (x, kernel): (&mut DeviceBuffer<f64>, &mut DeviceBuffer<f64>),
         pass: &mut Pass,
-        kernel: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let m = sizes.features;
+        let (first, second, gradient) = match pulled {
+            Pulled::Less { outer, gradient } => (outer, &pass.none, gradient),
+            Pulled::More(first, second) => (first, second, &pass.none),
+        };
         let geometry = Geometry::line(sizes.columns as u32, 256).with_shared(shared(m * (m + 32)));
         let launch = self
             .border_outer
@@ -311,14 +321,14 @@ impl Kernels {
             .scalar(m as i32)
             .scalar(sizes.outputs as i32)
             .read(first.view())
-            .read(second.unwrap_or(&pass.none).view())
-            .read(gradient.unwrap_or(&pass.none).view())
+            .read(second.view())
+            .read(gradient.view())
             .write(x.view_mut())
             .write(pass.partials.view_mut())
             .write(pass.counter.view_mut())
             .write(kernel.view_mut());
-        // SAFETY: the arguments are those of the source; without `second` a gradient is given;
-        // partial sums hold columns x M x M.
+        // SAFETY: the arguments are those of the source; without a second outer product there is a
+        // gradient; partial sums hold columns x M x M.
         unsafe { launch.submit() }
     }
 

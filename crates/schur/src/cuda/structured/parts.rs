@@ -1,6 +1,6 @@
 //! What all eliminations of structured systems keep and do on a device.
 
-use super::kernels::{BorderFactors, Kernels, Pass, RowParts};
+use super::kernels::{BorderFactors, Kernels, Pass, Pulled, RowParts};
 use super::layout::Sizes;
 use super::operands::Operands;
 use super::{Error, Failure, ResidentVector};
@@ -10,7 +10,7 @@ use crate::cuda::{DeviceBytes, FrameSummary};
 use crate::{
     Factored, LogDeterminant, Pivot, PivotSite, Ridge, RowDims, SolveStats, StructuredShape,
 };
-use broadhead_device::{ByteClass, DeviceBuffer, Stream};
+use broadhead_device::{ByteClass, DeviceBuffer, DeviceError, Refusal, Result as Answer, Stream};
 
 /// Numbers of a factorization's record: 7 of the rows, 7 of `G`, 7 of what is the elimination's own.
 pub(super) const SUMMARY: usize = 21;
@@ -45,9 +45,44 @@ pub(super) trait Factors: Send {
         step: &mut ResidentVector,
     ) -> Result<(), Error>;
 
-    /// What the last solve found. Of what iterates it waits for a record; nothing else can fail.
+    /// What the last solve that ran found. Of what iterates it waits for a record; nothing else can
+    /// fail.
     fn solved(&mut self) -> Result<SolveStats, Failure> {
         Ok(SolveStats::default())
+    }
+}
+
+/// That what is asked about has not run: nothing was submitted, or it went into a graph that was not
+/// launched.
+pub(super) fn did_not_run(what: &str, expected: &str) -> Error {
+    let refusal = Refusal::Shape {
+        what: what.to_owned(),
+        expected: expected.to_owned(),
+        found: "none".to_owned(),
+    };
+    Error::Device(DeviceError::from(refusal))
+}
+
+/// What a solve over the whitened rows works in: that of the core, and of conjugate gradients on it.
+pub(super) struct Room {
+    /// `u_i = L_i^-1 g_i`, of length N.
+    pub(super) u: DeviceBuffer<f64>,
+    /// `M x M` each: `E` and then `w`, what is added to it, and a kernel `X W'` or `U`.
+    pub(super) w: DeviceBuffer<f64>,
+    pub(super) added: DeviceBuffer<f64>,
+    pub(super) kernel: DeviceBuffer<f64>,
+}
+
+impl Room {
+    pub(super) fn new(parts: &Parts) -> Result<Self, Error> {
+        let (stream, m) = (&parts.stream, parts.sizes.features);
+        let square = || stream.zeros(m * m, "a square of features");
+        Ok(Self {
+            u: stream.zeros(parts.sizes.rows.unknowns, "a solve's rows")?,
+            w: square()?,
+            added: square()?,
+            kernel: square()?,
+        })
     }
 }
 
@@ -160,6 +195,80 @@ impl Parts {
         Ok(kernels.border_prepare(stream, sizes, operands, rho, border, summary)?)
     }
 
+    /// `X` by what is pulled through the border, and `kernel = X W'`.
+    pub(super) fn pull_border(
+        &mut self,
+        operands: &Operands,
+        pulled: Pulled<'_>,
+        x: &mut DeviceBuffer<f64>,
+        kernel: &mut DeviceBuffer<f64>,
+    ) -> Answer<()> {
+        let on = (&self.stream, &self.sizes);
+        let (border, pass) = (&self.border, &mut self.pass);
+        let decoder = &operands.decoder;
+        self.kernels
+            .border_outer(on, border, decoder, pulled, (x, kernel), pass)
+    }
+
+    /// Where a solve begins: `u = L^-1 g` and `E = sum phi_i (V_i' u_i)'`.
+    pub(super) fn begin_solve(
+        &mut self,
+        operands: &Operands,
+        gradient: &ResidentVector,
+        room: &mut Room,
+    ) -> Answer<()> {
+        let (stream, sizes, rows) = (&self.stream, &self.sizes, &self.rows);
+        let (g, pass) = (&gradient.row, &mut self.pass);
+        let (phi, u, outer) = (&operands.phi, &mut room.u, &mut room.w);
+        self.kernels
+            .pull_rows(stream, sizes, rows, phi, g, u, pass, outer)
+    }
+
+    /// `X = G^-1 (E W - g)`, then `w = Q vec(X W')` in the place of `E`.
+    pub(super) fn enter_core(
+        &mut self,
+        operands: &Operands,
+        gradient: &ResidentVector,
+        room: &mut Room,
+        step: &mut ResidentVector,
+    ) -> Answer<()> {
+        let pulled = Pulled::Less {
+            outer: &room.w,
+            gradient: &gradient.border,
+        };
+        self.pull_border(operands, pulled, &mut step.border, &mut room.kernel)?;
+        self.apply_q(operands, &room.kernel, &mut room.w)
+    }
+
+    /// Where a solve ends, with `U = mat(F Z^-1 F' w)` as the kernel: `q = Q vec U`,
+    /// `X = X + G^-1 ((w + q) W)`, and the rows' `-L^-T (u + V W X' phi)`.
+    pub(super) fn leave_core(
+        &mut self,
+        operands: &Operands,
+        room: &mut Room,
+        step: &mut ResidentVector,
+    ) -> Answer<()> {
+        self.apply_q(operands, &room.kernel, &mut room.added)?;
+        let pulled = Pulled::More(&room.w, &room.added);
+        self.pull_border(operands, pulled, &mut step.border, &mut room.kernel)?;
+        let (stream, sizes, rows) = (&self.stream, &self.sizes, &self.rows);
+        let (phi, u, kernel) = (&operands.phi, &room.u, &room.kernel);
+        self.kernels
+            .rows_finish(stream, sizes, rows, phi, u, kernel, &mut step.row)
+    }
+
+    fn apply_q(
+        &mut self,
+        operands: &Operands,
+        kernel: &DeviceBuffer<f64>,
+        outer: &mut DeviceBuffer<f64>,
+    ) -> Answer<()> {
+        let (stream, sizes, rows) = (&self.stream, &self.sizes, &self.rows);
+        let (phi, pass) = (&operands.phi, &mut self.pass);
+        self.kernels
+            .apply_q(stream, sizes, rows, phi, kernel, pass, outer)
+    }
+
     /// The record of the last factorization.
     pub(super) fn read_summary(&self) -> Result<Vec<f64>, Error> {
         let record = self.summary.view();
@@ -169,6 +278,9 @@ impl Parts {
     /// The record of a factorization that was submitted, which counts as one.
     pub(super) fn read_factored(&self) -> Result<Vec<f64>, Error> {
         let summary = self.read_summary()?;
+        if !ran(&summary) {
+            return Err(did_not_run("factored", "a factorization that ran"));
+        }
         self.stream.ledger().factored(1);
         Ok(summary)
     }
@@ -251,5 +363,29 @@ impl Parts {
             }),
             scale: numbers[6],
         }
+    }
+}
+
+/// Whether a factorization wrote the record: `G` has a pivot, the least or the first that failed, and
+/// neither's numbers are zero.
+fn ran(summary: &[f64]) -> bool {
+    summary[7..14].iter().any(|&x| x != 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_nobody_wrote_is_no_factorization() {
+        let mut record = [0.0; SUMMARY];
+        assert!(!ran(&record));
+        // G = [1]: its logarithm is zero, its pivot is not.
+        record[9] = 1.0;
+        assert!(ran(&record));
+        // G = [0]: nothing but the place of the pivot that failed, from 1.
+        record[9] = 0.0;
+        record[11] = 1.0;
+        assert!(ran(&record));
     }
 }
