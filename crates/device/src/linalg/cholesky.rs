@@ -2,7 +2,7 @@
 
 use super::Triangle;
 use super::matrix::{BatchMut, MatrixMut, touched};
-use crate::fault::{Result, expect_shape};
+use crate::fault::{Refusal, Result, expect_shape};
 use crate::kernels::pointers::strided_pointers;
 use crate::runtime::buffer::ViewMut;
 use crate::runtime::handles::solver_answer;
@@ -13,7 +13,7 @@ impl Stream {
     /// Elements of workspace that [`Stream::potrf`] needs for a matrix of this layout.
     ///
     /// # Errors
-    /// A [`Fault`](crate::Fault).
+    /// A [`Refusal`] where the library cannot count them; a [`Fault`](crate::Fault).
     pub fn potrf_workspace(&self, a: &mut MatrixMut<'_>) -> Result<usize> {
         let mut elements = 0;
         self.with_handles(|handles| {
@@ -30,7 +30,12 @@ impl Stream {
             };
             solver_answer(self.context(), "cusolverDnDpotrf_bufferSize", status)
         })?;
-        Ok(elements.unsigned_abs() as usize)
+        // The library answers in 32 bits: what is past them shows as a negative number.
+        Ok(usize::try_from(elements).map_err(|_| Refusal::Shape {
+            what: "potrf_workspace".to_owned(),
+            expected: format!("a workspace of at most {} elements", i32::MAX),
+            found: format!("one for a matrix of {}", a.layout),
+        })?)
     }
 
     /// The lower triangle of `A` becomes its Cholesky factor; the upper is left alone. `info` (one

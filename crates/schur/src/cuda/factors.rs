@@ -11,6 +11,7 @@ use super::kernels::{Kernels, PullBuffers, RowFactors, RowIndex, RowSolve};
 use super::layout::{DeviceBytes, Layout, WIDEST_ROW};
 use super::methods::{BorderMethod, Chosen, FrameSummary, Methods, RowMethod};
 use super::operands::Operands;
+use super::pieces::{COUNTED, pieces};
 use super::rows::WideRows;
 use super::tiles::{Squares, Tiles};
 use super::{Error, Failure, Keep, ResidentVector};
@@ -19,11 +20,14 @@ use crate::{
     ArrowShape, Factored, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, Ridge, RowDims,
 };
 use broadhead_device::{
-    ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Side, Stream, Triangle, View,
+    ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Side, Stream, Triangle, View, ViewMut,
 };
+use std::ops::Range;
 
 /// A pivot's place in a record is this times its row, and its place in the row (`KEY` of rows.cu).
 const KEY: i64 = 128;
+/// Columns that are solved for at once: blocks of a grid's second dimension.
+const MOST_COLUMNS: usize = 65_535;
 /// Numbers of a factorization's record: 7 of the rows, 6 of the border.
 const SUMMARY: usize = 13;
 
@@ -288,7 +292,7 @@ impl Factors {
         self.subtract_squares(1.0)
     }
 
-    /// `S <- scale S - Y'Y`. Y is taken in pieces of which every offset fits 31 bits.
+    /// `S <- scale S - Y'Y`, Y in pieces.
     fn subtract_squares(&mut self, scale: f64) -> Result<(), Error> {
         let (stream, layout) = (&self.stream, &self.layout);
         let (k, order) = (layout.k, layout.order);
@@ -296,12 +300,10 @@ impl Factors {
             return Ok(());
         }
         let mut sum = MatrixMut::new(self.border.view_mut(), k, k, order)?;
-        let at_once = i32::MAX as usize / order;
-        for first in (0..layout.unknowns).step_by(at_once) {
-            let count = at_once.min(layout.unknowns - first);
-            let lines = first * order..(first + count) * order;
-            let lines = Matrix::new(self.whitened.slice(lines)?, k, count, order)?;
-            let kept = if first == 0 { scale } else { 1.0 };
+        for piece in pieces(layout.unknowns, order, COUNTED) {
+            let lines = piece.start * order..piece.end * order;
+            let lines = Matrix::new(self.whitened.slice(lines)?, k, piece.len(), order)?;
+            let kept = if piece.start == 0 { scale } else { 1.0 };
             stream.syrk(Triangle::Lower, -1.0, lines, kept, &mut sum)?;
         }
         Ok(())
@@ -462,13 +464,8 @@ impl Factors {
             None => {
                 self.stream
                     .copy(self.pull.sum.view(), step.border.view_mut())?;
-                solve_border(
-                    &self.stream,
-                    &self.layout,
-                    &self.border,
-                    &mut step.border,
-                    1,
-                )?;
+                let x = step.border.view_mut();
+                solve_border(&self.stream, &self.layout, &self.border, x, 1)?;
             }
         }
         self.kernels.push(
@@ -491,23 +488,53 @@ impl Factors {
         border: &mut DeviceBuffer<f64>,
         count: usize,
     ) -> Result<(), Error> {
+        let (n, k) = (self.layout.unknowns, self.layout.k);
+        // As many columns as places are counted, and as a grid has.
+        let longest = n.max(k).max(COUNTED / MOST_COLUMNS);
+        for columns in pieces(count, longest, COUNTED) {
+            let of = |len: usize| columns.start * len..columns.end * len;
+            let (row, border) = (row.slice_mut(of(n))?, border.slice_mut(of(k))?);
+            self.solve_columns(row, border, columns.len())?;
+        }
+        Ok(())
+    }
+
+    /// [`Self::solve_many`] of columns whose places are counted. Y is taken in pieces.
+    fn solve_columns(
+        &self,
+        mut row: ViewMut<'_, f64>,
+        mut border: ViewMut<'_, f64>,
+        count: usize,
+    ) -> Result<(), Error> {
         let (stream, layout) = (&self.stream, &self.layout);
-        let (n, k) = (layout.unknowns, layout.k);
-        let rows_solve = |row: &mut DeviceBuffer<f64>, scale, which| {
+        let (n, k, order) = (layout.unknowns, layout.k, layout.order);
+        let rows_solve = |row: ViewMut<'_, f64>, scale, which| {
             let (index, rows) = (&self.index, &self.rows);
             self.kernels
                 .rows_solve(stream, layout, index, rows, row, count, scale, which)
         };
-        rows_solve(row, 1.0, RowSolve::Lower)?;
-        if k > 0 {
-            let y = Matrix::new(self.whitened.view(), k, n, layout.order)?;
-            let u = Matrix::packed(row.view(), n, count)?;
-            let mut b = MatrixMut::packed(border.view_mut(), k, count)?;
-            stream.gemm(1.0, y, u, -1.0, &mut b)?;
-            solve_border(stream, layout, &self.border, border, count)?;
-            let x = Matrix::packed(border.view(), k, count)?;
-            let mut z = MatrixMut::packed(row.view_mut(), n, count)?;
-            stream.gemm(1.0, y.transposed(), x, 1.0, &mut z)?;
+        rows_solve(row.reborrow(), 1.0, RowSolve::Lower)?;
+        if k > 0 && count > 0 {
+            let lines = |piece: &Range<usize>| -> Result<_, Error> {
+                let y = self
+                    .whitened
+                    .slice(piece.start * order..piece.end * order)?;
+                Ok(Matrix::new(y, k, piece.len(), order)?)
+            };
+            for piece in pieces(n, order, COUNTED) {
+                let u = row.as_view().slice(piece.start..n * count)?;
+                let u = Matrix::new(u, piece.len(), count, n)?;
+                let mut b = MatrixMut::packed(border.reborrow(), k, count)?;
+                let kept = if piece.start == 0 { -1.0 } else { 1.0 };
+                stream.gemm(1.0, lines(&piece)?, u, kept, &mut b)?;
+            }
+            solve_border(stream, layout, &self.border, border.reborrow(), count)?;
+            let x = Matrix::packed(border.as_view(), k, count)?;
+            for piece in pieces(n, order, COUNTED) {
+                let z = row.reborrow().slice(piece.start..n * count)?;
+                let mut z = MatrixMut::new(z, piece.len(), count, n)?;
+                stream.gemm(1.0, lines(&piece)?.transposed(), x, 1.0, &mut z)?;
+            }
         }
         Ok(rows_solve(row, -1.0, RowSolve::Transposed)?)
     }
@@ -518,7 +545,7 @@ pub(super) fn solve_border(
     stream: &Stream,
     layout: &Layout,
     factor: &DeviceBuffer<f64>,
-    x: &mut DeviceBuffer<f64>,
+    x: ViewMut<'_, f64>,
     count: usize,
 ) -> Result<(), Error> {
     let k = layout.k;
@@ -526,7 +553,7 @@ pub(super) fn solve_border(
         return Ok(());
     }
     let factor = Matrix::new(factor.view(), k, k, layout.order)?;
-    let mut x = MatrixMut::packed(x.view_mut(), k, count)?;
+    let mut x = MatrixMut::packed(x, k, count)?;
     stream.trsm(Side::Left, Triangle::Lower, 1.0, factor, &mut x)?;
     let transposed = factor.transposed();
     stream.trsm(Side::Left, Triangle::Lower, 1.0, transposed, &mut x)?;

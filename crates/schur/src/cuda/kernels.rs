@@ -450,7 +450,7 @@ impl Kernels {
         layout: &Layout,
         index: &RowIndex,
         rows: &RowFactors,
-        x: &mut DeviceBuffer<f64>,
+        x: ViewMut<'_, f64>,
         count: usize,
         scale: f64,
         which: RowSolve,
@@ -464,7 +464,7 @@ impl Kernels {
             .rows(index, layout)
             .read(rows.factors.view())
             .read(rows.reciprocals.view())
-            .write(x.slice_mut(0..count * layout.unknowns)?)
+            .write(x.slice(0..count * layout.unknowns)?)
             .scalar(layout.unknowns as i64)
             .scalar(scale)
             .scalar(i32::from(which == RowSolve::Transposed));

@@ -18,6 +18,10 @@ pub const WIDEST_ROW: usize = 32;
 /// The widest row block that a device serves.
 pub const WIDEST_BLOCK: usize = 128;
 
+/// The largest border: the places of a border matrix, of the padded order squared, are then as many as
+/// 32 bits count, which is what the library's Cholesky factorization is made for.
+const LARGEST_BORDER: usize = 45_056;
+
 /// Blocks of threads that a pass over Y is cut into: four on each of 132 multiprocessors.
 const PASS_BLOCKS: usize = 528;
 /// Columns of a strip of the pull.
@@ -130,7 +134,7 @@ impl Layout {
                 found: n.to_string(),
             }))),
         };
-        within("border", order, 65_535)?;
+        within("border", k, LARGEST_BORDER)?;
         within("row unknowns", shape.row_unknowns(), i32::MAX as usize)?;
         let width = widest.max(1).next_power_of_two();
         let strips = k.div_ceil(STRIP).max(1);
@@ -280,6 +284,10 @@ mod tests {
             assert!((order / leaf).is_power_of_two());
             assert!(order <= k + k / 8 + 16, "{k} became {order}");
         }
+        // The next larger border is padded past what 32 bits count.
+        let places = |k| padded_order(k).1.pow(2) as u64;
+        assert!(places(LARGEST_BORDER) <= i32::MAX as u64);
+        assert!(places(LARGEST_BORDER + 1) > i32::MAX as u64);
         assert_eq!(padded_order(5120), (40, 5120));
         assert_eq!(padded_order(2048), (64, 2048));
     }
@@ -299,6 +307,13 @@ mod tests {
             assert!(layout.rows_per_tile * d <= 256 && layout.rows_per_tile <= 256);
             assert!(layout.rows_per_push * d <= 128);
         }
+        let large = Layout::new(&ArrowShape::uniform(2, 1, LARGEST_BORDER + 1).unwrap());
+        let named = matches!(
+            large,
+            Err(Error::Device(DeviceError::Refusal(Refusal::Shape { found, .. })))
+                if found == "45057"
+        );
+        assert!(named);
         let wide = ArrowShape::uniform(2, 129, 4).unwrap();
         assert!(matches!(Layout::new(&wide), Err(Error::Unsupported { .. })));
     }

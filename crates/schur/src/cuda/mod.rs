@@ -26,6 +26,7 @@ mod layout;
 mod measured;
 mod methods;
 mod operands;
+mod pieces;
 mod product;
 mod residual;
 mod ridge;

@@ -3,22 +3,27 @@
 use super::case::{Case, Random};
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{ByteClass, DeviceError, Refusal, Stream};
-use broadhead_schur::cuda::{Base, Keep};
+use broadhead_schur::cuda::{Base, Keep, ResidentVector, StructuredBase, StructuredMethod};
 use broadhead_schur::{
-    ArrowVector, CrossView, DenseSystem, Error, ProductMut, Refinement, Ridge, RowBlocks,
-    SymmetricView, System,
+    ArrowVector, CrossView, DenseSystem, Error, Gradient, IterativeOptions, ProductMut, Refinement,
+    Ridge, RowBlocks, StepMut, SymmetricView, System,
 };
 use broadhead_testkit::device::Trial;
+use broadhead_testkit::generate::{self, Structure};
+use faer::Mat;
 use ndarray::{ArrayView2, ShapeBuilder};
 
 /// The componentwise backward error that counts as parity.
 const PARITY: f64 = 1e-13;
 
 pub(super) fn tests() -> Vec<Trial> {
-    vec![on_device!(
-        "large::more_numbers_than_32_bits_count_are_solved_or_refused",
-        huge
-    )]
+    vec![
+        on_device!(
+            "large::more_numbers_than_32_bits_count_are_solved_or_refused",
+            huge
+        ),
+        on_device!("large::features_longer_than_a_piece_are_solved", long),
+    ]
 }
 
 /// Every line of `B` is the one before it moved by an entry, so that 500,000 lines of 5,120 are as
@@ -70,6 +75,7 @@ fn huge(stream: &Stream) -> Outcome {
         row: stream.download(step.row(), class)?,
         border: stream.download(step.border()?, class)?,
     };
+    many(stream, &mut base, (n, k))?;
     let (mut y, mut a) = (ArrowVector::zeros(&shape), ArrowVector::zeros(&shape));
     let product = ProductMut {
         row: &mut y.row,
@@ -87,6 +93,109 @@ fn huge(stream: &Stream) -> Outcome {
             let what = format!("{part} {i}: {residual:e} of {size:e}");
             expect(residual <= PARITY * size, what)?;
         }
+    }
+    Ok(())
+}
+
+/// Two gradients at once, the second minus twice the first: each step by its residual `H x + g`, of
+/// which the device forms the product over the operands.
+fn many(stream: &Stream, base: &mut Base, (n, k): (usize, usize)) -> Outcome {
+    let mut random = Random(63);
+    let (row, border) = (random.many(n, 1.0), random.many(k, 1.0));
+    let of = |g: &[f64]| Mat::from_fn(g.len(), 2, |i, j| [1.0, -2.0][j] * g[i]);
+    let (g_row, g_border) = (of(&row), of(&border));
+    let (mut x_row, mut x_border) = (Mat::zeros(n, 2), Mat::zeros(k, 2));
+    base.frame(Ridge::ZERO)?.solve(
+        Gradient::many(g_row.as_ref(), g_border.as_ref()),
+        StepMut::many(x_row.as_mut(), x_border.as_mut()),
+    )?;
+    let class = ByteClass::Gradient;
+    let sent = |j: usize| -> Result<ResidentVector, Box<dyn std::error::Error>> {
+        let mut x = base.vector()?;
+        let part = |m: &Mat<f64>| m.col(j).iter().copied().collect::<Vec<f64>>();
+        stream.upload_into(&part(&x_row), x.row_mut(), class)?;
+        stream.upload_into(&part(&x_border), x.border_mut()?, class)?;
+        Ok(x)
+    };
+    let (first, mut second) = (sent(0)?, sent(1)?);
+    let (mut y, mut z) = (base.vector()?, base.vector()?);
+    base.products_resident((&first, &mut second), [&mut y, &mut z])?;
+    for (j, y) in [y, z].into_iter().enumerate() {
+        let (hx_row, hx_border) = (
+            stream.download(y.row(), class)?,
+            stream.download(y.border()?, class)?,
+        );
+        let (mut residual, mut size) = (0.0, 0.0);
+        let parts = [(&hx_row, &g_row), (&hx_border, &g_border)];
+        for (hx, g) in parts {
+            for (i, hx) in hx.iter().enumerate() {
+                residual += (hx + g[(i, j)]).powi(2);
+                size += g[(i, j)].powi(2);
+            }
+        }
+        // H is within a small factor of 3 I, so |g| is the size of what was summed.
+        let relative = f64::sqrt(residual / size);
+        let what = format!("column {j} of many: a relative residual of {relative:e}");
+        expect(relative <= PARITY, what)?;
+    }
+    Ok(())
+}
+
+/// More numbers of features than the library takes at once: the product, the triangular solve and the
+/// sums over the rows are cut, by the core and by conjugate gradients.
+fn long(stream: &Stream) -> Outcome {
+    let (rows, features) = (2_850_000, 96);
+    expect(rows * features > 1 << 28, "one piece would do")?;
+    let of = Structure {
+        dims: vec![1; rows],
+        features,
+        outputs: 3,
+        density: 0.0,
+        atoms: true,
+        margin: 0.1,
+    };
+    let case = generate::structured(&of, &mut broadhead_testkit::random::Random::new(64));
+    let arrow = case.shape.arrow();
+    let g = generate::gradient(
+        arrow.row_unknowns(),
+        arrow.border(),
+        &mut broadhead_testkit::random::Random::new(65),
+    );
+    let system = case.system();
+    for method in [
+        StructuredMethod::Core,
+        StructuredMethod::Iterative {
+            options: IterativeOptions::default(),
+        },
+    ] {
+        let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
+        base.refresh(&case.structured())?;
+        let mut x = ArrowVector::zeros(arrow);
+        base.factor(Ridge::ZERO)?
+            .solve(g.as_gradient(), x.as_step())?;
+        let (mut y, mut a) = (ArrowVector::zeros(arrow), ArrowVector::zeros(arrow));
+        let product = ProductMut {
+            row: &mut y.row,
+            border: &mut y.border,
+            row_abs: &mut a.row,
+            border_abs: &mut a.border,
+        };
+        system.product(&x.row, &x.border, Ridge::ZERO, product)?;
+        let (mut residual, mut size) = (0.0, 0.0);
+        for (y, a, g) in [(&y.row, &a.row, &g.row), (&y.border, &a.border, &g.border)] {
+            for i in 0..y.len() {
+                residual += (y[i] + g[i]).powi(2);
+                size += (a[i] + g[i].abs()).powi(2);
+            }
+        }
+        let relative = f64::sqrt(residual / size);
+        // What conjugate gradients are asked for; the core is as good as rounding lets it be.
+        let most = match method {
+            StructuredMethod::Core => PARITY,
+            _ => IterativeOptions::default().relative_residual,
+        };
+        let what = format!("{method:?}: a relative residual of {relative:e}");
+        expect(relative <= most, what)?;
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! The factors of a structured system's core on a device, and the solves that use them.
 
-use super::kernels::{BorderFactors, Kernels, RowParts};
 use super::layout::Sizes;
 use super::operands::Operands;
 use super::parts::{Factors, PIVOT, Parts, Room};
@@ -10,7 +9,7 @@ use crate::cuda::factors::{failure_with_bump, finite};
 use crate::cuda::layout::Layout;
 use crate::cuda::{DeviceBytes, Keep};
 use crate::{EliminationKind, Factored, Pivot, Ridge, StructuredShape};
-use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Side, Stream, Triangle};
+use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Stream};
 
 /// The most features, and the widest rows, of a core that the fused kernels form.
 const SMALL: (usize, usize) = (9, 4);
@@ -121,6 +120,9 @@ impl CoreFactors {
     /// `L_G`, `R` and `L_Z`.
     fn factor_border(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
         self.parts.prepare_border(operands, rho)?;
+        if let CoreBuffers::Large(large) = &mut self.core {
+            large.form(&self.parts, operands)?;
+        }
         let Parts {
             stream,
             sizes,
@@ -132,18 +134,11 @@ impl CoreFactors {
             ..
         } = &mut self.parts;
         match &mut self.core {
-            CoreBuffers::Small(core) => kernels.small_core(
-                stream,
-                sizes,
-                rows,
-                &operands.phi,
-                border,
-                pass,
-                core,
-                summary,
-            )?,
+            CoreBuffers::Small(core) => {
+                let phi = &operands.phi;
+                kernels.small_core(stream, sizes, rows, phi, border, pass, core, summary)?;
+            }
             CoreBuffers::Large(large) => {
-                large.form(stream, sizes, kernels, rows, &operands.phi, border)?;
                 large.square.factor(stream, 0.0)?;
                 kernels.core_summary(stream, sizes, large.square.found(), border, summary)?;
             }
@@ -263,29 +258,18 @@ impl CoreBuffers {
 
 impl LargeCore {
     /// `Z`, lower triangle.
-    fn form(
-        &mut self,
-        stream: &Stream,
-        sizes: &Sizes,
-        kernels: &Kernels,
-        rows: &RowParts,
-        phi: &DeviceBuffer<f64>,
-        border: &BorderFactors,
-    ) -> Result<(), Error> {
-        let (m, r, n) = (sizes.features, sizes.rank, sizes.rows.rows);
-        let unknowns = sizes.rows.unknowns;
+    fn form(&mut self, parts: &Parts, operands: &Operands) -> Result<(), Error> {
+        let x = (&mut self.jacobian, parts.sizes.rank);
+        parts.transform(operands, &mut self.phi, x)?;
+        let Parts {
+            stream,
+            sizes,
+            kernels,
+            rows,
+            ..
+        } = parts;
+        let n = sizes.rows.rows;
         stream.zero(self.products.view_mut())?;
-        if n > 0 && unknowns > 0 {
-            // Lines of one row each are columns here; so L_G is an upper triangle.
-            stream.copy(phi.view(), self.phi.view_mut())?;
-            let gram = Matrix::packed(border.gram.view(), m, m)?.transposed();
-            let mut whitened = MatrixMut::packed(self.phi.view_mut(), m, n)?;
-            stream.trsm(Side::Left, Triangle::Upper, 1.0, gram, &mut whitened)?;
-            let root = Matrix::packed(border.root.view(), r, m)?;
-            let v = Matrix::new(rows.whitened.view(), m, unknowns, sizes.rows.order)?;
-            let mut jacobian = MatrixMut::packed(self.jacobian.view_mut(), r, unknowns)?;
-            stream.gemm(1.0, root, v, 0.0, &mut jacobian)?;
-        }
         let (of_m, of_r) = (sizes.feature_pairs(), sizes.rank_pairs());
         let at_once = sizes.piece().max(1);
         for first in (0..n).step_by(at_once) {

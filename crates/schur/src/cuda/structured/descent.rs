@@ -97,8 +97,8 @@ pub(super) struct Descent {
     push: Kernel,
     end: Kernel,
     /// `phi~`, n x M, and `X`, N x M with zeros past column r.
-    pub(super) phi: DeviceBuffer<f64>,
-    pub(super) jacobian: DeviceBuffer<f64>,
+    phi: DeviceBuffer<f64>,
+    jacobian: DeviceBuffer<f64>,
     /// The right-hand side and then the solution, M x r.
     pub(super) vector: DeviceBuffer<f64>,
     /// Of `M x M` each: right-hand side, solution, residual, direction, its product.
@@ -187,6 +187,11 @@ impl Descent {
                 false => f64::INFINITY,
             },
         })
+    }
+
+    /// Where [`super::parts::Parts::transform`] puts `phi~` and `X`.
+    pub(super) fn of_rows(&mut self) -> (&mut DeviceBuffer<f64>, &mut DeviceBuffer<f64>) {
+        (&mut self.phi, &mut self.jacobian)
     }
 
     /// `|E W - g|`, in pieces; `|g|` where `E` and `W` are absent.

@@ -107,31 +107,6 @@ impl IterativeFactors {
             parts,
         })
     }
-
-    /// `phi~` and `X`.
-    fn transform(&mut self, operands: &Operands) -> Result<(), Error> {
-        let (stream, sizes) = (&self.parts.stream, &self.parts.sizes);
-        let (n, unknowns) = (sizes.rows.rows, sizes.rows.unknowns);
-        let (m, r) = (sizes.features, sizes.rank);
-        if n == 0 || unknowns == 0 {
-            return Ok(());
-        }
-        let descent = &mut self.buffers.descent;
-        // Lines of one row each are columns here; so L_G is an upper triangle.
-        stream.copy(operands.phi.view(), descent.phi.view_mut())?;
-        let gram = Matrix::packed(self.parts.border.gram.view(), m, m)?.transposed();
-        let mut phi = MatrixMut::packed(descent.phi.view_mut(), m, n)?;
-        stream.trsm(Side::Left, Triangle::Upper, 1.0, gram, &mut phi)?;
-        let root = Matrix::packed(self.parts.border.root.view(), r, m)?;
-        let v = Matrix::new(
-            self.parts.rows.whitened.view(),
-            m,
-            unknowns,
-            sizes.rows.order,
-        )?;
-        let mut jacobian = MatrixMut::new(descent.jacobian.view_mut(), r, unknowns, m)?;
-        Ok(stream.gemm(1.0, root, v, 0.0, &mut jacobian)?)
-    }
 }
 
 /// Submits all of a solve. Inside a capture alone: it holds a loop.
@@ -215,7 +190,16 @@ fn submit_library(
     let (m, r) = (sizes.features, sizes.rank);
     let (layout, index, factors) = (&sizes.rows, &rows.index, &rows.factors);
     stream.copy(gradient.row.view(), u.view_mut())?;
-    dense.rows_solve(stream, layout, index, factors, u, 1, 1.0, RowSolve::Lower)?;
+    dense.rows_solve(
+        stream,
+        layout,
+        index,
+        factors,
+        u.view_mut(),
+        1,
+        1.0,
+        RowSolve::Lower,
+    )?;
     let of_rows = OfRows {
         phi: &operands.phi,
         x: &rows.whitened,
@@ -250,7 +234,7 @@ fn submit_library(
     side.right_hand_side(&[a, b], &gradient.border, &mut step.border)?;
     side.solve(&mut step.border, kernel)?;
     passes.push(stream, sizes, rows, of_rows, u, kernel, &mut step.row)?;
-    let (x, which) = (&mut step.row, RowSolve::Transposed);
+    let (x, which) = (step.row.view_mut(), RowSolve::Transposed);
     dense.rows_solve(stream, layout, index, factors, x, 1, -1.0, which)
 }
 
@@ -317,7 +301,9 @@ impl Factors for IterativeFactors {
         self.parts.factor_rows(operands, ridge.row)?;
         self.parts.whiten(operands)?;
         self.parts.prepare_border(operands, ridge.border)?;
-        self.transform(operands)
+        let (phi, x) = self.buffers.descent.of_rows();
+        let leading = self.parts.sizes.features;
+        self.parts.transform(operands, phi, (x, leading))
     }
 
     fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {

@@ -3,14 +3,19 @@
 use super::kernels::{BorderFactors, Kernels, Pass, Pulled, RowParts};
 use super::layout::Sizes;
 use super::operands::Operands;
+use super::passes::PIECE;
 use super::{Error, Failure, ResidentVector};
 use crate::cuda::factors::{SideSummary, failure_with_bump, row_side};
 use crate::cuda::kernels::{Kernels as DenseKernels, RowFactors, RowIndex};
+use crate::cuda::pieces::pieces;
 use crate::cuda::{DeviceBytes, FrameSummary};
 use crate::{
     Factored, LogDeterminant, Pivot, PivotSite, Ridge, RowDims, SolveStats, StructuredShape,
 };
-use broadhead_device::{ByteClass, DeviceBuffer, DeviceError, Refusal, Result as Answer, Stream};
+use broadhead_device::{
+    ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Refusal, Result as Answer, Side,
+    Stream, Triangle,
+};
 
 /// Numbers of a factorization's record: 7 of the rows, 7 of `G`, 7 of what is the elimination's own.
 pub(super) const SUMMARY: usize = 21;
@@ -186,6 +191,39 @@ impl Parts {
             &operands.psi,
             &mut self.rows.whitened,
         )?)
+    }
+
+    /// `phi~ = L_G^-1 phi` and `X = V R`, of which the lines are `leading` apart, for every row.
+    pub(super) fn transform(
+        &self,
+        operands: &Operands,
+        phi: &mut DeviceBuffer<f64>,
+        (x, leading): (&mut DeviceBuffer<f64>, usize),
+    ) -> Result<(), Error> {
+        let (stream, sizes) = (&self.stream, &self.sizes);
+        let (n, unknowns, order) = (sizes.rows.rows, sizes.rows.unknowns, sizes.rows.order);
+        let (m, r) = (sizes.features, sizes.rank);
+        if n == 0 || unknowns == 0 {
+            return Ok(());
+        }
+        // Lines of one row each are columns here; so L_G is an upper triangle.
+        stream.copy(operands.phi.view(), phi.view_mut())?;
+        let gram = Matrix::packed(self.border.gram.view(), m, m)?.transposed();
+        for piece in pieces(n, m, PIECE) {
+            let places = piece.start * m..piece.end * m;
+            let mut phi = MatrixMut::packed(phi.slice_mut(places)?, m, piece.len())?;
+            stream.trsm(Side::Left, Triangle::Upper, 1.0, gram, &mut phi)?;
+        }
+        let root = Matrix::packed(self.border.root.view(), r, m)?;
+        for piece in pieces(unknowns, order.max(leading), PIECE) {
+            let of = |line: usize| piece.start * line..piece.end * line;
+            let v = self.rows.whitened.slice(of(order))?;
+            let v = Matrix::new(v, m, piece.len(), order)?;
+            let x = x.slice_mut(of(leading))?;
+            let mut x = MatrixMut::new(x, r, piece.len(), leading)?;
+            stream.gemm(1.0, root, v, 0.0, &mut x)?;
+        }
+        Ok(())
     }
 
     /// `G + rho = L_G L_G'` and `R R' = W W'`.

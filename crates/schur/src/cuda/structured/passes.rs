@@ -5,6 +5,7 @@
 use super::kernels::RowParts;
 use super::layout::Sizes;
 use crate::cuda::kernels::PlaceRows;
+use crate::cuda::pieces::pieces;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Result, Stream};
 
@@ -14,6 +15,10 @@ pub(in crate::cuda) const PASSES: KernelSource = KernelSource {
     entries: &["pass_rows", "pass_along"],
     options: &[],
 };
+
+/// Numbers of the rows that a library takes at once: 2 GiB, well within what it counts, and work
+/// enough to hide that there are pieces.
+pub(super) const PIECE: usize = 1 << 28;
 
 /// Features and derivatives of the rows: `phi`, n x M, and `X`, N x `leading`, row-major.
 #[derive(Clone, Copy)]
@@ -132,12 +137,16 @@ impl Passes {
         phi: &DeviceBuffer<f64>,
         kernel: &DeviceBuffer<f64>,
     ) -> Result<()> {
-        let (n, m) = (sizes.rows.rows, sizes.features);
+        let m = sizes.features;
         // A line is a column to the library.
         let kernel = Matrix::packed(kernel.view(), m, m)?;
-        let phi = Matrix::packed(phi.view(), m, n)?;
-        let mut of_rows = MatrixMut::packed(self.of_rows.view_mut(), m, n)?;
-        stream.gemm(1.0, kernel, phi, 0.0, &mut of_rows)
+        for piece in pieces(sizes.rows.rows, m, PIECE) {
+            let (places, count) = (piece.start * m..piece.end * m, piece.len());
+            let phi = Matrix::packed(phi.slice(places.clone())?, m, count)?;
+            let mut of_rows = MatrixMut::packed(self.of_rows.slice_mut(places)?, m, count)?;
+            stream.gemm(1.0, kernel, phi, 0.0, &mut of_rows)?;
+        }
+        Ok(())
     }
 
     fn submit_rows(
@@ -171,10 +180,15 @@ impl Passes {
         weight: f64,
         outer: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
-        let (n, m) = (sizes.rows.rows, sizes.features);
-        let of_rows = Matrix::packed(self.of_rows.view(), m, n)?;
-        let phi = Matrix::packed(phi.view(), m, n)?;
+        let m = sizes.features;
         let mut outer = MatrixMut::packed(outer.view_mut(), m, m)?;
-        stream.gemm(1.0, of_rows, phi.transposed(), weight, &mut outer)
+        for piece in pieces(sizes.rows.rows, m, PIECE) {
+            let (places, count) = (piece.start * m..piece.end * m, piece.len());
+            let of_rows = Matrix::packed(self.of_rows.slice(places.clone())?, m, count)?;
+            let phi = Matrix::packed(phi.slice(places)?, m, count)?;
+            let kept = if piece.start == 0 { weight } else { 1.0 };
+            stream.gemm(1.0, of_rows, phi.transposed(), kept, &mut outer)?;
+        }
+        Ok(())
     }
 }

@@ -228,6 +228,6 @@ impl Square {
         stream: &Stream,
         x: &mut DeviceBuffer<f64>,
     ) -> Result<(), Error> {
-        solve_border(stream, &self.layout, &self.factor, x, 1)
+        solve_border(stream, &self.layout, &self.factor, x.view_mut(), 1)
     }
 }
