@@ -34,7 +34,9 @@ impl std::fmt::Display for Side {
 pub struct NotPositiveDefinite {
     /// Where it showed.
     pub site: PivotSite,
-    /// The pivot, or the curvature $`p' S p / p' p`$, that was not positive.
+    /// The pivot, or the curvature $`p' S p / p' p`$, that was not positive. Of a pivot that is zero to
+    /// rounding, where the factorization that refused it and the sum that is told here round to
+    /// different signs, the sum.
     pub value: f64,
     /// What to add to the ridge of [`PivotSite::side`] so that it factors: found by factoring,
     /// and at most four times the least such (or $`2^{-256}`$ of the side's diagonal). Absent where no ridge below the largest finite

@@ -2,6 +2,7 @@
 //
 //   C from the lines of its triangle     border_unpack
 //   S = C + rho I                       border_sum            (Y'Y is subtracted by SYRK afterwards)
+//   A + rho I in the place of A         border_ridge
 //   log|S|, smallest pivot              summarise_border
 //   s_jj - |L^-1 s_j|^2                 border_line, border_pivot: the value of a pivot that failed
 //
@@ -49,6 +50,13 @@ extern "C" __global__ void __launch_bounds__(256)
     s = i == j ? 1.0 : 0.0;
   }
   S[i + (long long)j * ld] = s;
+}
+
+// A_jj += rho for j < k. Grid ceil(k / 256), block 256.
+extern "C" __global__ void __launch_bounds__(256)
+    border_ridge(double *A, double rho, long long ld, int k) {
+  const int j = blockIdx.x * 256 + threadIdx.x;
+  if (j < k) A[j + j * ld] += rho;
 }
 
 struct Least {

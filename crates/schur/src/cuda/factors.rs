@@ -12,6 +12,7 @@ use super::layout::{DeviceBytes, Layout, WIDEST_ROW};
 use super::methods::{BorderMethod, Chosen, FrameSummary, Methods, RowMethod};
 use super::operands::Operands;
 use super::pieces::{COUNTED, pieces};
+use super::pivot::{self, Room};
 use super::rows::WideRows;
 use super::tiles::{Squares, Tiles};
 use super::{Error, Failure, Keep, ResidentVector};
@@ -256,13 +257,12 @@ impl Factors {
 
     /// `L_S` of `C + rho - Y'Y`, by the way that was chosen.
     fn factor_sum(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
-        let (k, unknowns) = (self.layout.k, self.layout.unknowns);
         let squares = match self.chosen.border {
-            BorderMethod::SyrkAndTiles if unknowns > 0 => Squares::Held,
+            BorderMethod::SyrkAndTiles if self.layout.unknowns > 0 => Squares::Held,
             BorderMethod::Tiles | BorderMethod::SyrkAndTiles => Squares::OfY,
             BorderMethod::Library => {
                 self.form_border(operands, rho)?;
-                return self.factor_border(k);
+                return self.factor_border();
             }
         };
         if squares == Squares::Held {
@@ -309,12 +309,13 @@ impl Factors {
         Ok(())
     }
 
-    /// The leading `order` rows and columns of `S` become their factor.
-    fn factor_border(&mut self, order: usize) -> Result<(), Error> {
-        if order == 0 {
+    /// `S` becomes its factor.
+    fn factor_border(&mut self) -> Result<(), Error> {
+        let k = self.layout.k;
+        if k == 0 {
             return Ok(self.stream.zero(self.info.view_mut())?);
         }
-        let mut matrix = MatrixMut::new(self.border.view_mut(), order, order, self.layout.order)?;
+        let mut matrix = MatrixMut::new(self.border.view_mut(), k, k, self.layout.order)?;
         let (workspace, info) = (self.workspace.view_mut(), self.info.view_mut());
         Ok(self.stream.potrf(&mut matrix, workspace, info)?)
     }
@@ -361,7 +362,7 @@ impl Factors {
     ) -> Failure {
         if self.wide.is_some() {
             match self.row_pivot(operands, rho, failed.site) {
-                Ok(value) => failed.value = value,
+                Ok(found) => failed = found,
                 Err(error) => return error.into(),
             }
         }
@@ -371,27 +372,17 @@ impl Factors {
         })
     }
 
-    /// The value of a row's pivot that failed, from its block: the library says only its place.
-    fn row_pivot(&self, operands: &Operands, rho: f64, site: PivotSite) -> Result<f64, Error> {
+    /// A row's pivot that failed, from its block: the library says only its place.
+    fn row_pivot(&self, operands: &Operands, rho: f64, site: PivotSite) -> Result<Pivot, Error> {
         let PivotSite::Row { row, pivot } = site else {
             unreachable!("a failure of a row");
         };
         let (d, at) = (self.dims.dim(row), self.dims.block_offset(row));
         let block = operands.row_hessian.slice(at..at + d * d)?;
-        let mut l = self.stream.download(block, ByteClass::Record)?;
-        for a in 0..=pivot {
-            for b in 0..=a {
-                let ridge = if a == b { rho } else { 0.0 };
-                let known: f64 = (0..b).map(|c| l[a * d + c] * l[b * d + c]).sum();
-                let left = l[a * d + b] + ridge - known;
-                l[a * d + b] = match (a == b, a == pivot) {
-                    (true, true) => left,
-                    (true, false) => left.sqrt(),
-                    (false, _) => left / l[b * d + b],
-                };
-            }
-        }
-        Ok(l[pivot * d + pivot])
+        let mut block = self.stream.download(block, ByteClass::Record)?;
+        let (pivot, value) = pivot::of_block(&mut block, d, rho, pivot);
+        let site = PivotSite::Row { row, pivot };
+        Ok(Pivot { site, value })
     }
 
     fn border_failure(
@@ -404,8 +395,22 @@ impl Factors {
         let PivotSite::Border { pivot } = failed.site else {
             unreachable!("a failure of the border");
         };
-        match self.border_pivot(operands, rho, pivot) {
-            Ok(value) => failed.value = value,
+        let found = pivot::find(pivot, |j| {
+            self.form_border(operands, rho)?;
+            let room = Room {
+                matrix: &mut self.border,
+                workspace: &mut self.workspace,
+                info: &mut self.info,
+                line: &mut self.mid,
+                number: &mut self.number,
+            };
+            pivot::look(&self.stream, &self.kernels, &self.layout, room, j)
+        });
+        match found {
+            Ok((pivot, value)) => {
+                failed.site = PivotSite::Border { pivot };
+                failed.value = value;
+            }
             Err(error) => return error.into(),
         }
         failure_with_bump("a pivot of the border", failed, scale, |bump| {
@@ -413,27 +418,6 @@ impl Factors {
             let info = self.stream.download(self.info.view(), ByteClass::Record)?;
             Ok(info == [0])
         })
-    }
-
-    /// The value of the pivot that failed, `s_jj - |L^-1 s_j|^2`: the library says only its place.
-    fn border_pivot(&mut self, operands: &Operands, rho: f64, j: usize) -> Result<f64, Error> {
-        self.form_border(operands, rho)?;
-        let (stream, layout) = (&self.stream, &self.layout);
-        self.kernels
-            .border_line(stream, layout, &self.border, j, &mut self.mid)?;
-        self.factor_border(j)?;
-        if j > 0 {
-            let factor = Matrix::new(self.border.view(), j, j, self.layout.order)?;
-            let mut line = MatrixMut::packed(self.mid.slice_mut(0..j)?, j, 1)?;
-            self.stream
-                .trsm(Side::Left, Triangle::Lower, 1.0, factor, &mut line)?;
-        }
-        self.kernels
-            .border_pivot(&self.stream, &self.mid, j, &mut self.number)?;
-        let value = self
-            .stream
-            .download(self.number.view(), ByteClass::Record)?;
-        Ok(value[0])
     }
 
     /// `step = -(H + rho)^-1 gradient`, on the device.

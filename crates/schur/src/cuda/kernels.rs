@@ -16,6 +16,7 @@ pub(super) const BORDER: KernelSource = KernelSource {
     entries: &[
         "border_unpack",
         "border_sum",
+        "border_ridge",
         "summarise_border",
         "border_line",
         "border_pivot",
@@ -76,6 +77,7 @@ pub(super) struct Kernels {
     whiten: Kernel,
     border_unpack: Kernel,
     border_sum: Kernel,
+    border_ridge: Kernel,
     summarise_border: Kernel,
     border_line: Kernel,
     border_pivot: Kernel,
@@ -135,6 +137,7 @@ impl Kernels {
             whiten: rows.kernel(&format!("whiten_{width}"))?.clone(),
             border_unpack: border.kernel("border_unpack")?.clone(),
             border_sum: border.kernel("border_sum")?.clone(),
+            border_ridge: border.kernel("border_ridge")?.clone(),
             summarise_border: border.kernel("summarise_border")?.clone(),
             border_line: border.kernel("border_line")?.clone(),
             border_pivot: border.kernel("border_pivot")?.clone(),
@@ -265,6 +268,25 @@ impl Kernels {
             .scalar(layout.k as i32)
             .scalar(order as i32);
         // SAFETY: the arguments are those of the source; both are border matrices.
+        unsafe { launch.submit() }
+    }
+
+    /// `A + rho I` in the place of `A`.
+    pub(super) fn border_ridge(
+        &self,
+        stream: &Stream,
+        layout: &Layout,
+        rho: f64,
+        matrix: &mut DeviceBuffer<f64>,
+    ) -> Result<()> {
+        let launch = self
+            .border_ridge
+            .launch(stream, Geometry::one_thread_each(layout.k, 256))
+            .write(matrix.view_mut())
+            .scalar(rho)
+            .scalar(layout.order as i64)
+            .scalar(layout.k as i32);
+        // SAFETY: the arguments are those of the source; it is a border matrix.
         unsafe { launch.submit() }
     }
 

@@ -27,6 +27,7 @@ mod measured;
 mod methods;
 mod operands;
 mod pieces;
+mod pivot;
 mod product;
 mod residual;
 mod ridge;

@@ -1,12 +1,12 @@
 //! Failures are the CPU's, typed, and the next fit on the same device works.
 
-use super::case::Case;
+use super::case::{Case, Random};
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{DeviceError, Refusal, Stream};
-use broadhead_schur::cuda::{Base, Keep, WIDEST_BLOCK};
+use broadhead_schur::cuda::{Base, BorderMethod, Keep, Methods, WIDEST_BLOCK};
 use broadhead_schur::{
-    ArrowShape, ArrowVector, EliminationKind, Error, Failure, NotPositiveDefinite, Ridge, Solver,
-    SolverOptions,
+    ArrowShape, ArrowVector, EliminationKind, Error, Failure, NotPositiveDefinite, PivotSite,
+    Ridge, Solver, SolverOptions,
 };
 use broadhead_testkit::device::Trial;
 
@@ -14,6 +14,10 @@ pub(super) fn tests() -> Vec<Trial> {
     vec![
         on_device!("a_row_that_does_not_factor_is_the_cpu_s_failure", rows),
         on_device!("a_border_that_does_not_factor_is_the_cpu_s_failure", border),
+        on_device!(
+            "a_border_at_the_edge_of_rounding_has_a_bump_that_cures",
+            edge
+        ),
         on_device!("a_number_that_is_not_finite_is_named", not_finite),
         on_device!("too_much_memory_is_refused_before_it_is_taken", memory),
         on_device!("rows_too_wide_are_refused", width),
@@ -95,6 +99,51 @@ fn border(stream: &Stream) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Borders `V V'` of half their rank: from there on pivots are rounding alone, which the tiles and the
+/// library round to signs of their own.
+fn edge(stream: &Stream) -> Outcome {
+    let (k, rank) = (192, 96);
+    for seed in 0..12 {
+        let mut case = Case::new(&[], k, seed)?;
+        // Its leading part well conditioned, so that what is left is rounding and no more.
+        let mut v = Random(seed).many(k * rank, 0.1);
+        (0..rank).for_each(|m| v[m * rank + m] += 2.0);
+        for i in 0..k {
+            for j in 0..k {
+                let product = (0..rank).map(|m| v[i * rank + m] * v[j * rank + m]);
+                case.c[i * k + j] = product.sum();
+            }
+        }
+        let largest = (0..k).fold(0.0, |most: f64, j| most.max(case.c[j * k + j]));
+        for border in [None, Some(BorderMethod::Library)] {
+            let methods = Methods { border, rows: None };
+            let mut base = Base::with_methods(stream, &case.shape, Keep::InverseFactor, methods)?;
+            base.refresh(&case.system()?)?;
+            let what = format!("{seed}, {:?}", base.summary().border);
+            let mut failed = || match base.factor(Ridge::ZERO).map(|_| ()) {
+                Err(Failure::NotPositiveDefinite(failed)) => Ok(failed),
+                other => Err(format!("{what}: {other:?}")),
+            };
+            let first = failed()?;
+            expect_eq(&what, failed()?, first.clone())?;
+            let NotPositiveDefinite { site, value, bump } = first;
+            let PivotSite::Border { pivot } = site else {
+                return Err(format!("{what}: {site:?}").into());
+            };
+            // The leading `rank` rows and columns are as good as any.
+            expect((rank..k).contains(&pivot), format!("{what}: pivot {pivot}"))?;
+            let rounding = 1e-11 * largest;
+            expect(value.abs() <= rounding, format!("{what}: {value:e}"))?;
+            let bump = bump.ok_or("no bump")?;
+            expect(bump <= rounding, format!("{what}: a bump of {bump:e}"))?;
+            base.factor(Ridge::new(0.0, bump))?;
+            let least = base.factor(Ridge::new(0.0, bump / 4.0)).is_err();
+            expect(least, format!("{what}: a quarter of {bump:e} factors"))?;
+        }
+    }
+    works(stream)
 }
 
 fn not_finite(stream: &Stream) -> Outcome {

@@ -20,6 +20,7 @@ pub(super) fn tests() -> Vec<Trial> {
         on_device!("steps_solve_their_systems_as_the_cpu_s_do", steps),
         on_device!("log_determinants_and_pivots_are_the_cpu_s", summaries),
         on_device!("many_right_hand_sides_solve_their_systems", many),
+        on_device!("more_gradients_than_a_grid_has_columns_are_solved", columns),
         on_device!("any_layout_of_the_operands_gives_the_same_bits", layouts),
         on_device!("bits_are_the_same_run_to_run_and_beside_other_work", bits),
         on_device!("products_over_the_operands_are_the_cpu_s", products),
@@ -140,6 +141,40 @@ fn many(stream: &Stream) -> Outcome {
             let omega = case.error(&x, Ridge::ZERO)?;
             expect(omega <= PARITY, format!("{name}, column {j}: {omega:e}"))?;
         }
+    }
+    Ok(())
+}
+
+fn columns(stream: &Stream) -> Outcome {
+    let mut case = Case::new(&[2, 0, 1], 4, 9)?;
+    let mut base = Base::new(stream, &case.shape, Keep::Factor)?;
+    base.refresh(&case.system()?)?;
+    let (n, k, m) = (3, 4, 70_000);
+    let mut random = Random(2);
+    let (g_row, g_border) = (random.many(n * m, 1.0), random.many(k * m, 1.0));
+    let (mut row, mut border) = (vec![0.0; n * m], vec![0.0; k * m]);
+    base.factor(Ridge::ZERO)?.solve(
+        Gradient::many(
+            MatRef::from_column_major_slice(&g_row, n, m),
+            MatRef::from_column_major_slice(&g_border, k, m),
+        ),
+        StepMut::many(
+            MatMut::from_column_major_slice_mut(&mut row, n, m),
+            MatMut::from_column_major_slice_mut(&mut border, k, m),
+        ),
+    )?;
+    for j in (0..m).step_by(997).chain([65_534, 65_535, 65_536, m - 1]) {
+        let part = |all: &[f64], len: usize| all[j * len..(j + 1) * len].to_vec();
+        case.g = ArrowVector {
+            row: part(&g_row, n),
+            border: part(&g_border, k),
+        };
+        let x = ArrowVector {
+            row: part(&row, n),
+            border: part(&border, k),
+        };
+        let omega = case.error(&x, Ridge::ZERO)?;
+        expect(omega <= PARITY, format!("column {j}: {omega:e}"))?;
     }
     Ok(())
 }

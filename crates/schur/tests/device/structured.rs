@@ -35,6 +35,10 @@ pub(super) fn tests() -> Vec<Trial> {
             failures
         ),
         on_device!(
+            "structured::rows_at_the_edge_of_rounding_have_a_bump_that_cures",
+            edge
+        ),
+        on_device!(
             "structured::a_number_that_is_not_finite_is_named",
             not_finite
         ),
@@ -402,6 +406,50 @@ fn failures(stream: &Stream) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Rows of more unknowns than there are outputs, without a margin: of every block, and of what is left
+/// of it, a pivot is rounding alone. Orders that tiles factor, and that the library does.
+fn edge(stream: &Stream) -> Outcome {
+    for (rows, keep) in [64, 67]
+        .into_iter()
+        .flat_map(|rows| [Keep::Factor, Keep::InverseFactor].map(|keep| (rows, keep)))
+    {
+        let of = Structure {
+            dims: vec![3; rows],
+            features: 5,
+            outputs: 2,
+            density: 1.0,
+            atoms: false,
+            margin: 0.0,
+        };
+        let case = generate::structured(&of, &mut Random::new(31));
+        let method = StructuredMethod::Border { keep };
+        let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
+        base.refresh(&case.structured())?;
+        let what = format!("{rows} rows, {keep:?}");
+        let failed = match base.factor(Ridge::ZERO).map(|_| ()) {
+            Err(Failure::NotPositiveDefinite(failed)) => failed,
+            other => return Err(format!("{what}: {other:?}").into()),
+        };
+        expect_eq(&what, failed.site.side(), Side::Row)?;
+        let largest = case
+            .row_hessian
+            .iter()
+            .fold(0.0, |a: f64, x| a.max(x.abs()));
+        let rounding = 1e-11 * largest;
+        expect(
+            failed.value.abs() <= rounding,
+            format!("{what}: {failed:?}"),
+        )?;
+        let bump = failed.bump.ok_or("no bump")?;
+        base.factor(Ridge::new(bump, 0.0))?;
+        match base.factor(Ridge::new(bump / 4.0, 0.0)).map(|_| ()) {
+            Err(Failure::NotPositiveDefinite(_)) => {}
+            other => return Err(format!("{what}, a quarter of {bump:e}: {other:?}").into()),
+        }
+    }
+    works(stream, StructuredMethod::Border { keep: Keep::Factor })
 }
 
 fn not_finite(stream: &Stream) -> Outcome {

@@ -7,9 +7,9 @@
 //!            -> step = (-y, x), rows of which the equation does not hold by their own factor
 //! ```
 //!
-//! The algebra is that of [`crate::BorderFirst`], the last sweep over the rows too. A base holds the
-//! matrix `T` and its factor, each of order `N`; a frame that keeps the inverse of the factor has it
-//! in the place of the matrix, which is formed again from operands that are there.
+//! The algebra is that of [`crate::BorderFirst`], the last sweep over the rows too. `T` depends on the
+//! border's ridge, so every factorization forms it again from operands that are there; where it is put
+//! and what becomes of it, see [`super::square`].
 
 use super::border_kernels::{BorderKernels, RowFeatures};
 use super::kernels::Pulled;
@@ -20,6 +20,7 @@ use super::square::Square;
 use super::{Error, Failure, ResidentVector};
 use crate::cuda::factors::{failure_with_bump, finite};
 use crate::cuda::layout::Layout;
+use crate::cuda::pivot;
 use crate::cuda::{DeviceBytes, FrameSummary, Keep, RowMethod};
 use crate::{EliminationKind, Factored, Pivot, PivotSite, Ridge, RowDims, StructuredShape};
 use broadhead_device::{ByteClass, DeviceBuffer, DeviceError, Refusal, Stream};
@@ -28,13 +29,15 @@ use broadhead_device::{ByteClass, DeviceBuffer, DeviceError, Refusal, Stream};
 struct BorderSizes {
     sizes: Sizes,
     square: Layout,
+    keep: Keep,
 }
 
 impl BorderSizes {
-    fn new(shape: &StructuredShape) -> Result<Self, Error> {
+    fn new(shape: &StructuredShape, keep: Keep) -> Result<Self, Error> {
         let square = Square::layout(shape.arrow().row_unknowns());
         Ok(Self {
             sizes: Sizes::new(shape, EliminationKind::Border)?,
+            keep,
             square: square.map_err(|error| match error {
                 Error::Device(DeviceError::Refusal(Refusal::Shape {
                     expected, found, ..
@@ -65,7 +68,7 @@ impl BorderSizes {
         DeviceBytes {
             factors: shared.factors
                 + of(rows.rows * features + rows.unknowns * rank)
-                + Square::bytes(&self.square),
+                + Square::bytes(&self.square, self.keep),
             vectors: shared.vectors + of(vectors) + 4 * rows.unknowns as u64,
             ..shared
         }
@@ -76,8 +79,8 @@ impl BorderSizes {
 ///
 /// # Errors
 /// As [`Sizes::new`] and [`Square::layout`].
-pub(super) fn bytes_needed(shape: &StructuredShape) -> Result<DeviceBytes, Error> {
-    Ok(BorderSizes::new(shape)?.bytes())
+pub(super) fn bytes_needed(shape: &StructuredShape, keep: Keep) -> Result<DeviceBytes, Error> {
+    Ok(BorderSizes::new(shape, keep)?.bytes())
 }
 
 /// The factors of one shape.
@@ -100,7 +103,7 @@ pub(super) struct BorderFactors {
 
 impl BorderFactors {
     pub(super) fn new(stream: &Stream, shape: &StructuredShape, keep: Keep) -> Result<Self, Error> {
-        let how = BorderSizes::new(shape)?;
+        let how = BorderSizes::new(shape, keep)?;
         let bytes = how.bytes();
         let parts = Parts::new(stream, how.sizes, shape, 0, 0)?;
         let Sizes {
@@ -144,7 +147,7 @@ impl BorderFactors {
         Ok(())
     }
 
-    /// The failure at pivot `index` of `T + rho`.
+    /// The failure of `T + rho`, which refused pivot `index`.
     fn row_failure(
         &mut self,
         operands: &Operands,
@@ -152,12 +155,15 @@ impl BorderFactors {
         index: usize,
         scale: f64,
     ) -> Result<Failure, Error> {
-        self.form(operands)?;
         let stream = self.parts.stream.clone();
-        let value = self.square.pivot(&stream, rho, index)?;
+        let (index, value) = pivot::find(index, |j| {
+            self.form(operands)?;
+            self.square.look(&stream, rho, j)
+        })?;
         let site = eliminated(&self.dims, index);
         let failed = Pivot { site, value };
         Ok(failure_with_bump(PIVOT, failed, scale, |bump| {
+            self.form(operands)?;
             self.square.factor(&stream, rho + bump)?;
             self.square.factored(&stream)
         }))

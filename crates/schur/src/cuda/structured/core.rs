@@ -7,6 +7,7 @@ use super::square::Square;
 use super::{Error, Failure, ResidentVector};
 use crate::cuda::factors::{failure_with_bump, finite};
 use crate::cuda::layout::Layout;
+use crate::cuda::pivot;
 use crate::cuda::{DeviceBytes, Keep};
 use crate::{EliminationKind, Factored, Pivot, Ridge, StructuredShape};
 use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Stream};
@@ -53,7 +54,7 @@ impl CoreSizes {
         let core = match &self.large {
             None => of(sizes.core_order() * (sizes.core_order() + 1) / 2),
             Some(core) => {
-                Square::bytes(core)
+                Square::bytes(core, Keep::Factor)
                     + of(Square::vector_len(core) + n * m + unknowns * sizes.rank)
                     + of(sizes.piece() * (sizes.feature_pairs() + sizes.rank_pairs()))
                     + of(sizes.feature_pairs() * sizes.rank_pairs())
@@ -188,8 +189,12 @@ impl Factors for CoreFactors {
         let core = self.parts.side(&summary[14..21], self.parts.sizes.rank);
         if let Some(mut failed) = core.failed {
             if let CoreBuffers::Large(large) = &mut self.core {
-                let index = summary[18] as usize - 1;
-                failed.value = large.square.pivot(&self.parts.stream, 0.0, index)?;
+                let parts = &self.parts;
+                let (index, value) = pivot::find(summary[18] as usize - 1, |j| {
+                    large.form(parts, operands)?;
+                    large.square.look(&parts.stream, 0.0, j)
+                })?;
+                failed = parts.border_pivot(index / parts.sizes.rank, value);
             }
             return Err(self.border_failure(operands, ridge.border, failed, gram.scale));
         }

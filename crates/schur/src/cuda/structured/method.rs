@@ -43,7 +43,7 @@ impl StructuredMethod {
     pub(super) fn bytes_needed(self, shape: &StructuredShape) -> Result<DeviceBytes, Error> {
         match self {
             Self::Core => core::bytes_needed(shape),
-            Self::Border { .. } => border::bytes_needed(shape),
+            Self::Border { keep } => border::bytes_needed(shape, keep),
             Self::Iterative { .. } => iterative::bytes_needed(shape),
         }
     }

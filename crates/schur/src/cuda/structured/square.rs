@@ -1,27 +1,40 @@
 //! One dense symmetric matrix on the device, its Cholesky factor, and the solves with it.
+//!
+//! A factorization reads the matrix once, so the factor takes its place: `8 N^2` bytes. There are two
+//! places, `16 N^2` bytes, where that cannot be: the tiles, which factor the smaller orders, read the
+//! matrix from a place of its own; and a frame that keeps the inverse of the factor has it in the
+//! matrix's. (The other triangle of the factor's place serves neither: the tiles write into it on the
+//! diagonal, and the inverse's products take it for scratch.)
 
 use super::Error;
 use crate::cuda::factors::{SideSummary, solve_border};
 use crate::cuda::kernels::Kernels;
 use crate::cuda::layout::Layout;
+use crate::cuda::pivot::{self, Room, Seen};
 use crate::cuda::tiles::{Squares, Tiles};
 use crate::cuda::{BorderMethod, Keep};
 use crate::{ArrowShape, LogDeterminant, Pivot, PivotSite, RowDims};
-use broadhead_device::{
-    ByteClass, DeviceBuffer, Matrix, MatrixMut, Side, Stream, Triangle, ViewMut,
-};
+use broadhead_device::{ByteClass, DeviceBuffer, MatrixMut, Stream, ViewMut};
 
 /// Numbers of a factor's summary.
 const SUMMARY: usize = 6;
 
-/// A matrix of one order, column-major, its lower triangle; beside it its factor.
+/// Where the matrix is put.
+enum Place {
+    /// Where its factor will be.
+    OfFactor,
+    /// In a place of its own, where it stays.
+    Own(DeviceBuffer<f64>),
+    /// In a place of its own, which is that of the factor's inverse after a factorization.
+    OfInverse(DeviceBuffer<f64>),
+}
+
+/// A matrix of one order, column-major, its lower triangle; its factor.
 pub(super) struct Square {
     layout: Layout,
     kernels: Kernels,
     tiles: Option<Tiles>,
-    keep: Keep,
-    /// The matrix; where the inverse of its factor is kept, that after a factorization.
-    matrix: DeviceBuffer<f64>,
+    matrix: Place,
     factor: DeviceBuffer<f64>,
     workspace: DeviceBuffer<f64>,
     info: DeviceBuffer<i32>,
@@ -41,9 +54,25 @@ impl Square {
         Layout::new(&ArrowShape::new(RowDims::uniform(0, 1)?, order)?)
     }
 
-    /// Device bytes, the library's workspace apart, whatever a frame keeps.
-    pub(super) fn bytes(layout: &Layout) -> u64 {
-        8 * (2 * layout.square() + layout.border_len() + 1) as u64 + 4 + layout.tiles_bytes()
+    /// Whether the tiles are expected to factor it, where a device can: so that the bytes are the
+    /// shape's, there is room for them on any.
+    fn tiled(layout: &Layout) -> bool {
+        layout.whole_tiles() && Tiles::pays(layout)
+    }
+
+    /// Whether the matrix has a place of its own.
+    fn apart(layout: &Layout, keep: Keep) -> bool {
+        keep == Keep::InverseFactor || Self::tiled(layout)
+    }
+
+    /// Device bytes, the library's workspace apart.
+    pub(super) fn bytes(layout: &Layout, keep: Keep) -> u64 {
+        let squares = if Self::apart(layout, keep) { 2 } else { 1 };
+        let tiles = match Self::tiled(layout) {
+            true => layout.tiles_bytes(),
+            false => 0,
+        };
+        8 * (squares * layout.square() + layout.border_len() + 1) as u64 + 4 + tiles
     }
 
     pub(super) fn new(stream: &Stream, layout: Layout, keep: Keep) -> Result<Self, Error> {
@@ -55,16 +84,20 @@ impl Square {
                 stream.potrf_workspace(&mut whole)?
             }
         };
-        // Room for the tiles wherever there are whole ones, so that the bytes are the shape's.
-        let tiles = match layout.whole_tiles() {
+        let tiles = match Self::tiled(&layout) {
             true => Some(Tiles::new(stream, &layout)?),
             false => None,
+        };
+        let square = || stream.zeros(layout.square(), "a symmetric matrix");
+        let matrix = match (keep, Self::apart(&layout, keep)) {
+            (Keep::InverseFactor, _) => Place::OfInverse(square()?),
+            (Keep::Factor, true) => Place::Own(square()?),
+            (Keep::Factor, false) => Place::OfFactor,
         };
         Ok(Self {
             kernels: Kernels::load(stream, &layout)?,
             tiles,
-            keep,
-            matrix: stream.zeros(layout.square(), "a symmetric matrix")?,
+            matrix,
             factor,
             workspace: stream.zeros(workspace, "workspace of the Cholesky factorization")?,
             info: stream.zeros(1, "info")?,
@@ -77,21 +110,28 @@ impl Square {
 
     /// What a frame keeps of the factor.
     pub(super) fn keep(&self) -> Keep {
-        self.keep
+        match self.matrix {
+            Place::OfInverse(_) => Keep::InverseFactor,
+            Place::OfFactor | Place::Own(_) => Keep::Factor,
+        }
     }
 
     /// How the matrix is factored: by tiles where they are expected to be faster.
     pub(super) fn method(&self, stream: &Stream) -> BorderMethod {
         let served = Tiles::serves(stream.context().info(), &self.layout);
-        match served && Tiles::pays(&self.layout) {
+        match served && self.tiles.is_some() {
             true => BorderMethod::Tiles,
             false => BorderMethod::Library,
         }
     }
 
-    /// Where the matrix is put, and the distance of its columns.
+    /// Where the matrix is put before every factorization, and the distance of its columns.
     pub(super) fn matrix_mut(&mut self) -> (&mut DeviceBuffer<f64>, usize) {
-        (&mut self.matrix, self.layout.order)
+        let place = match &mut self.matrix {
+            Place::OfFactor => &mut self.factor,
+            Place::Own(matrix) | Place::OfInverse(matrix) => matrix,
+        };
+        (place, self.layout.order)
     }
 
     /// Length of the vectors of a solve, zero past the order.
@@ -99,34 +139,31 @@ impl Square {
         layout.border_len()
     }
 
-    /// Factors the matrix with `rho` on its diagonal. The matrix stays.
+    /// Factors the matrix that was put, with `rho` on its diagonal.
     pub(super) fn factor(&mut self, stream: &Stream, rho: f64) -> Result<(), Error> {
         let by_tiles = self.method(stream) == BorderMethod::Tiles;
-        match self.tiles.as_mut().filter(|_| by_tiles) {
-            Some(tiles) => tiles.factor(
-                stream,
-                &self.layout,
-                (&self.matrix, rho),
-                &self.none,
-                Squares::OfY,
-                (&mut self.factor, &mut self.info),
-            )?,
-            None => {
+        match (&mut self.tiles, &self.matrix) {
+            (Some(tiles), Place::Own(matrix) | Place::OfInverse(matrix)) if by_tiles => {
+                let to = (&mut self.factor, &mut self.info);
+                let matrix = (matrix, rho);
+                tiles.factor(stream, &self.layout, matrix, &self.none, Squares::OfY, to)?;
+                Ok(())
+            }
+            _ => {
                 self.ridged(stream, rho)?;
-                self.factor_leading(stream, self.layout.k)?;
+                self.factor_by_library(stream)
             }
         }
-        Ok(())
     }
 
-    /// What a frame keeps beside the factor takes the matrix's place.
+    /// What a frame keeps beside the factor.
     pub(super) fn finish(&mut self, stream: &Stream) -> Result<(), Error> {
         let order = self.layout.order;
-        match self.keep {
-            Keep::Factor => Ok(()),
-            Keep::InverseFactor => Ok(stream.triangular_inverse(
+        match &mut self.matrix {
+            Place::OfFactor | Place::Own(_) => Ok(()),
+            Place::OfInverse(inverse) => Ok(stream.triangular_inverse(
                 &mut MatrixMut::packed(self.factor.view_mut(), order, order)?,
-                &mut MatrixMut::packed(self.matrix.view_mut(), order, order)?,
+                &mut MatrixMut::packed(inverse.view_mut(), order, order)?,
                 self.layout.leaf,
             )?),
         }
@@ -134,17 +171,22 @@ impl Square {
 
     /// The factor's place holds the matrix with `rho` on its diagonal.
     fn ridged(&mut self, stream: &Stream, rho: f64) -> Result<(), Error> {
-        let (kernels, layout) = (&self.kernels, &self.layout);
-        Ok(kernels.border_sum(stream, layout, &self.matrix, rho, &mut self.factor)?)
+        let (kernels, layout, factor) = (&self.kernels, &self.layout, &mut self.factor);
+        match &self.matrix {
+            Place::OfFactor => kernels.border_ridge(stream, layout, rho, factor)?,
+            Place::Own(matrix) | Place::OfInverse(matrix) => {
+                kernels.border_sum(stream, layout, matrix, rho, factor)?;
+            }
+        }
+        Ok(())
     }
 
-    /// The leading `order` rows and columns of the factor's place become their factor.
-    fn factor_leading(&mut self, stream: &Stream, order: usize) -> Result<(), Error> {
-        if order == 0 {
+    fn factor_by_library(&mut self, stream: &Stream) -> Result<(), Error> {
+        let k = self.layout.k;
+        if k == 0 {
             return Ok(stream.zero(self.info.view_mut())?);
         }
-        let leading = self.layout.order;
-        let mut matrix = MatrixMut::new(self.factor.view_mut(), order, order, leading)?;
+        let mut matrix = MatrixMut::new(self.factor.view_mut(), k, k, self.layout.order)?;
         let (workspace, info) = (self.workspace.view_mut(), self.info.view_mut());
         Ok(stream.potrf(&mut matrix, workspace, info)?)
     }
@@ -184,22 +226,17 @@ impl Square {
         Ok(info == [0])
     }
 
-    /// The value of the pivot of the matrix that failed, `a_jj - |L^-1 a_j|^2`: the factorization
-    /// says only its place. The matrix has been put here again.
-    pub(super) fn pivot(&mut self, stream: &Stream, rho: f64, j: usize) -> Result<f64, Error> {
+    /// Looks at pivot `j` of the matrix, which has been put again, with `rho` on its diagonal.
+    pub(super) fn look(&mut self, stream: &Stream, rho: f64, j: usize) -> Result<Seen, Error> {
         self.ridged(stream, rho)?;
-        let (kernels, layout) = (&self.kernels, &self.layout);
-        kernels.border_line(stream, layout, &self.factor, j, &mut self.line)?;
-        self.factor_leading(stream, j)?;
-        if j > 0 {
-            let factor = Matrix::new(self.factor.view(), j, j, self.layout.order)?;
-            let mut line = MatrixMut::packed(self.line.slice_mut(0..j)?, j, 1)?;
-            stream.trsm(Side::Left, Triangle::Lower, 1.0, factor, &mut line)?;
-        }
-        self.kernels
-            .border_pivot(stream, &self.line, j, &mut self.number)?;
-        let value = stream.download(self.number.view(), ByteClass::Record)?;
-        Ok(value[0])
+        let room = Room {
+            matrix: &mut self.factor,
+            workspace: &mut self.workspace,
+            info: &mut self.info,
+            line: &mut self.line,
+            number: &mut self.number,
+        };
+        pivot::look(stream, &self.kernels, &self.layout, room, j)
     }
 
     /// `out = A^-1 x`, both as long as [`Square::vector_len`] says.
@@ -210,14 +247,14 @@ impl Square {
         out: &mut DeviceBuffer<f64>,
     ) -> Result<(), Error> {
         let layout = &self.layout;
-        match self.keep {
-            Keep::Factor => {
+        match &self.matrix {
+            Place::OfFactor | Place::Own(_) => {
                 stream.copy(x.view(), out.view_mut())?;
                 self.solve_in_place(stream, out)
             }
-            Keep::InverseFactor => {
+            Place::OfInverse(inverse) => {
                 let (kernels, line) = (&self.kernels, &mut self.line);
-                Ok(kernels.sweeps(stream, layout, &self.matrix, x, line, out)?)
+                Ok(kernels.sweeps(stream, layout, inverse, x, line, out)?)
             }
         }
     }
@@ -229,5 +266,34 @@ impl Square {
         x: &mut DeviceBuffer<f64>,
     ) -> Result<(), Error> {
         solve_border(stream, &self.layout, &self.factor, x.view_mut(), 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_matrix_that_tiles_do_not_factor_becomes_its_factor() {
+        let squares = |order, keep| {
+            let layout = Square::layout(order).unwrap();
+            let all = 8 * layout.square() as u64;
+            let rest = layout.tiles_bytes() + 8 * (layout.border_len() + 1) as u64 + 4;
+            let bytes = Square::bytes(&layout, keep);
+            assert!(bytes % all <= rest, "{order}, {keep:?}");
+            bytes / all
+        };
+        // Orders of whole tiles, of none, and past those that tiles pay at.
+        for (order, places) in [
+            (2048, 2),
+            (7168, 2),
+            (2000, 2),
+            (200, 1),
+            (7200, 1),
+            (20_001, 1),
+        ] {
+            assert_eq!(squares(order, Keep::Factor), places, "{order}");
+            assert_eq!(squares(order, Keep::InverseFactor), 2, "{order}");
+        }
     }
 }
