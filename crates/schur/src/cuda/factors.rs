@@ -174,6 +174,8 @@ impl Factors {
         if let Some(failed) = rows.failed {
             return Err(self.row_failure(operands, ridge.row, failed, rows.scale));
         }
+        // A record is of numbers; its info is one of 32 bits.
+        pivot::refused(summary[11] as i32)?;
         let border = self.border_side(&summary);
         if let Some(failed) = border.failed {
             return Err(self.border_failure(operands, ridge.border, failed, border.scale));
@@ -416,7 +418,7 @@ impl Factors {
         failure_with_bump("a pivot of the border", failed, scale, |bump| {
             self.factor_sum(operands, rho + bump)?;
             let info = self.stream.download(self.info.view(), ByteClass::Record)?;
-            Ok(info == [0])
+            Ok(pivot::refused(info[0])?.is_none())
         })
     }
 

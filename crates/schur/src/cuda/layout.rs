@@ -220,7 +220,7 @@ impl Layout {
                 + self.tiles_bytes()
                 + wide,
             vectors: index
-                + of(7 * (self.records + 1) + 6 + 2)
+                + of(7 * self.records + 13 + 1)
                 + of(3 * self.unknowns + (4 + self.chunks) * self.border_len())
                 + 4 * (self.strips as u64 + 2),
         }

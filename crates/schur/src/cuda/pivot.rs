@@ -87,7 +87,10 @@ pub(super) fn look(
 }
 
 /// The pivot, from 0, that a factorization's `info` refuses. A negative one is of an argument.
-fn refused(info: i32) -> Result<Option<usize>, Error> {
+///
+/// # Errors
+/// A fault of the library where it is negative.
+pub(super) fn refused(info: i32) -> Result<Option<usize>, Error> {
     match info {
         0 => Ok(None),
         1.. => Ok(Some(info as usize - 1)),

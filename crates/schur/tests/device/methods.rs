@@ -80,6 +80,9 @@ fn rows(stream: &Stream) -> Outcome {
 
 /// Orders of few and many tiles, padded and whole; rows within and past what tiles take in.
 fn borders(stream: &Stream) -> Outcome {
+    // That of compute capability 9.0, whose devices have no excuse: all these orders are padded to
+    // whole tiles.
+    let served = stream.context().info().shared_bytes_per_block >= 227 << 10;
     for (dims, k) in [
         (vec![2; 30], 64),
         (vec![2; 7], 128),
@@ -99,7 +102,7 @@ fn borders(stream: &Stream) -> Outcome {
                 let tiles = match solve(stream, &case, by(way), ridge) {
                     Ok(tiles) => tiles,
                     // A device without the shared memory.
-                    Err(error) if refuses(error.as_ref()) => continue,
+                    Err(error) if !served && refuses(error.as_ref()) => continue,
                     Err(error) => return Err(error.into()),
                 };
                 expect_eq("the way", tiles.summary.border, way)?;

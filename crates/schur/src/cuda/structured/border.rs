@@ -213,11 +213,10 @@ impl Factors for BorderFactors {
     fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
         let summary = self.parts.read_factored()?;
         let gram = self.parts.gram_factored(operands, ridge.border, &summary)?;
-        let rows = Square::side(&summary[14..20], |index| eliminated(&self.dims, index));
-        if rows.failed.is_some() {
-            let (index, scale) = (summary[18] as usize - 1, summary[6]);
-            return Err(self.row_failure(operands, ridge.row, index, scale)?);
+        if let Some(index) = pivot::refused(summary[18] as i32)? {
+            return Err(self.row_failure(operands, ridge.row, index, summary[6])?);
         }
+        let rows = Square::side(&summary[14..20], |index| eliminated(&self.dims, index));
         let log_determinant = finite(rows.log + self.parts.of_border(&gram))?;
         Ok(Factored {
             log_determinant: Ok(log_determinant),

@@ -186,11 +186,12 @@ impl Factors for CoreFactors {
         if let Some(failed) = gram.failed {
             return Err(self.border_failure(operands, ridge.border, failed, gram.scale));
         }
+        let refused = pivot::refused(summary[18] as i32)?;
         let core = self.parts.side(&summary[14..21], self.parts.sizes.rank);
-        if let Some(mut failed) = core.failed {
+        if let (Some(mut failed), Some(refused)) = (core.failed, refused) {
             if let CoreBuffers::Large(large) = &mut self.core {
                 let parts = &self.parts;
-                let (index, value) = pivot::find(summary[18] as usize - 1, |j| {
+                let (index, value) = pivot::find(refused, |j| {
                     large.form(parts, operands)?;
                     large.square.look(&parts.stream, 0.0, j)
                 })?;

@@ -223,7 +223,7 @@ impl Square {
     /// Whether the last factorization succeeded.
     pub(super) fn factored(&self, stream: &Stream) -> Result<bool, Error> {
         let info = stream.download(self.info.view(), ByteClass::Record)?;
-        Ok(info == [0])
+        Ok(pivot::refused(info[0])?.is_none())
     }
 
     /// Looks at pivot `j` of the matrix, which has been put again, with `rho` on its diagonal.
