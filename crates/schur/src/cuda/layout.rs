@@ -125,7 +125,6 @@ impl Layout {
                 why: "on the device rows have at most 128 unknowns",
             });
         }
-        let (leaf, order) = padded_order(k);
         let within = |what: &str, n: usize, most: usize| match n <= most {
             true => Ok(()),
             false => Err(Error::Device(DeviceError::Refusal(Refusal::Shape {
@@ -136,6 +135,7 @@ impl Layout {
         };
         within("border", k, LARGEST_BORDER)?;
         within("row unknowns", shape.row_unknowns(), i32::MAX as usize)?;
+        let (leaf, order) = padded_order(k);
         let width = widest.max(1).next_power_of_two();
         let strips = k.div_ceil(STRIP).max(1);
         // At least eight unknowns a chunk, so that partial sums stay few.
