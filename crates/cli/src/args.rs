@@ -98,7 +98,7 @@ pub struct FitArgs {
     /// The penalty on the decoder; by default 1e-5 of the mean diagonal of its normal matrix.
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = finite_and_not_negative)]
     pub lambda: Option<f64>,
-    /// How the Newton systems are solved.
+    /// How the Newton systems are solved. They are structured, which rows first does not serve.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub elimination: EliminationWord,
     /// Whether a GPU may (auto), must not (off) or must (required) be used.
@@ -158,13 +158,12 @@ pub struct SolveArgs {
     pub device: DevicePolicy,
 }
 
-/// The eliminations of `fit`.
+/// The eliminations of `fit`, whose systems are structured: rows first, which serves dense ones alone,
+/// is none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EliminationWord {
     /// The cheapest by the planner's prices.
     Auto,
-    /// Rows first.
-    Rows,
     /// Border first.
     Border,
     /// The core of a structured system.
@@ -195,7 +194,6 @@ impl EliminationWord {
     pub fn kind(self) -> Option<EliminationKind> {
         match self {
             Self::Auto => None,
-            Self::Rows => Some(EliminationKind::Rows),
             Self::Border => Some(EliminationKind::Border),
             Self::Core => Some(EliminationKind::Core),
             Self::Iterative => Some(EliminationKind::Iterative),

@@ -399,7 +399,7 @@ fn wrong_words_and_labels_are_named() {
     std::fs::write(path("three.txt"), "a\nb\nc\n").unwrap();
     std::fs::write(path("empty.txt"), "a\n\nc\nd\n").unwrap();
     let (three, empty) = (path("three.txt"), path("empty.txt"));
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 10] = [
         (
             &["--topology", "disc"],
             &["disc", "circle, torus, sphere or euclidean"],
@@ -408,6 +408,11 @@ fn wrong_words_and_labels_are_named() {
         (
             &["--topology", "sphere", "--basis", "harmonics:1"],
             &["harmonics:1", "sphere"],
+        ),
+        // A fit's systems are structured.
+        (
+            &["--elimination", "rows"],
+            &["'rows'", "auto, border, core, iterative, reference"],
         ),
         (&["--gates", "most"], &["expected all, top-k:N"]),
         (
