@@ -67,7 +67,7 @@ pub use elimination::{
 };
 pub use error::{Error, Failure, NotPositiveDefinite, PivotSite, Side};
 pub use frame::{Frame, SolveReport};
-pub use plan::{Ceilings, Plan, Price, Workload, plan};
+pub use plan::{Ceilings, Plan, Price, Workload, device_prices, plan};
 pub use refine::{BackwardError, Refinement};
 pub use ridge::{MeanDiagonals, Ridge};
 pub use shape::{ArrowShape, RowDims, ShapeError};

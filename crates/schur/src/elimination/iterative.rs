@@ -38,7 +38,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Order of a diagonal block of the dense preconditioner.
-const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 
 /// How far conjugate gradients go.
 ///
@@ -437,14 +437,14 @@ struct Directions {
     most: usize,
 }
 
-impl Directions {
-    /// How many are kept, of this length.
-    fn count(length: usize) -> usize {
-        (KEPT / (16 * (length as u64).max(1))).min(length as u64) as usize
-    }
+/// How many directions of this length are kept.
+pub(crate) fn kept_directions(length: usize) -> usize {
+    (KEPT / (16 * (length as u64).max(1))).min(length as u64) as usize
+}
 
+impl Directions {
     fn bytes(length: usize) -> u64 {
-        (Self::count(length) as u64)
+        (kept_directions(length) as u64)
             .saturating_mul(length as u64)
             .saturating_mul(16)
     }
@@ -454,7 +454,7 @@ impl Directions {
             p: Vec::new(),
             product: Vec::new(),
             length,
-            most: Self::count(length),
+            most: kept_directions(length),
         }
     }
 

@@ -20,6 +20,7 @@ mod structured_parts;
 pub use self::core::Core;
 pub(crate) use self::core::core_order;
 pub use border_first::BorderFirst;
+pub(crate) use iterative::{BLOCK as PRECONDITIONER_BLOCK, kept_directions};
 pub use iterative::{Iterative, IterativeOptions};
 pub(crate) use pair_core::count_pairs;
 pub use reference::Reference;

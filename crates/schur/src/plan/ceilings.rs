@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 
 /// Rates of the place where the work will run.
 ///
-/// The defaults are round figures for two cores of a server processor with AVX-512; the gate
-/// measures a machine's own.
+/// The defaults are round figures for two cores of a server processor with AVX-512, as the example
+/// `host_rates` and the committed records show them; the gate measures a machine's own.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ceilings {
     /// FP64 operations a second of a large matrix product.
     pub gemm_flops: f64,
-    /// The share of that rate which a Cholesky factorization of large order reaches.
+    /// The share of that rate which a Cholesky factorization of large order reaches; what its diagonal
+    /// blocks take beside is priced apart.
     pub cholesky_share: f64,
     /// FP64 operations a second of loops over short rows, as in sparse features.
     pub loop_flops: f64,
@@ -37,10 +38,10 @@ impl Ceilings {
 impl Default for Ceilings {
     fn default() -> Self {
         Self {
-            gemm_flops: 8e10,
-            cholesky_share: 0.7,
+            gemm_flops: 1e11,
+            cholesky_share: 0.75,
             loop_flops: 2e9,
-            bandwidth: 1.5e10,
+            bandwidth: 2.2e10,
             serial_step: 2e-8,
             launch: 5e-6,
         }

@@ -72,7 +72,7 @@ pub fn plan(shape: &SystemShape, options: &SolverOptions) -> Result<Plan, Error>
         }
     }
     let mut refusals = Vec::new();
-    let on_device = device_prices(shape, options, &mut refusals);
+    let on_device = of_the_device(shape, options, &mut refusals);
     prices.extend(&on_device);
     let chosen = match options.device_policy {
         DevicePolicy::Required => required(shape, &on_device, &refusals, options)?,
@@ -91,17 +91,32 @@ pub fn plan(shape: &SystemShape, options: &SolverOptions) -> Result<Plan, Error>
 
 /// What the device would cost, for each thing that a frame may keep; nothing where no device is
 /// given or none may be used, or where it has no backend for the shape; `refusals` gain why.
-fn device_prices(
+fn of_the_device(
     shape: &SystemShape,
     options: &SolverOptions,
     refusals: &mut Vec<(EliminationKind, Error)>,
 ) -> Vec<Price> {
-    let Some(place) = &options.device else {
-        return Vec::new();
-    };
-    if options.device_policy == DevicePolicy::Off {
-        return Vec::new();
+    match &options.device {
+        Some(place) if options.device_policy != DevicePolicy::Off => {
+            priced_on_device(shape, options, place.keep, refusals)
+        }
+        _ => Vec::new(),
     }
+}
+
+/// What the eliminations that a device has for `shape` would cost on one of
+/// [`SolverOptions::device_ceilings`], for each thing that a frame may keep. No device is asked.
+pub fn device_prices(shape: &SystemShape, options: &SolverOptions) -> Vec<Price> {
+    let keep = options.device.as_ref().and_then(|place| place.keep);
+    priced_on_device(shape, options, keep, &mut Vec::new())
+}
+
+fn priced_on_device(
+    shape: &SystemShape,
+    options: &SolverOptions,
+    keep: Option<Keep>,
+    refusals: &mut Vec<(EliminationKind, Error)>,
+) -> Vec<Price> {
     let rates = options
         .device_ceilings
         .as_ref()
@@ -115,7 +130,7 @@ fn device_prices(
             None
         }
     };
-    let keeps = match place.keep {
+    let keeps = match keep {
         Some(keep) => vec![keep],
         None => vec![Keep::Factor, Keep::InverseFactor],
     };

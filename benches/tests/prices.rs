@@ -1,0 +1,176 @@
+//! The planner's prices against what the committed records measured: every cell of the host's suite, and
+//! every cell of a device whose contender is an elimination. What the prices rest on are the default
+//! ceilings, which are those of the machines that the records were taken on.
+
+use broadhead_benches::case::Operands;
+use broadhead_benches::cell::{Case, Phase, Shape, Suite};
+use broadhead_benches::record::{self, Outcome, Record};
+use broadhead_schur::cuda::Keep;
+use broadhead_schur::{
+    ArrowVector, EliminationKind, Gradient, Price, Ridge, Solver, SolverOptions, SystemShape,
+    device_prices, plan,
+};
+use std::path::Path;
+
+/// How far a price on the host may be from what was measured, either way.
+const HOST: f64 = 2.0;
+
+/// The same on a device.
+const DEVICE: f64 = 3.0;
+
+/// The most that the choice's time may be over the best.
+const CHOICE: f64 = 1.2;
+
+fn suite(name: &str) -> (Suite, Vec<Record>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let suite = Suite::read(&folder.join(format!("cells/{name}.toml"))).unwrap();
+    let records = record::read(&folder.join(format!("records/{name}.jsonl"))).unwrap();
+    (suite, records)
+}
+
+fn operands(case: &Case) -> Operands {
+    Operands::new(Shape::new(case.case, case.shape).unwrap(), 1).unwrap()
+}
+
+fn options(case: &Case) -> SolverOptions {
+    SolverOptions {
+        workload: case.workload(),
+        memory_limit: 4 << 30,
+        ..SolverOptions::default()
+    }
+}
+
+/// The median of a unit of work in seconds, where it was measured.
+fn measured(records: &[Record], case: &Case, contender: &str, phase: Phase) -> Option<f64> {
+    records.iter().find_map(|record| match &record.outcome {
+        Outcome::Measured(measured)
+            if record.cell.name == case.name
+                && record.cell.elimination == contender
+                && record.cell.phase == phase =>
+        {
+            assert_eq!(record.cell.shape, case.shape, "{}", case.name);
+            let mut samples = measured.samples.clone();
+            samples.sort_by(f64::total_cmp);
+            Some(samples[samples.len() / 2] / f64::from(measured.units))
+        }
+        _ => None,
+    })
+}
+
+/// Says where a price is further than `factor` from what was measured.
+fn compare(name: &str, price: f64, measured: f64, factor: f64) -> Option<String> {
+    let within = (measured / factor..=measured * factor).contains(&price);
+    (!within).then(|| format!("{name}: priced {price:.3e} s, measured {measured:.3e} s"))
+}
+
+#[test]
+fn prices_on_the_host_are_near_what_was_measured_and_choose_well() {
+    let (suite, records) = suite("planner");
+    let (mut wrong, mut compared) = (Vec::new(), 0);
+    for case in &suite.cells {
+        let operands = operands(case);
+        let shape = SystemShape::of(&operands.system().unwrap());
+        let plan = plan(&shape, &options(case)).unwrap();
+        let of = |kind: EliminationKind| {
+            // What gives no log-determinant does not serve where one is asked for, and is declined.
+            measured(&records, case, kind.as_str(), Phase::Step)
+        };
+        for price in &plan.prices {
+            if let Some(seconds) = of(price.elimination) {
+                let name = format!("{}, {}", case.name, price.elimination);
+                wrong.extend(compare(&name, price.seconds, seconds, HOST));
+                compared += 1;
+            }
+        }
+        let best = EliminationKind::ALL
+            .into_iter()
+            .filter_map(of)
+            .fold(f64::INFINITY, f64::min);
+        let chosen = of(plan.chosen).unwrap();
+        if chosen > CHOICE * best {
+            wrong.push(format!(
+                "{}: {} took {chosen:.3e} s, the best {best:.3e} s",
+                case.name, plan.chosen
+            ));
+        }
+    }
+    assert!(compared >= 2 * suite.cells.len() - 2, "{compared} compared");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// `core`, `border/factor`, ... as a price names them.
+fn contender(price: &Price) -> String {
+    let kind = price.elimination.as_str();
+    match price.keep {
+        None => kind.to_owned(),
+        Some(Keep::Factor) => format!("{kind}/factor"),
+        Some(Keep::InverseFactor) => format!("{kind}/inverse-factor"),
+    }
+}
+
+#[test]
+fn prices_on_a_device_are_near_what_was_measured() {
+    let (suite, records) = suite("gpu");
+    let (mut wrong, mut compared) = (Vec::new(), 0);
+    for case in &suite.cells {
+        let names = suite.contenders(case);
+        if !names
+            .iter()
+            .any(|name| name.parse::<EliminationKind>().is_ok() || name.contains('/'))
+        {
+            continue;
+        }
+        let operands = operands(case);
+        let shape = SystemShape::of(&operands.system().unwrap());
+        for price in device_prices(&shape, &options(case)) {
+            let of = |phase| measured(&records, case, &contender(&price), phase);
+            // A price of a solve has the gradient's way in and the step's out.
+            let solve = of(Phase::SolveHost).or_else(|| of(Phase::Solve));
+            for (phase, seconds, measured) in [
+                ("refresh", price.refresh_seconds, of(Phase::Refresh)),
+                ("factor", price.factor_seconds, of(Phase::Factor)),
+                ("solve", price.solve_seconds, solve),
+            ] {
+                let name = format!("{}, {}, {phase}", case.name, contender(&price));
+                if let Some(measured) = measured {
+                    wrong.extend(compare(&name, seconds, measured, DEVICE));
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(compared >= 30, "{compared} compared");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_cells_say_how_many_iterations_a_solve_takes() {
+    let (suite, _) = suite("planner");
+    let counted = suite.cells.iter().filter(|case| case.iterations.is_some());
+    let mut seen = 0;
+    for case in counted {
+        let operands = operands(case);
+        let system = operands.system().unwrap();
+        let pinned = SolverOptions {
+            elimination: Some(EliminationKind::Iterative),
+            ..options(case)
+        };
+        let mut solver = Solver::new(&system, pinned).unwrap();
+        let (n, k) = operands.sizes();
+        let gradients = operands.gradients();
+        let gradient = Gradient::new(&gradients.row[..n], &gradients.border[..k]);
+        let mut step = ArrowVector {
+            row: vec![0.0; n],
+            border: vec![0.0; k],
+        };
+        let mut base = solver.refresh(system).unwrap();
+        let mut frame = base.factor(Ridge::ZERO).unwrap();
+        let report = frame.solve(gradient, step.as_step()).unwrap();
+        let (said, found) = (case.workload().iterations, report.iterations);
+        // Rounding, which differs from one processor to another, is worth a few.
+        let near = found.abs_diff(u64::from(said)) <= 1 + found / 10;
+        assert!(near, "{}: {found} iterations, {said} are said", case.name);
+        seen += 1;
+    }
+    assert!(seen >= 4, "{seen} seen");
+}

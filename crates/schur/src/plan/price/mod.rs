@@ -1,0 +1,176 @@
+//! Prices: operations, bytes and serial steps of each elimination, over the ceilings.
+//!
+//! Every term is work that the code does. What a price comes to is held against the committed records,
+//! of the host and of a device, by a test of the benchmarks.
+
+mod device;
+mod host;
+
+pub(super) use device::{on_device, structured_on_device};
+
+use super::{Ceilings, Workload};
+use crate::cuda::Keep;
+use crate::elimination::decoder_rank;
+use crate::{ArrowShape, EliminationKind, StructuredShape, SystemShape};
+use broadhead_device::ExecutionPath;
+use serde::{Deserialize, Serialize};
+
+/// The price of one elimination.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Price {
+    /// Which.
+    pub elimination: EliminationKind,
+    /// Where it would run.
+    pub path: ExecutionPath,
+    /// What a frame would keep, on a device.
+    pub keep: Option<Keep>,
+    /// FP64 operations of one factorization and its solves.
+    pub operations: f64,
+    /// Bytes to hold, where it would run.
+    pub bytes: u64,
+    /// Seconds expected of bringing new numbers there; on the CPU, which reads them where they are, of seeing
+    /// that they are finite.
+    pub refresh_seconds: f64,
+    /// Seconds expected of one factorization.
+    pub factor_seconds: f64,
+    /// Seconds expected of one solve.
+    pub solve_seconds: f64,
+    /// Seconds of one refresh, one factorization and the solves expected of it.
+    pub seconds: f64,
+}
+
+/// Bytes a second at which operands of the host reach a device, packed and sent in pieces: measured
+/// from pageable memory, an eighth of what the link could do.
+const UPLOAD: f64 = 7e9;
+
+/// Seconds to begin to bring one array of operands there, and to bring a gradient in and a step out:
+/// measured, of systems so small that nothing else counts.
+const BEGIN: f64 = 2e-5;
+
+/// A running bill.
+#[derive(Clone, Copy, Default)]
+struct Bill {
+    operations: f64,
+    seconds: f64,
+}
+
+impl Bill {
+    fn and(self, other: Self) -> Self {
+        Self {
+            operations: self.operations + other.operations,
+            seconds: self.seconds + other.seconds,
+        }
+    }
+
+    fn gemm(mut self, operations: f64, c: &Ceilings) -> Self {
+        self.operations += operations;
+        self.seconds += operations / c.gemm_flops;
+        self
+    }
+
+    fn loops(mut self, operations: f64, c: &Ceilings) -> Self {
+        self.operations += operations;
+        self.seconds += operations / c.loop_flops;
+        self
+    }
+
+    fn traffic(mut self, bytes: f64, c: &Ceilings) -> Self {
+        self.operations += bytes / 4.0;
+        self.seconds += bytes / c.bandwidth;
+        self
+    }
+
+    fn launches(mut self, count: f64, c: &Ceilings) -> Self {
+        self.seconds += count * c.launch;
+        self
+    }
+
+    /// A Cholesky factorization of order `n`.
+    fn cholesky(mut self, n: f64, c: &Ceilings) -> Self {
+        let operations = n * n * n / 3.0;
+        self.operations += operations;
+        self.seconds += operations / (c.gemm_flops * c.cholesky_share)
+            + n * c.serial_step
+            + 4.0 * n * n / c.bandwidth;
+        self
+    }
+
+    /// Both sweeps of a Cholesky solve of order `n`.
+    fn sweeps(self, n: f64, c: &Ceilings) -> Self {
+        let mut bill = self.traffic(8.0 * n * n, c);
+        bill.seconds += 2.0 * n * c.serial_step;
+        bill
+    }
+}
+
+/// An elimination on the CPU.
+pub(super) fn price(
+    kind: EliminationKind,
+    shape: &SystemShape,
+    bytes: u64,
+    ceilings: &Ceilings,
+    workload: &Workload,
+) -> Price {
+    let arrow = shape.arrow();
+    let (refresh, (factor, solve)) = match shape {
+        SystemShape::Structured {
+            shape,
+            density,
+            pairs,
+        } => {
+            let sizes = host::Sizes::of(shape, *density);
+            let bills = match kind {
+                EliminationKind::Border => host::structured_border(sizes, ceilings),
+                EliminationKind::Core => host::core(shape, sizes, *pairs, ceilings),
+                EliminationKind::Iterative => host::structured_iterative(sizes, workload, ceilings),
+                // Rows first does not serve: it has no bytes, and no price is asked for.
+                EliminationKind::Rows | EliminationKind::Reference => {
+                    host::reference(arrow, ceilings)
+                }
+            };
+            (sizes.refresh(ceilings), bills)
+        }
+        _ => {
+            let bills = match kind {
+                EliminationKind::Rows => host::rows(arrow, ceilings),
+                EliminationKind::Border => host::dense_border(arrow, ceilings),
+                EliminationKind::Iterative => host::dense_iterative(arrow, workload, ceilings),
+                // The core does not serve.
+                EliminationKind::Core | EliminationKind::Reference => {
+                    host::reference(arrow, ceilings)
+                }
+            };
+            (host::refresh(arrow, ceilings), bills)
+        }
+    };
+    let solves = f64::from(workload.solves);
+    Price {
+        elimination: kind,
+        path: ExecutionPath::Cpu,
+        keep: None,
+        operations: factor.operations + solves * solve.operations,
+        bytes,
+        refresh_seconds: refresh.seconds,
+        factor_seconds: factor.seconds,
+        solve_seconds: solve.seconds,
+        seconds: refresh.seconds + factor.seconds + solves * solve.seconds,
+    }
+}
+
+/// Orders of a shape as floats: `N`, `k`, and the operations of all row blocks.
+fn sizes(shape: &ArrowShape) -> (f64, f64, f64) {
+    let d = shape.rows().max_dim() as f64;
+    let n = shape.row_unknowns() as f64;
+    (n, shape.border() as f64, n * d * d / 3.0 + 8.0 * n)
+}
+
+/// Features that are on in a row, `M`, `p` and `r`.
+fn structured_sizes(shape: &StructuredShape, density: f64) -> (f64, f64, f64, f64) {
+    let m = shape.features() as f64;
+    (
+        density * m,
+        m,
+        shape.outputs() as f64,
+        decoder_rank(shape) as f64,
+    )
+}
