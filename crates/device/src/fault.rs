@@ -157,6 +157,17 @@ pub enum DeviceError {
     Fault(#[from] Fault),
 }
 
+impl DeviceError {
+    /// Whether memory is what was missing, known before or found by a call that failed.
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::Absence(_) => false,
+            Self::Refusal(refusal) => matches!(refusal, Refusal::Memory { .. }),
+            Self::Fault(fault) => fault.is_out_of_memory(),
+        }
+    }
+}
+
 /// What every call on a device answers.
 pub type Result<T> = std::result::Result<T, DeviceError>;
 

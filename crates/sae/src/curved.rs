@@ -15,7 +15,7 @@ use crate::features;
 use crate::layout::Layout;
 use crate::lm::{Objective, Problem, StepFailure, Trial};
 use crate::point::{Decoder, Model, Penalty, Point};
-use broadhead_device::ExecutionPath;
+use broadhead_device::{DeviceError, ExecutionPath};
 use broadhead_schur::{
     EliminationKind, Failure, Gradient, LogDeterminant, MeanDiagonals, NotPositiveDefinite, Ridge,
     RowBlocks, Side, Solver, SolverOptions, StepMut, StructuredFeatures, StructuredSystem,
@@ -37,12 +37,16 @@ pub enum BorderMode {
 }
 
 /// What the solves of an inner loop cost and how well they did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SolveSummary {
     /// Operators factored, wherever that was.
     pub factorizations: u64,
     /// Those of them that were factored, and solved with, on a device.
     pub device_factorizations: u64,
+    /// Why the device, which was the cheaper place, was not used the first time that it was not: it had
+    /// not the memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_declined: Option<DeviceError>,
     /// Refinement steps.
     pub refinements: u64,
     /// The worst `|H x + g| / |g|` of any solve; 0 before the first.
@@ -61,6 +65,9 @@ impl SolveSummary {
     pub(crate) fn merge(&mut self, other: &Self) {
         self.factorizations += other.factorizations;
         self.device_factorizations += other.device_factorizations;
+        if self.device_declined.is_none() {
+            self.device_declined.clone_from(&other.device_declined);
+        }
         self.refinements += other.refinements;
         self.relative_residual = self.relative_residual.max(other.relative_residual);
         self.componentwise_error = self.componentwise_error.max(other.componentwise_error);
@@ -115,6 +122,7 @@ impl<'a> Curved<'a> {
         let row_hessian = vec![0.0; layout.row_dims().block_len()];
         let system = system_of(&model, &start, &row_hessian)?;
         let solver = Solver::new(&system, options)?;
+        let declined = solver.plan().declined.clone();
         let mut start = start;
         tangent(layout, &mut start);
         let trial = start.clone();
@@ -128,7 +136,10 @@ impl<'a> Curved<'a> {
             step_border: vec![0.0; start.decoder.len()],
             current: start,
             trial,
-            summary: SolveSummary::default(),
+            summary: SolveSummary {
+                device_declined: declined,
+                ..SolveSummary::default()
+            },
             seconds: Seconds::default(),
         })
     }

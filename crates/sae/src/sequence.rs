@@ -21,8 +21,8 @@ use crate::lm::{LmReport, Rule, TraceEntry, minimise};
 use crate::point::{Decoder, Model, Penalty, Point};
 use crate::reseed;
 use crate::row::RowModel;
-use broadhead_device::{DevicePolicy, ExecutionPath, Ledger};
-use broadhead_schur::{EliminationKind, SolverOptions};
+use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath, Ledger};
+use broadhead_schur::{EliminationKind, Error, SolverOptions};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -158,8 +158,14 @@ pub(crate) fn run(
     let Settings {
         data, dictionary, ..
     } = *settings;
-    let solver = apart(settings)?;
-    let mut log = Log::default();
+    let (solver, device_declined) = apart(settings)?;
+    let mut log = Log {
+        solves: SolveSummary {
+            device_declined,
+            ..SolveSummary::default()
+        },
+        ..Log::default()
+    };
     let (mut layout, mut point) = laid_out(settings, penalty, &gates, coordinates)?;
     let mut settled = settings.top_k.is_none();
     loop {
@@ -350,16 +356,31 @@ fn evaluated(
 }
 
 /// The solver's options with a stream of its own, where a device is given: sequences run side by
-/// side.
+/// side. Without one where none is left and the device need not be used, with what it answered.
 ///
 /// # Errors
 /// What the device answered.
-fn apart(settings: &Settings<'_>) -> Result<SolverOptions, FitError> {
+fn apart(settings: &Settings<'_>) -> Result<(SolverOptions, Option<DeviceError>), FitError> {
     let mut options = settings.solver.clone();
-    if let (Some(place), true) = (&options.device, options.device_policy != DevicePolicy::Off) {
-        options.device = Some(place.apart(settings.ledger)?);
+    let policy = options.device_policy;
+    let place = match &options.device {
+        Some(place) if policy != DevicePolicy::Off => place.apart(settings.ledger),
+        _ => return Ok((options, None)),
+    };
+    match place {
+        Ok(place) => {
+            options.device = Some(place);
+            Ok((options, None))
+        }
+        Err(Error::Device(declined))
+            if policy == DevicePolicy::Auto && declined.is_out_of_memory() =>
+        {
+            tracing::warn!(%declined, "no stream on the device: the work runs on the CPU");
+            options.device = None;
+            Ok((options, Some(declined)))
+        }
+        Err(error) => Err(error.into()),
     }
-    Ok(options)
 }
 
 fn finish(

@@ -16,7 +16,7 @@ use crate::elimination::{
     BorderFirst, Core, Elimination, Factored, Iterative, IterativeOptions, Reference, RowsFirst,
 };
 use crate::frame::Frame;
-use crate::plan::{Ceilings, Plan, Workload, plan};
+use crate::plan::{Ceilings, Plan, Workload, plan, plan_without};
 use crate::refine::Residual;
 use crate::{
     ArrowShape, EliminationKind, Error, Failure, Gradient, MeanDiagonals, ProductMut, Refinement,
@@ -124,13 +124,18 @@ impl Buffers {
 impl Solver {
     /// Plans and allocates for systems of the shape and kind of `system`. No number is read.
     ///
+    /// Where a device was planned and has not the memory any more, which others take too, the work goes
+    /// to the CPU under [`DevicePolicy::Auto`]: no number was sent yet. [`Plan::declined`] says so.
+    ///
     /// # Errors
+    /// The device's own error for want of memory, under [`DevicePolicy::Required`].
     /// [`Error::Memory`] with the bytes needed, [`Error::Unsupported`] or
     /// [`Error::ClosureOperand`] where a pinned elimination does not serve the system.
     pub fn new(system: &System<'_>, options: SolverOptions) -> Result<Self, Error> {
         let shape = SystemShape::of(system);
         let plan = plan(&shape, &options)?;
-        let engine = make_engine(&plan, &shape, &options)?;
+        let make = |plan: &Plan| make_engine(plan, &shape, &options);
+        let (plan, engine) = or_on_the_cpu(plan, &shape, &options, make)?;
         let buffers = Buffers::new(shape.arrow().row_unknowns(), shape.arrow().border());
         Ok(Self {
             shape,
@@ -420,6 +425,26 @@ fn quadratic_model(
     })
 }
 
+/// The engine that `make` makes of `plan`, or of the cheapest on the CPU where the device has not the
+/// memory and need not be used; with the plan that it was.
+fn or_on_the_cpu<E>(
+    plan: Plan,
+    shape: &SystemShape,
+    options: &SolverOptions,
+    mut make: impl FnMut(&Plan) -> Result<E, Error>,
+) -> Result<(Plan, E), Error> {
+    let may_fall_back = plan.path.is_device() && options.device_policy == DevicePolicy::Auto;
+    match make(&plan) {
+        Ok(engine) => Ok((plan, engine)),
+        Err(Error::Device(declined)) if may_fall_back && declined.is_out_of_memory() => {
+            let plan = plan_without(plan, declined, shape, options)?;
+            let engine = make(&plan)?;
+            Ok((plan, engine))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn make_engine(
     plan: &Plan,
     shape: &SystemShape,
@@ -457,4 +482,100 @@ pub(crate) fn engine_bytes(kind: EliminationKind, shape: &SystemShape) -> Result
         EliminationKind::Iterative => Iterative::bytes_needed(shape),
         EliminationKind::Reference => Reference::bytes_needed(shape)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broadhead_device::{Fault, Refusal};
+
+    /// A plan for a device, as another solver's made beside this one: nothing else differs.
+    fn planned(policy: DevicePolicy) -> (Plan, SystemShape, SolverOptions) {
+        let arrow = ArrowShape::uniform(3, 2, 4).expect("a shape");
+        let shape = SystemShape::Dense(arrow);
+        let mut options = SolverOptions::default();
+        let mut on_device = plan(&shape, &options).expect("a plan");
+        on_device.path = ExecutionPath::GpuResidentLinearization;
+        on_device.chosen = EliminationKind::Rows;
+        options.device_policy = policy;
+        (on_device, shape, options)
+    }
+
+    fn exhausted() -> Fault {
+        Fault::OutOfMemory {
+            asked: 1 << 30,
+            free: 1 << 20,
+            what_for: "whitened rows".to_owned(),
+        }
+    }
+
+    fn refusals() -> [broadhead_device::DeviceError; 2] {
+        let refusal = Refusal::Memory {
+            needed: 2,
+            free: 1,
+            what_for: "a frame".to_owned(),
+        };
+        [exhausted().into(), refusal.into()]
+    }
+
+    #[test]
+    fn a_device_whose_memory_is_gone_leaves_the_work_to_the_cpu_and_says_so() {
+        for declined in refusals() {
+            let (first, shape, options) = planned(DevicePolicy::Auto);
+            let mut tried = Vec::new();
+            let (plan, engine) = or_on_the_cpu(first, &shape, &options, |plan| {
+                tried.push(plan.path);
+                match plan.path.is_device() {
+                    true => Err(Error::Device(declined.clone())),
+                    false => make_engine(plan, &shape, &options),
+                }
+            })
+            .expect("an engine of the CPU");
+            let [before, after] = tried[..] else {
+                panic!("{tried:?}");
+            };
+            assert!(before.is_device() && !after.is_device());
+            assert_eq!((plan.path, plan.keep), (ExecutionPath::Cpu, None));
+            assert_eq!((engine.path(), engine.kind()), (plan.path, plan.chosen));
+            assert_eq!(plan.declined, Some(declined));
+            assert!(!plan.prices.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_required_device_s_want_of_memory_is_its_own_error() {
+        for declined in refusals() {
+            let (first, shape, options) = planned(DevicePolicy::Required);
+            let answer = or_on_the_cpu(first, &shape, &options, |plan| {
+                assert!(plan.path.is_device());
+                Err::<(), _>(Error::Device(declined.clone()))
+            });
+            assert_eq!(answer.map(|_| ()), Err(Error::Device(declined)));
+        }
+    }
+
+    #[test]
+    fn no_other_failure_of_a_device_is_taken_for_want_of_memory() {
+        let (first, shape, options) = planned(DevicePolicy::Auto);
+        let lost = Error::Device(
+            Fault::DeviceLost {
+                ordinal: 0,
+                call: "cuMemAllocAsync".to_owned(),
+                status: "CUDA_ERROR_ILLEGAL_ADDRESS".to_owned(),
+            }
+            .into(),
+        );
+        let answer = or_on_the_cpu(first, &shape, &options, |_| Err::<(), _>(lost.clone()));
+        assert_eq!(answer.map(|_| ()), Err(lost));
+    }
+
+    #[test]
+    fn what_fits_nowhere_says_so() {
+        let (first, shape, mut options) = planned(DevicePolicy::Auto);
+        options.memory_limit = 1;
+        let answer = or_on_the_cpu(first, &shape, &options, |_| {
+            Err::<(), _>(Error::Device(exhausted().into()))
+        });
+        assert!(matches!(answer, Err(Error::Memory { limit: 1, .. })));
+    }
 }

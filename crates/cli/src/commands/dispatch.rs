@@ -1,7 +1,7 @@
 //! Whether a command runs on a device, and what is said where it does not.
 
 use crate::error::{CliError, brief};
-use broadhead_device::{Absence, DevicePolicy, ExecutionPath};
+use broadhead_device::{Absence, DeviceError, DevicePolicy, ExecutionPath};
 use broadhead_schur::cuda::Placement;
 use broadhead_schur::{EliminationKind, Error, Failure};
 use serde::Serialize;
@@ -63,14 +63,20 @@ impl Device {
     }
 
     /// Takes note of where the planner sent the work, and says on standard error where a device
-    /// might have been used and is not.
-    pub(super) fn sent(&mut self, path: ExecutionPath, elimination: EliminationKind) {
+    /// might have been used and is not: because it `declined`, or by its price.
+    pub(super) fn sent(
+        &mut self,
+        path: ExecutionPath,
+        elimination: EliminationKind,
+        declined: Option<&DeviceError>,
+    ) {
         if path.is_device() {
             return;
         }
         self.name = None;
-        let reason = self.reason.get_or_insert_with(|| {
-            format!("the planner prices the {elimination} elimination there lowest")
+        let reason = self.reason.get_or_insert_with(|| match declined {
+            Some(declined) => declined.to_string(),
+            None => format!("the planner prices the {elimination} elimination there lowest"),
         });
         note(self.policy, reason);
     }

@@ -124,7 +124,8 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     // Gates decide how sparse a system is, and so where the cheapest place is for the next: a device
     // that was used once is named, and `solves` has its share.
     if fitted.solves.device_factorizations == 0 {
-        device.sent(fitted.execution_path, fitted.elimination);
+        let declined = fitted.solves.device_declined.as_ref();
+        device.sent(fitted.execution_path, fitted.elimination, declined);
     }
     let label_statistics = groups
         .as_ref()

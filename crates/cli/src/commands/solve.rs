@@ -96,7 +96,7 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
         error => at_fault(error.into()),
     })?;
     let plan = solver.plan().clone();
-    device.sent(plan.path, plan.chosen);
+    device.sent(plan.path, plan.chosen, plan.declined.as_ref());
     clock.lap("plan");
     let mut base = solver
         .refresh(system)

@@ -15,7 +15,7 @@ pub use price::Price;
 use crate::cuda::{Base, DeviceBytes, Keep, StructuredBase, StructuredMethod};
 use crate::solver::{Solver, SolverOptions};
 use crate::{EliminationKind, Error, SystemShape};
-use broadhead_device::{Absence, DeviceError, DevicePolicy, ExecutionPath};
+use broadhead_device::{Absence, DeviceError, DevicePolicy, ExecutionPath, Refusal};
 use serde::{Deserialize, Serialize};
 
 /// What a frame is expected to do.
@@ -50,6 +50,10 @@ pub struct Plan {
     pub path: ExecutionPath,
     /// What its frames keep of the border's factor, on a device.
     pub keep: Option<Keep>,
+    /// Why the device, which was the cheaper place, is not used: it had not the memory when it was asked,
+    /// or no more when the solver was made, for others take of it too. The prices stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declined: Option<DeviceError>,
     /// Whether the caller pinned the elimination.
     pub pinned: bool,
     /// The price of every elimination that serves the system, wherever it may run; the reference is
@@ -78,14 +82,43 @@ pub fn plan(shape: &SystemShape, options: &SolverOptions) -> Result<Plan, Error>
         DevicePolicy::Required => required(shape, &on_device, &refusals, options)?,
         _ => among(shape, &prices, options)?,
     };
+    let declined = for_want_of_memory(&prices, &chosen, options);
+    if let Some(declined) = &declined {
+        tracing::info!(%declined, "the device would be cheaper");
+    }
     let pinned = options.elimination.is_some();
     tracing::debug!(chosen = %chosen.elimination, path = %chosen.path, pinned, ?prices, "planned");
     Ok(Plan {
         chosen: chosen.elimination,
         path: chosen.path,
         keep: chosen.keep,
+        declined,
         pinned,
         prices,
+    })
+}
+
+/// What is planned where the device of `lost` has `declined`: the cheapest on the CPU.
+///
+/// # Errors
+/// [`Error::Memory`] where nothing fits there either.
+pub(crate) fn plan_without(
+    lost: Plan,
+    declined: DeviceError,
+    shape: &SystemShape,
+    options: &SolverOptions,
+) -> Result<Plan, Error> {
+    let on_cpu: Vec<Price> = (lost.prices.iter().copied())
+        .filter(|price| !price.path.is_device())
+        .collect();
+    let chosen = among(shape, &on_cpu, options)?;
+    tracing::warn!(%declined, chosen = %chosen.elimination, "the device declined: the work runs on the CPU");
+    Ok(Plan {
+        chosen: chosen.elimination,
+        path: chosen.path,
+        keep: chosen.keep,
+        declined: Some(declined),
+        ..lost
     })
 }
 
@@ -212,6 +245,34 @@ fn free_on(options: &SolverOptions) -> u64 {
         }
         None => 0,
     }
+}
+
+/// What a device says of the cheapest work that it would do at a lower price than the CPU does `chosen`,
+/// and has not the memory for.
+fn for_want_of_memory(
+    prices: &[Price],
+    chosen: &Price,
+    options: &SolverOptions,
+) -> Option<DeviceError> {
+    if chosen.path.is_device() || !prices.iter().any(|p| p.path.is_device()) {
+        return None;
+    }
+    let free = free_on(options);
+    let lacks_it =
+        |p: &Price| options.workload.log_determinant && p.elimination == EliminationKind::Iterative;
+    let kind = |p: &Price| options.elimination.is_none_or(|kind| kind == p.elimination);
+    let cheaper = prices
+        .iter()
+        .filter(|p| p.path.is_device() && kind(p) && !lacks_it(p) && p.seconds < chosen.seconds);
+    let cheapest = cheaper
+        .filter(|p| p.bytes > free)
+        .min_by(|a, b| a.seconds.total_cmp(&b.seconds))?;
+    let refusal = Refusal::Memory {
+        needed: cheapest.bytes,
+        free,
+        what_for: format!("the {} elimination on the device", cheapest.elimination),
+    };
+    Some(refusal.into())
 }
 
 /// The cheapest of what fits where it would run; of a pinned elimination alone, where one is.

@@ -2,11 +2,11 @@
 
 use super::case::{Case, Random};
 use super::{Outcome, expect, expect_eq, on_device};
-use broadhead_device::{DeviceError, Refusal, Stream};
-use broadhead_schur::cuda::{Base, BorderMethod, Keep, Methods, WIDEST_BLOCK};
+use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath, Refusal, Stream};
+use broadhead_schur::cuda::{Base, BorderMethod, Keep, Methods, Placement, WIDEST_BLOCK};
 use broadhead_schur::{
     ArrowShape, ArrowVector, EliminationKind, Error, Failure, NotPositiveDefinite, PivotSite,
-    Ridge, Solver, SolverOptions,
+    Ridge, Solver, SolverOptions, SystemShape, plan,
 };
 use broadhead_testkit::device::Trial;
 
@@ -20,6 +20,10 @@ pub(super) fn tests() -> Vec<Trial> {
         ),
         on_device!("a_number_that_is_not_finite_is_named", not_finite),
         on_device!("too_much_memory_is_refused_before_it_is_taken", memory),
+        on_device!(
+            "work_that_does_not_fit_goes_to_the_cpu_where_it_may",
+            elsewhere
+        ),
         on_device!("rows_too_wide_are_refused", width),
         on_device!("factoring_before_any_operands_is_refused", early),
     ]
@@ -181,6 +185,29 @@ fn memory(stream: &Stream) -> Outcome {
     let after = stream.ledger().snapshot();
     expect_eq("allocations", after.allocations, before.allocations)?;
     works(stream)
+}
+
+/// What does not fit is planned for the CPU, with the reason, unless the device is required.
+fn elsewhere(stream: &Stream) -> Outcome {
+    let shape = SystemShape::Dense(ArrowShape::uniform(4_000_000, 2, 5120)?);
+    let mut options = SolverOptions {
+        memory_limit: u64::MAX,
+        device: Some(Placement {
+            stream: stream.clone(),
+            keep: Some(Keep::Factor),
+        }),
+        ..SolverOptions::default()
+    };
+    let auto = plan(&shape, &options)?;
+    expect_eq("path", auto.path, ExecutionPath::Cpu)?;
+    let Some(DeviceError::Refusal(Refusal::Memory { needed, free, .. })) = auto.declined else {
+        return Err(format!("{:?}", auto.declined).into());
+    };
+    expect(needed > free, "it would have fitted")?;
+    options.device_policy = DevicePolicy::Required;
+    let required = plan(&shape, &options)?;
+    expect(required.path.is_device(), "not on the device")?;
+    expect_eq("declined", required.declined, None)
 }
 
 fn width(stream: &Stream) -> Outcome {
