@@ -44,6 +44,7 @@ pub use structured::{
     MOST_FEATURES, MOST_FEATURES_ITERATIVE, StructuredBase, StructuredEngine, StructuredFrame,
     StructuredMethod,
 };
+pub(crate) use structured::{PIECE, is_small_core};
 
 use crate::{Error, Failure};
 use broadhead_device::kernels::KernelSource;

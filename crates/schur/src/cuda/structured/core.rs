@@ -15,6 +15,11 @@ use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Stream};
 /// The most features, and the widest rows, of a core that the fused kernels form.
 const SMALL: (usize, usize) = (9, 4);
 
+/// Whether fused kernels form and factor the core of `shape`, and not a library.
+pub(crate) fn is_small_core(shape: &StructuredShape) -> bool {
+    shape.features() <= SMALL.0 && shape.arrow().rows().max_dim() <= SMALL.1
+}
+
 /// How the core is formed and factored, and what that takes.
 #[derive(Clone, Debug)]
 struct CoreSizes {
@@ -26,8 +31,7 @@ struct CoreSizes {
 impl CoreSizes {
     fn new(shape: &StructuredShape) -> Result<Self, Error> {
         let sizes = Sizes::new(shape, EliminationKind::Core)?;
-        let widest = shape.arrow().rows().max_dim();
-        let large = match sizes.features <= SMALL.0 && widest <= SMALL.1 {
+        let large = match is_small_core(shape) {
             true => None,
             false => Some(Square::layout(sizes.core_order())?),
         };

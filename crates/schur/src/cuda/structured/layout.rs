@@ -19,7 +19,7 @@ const PASS_BLOCKS: usize = 264;
 /// Rows, and columns, that a block of threads takes at once.
 const TILE: usize = 32;
 /// Rows whose pairs a large core forms at once.
-const PIECE: usize = 4096;
+pub(crate) const PIECE: usize = 4096;
 
 /// See the [module](self).
 #[derive(Clone, Debug)]

@@ -36,9 +36,11 @@ mod square;
 
 pub use base::{StructuredBase, StructuredFrame};
 pub(super) use border_kernels::BORDER_FIRST;
+pub(crate) use core::is_small_core;
 pub(super) use descent::DESCENT;
 pub use engine::StructuredEngine;
 pub(super) use kernels::STRUCTURED;
+pub(crate) use layout::PIECE;
 pub use layout::{MOST_FEATURES, MOST_FEATURES_ITERATIVE};
 pub use method::StructuredMethod;
 pub(super) use passes::PASSES;

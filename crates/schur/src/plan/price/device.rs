@@ -1,7 +1,7 @@
 //! Prices of the eliminations on a device, which keeps features densely.
 
 use super::{BEGIN, Bill, Price, UPLOAD, sizes, structured_sizes};
-use crate::cuda::{Keep, StructuredMethod};
+use crate::cuda::{Keep, PIECE, StructuredMethod, is_small_core};
 use crate::plan::{Ceilings, Workload};
 use crate::{ArrowShape, EliminationKind, StructuredShape};
 use broadhead_device::ExecutionPath;
@@ -11,6 +11,14 @@ const ONE_BLOCK: f64 = 43.0;
 
 /// Entries of a line that are read at once, whether it has as many or not.
 const WARP: f64 = 32.0;
+
+impl Bill {
+    /// `count` lines of `m` features that are read, multiplied by a small matrix and written. Of few, a
+    /// warp's lanes or a tile of the library stay empty, which makes of them lines of [`WARP`].
+    fn lines(self, count: f64, m: f64, c: &Ceilings) -> Self {
+        self.traffic(16.0 * count * m.max(WARP), c)
+    }
+}
 
 /// Rows first on a device, with a frame that keeps `keep`.
 pub(in crate::plan) fn on_device(
@@ -123,6 +131,7 @@ fn structured_border_but_sweeps(shape: &StructuredShape, c: &Ceilings) -> (Bill,
         .cholesky(m, c)
         .gemm(rows * m * m + 2.0 * p * m * m, c)
         .gemm(n * n * r + rows * rows * m, c)
+        .lines(n + rows, m, c)
         .traffic(24.0 * n * n, c)
         .cholesky(n, c)
         .launches(6.0, c);
@@ -151,16 +160,22 @@ fn core(shape: &StructuredShape, c: &Ceilings) -> (Bill, Bill) {
     let d = shape.arrow().rows().max_dim() as f64;
     let order = m * r;
     let (phi_pairs, root_pairs) = (m * (m + 1.0) / 2.0, r * (r + 1.0) / 2.0);
+    // A small core has two kernels of its own, which whiten phi and multiply V by R on their way; of a
+    // large one the pairs are formed and multiplied for so many rows at a time.
+    let (whitened, launches) = match is_small_core(shape) {
+        true => (n, 2.0),
+        false => (2.0 * n + rows, 5.0 + 2.0 * (rows / PIECE as f64).ceil()),
+    };
     let factor = Bill::default()
         .loops(blocks + n * d * m, c)
         .cholesky(m, c)
         .gemm(2.0 * p * m * m, c)
-        .launches(6.0, c)
+        .lines(whitened, m, c)
         .loops(2.0 * n * m * r + n * root_pairs + rows * phi_pairs, c)
         .gemm(rows * m * m, c)
         .gemm(2.0 * rows * phi_pairs * root_pairs, c)
         .traffic(16.0 * order * order, c)
-        .launches(3.0 * rows / 512.0, c)
+        .launches(3.0 + launches, c)
         .cholesky(order, c);
     let solve = products(shape, 2.5, c)
         .gemm(6.0 * m * m * p, c)
@@ -177,13 +192,12 @@ fn iterative_on_device(shape: &StructuredShape, workload: &Workload, c: &Ceiling
         shape.arrow().row_count() as f64,
         shape.arrow().rows().max_dim() as f64,
     );
-    // Lines of features are whitened by L_i, by L_G and by R in turn; of few, a warp's lanes or a tile of
-    // the library stay empty, which makes of them lines of 32.
+    // Lines of features are multiplied by L_i, by L_G and by R in turn.
     let factor = Bill::default()
         .loops(blocks + n * d * m, c)
         .cholesky(m, c)
         .gemm(rows * m * m + 2.0 * n * m * r + 2.0 * m * m * p, c)
-        .traffic(16.0 * m.max(WARP) * (2.0 * n + rows), c)
+        .lines(2.0 * n + rows, m, c)
         .launches(7.0, c);
     let iterations = f64::from(workload.iterations);
     // An iteration reads the rows' features twice, and the directions before it; one block of threads
