@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Ceilings {
     /// FP64 operations a second of a large matrix product.
     pub gemm_flops: f64,
-    /// The share of that rate which a Cholesky factorization of large order reaches; what its diagonal
+    /// The share of that rate which a Cholesky factorization of large order (4,000 and more) reaches; what its diagonal
     /// blocks take beside is priced apart.
     pub cholesky_share: f64,
     /// FP64 operations a second of loops over short rows, as in sparse features.
