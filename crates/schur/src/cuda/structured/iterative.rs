@@ -30,7 +30,7 @@ use broadhead_device::{DeviceBuffer, Graph, Matrix, MatrixMut, Side, Stream, Tri
 
 /// The most features of which fused kernels form the products of the rows and of the border; of more,
 /// the library does.
-const FUSED: usize = 9;
+pub(crate) const FUSED: usize = 9;
 
 /// Numbers of `V`.
 fn whitened(sizes: &Sizes) -> usize {

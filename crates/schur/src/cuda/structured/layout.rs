@@ -44,6 +44,12 @@ pub(super) struct Sizes {
     pub(super) columns: usize,
 }
 
+/// How many blocks of threads a pass over `rows` has, and the rows of each.
+pub(crate) fn pass_chunks(rows: usize) -> (usize, usize) {
+    let per_chunk = rows.div_ceil(PASS_BLOCKS).next_multiple_of(TILE).max(TILE);
+    (rows.div_ceil(per_chunk).max(1), per_chunk)
+}
+
 impl Sizes {
     /// # Errors
     /// [`Error::Unsupported`] for more than [`MOST_FEATURES`] features, of conjugate gradients
@@ -89,7 +95,7 @@ impl Sizes {
         let (m, p) = (m.max(1), p.max(1));
         let rank = m.min(p);
         let n = dims.rows();
-        let per_chunk = n.div_ceil(PASS_BLOCKS).next_multiple_of(TILE).max(TILE);
+        let (chunks, per_chunk) = pass_chunks(n);
         Ok(Self {
             rows: Layout::new(&ArrowShape::new(dims.clone(), m)?)?,
             features: m,
@@ -98,7 +104,7 @@ impl Sizes {
             has_features,
             unknowns,
             rank,
-            chunks: n.div_ceil(per_chunk).max(1),
+            chunks,
             per_chunk,
             columns: p.div_ceil(TILE).min(PASS_BLOCKS),
         })

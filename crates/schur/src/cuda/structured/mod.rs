@@ -39,9 +39,10 @@ pub(super) use border_kernels::BORDER_FIRST;
 pub(crate) use core::is_small_core;
 pub(super) use descent::DESCENT;
 pub use engine::StructuredEngine;
+pub(crate) use iterative::FUSED;
 pub(super) use kernels::STRUCTURED;
-pub(crate) use layout::PIECE;
 pub use layout::{MOST_FEATURES, MOST_FEATURES_ITERATIVE};
+pub(crate) use layout::{PIECE, pass_chunks};
 pub use method::StructuredMethod;
 pub(super) use passes::PASSES;
 

@@ -1,7 +1,7 @@
 //! Prices of the eliminations on a device, which keeps features densely.
 
 use super::{BEGIN, Bill, Price, UPLOAD, sizes, structured_sizes};
-use crate::cuda::{Keep, PIECE, StructuredMethod, is_small_core};
+use crate::cuda::{FUSED, Keep, PIECE, StructuredMethod, is_small_core, pass_chunks};
 use crate::plan::{Ceilings, Workload};
 use crate::{ArrowShape, EliminationKind, StructuredShape};
 use broadhead_device::ExecutionPath;
@@ -9,10 +9,32 @@ use broadhead_device::ExecutionPath;
 /// How much more slowly one block of threads reads and writes than all of a device: measured.
 const ONE_BLOCK: f64 = 43.0;
 
+/// Serial steps of a pivot of a factor in the shared memory of one block, which waits three times for all
+/// threads, once for a root and once for a reciprocal.
+const PIVOT: f64 = 8.0;
+
+/// Columns left at which an update by a tile of 64 columns takes as long as the tile's own pivots.
+const BARE: f64 = 2000.0;
+
 /// Entries of a line that are read at once, whether it has as many or not.
 const WARP: f64 = 32.0;
 
 impl Bill {
+    /// A Cholesky factorization of order `n` by tiles. The pivots of a tile take three steps each where no
+    /// update of what is left runs beside them for longer: of the last columns.
+    fn tiled_factor(self, n: f64, c: &Ceilings) -> Self {
+        let mut bill = self.cholesky(n, c);
+        bill.seconds += 2.0 * n.min(BARE) * c.serial_step;
+        bill
+    }
+
+    /// The factor of $`G`$, by one block.
+    fn gram(mut self, m: f64, c: &Ceilings) -> Self {
+        self.operations += m * m * m / 3.0;
+        self.seconds += PIVOT * m * c.serial_step;
+        self
+    }
+
     /// `count` lines of `m` features that are read, multiplied by a small matrix and written. Of few, a
     /// warp's lanes or a tile of the library stay empty, which makes of them lines of [`WARP`].
     fn lines(self, count: f64, m: f64, c: &Ceilings) -> Self {
@@ -36,7 +58,7 @@ pub(in crate::plan) fn on_device(
         .traffic(16.0 * n * k, ceilings)
         .gemm(n * k * k, ceilings)
         .traffic(16.0 * k * k, ceilings)
-        .cholesky(k, ceilings)
+        .tiled_factor(k, ceilings)
         .launches(5.0, ceilings);
     let pass = Bill::default().traffic(16.0 * n * k, ceilings);
     let (factor, solve) = kept(keep, (factor, pass.launches(2.0, ceilings)), k, ceilings);
@@ -128,17 +150,41 @@ fn structured_border_but_sweeps(shape: &StructuredShape, c: &Ceilings) -> (Bill,
     let rows = shape.arrow().row_count() as f64;
     let factor = Bill::default()
         .loops(blocks + 2.0 * n * m * r, c)
-        .cholesky(m, c)
+        .gram(m, c)
         .gemm(rows * m * m + 2.0 * p * m * m, c)
         .gemm(n * n * r + rows * rows * m, c)
         .lines(n + rows, m, c)
         .traffic(24.0 * n * n, c)
-        .cholesky(n, c)
+        .tiled_factor(n, c)
         .launches(6.0, c);
     let solve = products(shape, 2.0, c)
+        .and(passes(shape, 1.0, c))
         .gemm(4.0 * m * m * p, c)
         .launches(6.0, c);
     (factor, solve)
+}
+
+/// The sums of a small core over the rows, `numbers` of them, which a round's 32 rows are added to one
+/// after another; the blocks' parts added by one; and its factor, a pivot after the other.
+fn small_core(shape: &StructuredShape, numbers: f64, order: f64, c: &Ceilings) -> Bill {
+    let (chunks, per_chunk) = pass_chunks(shape.arrow().row_count());
+    let rounds = (per_chunk / 32) as f64;
+    let mut bill = Bill::default().traffic(ONE_BLOCK * 8.0 * numbers * chunks as f64, c);
+    let steps = rounds * 32.0 * (numbers / 256.0).ceil() + PIVOT * order;
+    bill.seconds += steps * c.serial_step;
+    bill
+}
+
+/// `count` passes over the rows by fused kernels: blocks of threads that take 32 rows at a time and add
+/// them one after another to their part of $`M^2`$ numbers, and the last of them that adds the parts.
+fn passes(shape: &StructuredShape, count: f64, c: &Ceilings) -> Bill {
+    let m = shape.features() as f64;
+    let (chunks, per_chunk) = pass_chunks(shape.arrow().row_count());
+    let rounds = (per_chunk / 32) as f64;
+    let steps = 32.0 * (m * m / 256.0).ceil() + m * (32.0 * m / 256.0).ceil();
+    let mut bill = Bill::default().traffic(count * ONE_BLOCK * 8.0 * m * m * chunks as f64, c);
+    bill.seconds += count * rounds * steps * c.serial_step;
+    bill
 }
 
 /// `count` applications of the rows' operators and of $`W`$ on both sides.
@@ -160,24 +206,29 @@ fn core(shape: &StructuredShape, c: &Ceilings) -> (Bill, Bill) {
     let d = shape.arrow().rows().max_dim() as f64;
     let order = m * r;
     let (phi_pairs, root_pairs) = (m * (m + 1.0) / 2.0, r * (r + 1.0) / 2.0);
-    // A small core has two kernels of its own, which whiten phi and multiply V by R on their way; of a
-    // large one the pairs are formed and multiplied for so many rows at a time.
-    let (whitened, launches) = match is_small_core(shape) {
-        true => (n, 2.0),
-        false => (2.0 * n + rows, 5.0 + 2.0 * (rows / PIECE as f64).ceil()),
+    // A small core has two kernels of its own, which whiten phi and multiply V by R on their way, and the
+    // second of which is one block; of a large one the pairs are formed and multiplied for so many rows
+    // at a time.
+    let (whitened, launches, own) = match is_small_core(shape) {
+        true => (n, 2.0, small_core(shape, phi_pairs * root_pairs, order, c)),
+        false => (
+            2.0 * n + rows,
+            5.0 + 2.0 * (rows / PIECE as f64).ceil(),
+            Bill::default().tiled_factor(order, c),
+        ),
     };
-    let factor = Bill::default()
+    let factor = own
         .loops(blocks + n * d * m, c)
-        .cholesky(m, c)
+        .gram(m, c)
         .gemm(2.0 * p * m * m, c)
         .lines(whitened, m, c)
         .loops(2.0 * n * m * r + n * root_pairs + rows * phi_pairs, c)
         .gemm(rows * m * m, c)
         .gemm(2.0 * rows * phi_pairs * root_pairs, c)
         .traffic(16.0 * order * order, c)
-        .launches(3.0 + launches, c)
-        .cholesky(order, c);
+        .launches(3.0 + launches, c);
     let solve = products(shape, 2.5, c)
+        .and(passes(shape, 4.0, c))
         .gemm(6.0 * m * m * p, c)
         .sweeps(order, c)
         .launches(10.0, c);
@@ -195,14 +246,19 @@ fn iterative_on_device(shape: &StructuredShape, workload: &Workload, c: &Ceiling
     // Lines of features are multiplied by L_i, by L_G and by R in turn.
     let factor = Bill::default()
         .loops(blocks + n * d * m, c)
-        .cholesky(m, c)
+        .gram(m, c)
         .gemm(rows * m * m + 2.0 * n * m * r + 2.0 * m * m * p, c)
         .lines(2.0 * n + rows, m, c)
         .launches(7.0, c);
     let iterations = f64::from(workload.iterations);
     // An iteration reads the rows' features twice, and the directions before it; one block of threads
     // takes the turn, of eight vectors.
+    let fused = match shape.features() <= FUSED {
+        true => passes(shape, iterations + 4.0, c),
+        false => Bill::default(),
+    };
     let solve = products(shape, 2.5, c)
+        .and(fused)
         .gemm(6.0 * m * m * p, c)
         .gemm(iterations * 4.0 * rows * m * m, c)
         .traffic(

@@ -50,7 +50,7 @@ impl Bill {
 
     /// A Cholesky factorization of order `n`. Its diagonal blocks of 128 are one thread's, at about
     /// twice the rate of loops.
-    fn factor(self, n: f64, c: &Ceilings) -> Self {
+    fn blocked_factor(self, n: f64, c: &Ceilings) -> Self {
         self.cholesky(n, c).loops(n * n.min(128.0).powi(2) / 8.0, c)
     }
 
@@ -74,7 +74,7 @@ pub(super) fn reference(shape: &ArrowShape, c: &Ceilings) -> (Bill, Bill) {
     (
         Bill::default()
             .traffic(8.0 * order * order, c)
-            .factor(order, c),
+            .blocked_factor(order, c),
         Bill::default().sweeps(order, c),
     )
 }
@@ -95,7 +95,7 @@ pub(super) fn rows(shape: &ArrowShape, c: &Ceilings) -> (Bill, Bill) {
         .gemm(n * d * k, c)
         .triangle(n * k * k, c)
         .traffic(16.0 * k * k, c)
-        .factor(k, c)
+        .blocked_factor(k, c)
         .launches(4.0, c);
     // Y, and B and C for the residual.
     let solve = Bill::default()
@@ -110,12 +110,12 @@ pub(super) fn dense_border(shape: &ArrowShape, c: &Ceilings) -> (Bill, Bill) {
     let (n, k, blocks) = sizes(shape);
     let factor = Bill::default()
         .traffic(16.0 * k * k, c)
-        .factor(k, c)
+        .blocked_factor(k, c)
         .traffic(24.0 * n * k, c)
         .many_columns(k, n, c)
         .triangle(n * n * k, c)
         .traffic(16.0 * n * n, c)
-        .factor(n, c)
+        .blocked_factor(n, c)
         .loops(blocks, c)
         .launches(8.0, c);
     // The pulled B twice, B for the sweep over rows and again with C for the residual.
@@ -258,11 +258,11 @@ pub(super) fn structured_border(sizes: Sizes, c: &Ceilings) -> (Bill, Bill) {
     let factor = sizes
         .root(c)
         .loops(blocks + 2.0 * n * on * r, c)
-        .factor(m, c)
+        .blocked_factor(m, c)
         .many_columns(m, rows, c)
         .triangle(n * n * r + rows * rows * m, c)
         .traffic(24.0 * n * n, c)
-        .factor(n, c)
+        .blocked_factor(n, c)
         .launches(6.0, c);
     // B x twice, the second for the sweep over rows, and B' x once.
     let solve = sizes
@@ -297,7 +297,7 @@ pub(super) fn core(
     let common = sizes
         .root(c)
         .loops(blocks + n * d * on, c)
-        .factor(m, c)
+        .blocked_factor(m, c)
         .launches(6.0, c);
     let around = sizes
         .measure(c)
@@ -317,7 +317,7 @@ pub(super) fn core(
             .loops(12.0 * order * order, c)
             .gemm(2.0 * order * order * rank + 2.0 * order * rank * rank, c)
             .many_columns(m, 2.0 * m, c)
-            .factor(rank, c);
+            .blocked_factor(rank, c);
         let pivoted = order * rank * rank - 2.0 * rank.powi(3) / 3.0;
         factor.operations += pivoted;
         factor.seconds += pivoted / (PIVOTED * c.gemm_flops);
@@ -331,7 +331,7 @@ pub(super) fn core(
         .gemm(2.0 * rows * phi_pairs * root_pairs, c)
         .traffic(16.0 * order * order, c)
         .launches(3.0 * rows / 512.0, c)
-        .factor(order, c);
+        .blocked_factor(order, c);
     // Q twice, and F and F' between.
     let solve = around
         .and(sizes.passes(2.0, c))
@@ -358,7 +358,7 @@ pub(super) fn structured_iterative(
     } = sizes;
     let factor = Bill::default()
         .loops(blocks + n * d * on, c)
-        .factor(m, c)
+        .blocked_factor(m, c)
         .launches(3.0, c);
     // S once an iteration and once for the true residual: X W', Q, G X and the decoder, with G written
     // out; then the preconditioner and the directions before.
