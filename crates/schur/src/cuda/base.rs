@@ -3,7 +3,7 @@
 use super::factors::Factors;
 use super::layout::Layout;
 use super::operands::Operands;
-use super::product::Product;
+use super::product::{Product, StepProduct, StepTerms};
 use super::residual::Residual;
 use super::ridge::ResidentRidge;
 use super::{DeviceBytes, Error, Failure, FrameSummary, Keep, Methods, UploadTimes};
@@ -219,48 +219,62 @@ impl Base {
     }
 
     /// `y` becomes $`H x`$, without ridge and over the operands, for two vectors in one pass.
-    /// Nothing moves and nothing waits. The second vector is not changed.
+    /// Nothing moves and nothing waits.
     ///
     /// # Errors
     /// [`Error::Shape`] where a vector is of another shape; [`Error::Device`].
     pub fn products_resident(
         &mut self,
-        x: (&ResidentVector, &mut ResidentVector),
+        x: [&ResidentVector; 2],
         y: [&mut ResidentVector; 2],
     ) -> Result<(), Error> {
-        self.products(x, None, y)
-    }
-
-    /// `trial` becomes the point moved by `step`, and `y` the products of [`Self::products_resident`]
-    /// of the step and of the trial, in the same pass.
-    ///
-    /// # Errors
-    /// As [`Self::products_resident`].
-    pub fn products_of_step(
-        &mut self,
-        point: &ResidentVector,
-        step: &ResidentVector,
-        trial: &mut ResidentVector,
-        y: [&mut ResidentVector; 2],
-    ) -> Result<(), Error> {
-        self.products((step, trial), Some(point), y)
-    }
-
-    fn products(
-        &mut self,
-        x: (&ResidentVector, &mut ResidentVector),
-        point: Option<&ResidentVector>,
-        y: [&mut ResidentVector; 2],
-    ) -> Result<(), Error> {
-        let layout = &self.factors.layout;
-        let given = point.map(|z| ("point", z));
-        let vectors = [("x", x.0), ("x", &*x.1), ("y", &*y[0]), ("y", &*y[1])];
-        for (array, vector) in vectors.into_iter().chain(given) {
+        let Factors {
+            layout,
+            stream,
+            index,
+            ..
+        } = &self.factors;
+        for (array, vector) in [("x", x[0]), ("x", x[1]), ("y", &*y[0]), ("y", &*y[1])] {
             check_vector(array, layout, vector)?;
         }
-        let Factors { stream, index, .. } = &self.factors;
         self.product
-            .apply(stream, layout, index, &self.operands, x, point, y)?;
+            .apply(stream, layout, index, &self.operands, x, y)?;
+        Ok(())
+    }
+
+    /// Room for the terms that judge a step of this shape.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn step_terms(&self) -> Result<StepTerms, Error> {
+        let Factors { stream, layout, .. } = &self.factors;
+        Ok(StepTerms::new(stream, layout)?)
+    }
+
+    /// The trial point of a step, `H` times it, and what judges the step, the operands read once.
+    ///
+    /// # Errors
+    /// As [`Self::products_resident`], of the terms too.
+    pub fn product_of_step(&mut self, of: StepProduct<'_>) -> Result<(), Error> {
+        let Factors {
+            layout,
+            stream,
+            index,
+            ..
+        } = &self.factors;
+        for (array, vector) in [
+            ("point", of.point),
+            ("step", of.step),
+            ("residual", of.residual),
+            ("gradient", of.gradient),
+            ("trial", &*of.trial),
+            ("product", &*of.product),
+        ] {
+            check_vector(array, layout, vector)?;
+        }
+        of.terms.check(layout)?;
+        self.product
+            .apply_to_step(stream, layout, index, &self.operands, of)?;
         Ok(())
     }
 

@@ -40,6 +40,7 @@ pub use engine::Engine;
 pub use layout::{DeviceBytes, WIDEST_BLOCK, WIDEST_ROW};
 pub use methods::{BorderMethod, FrameSummary, Methods, RowMethod};
 pub use operands::UploadTimes;
+pub use product::{StepProduct, StepTerms};
 pub(crate) use structured::{FUSED, PIECE, is_small_core, pass_chunks};
 pub use structured::{
     MOST_FEATURES, MOST_FEATURES_ITERATIVE, StructuredBase, StructuredEngine, StructuredFrame,

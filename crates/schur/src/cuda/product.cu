@@ -4,7 +4,9 @@
 //   product_pass[_of_step]
 //                     partial sums of B x_b and of B' x_t, B read once;
 //                     partial sums of C x_b, the lower triangle of C read once
-//   product_finish    y = D x_t + the partial sums, in their order
+//   product_finish[_of_step]
+//                     y = D x_t + the partial sums, in their order; of a step, what a judgement of
+//                     it is made of too
 //
 // Independent of any factor: residuals and objectives come from here. D packed, d_i x d_i row-major,
 // lower triangle read; B: N x k row-major; C: column-major, leading dimension ld, order `order` a
@@ -193,19 +195,77 @@ __device__ __forceinline__ void pass_border(int tile, int tiles, const double *C
 PASS(product_pass, false)
 PASS(product_pass_of_step, true)
 
-// Grid ceil(order / 32) + ceil(N / 128), block 256.
-extern "C" __global__ void __launch_bounds__(256)
-    product_finish(const long long *offsets, const long long *blocks, long long n, int d,
-                   const double *D, const double *at0, const double *ab0, double *at1, double *ab1,
-                   const double *zt, const double *zb, const double *of_rows,
-                   int strips, long long N, const double *of_border, int tiles,
-                   const double *of_pull, int chunks, long long ldb, long long ldp, int k,
-                   int order, double *yt0, double *yb0, double *yt1, double *yb1) {
-  wait_for_work_ahead();
-  __shared__ double sums[2][8][32];
-  const int t = threadIdx.x, of_b = (order + 31) / 32;
-  if (blockIdx.x < of_b) {
-    const int x = t % 32, y = t / 32, i = blockIdx.x * 32 + x;
+// The terms of a step, 10 numbers a block: term q of block b at q blocks + b.
+//   0  r' d      1  d' H d      2  t' H t      3  g' t
+//   4, 5, 6      the squares of the entries of H t - g on the rows that are below 2^-511, of those
+//                between, and of those above 2^486, the first scaled by 2^537 each, the last by
+//                2^-538, so that none overflows or underflows (Blue 1978)
+//   7, 8, 9      the same on the border
+// Vector 0 sums terms 0 and 1, vector 1 the others.
+#define TERMS 10
+
+struct Terms {
+  double v[5];
+  __device__ __forceinline__ void of_step(double d, double hd, double r) {
+    v[0] = r * d;
+    v[1] = d * hd;
+  }
+  __device__ __forceinline__ void of_trial(double t, double ht, double g) {
+    v[0] = t * ht;
+    v[1] = g * t;
+    const double x = ht - g, size = fabs(x);
+    if (size > 0x1p486)
+      v[4] = (x * 0x1p-538) * (x * 0x1p-538);
+    else if (size < 0x1p-511)
+      v[2] = (x * 0x1p537) * (x * 0x1p537);
+    else
+      // Of a number that is not one too.
+      v[3] = x * x;
+  }
+};
+
+// Sums a block's terms, in an order of its own, and stores them: of a block of the border warp 0 has
+// those of vector 0 and warp 1 those of vector 1; of one of the rows four warps each.
+__device__ __forceinline__ void store_terms(Terms mine, bool border, double *terms,
+                                            double (*shared)[5]) {
+  const int t = threadIdx.x, lane = t % 32, warp = t / 32;
+#pragma unroll
+  for (int q = 0; q < 5; ++q) {
+    double x = mine.v[q];
+    for (int half = 16; half > 0; half /= 2) x += __shfl_down_sync(0xffffffffu, x, half);
+    if (lane == 0) shared[warp][q] = x;
+  }
+  __syncthreads();
+  if (t >= TERMS) return;
+  const int vector = t >= 2, e = t < 2 ? t : t < 4 ? t - 2 : 2 + (t - 4) % 3;
+  const int each = border ? 1 : 4;
+  double sum = 0.0;
+  if (t < 4 || (t >= 7) == border)
+    for (int w = 0; w < each; ++w) sum += shared[vector * each + w][e];
+  terms[(long long)t * gridDim.x + blockIdx.x] = sum;
+}
+
+// A product's end: the operands that both kernels of it take.
+struct Ends {
+  const long long *offsets, *blocks;
+  long long n;
+  int d;
+  const double *D, *of_rows;
+  int strips;
+  long long N;
+  const double *of_border;
+  int tiles;
+  const double *of_pull;
+  int chunks;
+  long long ldb, ldp;
+  int k, order;
+
+  // Blocks of threads for the border; those of the rows follow.
+  __device__ __forceinline__ int of_b() const { return (order + 31) / 32; }
+
+  // Entry i of C x_b + B' x_t, by thread (i % 32, vector), of the 256 of this block.
+  __device__ __forceinline__ double border(int i, double (*sums)[8][32]) const {
+    const int x = threadIdx.x % 32, y = threadIdx.x / 32;
 #pragma unroll
     for (int which = 0; which < 2; ++which) {
       double s = 0.0;
@@ -218,43 +278,112 @@ extern "C" __global__ void __launch_bounds__(256)
       sums[which][y][x] = s;
     }
     __syncthreads();
-    if (y < 2 && i < order) {
-      double s = sums[y][0][x];
-      for (int q = 1; q < 8; ++q) s += sums[y][q][x];
-      (y ? yb1 : yb0)[i] = i < k ? s : 0.0;
-      if (y && zb) ab1[i] = zb[i] + ab0[i];
+    if (y >= 2 || i >= k) return 0.0;
+    double s = sums[y][0][x];
+    for (int q = 1; q < 8; ++q) s += sums[y][q][x];
+    return s;
+  }
+
+  // Entry u of D x_t + B x_b of a vector whose entries x answers.
+  template <class X>
+  __device__ __forceinline__ double row(long long u, int which, X x) const {
+    double s = 0.0;
+    const double *part = of_rows + which * strips * N + u;
+#pragma unroll 8
+    for (int c = 0; c < strips; ++c) s += part[c * N];
+    // The row that u belongs to: the last whose offset is at most u.
+    long long i = d > 0 ? u / d : 0, first = i * d, block = i * d * d;
+    int width = d;
+    if (d < 0) {
+      long long low = 0, high = n;
+      while (high - low > 1) {
+        const long long middle = (low + high) / 2;
+        if (offsets[middle] <= u) low = middle;
+        else high = middle;
+      }
+      first = offsets[low];
+      block = blocks[low];
+      width = (int)(offsets[low + 1] - first);
     }
+    const int a = (int)(u - first);
+    double own = 0.0;
+    for (int b = 0; b < width; ++b) {
+      const int row = a > b ? a : b, column = a > b ? b : a;
+      own += D[block + row * width + column] * x(first + b);
+    }
+    return own + s;
+  }
+};
+
+// Grid ceil(order / 32) + ceil(N / 128), block 256.
+extern "C" __global__ void __launch_bounds__(256)
+    product_finish(const long long *offsets, const long long *blocks, long long n, int d,
+                   const double *D, const double *of_rows, int strips, long long N,
+                   const double *of_border, int tiles, const double *of_pull, int chunks,
+                   long long ldb, long long ldp, int k, int order, const double *at0,
+                   const double *at1, double *yt0, double *yb0, double *yt1, double *yb1) {
+  wait_for_work_ahead();
+  __shared__ double sums[2][8][32];
+  const Ends ends = {offsets,   blocks, n,       d,      D,   of_rows, strips, N,
+                     of_border, tiles,  of_pull, chunks, ldb, ldp,     k,      order};
+  const int t = threadIdx.x;
+  if (blockIdx.x < ends.of_b()) {
+    const int vector = t / 32, i = blockIdx.x * 32 + t % 32;
+    const double y = ends.border(i, sums);
+    if (vector < 2 && i < order) (vector ? yb1 : yb0)[i] = y;
     return;
   }
-  const int which = t / 128;
-  const long long u = (long long)(blockIdx.x - of_b) * 128 + t % 128;
+  const int vector = t / 128;
+  const long long u = (long long)(blockIdx.x - ends.of_b()) * 128 + t % 128;
   if (u >= N) return;
-  double s = 0.0;
-  const double *part = of_rows + which * strips * N + u;
-#pragma unroll 8
-  for (int c = 0; c < strips; ++c) s += part[c * N];
-  // The row that u belongs to: the last whose offset is at most u.
-  long long i = d > 0 ? u / d : 0, first = i * d, block = i * d * d;
-  int width = d;
-  if (d < 0) {
-    long long low = 0, high = n;
-    while (high - low > 1) {
-      const long long middle = (low + high) / 2;
-      if (offsets[middle] <= u) low = middle;
-      else high = middle;
+  const double *at = vector ? at1 : at0;
+  (vector ? yt1 : yt0)[u] = ends.row(u, vector, [=](long long e) { return at[e]; });
+}
+
+// The same of a step d from a point z: t = z + d and H t are written, and the step's terms.
+extern "C" __global__ void __launch_bounds__(256)
+    product_finish_of_step(const long long *offsets, const long long *blocks, long long n, int d,
+                           const double *D, const double *of_rows, int strips, long long N,
+                           const double *of_border, int tiles, const double *of_pull, int chunks,
+                           long long ldb, long long ldp, int k, int order, const double *at0,
+                           const double *ab0, const double *zt, const double *zb, const double *rt,
+                           const double *rb, const double *gt, const double *gb, double *at1,
+                           double *ab1, double *yt1, double *yb1, double *terms) {
+  wait_for_work_ahead();
+  __shared__ double sums[2][8][32], parts[8][5];
+  const Ends ends = {offsets,   blocks, n,       d,      D,   of_rows, strips, N,
+                     of_border, tiles,  of_pull, chunks, ldb, ldp,     k,      order};
+  const int t = threadIdx.x;
+  const bool border = blockIdx.x < ends.of_b();
+  Terms mine = {};
+  if (border) {
+    const int vector = t / 32, i = blockIdx.x * 32 + t % 32;
+    const double y = ends.border(i, sums);
+    if (vector < 2 && i < order) {
+      const double step = ab0[i], trial = zb[i] + step;
+      if (vector == 0) {
+        if (i < k) mine.of_step(step, y, rb[i]);
+      } else {
+        yb1[i] = y;
+        ab1[i] = trial;
+        if (i < k) mine.of_trial(trial, y, gb[i]);
+      }
     }
-    first = offsets[low];
-    block = blocks[low];
-    width = (int)(offsets[low + 1] - first);
+  } else {
+    const int vector = t / 128;
+    const long long u = (long long)(blockIdx.x - ends.of_b()) * 128 + t % 128;
+    if (u < N) {
+      const double y = ends.row(
+          u, vector, [=](long long e) { return vector ? zt[e] + at0[e] : at0[e]; });
+      const double step = at0[u], trial = zt[u] + step;
+      if (vector == 0) {
+        mine.of_step(step, y, rt[u]);
+      } else {
+        yt1[u] = y;
+        at1[u] = trial;
+        mine.of_trial(trial, y, gt[u]);
+      }
+    }
   }
-  const int a = (int)(u - first);
-  double own = 0.0;
-  for (int b = 0; b < width; ++b) {
-    const int row = a > b ? a : b, column = a > b ? b : a;
-    double x = at0[first + b];
-    if (which) x = zt ? zt[first + b] + x : at1[first + b];
-    own += D[block + row * width + column] * x;
-  }
-  if (which && zt) at1[u] = zt[u] + at0[u];
-  (which ? yt1 : yt0)[u] = own + s;
+  store_terms(mine, border, terms, parts);
 }

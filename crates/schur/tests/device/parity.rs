@@ -3,7 +3,9 @@
 use super::case::{Case, Random};
 use super::{Failed, Outcome, expect, expect_eq, on_device};
 use broadhead_device::{Context, DevicePolicy, Ledger, Stream};
-use broadhead_schur::cuda::{Base, Keep, Placement, ResidentVector, WIDEST_ROW};
+use broadhead_schur::cuda::{
+    Base, Keep, Placement, ResidentVector, StepProduct, StepTerms, WIDEST_ROW,
+};
 use broadhead_schur::{
     ArrowVector, CrossView, DenseSystem, EliminationKind, Gradient, Ridge, RowBlocks, Solver,
     SolverOptions, StepMut, SymmetricView,
@@ -257,8 +259,8 @@ fn ridges(stream: &Stream) -> Outcome {
             }
             base.submit_solve(&gradient, &mut step)?;
             // The operands themselves are as they were.
-            let (mut y, mut z, mut trial) = (base.vector()?, base.vector()?, base.vector()?);
-            base.products_resident((&gradient, &mut trial), [&mut y, &mut z])?;
+            let (mut y, mut z, trial) = (base.vector()?, base.vector()?, base.vector()?);
+            base.products_resident([&gradient, &trial], [&mut y, &mut z])?;
             let mut all = Vec::new();
             for part in [step.row(), step.border()?, y.row(), y.border()?] {
                 all.push(stream.download(part, Class)?);
@@ -355,6 +357,43 @@ fn hard(stream: &Stream) -> Outcome {
     expect(omega <= PARITY, format!("backward error {omega:e}"))
 }
 
+/// The terms of a step `d` to `t`, its residual `H d` and its gradient `t`, none of which is so small or
+/// so large that squares would suffer.
+fn judged(name: &str, [d, t, hd, ht]: [&[Vec<f64>; 2]; 4], terms: &[f64]) -> Outcome {
+    let dot = |a: &[Vec<f64>; 2], b: &[Vec<f64>; 2]| {
+        let products = a.iter().flatten().zip(b.iter().flatten());
+        products.fold((0.0, 0.0), |(sum, size), (a, b)| {
+            (sum + a * b, size + (a * b).abs())
+        })
+    };
+    let squares = |part: usize| {
+        let entries = ht[part].iter().zip(&t[part]);
+        let sum = entries.map(|(h, g)| (h - g) * (h - g)).sum::<f64>();
+        (sum, sum)
+    };
+    let nothing = (0.0, 0.0);
+    let want = [
+        dot(hd, d),
+        dot(d, hd),
+        dot(t, ht),
+        dot(t, t),
+        nothing,
+        squares(0),
+        nothing,
+        nothing,
+        squares(1),
+        nothing,
+    ];
+    let parts = terms.len() / StepTerms::TERMS;
+    expect_eq(name, StepTerms::TERMS * parts, terms.len())?;
+    for (q, (parts, (want, size))) in terms.chunks(parts).zip(want).enumerate() {
+        let got = parts.iter().sum::<f64>();
+        let what = format!("{name}, term {q}: {got}, the CPU's {want}");
+        expect((got - want).abs() <= 1e-13 * size, what)?;
+    }
+    Ok(())
+}
+
 fn products(stream: &Stream) -> Outcome {
     use broadhead_device::ByteClass::Gradient as Class;
     use broadhead_schur::{ProductMut, System};
@@ -369,20 +408,30 @@ fn products(stream: &Stream) -> Outcome {
         stream.upload_into(&case.g.border, x0.border_mut()?, Class)?;
         stream.upload_into(&doubled(&case.g.row), x1.row_mut(), Class)?;
         stream.upload_into(&doubled(&case.g.border), x1.border_mut()?, Class)?;
-        base.products_resident((&x0, &mut x1), [&mut y0, &mut y1])?;
+        base.products_resident([&x0, &x1], [&mut y0, &mut y1])?;
         // The trial of a step from itself is its double, and so is the product.
-        let (mut z, mut trial) = (base.vector()?, base.vector()?);
-        let (mut w0, mut w1) = (base.vector()?, base.vector()?);
+        let mut z = base.vector()?;
         stream.copy(x0.row(), z.row_mut())?;
         stream.copy(x0.border()?, z.border_mut()?)?;
-        base.products_of_step(&z, &x0, &mut trial, [&mut w0, &mut w1])?;
-        for (a, b) in [(&trial, &x1), (&w0, &y0), (&w1, &y1)] {
-            let parts = |v: &ResidentVector| -> Result<_, Failed> {
-                let border = stream.download(v.border()?, Class)?;
-                Ok((stream.download(v.row(), Class)?, border))
-            };
-            expect_eq(name, parts(a)?, parts(b)?)?;
-        }
+        let (mut trial, mut product, mut terms) =
+            (base.vector()?, base.vector()?, base.step_terms()?);
+        base.product_of_step(StepProduct {
+            point: &z,
+            step: &x0,
+            residual: &y0,
+            gradient: &x1,
+            trial: &mut trial,
+            product: &mut product,
+            terms: &mut terms,
+        })?;
+        let parts = |v: &ResidentVector| -> Result<[Vec<f64>; 2], Failed> {
+            let border = stream.download(v.border()?, Class)?;
+            Ok([stream.download(v.row(), Class)?, border])
+        };
+        expect_eq(name, parts(&trial)?, parts(&x1)?)?;
+        expect_eq(name, parts(&product)?, parts(&y1)?)?;
+        let [d, t, hd, ht] = [&x0, &x1, &y0, &y1].map(parts);
+        judged(name, [&d?, &t?, &hd?, &ht?], &stream.download(terms.view(), Class)?)?;
         let (mut y, mut a) = (
             ArrowVector::zeros(&case.shape),
             ArrowVector::zeros(&case.shape),

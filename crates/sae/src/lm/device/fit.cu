@@ -4,10 +4,10 @@
 //     lm_ridge    the ridge of this trial; whether its factors are those at hand
 //     if (other)  { factor at it;  lm_factored }
 //     lm_ready    whether there are factors; without, the loop ends and the host looks
-//     if (ready)  { solve, products, lm_judge, lm_settle }
+//     if (ready)  { solve, products, lm_settle }
 //   }
 //
-//   lm_settle   lm_accept, and: norms at the point, whether the loop goes on
+//   lm_settle   lm_judge, and: norms at the point, whether the loop goes on
 //
 // tail, seven numbers after the state: norms of the residual at the point (rows, border), 1 where a
 // factorization failed, the ridges (rows, border) of the factors at hand, 1 where there are such, how
@@ -48,16 +48,19 @@ extern "C" __global__ void lm_ready(const double *state, unsigned long long read
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    lm_settle(long long N, int k, const double *record, const double *tr, const double *tb,
-              const double *htr, const double *htb, const double *gr, const double *gb, double *zr,
-              double *zb, double *rr, double *rb, double *state, unsigned long long again) {
+    lm_settle(long long N, int k, const double *terms, int parts, const double *tr,
+              const double *tb, const double *htr, const double *htb, const double *gr,
+              const double *gb, double *zr, double *zb, double *rr, double *rb, double data,
+              const double *rule, double *state, unsigned *counter, double *record,
+              unsigned long long again) {
   wait_for_work_ahead();
-  if (blockIdx.x == 0 && threadIdx.x == 0) {
-    if (((const Decision *)record)->accepted != 0.0) {
-      state[TAIL] = record[15];
-      state[TAIL + 1] = record[16];
-    }
-    cudaGraphSetConditional(again, ((const State *)state)->status == RUNNING);
+  const Iterate iterate = {N, k, terms, parts, tr, tb, htr, htb, gr, gb, zr, zb, rr, rb};
+  Judgement judgement;
+  if (!iterate.judge(data, rule, state, counter, judgement)) return;
+  write_record(judgement, state, record);
+  if (judgement.decision.accepted != 0.0) {
+    state[TAIL] = judgement.norms[0];
+    state[TAIL + 1] = judgement.norms[1];
   }
-  take_trial(N, k, record, tr, tb, htr, htb, gr, gb, zr, zb, rr, rb);
+  cudaGraphSetConditional(again, judgement.decision.state.status == RUNNING);
 }

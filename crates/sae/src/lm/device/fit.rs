@@ -161,11 +161,10 @@ impl ResidentQuadratic {
                 // SAFETY: as above.
                 unsafe { launch.submit()? };
                 stream.if_then(ready, |stream| {
-                    self.try_step().map_err(device_error)?;
                     let kernel = self.whole.settle.clone();
-                    let launch = self.settle(stream, &kernel).map_err(device_error)?;
-                    let launch = launch.write(self.state.view_mut()).scalar(again);
-                    // SAFETY: as above, and of `settle`.
+                    let launch = self.submit_step(stream, &kernel).map_err(device_error)?;
+                    let launch = launch.scalar(again);
+                    // SAFETY: as above, and as of an iterate alone.
                     unsafe { launch.submit() }
                 })
             })?;

@@ -1,33 +1,27 @@
-// One iterate of the quadratic problem, around a solve and two products made elsewhere:
+// The end of one iterate of the quadratic problem, after a solve for the step d and the products of it
+// made elsewhere:
 //
-//   lm_judge    from H delta and H t over the operands, t = z + delta:
-//                 predicted = -(r' delta + delta' H delta / 2)
+//   lm_judge    from the terms of H d and H t over the operands, t = z + d:
+//                 predicted = -(r' d + d' H d / 2)
 //                 f = |X|^2 / 2 + t' H t / 2 - g0' t,  s = the sum of its terms' absolute values
 //                 norms of H t - g0 on the rows and on the border
-//               then the decision of decision.cu, which this text follows in one source
-//   lm_accept   z = t, r = H t - g0 where the trial was accepted
+//               then the decision of decision.cu, which this text follows in one source;
+//               z = t, r = H t - g0 where the trial was accepted
 //
-// Vectors are two arrays, N and k numbers. All sums are in an order that depends on N and k alone:
-// `records` holds one record of 10 numbers a block; the last block to end combines them in order.
-// `counter` is zero before and after. record (17): the decision, predicted, f, the two norms. Both may
-// start early.
+// Vectors are two arrays, N and k numbers. terms: ten, `parts` numbers of each, as the terms of a step
+// are laid out by who makes the products: r' d, d' H d, t' H t, g0' t, and of each norm the squares of
+// small, middling and large entries apart. Sums are in an order that depends on `parts` alone.
+//
+// Every block combines the terms and decides for itself, with the same bits; the last one to end writes
+// the state, once all have read it. `counter` is zero before and after. record (17): the decision,
+// predicted, f, the two norms. May start early.
 
 #include "early.cuh"
 
-#define JUDGES 64
+#define TERMS 10
 
-// Sums of a judgement: r'd, d'Hd, t'Ht, g't, and of each norm the squares of small, middling and large
-// entries apart, scaled by powers of two, so that none overflows or underflows (Blue 1978).
-#define SUMS 10
-
-__device__ __forceinline__ void add_square(double *v, double x) {
-  const double size = fabs(x);
-  if (size > 0x1p486) v[2] += (x * 0x1p-538) * (x * 0x1p-538);
-  else if (size < 0x1p-511) v[0] += (x * 0x1p537) * (x * 0x1p537);
-  // Of a number that is not one too.
-  else v[1] += x * x;
-}
-
+// Of entries below 2^-511 scaled by 2^537, of those between, of those above 2^486 scaled by 2^-538
+// (Blue 1978).
 __device__ __forceinline__ double norm_of(const double *v) {
   if (v[2] > 0.0) {
     // Smaller ones count for nothing beside these, unless they are no numbers.
@@ -38,97 +32,101 @@ __device__ __forceinline__ double norm_of(const double *v) {
   return 0x1p-537 * sqrt(v[0]);
 }
 
-// Grid JUDGES, block 256.
+struct Judgement {
+  Decision decision;
+  double predicted, objective, norms[2];
+};
+
+// What an iterate judges, and what becomes of it. Where a trial is taken, one thread an entry.
+struct Iterate {
+  long long N;
+  int k;
+  const double *terms;
+  int parts;
+  const double *tr, *tb, *htr, *htb, *gr, *gb;
+  double *zr, *zb, *rr, *rb;
+
+  __device__ __forceinline__ Trial trial(const double *all, double data) const {
+    Trial trial;
+    const double curvature = 0.5 * all[2], linear = all[3];
+    trial.kind = 0.0;
+    trial.bump = 0.0;
+    trial.predicted = -(all[0] + 0.5 * all[1]);
+    trial.objective = data + curvature - linear;
+    trial.scale = data + fabs(curvature) + fabs(linear);
+    for (int q = 0; q < 2; ++q) trial.norms[q] = norm_of(all + 4 + 3 * q);
+    return trial;
+  }
+
+  // True in one thread of one block: that of the last block that has read the state, which may
+  // write it. In thread 0 of every block `judgement` is set. All threads of a block of 256.
+  __device__ __forceinline__ bool judge(double data, const double *rule, const double *state,
+                                        unsigned *counter, Judgement &judgement) const {
+    __shared__ double all[TERMS];
+    __shared__ struct {
+      Rule rule;
+      State state;
+    } given;
+    __shared__ bool accepted;
+    const int t = threadIdx.x, lane = t % 32, warp = t / 32;
+    for (int q = warp; q < TERMS; q += 8) {
+      double sum = 0.0;
+      for (int b = lane; b < parts; b += 32) sum += terms[(long long)q * parts + b];
+      for (int half = 16; half > 0; half /= 2) sum += __shfl_down_sync(0xffffffffu, sum, half);
+      if (lane == 0) all[q] = sum;
+    }
+    const int rules = sizeof(Rule) / 8, states = sizeof(State) / 8;
+    if (t >= 128 && t - 128 < rules) ((double *)&given.rule)[t - 128] = rule[t - 128];
+    if (t >= 192 && t - 192 < states) ((double *)&given.state)[t - 192] = state[t - 192];
+    __syncthreads();
+    bool last = false;
+    if (t == 0) {
+      const Trial tried = trial(all, data);
+      Decision d = decide(given.rule, given.state, tried);
+      if (d.accepted != 0.0) d.state = settle(given.rule, d.state, tried.norms);
+      judgement = {d, tried.predicted, tried.objective, {tried.norms[0], tried.norms[1]}};
+      accepted = d.accepted != 0.0;
+      __threadfence();
+      last = atomicAdd(counter, 1u) == gridDim.x - 1;
+      if (last) *counter = 0;
+    }
+    __syncthreads();
+    if (accepted)
+      for (long long i = (long long)blockIdx.x * 256 + t; i < N + k; i += (long long)gridDim.x * 256)
+        take(i);
+    return last;
+  }
+
+  __device__ __forceinline__ void take(long long i) const {
+    if (i < N) {
+      zr[i] = tr[i];
+      rr[i] = htr[i] - gr[i];
+    } else {
+      const long long e = i - N;
+      zb[e] = tb[e];
+      rb[e] = htb[e] - gb[e];
+    }
+  }
+};
+
+__device__ __forceinline__ void write_record(const Judgement &judgement, double *state,
+                                             double *record) {
+  *(State *)state = judgement.decision.state;
+  *(Decision *)record = judgement.decision;
+  record[13] = judgement.predicted;
+  record[14] = judgement.objective;
+  record[15] = judgement.norms[0];
+  record[16] = judgement.norms[1];
+}
+
+// Any grid of one dimension, block 256.
 extern "C" __global__ void __launch_bounds__(256)
-    lm_judge(long long N, int k, const double *rr, const double *rb, const double *dr,
-             const double *db, const double *hdr, const double *hdb, const double *tr,
-             const double *tb, const double *htr, const double *htb, const double *gr,
-             const double *gb, double data, const double *rule, double *state, double *records,
+    lm_judge(long long N, int k, const double *terms, int parts, const double *tr, const double *tb,
+             const double *htr, const double *htb, const double *gr, const double *gb, double *zr,
+             double *zb, double *rr, double *rb, double data, const double *rule, double *state,
              unsigned *counter, double *record) {
   wait_for_work_ahead();
-  __shared__ double sums[8][SUMS], all[SUMS];
-  __shared__ bool last;
-  const int t = threadIdx.x, lane = t % 32, warp = t / 32;
-  double s[SUMS];
-#pragma unroll
-  for (int q = 0; q < SUMS; ++q) s[q] = 0.0;
-  for (long long i = (long long)blockIdx.x * 256 + t; i < N + k; i += JUDGES * 256) {
-    const bool row = i < N;
-    const long long e = row ? i : i - N;
-    const double d = row ? dr[e] : db[e], x = row ? tr[e] : tb[e], h = row ? htr[e] : htb[e],
-                 g = row ? gr[e] : gb[e];
-    s[0] += (row ? rr[e] : rb[e]) * d;
-    s[1] += d * (row ? hdr[e] : hdb[e]);
-    s[2] += x * h;
-    s[3] += g * x;
-    if (row) add_square(s + 4, h - g);
-    else add_square(s + 7, h - g);
-  }
-#pragma unroll
-  for (int q = 0; q < SUMS; ++q)
-    for (int half = 16; half > 0; half /= 2) s[q] += __shfl_down_sync(0xffffffffu, s[q], half);
-  if (lane == 0)
-    for (int q = 0; q < SUMS; ++q) sums[warp][q] = s[q];
-  __syncthreads();
-  if (t < SUMS) {
-    double sum = sums[0][t];
-    for (int w = 1; w < 8; ++w) sum += sums[w][t];
-    records[SUMS * blockIdx.x + t] = sum;
-  }
-  __threadfence();
-  __syncthreads();
-  if (t == 0) last = atomicAdd(counter, 1u) == gridDim.x - 1;
-  __syncthreads();
-  if (!last) return;
-  __threadfence();
-  for (int q = warp; q < SUMS; q += 8) {
-    double sum = 0.0;
-    for (int b = lane; b < JUDGES; b += 32) sum += __ldcg(records + SUMS * b + q);
-    for (int half = 16; half > 0; half /= 2) sum += __shfl_down_sync(0xffffffffu, sum, half);
-    if (lane == 0) all[q] = sum;
-  }
-  __syncthreads();
-  if (t != 0) return;
-  *counter = 0;
-  Trial trial;
-  const double curvature = 0.5 * all[2], linear = all[3];
-  trial.kind = 0.0;
-  trial.bump = 0.0;
-  trial.predicted = -(all[0] + 0.5 * all[1]);
-  trial.objective = data + curvature - linear;
-  trial.scale = data + fabs(curvature) + fabs(linear);
-  for (int q = 0; q < 2; ++q) trial.norms[q] = norm_of(all + 4 + 3 * q);
-  State now = *(State *)state;
-  Decision d = decide(*(const Rule *)rule, now, trial);
-  if (d.accepted != 0.0) d.state = settle(*(const Rule *)rule, d.state, trial.norms);
-  *(State *)state = d.state;
-  *(Decision *)record = d;
-  record[13] = trial.predicted;
-  record[14] = trial.objective;
-  record[15] = trial.norms[0];
-  record[16] = trial.norms[1];
-}
-
-__device__ __forceinline__ void take_trial(long long N, int k, const double *record,
-                                           const double *tr, const double *tb, const double *htr,
-                                           const double *htb, const double *gr, const double *gb,
-                                           double *zr, double *zb, double *rr, double *rb) {
-  if (((const Decision *)record)->accepted == 0.0) return;
-  const long long i = (long long)blockIdx.x * 256 + threadIdx.x;
-  if (i < N) {
-    zr[i] = tr[i];
-    rr[i] = htr[i] - gr[i];
-  } else if (i < N + k) {
-    zb[i - N] = tb[i - N];
-    rb[i - N] = htb[i - N] - gb[i - N];
-  }
-}
-
-// One thread an unknown, block 256.
-extern "C" __global__ void __launch_bounds__(256)
-    lm_accept(long long N, int k, const double *record, const double *tr, const double *tb,
-              const double *htr, const double *htb, const double *gr, const double *gb, double *zr,
-              double *zb, double *rr, double *rb) {
-  wait_for_work_ahead();
-  take_trial(N, k, record, tr, tb, htr, htb, gr, gb, zr, zb, rr, rb);
+  const Iterate iterate = {N, k, terms, parts, tr, tb, htr, htb, gr, gb, zr, zb, rr, rb};
+  Judgement judgement;
+  if (iterate.judge(data, rule, state, counter, judgement)) write_record(judgement, state, record);
 }

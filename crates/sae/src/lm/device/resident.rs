@@ -4,7 +4,7 @@
 //! [`ResidentQuadratic::fit_in_one_graph`].
 //!
 //! ```text
-//!   graph:  solve -> t = z + delta, H delta, H t -> judge and decide -> accept -> record out
+//!   graph:  solve -> t = z + delta, H delta, H t -> judge, decide, accept -> record out
 //! ```
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
@@ -13,7 +13,7 @@ use super::{RULE, STATE, decision_of, rule_numbers, state_numbers};
 use crate::lm::{Decision, LmReport, Outcome, Rule, State, Status, begin, decide};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{ByteClass, DeviceBuffer, ExecutionPath, Graph, PinnedBuffer, Stream, View};
-use broadhead_schur::cuda::{Base, Keep, ResidentVector};
+use broadhead_schur::cuda::{Base, Keep, ResidentVector, StepProduct, StepTerms};
 use broadhead_schur::{
     ArrowShape, ArrowVector, DenseSystem, Error, Failure, Gradient, MeanDiagonals,
     NotPositiveDefinite, Ridge, Side, System,
@@ -23,14 +23,12 @@ use broadhead_schur::{
 pub const LOOP: KernelSource = KernelSource {
     name: "loop.cu",
     text: concat!(include_str!("decision.cu"), include_str!("loop.cu")),
-    entries: &["lm_judge", "lm_accept"],
+    entries: &["lm_judge"],
     options: &["--fmad=false"],
 };
 
-/// Blocks of threads that judge, as loop.cu has them.
-const JUDGES: u32 = 64;
-/// Numbers of a block's record, as loop.cu has them.
-const SUMS: usize = 10;
+/// Most blocks of threads that judge: each combines all terms for itself.
+const JUDGES: usize = 132;
 /// Numbers of an iterate's record.
 const RECORD: usize = 17;
 
@@ -41,12 +39,11 @@ pub struct ResidentQuadratic {
     data: f64,
     vectors: Vectors,
     judge: Kernel,
-    accept: Kernel,
     pub(super) whole: WholeFit,
     rule: DeviceBuffer<f64>,
     /// The state, and what a whole fit keeps beside it.
     pub(super) state: DeviceBuffer<f64>,
-    records: DeviceBuffer<f64>,
+    terms: StepTerms,
     counter: DeviceBuffer<u32>,
     record: DeviceBuffer<f64>,
     record_out: PinnedBuffer<f64>,
@@ -58,7 +55,6 @@ struct Vectors {
     residual: ResidentVector,
     step: ResidentVector,
     trial: ResidentVector,
-    step_product: ResidentVector,
     trial_product: ResidentVector,
 }
 
@@ -93,15 +89,13 @@ impl ResidentQuadratic {
                 residual: base.vector()?,
                 step: base.vector()?,
                 trial: base.vector()?,
-                step_product: base.vector()?,
                 trial_product: base.vector()?,
             },
             judge: kernel("lm_judge")?,
-            accept: kernel("lm_accept")?,
             whole: WholeFit::new(stream)?,
             rule: stream.zeros(RULE, "the rule")?,
             state: stream.zeros(STATE + WholeFit::TAIL, "the state")?,
-            records: stream.zeros(SUMS * JUDGES as usize, "partial sums")?,
+            terms: base.step_terms()?,
             counter: stream.zeros(1, "a counter")?,
             record: stream.zeros(RECORD, "an iterate's record")?,
             record_out: stream.pinned(RECORD, "an iterate's record")?,
@@ -202,65 +196,18 @@ impl ResidentQuadratic {
     /// As [`Base::factor`] where the present frame is another.
     pub fn submit(&mut self, ridge: Ridge) -> Result<(), Failure> {
         self.base.frame(ridge)?;
-        self.try_step()?;
-        let (stream, accept) = (self.base.stream().clone(), self.accept.clone());
-        let launch = self.settle(&stream, &accept)?;
-        // SAFETY: the arguments are those of the source; all vectors are of N and k numbers.
+        let (stream, judge) = (self.base.stream().clone(), self.judge.clone());
+        let launch = self.submit_step(&stream, &judge)?;
+        // SAFETY: the arguments are those of the source; all vectors are of N and k numbers, the
+        // terms ten times the parts; 17 numbers of the iterate.
         unsafe { launch.submit()? };
         stream.download_pinned(self.record.view(), &mut self.record_out, ByteClass::Record)?;
         Ok(())
     }
 
-    /// Submits the step from the present factors, its products and the decision.
-    pub(super) fn try_step(&mut self) -> Result<(), Error> {
-        let Vectors {
-            g0,
-            point,
-            residual,
-            step,
-            trial,
-            step_product,
-            trial_product,
-        } = &mut self.vectors;
-        self.base.submit_solve(residual, step)?;
-        self.base
-            .products_of_step(point, step, trial, [step_product, trial_product])?;
-        let stream = self.base.stream();
-        let (n, k) = (self.base.shape().row_unknowns(), self.base.shape().border());
-        let launch = self
-            .judge
-            .launch(stream, Geometry::line(JUDGES, 256))
-            .early()
-            .scalar(n as i64)
-            .scalar(k as i32)
-            .read(residual.row())
-            .read(residual.border()?)
-            .read(step.row())
-            .read(step.border()?)
-            .read(step_product.row())
-            .read(step_product.border()?)
-            .read(trial.row())
-            .read(trial.border()?)
-            .read(trial_product.row())
-            .read(trial_product.border()?)
-            .read(g0.row())
-            .read(g0.border()?)
-            .scalar(self.data)
-            .read(self.rule.view())
-            .write(self.state.slice_mut(0..STATE)?)
-            .write(self.records.view_mut())
-            .write(self.counter.view_mut())
-            .write(self.record.view_mut());
-        // SAFETY: the arguments are those of the source; all vectors are of N and k numbers; a record
-        // of 10 numbers for each block, 17 of the iterate.
-        unsafe { launch.submit()? };
-        Ok(())
-    }
-
-    /// The launch of a kernel that takes the trial where it was accepted: its arguments up to the
-    /// residual.
-    pub(super) fn settle<'s>(
-        &mut self,
+    /// Submits the step from the present factors, its products, and a kernel that judges it.
+    pub(super) fn submit_step<'s>(
+        &'s mut self,
         stream: &'s Stream,
         kernel: &'s Kernel,
     ) -> Result<Launch<'s>, Error> {
@@ -268,17 +215,29 @@ impl ResidentQuadratic {
             g0,
             point,
             residual,
+            step,
             trial,
             trial_product,
-            ..
         } = &mut self.vectors;
+        self.base.submit_solve(residual, step)?;
+        self.base.product_of_step(StepProduct {
+            point,
+            step,
+            residual,
+            gradient: g0,
+            trial,
+            product: trial_product,
+            terms: &mut self.terms,
+        })?;
         let (n, k) = (self.base.shape().row_unknowns(), self.base.shape().border());
+        let blocks = (n + k).div_ceil(256).clamp(1, JUDGES);
         Ok(kernel
-            .launch(stream, Geometry::one_thread_each(n + k, 256))
+            .launch(stream, Geometry::line(blocks as u32, 256))
             .early()
             .scalar(n as i64)
             .scalar(k as i32)
-            .read(self.record.view())
+            .read(self.terms.view())
+            .scalar(self.terms.parts() as i32)
             .read(trial.row())
             .read(trial.border()?)
             .read(trial_product.row())
@@ -288,7 +247,12 @@ impl ResidentQuadratic {
             .write(point.row_mut())
             .write(point.border_mut()?)
             .write(residual.row_mut())
-            .write(residual.border_mut()?))
+            .write(residual.border_mut()?)
+            .scalar(self.data)
+            .read(self.rule.view())
+            .write(self.state.view_mut())
+            .write(self.counter.view_mut())
+            .write(self.record.view_mut()))
     }
 
     /// The last iterate's record, after waiting for it.
