@@ -86,7 +86,7 @@ pub(super) struct Kernels {
     sweep: Kernel,
     push: Kernel,
     rows_solve: Kernel,
-    stream_y: i32,
+    keep_y: f32,
     stream_v: i32,
 }
 
@@ -95,6 +95,24 @@ pub(super) struct Kernels {
 pub(super) enum RowSolve {
     Lower,
     Transposed,
+}
+
+/// The share of `Y` that solves keep in a second-level cache of so many bytes, and whether they let
+/// their matrices of the border stream through it.
+///
+/// `Y` is read twice a solve and each part of those matrices once, so it comes first. Where all of it
+/// does not fit beside what else is read, half of the cache is filled with a part of it: measured, the
+/// best share, and little worse from a third to three quarters. The two halves of the cache hold
+/// copies for the multiprocessors beside them.
+fn kept_in_cache(layout: &Layout, cache: u64) -> (f32, i32) {
+    let y = 8 * (layout.unknowns * layout.order) as u64;
+    let v = 8 * layout.square() as u64;
+    let fits = cache / 5 * 4;
+    match (y + v <= fits, y <= fits) {
+        (true, _) => (1.0, 0),
+        (false, true) => (1.0, 1),
+        (false, false) => ((cache as f64 / 2.0 / y as f64) as f32, 1),
+    }
 }
 
 fn grid(x: usize, y: usize, block: [u32; 2]) -> Geometry {
@@ -116,16 +134,7 @@ impl Kernels {
         );
         // Wider rows go the library's way.
         let width = layout.width.min(WIDEST_ROW);
-        // Bytes that the second-level cache of the present devices holds between two launches.
-        const CACHE: usize = 40 << 20;
-        let y = 8 * layout.unknowns * layout.order;
-        let v = 8 * layout.square();
-        let (stream_y, stream_v) = match (y + v <= CACHE, v <= CACHE, y <= CACHE) {
-            (true, _, _) => (0, 0),
-            (false, true, _) => (1, 0),
-            (false, false, true) => (0, 1),
-            (false, false, false) => (1, 1),
-        };
+        let (keep_y, stream_v) = kept_in_cache(layout, context.info().l2_bytes);
         let family = match layout.row_launch.packed {
             true => "packed",
             false => "rows",
@@ -146,7 +155,7 @@ impl Kernels {
             sweep: solve.kernel("sweep")?.clone(),
             push: solve.kernel("push")?.clone(),
             rows_solve: solve.kernel("rows_solve")?.clone(),
-            stream_y,
+            keep_y,
             stream_v,
         })
     }
@@ -383,7 +392,7 @@ impl Kernels {
             .write(buffers.sum.view_mut())
             .scalar(layout.rows_per_chunk as i64)
             .scalar(layout.rows_per_tile as i32)
-            .scalar(self.stream_y);
+            .scalar(self.keep_y);
         // SAFETY: the arguments are those of the source; partial sums are chunks x strips STRIP,
         // counters one a strip and zero, the sum is padded to whole strips.
         unsafe { launch.submit() }
@@ -459,7 +468,7 @@ impl Kernels {
             .read(x.view())
             .write(out.view_mut())
             .scalar(layout.rows_per_push as i32)
-            .scalar(self.stream_y);
+            .scalar(self.keep_y);
         // SAFETY: the arguments are those of the source; x is zero past k, as Y is.
         unsafe { launch.submit() }
     }
@@ -492,5 +501,26 @@ impl Kernels {
             .scalar(i32::from(which == RowSolve::Transposed));
         // SAFETY: the arguments are those of the source; x holds `count` columns of N.
         unsafe { launch.submit() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ArrowShape;
+
+    #[test]
+    fn what_fits_is_kept_whole_and_half_a_cache_of_what_does_not() {
+        let shares = |rows, border| {
+            let shape = ArrowShape::uniform(rows, 2, border).unwrap();
+            kept_in_cache(&Layout::new(&shape).unwrap(), 50 << 20)
+        };
+        assert_eq!(shares(64, 64), (1.0, 0));
+        assert_eq!(shares(180, 5120), (1.0, 1));
+        let (share, streaming) = shares(2000, 2048);
+        assert_eq!(streaming, 1);
+        let kept = f64::from(share) * 8.0 * 4000.0 * 2048.0;
+        assert!((kept / f64::from(25 << 20) - 1.0).abs() < 1e-6, "{kept}");
+        assert!(shares(100_000, 2000).0 > 0.0);
     }
 }

@@ -10,8 +10,10 @@
 // columns, without partial sums to combine. Rows, L and reciprocals as in rows.cu; Y: N x ldy
 // row-major.
 //
-// `stream_y`, `stream_v`: whether the reads of Y or V are marked to leave the cache first, which
-// leaves it to the other where that one fits.
+// `stream_v`: whether the reads of V are marked to leave the second-level cache first. `keep_y`: the
+// share of Y that is marked to leave it last, the rest first; 1 marks nothing. Y is read twice a
+// solve, each part of V once: what is kept of Y the second pass does not read from memory, nor the
+// next solve the first.
 //
 // All sums are in an order that depends on the shape alone. `counters` are zero before and after. The
 // four may start early.
@@ -23,13 +25,34 @@ __device__ __forceinline__ double2 load2(const double *p, bool streaming) {
   return streaming ? __ldcs(q) : __ldg(q);
 }
 
+// Reads of Y. Which addresses make the share is the device's, and the same in every pass.
+struct Lines {
+  bool marked;
+  unsigned long long policy;
+
+  __device__ __forceinline__ explicit Lines(float keep) : marked(keep < 1.0f) {
+    asm("createpolicy.fractional.L2::evict_last.L2::evict_first.b64 %0, %1;"
+        : "=l"(policy)
+        : "f"(keep));
+  }
+  __device__ __forceinline__ double2 load(const double *p) const {
+    if (!marked) return __ldg((const double2 *)p);
+    double2 v;
+    asm("ld.global.nc.L1::no_allocate.L2::cache_hint.v2.f64 {%0, %1}, [%2], %3;"
+        : "=d"(v.x), "=d"(v.y)
+        : "l"(p), "l"(policy));
+    return v;
+  }
+};
+
 // Grid (strips, chunks), block (64, 4): a strip is 128 columns, a chunk `per_chunk` rows. Tiles of
 // `per_tile` rows (at most 256 unknowns) have their u in shared memory. partials: chunks x ldp.
 extern "C" __global__ void __launch_bounds__(256)
     pull(const long long *offsets, const long long *blocks, long long n, int d, const double *L,
          const double *reciprocals, const double *Y, long long ldy, int k, const double *gt,
          const double *gb, double *u, double *partials, long long ldp, unsigned *counters,
-         double *b, long long per_chunk, int per_tile, int stream_y) {
+         double *b, long long per_chunk, int per_tile, float keep_y) {
+  const Lines lines(keep_y);
   wait_for_work_ahead();
   __shared__ double tile[256];
   __shared__ double2 sums[4][64];
@@ -66,7 +89,7 @@ extern "C" __global__ void __launch_bounds__(256)
       for (; r + 28 < count; r += 32) {
         double2 v[8];
 #pragma unroll
-        for (int q = 0; q < 8; ++q) v[q] = load2(line + (long long)(4 * q) * ldy, stream_y);
+        for (int q = 0; q < 8; ++q) v[q] = lines.load(line + (long long)(4 * q) * ldy);
 #pragma unroll
         for (int q = 0; q < 8; ++q) {
           const double w = tile[r + 4 * q];
@@ -76,7 +99,7 @@ extern "C" __global__ void __launch_bounds__(256)
         line += 32 * ldy;
       }
       for (; r < count; r += 4) {
-        const double2 v = load2(line, stream_y);
+        const double2 v = lines.load(line);
         const double w = tile[r];
         sum.x += w * v.x;
         sum.y += w * v.y;
@@ -204,7 +227,8 @@ extern "C" __global__ void __launch_bounds__(128)
 extern "C" __global__ void __launch_bounds__(256)
     push(const long long *offsets, const long long *blocks, long long n, int d, const double *L,
          const double *reciprocals, const double *Y, long long ldy, int k, const double *u,
-         const double *x, double *out, int per_block, int stream_y) {
+         const double *x, double *out, int per_block, float keep_y) {
+  const Lines lines(keep_y);
   wait_for_work_ahead();
   __shared__ double sums[8][4];
   __shared__ double z[128];
@@ -225,7 +249,7 @@ extern "C" __global__ void __launch_bounds__(256)
         const double2 w = *(const double2 *)(x + 2 * c);
         double2 v[4];
 #pragma unroll
-        for (int q = 0; q < 4; ++q) v[q] = load2(line + q * ldy + 2 * c, stream_y);
+        for (int q = 0; q < 4; ++q) v[q] = lines.load(line + q * ldy + 2 * c);
 #pragma unroll
         for (int q = 0; q < 4; ++q) {
           sum[q] += v[q].x * w.x;
@@ -238,7 +262,7 @@ extern "C" __global__ void __launch_bounds__(256)
 #pragma unroll
         for (int q = 0; q < 3; ++q)
           if (q < have) {
-            const double2 v = load2(line + q * ldy + 2 * c, stream_y);
+            const double2 v = lines.load(line + q * ldy + 2 * c);
             sum[q] += v.x * w.x;
             sum[q] += v.y * w.y;
           }
