@@ -102,6 +102,10 @@ __device__ __forceinline__ void pass(int barrier, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 __device__ __forceinline__ void meet() { meet(OF_COMPUTE, COMPUTE); }
+// Where the others meet the same barrier from another place of the code.
+__device__ __forceinline__ void meet_apart(int barrier, int threads) {
+  asm volatile("barrier.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
 
 struct Border {
   const double *C;
@@ -494,7 +498,7 @@ __device__ __forceinline__ void bring(const Border &z, double *memory) {
     }
     copies_begun();
     copies_ended<0>();
-    meet(SUMS_HERE, COMPUTE + 32);
+    meet_apart(SUMS_HERE, COMPUTE + 32);
   }
 }
 
@@ -510,7 +514,7 @@ __device__ __forceinline__ void publish(const Border &z) {
       }
       __syncwarp();
     }
-    meet(TILE_WRITTEN, COMPUTE + 32);
+    meet_apart(TILE_WRITTEN, COMPUTE + 32);
     if (speaks) {
       __threadfence();
       release(z.progress + j, j + 1);
@@ -567,7 +571,7 @@ __device__ __forceinline__ void chain(const Border &z, double *memory) {
 #pragma unroll 1
   for (int j = 0; j < tiles; ++j) {
     double *a = corner_of(memory, j), *x = line_of(memory, j);
-    meet(SUMS_HERE, COMPUTE + 32);
+    meet_apart(SUMS_HERE, COMPUTE + 32);
     if (j > 0) {
       if (j > 1) {
         // The sums' last term.
@@ -621,7 +625,7 @@ __device__ __forceinline__ void chain(const Border &z, double *memory) {
       __stcg((double2 *)(out + c * TILE + r), *(const double2 *)(w + c * LDB + r));
       if (r + 1 >= c) __stcg((double2 *)(of_s + c * z.ld + r), *(const double2 *)(a + c * LDB + r));
     }
-    meet(TILE_WRITTEN, COMPUTE + 32);
+    meet_apart(TILE_WRITTEN, COMPUTE + 32);
   }
 }
 
