@@ -82,7 +82,7 @@ fn time(stream: &Stream, name: &str, n: usize, d: usize, k: usize, reuse: bool) 
             ),
         );
         if keep == Keep::InverseFactor {
-            let (x0, mut x1) = (base.vector()?, base.vector()?);
+            let (x0, x1) = (base.vector()?, base.vector()?);
             let (mut y0, mut y1) = (base.vector()?, base.vector()?);
             let product = device_time(stream, repeats, || {
                 Ok(base.products_resident([&x0, &x1], [&mut y0, &mut y1])?)

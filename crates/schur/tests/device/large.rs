@@ -117,9 +117,9 @@ fn many(stream: &Stream, base: &mut Base, (n, k): (usize, usize)) -> Outcome {
         stream.upload_into(&part(&x_border), x.border_mut()?, class)?;
         Ok(x)
     };
-    let (first, mut second) = (sent(0)?, sent(1)?);
+    let (first, second) = (sent(0)?, sent(1)?);
     let (mut y, mut z) = (base.vector()?, base.vector()?);
-    base.products_resident((&first, &mut second), [&mut y, &mut z])?;
+    base.products_resident([&first, &second], [&mut y, &mut z])?;
     for (j, y) in [y, z].into_iter().enumerate() {
         let (hx_row, hx_border) = (
             stream.download(y.row(), class)?,

@@ -431,7 +431,11 @@ fn products(stream: &Stream) -> Outcome {
         expect_eq(name, parts(&trial)?, parts(&x1)?)?;
         expect_eq(name, parts(&product)?, parts(&y1)?)?;
         let [d, t, hd, ht] = [&x0, &x1, &y0, &y1].map(parts);
-        judged(name, [&d?, &t?, &hd?, &ht?], &stream.download(terms.view(), Class)?)?;
+        judged(
+            name,
+            [&d?, &t?, &hd?, &ht?],
+            &stream.download(terms.view(), Class)?,
+        )?;
         let (mut y, mut a) = (
             ArrowVector::zeros(&case.shape),
             ArrowVector::zeros(&case.shape),
