@@ -87,7 +87,7 @@ pub(super) struct Kernels {
     push: Kernel,
     rows_solve: Kernel,
     keep_y: f32,
-    stream_v: i32,
+    keep_v: f32,
 }
 
 /// Whether rows are solved with `L` or with its transpose.
@@ -97,21 +97,21 @@ pub(super) enum RowSolve {
     Transposed,
 }
 
-/// The share of `Y` that solves keep in a second-level cache of so many bytes, and whether they let
-/// their matrices of the border stream through it.
+/// The shares of `Y` and of the matrices of the border that solves keep in a second-level cache of so
+/// many bytes, as solve.cu has them.
 ///
 /// `Y` is read twice a solve and each part of those matrices once, so it comes first. Where all of it
 /// does not fit beside what else is read, half of the cache is filled with a part of it: measured, the
 /// best share, and little worse from a third to three quarters. The two halves of the cache hold
 /// copies for the multiprocessors beside them.
-fn kept_in_cache(layout: &Layout, cache: u64) -> (f32, i32) {
+fn kept_in_cache(layout: &Layout, cache: u64) -> [f32; 2] {
     let y = 8 * (layout.unknowns * layout.order) as u64;
     let v = 8 * layout.square() as u64;
     let fits = cache / 5 * 4;
     match (y + v <= fits, y <= fits) {
-        (true, _) => (1.0, 0),
-        (false, true) => (1.0, 1),
-        (false, false) => ((cache as f64 / 2.0 / y as f64) as f32, 1),
+        (true, _) => [1.0, 1.0],
+        (false, true) => [1.0, -1.0],
+        (false, false) => [(cache as f64 / 2.0 / y as f64) as f32, 0.0],
     }
 }
 
@@ -134,7 +134,7 @@ impl Kernels {
         );
         // Wider rows go the library's way.
         let width = layout.width.min(WIDEST_ROW);
-        let (keep_y, stream_v) = kept_in_cache(layout, context.info().l2_bytes);
+        let [keep_y, keep_v] = kept_in_cache(layout, context.info().l2_bytes);
         let family = match layout.row_launch.packed {
             true => "packed",
             false => "rows",
@@ -156,7 +156,7 @@ impl Kernels {
             push: solve.kernel("push")?.clone(),
             rows_solve: solve.kernel("rows_solve")?.clone(),
             keep_y,
-            stream_v,
+            keep_v,
         })
     }
 
@@ -418,7 +418,7 @@ impl Kernels {
             .scalar(layout.order as i32)
             .read(x.view())
             .write(mid.view_mut())
-            .scalar(self.stream_v);
+            .scalar(self.keep_v);
         // SAFETY: the arguments are those of the source; the vectors are at least `order` long.
         unsafe { launch.submit()? };
         let launch = self
@@ -430,7 +430,7 @@ impl Kernels {
             .scalar(layout.order as i32)
             .read(mid.view())
             .write(out.view_mut())
-            .scalar(self.stream_v);
+            .scalar(self.keep_v);
         // SAFETY: as above.
         unsafe { launch.submit() }
     }
@@ -515,12 +515,12 @@ mod tests {
             let shape = ArrowShape::uniform(rows, 2, border).unwrap();
             kept_in_cache(&Layout::new(&shape).unwrap(), 50 << 20)
         };
-        assert_eq!(shares(64, 64), (1.0, 0));
-        assert_eq!(shares(180, 5120), (1.0, 1));
-        let (share, streaming) = shares(2000, 2048);
-        assert_eq!(streaming, 1);
+        assert_eq!(shares(64, 64), [1.0, 1.0]);
+        assert_eq!(shares(180, 5120), [1.0, -1.0]);
+        let [share, rest] = shares(2000, 2048);
+        assert_eq!(rest, 0.0);
         let kept = f64::from(share) * 8.0 * 4000.0 * 2048.0;
         assert!((kept / f64::from(25 << 20) - 1.0).abs() < 1e-6, "{kept}");
-        assert!(shares(100_000, 2000).0 > 0.0);
+        assert!(shares(100_000, 2000)[0] > 0.0);
     }
 }

@@ -156,6 +156,8 @@ __device__ __forceinline__ void pass_border(int tile, int tiles, const double *C
     rows[512 * which + 64 * warp + 2 * lane + 1] = row.y;
   }
   const double total = total_of_16(columns, lane);
+  // Before what the others of this warp have read is written.
+  __syncwarp();
   if (lane % 2 == 0) {
     const int which = lane / 16, q = lane / 2 % 8;
     // Of a diagonal tile the columns' part is added below. A warp alone reads its part of xj.

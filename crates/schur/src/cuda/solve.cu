@@ -10,33 +10,34 @@
 // columns, without partial sums to combine. Rows, L and reciprocals as in rows.cu; Y: N x ldy
 // row-major.
 //
-// `stream_v`: whether the reads of V are marked to leave the second-level cache first. `keep_y`: the
-// share of Y that is marked to leave it last, the rest first; 1 marks nothing. Y is read twice a
-// solve, each part of V once: what is kept of Y the second pass does not read from memory, nor the
-// next solve the first.
+// `keep_y`, `keep_v`: the share of Y or V that is marked to leave the second-level cache last, the rest
+// first; 1 marks nothing, -1 all of it to leave first in either cache. Y is read twice a solve, each
+// part of V once: what is kept of Y the second pass does not read from memory, nor the next solve the
+// first.
 //
 // All sums are in an order that depends on the shape alone. `counters` are zero before and after. The
 // four may start early.
 
 #include "early.cuh"
 
-__device__ __forceinline__ double2 load2(const double *p, bool streaming) {
-  const double2 *q = (const double2 *)p;
-  return streaming ? __ldcs(q) : __ldg(q);
-}
-
-// Reads of Y. Which addresses make the share is the device's, and the same in every pass.
-struct Lines {
-  bool marked;
+// Reads of a matrix of which a share is kept. Which addresses make the share is the device's, and the
+// same in every pass.
+struct Reads {
+  float keep;
   unsigned long long policy;
 
-  __device__ __forceinline__ explicit Lines(float keep) : marked(keep < 1.0f) {
-    asm("createpolicy.fractional.L2::evict_last.L2::evict_first.b64 %0, %1;"
-        : "=l"(policy)
-        : "f"(keep));
+  __device__ __forceinline__ explicit Reads(float keep) : keep(keep) {
+    if (keep > 0.0f)
+      asm("createpolicy.fractional.L2::evict_last.L2::evict_first.b64 %0, %1;"
+          : "=l"(policy)
+          : "f"(keep));
+    else
+      asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
   }
   __device__ __forceinline__ double2 load(const double *p) const {
-    if (!marked) return __ldg((const double2 *)p);
+    const double2 *q = (const double2 *)p;
+    if (keep < 0.0f) return __ldcs(q);
+    if (keep >= 1.0f) return __ldg(q);
     double2 v;
     asm("ld.global.nc.L1::no_allocate.L2::cache_hint.v2.f64 {%0, %1}, [%2], %3;"
         : "=d"(v.x), "=d"(v.y)
@@ -52,7 +53,7 @@ extern "C" __global__ void __launch_bounds__(256)
          const double *reciprocals, const double *Y, long long ldy, int k, const double *gt,
          const double *gb, double *u, double *partials, long long ldp, unsigned *counters,
          double *b, long long per_chunk, int per_tile, float keep_y) {
-  const Lines lines(keep_y);
+  const Reads lines(keep_y);
   wait_for_work_ahead();
   __shared__ double tile[256];
   __shared__ double2 sums[4][64];
@@ -149,7 +150,7 @@ extern "C" __global__ void __launch_bounds__(256)
 // i <= j where UP, else i >= j.
 template <bool UP>
 __device__ void dot_quad(const double *V, long long ld, int order, int quad, const double *x,
-                         double *out, bool streaming, double (*sums)[4]) {
+                         double *out, const Reads &reads, double (*sums)[4]) {
   const int t = threadIdx.x;
   const double *column = V + (long long)quad * ld;
   double sum[4] = {0.0, 0.0, 0.0, 0.0};
@@ -172,8 +173,8 @@ __device__ void dot_quad(const double *V, long long ld, int order, int quad, con
     double2 v[8];
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-      v[2 * c] = load2(column + c * ld + i, streaming);
-      v[2 * c + 1] = load2(column + c * ld + i + 256, streaming);
+      v[2 * c] = reads.load(column + c * ld + i);
+      v[2 * c + 1] = reads.load(column + c * ld + i + 256);
     }
     const double2 x0 = *(const double2 *)(x + i), x1 = *(const double2 *)(x + i + 256);
 #pragma unroll
@@ -188,7 +189,7 @@ __device__ void dot_quad(const double *V, long long ld, int order, int quad, con
     const double2 x0 = *(const double2 *)(x + i);
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-      const double2 v = load2(column + c * ld + i, streaming);
+      const double2 v = reads.load(column + c * ld + i);
       sum[c] += v.x * x0.x;
       sum[c] += v.y * x0.y;
     }
@@ -207,19 +208,21 @@ __device__ void dot_quad(const double *V, long long ld, int order, int quad, con
 // Grid order / 8, block 128: a block takes two groups of four columns that together are as long as
 // any other two.
 extern "C" __global__ void __launch_bounds__(128)
-    sweep_up(const double *V, long long ld, int order, const double *x, double *out, int stream_v) {
+    sweep_up(const double *V, long long ld, int order, const double *x, double *out, float keep_v) {
+  const Reads reads(keep_v);
   wait_for_work_ahead();
   __shared__ double sums[4][4];
-  dot_quad<true>(V, ld, order, order - 4 - 4 * blockIdx.x, x, out, stream_v, sums);
-  dot_quad<true>(V, ld, order, 4 * blockIdx.x, x, out, stream_v, sums);
+  dot_quad<true>(V, ld, order, order - 4 - 4 * blockIdx.x, x, out, reads, sums);
+  dot_quad<true>(V, ld, order, 4 * blockIdx.x, x, out, reads, sums);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
-    sweep(const double *V, long long ld, int order, const double *x, double *out, int stream_v) {
+    sweep(const double *V, long long ld, int order, const double *x, double *out, float keep_v) {
+  const Reads reads(keep_v);
   wait_for_work_ahead();
   __shared__ double sums[4][4];
-  dot_quad<false>(V, ld, order, 4 * blockIdx.x, x, out, stream_v, sums);
-  dot_quad<false>(V, ld, order, order - 4 - 4 * blockIdx.x, x, out, stream_v, sums);
+  dot_quad<false>(V, ld, order, 4 * blockIdx.x, x, out, reads, sums);
+  dot_quad<false>(V, ld, order, order - 4 - 4 * blockIdx.x, x, out, reads, sums);
 }
 
 // Grid ceil(n / per_block), block a multiple of 32 up to 256: `per_block` rows (at most 128 unknowns)
@@ -228,7 +231,7 @@ extern "C" __global__ void __launch_bounds__(256)
     push(const long long *offsets, const long long *blocks, long long n, int d, const double *L,
          const double *reciprocals, const double *Y, long long ldy, int k, const double *u,
          const double *x, double *out, int per_block, float keep_y) {
-  const Lines lines(keep_y);
+  const Reads lines(keep_y);
   wait_for_work_ahead();
   __shared__ double sums[8][4];
   __shared__ double z[128];
