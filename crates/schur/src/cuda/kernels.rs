@@ -27,7 +27,17 @@ pub(super) const BORDER: KernelSource = KernelSource {
 pub(super) const SOLVE: KernelSource = KernelSource {
     name: "solve.cu",
     text: include_str!("solve.cu"),
-    entries: &["pull", "sweep_up", "sweep", "push", "rows_solve"],
+    entries: &[
+        "pull_plain",
+        "pull_share",
+        "sweep_up_plain",
+        "sweep_up_first",
+        "sweep_plain",
+        "sweep_first",
+        "push_plain",
+        "push_share",
+        "rows_solve",
+    ],
     options: &[],
 };
 
@@ -86,8 +96,7 @@ pub(super) struct Kernels {
     sweep: Kernel,
     push: Kernel,
     rows_solve: Kernel,
-    keep_y: f32,
-    keep_v: f32,
+    share_of_y: f32,
 }
 
 /// Whether rows are solved with `L` or with its transpose.
@@ -97,21 +106,44 @@ pub(super) enum RowSolve {
     Transposed,
 }
 
-/// The shares of `Y` and of the matrices of the border that solves keep in a second-level cache of so
-/// many bytes, as solve.cu has them.
-///
-/// `Y` is read twice a solve and each part of those matrices once, so it comes first. Where all of it
-/// does not fit beside what else is read, half of the cache is filled with a part of it: measured, the
-/// best share, and little worse from a third to three quarters. The two halves of the cache hold
-/// copies for the multiprocessors beside them.
-fn kept_in_cache(layout: &Layout, cache: u64) -> [f32; 2] {
-    let y = 8 * (layout.unknowns * layout.order) as u64;
-    let v = 8 * layout.square() as u64;
-    let fits = cache / 5 * 4;
-    match (y + v <= fits, y <= fits) {
-        (true, _) => [1.0, 1.0],
-        (false, true) => [1.0, -1.0],
-        (false, false) => [(cache as f64 / 2.0 / y as f64) as f32, 0.0],
+/// What solves leave in the second-level cache, as solve.cu has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Kept {
+    /// The share of `Y` that leaves it last, the rest first; all of `Y` is read as anything else.
+    share_of_y: f32,
+    /// Whether the matrices of the border leave it first.
+    stream_v: bool,
+}
+
+impl Kept {
+    /// For a cache of so many bytes.
+    ///
+    /// `Y` is read twice a solve and each part of the border's matrices once, so it comes first. Where
+    /// all of it does not fit beside what else is read, half of the cache is filled with a part of it:
+    /// measured, the best share, and little worse from a third to three quarters. The two halves of
+    /// the cache hold copies for the multiprocessors beside them.
+    fn of(layout: &Layout, cache: u64) -> Self {
+        let y = 8 * (layout.unknowns * layout.order) as u64;
+        let v = 8 * layout.square() as u64;
+        let fits = cache / 5 * 4;
+        Self {
+            share_of_y: match y <= fits {
+                true => 1.0,
+                false => (cache as f64 / 2.0 / y as f64) as f32,
+            },
+            stream_v: y + v > fits,
+        }
+    }
+
+    /// How the kernels that read `Y`, and those that read the border's matrices, are called.
+    fn suffixes(self) -> [&'static str; 2] {
+        let of_y = if self.share_of_y < 1.0 {
+            "share"
+        } else {
+            "plain"
+        };
+        let of_v = if self.stream_v { "first" } else { "plain" };
+        [of_y, of_v]
     }
 }
 
@@ -134,7 +166,8 @@ impl Kernels {
         );
         // Wider rows go the library's way.
         let width = layout.width.min(WIDEST_ROW);
-        let [keep_y, keep_v] = kept_in_cache(layout, context.info().l2_bytes);
+        let kept = Kept::of(layout, context.info().l2_bytes);
+        let [of_y, of_v] = kept.suffixes();
         let family = match layout.row_launch.packed {
             true => "packed",
             false => "rows",
@@ -150,13 +183,12 @@ impl Kernels {
             summarise_border: border.kernel("summarise_border")?.clone(),
             border_line: border.kernel("border_line")?.clone(),
             border_pivot: border.kernel("border_pivot")?.clone(),
-            pull: solve.kernel("pull")?.clone(),
-            sweep_up: solve.kernel("sweep_up")?.clone(),
-            sweep: solve.kernel("sweep")?.clone(),
-            push: solve.kernel("push")?.clone(),
+            pull: solve.kernel(&format!("pull_{of_y}"))?.clone(),
+            sweep_up: solve.kernel(&format!("sweep_up_{of_v}"))?.clone(),
+            sweep: solve.kernel(&format!("sweep_{of_v}"))?.clone(),
+            push: solve.kernel(&format!("push_{of_y}"))?.clone(),
             rows_solve: solve.kernel("rows_solve")?.clone(),
-            keep_y,
-            keep_v,
+            share_of_y: kept.share_of_y,
         })
     }
 
@@ -392,7 +424,7 @@ impl Kernels {
             .write(buffers.sum.view_mut())
             .scalar(layout.rows_per_chunk as i64)
             .scalar(layout.rows_per_tile as i32)
-            .scalar(self.keep_y);
+            .scalar(self.share_of_y);
         // SAFETY: the arguments are those of the source; partial sums are chunks x strips STRIP,
         // counters one a strip and zero, the sum is padded to whole strips.
         unsafe { launch.submit() }
@@ -417,8 +449,7 @@ impl Kernels {
             .scalar(layout.order as i64)
             .scalar(layout.order as i32)
             .read(x.view())
-            .write(mid.view_mut())
-            .scalar(self.keep_v);
+            .write(mid.view_mut());
         // SAFETY: the arguments are those of the source; the vectors are at least `order` long.
         unsafe { launch.submit()? };
         let launch = self
@@ -429,8 +460,7 @@ impl Kernels {
             .scalar(layout.order as i64)
             .scalar(layout.order as i32)
             .read(mid.view())
-            .write(out.view_mut())
-            .scalar(self.keep_v);
+            .write(out.view_mut());
         // SAFETY: as above.
         unsafe { launch.submit() }
     }
@@ -468,7 +498,7 @@ impl Kernels {
             .read(x.view())
             .write(out.view_mut())
             .scalar(layout.rows_per_push as i32)
-            .scalar(self.keep_y);
+            .scalar(self.share_of_y);
         // SAFETY: the arguments are those of the source; x is zero past k, as Y is.
         unsafe { launch.submit() }
     }
@@ -511,16 +541,24 @@ mod tests {
 
     #[test]
     fn what_fits_is_kept_whole_and_half_a_cache_of_what_does_not() {
-        let shares = |rows, border| {
-            let shape = ArrowShape::uniform(rows, 2, border).unwrap();
-            kept_in_cache(&Layout::new(&shape).unwrap(), 50 << 20)
+        let kept = |rows, border| {
+            let layout = Layout::new(&ArrowShape::uniform(rows, 2, border).unwrap()).unwrap();
+            let kept = Kept::of(&layout, 50 << 20);
+            (kept, 8.0 * (layout.unknowns * layout.order) as f64)
         };
-        assert_eq!(shares(64, 64), [1.0, 1.0]);
-        assert_eq!(shares(180, 5120), [1.0, -1.0]);
-        let [share, rest] = shares(2000, 2048);
-        assert_eq!(rest, 0.0);
-        let kept = f64::from(share) * 8.0 * 4000.0 * 2048.0;
-        assert!((kept / f64::from(25 << 20) - 1.0).abs() < 1e-6, "{kept}");
-        assert!(shares(100_000, 2000)[0] > 0.0);
+        for (rows, border, stream_v) in [(64, 64, false), (180, 5120, true)] {
+            let share_of_y = 1.0;
+            let want = Kept {
+                share_of_y,
+                stream_v,
+            };
+            assert_eq!(kept(rows, border).0, want);
+        }
+        for (rows, border) in [(2000, 2048), (100_000, 2000)] {
+            let (kept, bytes) = kept(rows, border);
+            let held = f64::from(kept.share_of_y) * bytes;
+            assert!((held / f64::from(25 << 20) - 1.0).abs() < 1e-6, "{held}");
+            assert_eq!(kept.suffixes(), ["share", "first"]);
+        }
     }
 }

@@ -10,34 +10,33 @@
 // columns, without partial sums to combine. Rows, L and reciprocals as in rows.cu; Y: N x ldy
 // row-major.
 //
-// `keep_y`, `keep_v`: the share of Y or V that is marked to leave the second-level cache last, the rest
-// first; 1 marks nothing, -1 all of it to leave first in either cache. Y is read twice a solve, each
-// part of V once: what is kept of Y the second pass does not read from memory, nor the next solve the
-// first.
+// Y is read twice a solve and each part of V once, and the second-level cache may hold one of them, or a
+// part, from one pass and one solve to the next. So each kernel is there twice. pull_plain, push_plain:
+// Y as anything else; _share: the share `keep` of Y leaves that cache last, the rest first. sweep_plain:
+// V as anything else; sweep_first: V leaves the caches first.
 //
 // All sums are in an order that depends on the shape alone. `counters` are zero before and after. The
 // four may start early.
 
 #include "early.cuh"
 
-// Reads of a matrix of which a share is kept. Which addresses make the share is the device's, and the
-// same in every pass.
+enum Reading { PLAIN, FIRST, SHARE };
+
+template <Reading HOW>
 struct Reads {
-  float keep;
   unsigned long long policy;
 
-  __device__ __forceinline__ explicit Reads(float keep) : keep(keep) {
-    if (keep > 0.0f)
+  // Which addresses make the share is the device's, and the same in every pass.
+  __device__ __forceinline__ explicit Reads(float keep) {
+    if (HOW == SHARE)
       asm("createpolicy.fractional.L2::evict_last.L2::evict_first.b64 %0, %1;"
           : "=l"(policy)
           : "f"(keep));
-    else
-      asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
   }
   __device__ __forceinline__ double2 load(const double *p) const {
     const double2 *q = (const double2 *)p;
-    if (keep < 0.0f) return __ldcs(q);
-    if (keep >= 1.0f) return __ldg(q);
+    if (HOW == PLAIN) return __ldg(q);
+    if (HOW == FIRST) return __ldcs(q);
     double2 v;
     asm("ld.global.nc.L1::no_allocate.L2::cache_hint.v2.f64 {%0, %1}, [%2], %3;"
         : "=d"(v.x), "=d"(v.y)
@@ -48,12 +47,14 @@ struct Reads {
 
 // Grid (strips, chunks), block (64, 4): a strip is 128 columns, a chunk `per_chunk` rows. Tiles of
 // `per_tile` rows (at most 256 unknowns) have their u in shared memory. partials: chunks x ldp.
-extern "C" __global__ void __launch_bounds__(256)
-    pull(const long long *offsets, const long long *blocks, long long n, int d, const double *L,
-         const double *reciprocals, const double *Y, long long ldy, int k, const double *gt,
-         const double *gb, double *u, double *partials, long long ldp, unsigned *counters,
-         double *b, long long per_chunk, int per_tile, float keep_y) {
-  const Reads lines(keep_y);
+template <Reading HOW>
+__device__ __forceinline__ void pull(const long long *offsets, const long long *blocks, long long n,
+                                     int d, const double *L, const double *reciprocals,
+                                     const double *Y, long long ldy, int k, const double *gt,
+                                     const double *gb, double *u, double *partials, long long ldp,
+                                     unsigned *counters, double *b, long long per_chunk,
+                                     int per_tile, float keep) {
+  const Reads<HOW> lines(keep);
   wait_for_work_ahead();
   __shared__ double tile[256];
   __shared__ double2 sums[4][64];
@@ -148,9 +149,9 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // out[j] = sum over i of V[i, j] x[i], four columns j from `quad` on, by a block of 128 threads;
 // i <= j where UP, else i >= j.
-template <bool UP>
+template <bool UP, Reading HOW>
 __device__ void dot_quad(const double *V, long long ld, int order, int quad, const double *x,
-                         double *out, const Reads &reads, double (*sums)[4]) {
+                         double *out, const Reads<HOW> &reads, double (*sums)[4]) {
   const int t = threadIdx.x;
   const double *column = V + (long long)quad * ld;
   double sum[4] = {0.0, 0.0, 0.0, 0.0};
@@ -207,31 +208,26 @@ __device__ void dot_quad(const double *V, long long ld, int order, int quad, con
 
 // Grid order / 8, block 128: a block takes two groups of four columns that together are as long as
 // any other two.
-extern "C" __global__ void __launch_bounds__(128)
-    sweep_up(const double *V, long long ld, int order, const double *x, double *out, float keep_v) {
-  const Reads reads(keep_v);
+template <bool UP, Reading HOW>
+__device__ __forceinline__ void sweep(const double *V, long long ld, int order, const double *x,
+                                      double *out) {
+  const Reads<HOW> reads(1.0f);
   wait_for_work_ahead();
   __shared__ double sums[4][4];
-  dot_quad<true>(V, ld, order, order - 4 - 4 * blockIdx.x, x, out, reads, sums);
-  dot_quad<true>(V, ld, order, 4 * blockIdx.x, x, out, reads, sums);
-}
-
-extern "C" __global__ void __launch_bounds__(128)
-    sweep(const double *V, long long ld, int order, const double *x, double *out, float keep_v) {
-  const Reads reads(keep_v);
-  wait_for_work_ahead();
-  __shared__ double sums[4][4];
-  dot_quad<false>(V, ld, order, 4 * blockIdx.x, x, out, reads, sums);
-  dot_quad<false>(V, ld, order, order - 4 - 4 * blockIdx.x, x, out, reads, sums);
+  // The longer group first.
+  const int left = 4 * blockIdx.x, right = order - 4 - left;
+  dot_quad<UP>(V, ld, order, UP ? right : left, x, out, reads, sums);
+  dot_quad<UP>(V, ld, order, UP ? left : right, x, out, reads, sums);
 }
 
 // Grid ceil(n / per_block), block a multiple of 32 up to 256: `per_block` rows (at most 128 unknowns)
 // a block, their unknowns four at a time, the columns shared out to all threads.
-extern "C" __global__ void __launch_bounds__(256)
-    push(const long long *offsets, const long long *blocks, long long n, int d, const double *L,
-         const double *reciprocals, const double *Y, long long ldy, int k, const double *u,
-         const double *x, double *out, int per_block, float keep_y) {
-  const Reads lines(keep_y);
+template <Reading HOW>
+__device__ __forceinline__ void push(const long long *offsets, const long long *blocks, long long n,
+                                     int d, const double *L, const double *reciprocals,
+                                     const double *Y, long long ldy, int k, const double *u,
+                                     const double *x, double *out, int per_block, float keep) {
+  const Reads<HOW> lines(keep);
   wait_for_work_ahead();
   __shared__ double sums[8][4];
   __shared__ double z[128];
@@ -301,6 +297,37 @@ extern "C" __global__ void __launch_bounds__(256)
     }
   }
 }
+
+#define WITH_Y(NAME, HOW)                                                                            \
+  extern "C" __global__ void __launch_bounds__(256)                                                  \
+      pull_##NAME(const long long *offsets, const long long *blocks, long long n, int d,             \
+                  const double *L, const double *reciprocals, const double *Y, long long ldy, int k, \
+                  const double *gt, const double *gb, double *u, double *partials, long long ldp,    \
+                  unsigned *counters, double *b, long long per_chunk, int per_tile, float keep) {    \
+    pull<HOW>(offsets, blocks, n, d, L, reciprocals, Y, ldy, k, gt, gb, u, partials, ldp, counters,  \
+              b, per_chunk, per_tile, keep);                                                         \
+  }                                                                                                  \
+  extern "C" __global__ void __launch_bounds__(256)                                                  \
+      push_##NAME(const long long *offsets, const long long *blocks, long long n, int d,             \
+                  const double *L, const double *reciprocals, const double *Y, long long ldy, int k, \
+                  const double *u, const double *x, double *out, int per_block, float keep) {        \
+    push<HOW>(offsets, blocks, n, d, L, reciprocals, Y, ldy, k, u, x, out, per_block, keep);         \
+  }
+
+#define WITH_V(NAME, HOW)                                                                            \
+  extern "C" __global__ void __launch_bounds__(128)                                                  \
+      sweep_up_##NAME(const double *V, long long ld, int order, const double *x, double *out) {      \
+    sweep<true, HOW>(V, ld, order, x, out);                                                          \
+  }                                                                                                  \
+  extern "C" __global__ void __launch_bounds__(128)                                                  \
+      sweep_##NAME(const double *V, long long ld, int order, const double *x, double *out) {         \
+    sweep<false, HOW>(V, ld, order, x, out);                                                         \
+  }
+
+WITH_Y(plain, PLAIN)
+WITH_Y(share, SHARE)
+WITH_V(plain, PLAIN)
+WITH_V(first, FIRST)
 
 // x <- L^-1 x (transposed == 0) or L^-T x of each row, for `count` columns N apart: one thread a
 // row and column. Grid (ceil(n / 128), count), block 128.

@@ -29,7 +29,7 @@
 //
 // Every sum is in an order that depends on the shape alone. Columns of Y are taken 16 at a time,
 // zeros after the last. Products use the FP64 matrix units. Warps 0 to 7 compute; of the chain's
-// block, warp 8 publishes what is final and warp 9 brings what is next.
+// block, warp 8 publishes what is final and warp 9 brings what is next; of others these two end at once.
 //
 // Numerical note: panels are multiplied by the inverse of a diagonal tile instead of solved with
 // it: the error grows with the condition of that tile of order 64, not with that of S.
@@ -636,55 +636,60 @@ extern "C" __global__ void __launch_bounds__(ALL_THREADS, 1)
                  const double *Y, int N, int held, double *W, int *control, int *info) {
   extern __shared__ double memory[];
   __shared__ int task[2], count;
+  __shared__ bool chains;
   const int tiles = order / TILE, t = threadIdx.x;
   Border z = {C, rho, S, ld, k, order, Y, N, held, W, control + 2, control + 2 + tiles, info};
   // The column of the last ticket, and its first ticket.
   int column = 0, first = 4;
-  for (;;) {
-    if (t == 0) {
-      const int ticket = atomicAdd(control, 1);
-      // Row and column of a panel; -1 and the column of sums; -2: the chain; -3: the end; -4:
-      // nothing.
-      int row, j;
-      if (ticket < 4) {
-        row = ticket == 0 ? -2 : ticket <= tiles ? -1 : -4;
-        j = ticket - 1;
-      } else {
-        while (column < tiles - 2) {
-          const int of_column = 1 + (tiles - column - 1) / 2;
-          if (ticket < first + of_column) break;
-          first += of_column;
-          ++column;
-        }
-        const int which = ticket - first;
-        row = column + (which == 0 ? 2 : 2 * which);
-        j = column;
-        if (which == 1) {
-          row = column + 3 < tiles ? -1 : -4;
-          j = column + 3;
-        }
-        if (column >= tiles - 2) row = -3;
+  // Row and column of a panel; -1 and the column of sums; -2: the chain; -3: the end; -4: nothing.
+  auto draw = [&]() {
+    const int ticket = atomicAdd(control, 1);
+    int row, j;
+    if (ticket < 4) {
+      row = ticket == 0 ? -2 : ticket <= tiles ? -1 : -4;
+      j = ticket - 1;
+    } else {
+      while (column < tiles - 2) {
+        const int of_column = 1 + (tiles - column - 1) / 2;
+        if (ticket < first + of_column) break;
+        first += of_column;
+        ++column;
       }
-      task[0] = row;
-      task[1] = j;
+      const int which = ticket - first;
+      row = column + (which == 0 ? 2 : 2 * which);
+      j = column;
+      if (which == 1) {
+        row = column + 3 < tiles ? -1 : -4;
+        j = column + 3;
+      }
+      if (column >= tiles - 2) row = -3;
     }
-    __syncthreads();
+    task[0] = row;
+    task[1] = j;
+    return row;
+  };
+  if (t == 0) chains = draw() == -2;
+  __syncthreads();
+  // The chain has the first ticket of all. Two warps are of use to it alone.
+  if (chains) {
+    if (t < COMPUTE)
+      chain(z, memory);
+    else if (t < COMPUTE + 32)
+      publish(z);
+    else
+      bring(z, memory);
+  }
+  if (t >= COMPUTE) return;
+  for (;;) {
     const int row = task[0], j = task[1];
     if (row == -3) break;
-    if (row == -2) {
-      if (t < COMPUTE)
-        chain(z, memory);
-      else if (t < COMPUTE + 32)
-        publish(z);
-      else
-        bring(z, memory);
-    } else if (t < COMPUTE) {
-      if (row == -1)
-        sums(z, j, memory, &count);
-      else if (row >= 0)
-        panel(z, row, j, memory, &count);
-    }
-    __syncthreads();
+    if (row == -1)
+      sums(z, j, memory, &count);
+    else if (row >= 0)
+      panel(z, row, j, memory, &count);
+    meet();
+    if (t == 0) draw();
+    meet();
   }
   // The last block to end leaves the control as it was.
   __shared__ bool last;
@@ -692,7 +697,7 @@ extern "C" __global__ void __launch_bounds__(ALL_THREADS, 1)
     __threadfence();
     last = atomicAdd(control + 1, 1) == gridDim.x - 1;
   }
-  __syncthreads();
+  meet();
   if (last)
-    for (int i = t; i < 2 * tiles + 2; i += ALL_THREADS) control[i] = 0;
+    for (int i = t; i < 2 * tiles + 2; i += COMPUTE) control[i] = 0;
 }
