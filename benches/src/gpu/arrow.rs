@@ -277,14 +277,21 @@ impl Bench for Rows<'_> {
     }
 }
 
-/// The log-determinant by rows first on the CPU, or by border first where that does not serve.
+/// The most row unknowns for which the CPU keeps a square of their order: 800 MB.
+const MOST_SQUARED: usize = 10_000;
+
+/// The log-determinant on the CPU: by rows first of dense systems, by border first of structured ones
+/// of so few row unknowns that it serves, by what the planner takes of others.
 pub(super) fn cpu_log_determinant(system: System<'_>) -> Outcome<f64> {
     let elimination = match &system {
-        System::Dense(_) => EliminationKind::Rows,
-        _ => EliminationKind::Border,
+        System::Dense(_) => Some(EliminationKind::Rows),
+        System::Structured(s) if s.shape().row_unknowns() <= MOST_SQUARED => {
+            Some(EliminationKind::Border)
+        }
+        _ => None,
     };
     let options = SolverOptions {
-        elimination: Some(elimination),
+        elimination,
         memory_limit: u64::MAX,
         ..SolverOptions::default()
     };

@@ -9,6 +9,10 @@ use broadhead_device::ExecutionPath;
 /// How much more slowly one block of threads reads and writes than all of a device: measured.
 const ONE_BLOCK: f64 = 43.0;
 
+/// Seconds in which the host gathers the features of one row for the way to a device: measured, of
+/// rows of three.
+const GATHER: f64 = 27e-9;
+
 /// Serial steps of a pivot of a factor in the shared memory of one block, which waits three times for all
 /// threads, once for a root and once for a reciprocal.
 const PIVOT: f64 = 8.0;
@@ -128,7 +132,7 @@ pub(in crate::plan) fn structured_on_device(
     let solves = f64::from(workload.solves);
     let (rows, d) = (shape.arrow().row_count(), shape.arrow().rows().max_dim());
     let operands = 8.0 * (n * d as f64 + (rows as f64 + n + m as f64) * m as f64 + k);
-    let refresh_seconds = 5.0 * BEGIN + operands / UPLOAD;
+    let refresh_seconds = 5.0 * BEGIN + rows as f64 * GATHER + operands / UPLOAD;
     let solve_seconds = solve.seconds + BEGIN + 16.0 * (n + k) / UPLOAD;
     Price {
         elimination: method.kind(),
