@@ -150,7 +150,6 @@ impl<'c> Clock<'c> {
             taken.witness = watched(self.stream, || sample(state).map(drop))?;
             return Ok(taken);
         }
-        let begin = Instant::now();
         let (mut seconds, _) = once(state)?;
         let expensive = seconds > 0.2 * self.sampling.seconds;
         for _ in 1..WARM {
@@ -163,6 +162,8 @@ impl<'c> Clock<'c> {
         } else {
             5
         };
+        // What the first runs load is none of the samples' time.
+        let begin = Instant::now();
         while taken.samples.len() < self.sampling.max_samples
             && (taken.samples.len() < least
                 || begin.elapsed().as_secs_f64() < self.sampling.seconds)

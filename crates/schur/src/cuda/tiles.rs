@@ -8,7 +8,7 @@ use broadhead_device::{DeviceBuffer, Result, Stream};
 
 pub(super) const TILES: KernelSource = KernelSource {
     name: "tiles.cu",
-    text: include_str!("tiles.cu"),
+    text: concat!(include_str!("fragments.cu"), include_str!("tiles.cu")),
     entries: &["factor_tiles"],
     options: &[],
 };
