@@ -65,16 +65,34 @@ pub(in crate::plan) fn on_device(
         .tiled_factor(k, ceilings)
         .launches(5.0, ceilings);
     let pass = Bill::default().traffic(16.0 * n * k, ceilings);
-    let (factor, solve) = kept(keep, (factor, pass.launches(2.0, ceilings)), k, ceilings);
-    let solves = f64::from(workload.solves);
-    // Of the border the lower triangle travels; a gradient in and a step out for every solve.
+    let bills = kept(keep, (factor, pass.launches(2.0, ceilings)), k, ceilings);
+    // Of the border the lower triangle travels.
     let operands = 8.0 * (n * d + n * k + k * (k + 1.0) / 2.0);
     let refresh_seconds = 3.0 * BEGIN + operands / UPLOAD;
-    let solve_seconds = solve.seconds + BEGIN + 16.0 * (n + k) / UPLOAD;
+    resident(
+        (EliminationKind::Rows, Some(keep), bytes),
+        refresh_seconds,
+        bills,
+        n + k,
+        workload,
+    )
+}
+
+/// The price of work whose operands stay on the device: a gradient of `order` numbers goes in and a step
+/// comes out for every solve.
+fn resident(
+    (elimination, keep, bytes): (EliminationKind, Option<Keep>, u64),
+    refresh_seconds: f64,
+    (factor, solve): (Bill, Bill),
+    order: f64,
+    workload: &Workload,
+) -> Price {
+    let solves = f64::from(workload.solves);
+    let solve_seconds = solve.seconds + BEGIN + 16.0 * order / UPLOAD;
     Price {
-        elimination: EliminationKind::Rows,
+        elimination,
         path: ExecutionPath::GpuResidentLinearization,
-        keep: Some(keep),
+        keep,
         operations: factor.operations + solves * solve.operations,
         bytes,
         refresh_seconds,
@@ -129,22 +147,16 @@ pub(in crate::plan) fn structured_on_device(
         false => 0.0,
     };
     let factor = factor.traffic(ONE_BLOCK * root, ceilings);
-    let solves = f64::from(workload.solves);
     let (rows, d) = (shape.arrow().row_count(), shape.arrow().rows().max_dim());
     let operands = 8.0 * (n * d as f64 + (rows as f64 + n + m as f64) * m as f64 + k);
     let refresh_seconds = 5.0 * BEGIN + rows as f64 * GATHER + operands / UPLOAD;
-    let solve_seconds = solve.seconds + BEGIN + 16.0 * (n + k) / UPLOAD;
-    Price {
-        elimination: method.kind(),
-        path: ExecutionPath::GpuResidentLinearization,
-        keep,
-        operations: factor.operations + solves * solve.operations,
-        bytes,
+    resident(
+        (method.kind(), keep, bytes),
         refresh_seconds,
-        factor_seconds: factor.seconds,
-        solve_seconds,
-        seconds: refresh_seconds + factor.seconds + solves * solve_seconds,
-    }
+        (factor, solve),
+        n + k,
+        workload,
+    )
 }
 
 /// All but the sweeps with the factor of order `N`.
