@@ -125,7 +125,7 @@ impl Solver {
     /// Plans and allocates for systems of the shape and kind of `system`. No number is read.
     ///
     /// Where a device was planned and has not the memory any more, which others take too, the work goes
-    /// to the CPU under [`DevicePolicy::Auto`]: no number was sent yet. [`Plan::declined`] says so.
+    /// to the CPU under [`DevicePolicy::Auto`]: no operand was sent yet. [`Plan::declined`] says so.
     ///
     /// # Errors
     /// The device's own error for want of memory, under [`DevicePolicy::Required`].

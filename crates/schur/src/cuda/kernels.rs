@@ -109,7 +109,7 @@ pub(super) enum RowSolve {
 /// What solves leave in the second-level cache, as solve.cu has it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Kept {
-    /// The share of `Y` that leaves it last, the rest first; all of `Y` is read as anything else.
+    /// The share of `Y` that leaves it last, the rest first; at 1, `Y` is read as anything else.
     share_of_y: f32,
     /// Whether the matrices of the border leave it first.
     stream_v: bool,
@@ -119,15 +119,15 @@ impl Kept {
     /// For a cache of so many bytes.
     ///
     /// `Y` is read twice a solve and each part of the border's matrices once, so it comes first. Where
-    /// all of it does not fit beside what else is read, half of the cache is filled with a part of it:
-    /// measured, the best share, and little worse from a third to three quarters. The two halves of
-    /// the cache hold copies for the multiprocessors beside them.
+    /// all of it does not fit, half of the cache is filled with a part of it: its two halves hold copies
+    /// for the multiprocessors beside them, so that half of it is what it holds of anything.
     fn of(layout: &Layout, cache: u64) -> Self {
         let y = 8 * (layout.unknowns * layout.order) as u64;
         let v = 8 * layout.square() as u64;
         let fits = cache / 5 * 4;
         Self {
-            share_of_y: match y <= fits {
+            // A share must be more than none, which it would be of a cache of a size not known.
+            share_of_y: match y <= fits || cache == 0 {
                 true => 1.0,
                 false => (cache as f64 / 2.0 / y as f64) as f32,
             },

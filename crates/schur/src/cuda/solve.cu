@@ -38,7 +38,7 @@ struct Reads {
     if (HOW == PLAIN) return __ldg(q);
     if (HOW == FIRST) return __ldcs(q);
     double2 v;
-    asm("ld.global.nc.L1::no_allocate.L2::cache_hint.v2.f64 {%0, %1}, [%2], %3;"
+    asm volatile("ld.global.nc.L1::no_allocate.L2::cache_hint.v2.f64 {%0, %1}, [%2], %3;"
         : "=d"(v.x), "=d"(v.y)
         : "l"(p), "l"(policy));
     return v;

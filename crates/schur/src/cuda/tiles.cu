@@ -626,6 +626,8 @@ extern "C" __global__ void __launch_bounds__(ALL_THREADS, 1)
       publish(z);
     else
       bring(z, memory);
+    // What warp 8 says last must be said before the last block to end takes it back.
+    __syncthreads();
   }
   if (t >= COMPUTE) return;
   for (;;) {

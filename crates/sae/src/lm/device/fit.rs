@@ -2,7 +2,7 @@
 //! the host reads one record of 144 bytes a fit.
 //!
 //! ```text
-//!   while (running) { ridge; if (other) factor; if (factored) { solve, products, judge, settle } }
+//!   while (running) { ridge; if (other) factor; if (factored) { solve, products, settle } }
 //! ```
 //! Steps, decisions and bits are those of the loop that the host drives. Where a block does not factor
 //! the graph ends early: which bump cures it is found by factoring again and again, which the host

@@ -37,7 +37,8 @@ struct Judgement {
   double predicted, objective, norms[2];
 };
 
-// What an iterate judges, and what becomes of it. Where a trial is taken, one thread an entry.
+// What an iterate judges, and what becomes of it. Where a trial is taken, threads share out its
+// entries.
 struct Iterate {
   long long N;
   int k;
