@@ -1,6 +1,7 @@
 //! Conjugate gradients of structured systems on a device: against the CPU's and against their own
 //! promises.
 
+use super::structured::captured;
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{ByteClass, DeviceError, DevicePolicy, Refusal, Stream};
 use broadhead_schur::cuda::{MOST_FEATURES_ITERATIVE, Placement, StructuredBase, StructuredMethod};
@@ -241,14 +242,7 @@ fn graphs(stream: &Stream) -> Outcome {
         let mut base = base(stream, &case)?;
         let (plain, iterations) = answer(&mut base, &g, ridge)?;
         let [from, mut to] = vectors(stream, &base, &g)?;
-        let mut broken = None;
-        let mut graph = stream.capture(|_| {
-            broken = base.factor_and_solve_resident(ridge, &from, &mut to).err();
-            Ok(())
-        })?;
-        if let Some(error) = broken {
-            return Err(error.into());
-        }
+        let mut graph = captured(stream, &mut base, ridge, (&from, &mut to))?;
         for _ in 0..2 {
             let before = stream.ledger().snapshot();
             graph.launch()?;
@@ -291,14 +285,7 @@ fn not_launched(stream: &Stream) -> Outcome {
         expect_eq("found again", used.solved()?.iterations, iterations)?;
         for mut base in [fresh, used] {
             let [from, mut to] = vectors(stream, &base, &g)?;
-            let mut broken = None;
-            let mut graph = stream.capture(|_| {
-                broken = base.factor_and_solve_resident(ridge, &from, &mut to).err();
-                Ok(())
-            })?;
-            if let Some(error) = broken {
-                return Err(error.into());
-            }
+            let mut graph = captured(stream, &mut base, ridge, (&from, &mut to))?;
             did_not_run(base.solved())?;
             graph.launch()?;
             base.factored(ridge)?;

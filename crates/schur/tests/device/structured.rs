@@ -3,8 +3,12 @@
 
 use super::residency::workspace;
 use super::{Outcome, expect, expect_eq, on_device};
-use broadhead_device::{ByteClass, DeviceError, DevicePolicy, LedgerSnapshot, Refusal, Stream};
-use broadhead_schur::cuda::{Keep, MOST_FEATURES, Placement, StructuredBase, StructuredMethod};
+use broadhead_device::{
+    ByteClass, DeviceError, DevicePolicy, Graph, LedgerSnapshot, Refusal, Stream,
+};
+use broadhead_schur::cuda::{
+    Keep, MOST_FEATURES, Placement, ResidentVector, StructuredBase, StructuredMethod,
+};
 use broadhead_schur::{
     ArrowVector, EliminationKind, Error, Failure, Gradient, NotPositiveDefinite, PivotSite, Ridge,
     RowDims, Side, Solver, SolverOptions, StepMut, StructuredShape,
@@ -194,14 +198,7 @@ fn graphs(stream: &Stream) -> Outcome {
         let (mut from, mut to) = (base.vector()?, base.vector()?);
         stream.upload_into(&g.row, from.row_mut(), ByteClass::Gradient)?;
         stream.upload_into(&g.border, from.border_mut()?, ByteClass::Gradient)?;
-        let mut broken = None;
-        let mut graph = stream.capture(|_| {
-            broken = base.factor_and_solve_resident(ridge, &from, &mut to).err();
-            Ok(())
-        })?;
-        if let Some(error) = broken {
-            return Err(error.into());
-        }
+        let mut graph = captured(stream, &mut base, ridge, (&from, &mut to))?;
         for _ in 0..2 {
             graph.launch()?;
             base.factored(ridge)?;
@@ -303,7 +300,26 @@ fn moved_by(stream: &Stream, method: StructuredMethod) -> Outcome {
     expect_eq("a solve", moved, still)
 }
 
-/// Bytes said and bytes held; the library's workspace, where it is known.
+/// A factorization and a solve as one graph.
+pub(super) fn captured(
+    stream: &Stream,
+    base: &mut StructuredBase,
+    ridge: Ridge,
+    (from, to): (&ResidentVector, &mut ResidentVector),
+) -> Boxed<Graph> {
+    let mut broken = None;
+    let graph = stream.capture(|_| {
+        broken = base.factor_and_solve_resident(ridge, from, to).err();
+        Ok(())
+    })?;
+    match broken {
+        Some(error) => Err(error.into()),
+        None => Ok(graph),
+    }
+}
+
+/// Bytes said and bytes held, with the library's workspace to the byte where it is known; else with room
+/// for one.
 fn held(
     stream: &Stream,
     method: StructuredMethod,
@@ -316,8 +332,11 @@ fn held(
     let held = stream.ledger().held_bytes() - before;
     expect_eq("bytes said again", base.bytes().total(), said)?;
     let what = format!("{method:?}: said {said}, held {held}, the library's {workspace:?}");
-    expect(held >= said, &what)?;
-    expect(workspace.is_none_or(|its| held == said + its), what)
+    let right = match workspace {
+        Some(its) => held == said + its,
+        None => (said..=said + said / 10 + (32 << 20)).contains(&held),
+    };
+    expect(right, what)
 }
 
 fn bytes(stream: &Stream) -> Outcome {
