@@ -14,6 +14,11 @@ pub(super) type Outcome<T> = Result<T, Decline>;
 /// Runs before the samples that are not kept.
 const WARM: usize = 3;
 
+/// Work that takes less than these seconds is done once, untimed, between a rest and its sample: a
+/// processor and a device that slept take tens of microseconds more over the first work they get, and
+/// work so brief draws no power to speak of.
+const BRIEF: f64 = 2e-3;
+
 /// Samples of one phase and what goes with them.
 #[derive(Debug)]
 pub(super) struct Taken {
@@ -124,9 +129,13 @@ impl<'c> Clock<'c> {
         prepare: impl Fn(&mut S) -> Outcome<()>,
         sample: impl Fn(&mut S) -> Outcome<f64>,
     ) -> Outcome<Taken> {
-        let once = |state: &mut S| -> Outcome<(f64, LedgerSnapshot)> {
+        let once = |state: &mut S, brief: bool| -> Outcome<(f64, LedgerSnapshot)> {
             if !self.rest.is_zero() {
                 std::thread::sleep(self.rest);
+                if brief {
+                    prepare(state)?;
+                    sample(state)?;
+                }
             }
             prepare(state)?;
             self.stream.synchronize().map_err(device)?;
@@ -150,11 +159,11 @@ impl<'c> Clock<'c> {
             taken.witness = watched(self.stream, || sample(state).map(drop))?;
             return Ok(taken);
         }
-        let (mut seconds, _) = once(state)?;
+        let (mut seconds, _) = once(state, false)?;
         let expensive = seconds > 0.2 * self.sampling.seconds;
         for _ in 1..WARM {
             if !expensive {
-                (seconds, _) = once(state)?;
+                (seconds, _) = once(state, seconds < BRIEF)?;
             }
         }
         let least = if seconds > self.sampling.seconds {
@@ -162,13 +171,14 @@ impl<'c> Clock<'c> {
         } else {
             5
         };
+        let brief = seconds < BRIEF;
         // What the first runs load is none of the samples' time.
         let begin = Instant::now();
         while taken.samples.len() < self.sampling.max_samples
             && (taken.samples.len() < least
                 || begin.elapsed().as_secs_f64() < self.sampling.seconds)
         {
-            let (seconds, moved) = once(state)?;
+            let (seconds, moved) = once(state, brief)?;
             taken.samples.push(seconds);
             taken.ledger = moved;
         }

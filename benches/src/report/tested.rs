@@ -8,6 +8,12 @@ use std::path::Path;
 /// The page, and the name of its file without the ending.
 pub(super) const NAME: &str = "device-tests";
 
+/// What the test programs have a tool exit with where it found something.
+const FOUND: i64 = 86;
+
+/// And with which it was ended.
+const ENDED: i64 = 124;
+
 /// Counts of every test program, findings of every tool, the other kinds by name, the receipts.
 ///
 /// # Errors
@@ -31,7 +37,7 @@ pub(super) fn markdown(records: &Path) -> Result<String, Error> {
         let _ = writeln!(
             page,
             "| {} | {} | {} | {} | {} |",
-            short(&evidence.receipt.program_sha256),
+            program(evidence),
             what["under"].as_str().unwrap_or(""),
             what["passed"],
             what["failed"],
@@ -39,7 +45,8 @@ pub(super) fn markdown(records: &Path) -> Result<String, Error> {
         );
     }
     if of_kind(&found, "sanitizer").next().is_some() {
-        page.push_str("\n| program | tool | arguments | found | |\n|---|---|---|---|---|\n");
+        page.push_str("\n| program | tool | kernels | arguments | found | |\n");
+        page.push_str("|---|---|---|---|---|---|\n");
     }
     for evidence in of_kind(&found, "sanitizer") {
         let what = &evidence.what;
@@ -47,15 +54,18 @@ pub(super) fn markdown(records: &Path) -> Result<String, Error> {
         let arguments: Vec<&str> = arguments.filter_map(|a| a.as_str()).collect();
         let _ = writeln!(
             page,
-            "| {} | {} | {} | {} | {} |",
-            short(&evidence.receipt.program_sha256),
+            "| {} | {} | {} | {} | {} | {} |",
+            program(evidence),
             what["tool"].as_str().unwrap_or(""),
+            what["kernels"].as_str().unwrap_or("all"),
             arguments.join(" "),
             what["summary"].as_str().unwrap_or("nothing said"),
-            if what["clean"] == true {
-                "clean"
-            } else {
-                "**not clean**"
+            match (what["planted"] == true, what["clean"] == true) {
+                (true, false) if what["exit"] == FOUND => "finds what was planted",
+                (true, _) => "**misses what was planted**",
+                (false, true) => "clean",
+                (false, false) if what["exit"] == ENDED => "**did not end in its time**",
+                (false, false) => "**not clean**",
             },
         );
     }
@@ -73,6 +83,13 @@ pub(super) fn markdown(records: &Path) -> Result<String, Error> {
         }
     }
     Ok(page)
+}
+
+/// The program's name and the beginning of its digest.
+fn program(evidence: &Evidence) -> String {
+    let name = evidence.what["program"].as_str().unwrap_or("");
+    let digest = short(&evidence.receipt.program_sha256);
+    format!("{name} {digest}").trim_start().to_owned()
 }
 
 fn of_kind<'e>(found: &'e [Evidence], kind: &'e str) -> impl Iterator<Item = &'e Evidence> {

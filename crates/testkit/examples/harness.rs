@@ -16,8 +16,9 @@ fn zeros(context: &broadhead_device::Context) -> Outcome {
 }
 
 fn main() -> ExitCode {
-    run(vec![
+    let tests = vec![
         anywhere("a_sum_is_the_same_everywhere", a_sum_is_the_same_everywhere),
         on_device("zeros_are_zero", zeros),
-    ])
+    ];
+    run(tests, &[])
 }

@@ -31,5 +31,5 @@ fn main() -> ExitCode {
         ceilings::tests(),
     ];
     let tests = tests.into_iter().flatten().collect();
-    run(tests)
+    run(tests, &[&kernels::SOURCE])
 }

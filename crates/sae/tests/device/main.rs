@@ -1,7 +1,7 @@
 //! The decision, the quadratic loop and fits on a device against the CPU's. See `testkit::device`.
 
 use broadhead_device::{ByteClass, Context};
-use broadhead_sae::lm::device::{ResidentQuadratic, decide_on_device};
+use broadhead_sae::lm::device::{ResidentQuadratic, decide_on_device, kernel_sources};
 use broadhead_sae::lm::{Outcome as Tried, Rule, State, Status, begin, decide, settle};
 use broadhead_sae::quadratic::QuadraticWorkspace;
 use broadhead_schur::cuda::Keep;
@@ -32,7 +32,8 @@ fn main() -> ExitCode {
         on_device("an_iterate_moves_nothing_in_and_one_record_out", iterates),
     ];
     tests.extend(fits::tests());
-    run(tests)
+    let kernels = [broadhead_schur::cuda::kernel_sources(), kernel_sources()].concat();
+    run(tests, &kernels)
 }
 
 /// States, outcomes and norms at every edge of the rule.

@@ -2,6 +2,7 @@
 //! `testkit::device`.
 
 mod case;
+mod descent;
 mod failures;
 mod faults;
 mod iterative;
@@ -10,6 +11,7 @@ mod laws;
 mod measured;
 mod methods;
 mod parity;
+mod planted;
 mod residency;
 mod structured;
 
@@ -35,7 +37,7 @@ fn main() -> ExitCode {
     if let Some(code) = faults::child() {
         return code;
     }
-    let tests: [Vec<Trial>; 10] = [
+    let tests: [Vec<Trial>; 12] = [
         parity::tests(),
         residency::tests(),
         failures::tests(),
@@ -45,7 +47,10 @@ fn main() -> ExitCode {
         methods::tests(),
         structured::tests(),
         iterative::tests(),
+        descent::tests(),
+        planted::tests(),
         large::tests(),
     ];
-    run(tests.into_iter().flatten().collect())
+    let kernels = [broadhead_schur::cuda::kernel_sources(), &[&planted::SOURCE]].concat();
+    run(tests.into_iter().flatten().collect(), &kernels)
 }
