@@ -28,14 +28,13 @@ const TARGET: &str = "device";
 const SCRIPT: &str = r#"
 # Runs the device tests of this pack; a device must be there.
 #
-#   ./run.sh OUT [--sanitize] [FILTER]      with a FILTER no racecheck
+#   ./run.sh OUT [--sanitize] [FILTER]
 #
 # OUT/device-tests.jsonl holds their records and OUT/tests.txt what was printed. With --sanitize the
 # parity tests of the solver and of the loop run again under the tools of compute-sanitizer: not the
 # laws over hundreds of random systems, nor fits, which are more of the same kernels, nor what breaks a
 # kernel on purpose or only takes long. Racecheck sees the kernels of these crates alone, no library's,
-# and runs in several processes beside the other tools. First each tool must find a defect that was
-# planted for it.
+# in the smaller cases. First each tool must find a defect that was planted for it.
 #
 # Two tools cannot follow graphs with loops. Racecheck ends in a fault of its own in them, and in the
 # graph of a whole fit, a branch in a loop, synccheck calls every thread of the first block of its
@@ -70,13 +69,8 @@ if [ -n "$sanitize" ]; then
         tool=$1 program=$2
         shift 2
         echo "== $tool, $program $*"
-        local said
-        said=$(mktemp)
         BROADHEAD_RECORDS="$out/sanitizer.jsonl" BROADHEAD_SANITIZE=$tool "$here/$program" "$@" \
-            >"$said" 2>&1 || { failed=1; echo "not so: $tool, $program $*"; tail -5 "$said"; }
-        cat "$said" >>"$out/sanitizer.txt"
-        rm "$said"
-        [ $failed = 0 ]
+            >>"$out/sanitizer.txt" 2>&1 || { failed=1; echo "not so"; tail -5 "$out/sanitizer.txt"; }
     }
     for tool in memcheck initcheck racecheck; do
         under $tool schur-device planted::$tool
@@ -84,27 +78,14 @@ if [ -n "$sanitize" ]; then
     apart=(--skip planted:: --skip factor:: --skip core:: --skip conjugate_gradients:: --skip fits::)
     apart+=(--skip after_every_failure --skip large:: --skip eight_tori)
     fits=(--skip whole_fit --skip a_quadratic_fit --skip an_indefinite_start)
-    if [ $# = 0 ]; then
-        # Of about the same length each.
-        loops=(--skip iterative::)
-        long=(edge_of_rounding does_not_factor failures_are tiles)
-        under racecheck sae-device "${apart[@]}" "${fits[@]}" &
-        for name in "${long[@]}"; do
-            under racecheck schur-device "$name" "${apart[@]}" "${loops[@]}" &
-            loops+=(--skip "$name")
-        done
-        under racecheck schur-device structured:: "${apart[@]}" "${loops[@]}" &
-        under racecheck schur-device "${apart[@]}" "${loops[@]}" --skip structured:: &
-    fi
-    for tool in memcheck synccheck initcheck; do
-        under $tool schur-device "$@" "${apart[@]}"
+    for tool in memcheck synccheck initcheck racecheck; do
+        loops=()
+        [ $tool != racecheck ] || loops=(--skip iterative::)
+        under $tool schur-device "$@" "${apart[@]}" "${loops[@]}"
         case $tool in
-            synccheck) under $tool sae-device "$@" "${apart[@]}" "${fits[@]}" ;;
-            *) under $tool sae-device "$@" "${apart[@]}" ;;
+            synccheck | racecheck) loops=("${fits[@]}") ;;
         esac
-    done
-    for job in $(jobs -p); do
-        wait "$job" || failed=1
+        under $tool sae-device "$@" "${apart[@]}" "${loops[@]}"
     done
 fi
 exit $failed

@@ -114,13 +114,13 @@ impl Kernel {
 
 impl<'a> Launch<'a> {
     /// A pointer that the kernel reads.
-    pub fn read<T: Element>(mut self, view: View<'_, T>) -> Self {
+    pub fn read<T: Element>(mut self, view: View<'a, T>) -> Self {
         self.pointer(view.home(), view.pointer(), || view.kept());
         self
     }
 
     /// A pointer that the kernel writes.
-    pub fn write<T: Element>(mut self, view: ViewMut<'_, T>) -> Self {
+    pub fn write<T: Element>(mut self, view: ViewMut<'a, T>) -> Self {
         self.pointer(view.home(), view.pointer(), || view.kept());
         self
     }

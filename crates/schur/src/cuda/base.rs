@@ -52,6 +52,15 @@ impl ResidentVector {
     pub fn border_mut(&mut self) -> Result<ViewMut<'_, f64>, Error> {
         Ok(self.border.slice_mut(0..self.border_len)?)
     }
+
+    /// The row part and the border part, to be written by one kernel.
+    ///
+    /// # Errors
+    /// As [`ResidentVector::border_mut`].
+    pub fn parts_mut(&mut self) -> Result<[ViewMut<'_, f64>; 2], Error> {
+        let border = self.border.slice_mut(0..self.border_len)?;
+        Ok([self.row.view_mut(), border])
+    }
 }
 
 /// The operands of one linearisation on a device, with room for their factors.

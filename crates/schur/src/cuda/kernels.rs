@@ -48,13 +48,13 @@ pub(super) struct RowIndex {
 }
 
 /// The four arguments by which a kernel knows where the rows lie.
-pub(super) trait PlaceRows {
+pub(super) trait PlaceRows<'a> {
     /// Offsets, offsets of the blocks, how many rows, and their common width.
-    fn rows(self, index: &RowIndex, layout: &Layout) -> Self;
+    fn rows(self, index: &'a RowIndex, layout: &Layout) -> Self;
 }
 
-impl PlaceRows for Launch<'_> {
-    fn rows(self, index: &RowIndex, layout: &Layout) -> Self {
+impl<'a> PlaceRows<'a> for Launch<'a> {
+    fn rows(self, index: &'a RowIndex, layout: &Layout) -> Self {
         self.read(index.offsets.view())
             .read(index.blocks.view())
             .scalar(layout.rows as i64)

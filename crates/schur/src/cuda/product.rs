@@ -241,8 +241,8 @@ impl Product {
         kernel: &'s Kernel,
         stream: &'s Stream,
         layout: &Layout,
-        index: &RowIndex,
-        operands: &Operands,
+        index: &'s RowIndex,
+        operands: &'s Operands,
     ) -> Launch<'s> {
         kernel
             .launch(stream, Geometry::line(end_blocks(layout) as u32, 256))

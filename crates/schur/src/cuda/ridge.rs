@@ -66,8 +66,8 @@ impl ResidentRidge {
         kernel: &'a Kernel,
         stream: &'a Stream,
         layout: &Layout,
-        index: &RowIndex,
-        operands: &mut Operands,
+        index: &'a RowIndex,
+        operands: &'a mut Operands,
     ) -> Launch<'a> {
         let geometry = Geometry::one_thread_each(layout.rows + layout.k, 256);
         kernel

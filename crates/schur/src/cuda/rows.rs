@@ -78,7 +78,7 @@ impl WideRows {
         kernel.launch(stream, geometry)
     }
 
-    fn rows<'a>(launch: Launch<'a>, layout: &Layout, index: &RowIndex) -> Launch<'a> {
+    fn rows<'a>(launch: Launch<'a>, layout: &Layout, index: &'a RowIndex) -> Launch<'a> {
         launch.rows(index, layout)
     }
 

@@ -151,11 +151,13 @@ fn solve(stream: &Stream, core: &Core, most: usize, random: &mut Random) -> Resu
     // Outputs past one block's columns and past all blocks'.
     let (outputs, blocks) = (150usize, 3);
     let [left, w, g] = [m * m, m * outputs, m * outputs].map(|len| random.normals(len));
-    let [e_w, w_w, g_w] = [&left, &w, &g].map(|x| stream.upload(x, Other, "a test's operand"));
+    let upload = |x: &[f64]| stream.upload(x, Other, "a test's operand");
+    let (left_there, w_there, g_there) = (upload(&left)?, upload(&w)?, upload(&g)?);
     let mut sizes = zeros(2 * blocks)?;
     let kernel = module.kernel("descent_size")?;
     let launch = kernel.launch(stream, Geometry::line(blocks as u32, 256));
-    let launch = (launch.read(e_w?.view()).read(w_w?.view())).read(g_w?.view());
+    let launch = launch.read(left_there.view()).read(w_there.view());
+    let launch = launch.read(g_there.view());
     let launch = launch.scalar(count).scalar(outputs as i32);
     // SAFETY: here and below the arguments are those of the source, as in descent.rs.
     unsafe { launch.write(sizes.view_mut()).submit()? };

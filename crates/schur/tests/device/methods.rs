@@ -5,7 +5,7 @@ use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::Stream;
 use broadhead_schur::cuda::{Base, BorderMethod, FrameSummary, Keep, Methods, RowMethod};
 use broadhead_schur::{ArrowVector, Error, LogDeterminant, Ridge};
-use broadhead_testkit::device::Trial;
+use broadhead_testkit::device::{Trial, is_racechecked};
 
 /// The componentwise backward error that counts as parity.
 const PARITY: f64 = 1e-13;
@@ -83,14 +83,17 @@ fn borders(stream: &Stream) -> Outcome {
     // That of compute capability 9.0, whose devices have no excuse: all these orders are padded to
     // whole tiles.
     let served = stream.context().info().shared_bytes_per_block >= 227 << 10;
-    for (dims, k) in [
+    let mut cases = vec![
         (vec![2; 30], 64),
         (vec![2; 7], 128),
+        (vec![3; 50], 450),
         (vec![1; 300], 700),
         (vec![2; 180], 1000),
         (vec![], 1024),
         (vec![3; 500], 1500),
-    ] {
+    ];
+    cases.retain(|(_, k)| *k <= 500 || !is_racechecked());
+    for (dims, k) in cases {
         let case = Case::new(&dims, k, 32)?;
         let by = |way| Methods {
             border: Some(way),
@@ -130,7 +133,11 @@ fn wide(stream: &Stream) -> Outcome {
 }
 
 fn bits(stream: &Stream) -> Outcome {
-    for (dims, k) in [(vec![2; 180], 2048), (vec![2; 900], 1100)] {
+    let orders = match is_racechecked() {
+        true => [450, 330],
+        false => [2048, 1100],
+    };
+    for (dims, k) in [vec![2; 180], vec![2; 900]].into_iter().zip(orders) {
         let case = Case::new(&dims, k, 34)?;
         let first = solve(stream, &case, Methods::default(), Ridge::ZERO)?;
         for round in 0..4 {

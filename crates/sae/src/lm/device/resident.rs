@@ -231,6 +231,8 @@ impl ResidentQuadratic {
         })?;
         let (n, k) = (self.base.shape().row_unknowns(), self.base.shape().border());
         let blocks = (n + k).div_ceil(256).clamp(1, JUDGES);
+        let [point_row, point_border] = point.parts_mut()?;
+        let [residual_row, residual_border] = residual.parts_mut()?;
         Ok(kernel
             .launch(stream, Geometry::line(blocks as u32, 256))
             .early()
@@ -244,10 +246,10 @@ impl ResidentQuadratic {
             .read(trial_product.border()?)
             .read(g0.row())
             .read(g0.border()?)
-            .write(point.row_mut())
-            .write(point.border_mut()?)
-            .write(residual.row_mut())
-            .write(residual.border_mut()?)
+            .write(point_row)
+            .write(point_border)
+            .write(residual_row)
+            .write(residual_border)
             .scalar(self.data)
             .read(self.rule.view())
             .write(self.state.view_mut())

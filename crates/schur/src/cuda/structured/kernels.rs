@@ -155,8 +155,8 @@ impl Kernels {
     fn rows<'a>(
         launch: Launch<'a>,
         sizes: &Sizes,
-        rows: &RowParts,
-        phi: &DeviceBuffer<f64>,
+        rows: &'a RowParts,
+        phi: &'a DeviceBuffer<f64>,
     ) -> Launch<'a> {
         launch
             .rows(&rows.index, &sizes.rows)
