@@ -21,16 +21,11 @@ const DEVICE: f64 = 3.0;
 /// The most that the choice's time may be over the best.
 const CHOICE: f64 = 1.2;
 
-/// A suite and its records, those of a second run last, where there is one.
+/// A suite and its records.
 fn suite(name: &str) -> (Suite, Vec<Record>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let suite = Suite::read(&folder.join(format!("cells/{name}.toml"))).unwrap();
-    let read = |path: &Path| record::read(path).unwrap();
-    let mut records = read(&folder.join(format!("records/{name}.jsonl")));
-    let second = folder.join(format!("records/second/{name}.jsonl"));
-    if second.exists() {
-        records.extend(read(&second));
-    }
+    let records = record::read(&folder.join(format!("records/{name}.jsonl"))).unwrap();
     (suite, records)
 }
 

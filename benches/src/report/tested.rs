@@ -8,6 +8,9 @@ use std::path::Path;
 /// The page, and the name of its file without the ending.
 pub(super) const NAME: &str = "device-tests";
 
+/// Precedes the name of tests that are skipped.
+const SKIP: &str = "--skip";
+
 /// What the test programs have a tool exit with where it found something.
 const FOUND: i64 = 86;
 
@@ -31,34 +34,59 @@ pub(super) fn markdown(records: &Path) -> Result<String, Error> {
         page.push_str("*Not run on a device yet: there is no record.*\n");
         return Ok(page);
     }
-    page.push_str("| program | under | passed | failed | ignored |\n|---|---|--:|--:|--:|\n");
+    page.push_str("| program | under | tests | passed | failed | ignored |\n");
+    page.push_str("|---|---|---|--:|--:|--:|\n");
     for evidence in of_kind(&found, "tests") {
         let what = &evidence.what;
         let _ = writeln!(
             page,
-            "| {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} |",
             program(evidence),
             what["under"].as_str().unwrap_or(""),
+            match (what["filter"].as_str(), what["filtered_out"].as_u64()) {
+                (Some(filter), _) => filter.to_owned(),
+                (None, Some(0)) => "all".to_owned(),
+                (None, out) => format!("all but {}", out.unwrap_or_default()),
+            },
             what["passed"],
             what["failed"],
             what["ignored"],
         );
     }
     if of_kind(&found, "sanitizer").next().is_some() {
-        page.push_str("\n| program | tool | kernels | arguments | found | |\n");
+        page.push_str("\n| program | tool | kernels | tests | found | |\n");
         page.push_str("|---|---|---|---|---|---|\n");
     }
     for evidence in of_kind(&found, "sanitizer") {
         let what = &evidence.what;
         let arguments = what["arguments"].as_array().into_iter().flatten();
         let arguments: Vec<&str> = arguments.filter_map(|a| a.as_str()).collect();
+        let (only, skipped): (Vec<&str>, Vec<&str>) = (
+            arguments
+                .iter()
+                .copied()
+                .take_while(|a| *a != SKIP)
+                .collect(),
+            arguments
+                .iter()
+                .copied()
+                .skip_while(|a| *a != SKIP)
+                .filter(|a| *a != SKIP)
+                .collect(),
+        );
+        let tests = match (only.as_slice(), skipped.as_slice()) {
+            ([], []) => "all".to_owned(),
+            ([], skipped) => format!("all but {}", skipped.join(", ")),
+            (only, []) => only.join(" "),
+            (only, skipped) => format!("{}, but not {}", only.join(" "), skipped.join(", ")),
+        };
         let _ = writeln!(
             page,
             "| {} | {} | {} | {} | {} | {} |",
             program(evidence),
             what["tool"].as_str().unwrap_or(""),
             what["kernels"].as_str().unwrap_or("all"),
-            arguments.join(" "),
+            tests,
             what["summary"].as_str().unwrap_or("nothing said"),
             match (what["planted"] == true, what["clean"] == true) {
                 (true, false) if what["exit"] == FOUND => "finds what was planted",
