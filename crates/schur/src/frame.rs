@@ -326,8 +326,8 @@ impl<'b> Frame<'b> {
     ///
     /// # Errors
     /// [`Failure::NotPositiveDefinite`] where the bare operator is singular or indefinite;
-    /// [`Error::Memory`] where the second factors pass the memory limit, and the device's own error
-    /// where it has not the memory for them: they stand where these do.
+    /// [`Error::Memory`] where the second factors pass the memory limit; on a device, which keeps them
+    /// beside these, its own error where it has not the memory.
     pub fn unridged(&mut self) -> Result<Frame<'_>, Failure> {
         let (system, bare_already) = (
             self.system.shorten(),

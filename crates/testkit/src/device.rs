@@ -75,6 +75,9 @@ pub fn is_racechecked() -> bool {
     std::env::var_os(UNDER).is_some_and(|tool| tool == "racecheck")
 }
 
+/// How the last word of a tool begins that found nothing.
+const QUIET: [&str; 2] = ["ERROR SUMMARY: 0 errors", "RACECHECK SUMMARY: 0 hazards"];
+
 /// Runs this program under `tool` and records the tool's last word.
 fn sanitized(tool: &str, kernels: &[&KernelSource]) -> ExitCode {
     match under(tool, kernels) {
@@ -119,7 +122,7 @@ fn under(tool: &str, kernels: &[&KernelSource]) -> Result<ExitCode, Failed> {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .map_err(|e| format!("{:?}: {e}", command.get_program()))?;
-    let mut summary = None;
+    let (mut summary, mut passed) = (None, 0u64);
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines() {
             let line = line?;
@@ -127,21 +130,37 @@ fn under(tool: &str, kernels: &[&KernelSource]) -> Result<ExitCode, Failed> {
             if line.contains("SUMMARY") {
                 summary = Some(line.trim_start_matches('=').trim().to_owned());
             }
+            if let Some(counts) = line.strip_prefix("test result: ") {
+                passed = counts
+                    .split_whitespace()
+                    .nth(1)
+                    .map_or(0, |n| n.parse().unwrap_or(0));
+            }
         }
     }
     let status = child.wait()?;
+    // 124 and 137 are those of `timeout`, which a signal that it sends to itself takes with it.
+    let in_time =
+        std::env::var_os(SECONDS).is_none() || !matches!(status.code(), None | Some(124 | 137));
+    let quiet =
+        (summary.as_deref()).is_some_and(|said| QUIET.iter().any(|of| said.starts_with(of)));
+    let clean = status.success() && quiet && passed > 0;
     let planted = (arguments.first()).is_some_and(|a| a.starts_with("planted::"));
     let what = serde_json::json!({
         "program": program(), "tool": tool, "kernels": match only.is_empty() {
             true => "all".to_owned(),
             false => format!("the {} of these crates", only.len()),
         },
-        "arguments": arguments, "summary": summary, "exit": status.code(),
-        "clean": status.success(), "planted": planted,
+        "arguments": arguments, "summary": summary, "exit": status.code(), "in_time": in_time,
+        "passed": passed, "clean": clean, "planted": planted,
     });
     record("sanitizer", what)?;
-    let wanted = if planted { FOUND } else { 0 };
-    Ok(match status.code() == Some(wanted) {
+    let wanted = if planted {
+        status.code() == Some(FOUND)
+    } else {
+        clean
+    };
+    Ok(match wanted {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })

@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         planted::tests(),
         large::tests(),
     ];
-    let kernels = [broadhead_schur::cuda::kernel_sources(), &[&planted::SOURCE]].concat();
+    let kernels = broadhead_schur::cuda::kernel_sources();
+    let kernels = [&[&planted::FIRST], kernels, &[&planted::LAST]].concat();
     run(tests.into_iter().flatten().collect(), &kernels)
 }

@@ -1,11 +1,11 @@
 // What a tool must find, and that does no harm otherwise.
 //
 // planted_race   out[t] = what the other warp left in shared memory, or not yet
+// planted_late   the same, by another name: racecheck is told the names of what it is to see
 // planted_write  one number past the end of n, inside what the allocator rounds up to
-// planted_read   numbers that nothing wrote
+// planted_read   a number that nothing wrote, and one more than it
 
-extern "C" __global__ void __launch_bounds__(64) planted_race(double *out) {
-  __shared__ double room[64];
+__device__ __forceinline__ void race(double *out, double *room) {
   const int t = threadIdx.x;
   room[t] = -1.0;
   __syncthreads();
@@ -13,6 +13,20 @@ extern "C" __global__ void __launch_bounds__(64) planted_race(double *out) {
   out[t] = room[t ^ 32];
 }
 
+extern "C" __global__ void __launch_bounds__(64) planted_race(double *out) {
+  __shared__ double room[64];
+  race(out, room);
+}
+
+extern "C" __global__ void __launch_bounds__(64) planted_late(double *out) {
+  __shared__ double room[64];
+  race(out, room);
+}
+
 extern "C" __global__ void planted_write(double *out, int n) { out[n] = 1.0; }
 
-extern "C" __global__ void planted_read(const double *in, double *out) { out[0] = in[0] + 1.0; }
+extern "C" __global__ void planted_read(const double *in, double *out) {
+  const double x = in[0];
+  out[0] = x;
+  out[1] = x + 1.0;
+}
