@@ -15,6 +15,7 @@ use crate::coordinates::Coordinates;
 use crate::data::{Data, ROW_CHUNK, axpy, carve, dot, dots, sum_into};
 use crate::dictionary::Dictionary;
 use crate::layout::Layout;
+use broadhead_schur::release_upper_parts;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
@@ -34,6 +35,7 @@ pub(crate) fn fill(
         .zip(psi)
         .enumerate()
         .for_each(|(chunk, (mut phi, mut psi))| {
+            release_upper_parts();
             let first = chunk * ROW_CHUNK;
             for i in first..(first + ROW_CHUNK).min(layout.rows()) {
                 let width = layout.row_indices(i).len();
@@ -85,6 +87,7 @@ pub(crate) fn gram(layout: &Layout, phi: &[f64], gram: &mut Mat<f64>) {
             1.0,
             Par::Seq,
         );
+        release_upper_parts();
         return;
     }
     // At most eight partial sums, whatever n is.
@@ -129,6 +132,7 @@ pub(crate) fn project_data(layout: &Layout, phi: &[f64], data: &Data, out: &mut 
     let parts: Vec<Vec<f64>> = (0..chunks * tiles)
         .into_par_iter()
         .map(|task| {
+            release_upper_parts();
             let (c, first) = (task / tiles, (task % tiles) * tile);
             let width = tile.min(p - first);
             let rows = c * chunk..((c + 1) * chunk).min(n);
@@ -198,6 +202,7 @@ pub(crate) fn residuals(
         .zip(pull)
         .enumerate()
         .map(|(c, (squares, pull))| {
+            release_upper_parts();
             let mut border = vec![0.0; if wanted { k } else { 0 }];
             let first = c * chunk;
             let rows = first..(first + chunk).min(n);
@@ -301,6 +306,7 @@ impl Task<'_> {
                 let into = MatMut::from_row_major_slice_mut(border, m, p);
                 matmul(into, Accum::Add, phi.transpose(), r, 1.0, Par::Seq);
             }
+            release_upper_parts();
         }
     }
 }
@@ -317,6 +323,7 @@ pub(crate) fn decoder_gram(decoder: &[f64], features: usize, outputs: usize) -> 
         1.0,
         Par::Seq,
     );
+    release_upper_parts();
     gram
 }
 
@@ -334,6 +341,7 @@ pub(crate) fn row_hessian(
         .into_par_iter()
         .enumerate()
         .for_each(|(chunk, mut part)| {
+            release_upper_parts();
             let first = chunk * ROW_CHUNK;
             let mut scratch = Vec::new();
             for i in first..(first + ROW_CHUNK).min(layout.rows()) {
@@ -425,6 +433,7 @@ pub(crate) fn row_gradient(
         .into_par_iter()
         .enumerate()
         .for_each(|(chunk, mut part)| {
+            release_upper_parts();
             let first = chunk * ROW_CHUNK;
             for i in first..(first + ROW_CHUNK).min(layout.rows()) {
                 let d = layout.row_dims().dim(i);

@@ -19,6 +19,7 @@ use crate::data::{Data, dot, dots};
 use crate::dictionary::Dictionary;
 use crate::features::decoder_gram;
 use crate::grid::Grid;
+use broadhead_schur::release_upper_parts;
 use faer::Mat;
 
 mod newton;
@@ -333,7 +334,9 @@ pub(crate) fn for_rows<T: Send>(
     (0..data.rows())
         .into_par_iter()
         .with_min_len(8)
-        .map(|i| work(i, &model.reduce(data.row(i))))
+        .map_init(release_upper_parts, |(), i| {
+            work(i, &model.reduce(data.row(i)))
+        })
         .collect()
 }
 

@@ -11,6 +11,7 @@
 //! its value, and the triangular sweeps for one right-hand side run at the speed of memory. The
 //! blocking depends on the order alone, so the bits do not depend on the number of threads.
 
+use crate::registers::release_upper_parts;
 use crate::sweep;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt;
@@ -137,6 +138,7 @@ impl Cholesky {
             rest = a22;
             done += width;
         }
+        release_upper_parts();
         Ok(())
     }
 
@@ -181,6 +183,7 @@ impl Cholesky {
         }
         triangular_solve::solve_lower_triangular_in_place(self.as_mat(), x.rb_mut(), par);
         triangular_solve::solve_upper_triangular_in_place(self.as_mat().transpose(), x, par);
+        release_upper_parts();
     }
 }
 

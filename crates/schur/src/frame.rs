@@ -2,6 +2,7 @@
 
 use crate::elimination::{Elimination, Factored, NoLogDeterminant};
 use crate::refine::{BackwardError, Refinement, measure_many};
+use crate::registers::release_upper_parts;
 use crate::solver::{Buffers, Solver};
 use crate::{
     EliminationKind, Error, Failure, Gradient, LogDeterminant, Pivot, RhsMut, Ridge, StepMut,
@@ -111,6 +112,7 @@ impl<'b> Frame<'b> {
             iterations: 0,
         };
         let _span = tracing::trace_span!("solve", count).entered();
+        release_upper_parts();
         if count == 1 {
             let mut buffers = std::mem::take(&mut self.solver.buffers);
             let outcome = self.solve_columns(&gradient, &mut step, &mut buffers, &mut report);

@@ -18,6 +18,7 @@ use crate::elimination::{
 use crate::frame::Frame;
 use crate::plan::{Ceilings, Plan, Workload, plan, plan_without};
 use crate::refine::Residual;
+use crate::registers::release_upper_parts;
 use crate::{
     ArrowShape, EliminationKind, Error, Failure, Gradient, MeanDiagonals, ProductMut, Refinement,
     Ridge, StepMut, System, SystemShape,
@@ -293,6 +294,7 @@ impl<'s> Base<'s> {
         ridge.check()?;
         let kind = self.solver.engine.kind();
         let _span = tracing::debug_span!("factor", ?ridge, %kind).entered();
+        release_upper_parts();
         self.last = None;
         let factored = self.solver.engine.factor(&self.system, ridge)?;
         self.solver.ledger.factorizations += 1;

@@ -294,7 +294,7 @@ impl BorderFirst {
                 super::structured_parts::subtract_push(system, border, row);
                 self.rows.solve(arch, column_mut(row), par);
                 border.copy_from_slice(&own);
-                let outer = system.feature_outer(row, false);
+                let outer = system.feature_outer(row);
                 add_outer_times_decoder(outer.as_ref(), system, -1.0, border);
                 solve_gram(&self.border, border, *outputs);
             }
@@ -369,7 +369,7 @@ fn clear_lower(data: &mut [f64], order: usize) {
 
 /// $`A \leftarrow A - X X'`$, lower triangle.
 fn subtract_gram(a: MatMut<'_, f64>, x: MatRef<'_, f64>) {
-    let par = product_par(a.nrows(), a.ncols());
+    let par = product_par(a.nrows(), x.ncols(), a.ncols());
     triangular::matmul(
         a,
         BlockStructure::TriangularLower,
@@ -563,7 +563,7 @@ impl Elimination for BorderFirst {
                 x.transpose(),
                 border.as_ref(),
                 -1.0,
-                product_par(n, m),
+                product_par(n, k, m),
             );
             self.rows.solve(Arch::new(), row.rb_mut(), par);
             matmul(
@@ -572,7 +572,7 @@ impl Elimination for BorderFirst {
                 x,
                 row.as_ref(),
                 -1.0,
-                product_par(k, m),
+                product_par(k, n, m),
             );
             triangular_solve::solve_upper_triangular_in_place(l.transpose(), border, par);
             return Ok(SolveStats::default());

@@ -292,7 +292,7 @@ impl Elimination for Core {
             let mut t = row.to_vec();
             self.rows.solve_lower(&mut t);
             self.rows.solve_upper(&mut t);
-            let outer = system.feature_outer(&t, false);
+            let outer = system.feature_outer(&t);
             add_outer_times_decoder(outer.as_ref(), &system, -1.0, border);
             self.solve_border(&system, border);
             subtract_push(&system, border, row);

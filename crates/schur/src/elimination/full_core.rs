@@ -2,7 +2,7 @@
 //!
 //! The order of $`Z = I - F' Q F`$ does not depend on $`p`$ or on the number of rows; see
 //! [`super::core`] for the derivation. $`Z`$ is the product of two tall matrices, one row a data
-//! row, formed [`CHUNK`] rows at a time:
+//! row, formed some rows at a time:
 //!
 //! ```text
 //!   P: n x M(M+1)/2, the products of pairs of phi~_i       Z[(m,s),(m',s')] =
@@ -14,6 +14,7 @@ use super::structured_parts::{
     times_decoder_transpose, whitened_phi,
 };
 use crate::cholesky::{Cholesky, FailedPivot};
+use crate::registers::release_upper_parts;
 use crate::system::product_par;
 use crate::{ArrowShape, StructuredShape, StructuredSystem};
 use faer::linalg::matmul::matmul;
@@ -22,16 +23,21 @@ use faer::{Accum, Mat, MatMut, MatRef, Par};
 use pulp::Arch;
 use rayon::prelude::*;
 
-/// Rows of data whose products are formed at once.
-const CHUNK: usize = 512;
+/// Rows of data whose products are formed at once: as many as have about this many products, and no
+/// fewer than 512 nor more than 4096.
+const PRODUCTS: usize = 1 << 18;
+
+fn rows_at_once(m: usize, r: usize) -> usize {
+    (PRODUCTS / (pairs(m) + pairs(r)).max(1)).clamp(512, 4096)
+}
 
 /// $`Z`$ of order $`M r`$, and what forms it.
 #[derive(Debug)]
 pub(super) struct FullCore {
     shape: StructuredShape,
-    /// `M x CHUNK`, one row of data a column.
+    /// `M x` rows at once, one row of data a column.
     phi: Vec<f64>,
-    /// `CHUNK x M(M+1)/2` and `CHUNK x r(r+1)/2`, row-major.
+    /// Rows at once `x M(M+1)/2` and `x r(r+1)/2`, row-major.
     phi_pairs: Vec<f64>,
     jacobian_pairs: Vec<f64>,
     /// $`P' K`$.
@@ -50,6 +56,11 @@ pub(super) struct Parts<'a> {
     pub(super) features: &'a [f64],
 }
 
+fn released() -> Vec<f64> {
+    release_upper_parts();
+    Vec::new()
+}
+
 fn pairs(order: usize) -> usize {
     order * (order + 1) / 2
 }
@@ -64,7 +75,7 @@ fn pair(a: usize, b: usize) -> usize {
 impl FullCore {
     pub(super) fn bytes(shape: &StructuredShape) -> u64 {
         let (m, r) = (shape.features(), decoder_rank(shape));
-        ArrowShape::array_bytes(CHUNK, m + pairs(m) + pairs(r))
+        ArrowShape::array_bytes(rows_at_once(m, r), m + pairs(m) + pairs(r))
             .saturating_add(ArrowShape::array_bytes(pairs(m), pairs(r)))
             .saturating_add(Cholesky::bytes(m.saturating_mul(r)))
     }
@@ -73,9 +84,9 @@ impl FullCore {
         let (m, r) = (shape.features(), decoder_rank(shape));
         Self {
             shape: shape.clone(),
-            phi: vec![0.0; CHUNK * m],
-            phi_pairs: vec![0.0; CHUNK * pairs(m)],
-            jacobian_pairs: vec![0.0; CHUNK * pairs(r)],
+            phi: vec![0.0; rows_at_once(m, r) * m],
+            phi_pairs: vec![0.0; rows_at_once(m, r) * pairs(m)],
+            jacobian_pairs: vec![0.0; rows_at_once(m, r) * pairs(r)],
             products: Mat::zeros(pairs(m), pairs(r)),
             core: Cholesky::new(m * r),
         }
@@ -122,8 +133,9 @@ impl FullCore {
         if m == 0 || r == 0 {
             return;
         }
-        for first in (0..dims.rows()).step_by(CHUNK) {
-            let len = CHUNK.min(dims.rows() - first);
+        let at_once = rows_at_once(m, r);
+        for first in (0..dims.rows()).step_by(at_once) {
+            let len = at_once.min(dims.rows() - first);
             let phi = &mut phi[..len * m];
             // 64 columns a task: enough to share the factor, little enough to spread.
             phi.par_chunks_mut(64 * m).enumerate().for_each(|(c, out)| {
@@ -134,9 +146,9 @@ impl FullCore {
             let rows = phi_pairs[..len * pairs(m)]
                 .par_chunks_mut(pairs(m))
                 .zip(jacobian_pairs[..len * pairs(r)].par_chunks_mut(pairs(r)));
-            rows.with_min_len(16)
-                .enumerate()
-                .for_each_init(Vec::new, |x, (o, (p, k))| {
+            rows.with_min_len(16).enumerate().for_each_init(
+                released,
+                |x: &mut Vec<f64>, (o, (p, k))| {
                     let (i, phi) = (first + o, &phi[o * m..(o + 1) * m]);
                     for a in 0..m {
                         for b in 0..=a {
@@ -157,7 +169,8 @@ impl FullCore {
                             }
                         }
                     }
-                });
+                },
+            );
             matmul(
                 products.as_mut(),
                 Accum::Add,
@@ -165,8 +178,9 @@ impl FullCore {
                     .transpose(),
                 MatRef::from_row_major_slice(&jacobian_pairs[..len * pairs(r)], len, pairs(r)),
                 1.0,
-                product_par(pairs(m), pairs(r)),
+                product_par(pairs(m), len, pairs(r)),
             );
+            release_upper_parts();
         }
     }
 
@@ -225,6 +239,7 @@ fn pull(parts: Parts<'_>, a: MatRef<'_, f64>) -> Mat<f64> {
     let mut out = times(a, parts.root);
     let l = parts.gram.as_mat();
     triangular_solve::solve_lower_triangular_in_place(l, out.as_mut(), Par::Seq);
+    release_upper_parts();
     out
 }
 

@@ -221,7 +221,7 @@ impl Iterative {
                     gram.as_ref(),
                     MatRef::from_row_major_slice(x, m, p),
                     1.0,
-                    product_par(m, p),
+                    product_par(m, m, p),
                 );
             }
             _ => {
@@ -511,7 +511,7 @@ fn pull(system: &System<'_>, t: &[f64], y: &mut [f64], buffer: &mut [f64]) {
     match system {
         System::Dense(system) => system.subtract_cross_transpose(t, y),
         System::Structured(system) => {
-            let outer = system.feature_outer(t, false);
+            let outer = system.feature_outer(t);
             add_outer_times_decoder(outer.as_ref(), system, -1.0, y);
         }
         System::Operator(system) => {

@@ -1,6 +1,7 @@
 //! Cholesky factors of the row blocks, $`D_i + \rho_t I = L_i L_i'`$.
 
 use crate::bump::least_rung;
+use crate::registers::release_upper_parts;
 use crate::system::ROW_CHUNK;
 use crate::{
     Error, Failure, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, RowBlocks, RowDims,
@@ -290,6 +291,7 @@ fn par_row_chunks<T: Send>(
         match out {
             [] => {}
             [out] => {
+                release_upper_parts();
                 let start = first * ROW_CHUNK;
                 *out = visit(start..(start + ROW_CHUNK).min(rows.rows()), data);
             }

@@ -129,7 +129,7 @@ impl RowsFirst {
             .copy_lower_to(self.border.data_mut(), rho);
         let y = MatRef::from_row_major_slice(&self.whitened, n, k);
         if self.partial.is_empty() {
-            subtract_gram(self.border.as_mat_mut(), y, product_par(k, k));
+            subtract_gram(self.border.as_mat_mut(), y, product_par(k, n, k));
             return;
         }
         let groups = self.partial.len() / (k * k);
@@ -266,27 +266,40 @@ pub(super) fn subtract_push(arch: Arch, y: &[f64], border: &[f64], u: &mut [f64]
 /// $`Y \leftarrow L^{-1} Y`$ for one block, `d x k` row-major, in strips that stay in cache.
 pub(crate) fn whiten_block(arch: Arch, l: &[f64], d: usize, k: usize, y: &mut [f64]) {
     const STRIP: usize = 256;
+    if k <= FEW {
+        // Wider vectors gain nothing, and to switch to them costs more than the work.
+        return whiten_strip(l, d, k, y, 0..k);
+    }
     arch.dispatch(
         #[inline(always)]
         || {
             for start in (0..k).step_by(STRIP) {
-                let end = (start + STRIP).min(k);
-                for a in 0..d {
-                    let (above, line) = y.split_at_mut(a * k);
-                    let line = &mut line[start..end];
-                    for b in 0..a {
-                        let weight = l[a * d + b];
-                        for (y, x) in line.iter_mut().zip(&above[b * k + start..b * k + end]) {
-                            *y -= weight * x;
-                        }
-                    }
-                    // A product costs an eighth of a quotient, and one rounding error more.
-                    let scale = 1.0 / l[a * d + a];
-                    line.iter_mut().for_each(|y| *y *= scale);
-                }
+                whiten_strip(l, d, k, y, start..(start + STRIP).min(k));
             }
         },
     );
+}
+
+/// Columns of a block so few that vectors do not help.
+const FEW: usize = 16;
+
+/// Columns `strip` of [`whiten_block`].
+#[inline(always)]
+fn whiten_strip(l: &[f64], d: usize, k: usize, y: &mut [f64], strip: std::ops::Range<usize>) {
+    let (start, end) = (strip.start, strip.end);
+    for a in 0..d {
+        let (above, line) = y.split_at_mut(a * k);
+        let line = &mut line[start..end];
+        for b in 0..a {
+            let weight = l[a * d + b];
+            for (y, x) in line.iter_mut().zip(&above[b * k + start..b * k + end]) {
+                *y -= weight * x;
+            }
+        }
+        // A product costs an eighth of a quotient, and one rounding error more.
+        let scale = 1.0 / l[a * d + a];
+        line.iter_mut().for_each(|y| *y *= scale);
+    }
 }
 
 impl Elimination for RowsFirst {

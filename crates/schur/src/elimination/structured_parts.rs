@@ -8,6 +8,7 @@
 use super::row_blocks::RowFactors;
 use super::rows_first::whiten_block;
 use crate::cholesky::{Cholesky, FailedPivot};
+use crate::registers::release_upper_parts;
 use crate::system::{par_ordered, par_rows, product_par};
 use crate::{StructuredShape, StructuredSystem};
 use faer::dyn_stack::{MemBuffer, MemStack};
@@ -83,6 +84,7 @@ impl DecoderRoot {
             MemStack::new(&mut self.scratch),
             Spec::default(),
         );
+        release_upper_parts();
         for a in 0..self.root.nrows() {
             for s in 0..self.root.ncols() {
                 self.root[(a, s)] = if s <= a { self.copy[(s, a)] } else { 0.0 };
@@ -118,7 +120,7 @@ pub(crate) fn whiten_features(system: &StructuredSystem<'_>, rows: &RowFactors, 
         .into_par_iter()
         .with_min_len(64)
         .enumerate()
-        .for_each(|(i, part)| {
+        .for_each_init(release_upper_parts, |(), (i, part)| {
             let row = features.row(i);
             part.copy_from_slice(row.psi);
             whiten_block(
@@ -162,6 +164,7 @@ pub(crate) fn whitened_phi(
         columns,
         Par::Seq,
     );
+    release_upper_parts();
 }
 
 /// $`X_i = V_i R`$ (or $`\Psi_i R`$), `d_i x r` row-major, for one row.
@@ -237,8 +240,9 @@ pub(crate) fn apply_q(system: &StructuredSystem<'_>, v: &[f64], z: MatRef<'_, f6
 /// A product of two matrices, with the same bits for any number of threads.
 pub(crate) fn times(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
     let mut out = Mat::zeros(a.nrows(), b.ncols());
-    let par = product_par(out.nrows(), out.ncols());
+    let par = product_par(out.nrows(), a.ncols(), out.ncols());
     matmul(out.as_mut(), Accum::Replace, a, b, 1.0, par);
+    release_upper_parts();
     out
 }
 
@@ -257,8 +261,9 @@ pub(crate) fn add_outer_times_decoder(
         outer,
         system.decoder(),
         weight,
-        product_par(m, p),
+        product_par(m, m, p),
     );
+    release_upper_parts();
 }
 
 /// $`X W'`$ for $`X`$ `M x p` row-major in `border`.
@@ -272,8 +277,9 @@ pub(crate) fn times_decoder_transpose(border: &[f64], system: &StructuredSystem<
         x,
         system.decoder().transpose(),
         1.0,
-        product_par(m, m),
+        product_par(m, p, m),
     );
+    release_upper_parts();
     out
 }
 
@@ -281,14 +287,14 @@ pub(crate) fn times_decoder_transpose(border: &[f64], system: &StructuredSystem<
 pub(crate) fn solve_gram(gram: &Cholesky, border: &mut [f64], p: usize) {
     let m = gram.order();
     let x = MatMut::from_row_major_slice_mut(border, m, p);
-    gram.solve(Arch::new(), x, Par::rayon(0));
+    gram.solve(Arch::new(), x, product_par(m, m, p));
 }
 
 /// $`t \leftarrow t - B x`$ for $`x = \mathrm{vec}\,X`$ in `border`.
 pub(crate) fn subtract_push(system: &StructuredSystem<'_>, border: &[f64], t: &mut [f64]) {
     let kernel = times_decoder_transpose(border, system);
     t.iter_mut().for_each(|t| *t = -*t);
-    system.add_row_product(kernel.as_ref(), t, false);
+    system.add_row_product(kernel.as_ref(), t);
     t.iter_mut().for_each(|t| *t = -*t);
 }
 

@@ -22,6 +22,7 @@ pub use operator::{BorderProduct, CrossProduct, OperatorSystem};
 pub use shape::SystemShape;
 pub use structured::{StructuredFeatures, StructuredShape, StructuredSystem};
 
+use crate::registers::release_upper_parts;
 use crate::shape::check_length;
 use crate::{ArrowShape, Error, MeanDiagonals, Ridge, RowBlocks, RowDims, ShapeError};
 use faer::Par;
@@ -247,10 +248,15 @@ impl<'a> System<'a> {
     }
 }
 
-/// How a matrix product with a `rows x cols` result runs: in parallel, but alone where the result
-/// is a vector, whose sums faer would split by the number of threads.
-pub(crate) fn product_par(rows: usize, cols: usize) -> Par {
-    if rows > 1 && cols > 1 {
+/// Multiplications that are over before another thread has woken.
+const FEW: usize = 1 << 18;
+
+/// How a matrix product with a `rows x cols` result of `depth` terms an entry runs: in parallel, but
+/// alone where that is little work, and where the result is a vector, whose sums faer would split by
+/// the number of threads.
+pub(crate) fn product_par(rows: usize, depth: usize, cols: usize) -> Par {
+    let work = rows.saturating_mul(depth).saturating_mul(cols);
+    if rows > 1 && cols > 1 && work > FEW {
         Par::rayon(0)
     } else {
         Par::Seq
@@ -270,7 +276,10 @@ pub(crate) fn par_ordered<T: Send>(
     let chunk = chunk.max(1);
     (0..n.div_ceil(chunk))
         .into_par_iter()
-        .map(|c| work(c * chunk..((c + 1) * chunk).min(n)))
+        .map(|c| {
+            release_upper_parts();
+            work(c * chunk..((c + 1) * chunk).min(n))
+        })
         .collect()
 }
 
@@ -287,6 +296,7 @@ pub(crate) fn par_first<T: Send>(
         work: &(impl Fn(std::ops::Range<usize>) -> Option<T> + Sync),
     ) -> Option<T> {
         if range.len() <= chunk {
+            release_upper_parts();
             return work(range);
         }
         let middle = range.start + range.len() / 2;
@@ -316,6 +326,7 @@ pub(crate) fn par_rows(
         visit: &(impl Fn(usize, &mut [f64]) + Sync),
     ) {
         if range.len() <= chunk {
+            release_upper_parts();
             let mut rest = data;
             for i in range {
                 let (part, after) = rest.split_at_mut(rows.dim(i) * width);

@@ -10,12 +10,14 @@
 
 use super::{ProductMut, first_not_finite, par_ordered, par_rows, product_par};
 use crate::blas1::axpy;
+use crate::registers::release_upper_parts;
 use crate::shape::{product, sum};
 use crate::{ArrowShape, Error, Ridge, RowBlocks, RowDims, ShapeError, SymmetricView};
 use faer::linalg::matmul::matmul;
 use faer::prelude::*;
 use faer::{Accum, Mat, MatMut, MatRef};
 use pulp::Arch;
+use rayon::prelude::*;
 
 /// The sparse rows of $`\Phi`$ and $`\Psi`$.
 ///
@@ -294,7 +296,7 @@ impl<'a> StructuredSystem<'a> {
     /// $`y_{ia} = \sum_{mf} \phi_{im} K_{mf} \Psi_{iaf}`$, added to `y` (length $`N`$).
     ///
     /// With $`K = X W'`$ this is $`B x`$ for $`x = \mathrm{vec}\,X`$.
-    pub(crate) fn add_row_product(&self, kernel: MatRef<'_, f64>, y: &mut [f64], absolute: bool) {
+    pub(crate) fn add_row_product(&self, kernel: MatRef<'_, f64>, y: &mut [f64]) {
         let rows = self.shape.arrow.rows();
         par_rows(rows, 1, y, 64, |i, y| {
             if y.is_empty() {
@@ -305,23 +307,19 @@ impl<'a> StructuredSystem<'a> {
             for (j, &f) in row.indices.iter().enumerate() {
                 let mut sum = 0.0;
                 for (&m, &phi) in row.indices.iter().zip(row.phi) {
-                    sum += if absolute { phi.abs() } else { phi } * kernel[(m, f)];
+                    sum += phi * kernel[(m, f)];
                 }
                 for (a, y) in y.iter_mut().enumerate() {
-                    let psi = row.psi[a * nnz + j];
-                    *y += if absolute { psi.abs() } else { psi } * sum;
+                    *y += row.psi[a * nnz + j] * sum;
                 }
             }
         });
     }
 
     /// $`E = \sum_i \phi_i (\Psi_i' x_i)'`$, `M x M`; $`B' x = \mathrm{vec}(E W)`$.
-    pub(crate) fn feature_outer(&self, x: &[f64], absolute: bool) -> Mat<f64> {
+    pub(crate) fn feature_outer(&self, x: &[f64]) -> Mat<f64> {
         let (rows, features) = (self.shape.arrow.rows(), self.shape.features);
-        let size = |v: f64| if absolute { v.abs() } else { v };
-        // At most 16 partial sums of M^2, whatever the shape.
-        let chunk = rows.rows().div_ceil(16).max(64);
-        let parts = par_ordered(rows.rows(), chunk, |range| {
+        let parts = par_ordered(rows.rows(), outer_chunk(rows.rows()), |range| {
             let mut part = Mat::<f64>::zeros(features, features);
             let mut pull = Vec::new();
             for i in range {
@@ -332,13 +330,13 @@ impl<'a> StructuredSystem<'a> {
                 pull.extend((0..nnz).map(|j| {
                     x.iter()
                         .enumerate()
-                        .map(|(a, &x)| size(row.psi[a * nnz + j] * x))
+                        .map(|(a, &x)| row.psi[a * nnz + j] * x)
                         .sum::<f64>()
                 }));
                 for (&f, &pull) in row.indices.iter().zip(&pull) {
                     let column = part.col_as_slice_mut(f);
                     for (&m, &phi) in row.indices.iter().zip(row.phi) {
-                        column[m] += size(phi) * pull;
+                        column[m] += phi * pull;
                     }
                 }
             }
@@ -417,32 +415,102 @@ impl<'a> StructuredSystem<'a> {
         let (features, outputs) = (self.shape.features, self.shape.outputs);
         let x = MatRef::from_row_major_slice(x_border, features, outputs);
         let (gram, decoder) = (self.full_gram(0.0), self.decoder);
-        let pass = |absolute: bool, y_row: &mut [f64], y_border: &mut [f64]| {
-            let size = |m: MatRef<'_, f64>| faer::zip!(m).map(|faer::unzip!(v)| v.abs());
-            let own;
-            let (x, gram, decoder) = if absolute {
-                own = (size(x), size(gram.as_ref()), size(decoder));
-                (own.0.as_ref(), own.1.as_ref(), own.2.as_ref())
-            } else {
-                (x, gram.as_ref(), decoder)
-            };
+        let size = |m: MatRef<'_, f64>| faer::zip!(m).map(|faer::unzip!(v)| v.abs());
+        let (x_size, gram_size, decoder_size) = (size(x), size(gram.as_ref()), size(decoder));
+        let kernel = |x: MatRef<'_, f64>, decoder: MatRef<'_, f64>| {
             let mut kernel = Mat::zeros(features, features);
-            matmul(
-                kernel.as_mut(),
-                Accum::Replace,
-                x,
-                decoder.transpose(),
-                1.0,
-                product_par(features, features),
-            );
-            self.add_row_product(kernel.as_ref(), y_row, absolute);
-            let outer = self.feature_outer(x_row, absolute);
-            let mut y = MatMut::from_row_major_slice_mut(y_border, features, outputs);
-            let par = product_par(features, outputs);
-            matmul(y.rb_mut(), Accum::Add, outer.as_ref(), decoder, 1.0, par);
-            matmul(y.rb_mut(), Accum::Add, gram, x, 1.0, par);
+            let par = product_par(features, outputs, features);
+            let replace = Accum::Replace;
+            matmul(kernel.as_mut(), replace, x, decoder.transpose(), 1.0, par);
+            kernel
         };
-        pass(false, y.row, y.border);
-        pass(true, y.row_abs, y.border_abs);
+        let kernels = [
+            kernel(x, decoder),
+            kernel(x_size.as_ref(), decoder_size.as_ref()),
+        ];
+        let [outer, outer_size] = self.rows_both_ways(&kernels, x_row, y.row, y.row_abs);
+        let par = product_par(features, features, outputs);
+        let end = |y: &mut [f64], outer: Mat<f64>, by: [MatRef<'_, f64>; 3]| {
+            let [decoder, gram, x] = by;
+            let mut y = MatMut::from_row_major_slice_mut(y, features, outputs);
+            matmul(y.rb_mut(), Accum::Add, outer.as_ref(), decoder, 1.0, par);
+            matmul(y, Accum::Add, gram, x, 1.0, par);
+            release_upper_parts();
+        };
+        end(y.border, outer, [decoder, gram.as_ref(), x]);
+        let sizes = [&decoder_size, &gram_size, &x_size].map(|m| m.as_ref());
+        end(y.border_abs, outer_size, sizes);
     }
+
+    /// What [`Self::add_row_product`] adds and what [`Self::feature_outer`] answers, each as it is and
+    /// of absolute values, in one pass over the rows.
+    fn rows_both_ways(
+        &self,
+        kernels: &[Mat<f64>; 2],
+        x: &[f64],
+        y: &mut [f64],
+        y_size: &mut [f64],
+    ) -> [Mat<f64>; 2] {
+        let (rows, features) = (self.shape.arrow.rows(), self.shape.features);
+        let chunk = outer_chunk(rows.rows());
+        let mut parts = Vec::new();
+        let (mut rest, mut rest_size) = (y, y_size);
+        for first in (0..rows.rows()).step_by(chunk) {
+            let range = first..(first + chunk).min(rows.rows());
+            let len = rows.offset(range.end) - rows.offset(range.start);
+            let (part, part_size);
+            (part, rest) = rest.split_at_mut(len);
+            (part_size, rest_size) = rest_size.split_at_mut(len);
+            parts.push((range, part, part_size));
+        }
+        let parts: Vec<_> = (parts.into_par_iter())
+            .map(|(range, y, y_size)| {
+                release_upper_parts();
+                let mut outers = [(); 2].map(|()| Mat::<f64>::zeros(features, features));
+                let start = rows.offset(range.start);
+                for i in range {
+                    let place = rows.offset(i) - start..rows.offset(i + 1) - start;
+                    let x = &x[rows.offset(i)..rows.offset(i + 1)];
+                    let (y, y_size) = (&mut y[place.clone()], &mut y_size[place]);
+                    let row = self.features.row(i);
+                    let nnz = row.indices.len();
+                    for (j, &f) in row.indices.iter().enumerate() {
+                        let [mut push, mut push_size, mut pull, mut pull_size] = [0.0; 4];
+                        for (&m, &phi) in row.indices.iter().zip(row.phi) {
+                            push += phi * kernels[0][(m, f)];
+                            push_size += phi.abs() * kernels[1][(m, f)];
+                        }
+                        for (a, &x) in x.iter().enumerate() {
+                            let psi = row.psi[a * nnz + j];
+                            y[a] += psi * push;
+                            y_size[a] += psi.abs() * push_size;
+                            pull += psi * x;
+                            pull_size += (psi * x).abs();
+                        }
+                        let [outer, outer_size] = &mut outers;
+                        let (column, column_size) =
+                            (outer.col_as_slice_mut(f), outer_size.col_as_slice_mut(f));
+                        for (&m, &phi) in row.indices.iter().zip(row.phi) {
+                            column[m] += phi * pull;
+                            column_size[m] += phi.abs() * pull_size;
+                        }
+                    }
+                }
+                outers
+            })
+            .collect();
+        let mut totals = [(); 2].map(|()| Mat::zeros(features, features));
+        for part in parts {
+            totals
+                .iter_mut()
+                .zip(part)
+                .for_each(|(total, part)| *total += part);
+        }
+        totals
+    }
+}
+
+/// Rows in one partial sum of an outer product: at most 16 of `M x M`, whatever the shape.
+fn outer_chunk(rows: usize) -> usize {
+    rows.div_ceil(16).max(64)
 }
