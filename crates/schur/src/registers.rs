@@ -3,7 +3,7 @@
 //! The matrix kernels of faer end without VZEROUPPER. As long as the upper parts of a thread's vector
 //! registers are in use, instructions of the older encoding, which is what the compiler makes of all
 //! code here that is not dispatched by what the processor has, wait for each other through them: sums
-//! over rows took up to three times as long after a product of matrices as before it.
+//! over rows take far longer after a product of matrices than before it.
 
 /// Releases the upper parts of this thread's vector registers; a few cycles. To be called after
 /// matrices were multiplied or solved with, and where a thread of the pool, which may have done so for

@@ -23,10 +23,10 @@ use faer::{Accum, Mat, MatMut, MatRef, Par};
 use pulp::Arch;
 use rayon::prelude::*;
 
-/// Rows of data whose products are formed at once: as many as have about this many products, and no
-/// fewer than 512 nor more than 4096.
+/// Products that are formed at once, about.
 const PRODUCTS: usize = 1 << 18;
 
+/// Rows of data whose products are formed at once.
 fn rows_at_once(m: usize, r: usize) -> usize {
     (PRODUCTS / (pairs(m) + pairs(r)).max(1)).clamp(512, 4096)
 }
@@ -35,9 +35,9 @@ fn rows_at_once(m: usize, r: usize) -> usize {
 #[derive(Debug)]
 pub(super) struct FullCore {
     shape: StructuredShape,
-    /// `M x` rows at once, one row of data a column.
+    /// `M x n`, `n` [`rows_at_once`]: one row of data a column.
     phi: Vec<f64>,
-    /// Rows at once `x M(M+1)/2` and `x r(r+1)/2`, row-major.
+    /// `n x M(M+1)/2` and `n x r(r+1)/2`, row-major.
     phi_pairs: Vec<f64>,
     jacobian_pairs: Vec<f64>,
     /// $`P' K`$.
