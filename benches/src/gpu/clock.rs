@@ -15,8 +15,8 @@ pub(super) type Outcome<T> = Result<T, Decline>;
 const WARM: usize = 3;
 
 /// Work that takes less than these seconds is done once, untimed, between a rest and its sample: a
-/// processor and a device that slept take tens of microseconds more over the first work they get, and
-/// work so brief draws no power to speak of.
+/// processor and a device that slept take longer over the first work they get, and work so brief draws
+/// no power to speak of.
 const BRIEF: f64 = 2e-3;
 
 /// Samples of one phase and what goes with them.

@@ -68,20 +68,10 @@ pub(super) fn markdown(records: &Path) -> Result<String, Error> {
         let what = &evidence.what;
         let arguments = what["arguments"].as_array().into_iter().flatten();
         let arguments: Vec<&str> = arguments.filter_map(|a| a.as_str()).collect();
-        let (only, skipped): (Vec<&str>, Vec<&str>) = (
-            arguments
-                .iter()
-                .copied()
-                .take_while(|a| *a != SKIP)
-                .collect(),
-            arguments
-                .iter()
-                .copied()
-                .skip_while(|a| *a != SKIP)
-                .filter(|a| *a != SKIP)
-                .collect(),
-        );
-        let tests = match (only.as_slice(), skipped.as_slice()) {
+        let first = arguments.iter().position(|a| *a == SKIP);
+        let (only, rest) = arguments.split_at(first.unwrap_or(arguments.len()));
+        let skipped: Vec<&str> = rest.iter().copied().filter(|a| *a != SKIP).collect();
+        let tests = match (only, skipped.as_slice()) {
             ([], []) => "all".to_owned(),
             ([], skipped) => format!("all but {}", skipped.join(", ")),
             (only, []) => only.join(" "),

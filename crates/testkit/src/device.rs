@@ -69,8 +69,8 @@ const UNDER: &str = "BROADHEAD_UNDER";
 /// What compute-sanitizer exits with where it found something.
 const FOUND: i32 = 86;
 
-/// Whether this program runs under racecheck, which takes some hundred times as long: tests then take
-/// their smaller cases alone.
+/// Whether this program runs under racecheck, which takes far longer: tests then take their smaller
+/// cases alone.
 pub fn is_racechecked() -> bool {
     std::env::var_os(UNDER).is_some_and(|tool| tool == "racecheck")
 }

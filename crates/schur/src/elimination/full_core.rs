@@ -56,6 +56,7 @@ pub(super) struct Parts<'a> {
     pub(super) features: &'a [f64],
 }
 
+/// What a task of the pool begins with: no numbers yet, and registers that no product holds.
 fn released() -> Vec<f64> {
     release_upper_parts();
     Vec::new()
