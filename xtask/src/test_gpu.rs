@@ -68,7 +68,7 @@ failed=0
 grep -q '^test result: FAILED' "$out/tests.txt" && failed=1
 [ "$(grep -c '^test result: ok' "$out/tests.txt")" = "$(echo $programs | wc -w)" ] || failed=1
 if [ -n "$sanitize" ]; then
-    export BROADHEAD_SANITIZE_SECONDS=${SANITIZE_SECONDS:-300}
+    export BROADHEAD_SANITIZE_SECONDS=${SANITIZE_SECONDS:-600}
     under() {
         tool=$1 program=$2
         shift 2
