@@ -3,6 +3,7 @@
 //! Every step runs whatever became of those before it, so that one run names all that is wrong.
 //! A step that cannot run says so and is not counted as passed; it fails the gate under `--strict`.
 
+use crate::examples;
 use crate::shell::{self, Failure, Outcome};
 use std::path::Path;
 use std::time::Instant;
@@ -51,12 +52,17 @@ const STEPS: &[Step] = &[
     Step {
         name: "examples",
         what: "every example of every crate",
-        run: crate::examples::run,
+        run: examples::run,
     },
     Step {
         name: "clippy",
         what: "clippy on all targets, warnings denied",
         run: clippy,
+    },
+    Step {
+        name: "alone",
+        what: "each crate compiles by itself, with the features that it asks for",
+        run: alone,
     },
     Step {
         name: "report",
@@ -143,5 +149,18 @@ fn clippy(root: &Path) -> Result<Outcome, Failure> {
     let tool = ["clippy", "--manifest-path", "docs/tool/Cargo.toml"];
     let target = ["--target-dir", "target/docs-tool"];
     shell::run(shell::cargo(root).args(tool).args(target).args(deny))?;
+    Ok(Outcome::Passed)
+}
+
+/// What is built together has the features that any of it asks for.
+fn alone(root: &Path) -> Result<Outcome, Failure> {
+    for folder in examples::children(&root.join("crates"))? {
+        let manifest = folder.join("Cargo.toml");
+        shell::run(
+            shell::cargo(root)
+                .args(["check", "--quiet", "--locked", "--manifest-path"])
+                .arg(manifest),
+        )?;
+    }
     Ok(Outcome::Passed)
 }

@@ -1,18 +1,16 @@
 //! Compiles the device kernels to machine code for each supported architecture, without a GPU.
 //!
 //! The compiler is NVRTC out of a pinned wheel in a private environment under `target/`; what is
-//! compiled the example `compile_kernels` of each crate with kernels knows: it takes the registered
+//! compiled the example `NAME_kernels` of each crate `NAME` with kernels knows: it takes the registered
 //! sources and options that run time uses.
 
+use crate::examples;
 use crate::shell::{self, Failure, Outcome};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The compiler, pinned: the oldest release that every supported driver branch accepts.
 const COMPILER: &str = "nvidia-cuda-nvrtc==13.0.88";
-
-/// The program of a crate that compiles its registered kernels.
-const ENTRY: &str = "examples/compile_kernels.rs";
 
 /// What the kernels must compile for.
 const ARCHITECTURES: &[&str] = &["sm_80", "sm_90", "sm_100"];
@@ -23,18 +21,21 @@ const ARCHITECTURES: &[&str] = &["sm_80", "sm_90", "sm_100"];
 /// A kernel that does not compile, or kernels without the program that compiles them.
 pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
     let kernels = kernels(&root.join("crates"))?;
-    let mut crates = BTreeSet::new();
+    // The example that compiles them, by its crate's name.
+    let mut crates = BTreeMap::new();
     for kernel in &kernels {
         // crates/NAME/...
         let inside = kernel.strip_prefix(root).unwrap_or(kernel);
-        let of_crate: PathBuf = inside.components().take(2).collect();
-        if !root.join(&of_crate).join(ENTRY).is_file() {
+        let name = inside.components().nth(1).map(|name| name.as_os_str());
+        let name = name.unwrap_or_default().to_string_lossy().into_owned();
+        let entry = format!("crates/{name}/examples/{name}_kernels.rs");
+        if !root.join(&entry).is_file() {
             return Err(Failure::Format {
                 path: kernel.clone(),
-                message: format!("no {}/{ENTRY} to compile it", of_crate.display()),
+                message: format!("no {entry} to compile it"),
             });
         }
-        crates.insert(of_crate);
+        crates.insert(format!("{name}_kernels"), root.join(entry));
     }
     if crates.is_empty() {
         return Ok(Outcome::NotRun("no kernels yet".to_owned()));
@@ -42,15 +43,11 @@ pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
     let python = crate::python::environment(root, "nvrtc", &[COMPILER])?;
     let folder = python.ancestors().nth(2).unwrap_or(root);
     let library = libraries(&folder.join("lib"))?;
-    for of_crate in &crates {
-        shell::run(
-            shell::cargo(root)
-                .args(["run", "--quiet", "--locked", "--manifest-path"])
-                .arg(root.join(of_crate).join("Cargo.toml"))
-                .args(["--example", "compile_kernels", "--"])
-                .args(ARCHITECTURES)
-                .env("LD_LIBRARY_PATH", &library),
-        )?;
+    let which: Vec<&str> = crates.keys().flat_map(|name| ["--example", name]).collect();
+    let built = examples::built(root, &which)?;
+    for entry in crates.values() {
+        let mut compile = examples::program(root, &built, entry)?;
+        shell::run(compile.args(ARCHITECTURES).env("LD_LIBRARY_PATH", &library))?;
     }
     Ok(Outcome::Passed)
 }

@@ -1,8 +1,8 @@
-//! The program that compiles a crate's kernels without a device: the example `compile_kernels` of each
+//! The program that compiles a crate's kernels without a device: the example `NAME_kernels` of each
 //! crate that has some.
 //!
 //! ```text
-//! compile_kernels sm_80 sm_90 sm_100
+//! schur_kernels sm_80 sm_90 sm_100
 //! ```
 //! Needs NVRTC alone. Exit 0: everything compiled; 1: something did not; 3: there is no NVRTC.
 //! Without arguments it takes the three architectures above and only says so where there is no
@@ -12,6 +12,16 @@ use broadhead_device::kernels::{self, KernelSource};
 use std::process::ExitCode;
 
 const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90", "sm_100"];
+
+/// A test's kernels: what must compile is the text; which entries it has the test knows.
+pub const fn text(name: &'static str, text: &'static str) -> KernelSource {
+    KernelSource {
+        name,
+        text,
+        entries: &[],
+        options: &[],
+    }
+}
 
 /// Compiles `sources` for the architectures that the command line names, and says what came of it on
 /// standard error.
@@ -29,9 +39,12 @@ pub fn compile(sources: &[&'static KernelSource]) -> ExitCode {
         match kernels::compile_check(sources, architecture) {
             Ok(checked) => {
                 for source in checked {
-                    let (entries, bytes) = (source.entries.len(), source.bytes);
-                    let name = source.source;
-                    eprintln!("{architecture} {name}: {entries} kernels, {bytes} bytes");
+                    let (name, bytes) = (source.source, source.bytes);
+                    let entries = match source.entries.len() {
+                        0 => "a test's kernels".to_owned(),
+                        some => format!("{some} kernels"),
+                    };
+                    eprintln!("{architecture} {name}: {entries}, {bytes} bytes");
                 }
             }
             Err(error) => {
