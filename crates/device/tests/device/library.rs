@@ -22,6 +22,10 @@ pub(crate) fn tests() -> Vec<Trial> {
         ),
         on_device("library::potrf_batch_factors_each", potrf_batch),
         on_device("library::trtri_times_the_matrix_is_the_identity", trtri),
+        on_device(
+            "library::an_inverse_by_doubling_times_its_matrix_is_the_identity",
+            doubled,
+        ),
         on_device("library::shapes_that_differ_are_refused", shapes),
     ]
 }
@@ -331,6 +335,31 @@ fn trtri(context: &Context) -> Outcome {
     let (product, absolute) = inverse.times(&l);
     let identity = Dense::from_fn(n, n, |i, j| f64::from(u8::from(i == j)));
     within("L^-1 L", &product, &identity, &absolute, n)
+}
+
+/// One tile, pairs of them, and blocks large enough that their zero quarters are skipped.
+fn doubled(context: &Context) -> Outcome {
+    let stream = stream(context)?;
+    for (leaf, n) in [(1, 1), (7, 7), (5, 40), (64, 64), (16, 256), (64, 512)] {
+        let l = Dense::positive(n, 9).lower();
+        // What stands above is scratch.
+        let above = l.map(|i, j, x| if i < j { f64::NAN } else { x });
+        let mut left = put(&stream, &above)?;
+        let mut inverse = stream.zeros::<f64>(n * n, "test")?;
+        stream.triangular_inverse(
+            &mut MatrixMut::packed(left.view_mut(), n, n)?,
+            &mut MatrixMut::packed(inverse.view_mut(), n, n)?,
+            leaf,
+        )?;
+        let found = get(&stream, &inverse, n, n)?;
+        let mirrored = (0..n).all(|j| (0..j).all(|i| found.at(i, j) == found.at(j, i)));
+        expect(mirrored, format!("{n}: no mirror image above the diagonal"))?;
+        let lower = found.lower();
+        let (product, absolute) = lower.times(&l);
+        let identity = Dense::from_fn(n, n, |i, j| f64::from(u8::from(i == j)));
+        within("L^-1 L by doubling", &product, &identity, &absolute, n)?;
+    }
+    Ok(())
 }
 
 fn shapes(context: &Context) -> Outcome {

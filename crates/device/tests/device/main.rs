@@ -31,5 +31,6 @@ fn main() -> ExitCode {
         ceilings::tests(),
     ];
     let tests = tests.into_iter().flatten().collect();
-    run(tests, &[&kernels::SOURCE])
+    let kernels = [&[&kernels::SOURCE], broadhead_device::kernels::sources()].concat();
+    run(tests, &kernels)
 }

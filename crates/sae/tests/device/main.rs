@@ -32,7 +32,13 @@ fn main() -> ExitCode {
         on_device("an_iterate_moves_nothing_in_and_one_record_out", iterates),
     ];
     tests.extend(fits::tests());
-    let kernels = [broadhead_schur::cuda::kernel_sources(), kernel_sources()].concat();
+    let beneath = broadhead_device::kernels::sources();
+    let kernels = [
+        broadhead_schur::cuda::kernel_sources(),
+        kernel_sources(),
+        beneath,
+    ]
+    .concat();
     run(tests, &kernels)
 }
 

@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         large::tests(),
     ];
     let kernels = broadhead_schur::cuda::kernel_sources();
-    let kernels = [&[&planted::FIRST], kernels, &[&planted::LAST]].concat();
+    let beneath = broadhead_device::kernels::sources();
+    let kernels = [&[&planted::FIRST], kernels, beneath, &[&planted::LAST]].concat();
     run(tests.into_iter().flatten().collect(), &kernels)
 }
