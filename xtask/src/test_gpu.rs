@@ -31,19 +31,32 @@ const SCRIPT: &str = r#"
 #   ./run.sh OUT [--sanitize] [FILTER]
 #
 # OUT/device-tests.jsonl holds their records and OUT/tests.txt what was printed. With --sanitize the
-# parity tests of the solver and of the loop run again under the tools of compute-sanitizer: not the
-# laws over hundreds of random systems, nor fits, which are more of the same kernels, nor what breaks a
-# kernel on purpose or only takes long. Racecheck sees the kernels of these crates alone, no library's,
-# in the smaller cases. First each tool must find a defect that was planted for it; but synccheck has
-# none, since a barrier that does not meet may hang.
+# tests of the runtime, of the solver (the laws among them) and of the loop run again under the tools of
+# compute-sanitizer. First each tool must find a defect that was planted for it; but synccheck has none,
+# since a barrier that does not meet may hang. A law takes three random systems instead of tens, and one
+# or two of its lists of cases. Racecheck, under which work takes a hundred times as long, sees the
+# kernels of these crates alone, no library's; tests take fewer rows there, a law one random system.
+#
+# Left out under every tool:
+#   fits::                  fits of a model, which are more of the same kernels
+#   after_every_failure, after_a_bad_kernel, two_processes, a_hidden_library, out_of_memory
+#                           children of the tests, and what breaks on purpose
+#   large::, eight_tori     which only take long
+#   evidence::              the tools and CUPTI's activity records share one interface of the driver
+#   ceilings::, lifetime::ten_thousand, lifetime::a_stream_s_first
+#                           which measure times and the bytes of the process: the tool's too
+#   compiling::             which launches nothing
+# Under racecheck also the laws that launch nothing that no other test launches: of them those stay
+# that factor and solve for one gradient, for many, and beside a factor without ridge.
 #
 # Two tools cannot follow graphs with loops. Racecheck ends in a fault of its own in them, and in the
 # graph of a whole fit, a branch in a loop, synccheck calls every thread of the first block of its
 # first kernel divergent at the first barrier, which all of them reach, and does not of the same kernel
-# elsewhere. Such graphs are left out there. Of what is launched in them alone, the kernels of a descent
-# are driven by the host in tests of their own (descent::); of those between the iterates of a whole fit
-# lm_ridge, lm_factored and lm_ready are one thread, and lm_settle is lm_judge, which is in every
-# iterate, and what thread 0 then writes.
+# elsewhere. Such graphs are left out there: under racecheck all that have a loop (conjugate gradients
+# are one), under synccheck those of whole fits and of the runtime's tests. Of what is launched in them
+# alone, the kernels of conjugate gradients are driven by the host in tests of their own (descent::); of
+# those between the iterates of a whole fit lm_ridge, lm_factored and lm_ready are one thread, and
+# lm_settle is lm_judge, which is in every iterate, and what thread 0 then writes.
 # OUT/sanitizer.jsonl holds what each tool found.
 # Exit: 0 all passed, 1 otherwise.
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
@@ -70,27 +83,35 @@ grep -q '^test result: FAILED' "$out/tests.txt" && failed=1
 if [ -n "$sanitize" ]; then
     export BROADHEAD_SANITIZE_SECONDS=${SANITIZE_SECONDS:-600}
     under() {
-        tool=$1 program=$2
+        tool=$1 program=$2 began=$SECONDS
         shift 2
         echo "== $tool, $program $*"
         BROADHEAD_RECORDS="$out/sanitizer.jsonl" BROADHEAD_SANITIZE=$tool "$here/$program" "$@" \
             >>"$out/sanitizer.txt" 2>&1 || { failed=1; echo "not so"; tail -5 "$out/sanitizer.txt"; }
+        echo "   $((SECONDS - began)) s"
     }
     under memcheck schur-device planted::memcheck
     under initcheck schur-device planted::initcheck
     under racecheck schur-device planted::racecheck_first
     under racecheck schur-device planted::racecheck_last
-    apart=(--skip planted:: --skip factor:: --skip core:: --skip conjugate_gradients:: --skip fits::)
-    apart+=(--skip after_every_failure --skip large:: --skip eight_tori)
-    fits=(--skip whole_fit --skip a_quadratic_fit --skip an_indefinite_start)
+    skip() { printf -- '--skip %s ' "$@"; }
     for tool in memcheck synccheck initcheck racecheck; do
-        loops=()
-        [ $tool != racecheck ] || loops=(--skip iterative::)
-        under $tool schur-device "$@" "${apart[@]}" "${loops[@]}"
+        device=(after_a_bad_kernel two_processes a_hidden_library out_of_memory evidence:: ceilings::
+            lifetime::ten_thousand lifetime::a_stream_s_first compiling::)
+        sae=(fits::)
+        schur=(planted:: after_every_failure large:: eight_tori)
         case $tool in
-            synccheck | racecheck) loops=("${fits[@]}") ;;
+            synccheck | racecheck)
+                device+=(graphs::a_loop graphs::loops graphs::a_branch)
+                sae+=(whole_fit a_quadratic_fit an_indefinite_start)
+                ;;
         esac
-        under $tool sae-device "$@" "${apart[@]}" "${loops[@]}"
+        [ $tool != racecheck ] || schur+=(iterative:: conjugate_gradients:: answers_hard_systems
+            answers_real_looking scaling_the_data permuting_rows thread_counts any_layout_of_the_same
+            upper_triangles refreshed_and_fresh the_reported_bump quadratic_models condition_estimates)
+        under $tool schur-device "$@" $(skip "${schur[@]}")
+        under $tool sae-device "$@" $(skip "${sae[@]}")
+        under $tool device-device "$@" $(skip "${device[@]}")
     done
 fi
 exit $failed

@@ -69,10 +69,57 @@ const UNDER: &str = "BROADHEAD_UNDER";
 /// What compute-sanitizer exits with where it found something.
 const FOUND: i32 = 86;
 
-/// Whether this program runs under racecheck, which takes far longer: tests then take their smaller
-/// cases alone.
+/// How much of their cases tests go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// All.
+    All,
+    /// Some: under a tool of compute-sanitizer, where work takes several times as long.
+    Some,
+    /// The fewest and smallest that launch the same kernels: under racecheck, where work takes a
+    /// hundred times as long.
+    Least,
+}
+
+impl Depth {
+    /// That of this program as it runs.
+    pub fn now() -> Self {
+        Self::under(std::env::var(UNDER).ok().as_deref())
+    }
+
+    fn under(tool: Option<&str>) -> Self {
+        match tool {
+            None => Self::All,
+            Some("racecheck") => Self::Least,
+            Some(_) => Self::Some,
+        }
+    }
+
+    /// Of `cases` random ones, so many: three under a tool, one under racecheck.
+    pub fn of_random(self, cases: u32) -> u32 {
+        match self {
+            Self::All => cases,
+            Self::Some => cases.min(3),
+            Self::Least => cases.min(1),
+        }
+    }
+
+    /// Of a list all, or under a tool those at `places`.
+    pub fn of_list<'a, T>(
+        self,
+        list: &'a [T],
+        places: &'static [usize],
+    ) -> impl Iterator<Item = &'a T> + use<'a, T> {
+        let all = self == Self::All;
+        (list.iter().enumerate())
+            .filter(move |(at, _)| all || places.contains(at))
+            .map(|(_, entry)| entry)
+    }
+}
+
+/// Whether this program runs under racecheck.
 pub fn is_racechecked() -> bool {
-    std::env::var_os(UNDER).is_some_and(|tool| tool == "racecheck")
+    Depth::now() == Depth::Least
 }
 
 /// How the last word of a tool begins that found nothing.
@@ -284,4 +331,20 @@ fn receipt() -> Result<serde_json::Value, Failed> {
         "device": report.devices.first(),
         "libraries": libraries.collect::<Vec<_>>(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_takes_a_part_of_the_cases_and_racecheck_the_least() {
+        let depths = [None, Some("memcheck"), Some("racecheck")].map(Depth::under);
+        assert_eq!(depths, [Depth::All, Depth::Some, Depth::Least]);
+        assert_eq!(depths.map(|depth| depth.of_random(20)), [20, 3, 1]);
+        assert_eq!(depths.map(|depth| depth.of_random(0)), [0; 3]);
+        let taken = depths.map(|depth| depth.of_list(&[5, 6, 7], &[1, 2]).count());
+        assert_eq!(taken, [3, 2, 2]);
+        assert_eq!(Depth::Some.of_list(&[5, 6], &[1]).next(), Some(&6));
+    }
 }

@@ -1,7 +1,8 @@
 //! Steps, log-determinants and backward errors against the oracle.
 
 use super::{Kind, Subject, for_all, order};
-use crate::cases::Case;
+use crate::cases::{Case, DenseCase};
+use crate::device::Depth;
 use crate::generate;
 use crate::normal::{bundle_adjustment, mixed_model};
 use crate::oracle::{self, Oracle};
@@ -131,6 +132,7 @@ pub fn answers_hard_systems_to_full_precision(subject: &Subject) {
     }
     let mut random = Random::new(11);
     let dims = [3, 1, 0, 2, 17, 2, 3, 1];
+    let depth = Depth::now();
     // Condition numbers of the row blocks and of the eliminated border.
     let kappas = [
         (1e2, 1e2),
@@ -142,8 +144,8 @@ pub fn answers_hard_systems_to_full_precision(subject: &Subject) {
         (1e12, 1e2),
         (1e2, 1e12),
     ];
-    for k in [1, 7, 40, 131] {
-        for (rows, border) in kappas {
+    for &k in depth.of_list(&[1, 7, 40, 131], &[2]) {
+        for &(rows, border) in depth.of_list(&kappas, &[1, 3]) {
             let case = generate::ill_conditioned(&dims, k, rows, border, &mut random);
             let g = generate::gradient(29, k, &mut random);
             let what = format!("kappa {rows:e} of the rows, {border:e} of the border, k {k}");
@@ -152,7 +154,7 @@ pub fn answers_hard_systems_to_full_precision(subject: &Subject) {
             let what = format!("{what}, badly scaled");
             judge_residual_and_log(subject, &what, &scaled, &g);
         }
-        for share in [1e-4, 1e-7, 1e-10, 1e-12, 1e-14] {
+        for &share in depth.of_list(&[1e-4, 1e-7, 1e-10, 1e-12, 1e-14], &[1]) {
             let case = generate::dense(&dims, k, 0.1, &mut random);
             let case = Case::Dense(generate::with_singular_row(case, 5, share));
             let g = generate::gradient(29, k, &mut random);
@@ -178,14 +180,16 @@ fn hard_structured(subject: &Subject) {
         return;
     }
     let mut random = Random::new(12);
-    for (features, outputs, atoms) in [
+    let depth = Depth::now();
+    let sizes = [
         (1, 1, false),
         (5, 16, false),
         (9, 3, false),
         (9, 12, false),
         (17, 7, true),
-    ] {
-        for margin in [1e-2, 1e-5, 1e-8] {
+    ];
+    for &(features, outputs, atoms) in depth.of_list(&sizes, &[2, 4]) {
+        for &margin in depth.of_list(&[1e-2, 1e-5, 1e-8], &[1]) {
             let of = generate::Structure {
                 dims: (0..40).map(|i| 1 + i % 2).collect(),
                 features,
@@ -213,29 +217,26 @@ pub fn answers_real_looking_systems(subject: &Subject) {
     if !subject.serves.contains(&Kind::Dense) {
         return;
     }
-    let cases = [
-        (
-            "bundle adjustment, 49 cameras",
-            bundle_adjustment(300, 49, 1e-4, 1),
-        ),
-        (
-            "bundle adjustment, barely damped",
-            bundle_adjustment(250, 12, 1e-8, 2),
-        ),
-        (
-            "a mixed model, 400 effects",
-            mixed_model(400, 2, 400, 1e-4, 3),
-        ),
-        (
-            "a mixed model, three slopes",
-            mixed_model(200, 3, 60, 1e-6, 4),
-        ),
-        (
-            "a mixed model, one intercept",
-            mixed_model(700, 1, 120, 1e-6, 5),
-        ),
+    type Made = fn() -> DenseCase;
+    let cases: [(&str, Made); 5] = [
+        ("bundle adjustment, 49 cameras", || {
+            bundle_adjustment(300, 49, 1e-4, 1)
+        }),
+        ("bundle adjustment, barely damped", || {
+            bundle_adjustment(250, 12, 1e-8, 2)
+        }),
+        ("a mixed model, 400 effects", || {
+            mixed_model(400, 2, 400, 1e-4, 3)
+        }),
+        ("a mixed model, three slopes", || {
+            mixed_model(200, 3, 60, 1e-6, 4)
+        }),
+        ("a mixed model, one intercept", || {
+            mixed_model(700, 1, 120, 1e-6, 5)
+        }),
     ];
-    for (what, case) in cases {
+    for &(what, made) in Depth::now().of_list(&cases, &[3]) {
+        let case = made();
         let mut random = Random::new(6);
         let g = generate::gradient(case.shape.row_unknowns(), case.shape.border(), &mut random);
         let case = Case::Dense(case);

@@ -2,6 +2,7 @@
 
 use super::{Kind, Subject, for_all, order};
 use crate::cases::{Case, DenseCase};
+use crate::device::Depth;
 use crate::generate;
 use crate::normal::mixed_model;
 use crate::oracle::Oracle;
@@ -19,9 +20,32 @@ const RIDGE: Ridge = Ridge {
     border: 0.02,
 };
 
-/// Systems large enough that every parallel path of the eliminations is taken.
+/// Systems large enough that every parallel path of the eliminations is taken; under a tool one of each
+/// kind that is smaller.
 fn large(kind: Kind) -> Vec<Case> {
     let mut random = Random::new(21);
+    if Depth::now() != Depth::All {
+        return vec![match kind {
+            Kind::Dense => Case::Dense(generate::dense(&[2; 30], 70, 0.1, &mut random)),
+            Kind::Structured => {
+                let of = generate::Structure {
+                    dims: vec![2; 30],
+                    features: 12,
+                    outputs: 9,
+                    density: 0.5,
+                    atoms: false,
+                    margin: 0.5,
+                };
+                Case::Structured(generate::structured(&of, &mut random))
+            }
+            Kind::Operator => Case::Operator(crate::cases::OperatorCase::new(generate::dense(
+                &[2; 30],
+                20,
+                0.1,
+                &mut random,
+            ))),
+        }];
+    }
     let dims: Vec<_> = (0..330).map(|i| [2, 1, 3, 0][i % 4]).collect();
     match kind {
         Kind::Dense => vec![
@@ -56,7 +80,8 @@ pub fn thread_counts_give_the_same_bits(subject: &Subject) {
     let mut cases: Vec<_> = (subject.serves.iter())
         .flat_map(|&kind| large(kind))
         .collect();
-    if subject.serves.contains(&Kind::Dense) && !subject.holds_rows_densely() {
+    let all = Depth::now() == Depth::All;
+    if all && subject.serves.contains(&Kind::Dense) && !subject.holds_rows_densely() {
         let tall = generate::dense(&vec![1; 70_000], 1, 0.1, &mut Random::new(23));
         cases.push(Case::Dense(tall));
     }
@@ -261,15 +286,16 @@ pub fn any_layout_of_the_same_numbers_gives_the_same_step(subject: &Subject) {
         return;
     }
     let mut random = Random::new(31);
-    for (dims, k) in [
+    let shapes = [
         (vec![2; 6], 70),
         (vec![2, 0, 3, 1, 17], 33),
         (vec![1], 1),
         (vec![3, 3], 0),
         (vec![], 4),
         (vec![0, 0], 5),
-    ] {
-        let case = generate::dense(&dims, k, 0.2, &mut random);
+    ];
+    for &(ref dims, k) in Depth::now().of_list(&shapes, &[1]) {
+        let case = generate::dense(dims, k, 0.2, &mut random);
         let g = generate::gradient(case.shape.row_unknowns(), k, &mut random);
         let want = subject.run(&Case::Dense(case.clone()), RIDGE, &g).step;
         let plain = plain_step(subject, case.system(), &g);

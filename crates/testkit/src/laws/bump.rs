@@ -2,6 +2,7 @@
 
 use super::{Kind, Subject};
 use crate::cases::{Case, OperatorCase};
+use crate::device::Depth;
 use crate::generate::{self, Structure};
 use crate::random::Random;
 use broadhead_schur::{Failure, PivotSite, Ridge, Side};
@@ -18,7 +19,8 @@ fn failing(kind: Kind) -> Vec<(String, Case)> {
         atoms: false,
         margin: 0.5,
     };
-    for scale in [1.0, 1e-100, 1e60] {
+    let depth = Depth::now();
+    for &scale in depth.of_list(&[1.0, 1e-100, 1e60], &[0]) {
         let make = |random: &mut Random| match kind {
             Kind::Dense => Case::Dense(generate::dense(&of.dims, 35, 0.5, random)),
             Kind::Structured => Case::Structured(generate::structured(&of, random)),
@@ -34,17 +36,18 @@ fn failing(kind: Kind) -> Vec<(String, Case)> {
             ("a large negative pivot", -1e9),
             ("a huge negative pivot", -1e40),
         ];
-        for (what, value) in rows {
+        for &(what, value) in depth.of_list(&rows, &[0]) {
             let mut case = make(&mut random);
             // Row 2 has one unknown.
             let at = 4;
             blocks(&mut case)[at] = value;
             cases.push((format!("{what}, scale {scale:e}"), case.scaled(scale)));
         }
-        for (what, weight) in [
+        let borders = [
             ("an indefinite border", 1.5),
             ("a slightly indefinite one", 1.001),
-        ] {
+        ];
+        for &(what, weight) in depth.of_list(&borders, &[0]) {
             let mut case = make(&mut random);
             shift_border(&mut case, weight);
             cases.push((format!("{what}, scale {scale:e}"), case.scaled(scale)));

@@ -2,6 +2,7 @@
 //!
 //! Each law is a function of a [`Subject`] that panics where the law is broken, saying where and
 //! by how much. [`crate::instantiate_laws!`] makes a module of tests for each subject, one a law.
+//! Under a tool of compute-sanitizer a law goes through fewer and smaller cases ([`Depth`]).
 
 mod accuracy;
 mod bits;
@@ -28,6 +29,7 @@ pub use report::{
 };
 
 use crate::cases::Case;
+use crate::device::Depth;
 use crate::strategy::{self, Spec};
 use crate::tolerance::Tolerance;
 use broadhead_schur::{
@@ -172,10 +174,11 @@ impl Outcome {
     }
 }
 
-/// Tries `law` on `cases` values of `strategy`, the same ones every time, and shrinks a failure.
+/// Tries `law` on `cases` values of `strategy`, fewer under a tool ([`Depth`]), the same ones every
+/// time, and shrinks a failure.
 fn for_all<S: Strategy>(cases: u32, strategy: S, law: impl Fn(S::Value)) {
     let config = Config {
-        cases,
+        cases: Depth::now().of_random(cases),
         failure_persistence: None,
         ..Config::default()
     };
