@@ -108,7 +108,8 @@ if [ -n "$sanitize" ]; then
         esac
         [ $tool != racecheck ] || schur+=(iterative:: conjugate_gradients:: answers_hard_systems
             answers_real_looking scaling_the_data permuting_rows thread_counts any_layout_of_the_same
-            upper_triangles refreshed_and_fresh the_reported_bump quadratic_models condition_estimates)
+            upper_triangles refreshed_and_fresh the_reported_bump quadratic_models condition_estimates
+            kappa_is_below)
         under $tool schur-device "$@" $(skip "${schur[@]}")
         under $tool sae-device "$@" $(skip "${sae[@]}")
         under $tool device-device "$@" $(skip "${device[@]}")

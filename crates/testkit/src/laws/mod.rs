@@ -7,6 +7,7 @@
 mod accuracy;
 mod bits;
 mod bump;
+mod determinant;
 mod invariance;
 mod report;
 
@@ -19,6 +20,7 @@ pub use bits::{
     thread_counts_give_the_same_bits, upper_triangles_have_no_effect,
 };
 pub use bump::the_reported_bump_cures_and_is_at_most_four_times_the_least;
+pub use determinant::log_determinants_are_the_cpu_s_where_kappa_is_below_a_million;
 pub use invariance::{
     many_right_hand_sides_equal_each, permuting_rows_permutes_the_step,
     scaling_the_data_scales_nothing_but_the_scale,
@@ -143,10 +145,31 @@ impl Subject {
         })
     }
 
-    /// As [`Subject::attempt`], where it must succeed.
+    /// As [`Subject::attempt`], where it must succeed: with a log-determinant, where it is of a kind
+    /// that has one, and measured errors.
     fn run(&self, case: &Case, ridge: Ridge, g: &ArrowVector) -> Outcome {
-        self.attempt(case, ridge, g)
-            .unwrap_or_else(|error| panic!("{}: {error}", self.name()))
+        let outcome = self
+            .attempt(case, ridge, g)
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name()));
+        self.log_determinant(&self.name(), outcome.log_determinant);
+        let measured = outcome.report.error.is_some();
+        assert!(measured, "{}: the errors were not measured", self.name());
+        outcome
+    }
+
+    /// The log-determinant that was found, which every direct elimination has; `None` where this one is
+    /// iterative, and says so. Anything else is no answer: two errors are never parity.
+    fn log_determinant(
+        &self,
+        what: &str,
+        found: Result<LogDeterminant, NoLogDeterminant>,
+    ) -> Option<LogDeterminant> {
+        match (found, self.is_direct()) {
+            (Ok(log), true) => Some(log),
+            (Err(NoLogDeterminant::Iterative), false) => None,
+            (Ok(log), false) => panic!("{what}: a log-determinant from where? {log:?}"),
+            (Err(reason), _) => panic!("{what}: {reason}"),
+        }
     }
 }
 
@@ -207,6 +230,7 @@ macro_rules! every_law {
             agrees_with_the_oracle_and_the_reference,
             answers_hard_systems_to_full_precision,
             answers_real_looking_systems,
+            log_determinants_are_the_cpu_s_where_kappa_is_below_a_million,
             scaling_the_data_scales_nothing_but_the_scale,
             permuting_rows_permutes_the_step,
             many_right_hand_sides_equal_each,
@@ -244,3 +268,37 @@ macro_rules! instantiate_laws {
 }
 
 every_law!(instantiate_laws list);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::catch_unwind;
+
+    /// What comes of comparing two log-determinants of `subject`.
+    fn compared(
+        subject: &Subject,
+        sides: [Result<LogDeterminant, NoLogDeterminant>; 2],
+    ) -> std::thread::Result<[Option<LogDeterminant>; 2]> {
+        catch_unwind(|| sides.map(|side| subject.log_determinant("a side", side)))
+    }
+
+    #[test]
+    fn two_errors_are_never_parity() {
+        let found = LogDeterminant {
+            value: 1.0,
+            absolute: 2.0,
+        };
+        let (direct, iterative) = (
+            Subject::cpu(EliminationKind::Rows),
+            Subject::cpu(EliminationKind::Iterative),
+        );
+        let failed = Err(NoLogDeterminant::Iterative);
+        assert!(compared(&direct, [Ok(found); 2]).is_ok());
+        for sides in [[failed; 2], [Ok(found), failed], [failed, Ok(found)]] {
+            assert!(compared(&direct, sides).is_err(), "{sides:?}");
+        }
+        // An iterative one has none, and a number that it made up is no parity either.
+        assert_eq!(compared(&iterative, [failed; 2]).ok(), Some([None; 2]));
+        assert!(compared(&iterative, [Ok(found); 2]).is_err());
+    }
+}
