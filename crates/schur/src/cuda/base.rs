@@ -27,6 +27,15 @@ pub struct ResidentVector {
 }
 
 impl ResidentVector {
+    /// Device bytes of a vector of `shape`.
+    ///
+    /// # Errors
+    /// As [`Base::bytes_needed`].
+    pub fn bytes_needed(shape: &ArrowShape) -> Result<u64, Error> {
+        let layout = Layout::new(shape)?;
+        Ok(8 * (layout.unknowns + layout.border_len()) as u64)
+    }
+
     /// The row part.
     pub fn row(&self) -> View<'_, f64> {
         self.row.view()

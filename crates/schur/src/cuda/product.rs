@@ -6,7 +6,7 @@ use super::base::ResidentVector;
 use super::kernels::{PlaceRows, RowIndex};
 use super::layout::{Layout, STRIP};
 use super::operands::Operands;
-use crate::{Error, ShapeError};
+use crate::{ArrowShape, Error, ShapeError};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{DeviceBuffer, Result, Stream, View};
 
@@ -40,6 +40,15 @@ pub struct StepTerms(DeviceBuffer<f64>);
 impl StepTerms {
     /// Terms that judge a step.
     pub const TERMS: usize = 10;
+
+    /// Device bytes of the terms of steps of `shape`.
+    ///
+    /// # Errors
+    /// As [`super::Base::bytes_needed`].
+    pub fn bytes_needed(shape: &ArrowShape) -> std::result::Result<u64, Error> {
+        let layout = Layout::new(shape)?;
+        Ok(8 * (Self::TERMS * end_blocks(&layout)) as u64)
+    }
 
     pub(super) fn new(stream: &Stream, layout: &Layout) -> Result<Self> {
         let len = Self::TERMS * end_blocks(layout);
