@@ -25,8 +25,9 @@ use broadhead_device::{
     ByteClass, DeviceBuffer, DeviceError, ExecutionPath, Graph, Refusal, Stream,
 };
 use broadhead_gate::Decline;
-use broadhead_sae::lm::Rule;
-use broadhead_sae::lm::device::ResidentQuadratic;
+use broadhead_sae::lm::device::{IterateGraph, ResidentQuadratic};
+use broadhead_sae::lm::{LmError, Rule};
+use broadhead_sae::quadratic::QuadraticError;
 use broadhead_schur::cuda::{Base, FrameSummary, Keep, Methods, ReUpload, ResidentVector};
 use broadhead_schur::{
     ArrowVector, DenseSystem, EliminationKind, Error, Failure, Ridge, Solver, SolverOptions, System,
@@ -192,7 +193,7 @@ impl<'o> Rows<'o> {
         resident
             .load(&system, self.gradient.as_gradient(), 1.0)
             .map_err(schur)?;
-        resident.start(&Rule::quadratic()).map_err(schur)?;
+        resident.start(&Rule::quadratic()).map_err(looped)?;
         let graph = resident.graph(Ridge::ZERO).map_err(failed)?;
         let mut state = Looped {
             resident,
@@ -440,7 +441,7 @@ impl<'b> Framed<'b> {
 /// The loop on the device.
 struct Looped {
     resident: ResidentQuadratic,
-    graph: Graph,
+    graph: IterateGraph,
     turn: u32,
 }
 
@@ -449,11 +450,11 @@ impl Looped {
         self.resident
             .start(&Rule::quadratic())
             .map(drop)
-            .map_err(schur)
+            .map_err(looped)
     }
 
     fn launch(&mut self) -> Outcome<()> {
-        self.graph.launch().map_err(device)
+        self.resident.launch(&mut self.graph).map_err(schur)
     }
 
     /// Factors at a ridge that no sample had, takes one iterate and reads its record.
@@ -494,6 +495,15 @@ pub(super) fn schur(error: Error) -> Decline {
         Error::Device(error) => device(error),
         Error::Absent(absence) => absence.into(),
         Error::Unsupported { .. } => unsupported(&error.to_string()),
+        other => Decline::Failed {
+            error: other.to_string(),
+        },
+    }
+}
+
+fn looped(error: QuadraticError) -> Decline {
+    match error {
+        LmError::Problem(error) => schur(error),
         other => Decline::Failed {
             error: other.to_string(),
         },

@@ -27,18 +27,18 @@ fn main() -> Outcome<()> {
         let (mut device, mut wall) = (Vec::new(), Vec::new());
         for _ in 0..60 {
             let start = stream.mark()?;
-            graph.launch()?;
+            resident.launch(&mut graph)?;
             let end = stream.mark()?;
             device.push(end.since(&start)?.as_secs_f64() * 1e6);
             let start = Instant::now();
-            graph.launch()?;
+            resident.launch(&mut graph)?;
             resident.read()?;
             wall.push(start.elapsed().as_secs_f64() * 1e6);
         }
         device.sort_by(f64::total_cmp);
         wall.sort_by(f64::total_cmp);
         let before = stream.ledger().snapshot();
-        graph.launch()?;
+        resident.launch(&mut graph)?;
         resident.read()?;
         let moved = stream.ledger().snapshot().since(&before);
         let mut changing = Vec::new();
@@ -59,7 +59,7 @@ fn main() -> Outcome<()> {
             let (mut host, mut whole, mut report) = (Vec::new(), Vec::new(), None);
             for _ in 0..5 {
                 let start = Instant::now();
-                let by_host = resident.fit(&rule)?;
+                let by_host = resident.fit(&rule, &mut |_| {})?;
                 host.push(start.elapsed().as_secs_f64() * 1e6);
                 let start = Instant::now();
                 let by_graph = resident.fit_in_one_graph(&rule)?;

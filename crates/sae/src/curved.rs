@@ -15,11 +15,11 @@ use crate::features;
 use crate::layout::Layout;
 use crate::lm::{Objective, Problem, StepFailure, Trial};
 use crate::point::{Decoder, Model, Penalty, Point};
+use crate::quadratic::relative_bump;
 use broadhead_device::{DeviceError, ExecutionPath};
 use broadhead_schur::{
-    EliminationKind, Failure, Gradient, LogDeterminant, MeanDiagonals, NotPositiveDefinite, Ridge,
-    RowBlocks, Side, Solver, SolverOptions, StepMut, StructuredFeatures, StructuredSystem,
-    SymmetricView, System,
+    EliminationKind, Failure, Gradient, LogDeterminant, MeanDiagonals, Ridge, RowBlocks, Solver,
+    SolverOptions, StepMut, StructuredFeatures, StructuredSystem, SymmetricView, System,
 };
 use faer::MatRef;
 use serde::{Deserialize, Serialize};
@@ -363,23 +363,8 @@ fn step_failure(failure: Failure, means: MeanDiagonals) -> StepFailure<CurvedErr
     match failure {
         Failure::Stop(error) => StepFailure::Stop(error.into()),
         Failure::NotPositiveDefinite(npd) => StepFailure::NotPositiveDefinite {
-            relative_bump: relative_bump(&npd, means),
+            relative_bump: relative_bump(means, &npd),
             what: npd.to_string(),
         },
-    }
-}
-
-/// Without a bump (conjugate gradients know none) the ridge grows by its own rule; against a side
-/// that is all zero no relative ridge helps.
-fn relative_bump(npd: &NotPositiveDefinite, means: MeanDiagonals) -> f64 {
-    let Some(bump) = npd.bump else { return 0.0 };
-    let mean = match npd.site.side() {
-        Side::Row => means.row,
-        Side::Border => means.border,
-    };
-    if mean > 0.0 {
-        bump / mean
-    } else {
-        f64::INFINITY
     }
 }

@@ -112,7 +112,7 @@ impl LmReport {
 pub enum LastTrial {
     /// The objective did not fall, or was not finite.
     Rejected,
-    /// A block was not positive definite.
+    /// A block was not positive definite: which, in words.
     NotPositiveDefinite(String),
 }
 
@@ -120,7 +120,7 @@ impl std::fmt::Display for LastTrial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Rejected => f.write_str("the step was rejected"),
-            Self::NotPositiveDefinite(what) => write!(f, "not positive definite: {what}"),
+            Self::NotPositiveDefinite(what) => f.write_str(what),
         }
     }
 }
@@ -211,13 +211,7 @@ where
                 problem.reject();
             }
             if state.status == Status::RidgeCeiling {
-                return Err(LmError::RidgeCeiling {
-                    iteration: state.iterations,
-                    trial: state.trials,
-                    ridge: state.ridge,
-                    ceiling: rule.ridge_ceiling,
-                    last,
-                });
+                return Err(past_ceiling(rule, &state, last));
             }
         }
     }
@@ -235,8 +229,16 @@ fn start<P: Problem>(problem: &P, rule: &Rule) -> Result<State, LmError<P::Error
 where
     P::Error: 'static,
 {
-    let Objective { value, scale } = problem.objective();
-    let norms = problem.residual_norms();
+    start_at(rule, problem.objective(), problem.residual_norms())
+}
+
+/// The state at the start, where all of it is finite.
+pub(super) fn start_at<E: std::error::Error>(
+    rule: &Rule,
+    objective: Objective,
+    norms: [f64; 2],
+) -> Result<State, LmError<E>> {
+    let Objective { value, scale } = objective;
     if !(value.is_finite() && scale.is_finite() && norms.iter().all(|n| n.is_finite())) {
         return Err(LmError::StartNotFinite {
             objective: value,
@@ -247,6 +249,21 @@ where
     Ok(begin(rule, value, scale, norms))
 }
 
+/// The failure of a loop whose ridge passed its ceiling after the trial that `last` says.
+pub(super) fn past_ceiling<E: std::error::Error>(
+    rule: &Rule,
+    state: &State,
+    last: LastTrial,
+) -> LmError<E> {
+    LmError::RidgeCeiling {
+        iteration: state.iterations,
+        trial: state.trials,
+        ridge: state.ridge,
+        ceiling: rule.ridge_ceiling,
+        last,
+    }
+}
+
 fn outcome_of(trial: &Trial) -> Outcome {
     Outcome::Step {
         predicted: trial.predicted,
@@ -255,7 +272,8 @@ fn outcome_of(trial: &Trial) -> Outcome {
     }
 }
 
-fn entry(
+/// A trial at `ridge` as a trace has it.
+pub(super) fn entry(
     state: &State,
     outcome: &Outcome,
     ridge: f64,

@@ -6,8 +6,8 @@ use crate::lm::{
 };
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_schur::{
-    ArrowVector, BackwardError, EliminationKind, Error, Failure, LogDeterminant, NoLogDeterminant,
-    NotPositiveDefinite, Ridge, Side,
+    ArrowVector, BackwardError, EliminationKind, Error, Failure, LogDeterminant, MeanDiagonals,
+    NoLogDeterminant, NotPositiveDefinite, Ridge, Side,
 };
 use serde::{Deserialize, Serialize};
 
@@ -83,15 +83,8 @@ impl QuadraticProblem<'_> {
         let Run {
             error, refinements, ..
         } = run;
-        let log_determinant = match self.base.frame(Ridge::ZERO) {
-            Ok(frame) => frame
-                .log_determinant()
-                .map_err(LogDeterminantAbsence::Elimination),
-            Err(Failure::NotPositiveDefinite(failure)) => {
-                Err(LogDeterminantAbsence::Singular(failure.to_string()))
-            }
-            Err(Failure::Stop(error)) => return Err(LmError::Problem(error)),
-        };
+        let frame = self.base.frame(Ridge::ZERO);
+        let log_determinant = at_zero_ridge(frame.map(|frame| frame.log_determinant()))?;
         let ledger = self.base.ledger();
         let builds = ledger.factorizations - before;
         self.builds += builds;
@@ -121,22 +114,32 @@ impl Run<'_, '_> {
         }
         Ok(())
     }
+}
 
-    fn relative_bump(&self, failure: &NotPositiveDefinite) -> f64 {
-        let means = self.problem.vectors.means;
-        let mean = if failure.site.side() == Side::Row {
-            means.row
-        } else {
-            means.border
-        };
-        // A side without scale cannot be cured by a relative ridge: the loop's ceiling ends it.
-        failure.bump.map_or(0.0, |bump| {
-            if mean > 0.0 {
-                bump / mean
-            } else {
-                f64::INFINITY
-            }
-        })
+/// The bump of a failure, relative to the mean diagonal of its side; without one (conjugate gradients
+/// know none) the ridge grows by its own rule.
+pub(crate) fn relative_bump(means: MeanDiagonals, failure: &NotPositiveDefinite) -> f64 {
+    let mean = match failure.site.side() {
+        Side::Row => means.row,
+        Side::Border => means.border,
+    };
+    // A side without scale cannot be cured by a relative ridge: the loop's ceiling ends it.
+    failure.bump.map_or(0.0, |bump| match mean > 0.0 {
+        true => bump / mean,
+        false => f64::INFINITY,
+    })
+}
+
+/// What a frame at zero ridge says of a fit's log-determinant.
+pub(crate) fn at_zero_ridge(
+    frame: Result<Result<LogDeterminant, NoLogDeterminant>, Failure>,
+) -> Result<Result<LogDeterminant, LogDeterminantAbsence>, Error> {
+    match frame {
+        Ok(found) => Ok(found.map_err(LogDeterminantAbsence::Elimination)),
+        Err(Failure::NotPositiveDefinite(failure)) => {
+            Ok(Err(LogDeterminantAbsence::Singular(failure.to_string())))
+        }
+        Err(Failure::Stop(error)) => Err(error),
     }
 }
 
@@ -160,7 +163,7 @@ impl Problem for Run<'_, '_> {
             Ok(()) => {}
             Err(Failure::NotPositiveDefinite(failure)) => {
                 return Err(StepFailure::NotPositiveDefinite {
-                    relative_bump: self.relative_bump(&failure),
+                    relative_bump: relative_bump(self.problem.vectors.means, &failure),
                     what: failure.to_string(),
                 });
             }
@@ -185,7 +188,7 @@ impl Problem for Run<'_, '_> {
 }
 
 /// The Euclidean norm without overflow or underflow.
-fn norm(x: &[f64]) -> f64 {
+pub(crate) fn norm(x: &[f64]) -> f64 {
     let largest = x.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
     if largest == 0.0 || !largest.is_finite() {
         return largest;

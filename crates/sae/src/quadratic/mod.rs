@@ -22,6 +22,7 @@ mod outer;
 mod vectors;
 
 pub use fit::{LogDeterminantAbsence, QuadraticError, QuadraticFit};
+pub(crate) use fit::{at_zero_ridge, norm, relative_bump};
 pub use many::{ManyFit, fit_many};
 pub use outer::OuterReport;
 
@@ -72,14 +73,7 @@ impl QuadraticWorkspace {
         g0: Gradient<'_>,
         data_norm_squared: f64,
     ) -> Result<QuadraticProblem<'w>, Error> {
-        if !(data_norm_squared.is_finite() && data_norm_squared >= 0.0) {
-            let (array, index) = ("data_norm_squared", Vec::new());
-            return Err(Error::NotFinite {
-                array,
-                index,
-                value: data_norm_squared,
-            });
-        }
+        check_data_norm_squared(data_norm_squared)?;
         let base = self.solver.refresh(system)?;
         self.vectors.load(&base, g0)?;
         Ok(QuadraticProblem {
@@ -89,6 +83,19 @@ impl QuadraticWorkspace {
             builds: 0,
         })
     }
+}
+
+/// A square of a norm is finite and not negative.
+pub(crate) fn check_data_norm_squared(value: f64) -> Result<(), Error> {
+    if value.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    let (array, index) = ("data_norm_squared", Vec::new());
+    Err(Error::NotFinite {
+        array,
+        index,
+        value,
+    })
 }
 
 /// One quadratic problem in its workspace.

@@ -7,7 +7,8 @@
 //     if (ready)  { solve, products, lm_settle }
 //   }
 //
-//   lm_settle   lm_judge, and: norms at the point, whether the loop goes on
+//   lm_settle   lm_judge, and: norms at the point, whether the loop goes on; not where the prediction
+//               is no finite number, so that the host looks at the step
 //
 // tail, seven numbers after the state: norms of the residual at the point (rows, border), 1 where a
 // factorization failed, the ridges (rows, border) of the factors at hand, 1 where there are such, how
@@ -50,17 +51,17 @@ extern "C" __global__ void lm_ready(const double *state, unsigned long long read
 extern "C" __global__ void __launch_bounds__(256)
     lm_settle(long long N, int k, const double *terms, int parts, const double *tr,
               const double *tb, const double *htr, const double *htb, const double *gr,
-              const double *gb, double *zr, double *zb, double *rr, double *rb, double data,
-              const double *rule, double *state, unsigned *counter, double *record,
-              unsigned long long again) {
+              const double *gb, double *zr, double *zb, double *rr, double *rb, const double *rule,
+              double *state, unsigned *counter, double *record, unsigned long long again) {
   wait_for_work_ahead();
   const Iterate iterate = {N, k, terms, parts, tr, tb, htr, htb, gr, gb, zr, zb, rr, rb};
   Judgement judgement;
-  if (!iterate.judge(data, rule, state, counter, judgement)) return;
+  if (!iterate.judge(rule, state, counter, judgement)) return;
   write_record(judgement, state, record);
   if (judgement.decision.accepted != 0.0) {
     state[TAIL] = judgement.norms[0];
     state[TAIL + 1] = judgement.norms[1];
   }
-  cudaGraphSetConditional(again, judgement.decision.state.status == RUNNING);
+  const bool goes_on = judgement.decision.state.status == RUNNING && finite(judgement.predicted);
+  cudaGraphSetConditional(again, goes_on);
 }

@@ -6,12 +6,15 @@
 //! ```
 //! Steps, decisions and bits are those of the loop that the host drives. Where a block does not factor
 //! the graph ends early: which bump cures it is found by factoring again and again, which the host
-//! does, and then launches the graph anew.
+//! does, and then launches the graph anew. It ends too where a prediction is no finite number: the host
+//! looks whether the step is.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use super::resident::{ResidentQuadratic, report};
 use super::{STATE, state_of};
-use crate::lm::{LmReport, Rule, State, Status};
+use crate::lm::driver::past_ceiling;
+use crate::lm::{LastTrial, LmError, LmReport, Rule, State, Status};
+use crate::quadratic::QuadraticError;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{
     ByteClass, DeviceBuffer, DeviceError, Fault, Graph, PinnedBuffer, Refusal, Stream,
@@ -46,12 +49,15 @@ struct Ended {
     state: State,
     norms: [f64; 2],
     failed: bool,
+    at_hand: Option<Ridge>,
     builds: u64,
 }
 
 impl WholeFit {
     /// Numbers after the state, as fit.cu has them.
     pub(super) const TAIL: usize = 7;
+    /// Numbers of a ridge.
+    pub(super) const RIDGE: usize = 2;
 
     pub(super) fn new(stream: &Stream) -> Result<Self, Error> {
         let module = stream.context().module(&FIT)?;
@@ -61,13 +67,13 @@ impl WholeFit {
             factored: kernel("lm_factored")?,
             ready: kernel("lm_ready")?,
             settle: kernel("lm_settle")?,
-            at: stream.zeros(2, "a ridge")?,
+            at: stream.zeros(Self::RIDGE, "a ridge")?,
             out: stream.pinned(STATE + Self::TAIL, "a fit's record")?,
             graph: None,
         })
     }
 
-    /// Drops the graph: a new problem's numbers are others.
+    /// Drops the graph: the mean diagonals of other operands are others.
     pub(super) fn forget(&mut self) {
         self.graph = None;
     }
@@ -78,46 +84,81 @@ impl ResidentQuadratic {
     /// bits, but the host submits and reads once a fit (and once more for every ridge at which there
     /// is no factor). The first fit of a problem makes the graph.
     ///
+    /// Where the factors at hand are those of the first ridge, they are used: so are the fits of an
+    /// outer sequence ([`ResidentQuadratic::load_gradient`]).
+    ///
     /// # Errors
     /// As [`ResidentQuadratic::fit`].
-    pub fn fit_in_one_graph(&mut self, rule: &Rule) -> Result<LmReport, Failure> {
+    pub fn fit_in_one_graph(&mut self, rule: &Rule) -> Result<LmReport, QuadraticError> {
         let mut state = self.start(rule)?;
         let mut norms = state.largest;
+        if state.status != Status::Running {
+            return Ok(report(&state, norms));
+        }
         let stream = self.base.stream().clone();
         let mut graph = match self.whole.graph.take() {
-            Some(graph) if state.status == Status::Running => graph,
-            _ if state.status == Status::Running => self.capture_fit(&stream)?,
-            _ => return Ok(report(&state, norms)),
+            Some(graph) => graph,
+            None => self.capture_fit(&stream)?,
         };
-        self.send_tail(&stream, norms)?;
         while state.status == Status::Running {
-            graph.launch()?;
-            self.base.forget_frame();
-            let ended = self.read_fit()?;
-            stream.ledger().factored(ended.builds);
+            let ended = self.run(&mut graph, &stream, norms)?;
             (state, norms) = (ended.state, ended.norms);
-            if !ended.failed {
-                continue;
-            }
-            let ridge = Ridge::relative(state.ridge, self.means);
-            match self.base.frame(ridge) {
-                // The same kernels on the same numbers: going on would go round for ever.
-                Ok(_) => return Err(Failure::Stop(of_two_minds())),
-                Err(Failure::NotPositiveDefinite(failure)) => {
-                    state = self.refused(rule, &state, &failure)?;
+            let mut last = LastTrial::Rejected;
+            if ended.failed {
+                let ridge = Ridge::relative(state.ridge, self.means);
+                match self.frame(ridge).map(drop) {
+                    // The same kernels on the same numbers: going on would go round for ever.
+                    Ok(()) => {
+                        let why = "no factors at a ridge at which there are some";
+                        return Err(LmError::Problem(of_two_minds(why)));
+                    }
+                    Err(Failure::NotPositiveDefinite(failure)) => {
+                        state = self.refused(rule, &state, &failure)?.1.state;
+                        last = LastTrial::NotPositiveDefinite(failure.to_string());
+                    }
+                    Err(Failure::Stop(stop)) => return Err(LmError::Problem(stop)),
                 }
-                Err(stop) => return Err(stop),
+            } else if state.last_accepted == 0 {
+                // The graph ends also at a trial whose prediction is no finite number.
+                self.expect_finite_step()?;
             }
-            self.send_tail(&stream, norms)?;
+            if state.status == Status::RidgeCeiling {
+                self.whole.graph = Some(graph);
+                return Err(past_ceiling(rule, &state, last));
+            }
         }
         self.whole.graph = Some(graph);
         Ok(report(&state, norms))
     }
 
-    /// Norms at the point, and that there are no factors yet.
-    fn send_tail(&mut self, stream: &Stream, norms: [f64; 2]) -> Result<(), Error> {
+    /// Launches the graph of a fit with the factors at hand, and waits for its end.
+    fn run(&mut self, graph: &mut Graph, stream: &Stream, norms: [f64; 2]) -> Result<Ended, Error> {
+        let at_hand = self.at_hand.take();
+        self.send_tail(stream, norms, at_hand)?;
+        // Also where it fails: what becomes of the factors is decided there.
+        let launched = graph.launch();
+        let ended = launched.map_err(Error::from).and_then(|()| self.read_fit());
+        if !matches!(&ended, Ok(ended) if ended.builds == 0) {
+            self.base.forget_frame();
+        }
+        let ended = ended?;
+        stream.ledger().factored(ended.builds);
+        self.at_hand = ended.at_hand;
+        Ok(ended)
+    }
+
+    /// Norms at the point, and which factors there are.
+    fn send_tail(
+        &mut self,
+        stream: &Stream,
+        norms: [f64; 2],
+        at_hand: Option<Ridge>,
+    ) -> Result<(), Error> {
         let mut tail = [0.0; WholeFit::TAIL];
         tail[..2].copy_from_slice(&norms);
+        if let Some(ridge) = at_hand {
+            tail[3..6].copy_from_slice(&[ridge.row, ridge.border, 1.0]);
+        }
         let to = self.state.slice_mut(STATE..STATE + WholeFit::TAIL)?;
         Ok(stream.upload_into(&tail, to, ByteClass::Record)?)
     }
@@ -130,6 +171,7 @@ impl ResidentQuadratic {
             state: state_of(&record),
             norms: [tail[0], tail[1]],
             failed: tail[2] != 0.0,
+            at_hand: (tail[5] != 0.0).then(|| Ridge::new(tail[3], tail[4])),
             builds: tail[6] as u64,
         })
     }
@@ -191,7 +233,7 @@ impl ResidentQuadratic {
 }
 
 /// The device's error; any other is that of a vector that is not of the base.
-fn device_error(error: Error) -> DeviceError {
+pub(super) fn device_error(error: Error) -> DeviceError {
     match error {
         Error::Device(error) => error,
         other => DeviceError::from(Refusal::Shape {
@@ -202,11 +244,11 @@ fn device_error(error: Error) -> DeviceError {
     }
 }
 
-/// A graph that found no factors where there are some.
-fn of_two_minds() -> Error {
+/// Factors that are found once and once not.
+pub(super) fn of_two_minds(status: &str) -> Error {
     let fault = Fault::Library {
         call: "the graph of a fit".to_owned(),
-        status: "no factors at a ridge at which there are some".to_owned(),
+        status: status.to_owned(),
     };
     DeviceError::from(fault).into()
 }

@@ -12,6 +12,9 @@
 // are laid out by who makes the products: r' d, d' H d, t' H t, g0' t, and of each norm the squares of
 // small, middling and large entries apart. Sums are in an order that depends on `parts` alone.
 //
+// rule: the rule of decision.cu and, after it, |X|^2 / 2: numbers of a problem are read at every launch,
+// none is an argument that a graph would keep.
+//
 // Every block combines the terms and decides for itself, with the same bits; the last one to end writes
 // the state, once all have read it. `counter` is zero before and after. record (17): the decision,
 // predicted, f, the two norms. May start early.
@@ -61,11 +64,12 @@ struct Iterate {
 
   // True in one thread of one block: that of the last block that has read the state, which may
   // write it. In thread 0 of every block `judgement` is set. All threads of a block of 256.
-  __device__ __forceinline__ bool judge(double data, const double *rule, const double *state,
-                                        unsigned *counter, Judgement &judgement) const {
+  __device__ __forceinline__ bool judge(const double *rule, const double *state, unsigned *counter,
+                                        Judgement &judgement) const {
     __shared__ double all[TERMS];
     __shared__ struct {
       Rule rule;
+      double data;
       State state;
     } given;
     __shared__ bool accepted;
@@ -76,13 +80,13 @@ struct Iterate {
       for (int half = 16; half > 0; half /= 2) sum += __shfl_down_sync(0xffffffffu, sum, half);
       if (lane == 0) all[q] = sum;
     }
-    const int rules = sizeof(Rule) / 8, states = sizeof(State) / 8;
-    if (t >= 128 && t - 128 < rules) ((double *)&given.rule)[t - 128] = rule[t - 128];
+    const int rules = sizeof(Rule) / 8 + 1, states = sizeof(State) / 8;
+    if (t >= 128 && t - 128 < rules) ((double *)&given)[t - 128] = rule[t - 128];
     if (t >= 192 && t - 192 < states) ((double *)&given.state)[t - 192] = state[t - 192];
     __syncthreads();
     bool last = false;
     if (t == 0) {
-      const Trial tried = trial(all, data);
+      const Trial tried = trial(all, given.data);
       Decision d = decide(given.rule, given.state, tried);
       if (d.accepted != 0.0) d.state = settle(given.rule, d.state, tried.norms);
       judgement = {d, tried.predicted, tried.objective, {tried.norms[0], tried.norms[1]}};
@@ -124,10 +128,10 @@ __device__ __forceinline__ void write_record(const Judgement &judgement, double 
 extern "C" __global__ void __launch_bounds__(256)
     lm_judge(long long N, int k, const double *terms, int parts, const double *tr, const double *tb,
              const double *htr, const double *htb, const double *gr, const double *gb, double *zr,
-             double *zb, double *rr, double *rb, double data, const double *rule, double *state,
+             double *zb, double *rr, double *rb, const double *rule, double *state,
              unsigned *counter, double *record) {
   wait_for_work_ahead();
   const Iterate iterate = {N, k, terms, parts, tr, tb, htr, htb, gr, gb, zr, zb, rr, rb};
   Judgement judgement;
-  if (iterate.judge(data, rule, state, counter, judgement)) write_record(judgement, state, record);
+  if (iterate.judge(rule, state, counter, judgement)) write_record(judgement, state, record);
 }

@@ -6,7 +6,7 @@ mod fit;
 mod resident;
 
 pub use fit::FIT;
-pub use resident::{Iterate, LOOP, ResidentQuadratic};
+pub use resident::{Iterate, IterateGraph, LOOP, ResidentQuadratic};
 
 use super::{Decision, Outcome, Rule, State, Status};
 use broadhead_device::kernels::{Geometry, KernelSource};

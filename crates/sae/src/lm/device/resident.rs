@@ -4,20 +4,40 @@
 //! [`ResidentQuadratic::fit_in_one_graph`].
 //!
 //! ```text
-//!   graph:  solve -> t = z + delta, H delta, H t -> judge, decide, accept -> record out
+//!   load(system, g0) | load_gradient(g0)     the numbers of a problem, or its gradient alone
+//!     start(rule)                            z = 0
+//!       graph:  solve -> t = z + delta, H delta, H t -> judge, decide, accept -> record out
 //! ```
+//! # Invariants
+//! - What is refused, and what ends a fit, is the CPU's: [`crate::quadratic::QuadraticProblem::fit`].
+//! - A graph holds no number of a problem: the rule and `|X|^2 / 2` are read from the device's memory
+//!   at every launch, where [`ResidentQuadratic::start`] puts them. So one graph serves every problem
+//!   of its workspace, and none runs between a load and a start.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::fit::WholeFit;
+use super::fit::{WholeFit, device_error};
 use super::{RULE, STATE, decision_of, rule_numbers, state_numbers};
-use crate::lm::{Decision, LmReport, Outcome, Rule, State, Status, begin, decide};
-use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
-use broadhead_device::{ByteClass, DeviceBuffer, ExecutionPath, Graph, PinnedBuffer, Stream, View};
-use broadhead_schur::cuda::{Base, Keep, ResidentVector, StepProduct, StepTerms};
-use broadhead_schur::{
-    ArrowShape, ArrowVector, DenseSystem, Error, Failure, Gradient, MeanDiagonals,
-    NotPositiveDefinite, Ridge, Side, System,
+use crate::lm::driver::{entry, past_ceiling, start_at};
+use crate::lm::{
+    Decision, LastTrial, LmError, LmReport, Objective, Outcome, Rule, State, Status, TraceEntry,
+    decide,
 };
+use crate::quadratic::{
+    LogDeterminantAbsence, QuadraticError, at_zero_ridge, check_data_norm_squared, norm,
+    relative_bump,
+};
+use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
+use broadhead_device::{
+    ByteClass, DeviceBuffer, DeviceError, ExecutionPath, Graph, PinnedBuffer, Refusal, Stream, View,
+};
+use broadhead_schur::cuda::{
+    Base, DeviceBytes, Frame, Keep, ResidentVector, StepProduct, StepTerms,
+};
+use broadhead_schur::{
+    ArrowShape, ArrowVector, DenseSystem, Error, Failure, Gradient, LogDeterminant, MeanDiagonals,
+    NotPositiveDefinite, Ridge, System,
+};
+use std::sync::Arc;
 
 /// The loop's kernels, with the decision's text before them.
 pub const LOOP: KernelSource = KernelSource {
@@ -31,15 +51,24 @@ pub const LOOP: KernelSource = KernelSource {
 const JUDGES: usize = 132;
 /// Numbers of an iterate's record.
 const RECORD: usize = 17;
+/// The rule, and `|X|^2 / 2` after it.
+const GIVEN: usize = RULE + 1;
+/// Vectors of a problem.
+const VECTORS: u64 = 6;
 
 /// A quadratic problem on a device.
 pub struct ResidentQuadratic {
     pub(super) base: Base,
     pub(super) means: MeanDiagonals,
+    /// `|X|^2 / 2`.
     data: f64,
+    stage: Stage,
+    /// The ridge of the factors on the device, where there are some.
+    pub(super) at_hand: Option<Ridge>,
     vectors: Vectors,
     judge: Kernel,
     pub(super) whole: WholeFit,
+    /// The rule and `|X|^2 / 2`.
     rule: DeviceBuffer<f64>,
     /// The state, and what a whole fit keeps beside it.
     pub(super) state: DeviceBuffer<f64>,
@@ -47,6 +76,25 @@ pub struct ResidentQuadratic {
     counter: DeviceBuffer<u32>,
     record: DeviceBuffer<f64>,
     record_out: PinnedBuffer<f64>,
+    /// What its graphs know it by.
+    identity: Arc<()>,
+}
+
+/// What a problem's numbers are ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Empty,
+    Loaded,
+    Started,
+}
+
+/// One iterate of a [`ResidentQuadratic`] as one submission: [`ResidentQuadratic::launch`].
+///
+/// It holds no number of a problem, so it serves all that are loaded after it was made, with whatever
+/// factors are at hand.
+pub struct IterateGraph {
+    graph: Graph,
+    of: Arc<()>,
 }
 
 struct Vectors {
@@ -72,17 +120,37 @@ pub struct Iterate {
 }
 
 impl ResidentQuadratic {
+    /// Device bytes that [`ResidentQuadratic::new`] allocates, the library's workspace apart: those of
+    /// its base, and among the vectors those of the loop.
+    ///
+    /// # Errors
+    /// As [`ResidentQuadratic::new`], but for the memory.
+    pub fn bytes_needed(shape: &ArrowShape, keep: Keep) -> Result<DeviceBytes, Error> {
+        let numbers = GIVEN + STATE + WholeFit::TAIL + RECORD + WholeFit::RIDGE;
+        let counter = size_of::<u32>() as u64;
+        let mut bytes = Base::bytes_needed(shape, keep)?;
+        bytes.vectors += VECTORS * ResidentVector::bytes_needed(shape)?
+            + StepTerms::bytes_needed(shape)?
+            + 8 * numbers as u64
+            + counter;
+        Ok(bytes)
+    }
+
     /// Room for problems of `shape` on the device of `stream`.
     ///
     /// # Errors
-    /// As [`Base::new`].
+    /// As [`Base::new`], with the bytes of [`ResidentQuadratic::bytes_needed`] where less is free.
     pub fn new(stream: &Stream, shape: &ArrowShape, keep: Keep) -> Result<Self, Error> {
+        let needed = Self::bytes_needed(shape, keep)?.total();
+        (stream.context()).expect_free(needed, "the quadratic fit on the device")?;
         let base = Base::new(stream, shape, keep)?;
         let module = stream.context().module(&LOOP)?;
         let kernel = |name| -> Result<Kernel, Error> { Ok(module.kernel(name)?.clone()) };
         Ok(Self {
             means: MeanDiagonals::default(),
             data: 0.0,
+            stage: Stage::Empty,
+            at_hand: None,
             vectors: Vectors {
                 g0: base.vector()?,
                 point: base.vector()?,
@@ -93,12 +161,13 @@ impl ResidentQuadratic {
             },
             judge: kernel("lm_judge")?,
             whole: WholeFit::new(stream)?,
-            rule: stream.zeros(RULE, "the rule")?,
+            rule: stream.zeros(GIVEN, "the rule")?,
             state: stream.zeros(STATE + WholeFit::TAIL, "the state")?,
             terms: base.step_terms()?,
             counter: stream.zeros(1, "a counter")?,
             record: stream.zeros(RECORD, "an iterate's record")?,
             record_out: stream.pinned(RECORD, "an iterate's record")?,
+            identity: Arc::new(()),
             base,
         })
     }
@@ -108,26 +177,55 @@ impl ResidentQuadratic {
         ExecutionPath::GpuResidentFull
     }
 
-    /// The base: its ledger and bytes.
+    /// Device bytes held, the library's workspace apart.
+    pub fn bytes(&self) -> DeviceBytes {
+        let (base, shape) = (self.base.bytes(), self.base.shape());
+        // Of this shape there is a base, so there is an answer.
+        Self::bytes_needed(shape, self.base.keep()).unwrap_or(base)
+    }
+
+    /// The base: its ledger, and what its frames keep.
     pub fn base(&self) -> &Base {
         &self.base
     }
 
-    /// Sends one problem: `system`, `g0` and `|X|^2`. Allocates nothing.
+    /// Sends one problem: `system`, `g0` and `|X|^2`. Allocates nothing. Where it fails there is no
+    /// problem, not that before either.
     ///
     /// # Errors
-    /// As [`Base::refresh`].
+    /// As [`crate::quadratic::QuadraticWorkspace::load`], and [`Error::Device`].
     pub fn load(
         &mut self,
         system: &DenseSystem<'_>,
         g0: Gradient<'_>,
         data_norm_squared: f64,
     ) -> Result<(), Error> {
-        // The graph holds numbers of the problem before.
+        // The graph of a whole fit holds the mean diagonals of the operands before.
         self.whole.forget();
+        (self.stage, self.at_hand) = (Stage::Empty, None);
+        check_data_norm_squared(data_norm_squared)?;
         self.base.refresh(system)?;
         g0.check_one(self.base.shape())?;
         self.means = System::Dense(*system).mean_diagonals();
+        self.send_gradient(g0, data_norm_squared)
+    }
+
+    /// Sends a new gradient, and `|X|^2`, under the operands that are there: an outer sequence's next
+    /// problem. Operands, factors and graphs stay, so that fits that need no other ridge share one
+    /// frame. Allocates nothing. A gradient that is refused leaves the problem before as it was.
+    ///
+    /// # Errors
+    /// As [`ResidentQuadratic::load`]; a [`Refusal`] where no problem was loaded.
+    pub fn load_gradient(&mut self, g0: Gradient<'_>, data_norm_squared: f64) -> Result<(), Error> {
+        self.expect(Stage::Loaded, "a new gradient")?;
+        check_data_norm_squared(data_norm_squared)?;
+        g0.check_one(self.base.shape())?;
+        self.send_gradient(g0, data_norm_squared)
+    }
+
+    /// Sends numbers that were checked.
+    fn send_gradient(&mut self, g0: Gradient<'_>, data_norm_squared: f64) -> Result<(), Error> {
+        self.stage = Stage::Empty;
         self.data = 0.5 * data_norm_squared;
         let column = |part: faer::MatRef<'_, f64>| -> Vec<f64> {
             (0..part.nrows()).map(|i| part[(i, 0)]).collect()
@@ -137,14 +235,35 @@ impl ResidentQuadratic {
         let class = ByteClass::Gradient;
         stream.upload_into(&row, self.vectors.g0.row_mut(), class)?;
         stream.upload_into(&border, self.vectors.g0.border_mut()?, class)?;
+        self.stage = Stage::Loaded;
         Ok(())
     }
 
     /// Back to `z = 0`, where `r = -g0`, under `rule`.
     ///
     /// # Errors
-    /// [`Error::Device`].
-    pub fn start(&mut self, rule: &Rule) -> Result<State, Error> {
+    /// [`LmError::Rule`], [`LmError::StartNotFinite`]; [`Error::Device`], with a [`Refusal`] where no
+    /// problem was loaded.
+    pub fn start(&mut self, rule: &Rule) -> Result<State, QuadraticError> {
+        if let Some(field) = rule.out_of_range() {
+            return Err(LmError::Rule { field });
+        }
+        self.expect(Stage::Loaded, "the start of a fit")?;
+        self.stage = Stage::Loaded;
+        let norms = self.reset()?;
+        let objective = Objective {
+            value: self.data,
+            scale: self.data,
+        };
+        let state = start_at(rule, objective, norms)?;
+        self.send_rule(rule)?;
+        self.send(&state)?;
+        self.stage = Stage::Started;
+        Ok(state)
+    }
+
+    /// `z = 0` and `r = -g0`, whose norms are answered.
+    fn reset(&mut self) -> Result<[f64; 2], Error> {
         let stream = self.base.stream().clone();
         let class = ByteClass::Gradient;
         let row = stream.download(self.vectors.g0.row(), class)?;
@@ -155,11 +274,15 @@ impl ResidentQuadratic {
         stream.upload_into(&negated(&border), residual.border_mut()?, class)?;
         stream.zero(self.vectors.point.row_mut())?;
         stream.zero(self.vectors.point.border_mut()?)?;
-        let norms = [norm(&row), norm(&border)];
-        let state = begin(rule, self.data, self.data, norms);
-        stream.upload_into(&rule_numbers(rule), self.rule.view_mut(), ByteClass::Record)?;
-        self.send(&state)?;
-        Ok(state)
+        Ok([norm(&row), norm(&border)])
+    }
+
+    fn send_rule(&mut self, rule: &Rule) -> Result<(), Error> {
+        let mut given = [0.0; GIVEN];
+        given[..RULE].copy_from_slice(&rule_numbers(rule));
+        given[RULE] = self.data;
+        let stream = self.base.stream().clone();
+        Ok(stream.upload_into(&given, self.rule.view_mut(), ByteClass::Record)?)
     }
 
     pub(super) fn send(&mut self, state: &State) -> Result<(), Error> {
@@ -168,38 +291,93 @@ impl ResidentQuadratic {
         Ok(stream.upload_into(&numbers, to, ByteClass::Record)?)
     }
 
-    /// One iterate as a graph, for frames at `ridge` and any later ones.
-    ///
-    /// # Errors
-    /// As [`Base::factor`].
-    pub fn graph(&mut self, ridge: Ridge) -> Result<Graph, Failure> {
-        self.base.frame(ridge)?;
-        let stream = self.base.stream().clone();
-        let mut broken = None;
-        let graph = stream.capture(|_| {
-            match self.submit(ridge) {
-                Err(Failure::Stop(Error::Device(error))) => return Err(error),
-                Err(other) => broken = Some(other),
-                Ok(()) => {}
-            }
-            Ok(())
-        })?;
-        match broken {
-            Some(failure) => Err(failure),
-            None => Ok(graph),
+    /// Declines `what` where the problem's numbers are not ready for it.
+    fn expect(&self, stage: Stage, what: &str) -> Result<(), Error> {
+        if self.stage >= stage {
+            return Ok(());
         }
+        let (expected, found) = match self.stage {
+            Stage::Empty => ("a problem sent by load", "none"),
+            _ => ("a fit begun by start", "a problem that was loaded"),
+        };
+        Err(refused(what, expected, found))
     }
 
-    /// Submits one iterate with the present frame, that at `ridge`.
+    /// The frame at `ridge`: the present one where it is that.
+    pub(super) fn frame(&mut self, ridge: Ridge) -> Result<Frame<'_>, Failure> {
+        self.at_hand = None;
+        let frame = self.base.frame(ridge)?;
+        self.at_hand = Some(ridge);
+        Ok(frame)
+    }
+
+    /// `log|H|` of the problem's operator at zero ridge, or why it has none: what a fit of the CPU
+    /// reports ([`crate::quadratic::QuadraticFit::log_determinant`]). Free after a fit that the host
+    /// drove and that ended at zero ridge, else one factorization; nothing is sent, and no fit or
+    /// iterate pays for it.
     ///
     /// # Errors
-    /// As [`Base::factor`] where the present frame is another.
+    /// [`Error::Device`], with a [`Refusal`] where no problem was loaded; [`Error::Overflow`].
+    pub fn log_determinant(
+        &mut self,
+    ) -> Result<Result<LogDeterminant, LogDeterminantAbsence>, Error> {
+        self.expect(Stage::Loaded, "the log-determinant of a fit")?;
+        at_zero_ridge(self.frame(Ridge::ZERO).map(|frame| frame.log_determinant()))
+    }
+
+    /// One iterate as a graph, for frames at `ridge` and any later ones, and for this problem and any
+    /// later ones.
+    ///
+    /// # Errors
+    /// As [`Base::factor`]; a [`Refusal`] where no problem was loaded.
+    pub fn graph(&mut self, ridge: Ridge) -> Result<IterateGraph, Failure> {
+        self.expect(Stage::Loaded, "the graph of an iterate")?;
+        self.frame(ridge)?;
+        let stream = self.base.stream().clone();
+        let graph = stream
+            .capture(|_| self.submit_iterate().map_err(device_error))
+            .map_err(Error::from)?;
+        Ok(IterateGraph {
+            graph,
+            of: Arc::clone(&self.identity),
+        })
+    }
+
+    /// Submits one iterate with the factors at hand, as one graph; [`ResidentQuadratic::read`] has what
+    /// became of it.
+    ///
+    /// # Errors
+    /// [`Error::Device`], with a [`Refusal`] where the graph is another workspace's, where no fit was
+    /// started since the last load, or where there are no factors since then.
+    pub fn launch(&mut self, graph: &mut IterateGraph) -> Result<(), Error> {
+        let what = "the graph of an iterate";
+        if !Arc::ptr_eq(&graph.of, &self.identity) {
+            return Err(refused(what, "this workspace's", "another's"));
+        }
+        self.expect(Stage::Started, what)?;
+        if self.at_hand.is_none() {
+            return Err(refused(what, "factors of this problem", "none"));
+        }
+        Ok(graph.graph.launch()?)
+    }
+
+    /// Submits one iterate with the frame at `ridge`: the present one where it is that.
+    ///
+    /// # Errors
+    /// As [`Base::factor`] where the present frame is another; a [`Refusal`] where no fit was started
+    /// since the last load.
     pub fn submit(&mut self, ridge: Ridge) -> Result<(), Failure> {
-        self.base.frame(ridge)?;
+        self.expect(Stage::Started, "an iterate")?;
+        self.frame(ridge)?;
+        Ok(self.submit_iterate()?)
+    }
+
+    /// Submits one iterate with the factors at hand.
+    fn submit_iterate(&mut self) -> Result<(), Error> {
         let (stream, judge) = (self.base.stream().clone(), self.judge.clone());
         let launch = self.submit_step(&stream, &judge)?;
         // SAFETY: the arguments are those of the source; all vectors are of N and k numbers, the
-        // terms ten times the parts; 17 numbers of the iterate.
+        // terms ten times the parts; the rule and one number more; 17 numbers of the iterate.
         unsafe { launch.submit()? };
         stream.download_pinned(self.record.view(), &mut self.record_out, ByteClass::Record)?;
         Ok(())
@@ -250,7 +428,6 @@ impl ResidentQuadratic {
             .write(point_border)
             .write(residual_row)
             .write(residual_border)
-            .scalar(self.data)
             .read(self.rule.view())
             .write(self.state.view_mut())
             .write(self.counter.view_mut())
@@ -272,58 +449,88 @@ impl ResidentQuadratic {
         })
     }
 
-    /// Minimises from `z = 0` under `rule`.
+    /// Minimises from `z = 0` under `rule`; every trial is shown to `observer`. As
+    /// [`crate::quadratic::QuadraticProblem::fit`].
     ///
     /// # Errors
-    /// [`Failure::Stop`] with what ends a fit at once. A ridge past its ceiling is a status of the
-    /// report.
-    pub fn fit(&mut self, rule: &Rule) -> Result<LmReport, Failure> {
+    /// [`LmError`]: the ridge past its ceiling, or what ends a fit at once.
+    pub fn fit(
+        &mut self,
+        rule: &Rule,
+        observer: &mut dyn FnMut(&TraceEntry),
+    ) -> Result<LmReport, QuadraticError> {
         let mut state = self.start(rule)?;
         let mut norms = state.largest;
         let mut graph = None;
         while state.status == Status::Running {
-            let ridge = Ridge::relative(state.ridge, self.means);
-            match self.base.frame(ridge) {
-                Ok(_) => {}
-                Err(Failure::NotPositiveDefinite(failure)) => {
-                    state = self.refused(rule, &state, &failure)?;
-                    continue;
+            let relative = state.ridge;
+            let ridge = Ridge::relative(relative, self.means);
+            let (decision, outcome, last) = match self.frame(ridge) {
+                Ok(_) => {
+                    if graph.is_none() {
+                        graph = Some(self.graph(ridge).map_err(stopped)?);
+                    }
+                    if let Some(graph) = &mut graph {
+                        self.launch(graph)?;
+                    }
+                    let iterate = self.read()?;
+                    if !iterate.predicted.is_finite() {
+                        self.expect_finite_step()?;
+                    }
+                    if iterate.decision.accepted {
+                        norms = iterate.norms;
+                    }
+                    (iterate.decision, iterate.outcome(), LastTrial::Rejected)
                 }
-                Err(stop) => return Err(stop),
-            }
-            if graph.is_none() {
-                graph = Some(self.graph(ridge)?);
-            }
-            if let Some(graph) = &mut graph {
-                graph.launch()?;
-            }
-            let iterate = self.read()?;
-            state = iterate.decision.state;
-            if iterate.decision.accepted {
-                norms = iterate.norms;
+                Err(Failure::NotPositiveDefinite(failure)) => {
+                    let (outcome, decision) = self.refused(rule, &state, &failure)?;
+                    let what = failure.to_string();
+                    (decision, outcome, LastTrial::NotPositiveDefinite(what))
+                }
+                Err(Failure::Stop(stop)) => return Err(LmError::Problem(stop)),
+            };
+            state = decision.state;
+            observer(&entry(&state, &outcome, relative, &decision));
+            if state.status == Status::RidgeCeiling {
+                return Err(past_ceiling(rule, &state, last));
             }
         }
         Ok(report(&state, norms))
     }
 
-    /// The state after a ridge at which there is no factor, sent to the device.
+    /// What becomes of a ridge at which there is no factor; the state after it is sent to the device.
     pub(super) fn refused(
         &mut self,
         rule: &Rule,
         state: &State,
         failure: &NotPositiveDefinite,
-    ) -> Result<State, Error> {
-        let mean = match failure.site.side() {
-            Side::Row => self.means.row,
-            Side::Border => self.means.border,
-        };
-        let bump = failure.bump.map_or(0.0, |bump| match mean > 0.0 {
-            true => bump / mean,
-            false => f64::INFINITY,
-        });
-        let state = decide(rule, state, &Outcome::NotPositiveDefinite { bump }).state;
-        self.send(&state)?;
-        Ok(state)
+    ) -> Result<(Outcome, Decision), Error> {
+        let bump = relative_bump(self.means, failure);
+        let outcome = Outcome::NotPositiveDefinite { bump };
+        let decision = decide(rule, state, &outcome);
+        self.send(&decision.state)?;
+        Ok((outcome, decision))
+    }
+
+    /// After a trial whose prediction is no finite number: the error that a solve of the CPU ends with
+    /// where the gradient or the step is none. Where both are finite the trial was one that is rejected.
+    pub(super) fn expect_finite_step(&self) -> Result<(), Error> {
+        let residual = self.download(&self.vectors.residual)?;
+        residual.as_gradient().check_one(self.base.shape())?;
+        let step = self.download(&self.vectors.step)?;
+        match step.row.iter().chain(&step.border).all(|x| x.is_finite()) {
+            true => Ok(()),
+            false => Err(Error::Overflow { what: "the step" }),
+        }
+    }
+
+    fn download(&self, vector: &ResidentVector) -> Result<ArrowVector, Error> {
+        let stream = self.base.stream();
+        let class = ByteClass::Gradient;
+        Ok(ArrowVector {
+            row: stream.download(vector.row(), class)?,
+            border: stream.download(vector.border()?, class)?,
+        })
     }
 
     /// The row part of the point reached, on the device.
@@ -336,13 +543,37 @@ impl ResidentQuadratic {
     /// # Errors
     /// [`Error::Device`].
     pub fn point(&self) -> Result<ArrowVector, Error> {
-        let stream = self.base.stream();
-        let class = ByteClass::Gradient;
-        Ok(ArrowVector {
-            row: stream.download(self.vectors.point.row(), class)?,
-            border: stream.download(self.vectors.point.border()?, class)?,
-        })
+        self.download(&self.vectors.point)
     }
+}
+
+impl Iterate {
+    /// What it gave the decision; its scale is that of the state after it.
+    fn outcome(&self) -> Outcome {
+        Outcome::Step {
+            predicted: self.predicted,
+            objective: self.objective,
+            scale: self.decision.state.scale,
+        }
+    }
+}
+
+/// A failure of a frame that is there already: more ridge is no answer to it.
+fn stopped(failure: Failure) -> QuadraticError {
+    LmError::Problem(match failure {
+        Failure::Stop(error) => error,
+        Failure::NotPositiveDefinite(failure) => super::fit::of_two_minds(&failure.to_string()),
+    })
+}
+
+/// A call that was declined.
+fn refused(what: &str, expected: &str, found: &str) -> Error {
+    let refusal = Refusal::Shape {
+        what: what.to_owned(),
+        expected: expected.to_owned(),
+        found: found.to_owned(),
+    };
+    DeviceError::from(refusal).into()
 }
 
 /// How a loop ended.
@@ -355,14 +586,4 @@ pub(super) fn report(state: &State, norms: [f64; 2]) -> LmReport {
         ridge: state.ridge,
         residual_norms: norms,
     }
-}
-
-/// The Euclidean norm without overflow or underflow.
-fn norm(x: &[f64]) -> f64 {
-    let largest = x.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
-    if largest == 0.0 || !largest.is_finite() {
-        return largest;
-    }
-    let sum: f64 = x.iter().map(|x| (x / largest) * (x / largest)).sum();
-    sum.sqrt() * largest
 }
