@@ -46,15 +46,15 @@ const SCRIPT: &str = r#"
 #   ceilings::, lifetime::ten_thousand, lifetime::a_stream_s_first
 #                           which measure times and the bytes of the process: the tool's too
 #   compiling::             which launches nothing
-# Under racecheck also the laws that launch nothing that no other test launches: of them those stay
-# that factor and solve for one gradient, for many, and beside a factor without ridge.
+# Under racecheck also the laws that launch only what other tests launch; those stay that factor and
+# solve for one gradient, for many, and beside a factor without ridge.
 #
 # Two tools cannot follow graphs with loops. Racecheck ends in a fault of its own in them, and in the
 # graph of a whole fit, a branch in a loop, synccheck calls every thread of the first block of its
 # first kernel divergent at the first barrier, which all of them reach, and does not of the same kernel
 # elsewhere. Such graphs are left out there: under racecheck all that have a loop (conjugate gradients
 # are one), under synccheck those of whole fits and of the runtime's tests. Of what is launched in them
-# alone, the kernels of conjugate gradients are driven by the host in tests of their own (descent::); of
+# alone, the kernels of conjugate gradients are driven by the host in tests of their own (descent::, passes::); of
 # those between the iterates of a whole fit lm_ridge, lm_factored and lm_ready are one thread, and
 # lm_settle is lm_judge, which is in every iterate, and what thread 0 then writes.
 # OUT/sanitizer.jsonl holds what each tool found.

@@ -11,6 +11,7 @@ mod laws;
 mod measured;
 mod methods;
 mod parity;
+mod passes;
 mod planted;
 mod residency;
 mod structured;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     if let Some(code) = faults::child() {
         return code;
     }
-    let tests: [Vec<Trial>; 12] = [
+    let tests: [Vec<Trial>; 13] = [
         parity::tests(),
         residency::tests(),
         failures::tests(),
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         structured::tests(),
         iterative::tests(),
         descent::tests(),
+        passes::tests(),
         planted::tests(),
         large::tests(),
     ];
