@@ -103,7 +103,7 @@ if [ -n "$sanitize" ]; then
         case $tool in
             synccheck | racecheck)
                 device+=(graphs::a_loop graphs::loops graphs::a_branch)
-                sae+=(whole_fit a_quadratic_fit an_indefinite_start)
+                sae+=(whole_fit a_quadratic_fit)
                 ;;
         esac
         [ $tool != racecheck ] || schur+=(iterative:: conjugate_gradients:: answers_hard_systems

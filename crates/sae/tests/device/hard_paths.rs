@@ -14,40 +14,22 @@ use broadhead_testkit::device::{Trial, is_racechecked};
 pub(super) fn tests() -> Vec<Trial> {
     vec![
         on_device("what_grows_the_ridge_does_so_as_on_the_cpu", grown),
+        on_device("a_whole_fit_grows_the_ridge_as_the_host_s_loop", whole),
         on_device("a_fit_s_log_determinant_is_the_cpu_s", sound),
     ]
 }
 
+type Boxed<T> = Result<T, Box<dyn std::error::Error>>;
+
 type Logarithm = Result<LogDeterminant, LogDeterminantAbsence>;
 
-/// Fits by both drivers, which agree to the bit; the path and the log-determinant after each.
-fn fits(
-    resident: &mut ResidentQuadratic,
-    hard: &Hard,
-) -> Result<(Path, Logarithm), Box<dyn std::error::Error>> {
-    let name = hard.name;
+/// The host's loop: its path, and the log-determinant after it.
+fn fit(resident: &mut ResidentQuadratic, hard: &Hard) -> Boxed<(Path, Logarithm)> {
     let g0 = hard.case.g.as_gradient();
     resident.load(&hard.case.system()?, g0, hard.data_norm_squared)?;
     let mut trace = Vec::new();
     let ended = resident.fit(&hard.rule, &mut |entry| trace.push(*entry));
-    let log = resident.log_determinant()?;
-    let point = resident.point()?;
-    // Twice: by a graph that is made, and by one that was.
-    for _ in 0..2 {
-        let whole = resident.fit_in_one_graph(&hard.rule);
-        let alike = match (&whole, &ended) {
-            (Ok(whole), Ok(ended)) => whole == ended && resident.point()? == point,
-            (Err(whole), Err(ended)) => whole.to_string() == ended.to_string(),
-            _ => false,
-        };
-        if !alike {
-            return Err(format!("{name}: in one graph {whole:?}, else {ended:?}").into());
-        }
-        if resident.log_determinant()? != log {
-            return Err(format!("{name}: another log-determinant after it").into());
-        }
-    }
-    Ok((Path { trace, ended }, log))
+    Ok((Path { trace, ended }, resident.log_determinant()?))
 }
 
 fn same_logarithm(name: &str, found: &Logarithm, wanted: &Logarithm) -> Outcome {
@@ -62,53 +44,83 @@ fn same_logarithm(name: &str, found: &Logarithm, wanted: &Logarithm) -> Outcome 
     expect(alike, format!("{name}: {found:?}, the CPU's {wanted:?}"))
 }
 
+/// The path and the log-determinant of the CPU.
+fn as_the_cpu(resident: &mut ResidentQuadratic, hard: &Hard) -> Outcome {
+    let (path, log) = fit(resident, hard)?;
+    let (wanted, its_log) = on_cpu(hard)?;
+    same(hard.name, &path, &wanted)?;
+    match its_log {
+        Some(its_log) => same_logarithm(hard.name, &log, &its_log),
+        None => Ok(()),
+    }
+}
+
 fn grown(context: &Context) -> Outcome {
     let stream = stream(context)?;
-    for keep in kept() {
-        for hard in problems()? {
+    let (mut problems, mut kept) = (problems()?, vec![Keep::InverseFactor, Keep::Factor]);
+    if is_racechecked() {
+        let few = ["a singular row", "a rejection past the ceiling"];
+        problems.retain(|hard| few.contains(&hard.name));
+        kept.truncate(1);
+    }
+    for keep in kept {
+        for hard in &problems {
             let mut resident = ResidentQuadratic::new(&stream, &hard.case.shape, keep)?;
-            let (path, log) = fits(&mut resident, &hard)?;
-            let (wanted, its_log) = on_cpu(&hard)?;
-            same(hard.name, &path, &wanted)?;
-            if let Some(its_log) = its_log {
-                same_logarithm(hard.name, &log, &its_log)?;
-            }
-            next_fit(&mut resident)?;
+            as_the_cpu(&mut resident, hard)?;
+            // A problem that factors, afterwards and in the same storage.
+            as_the_cpu(&mut resident, &next(hard)?)?;
         }
     }
     Ok(())
 }
 
-fn kept() -> Vec<Keep> {
-    match is_racechecked() {
-        true => vec![Keep::InverseFactor],
-        false => vec![Keep::Factor, Keep::InverseFactor],
-    }
-}
-
-/// A problem that factors, afterwards and in the same storage, by a graph of its own.
-fn next_fit(resident: &mut ResidentQuadratic) -> Outcome {
-    let shape = resident.base().shape().clone();
-    let dims: Vec<usize> = (0..shape.row_count())
-        .map(|i| shape.rows().dim(i))
-        .collect();
-    let hard = Hard {
+/// A sound problem of the same shape.
+fn next(hard: &Hard) -> Boxed<Hard> {
+    let rows = hard.case.shape.rows();
+    let dims: Vec<usize> = (0..rows.rows()).map(|i| rows.dim(i)).collect();
+    Ok(Hard {
         name: "the next fit",
-        case: Case::new(&dims, shape.border(), 39)?,
+        case: Case::new(&dims, hard.case.shape.border(), 39)?,
         data_norm_squared: 2.5,
         rule: Rule::quadratic(),
-    };
-    against_the_cpu(resident, &hard)
+    })
 }
 
-/// The path and the log-determinant of a problem that has one.
-fn against_the_cpu(resident: &mut ResidentQuadratic, hard: &Hard) -> Outcome {
-    let (path, log) = fits(resident, hard)?;
-    let (wanted, its_log) = on_cpu(hard)?;
-    same(hard.name, &path, &wanted)?;
-    let its_log = its_log.ok_or("the CPU's fit failed")?;
-    expect(its_log.is_ok(), format!("{its_log:?}"))?;
-    same_logarithm(hard.name, &log, &its_log)
+/// Both drivers agree to the bit, also in how they fail.
+fn whole(context: &Context) -> Outcome {
+    let stream = stream(context)?;
+    for hard in problems()? {
+        let shape = &hard.case.shape;
+        let mut resident = ResidentQuadratic::new(&stream, shape, Keep::InverseFactor)?;
+        in_one_graph(&mut resident, &hard)?;
+        in_one_graph(&mut resident, &next(&hard)?)?;
+    }
+    Ok(())
+}
+
+fn in_one_graph(resident: &mut ResidentQuadratic, hard: &Hard) -> Outcome {
+    let name = hard.name;
+    let (Path { ended, .. }, log) = fit(resident, hard)?;
+    let point = resident.point()?;
+    // By a graph that is made, and by one that was.
+    for _ in 0..2 {
+        let whole = resident.fit_in_one_graph(&hard.rule);
+        let alike = match (&whole, &ended) {
+            (Ok(whole), Ok(ended)) => whole == ended && resident.point()? == point,
+            (Err(whole), Err(ended)) => whole.to_string() == ended.to_string(),
+            _ => false,
+        };
+        expect(
+            alike,
+            format!("{name}: in one graph {whole:?}, else {ended:?}"),
+        )?;
+        let after = resident.log_determinant()?;
+        expect(
+            after == log,
+            format!("{name}: {after:?} after it, else {log:?}"),
+        )?;
+    }
+    Ok(())
 }
 
 /// Where there is one it costs nothing after a fit at zero ridge, and never sends anything.
@@ -126,7 +138,10 @@ fn sound(context: &Context) -> Outcome {
                 },
             };
             let mut resident = ResidentQuadratic::new(&stream, &hard.case.shape, Keep::Factor)?;
-            against_the_cpu(&mut resident, &hard)?;
+            as_the_cpu(&mut resident, &hard)?;
+            let (_, log) = on_cpu(&hard)?;
+            let there = matches!(log, Some(Ok(_)));
+            expect(there, format!("the CPU's fit has none: {log:?}"))?;
             resident.fit(&hard.rule, &mut |_| {})?;
             let before = ledger(&stream);
             resident.log_determinant()?.map_err(|why| why.to_string())?;

@@ -14,7 +14,13 @@ use std::ops::ControlFlow;
 pub(super) fn tests() -> Vec<Trial> {
     vec![
         on_device("an_outer_sequence_on_a_device_builds_one_frame", framed),
-        on_device("resident_fits_under_one_operator_build_one_frame", resident),
+        on_device(
+            "resident_fits_under_one_operator_build_one_frame",
+            |context| resident(context, false),
+        ),
+        on_device("whole_fits_under_one_operator_build_one_frame", |context| {
+            resident(context, true)
+        }),
     ]
 }
 
@@ -124,43 +130,40 @@ fn framed(context: &Context) -> Outcome {
 }
 
 /// Fits of one gradient after another: the next is made from the point before.
-fn resident(context: &Context) -> Outcome {
+fn resident(context: &Context, in_one_graph: bool) -> Outcome {
     let stream = stream(context)?;
     let case = case()?;
     let rule = Rule::quadratic();
-    let gradients = points_of_the_cpu(&case, &rule)?;
-    for in_one_graph in [false, true] {
-        let mut resident = ResidentQuadratic::new(&stream, &case.shape, Keep::Factor)?;
-        let made = stream.ledger().snapshot();
-        resident.load(&case.system()?, case.g.as_gradient(), 3.0)?;
-        let loaded = stream.ledger().snapshot();
-        let mut gradient = case.g.clone();
-        let (mut points, mut first) = (Vec::new(), None);
-        for i in 0..OUTERS {
-            if i > 0 {
-                resident.load_gradient(gradient.as_gradient(), 3.0 + i as f64)?;
-            }
-            let report = match in_one_graph {
-                true => resident.fit_in_one_graph(&rule)?,
-                false => resident.fit(&rule, &mut |_| {})?,
-            };
-            expect(report.converged(), format!("{report:?}"))?;
-            let point = resident.point()?;
-            next(&case, &point, &mut gradient);
-            points.push(point);
-            first.get_or_insert_with(|| stream.ledger().snapshot());
+    let wanted = points_of_the_cpu(&case, &rule)?;
+    let mut resident = ResidentQuadratic::new(&stream, &case.shape, Keep::Factor)?;
+    let made = stream.ledger().snapshot();
+    resident.load(&case.system()?, case.g.as_gradient(), 3.0)?;
+    let loaded = stream.ledger().snapshot();
+    let mut gradient = case.g.clone();
+    let (mut points, mut first) = (Vec::new(), None);
+    for i in 0..OUTERS {
+        if i > 0 {
+            resident.load_gradient(gradient.as_gradient(), 3.0 + i as f64)?;
         }
-        let moved = stream.ledger().snapshot().since(&loaded);
-        expect_eq("factorizations", moved.factorizations, 1)?;
-        expect_eq("operands", moved.host_to_device.operand, 0)?;
-        let sent = loaded.since(&made).host_to_device.operand;
-        expect(sent > 0, "no operands were counted")?;
-        let first = first.ok_or("no fit")?;
-        let later = stream.ledger().snapshot().since(&first);
-        expect_eq("allocations", later.allocations, 0)?;
-        near("point", &points, &gradients)?;
+        let report = match in_one_graph {
+            true => resident.fit_in_one_graph(&rule)?,
+            false => resident.fit(&rule, &mut |_| {})?,
+        };
+        expect(report.converged(), format!("{report:?}"))?;
+        let point = resident.point()?;
+        next(&case, &point, &mut gradient);
+        points.push(point);
+        first.get_or_insert_with(|| stream.ledger().snapshot());
     }
-    Ok(())
+    let moved = stream.ledger().snapshot().since(&loaded);
+    expect_eq("factorizations", moved.factorizations, 1)?;
+    expect_eq("operands", moved.host_to_device.operand, 0)?;
+    let sent = loaded.since(&made).host_to_device.operand;
+    expect(sent > 0, "no operands were counted")?;
+    let first = first.ok_or("no fit")?;
+    let later = stream.ledger().snapshot().since(&first);
+    expect_eq("allocations", later.allocations, 0)?;
+    near("point", &points, &wanted)
 }
 
 /// The points of the same sequence on the CPU.
