@@ -102,7 +102,7 @@ impl From<&Sampled> for Sampling {
 #[derive(Debug, Args)]
 struct Gpu {
     /// Suites: files of cells, without their ending.
-    #[arg(default_values_t = ["gpu".to_owned()])]
+    #[arg(default_values_t = ["gpu", "fit"].map(str::to_owned))]
     suites: Vec<String>,
     /// The folder that records go to.
     #[arg(long, default_value = "benches/records")]

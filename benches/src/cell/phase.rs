@@ -54,8 +54,14 @@ pub enum Phase {
     Iterate,
     /// The same until the host has the iterate's record, by the host's clock.
     IterateWall,
-    /// One iterate at a new ridge, its factorization included, by the host's clock.
+    /// One iterate at a new ridge that the host submits, its factorization included, by the host's
+    /// clock.
     IterateChanging,
+    /// A whole fit as one graph at an unchanged ridge; a unit is an iterate, the start's copies and the
+    /// fit's record shared out.
+    FitGraph,
+    /// The same at a ridge that the device changes with every iterate, and factors at.
+    FitGraphChanging,
     /// What the device can do at most.
     Ceiling,
 }
@@ -65,7 +71,7 @@ impl Phase {
     pub const MANY: usize = 24;
 
     /// All of them, in order.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Refresh,
         Self::Pack,
         Self::Upload,
@@ -87,6 +93,8 @@ impl Phase {
         Self::Iterate,
         Self::IterateWall,
         Self::IterateChanging,
+        Self::FitGraph,
+        Self::FitGraphChanging,
         Self::Ceiling,
     ];
 
@@ -114,6 +122,8 @@ impl Phase {
             Self::Iterate => "iterate",
             Self::IterateWall => "iterate-wall",
             Self::IterateChanging => "iterate-changing",
+            Self::FitGraph => "fit-graph",
+            Self::FitGraphChanging => "fit-graph-changing",
             Self::Ceiling => "ceiling",
         }
     }

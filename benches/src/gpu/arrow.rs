@@ -214,11 +214,51 @@ impl<'o> Rows<'o> {
         .map(|taken| taken.l2(L2::Warm).floor(floor))
     }
 
+    /// Whole fits, each one graph, that go on after the exact quadratic's one step; ridges are the
+    /// device's to choose. Every fit takes as many iterates as the first.
+    fn fit(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<Taken> {
+        self.expect_unpinned()?;
+        let system = self.system()?;
+        let mut resident =
+            ResidentQuadratic::new(&self.stream, system.shape(), self.keep).map_err(schur)?;
+        resident
+            .load(&system, self.gradient.as_gradient(), 1.0)
+            .map_err(schur)?;
+        let rule = Rule {
+            residual_tolerance: 0.0,
+            initial_ridge: match phase {
+                Phase::FitGraphChanging => 1e-3,
+                _ => 0.0,
+            },
+            ..Rule::quadratic()
+        };
+        let first = resident.fit_in_one_graph(&rule).map_err(failed)?;
+        self.check_point(&resident)?;
+        let work = |resident: &mut ResidentQuadratic| {
+            let report = resident.fit_in_one_graph(&rule).map_err(failed)?;
+            match report == first && report.iterations > 1 {
+                true => Ok(()),
+                false => Err(Decline::Failed {
+                    error: format!("a fit ended as {report:?}, the first as {first:?}"),
+                }),
+            }
+        };
+        let units =
+            u32::try_from(first.trials).map_err(|_| unsupported("a fit of so many iterates"))?;
+        clock
+            .wall(&mut resident, |_| Ok(()), work)
+            .map(|taken| taken.l2(L2::Warm).units(units))
+    }
+
     /// The point after one iterate solves `H z = g0`.
     fn check_iterate(&self, state: &mut Looped) -> Outcome<()> {
         state.launch()?;
         state.resident.read().map_err(schur)?;
-        let point = state.resident.point().map_err(schur)?;
+        self.check_point(&state.resident)
+    }
+
+    fn check_point(&self, resident: &ResidentQuadratic) -> Outcome<()> {
+        let point = resident.point().map_err(schur)?;
         let negated = |x: &[f64]| x.iter().map(|x| -x).collect::<Vec<_>>();
         let (row, border) = (negated(&point.row), negated(&point.border));
         let error = check::componentwise_error(self.operands, 0, &row, &border);
@@ -243,12 +283,15 @@ impl Bench for Rows<'_> {
             value: l.value,
             absolute: l.absolute,
         });
+        let own = own.map_err(|e| Decline::Failed {
+            error: format!("no log-determinant: {e}"),
+        })?;
         let cpu = match known {
             Some(value) => value,
             None => cpu_log_determinant(self.system()?.into())?,
         };
         let cpu = (super::cell::CPU.to_owned(), cpu);
-        let parity = check::parity(error, check::DIRECT_BOUND, own.ok(), Some(cpu))?;
+        let parity = check::parity(error, check::DIRECT_BOUND, Some(own), Some(cpu))?;
         Ok((parity, Some(summary)))
     }
 
@@ -264,6 +307,9 @@ impl Bench for Rows<'_> {
             Phase::RowBlocks | Phase::Copy => self.row_blocks(phase, clock).map(resident),
             Phase::Iterate | Phase::IterateWall | Phase::IterateChanging => self
                 .iterate(phase, clock)
+                .map(|taken| (taken, ExecutionPath::GpuResidentFull)),
+            Phase::FitGraph | Phase::FitGraphChanging => self
+                .fit(phase, clock)
                 .map(|taken| (taken, ExecutionPath::GpuResidentFull)),
             Phase::Factor
             | Phase::Solve

@@ -11,6 +11,7 @@ use crate::cell::Phase;
 use crate::check::{self, Logarithm};
 use crate::record::{L2, Parity};
 use broadhead_device::{ByteClass, ExecutionPath, Stream};
+use broadhead_gate::Decline;
 use broadhead_schur::cuda::{
     FrameSummary, ResidentVector, StructuredBase, StructuredFrame, StructuredMethod,
 };
@@ -147,11 +148,18 @@ impl Bench for Structured<'_> {
             .solve(self.gradient.as_gradient(), step.as_step())
             .map_err(failed)?;
         let error = check::componentwise_error(self.operands, 0, &step.row, &step.border);
-        let own = frame.log_determinant().ok().map(|l| Logarithm {
-            value: l.value,
-            absolute: l.absolute,
-        });
-        // Conjugate gradients have no log-determinant to compare.
+        // Conjugate gradients have no log-determinant to compare; what should have one has.
+        let own = match (frame.log_determinant(), self.method) {
+            (Ok(l), _) => Some(Logarithm {
+                value: l.value,
+                absolute: l.absolute,
+            }),
+            (Err(_), StructuredMethod::Iterative { .. }) => None,
+            (Err(error), _) => {
+                let error = format!("no log-determinant: {error}");
+                return Err(Decline::Failed { error });
+            }
+        };
         let cpu = match (own, known) {
             (None, _) => None,
             (_, Some(value)) => Some(value),

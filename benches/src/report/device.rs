@@ -1,10 +1,10 @@
 //! The page of a device's suite.
 
-use super::group::{Entry, Group};
-use super::verdict::{Judged, Outcome as Verdict, short};
+use super::group::{BEST, Entry, Group};
+use super::verdict::{Contender, Judged, Outcome as Verdict, short};
 use crate::cell::{Phase, Suite};
 use crate::receipt::Receipt;
-use crate::record::{Outcome, Record, Timer, Window};
+use crate::record::{L2, Outcome, Record, Timer, Window};
 use broadhead_device::measure::Unit;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -30,7 +30,8 @@ pub(super) fn markdown(
 }
 
 fn push_requirements(page: &mut String, verdicts: &[Judged]) {
-    page.push_str("| required | at most | found | at | |\n|---|--:|--:|---|---|\n");
+    page.push_str("| required | at most | found | at | by, built in | |\n");
+    page.push_str("|---|--:|--:|---|---|---|\n");
     for judged in verdicts {
         let (word, found, shape) = match &judged.outcome {
             Verdict::Met { worst, shape } => ("met", worst.clone(), shape.clone()),
@@ -40,7 +41,17 @@ fn push_requirements(page: &mut String, verdicts: &[Judged]) {
             }
         };
         let (name, at_most) = (&judged.name, &judged.at_most);
-        let _ = writeln!(page, "| {name} | {at_most} | {found} | {shape} | {word} |");
+        let by = match &judged.by {
+            Some(Contender { name, build: None }) => name.clone(),
+            Some(Contender {
+                name,
+                build: Some(build),
+            }) => format!("{name}, {} ms", short(1e3 * build)),
+            None => String::new(),
+        };
+        let line = format!("| {name} | {at_most} | {found} | {shape} | {by} | {word} |");
+        page.push_str(&line);
+        page.push('\n');
     }
 }
 
@@ -105,7 +116,7 @@ fn time(group: &Group, name: &str, phase: Phase, window: Option<Window>) -> Stri
 
 /// The peer's faster window over our fastest contender, of one run.
 fn ratio(group: &Group, peer: &str, phase: Phase) -> String {
-    match (group.outcome(peer, phase), group.outcome("best", phase)) {
+    match (group.outcome(peer, phase), group.outcome(BEST, phase)) {
         (Ok((peer, theirs)), Ok((best, ours))) if theirs.run == ours.run => {
             short(peer.median / best.median)
         }
@@ -181,6 +192,20 @@ fn push_receipts(page: &mut String, records: &[Record]) {
         "\nBy the device's events: {}; all else by the host's clock.",
         events.join(", ")
     );
+    for (l2, what) in [
+        (L2::Warm, "as the work before left it"),
+        (L2::Cold, "driven out"),
+    ] {
+        let phases: BTreeSet<Phase> = records
+            .iter()
+            .filter(|r| matches!(&r.outcome, Outcome::Measured(m) if m.l2 == Some(l2)))
+            .map(|r| r.cell.phase)
+            .collect();
+        if !phases.is_empty() {
+            let phases: Vec<&str> = phases.into_iter().map(Phase::as_str).collect();
+            let _ = writeln!(page, "\nL2 {what}: {}.", phases.join(", "));
+        }
+    }
     let mut said: Vec<String> = Vec::new();
     for record in records {
         let text = receipt(&record.receipt, records);

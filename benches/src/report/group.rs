@@ -6,6 +6,9 @@ use crate::summary::Summary;
 use broadhead_gate::Decline;
 use std::collections::BTreeSet;
 
+/// The name of whichever contender is fastest.
+pub(super) const BEST: &str = "best";
+
 /// All records of one case of one shape.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -138,7 +141,7 @@ impl Group {
         let mut found: Result<(Summary, &Entry), Decline> = Err(Decline::NoSample);
         for entry in self.entries.iter().filter(|e| e.phase == phase) {
             let wanted = match elimination {
-                "best" => entry.elimination != "auto" && entry.ran.is_some(),
+                BEST => entry.elimination != "auto" && entry.ran.is_some(),
                 name => entry.elimination == name,
             };
             if !wanted {

@@ -192,6 +192,11 @@ numerator = { elimination = 'best', phase = 'solve' }
 denominator = { elimination = 'best', phase = 'solve', of = 'floor' }
 at_most = 1.2
 [[requirements]]
+name = 'faster than the baseline'
+numerator = { elimination = 'best', phase = 'solve' }
+denominator = { elimination = 'best', phase = 're-upload' }
+at_most = 0.1
+[[requirements]]
 name = 'moves nothing in'
 numerator = { elimination = 'best', phase = 'solve', of = 'bytes-in' }
 at_most = 0
@@ -292,6 +297,55 @@ at_most = 0
             page.contains("| 1050 &plusmn; 0 % | 1000 &plusmn; 0 % | 9.09 |"),
             "{page}"
         );
+    }
+
+    #[test]
+    fn a_requirement_names_whose_it_is_and_what_the_build_took() {
+        let mut build = ours("rows/inverse-factor", 4e-3);
+        build.cell.phase = Phase::Factor;
+        let mut records = all();
+        records.insert(4, build);
+        let (_, _, page) = reported(&records);
+        let row = page.lines().find(|line| line.starts_with("| fast |"));
+        let row = row.expect("the requirement has a row");
+        assert!(
+            row.ends_with("| rows/inverse-factor, 4.00 ms | met |"),
+            "{row}"
+        );
+    }
+
+    #[test]
+    fn a_baseline_without_one_of_its_contenders_is_none() {
+        let baseline = |name: &str, outcome: Result<f64, Decline>| {
+            let mut record = ours(name, 0.02);
+            record.cell.phase = Phase::ReUpload;
+            match (outcome, &mut record.outcome) {
+                (Ok(seconds), Outcome::Measured(measured)) => {
+                    measured.samples = vec![seconds; 2];
+                    measured.execution_path = Some(ExecutionPath::GpuReupload);
+                }
+                (Ok(_), _) => unreachable!("it was measured"),
+                (Err(reason), outcome) => *outcome = Outcome::Declined(reason),
+            }
+            record
+        };
+        let with = |other: Result<f64, Decline>| {
+            let mut records = all();
+            records.push(baseline("rows/factor", Ok(0.02)));
+            records.push(baseline("rows/inverse-factor", other));
+            let (_, lines, _) = reported(&records);
+            verdict(&lines, "faster than the baseline").to_owned()
+        };
+        let met = with(Ok(0.03));
+        assert!(
+            met.starts_with("met; at most 0.100, the largest is 0.006"),
+            "{met}"
+        );
+        let declined = with(Err(Decline::NoSample));
+        assert!(declined.starts_with("undetermined"), "{declined}");
+        // One that cannot do the work at all is no contender.
+        let why = "it cannot".to_owned();
+        assert!(with(Err(Decline::Unsupported { why })).starts_with("met"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Requirements against records.
 
 use super::floor::Bandwidth;
-use super::group::{self, Entry, Group};
-use crate::cell::{Place, Quantity, Requirement, Side, Suite};
+use super::group::{self, BEST, Entry, Group};
+use crate::cell::{Phase, Place, Quantity, Requirement, Side, Suite};
 use crate::record::{Record, Window};
 use broadhead_device::measure::TOLERANCE;
 use broadhead_gate::Decline;
@@ -13,6 +13,16 @@ pub(super) struct Judged {
     pub(super) name: String,
     pub(super) at_most: String,
     pub(super) outcome: Outcome,
+    /// Whose the worst value is.
+    pub(super) by: Option<Contender>,
+}
+
+/// Whose a value is: an elimination and what its frames keep, with what such a frame costs to build.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Contender {
+    pub(super) name: String,
+    /// Seconds of a build at the same shape, where it was measured.
+    pub(super) build: Option<f64>,
 }
 
 /// Met or not at every shape, or undetermined at one.
@@ -82,12 +92,13 @@ struct Found<'g> {
 impl Judge<'_> {
     fn one(&self, requirement: &Requirement) -> Judged {
         let text = |value: f64| worded(requirement, value);
-        let judged = |outcome| Judged {
+        let judged = |outcome, by| Judged {
             name: requirement.name.clone(),
             at_most: text(requirement.at_most),
             outcome,
+            by,
         };
-        let mut worst: Option<(f64, String)> = None;
+        let mut worst: Option<(f64, Contender, String)> = None;
         for case in &self.suite.cells {
             if !requirement.cells.is_empty() && !requirement.cells.contains(&case.name) {
                 continue;
@@ -97,41 +108,50 @@ impl Judge<'_> {
                 .ok_or(Decline::NoSample)
                 .and_then(|group| self.value(requirement, group));
             match (value, group) {
-                (Ok(value), Some(group)) => {
-                    if worst.as_ref().is_none_or(|(old, _)| value > *old) {
-                        worst = Some((value, group.shape.clone()));
+                (Ok((value, by)), Some(group)) => {
+                    if worst.as_ref().is_none_or(|(old, ..)| value > *old) {
+                        worst = Some((value, by, group.shape.clone()));
                     }
                 }
                 (Err(reason), _) => {
-                    return judged(Outcome::Undetermined {
-                        reason,
-                        shape: case.name.clone(),
-                    });
+                    let shape = case.name.clone();
+                    return judged(Outcome::Undetermined { reason, shape }, None);
                 }
                 (Ok(_), None) => {}
             }
         }
-        judged(match worst {
-            None => Outcome::Undetermined {
+        let Some((worst, by, shape)) = worst else {
+            let outcome = Outcome::Undetermined {
                 reason: Decline::NoSample,
                 shape: "no cell".to_owned(),
-            },
-            Some((worst, shape)) if worst <= requirement.at_most => Outcome::Met {
-                worst: text(worst),
-                shape,
-            },
-            Some((worst, shape)) => Outcome::Unmet {
-                worst: text(worst),
-                shape,
-            },
-        })
+            };
+            return judged(outcome, None);
+        };
+        let met = worst <= requirement.at_most;
+        let worst = text(worst);
+        let outcome = match met {
+            true => Outcome::Met { worst, shape },
+            false => Outcome::Unmet { worst, shape },
+        };
+        judged(outcome, Some(by))
     }
 
-    fn value(&self, requirement: &Requirement, group: &Group) -> Result<f64, Decline> {
+    fn value(&self, requirement: &Requirement, group: &Group) -> Result<(f64, Contender), Decline> {
         let above = self.side(&requirement.numerator, group)?;
-        let Some(denominator) = &requirement.denominator else {
-            return Ok(above.value);
+        let name = above.entry.elimination.clone();
+        let by = Contender {
+            build: group
+                .outcome(&name, Phase::Factor)
+                .ok()
+                .map(|(s, _)| s.median),
+            name,
         };
+        let Some(denominator) = &requirement.denominator else {
+            return Ok((above.value, by));
+        };
+        if denominator.elimination == BEST && denominator.of == Quantity::Seconds {
+            all_measured(denominator, group)?;
+        }
         let below = self.side(denominator, group)?;
         if above.entry.run != below.entry.run {
             return Err(Decline::OtherRun);
@@ -144,7 +164,7 @@ impl Judge<'_> {
                 ceiling: below.value,
             });
         }
-        Ok(above.value / below.value)
+        Ok((above.value / below.value, by))
     }
 
     fn side<'g>(&self, side: &Side, group: &'g Group) -> Result<Found<'g>, Decline> {
@@ -167,6 +187,18 @@ impl Judge<'_> {
         let value = value.ok_or(Decline::NoSample)?;
         Ok(Found { value, entry })
     }
+}
+
+/// A baseline is the fastest of all its contenders that can do the work: one whose time was declined
+/// may have been that.
+fn all_measured(side: &Side, group: &Group) -> Result<(), Decline> {
+    for entry in group.entries.iter().filter(|e| e.phase == side.phase) {
+        match &entry.outcome {
+            Ok(_) | Err(Decline::Unsupported { .. } | Decline::OutOfMemory { .. }) => {}
+            Err(reason) => return Err(reason.clone()),
+        }
+    }
+    Ok(())
 }
 
 /// A peer that ran apart from us counts where it ran before and after us. Of the two its faster is
