@@ -167,7 +167,7 @@ impl Bench for Structured<'_> {
         };
         let cpu = cpu.map(|value| (super::cell::CPU.to_owned(), value));
         let parity = check::parity(error, self.bound(), own, cpu)?;
-        Ok((parity, base.summary()))
+        Ok((parity, Some(base.summary())))
     }
 
     fn phase(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<(Taken, ExecutionPath)> {

@@ -338,7 +338,7 @@ at_most = 0
         };
         let met = with(Ok(0.03));
         assert!(
-            met.starts_with("met; at most 0.100, the largest is 0.006"),
+            met.starts_with("met; at most 0.100, the largest is 0.005"),
             "{met}"
         );
         let declined = with(Err(Decline::NoSample));

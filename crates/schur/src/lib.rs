@@ -68,7 +68,7 @@ pub use elimination::{
 };
 pub use error::{Error, Failure, NotPositiveDefinite, PivotSite, Side};
 pub use frame::{Frame, SolveReport};
-pub use plan::{Ceilings, Plan, Price, Workload, device_prices, plan};
+pub use plan::{Ceilings, FrameCost, Plan, Price, Workload, device_prices, plan};
 pub use refine::{BackwardError, Refinement};
 pub use registers::release_upper_parts;
 pub use ridge::{MeanDiagonals, Ridge};

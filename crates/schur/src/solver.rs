@@ -188,7 +188,8 @@ impl Solver {
         self.engine.ledger().unwrap_or(self.ledger)
     }
 
-    /// What a frame on a device keeps, how it is made, and what it holds; absent on the CPU.
+    /// What a frame on a device keeps, how it is made, what it costs and what it holds; absent on the
+    /// CPU.
     pub fn frame_summary(&self) -> Option<FrameSummary> {
         self.engine.frame_summary()
     }
@@ -367,7 +368,8 @@ impl<'s> Base<'s> {
         self.solver.ledger()
     }
 
-    /// What a frame on a device keeps, how it is made, and what it holds; absent on the CPU.
+    /// What a frame on a device keeps, how it is made, what it costs and what it holds; absent on the
+    /// CPU.
     pub fn frame_summary(&self) -> Option<FrameSummary> {
         self.solver.frame_summary()
     }

@@ -36,7 +36,7 @@ struct Summary {
     execution_path: ExecutionPath,
     device: Device,
     elimination: EliminationKind,
-    /// Of a device: what the frame kept and held, and how it was made.
+    /// Of a device: what the frame kept and held, how it was made and what it cost.
     frame: Option<FrameSummary>,
     pinned: bool,
     rows: usize,

@@ -18,7 +18,8 @@ use super::tiles::{Squares, Tiles};
 use super::{Error, Failure, Keep, ResidentVector};
 use crate::bump::least_rung;
 use crate::{
-    ArrowShape, Factored, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, Ridge, RowDims,
+    ArrowShape, Factored, FrameCost, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, Ridge,
+    RowDims,
 };
 use broadhead_device::{
     ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Side, Stream, Triangle, View, ViewMut,
@@ -43,6 +44,7 @@ pub(super) struct Factors {
     pub(super) border: DeviceBuffer<f64>,
     inverse: Option<DeviceBuffer<f64>>,
     chosen: Chosen,
+    cost: FrameCost,
     dims: RowDims,
     wide: Option<WideRows>,
     tiles: Option<Tiles>,
@@ -115,6 +117,7 @@ impl Factors {
         };
         Ok(Self {
             chosen,
+            cost: FrameCost::of_rows(shape, keep),
             dims: shape.rows().clone(),
             wide,
             tiles,
@@ -191,10 +194,11 @@ impl Factors {
     /// What a frame of these factors keeps, how it is made, and what is held.
     pub(super) fn summary(&self) -> FrameSummary {
         FrameSummary {
-            keep: self.keep(),
+            keep: Some(self.keep()),
             rows: self.chosen.rows,
-            border: self.chosen.border,
+            border: Some(self.chosen.border),
             bytes: self.bytes(),
+            cost: Some(self.cost),
         }
     }
 

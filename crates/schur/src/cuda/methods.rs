@@ -4,7 +4,7 @@
 use super::layout::{DeviceBytes, Layout, WIDEST_ROW};
 use super::tiles::Tiles;
 use super::{Error, Keep};
-use crate::EliminationKind;
+use crate::{EliminationKind, FrameCost};
 use broadhead_device::probe::DeviceInfo;
 use serde::{Deserialize, Serialize};
 
@@ -43,17 +43,21 @@ pub struct Methods {
     pub border: Option<BorderMethod>,
 }
 
-/// What a frame keeps, how it was made, and what it holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a frame keeps, how it was made, what it costs, and what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrameSummary {
-    /// What it keeps of the border's factor.
-    pub keep: Keep,
+    /// What it keeps of the factor that a solve sweeps with: the border's, of border first $`T`$'s, of
+    /// a core its own. Conjugate gradients have none.
+    pub keep: Option<Keep>,
     /// How its row blocks were factored.
     pub rows: RowMethod,
-    /// How its border was factored.
-    pub border: BorderMethod,
+    /// How that factor was made, where there are two ways; a small core's is made by one kernel.
+    pub border: Option<BorderMethod>,
     /// Device bytes.
     pub bytes: DeviceBytes,
+    /// What a build and a solve cost; absent in records of before it was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<FrameCost>,
 }
 
 /// The ways in use.

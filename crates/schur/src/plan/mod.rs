@@ -10,7 +10,7 @@ mod ceilings;
 mod price;
 
 pub use ceilings::Ceilings;
-pub use price::Price;
+pub use price::{FrameCost, Price};
 
 use crate::cuda::{Base, DeviceBytes, Keep, StructuredBase, StructuredMethod};
 use crate::solver::{Solver, SolverOptions};

@@ -5,10 +5,10 @@ use super::operands::Operands;
 use super::parts::Factors;
 use super::{Error, Failure, ResidentVector};
 use crate::cuda::base::{columns, put_columns};
-use crate::cuda::{DeviceBytes, FrameSummary};
+use crate::cuda::{DeviceBytes, FrameSummary, RowMethod};
 use crate::{
-    Factored, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge, ShapeError, SolveStats,
-    StepMut, StructuredShape, StructuredSystem, System,
+    Factored, FrameCost, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge, ShapeError,
+    SolveStats, StepMut, StructuredShape, StructuredSystem, System,
 };
 use broadhead_device::{ByteClass, DeviceError, ExecutionPath, LedgerSnapshot, Refusal, Stream};
 
@@ -93,9 +93,16 @@ impl StructuredBase {
         self.method
     }
 
-    /// What its frames keep, how they are made, and what is held, where there is a choice.
-    pub fn summary(&self) -> Option<FrameSummary> {
-        self.factors.frame_summary()
+    /// What its frames keep, how they are made, what they cost, and what is held.
+    pub fn summary(&self) -> FrameSummary {
+        let (keep, border) = self.factors.kept();
+        FrameSummary {
+            keep,
+            rows: RowMethod::Fused,
+            border,
+            bytes: self.bytes(),
+            cost: Some(FrameCost::of_structured(&self.shape, self.method)),
+        }
     }
 
     /// The shape it serves.

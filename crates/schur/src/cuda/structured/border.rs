@@ -21,7 +21,7 @@ use super::{Error, Failure, ResidentVector};
 use crate::cuda::factors::{failure_with_bump, finite};
 use crate::cuda::layout::Layout;
 use crate::cuda::pivot;
-use crate::cuda::{DeviceBytes, FrameSummary, Keep, RowMethod};
+use crate::cuda::{BorderMethod, DeviceBytes, Keep};
 use crate::{EliminationKind, Factored, Pivot, PivotSite, Ridge, RowDims, StructuredShape};
 use broadhead_device::{ByteClass, DeviceBuffer, DeviceError, Refusal, Stream};
 
@@ -185,13 +185,9 @@ impl Factors for BorderFactors {
         self.bytes
     }
 
-    fn frame_summary(&self) -> Option<FrameSummary> {
-        Some(FrameSummary {
-            keep: self.square.keep(),
-            rows: RowMethod::Fused,
-            border: self.square.method(&self.parts.stream),
-            bytes: self.bytes,
-        })
+    fn kept(&self) -> (Option<Keep>, Option<BorderMethod>) {
+        let method = self.square.method(&self.parts.stream);
+        (Some(self.square.keep()), Some(method))
     }
 
     fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use super::{Error, Failure, ResidentVector};
 use crate::cuda::factors::{failure_with_bump, finite};
 use crate::cuda::layout::Layout;
 use crate::cuda::pivot;
-use crate::cuda::{DeviceBytes, Keep};
+use crate::cuda::{BorderMethod, DeviceBytes, Keep};
 use crate::{EliminationKind, Factored, Pivot, Ridge, StructuredShape};
 use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Stream};
 
@@ -175,6 +175,14 @@ impl Factors for CoreFactors {
 
     fn bytes(&self) -> DeviceBytes {
         self.bytes
+    }
+
+    fn kept(&self) -> (Option<Keep>, Option<BorderMethod>) {
+        let method = match &self.core {
+            CoreBuffers::Small(_) => None,
+            CoreBuffers::Large(core) => Some(core.square.method(&self.parts.stream)),
+        };
+        (Some(Keep::Factor), method)
     }
 
     fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {

@@ -48,7 +48,7 @@ impl Elimination for StructuredEngine {
     }
 
     fn frame_summary(&self) -> Option<FrameSummary> {
-        self.base.summary()
+        Some(self.base.summary())
     }
 
     fn refresh(&mut self, system: &System<'_>) -> Result<(), Error> {

@@ -20,8 +20,8 @@ use super::operands::Operands;
 use super::parts::{Factors, Parts, Room, did_not_run};
 use super::passes::{OfRows, Passes};
 use super::{Error, Failure, ResidentVector};
-use crate::cuda::DeviceBytes;
 use crate::cuda::kernels::RowSolve;
+use crate::cuda::{BorderMethod, DeviceBytes, Keep};
 use crate::{
     EliminationKind, Factored, IterativeOptions, NoLogDeterminant, NotPositiveDefinite, PivotSite,
     Ridge, SolveStats, StructuredShape,
@@ -295,6 +295,10 @@ impl Factors for IterativeFactors {
 
     fn bytes(&self) -> DeviceBytes {
         bytes(&self.parts.sizes)
+    }
+
+    fn kept(&self) -> (Option<Keep>, Option<BorderMethod>) {
+        (None, None)
     }
 
     fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use super::{Error, Failure, ResidentVector};
 use crate::cuda::factors::{SideSummary, failure_with_bump, row_side};
 use crate::cuda::kernels::{Kernels as DenseKernels, RowFactors, RowIndex};
 use crate::cuda::pieces::pieces;
-use crate::cuda::{DeviceBytes, FrameSummary};
+use crate::cuda::{BorderMethod, DeviceBytes, Keep};
 use crate::{
     Factored, LogDeterminant, Pivot, PivotSite, Ridge, RowDims, SolveStats, StructuredShape,
 };
@@ -31,10 +31,9 @@ pub(super) trait Factors: Send {
     /// Device bytes, of a base's operands and vectors too.
     fn bytes(&self) -> DeviceBytes;
 
-    /// What its frames keep, and how they are made, where there is a choice.
-    fn frame_summary(&self) -> Option<FrameSummary> {
-        None
-    }
+    /// What its frames keep of the factor that a solve sweeps with, and how that is made, where there
+    /// are two ways.
+    fn kept(&self) -> (Option<Keep>, Option<BorderMethod>);
 
     /// Submits a factorization; nothing is read back.
     fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error>;

@@ -9,7 +9,7 @@ mod host;
 pub(super) use device::{on_device, structured_on_device};
 
 use super::{Ceilings, Workload};
-use crate::cuda::Keep;
+use crate::cuda::{Keep, StructuredMethod};
 use crate::elimination::decoder_rank;
 use crate::{ArrowShape, EliminationKind, StructuredShape, SystemShape};
 use broadhead_device::ExecutionPath;
@@ -37,6 +37,44 @@ pub struct Price {
     pub solve_seconds: f64,
     /// Seconds of one refresh, one factorization and the solves expected of it.
     pub seconds: f64,
+}
+
+/// What a frame on a device costs in operations, as the prices count them: a byte that is read or
+/// written counts a quarter of one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrameCost {
+    /// FP64 operations of a build.
+    pub build_operations: f64,
+    /// FP64 operations of a solve; of conjugate gradients, in the iterations that
+    /// [`Workload`](super::Workload) expects by default.
+    pub solve_operations: f64,
+}
+
+impl FrameCost {
+    /// Rows first of a dense system, with a frame that keeps `keep`.
+    pub(crate) fn of_rows(shape: &ArrowShape, keep: Keep) -> Self {
+        Self::of(|work| on_device(shape, keep, 0, &Ceilings::DEVICE, work))
+    }
+
+    /// An elimination of a structured system.
+    pub(crate) fn of_structured(shape: &StructuredShape, method: StructuredMethod) -> Self {
+        Self::of(|work| structured_on_device(shape, method, 0, &Ceilings::DEVICE, work))
+    }
+
+    fn of(price: impl Fn(&Workload) -> Price) -> Self {
+        let operations = |solves| {
+            let work = Workload {
+                solves,
+                ..Workload::default()
+            };
+            price(&work).operations
+        };
+        let build = operations(0);
+        Self {
+            build_operations: build,
+            solve_operations: operations(1) - build,
+        }
+    }
 }
 
 /// Bytes a second at which operands of the host reach a device, packed and sent in pieces: measured
@@ -173,4 +211,35 @@ fn structured_sizes(shape: &StructuredShape, density: f64) -> (f64, f64, f64, f6
         shape.outputs() as f64,
         decoder_rank(shape) as f64,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RowDims;
+
+    #[test]
+    fn a_frame_s_cost_grows_by_what_it_keeps_and_not_by_ceilings() {
+        let (n, d, k) = (2000, 2, 2048);
+        let shape = ArrowShape::new(RowDims::uniform(n, d).unwrap(), k).unwrap();
+        let factor = FrameCost::of_rows(&shape, Keep::Factor);
+        let inverse = FrameCost::of_rows(&shape, Keep::InverseFactor);
+        let [unknowns, k] = [n * d, k].map(|n| n as f64);
+        // The sum over the rows and the border's factor, and little besides.
+        let least = unknowns * k * k + k * k * k / 3.0;
+        assert!(
+            (least..1.05 * least).contains(&factor.build_operations),
+            "{factor:?}"
+        );
+        let more = inverse.build_operations - factor.build_operations;
+        assert!((k * k * k / 3.0..k * k * k).contains(&more), "{more}");
+        // A solve reads Y and half of the factor twice, two operations a number.
+        let solve = 4.0 * unknowns * k + 2.0 * k * k;
+        for cost in [factor, inverse] {
+            assert!(
+                (cost.solve_operations / solve - 1.0).abs() < 0.01,
+                "{cost:?}, {solve}"
+            );
+        }
+    }
 }
