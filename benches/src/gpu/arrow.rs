@@ -232,10 +232,10 @@ impl<'o> Rows<'o> {
             },
             ..Rule::quadratic()
         };
-        let first = resident.fit_in_one_graph(&rule).map_err(failed)?;
+        let first = resident.fit_in_one_graph(&rule).map_err(ended)?;
         self.check_point(&resident)?;
         let work = |resident: &mut ResidentQuadratic| {
-            let report = resident.fit_in_one_graph(&rule).map_err(failed)?;
+            let report = resident.fit_in_one_graph(&rule).map_err(ended)?;
             match report == first && report.iterations > 1 {
                 true => Ok(()),
                 false => Err(Decline::Failed {
@@ -553,6 +553,13 @@ fn looped(error: QuadraticError) -> Decline {
         other => Decline::Failed {
             error: other.to_string(),
         },
+    }
+}
+
+/// Why a fit ended.
+fn ended(error: impl std::fmt::Display) -> Decline {
+    Decline::Failed {
+        error: error.to_string(),
     }
 }
 
