@@ -8,8 +8,8 @@
 //!   strategy    proptest over specifications      laws        properties of any elimination
 //! ```
 //!
-//! [`device`] is the harness of tests that need a device and say why they are skipped, [`kernels`] the
-//! program that compiles kernels without one.
+//! [`device`] is the harness of tests that need a device and say why they are skipped, [`beside`] keeps
+//! a device busy meanwhile, [`kernels`] is the program that compiles kernels without one.
 //!
 //! A law is a function of a [`laws::Subject`]: an elimination as a caller would ask for it. The
 //! tests of a backend instantiate every law for their own subjects, from this one source.
@@ -18,6 +18,7 @@
 //! - An oracle is built from a case's raw numbers; it calls nothing of what it judges.
 //! - A number is compared in [`tolerance`] alone, and a failure prints where, what and the bound.
 
+pub mod beside;
 pub mod cases;
 pub mod device;
 pub mod double;

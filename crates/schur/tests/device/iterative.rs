@@ -10,6 +10,7 @@ use broadhead_schur::{
     NotPositiveDefinite, PivotSite, Ridge, RowDims, SolveReport, Solver, SolverOptions,
     StructuredShape,
 };
+use broadhead_testkit::beside::Beside;
 use broadhead_testkit::cases::StructuredCase;
 use broadhead_testkit::device::Trial;
 use broadhead_testkit::generate::{self, Structure};
@@ -298,20 +299,31 @@ fn not_launched(stream: &Stream) -> Outcome {
 }
 
 fn bits(stream: &Stream) -> Outcome {
-    let beside = stream.context().stream(&broadhead_device::Ledger::new())?;
+    let mut beside = Beside::filling(stream.context())?;
+    let ridge = Ridge::ZERO;
     for (name, case) in cases() {
         let g = gradient(&case, 3);
-        let mut first_base = base(stream, &case)?;
-        let first = answer(&mut first_base, &g, Ridge::ZERO)?;
-        let mut noise = beside.zeros::<f64>(4 << 20, "noise")?;
-        for fresh in [false, true] {
-            (0..20).try_for_each(|_| beside.zero(noise.view_mut()))?;
-            if fresh {
-                first_base = base(stream, &case)?;
-            }
-            let again = answer(&mut first_base, &g, Ridge::ZERO)?;
-            expect_eq(name, again, first.clone())?;
+        let first = answer(&mut base(stream, &case)?, &g, ridge)?;
+        let mut kept = base(stream, &case)?;
+        expect_eq(name, answer(&mut kept, &g, ridge)?, first.clone())?;
+        let again = beside.work(stream, || Ok(answer(&mut kept, &g, ridge)?))?;
+        expect_eq(name, again, first.clone())?;
+        if !name.starts_with("ragged") {
+            continue;
         }
+        let [from, mut to] = vectors(stream, &kept, &g)?;
+        let mut graph = captured(stream, &mut kept, ridge, (&from, &mut to))?;
+        let found = beside.work(stream, || {
+            graph.launch()?;
+            kept.factored(ridge)?;
+            let iterations = kept.solved()?.iterations;
+            let step = ArrowVector {
+                row: stream.download(to.row(), ByteClass::Gradient)?,
+                border: stream.download(to.border()?, ByteClass::Gradient)?,
+            };
+            Ok((step, iterations))
+        })?;
+        expect_eq(&format!("{name}, a graph"), found, first)?;
     }
     Ok(())
 }

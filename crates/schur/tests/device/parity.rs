@@ -2,7 +2,7 @@
 
 use super::case::{Case, Random};
 use super::{Failed, Outcome, expect, expect_eq, on_device};
-use broadhead_device::{Context, DevicePolicy, Ledger, Stream};
+use broadhead_device::{DevicePolicy, Graph, Ledger, Stream};
 use broadhead_schur::cuda::{
     Base, Keep, Placement, ResidentVector, StepProduct, StepTerms, WIDEST_ROW,
 };
@@ -10,6 +10,7 @@ use broadhead_schur::{
     ArrowVector, CrossView, DenseSystem, EliminationKind, Gradient, Ridge, RowBlocks, Solver,
     SolverOptions, StepMut, SymmetricView,
 };
+use broadhead_testkit::beside::Beside;
 use broadhead_testkit::device::{Trial, is_racechecked};
 use faer::{MatMut, MatRef};
 
@@ -211,29 +212,66 @@ fn layouts(stream: &Stream) -> Outcome {
 }
 
 fn bits(stream: &Stream) -> Outcome {
+    use broadhead_device::ByteClass::Gradient as Class;
     // The neighbour's Y is past what the second-level cache holds: its solves keep a share of it there.
     let (of, [rows, wide], rounds, solves) = match is_racechecked() {
-        true => ((300, 320), [45_700, 64], 1, 2),
-        false => ((900, 700), [2000, 1500], 4, 50),
+        true => ((300, 320), [45_700, 64], 1, 1),
+        false => ((900, 700), [2000, 1500], 3, 10),
     };
     let case = Case::new(&vec![2; of.0], of.1, 4)?;
     let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
     let first = step(&mut base, &case, &case.system()?)?;
     // Another stream keeps the device busy meanwhile.
-    let other = Context::open(0)?.stream(&Ledger::new())?;
+    let other = stream.context().stream(&Ledger::new())?;
     let busy = Case::new(&vec![2; rows], wide, 5)?;
     let mut neighbour = Base::new(&other, &busy.shape, Keep::InverseFactor)?;
     neighbour.refresh(&busy.system()?)?;
+    let mut frame = neighbour.factor(Ridge::ZERO)?;
+    let (from, mut to) = (frame.vector()?, frame.vector()?);
+    // Once plainly: a capture makes no handles.
+    frame.solve_resident(&from, &mut to)?;
+    let graph = captured(&other, || {
+        (0..solves).try_for_each(|_| frame.solve_resident(&from, &mut to))
+    })?;
+    let mut beside = Beside::new(&other, graph)?;
     for round in 0..rounds {
-        let mut frame = neighbour.factor(Ridge::ZERO)?;
-        let (from, mut to) = (frame.vector()?, frame.vector()?);
-        for _ in 0..solves {
-            frame.solve_resident(&from, &mut to)?;
-        }
-        let again = step(&mut base, &case, &case.system()?)?;
+        let again = beside.work(stream, || Ok(step(&mut base, &case, &case.system()?)?))?;
         expect_eq(&format!("round {round}"), again, first.clone())?;
     }
-    Ok(())
+    // And a graph.
+    let mut frame = base.frame(Ridge::ZERO)?;
+    let (mut gradient, mut plain, mut graphed) =
+        (frame.vector()?, frame.vector()?, frame.vector()?);
+    stream.upload_into(&case.g.row, gradient.row_mut(), Class)?;
+    stream.upload_into(&case.g.border, gradient.border_mut()?, Class)?;
+    frame.solve_resident(&gradient, &mut plain)?;
+    let read = |from: &ResidentVector| -> Result<[Vec<f64>; 2], Failed> {
+        let border = stream.download(from.border()?, Class)?;
+        Ok([stream.download(from.row(), Class)?, border])
+    };
+    let first = read(&plain)?;
+    let mut graph = captured(stream, || frame.solve_resident(&gradient, &mut graphed))?;
+    let found = beside.work(stream, || {
+        graph.launch()?;
+        read(&graphed)
+    })?;
+    expect_eq("a graph", found, first)
+}
+
+/// What `body` submits to `stream`, as a graph.
+fn captured<E: Into<Failed>>(
+    stream: &Stream,
+    body: impl FnOnce() -> Result<(), E>,
+) -> Result<Graph, Failed> {
+    let mut broken = None;
+    let graph = stream.capture(|_| {
+        broken = body().err();
+        Ok(())
+    })?;
+    match broken {
+        Some(error) => Err(error.into()),
+        None => Ok(graph),
+    }
 }
 
 fn ridges(stream: &Stream) -> Outcome {
@@ -284,16 +322,7 @@ fn graphs(stream: &Stream) -> Outcome {
     stream.upload_into(&case.g.row, gradient.row_mut(), Class)?;
     stream.upload_into(&case.g.border, gradient.border_mut()?, Class)?;
     frame.solve_resident(&gradient, &mut plain)?;
-    let mut broken = None;
-    let mut graph = stream.capture(|_| {
-        if let Err(error) = frame.solve_resident(&gradient, &mut graphed) {
-            broken = Some(error);
-        }
-        Ok(())
-    })?;
-    if let Some(error) = broken {
-        return Err(error.into());
-    }
+    let mut graph = captured(stream, || frame.solve_resident(&gradient, &mut graphed))?;
     for _ in 0..2 {
         graph.launch()?;
         for (a, b) in [

@@ -13,6 +13,7 @@ use broadhead_schur::{
     ArrowVector, EliminationKind, Error, Failure, Gradient, NotPositiveDefinite, PivotSite, Ridge,
     RowDims, Side, Solver, SolverOptions, StepMut, StructuredShape,
 };
+use broadhead_testkit::beside::Beside;
 use broadhead_testkit::cases::StructuredCase;
 use broadhead_testkit::device::{Trial, is_racechecked};
 use broadhead_testkit::generate::{self, Structure};
@@ -242,19 +243,34 @@ fn graphs(stream: &Stream) -> Outcome {
 }
 
 fn bits(stream: &Stream) -> Outcome {
-    let beside = stream.context().stream(&broadhead_device::Ledger::new())?;
-    let rounds = if is_racechecked() { 1 } else { 3 };
+    let mut beside = Beside::filling(stream.context())?;
+    let ridge = Ridge::ZERO;
     for (method, name, case) in again() {
         let g = gradient(&case, 3);
         let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
         base.refresh(&case.structured())?;
-        let first = answer(&mut base, &g, Ridge::ZERO)?;
-        let mut noise = beside.zeros::<f64>(4 << 20, "noise")?;
-        for _ in 0..rounds {
-            (0..20).try_for_each(|_| beside.zero(noise.view_mut()))?;
+        let first = answer(&mut base, &g, ridge)?;
+        let found = beside.work(stream, || {
             base.refresh(&case.structured())?;
-            expect_eq(&name, answer(&mut base, &g, Ridge::ZERO)?, first.clone())?;
+            Ok(answer(&mut base, &g, ridge)?)
+        })?;
+        expect_eq(&name, found, first.clone())?;
+        if !name.ends_with("ragged") {
+            continue;
         }
+        let (mut from, mut to) = (base.vector()?, base.vector()?);
+        stream.upload_into(&g.row, from.row_mut(), ByteClass::Gradient)?;
+        stream.upload_into(&g.border, from.border_mut()?, ByteClass::Gradient)?;
+        let mut graph = captured(stream, &mut base, ridge, (&from, &mut to))?;
+        let found = beside.work(stream, || {
+            graph.launch()?;
+            base.factored(ridge)?;
+            Ok(ArrowVector {
+                row: stream.download(to.row(), ByteClass::Gradient)?,
+                border: stream.download(to.border()?, ByteClass::Gradient)?,
+            })
+        })?;
+        expect_eq(&format!("{name}, a graph"), found, first)?;
     }
     Ok(())
 }
