@@ -38,6 +38,7 @@ const SCRIPT: &str = r#"
 # kernels of these crates alone, no library's; tests take fewer rows there, a law one random system.
 #
 # Left out under every tool:
+#   planted::               but where the tool must find them
 #   fits::                  fits of a model, which are more of the same kernels
 #   after_every_failure, after_a_bad_kernel, two_processes, a_hidden_library, out_of_memory
 #                           children of the tests, and what breaks on purpose
@@ -54,9 +55,9 @@ const SCRIPT: &str = r#"
 # first kernel divergent at the first barrier, which all of them reach, and does not of the same kernel
 # elsewhere. Such graphs are left out there: under racecheck all that have a loop (conjugate gradients
 # are one), under synccheck those of whole fits and of the runtime's tests. Of what is launched in them
-# alone, the kernels of conjugate gradients are driven by the host in tests of their own (descent::, passes::); of
-# those between the iterates of a whole fit lm_ridge, lm_factored and lm_ready are one thread, and
-# lm_settle is lm_judge, which is in every iterate, and what thread 0 then writes.
+# alone, the kernels of conjugate gradients are driven by the host in tests of their own (descent::,
+# passes::); of those between the iterates of a whole fit lm_ridge, lm_factored and lm_ready are one
+# thread, and lm_settle is lm_judge, which is in every iterate, and what thread 0 then writes.
 # OUT/sanitizer.jsonl holds what each tool found.
 # Exit: 0 all passed, 1 otherwise.
 here=$(cd "$(dirname "$0")" && pwd) || exit 1

@@ -215,7 +215,7 @@ fn bits(stream: &Stream) -> Outcome {
     use broadhead_device::ByteClass::Gradient as Class;
     // The neighbour's Y is past what the second-level cache holds: its solves keep a share of it there.
     let (of, [rows, wide], rounds, solves) = match is_racechecked() {
-        true => ((300, 320), [45_700, 64], 1, 1),
+        true => ((300, 320), [52_000, 64], 1, 1),
         false => ((900, 700), [2000, 1500], 3, 10),
     };
     let case = Case::new(&vec![2; of.0], of.1, 4)?;

@@ -6,7 +6,7 @@ use crate::device::Depth;
 use crate::generate::{self, Structure};
 use crate::oracle::Oracle;
 use crate::random::Random;
-use broadhead_schur::{ArrowVector, EliminationKind, LogDeterminant, Ridge};
+use broadhead_schur::{EliminationKind, LogDeterminant, Ridge};
 
 /// What log-determinants may differ by, of the sum of the absolute logarithms of the pivots, or of 1
 /// where that is less.
@@ -107,7 +107,8 @@ pub fn log_determinants_are_the_cpu_s_where_kappa_is_below_a_million(subject: &S
             let found = oracle.kappa();
             let range = kappa / 10.0..MOST.min(10.0 * kappa);
             assert!(range.contains(&found), "{what}: kappa is {found:e}");
-            let g = ArrowVector::zeros(case.system().shape());
+            let shape = case.system().shape().clone();
+            let g = generate::gradient(shape.row_unknowns(), shape.border(), &mut random);
             let of = |subject: &Subject| {
                 let outcome = subject.run(case, Ridge::ZERO, &g);
                 subject.log_determinant(&what, outcome.log_determinant)
