@@ -44,14 +44,16 @@ fn dense(random: &mut Random) -> Vec<Conditioned> {
     cases
 }
 
-/// Fewer rows than features, so that the margin alone bounds the smallest eigenvalues: small cores, and
-/// one that a library forms.
+/// Few rows beside the features, so that the margin alone bounds the smallest eigenvalues: small cores
+/// and one that a library forms; and a dictionary's sparsity, which of all costs the core most digits.
 fn structured(random: &mut Random) -> Vec<Conditioned> {
     let mut cases = Vec::new();
-    for (dims, features, outputs, margins) in [
-        (vec![2; 5], 9, 6, [10.0, 0.2, 3e-3]),
-        (vec![1; 8], 9, 12, [10.0, 0.2, 4e-3]),
-        (vec![5; 20], 12, 7, [30.0, 0.6, 2e-2]),
+    let alternating = (0..40).map(|i| 1 + i % 2).collect();
+    for (dims, features, outputs, atoms, margins) in [
+        (vec![2; 5], 9, 6, false, [10.0, 0.2, 3e-3]),
+        (vec![1; 8], 9, 12, false, [10.0, 0.2, 4e-3]),
+        (vec![5; 20], 12, 7, false, [30.0, 0.6, 2e-2]),
+        (alternating, 17, 7, true, [1.0, 0.1, 1.5e-3]),
     ] {
         for (kappa, margin) in [1e2, 1e4, 5e5].into_iter().zip(margins) {
             let of = Structure {
@@ -59,7 +61,7 @@ fn structured(random: &mut Random) -> Vec<Conditioned> {
                 features,
                 outputs,
                 density: 1.0,
-                atoms: false,
+                atoms,
                 margin,
             };
             let case = generate::structured(&of, random);
@@ -100,7 +102,7 @@ pub fn log_determinants_are_the_cpu_s_where_kappa_is_below_a_million(subject: &S
             Kind::Structured => structured(&mut random),
             Kind::Operator => continue,
         };
-        for Conditioned { what, kappa, case } in Depth::now().of_list(&cases, &[1, 5, 8]) {
+        for Conditioned { what, kappa, case } in Depth::now().of_list(&cases, &[1, 5, 8, 11]) {
             let what = format!("{} on {what}", subject.name());
             let oracle = Oracle::new(&case.expanded(), Ridge::ZERO)
                 .unwrap_or_else(|at| panic!("{what}: not positive definite at {at:?}"));
