@@ -187,11 +187,14 @@ fn push_receipts(page: &mut String, records: &[Record]) {
         .map(|r| r.cell.phase)
         .collect();
     let events: Vec<&str> = events.into_iter().map(Phase::as_str).collect();
-    let _ = writeln!(
-        page,
-        "\nBy the device's events: {}; all else by the host's clock.",
-        events.join(", ")
-    );
+    let clocks = match events.as_slice() {
+        [] => "By the host's clock.".to_owned(),
+        some => format!(
+            "By the device's events: {}; all else by the host's clock.",
+            some.join(", ")
+        ),
+    };
+    let _ = writeln!(page, "\n{clocks}");
     for (l2, what) in [
         (L2::Warm, "as the work before left it"),
         (L2::Cold, "driven out"),
