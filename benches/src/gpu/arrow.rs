@@ -183,9 +183,8 @@ impl<'o> Rows<'o> {
         })
     }
 
-    /// Iterates from zero, where the residual is minus the gradient: an exact quadratic stops after
-    /// one, so the loop is put back before each.
-    fn iterate(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<Taken> {
+    /// The loop on the device, with the problem sent.
+    fn resident(&self) -> Outcome<ResidentQuadratic> {
         self.expect_unpinned()?;
         let system = self.system()?;
         let mut resident =
@@ -193,6 +192,13 @@ impl<'o> Rows<'o> {
         resident
             .load(&system, self.gradient.as_gradient(), 1.0)
             .map_err(schur)?;
+        Ok(resident)
+    }
+
+    /// Iterates from zero, where the residual is minus the gradient: an exact quadratic stops after
+    /// one, so the loop is put back before each.
+    fn iterate(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<Taken> {
+        let mut resident = self.resident()?;
         resident.start(&Rule::quadratic()).map_err(looped)?;
         let graph = resident.graph(Ridge::ZERO).map_err(failed)?;
         let mut state = Looped {
@@ -217,13 +223,7 @@ impl<'o> Rows<'o> {
     /// Whole fits, each one graph, that go on after the exact quadratic's one step; ridges are the
     /// device's to choose. Every fit takes as many iterates as the first.
     fn fit(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<Taken> {
-        self.expect_unpinned()?;
-        let system = self.system()?;
-        let mut resident =
-            ResidentQuadratic::new(&self.stream, system.shape(), self.keep).map_err(schur)?;
-        resident
-            .load(&system, self.gradient.as_gradient(), 1.0)
-            .map_err(schur)?;
+        let mut resident = self.resident()?;
         let rule = Rule {
             residual_tolerance: 0.0,
             initial_ridge: match phase {
@@ -232,10 +232,15 @@ impl<'o> Rows<'o> {
             },
             ..Rule::quadratic()
         };
-        let first = resident.fit_in_one_graph(&rule).map_err(ended)?;
+        let first = resident.fit_in_one_graph(&rule).map_err(looped)?;
         self.check_point(&resident)?;
+        if first.trials != first.iterations {
+            return Err(Decline::Failed {
+                error: format!("a trial was rejected: {first:?}"),
+            });
+        }
         let work = |resident: &mut ResidentQuadratic| {
-            let report = resident.fit_in_one_graph(&rule).map_err(ended)?;
+            let report = resident.fit_in_one_graph(&rule).map_err(looped)?;
             match report == first && report.iterations > 1 {
                 true => Ok(()),
                 false => Err(Decline::Failed {
@@ -553,13 +558,6 @@ fn looped(error: QuadraticError) -> Decline {
         other => Decline::Failed {
             error: other.to_string(),
         },
-    }
-}
-
-/// Why a fit ended.
-fn ended(error: impl std::fmt::Display) -> Decline {
-    Decline::Failed {
-        error: error.to_string(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Charts: one row a case, one mark a contender, time on a logarithmic axis.
 
-use super::group::{self, Group};
+use super::group::{self, AUTO, Group};
 use crate::cell::Phase;
 use crate::error::Error;
 use plotters::coord::Shift;
@@ -97,7 +97,7 @@ fn draw<'d>(
                 let colour = COLOURS[index % COLOURS.len()];
                 let centre = (x(1e3 * summary.median), y);
                 // The planner's choice is a ring around the mark of what it chose.
-                if name == "auto" {
+                if name == AUTO {
                     area.draw(&Circle::new(centre, 8, colour.stroke_width(2)))?;
                 } else {
                     area.draw(&Circle::new(centre, 5, colour.filled()))?;

@@ -6,6 +6,9 @@ use crate::summary::Summary;
 use broadhead_gate::Decline;
 use std::collections::BTreeSet;
 
+/// The name of what the planner chose, beside what it chose from.
+pub(super) const AUTO: &str = "auto";
+
 /// The name of whichever contender is fastest.
 pub(super) const BEST: &str = "best";
 
@@ -141,7 +144,7 @@ impl Group {
         let mut found: Result<(Summary, &Entry), Decline> = Err(Decline::NoSample);
         for entry in self.entries.iter().filter(|e| e.phase == phase) {
             let wanted = match elimination {
-                BEST => entry.elimination != "auto" && entry.ran.is_some(),
+                BEST => entry.elimination != AUTO && entry.ran.is_some(),
                 name => entry.elimination == name,
             };
             if !wanted {

@@ -1,6 +1,6 @@
 //! Tables in Markdown.
 
-use super::group::{self, Group};
+use super::group::{self, AUTO, BEST, Group};
 use super::verdict::{Judged, Outcome as Verdict, short};
 use crate::cell::{Phase, Suite};
 use crate::receipt::Receipt;
@@ -47,7 +47,7 @@ pub(super) fn markdown(
 /// One row a case; milliseconds, the fastest forced elimination of ours in bold.
 fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[String], phase: Phase) {
     let ours = |name: &String| !suite.peers.contains(name);
-    let auto = names.iter().any(|name| name == "auto");
+    let auto = names.iter().any(|name| name == AUTO);
     let _ = writeln!(page, "*{phase}*, median in milliseconds\n");
     let mut head = "| case | shape |".to_owned();
     let mut rule = "|---|---|".to_owned();
@@ -92,13 +92,13 @@ fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[Strin
         };
         if auto {
             let ran = group
-                .outcome("auto", phase)
+                .outcome(AUTO, phase)
                 .map(|(_, entry)| entry.ran.clone());
             let _ = write!(
                 row,
                 " {} | {} |",
                 ran.unwrap_or_default().unwrap_or_default(),
-                ratio("auto", "best")
+                ratio(AUTO, BEST)
             );
         } else if let (Some(peer), Some(first)) = (suite.peers.first(), suite.eliminations.first())
         {

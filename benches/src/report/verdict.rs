@@ -1,7 +1,7 @@
 //! Requirements against records.
 
 use super::floor::Bandwidth;
-use super::group::{self, BEST, Entry, Group};
+use super::group::{self, AUTO, BEST, Entry, Group};
 use crate::cell::{Phase, Place, Quantity, Requirement, Side, Suite};
 use crate::record::{Record, Window};
 use broadhead_device::measure::TOLERANCE;
@@ -150,7 +150,7 @@ impl Judge<'_> {
             return Ok((above.value, by));
         };
         if denominator.elimination == BEST && denominator.of == Quantity::Seconds {
-            all_measured(denominator, group)?;
+            self.all_measured(denominator, group)?;
         }
         let below = self.side(denominator, group)?;
         if above.entry.run != below.entry.run {
@@ -165,6 +165,23 @@ impl Judge<'_> {
             });
         }
         Ok((above.value / below.value, by))
+    }
+
+    /// A baseline is the fastest of all its contenders that can do the work: one whose time was
+    /// declined may have been that.
+    fn all_measured(&self, side: &Side, group: &Group) -> Result<(), Decline> {
+        let contends = |name: &String| name != AUTO && !self.suite.peers.contains(name);
+        let entries = group.entries.iter().filter(|e| e.phase == side.phase);
+        for name in entries
+            .map(|e| &e.elimination)
+            .filter(|name| contends(name))
+        {
+            match group.outcome(name, side.phase) {
+                Ok(_) | Err(Decline::Unsupported { .. } | Decline::OutOfMemory { .. }) => {}
+                Err(reason) => return Err(reason),
+            }
+        }
+        Ok(())
     }
 
     fn side<'g>(&self, side: &Side, group: &'g Group) -> Result<Found<'g>, Decline> {
@@ -187,18 +204,6 @@ impl Judge<'_> {
         let value = value.ok_or(Decline::NoSample)?;
         Ok(Found { value, entry })
     }
-}
-
-/// A baseline is the fastest of all its contenders that can do the work: one whose time was declined
-/// may have been that.
-fn all_measured(side: &Side, group: &Group) -> Result<(), Decline> {
-    for entry in group.entries.iter().filter(|e| e.phase == side.phase) {
-        match &entry.outcome {
-            Ok(_) | Err(Decline::Unsupported { .. } | Decline::OutOfMemory { .. }) => {}
-            Err(reason) => return Err(reason.clone()),
-        }
-    }
-    Ok(())
 }
 
 /// A peer that ran apart from us counts where it ran before and after us. Of the two its faster is

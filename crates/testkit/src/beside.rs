@@ -1,7 +1,8 @@
 //! Work on another stream, for as long as other work takes whose bits are compared.
 //!
-//! A neighbour is a graph that is launched again and again. It begins before the compared work and, as
-//! the marks of both streams say, ends after it.
+//! A neighbour is a graph that is launched again and again. It is submitted before the compared work
+//! and, as the marks of both streams say, ends after it; that the device began it first follows from
+//! neither. Where it ends too early it works longer, and at the last another that fills memory does.
 
 use crate::device::{Depth, Failed};
 use broadhead_device::{Context, Graph, Ledger, Mark, Result, Stream};

@@ -109,6 +109,8 @@ fn early(context: &Context) -> Outcome {
     expect_refusal("a gradient", resident.load_gradient(g, 1.0))?;
     let log = resident.log_determinant().map(drop);
     expect_refusal("a log-determinant", log)?;
+    expect_refusal("a point", resident.point().map(drop))?;
+    expect_refusal("a record", resident.read().map(drop))?;
     resident.load(&case.system()?, g, 1.0)?;
     expect_refusal(
         "an iterate before a start",
@@ -116,10 +118,18 @@ fn early(context: &Context) -> Outcome {
     )?;
     let mut graph = resident.graph(Ridge::ZERO)?;
     expect_refusal("a launch before a start", resident.launch(&mut graph))?;
+    let point = resident.point().map(drop);
+    expect_refusal("a point before a start", point)?;
     resident.start(&rule)?;
+    let record = resident.read().map(drop);
+    expect_refusal("a record before an iterate", record)?;
     resident.launch(&mut graph)?;
     let iterate = resident.read()?;
-    expect(iterate.decision.accepted, format!("{iterate:?}"))
+    expect(iterate.decision.accepted, format!("{iterate:?}"))?;
+    // Those of the problem before are none of the next one's.
+    resident.load_gradient(g, 2.0)?;
+    expect_refusal("a point of the problem before", resident.point().map(drop))?;
+    expect_refusal("its record", resident.read().map(drop))
 }
 
 /// One graph of an iterate for two problems: the second has the bits of a graph of its own.

@@ -123,7 +123,7 @@ fn least() -> Vec<(&'static str, StructuredCase)> {
         ("many features", case(vec![1; 40], 40, 3, 1.0, 9)),
         ("no rows", case(vec![], 3, 40, 1.0, 10)),
         ("many rows", case(vec![1; 3001], 3, 31, 1.0, 11)),
-        ("many pieces", case(vec![1; 1500], 12, 5, 1.0, 12)),
+        ("many pieces", case(vec![1; 4100], 12, 5, 1.0, 12)),
     ]
 }
 

@@ -81,7 +81,7 @@ impl WholeFit {
 
 impl ResidentQuadratic {
     /// Minimises from `z = 0` under `rule` by one graph: as [`ResidentQuadratic::fit`], with the same
-    /// bits, but the host submits and reads once a fit (and once more for every ridge at which there
+    /// bits, but after the start the host submits and reads once a fit (and once more for every ridge at which there
     /// is no factor). The first fit of a problem makes the graph.
     ///
     /// Where the factors at hand are those of the first ridge, they are used: so are the fits of an

@@ -10,9 +10,10 @@
 //! ```
 //! # Invariants
 //! - What is refused, and what ends a fit, is the CPU's: [`crate::quadratic::QuadraticProblem::fit`].
-//! - A graph holds no number of a problem: the rule and `|X|^2 / 2` are read from the device's memory
-//!   at every launch, where [`ResidentQuadratic::start`] puts them. So one graph serves every problem
-//!   of its workspace, and none runs between a load and a start.
+//! - An iterate's graph holds no number of a problem: the rule and `|X|^2 / 2` are read from the
+//!   device's memory at every launch, where [`ResidentQuadratic::start`] puts them. So one serves every
+//!   problem of its workspace, and none runs between a load and a start. That of a whole fit holds the
+//!   mean diagonals of the operands, and is made anew for others.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use super::fit::{WholeFit, device_error};
@@ -85,7 +86,11 @@ pub struct ResidentQuadratic {
 enum Stage {
     Empty,
     Loaded,
+    /// The point is one of this problem.
+    Reset,
     Started,
+    /// So is the record.
+    Judged,
 }
 
 /// One iterate of a [`ResidentQuadratic`] as one submission: [`ResidentQuadratic::launch`].
@@ -251,6 +256,7 @@ impl ResidentQuadratic {
         self.expect(Stage::Loaded, "the start of a fit")?;
         self.stage = Stage::Loaded;
         let norms = self.reset()?;
+        self.stage = Stage::Reset;
         let objective = Objective {
             value: self.data,
             scale: self.data,
@@ -298,7 +304,8 @@ impl ResidentQuadratic {
         }
         let (expected, found) = match self.stage {
             Stage::Empty => ("a problem sent by load", "none"),
-            _ => ("a fit begun by start", "a problem that was loaded"),
+            Stage::Loaded | Stage::Reset => ("a fit begun by start", "a problem that was loaded"),
+            Stage::Started | Stage::Judged => ("an iterate", "a fit that was begun"),
         };
         Err(refused(what, expected, found))
     }
@@ -313,8 +320,8 @@ impl ResidentQuadratic {
 
     /// `log|H|` of the problem's operator at zero ridge, or why it has none: what a fit of the CPU
     /// reports ([`crate::quadratic::QuadraticFit::log_determinant`]). Free after a fit that the host
-    /// drove and that ended at zero ridge, else one factorization; nothing is sent, and no fit or
-    /// iterate pays for it.
+    /// drove and that ended at zero ridge, else one factorization, whose factors are then those at hand;
+    /// nothing is sent, and no fit or iterate pays for it.
     ///
     /// # Errors
     /// [`Error::Device`], with a [`Refusal`] where no problem was loaded; [`Error::Overflow`].
@@ -358,7 +365,9 @@ impl ResidentQuadratic {
         if self.at_hand.is_none() {
             return Err(refused(what, "factors of this problem", "none"));
         }
-        Ok(graph.graph.launch()?)
+        graph.graph.launch()?;
+        self.stage = Stage::Judged;
+        Ok(())
     }
 
     /// Submits one iterate with the frame at `ridge`: the present one where it is that.
@@ -369,7 +378,9 @@ impl ResidentQuadratic {
     pub fn submit(&mut self, ridge: Ridge) -> Result<(), Failure> {
         self.expect(Stage::Started, "an iterate")?;
         self.frame(ridge)?;
-        Ok(self.submit_iterate()?)
+        self.submit_iterate()?;
+        self.stage = Stage::Judged;
+        Ok(())
     }
 
     /// Submits one iterate with the factors at hand.
@@ -437,8 +448,9 @@ impl ResidentQuadratic {
     /// The last iterate's record, after waiting for it.
     ///
     /// # Errors
-    /// [`Error::Device`].
+    /// [`Error::Device`], with a [`Refusal`] where there was no iterate since the fit was started.
     pub fn read(&self) -> Result<Iterate, Error> {
+        self.expect(Stage::Judged, "the record of an iterate")?;
         let mut record = [0.0; RECORD];
         self.record_out.read(&mut record)?;
         Ok(Iterate {
@@ -533,7 +545,7 @@ impl ResidentQuadratic {
         })
     }
 
-    /// The row part of the point reached, on the device.
+    /// The row part of the point reached, on the device: whatever is there, as a view to it.
     pub fn point_row(&self) -> View<'_, f64> {
         self.vectors.point.row()
     }
@@ -541,14 +553,16 @@ impl ResidentQuadratic {
     /// The point reached.
     ///
     /// # Errors
-    /// [`Error::Device`].
+    /// [`Error::Device`], with a [`Refusal`] where no fit was begun since the last load.
     pub fn point(&self) -> Result<ArrowVector, Error> {
+        self.expect(Stage::Reset, "the point of a fit")?;
         self.download(&self.vectors.point)
     }
 }
 
 impl Iterate {
-    /// What it gave the decision; its scale is that of the state after it.
+    /// What it gave the decision, for a trace; the scale is that of the state after it, which is another
+    /// where the trial was rejected, and no trace shows it.
     fn outcome(&self) -> Outcome {
         Outcome::Step {
             predicted: self.predicted,

@@ -42,7 +42,15 @@ impl Bill {
     /// `count` lines of `m` features that are read, multiplied by a small matrix and written. Of few, a
     /// warp's lanes or a tile of the library stay empty, which makes of them lines of [`WARP`].
     fn lines(self, count: f64, m: f64, c: &Ceilings) -> Self {
-        self.traffic(16.0 * count * m.max(WARP), c)
+        let bytes = 16.0 * count * m;
+        self.slowly(bytes, m.max(WARP) / m.max(1.0), c)
+    }
+
+    /// Bytes that travel so many times more slowly than at the device's rate.
+    fn slowly(mut self, bytes: f64, times: f64, c: &Ceilings) -> Self {
+        self.operations += bytes / 4.0;
+        self.seconds += times * bytes / c.bandwidth;
+        self
     }
 }
 
@@ -146,7 +154,7 @@ pub(in crate::plan) fn structured_on_device(
         true => 12.0 * m as f64 * k,
         false => 0.0,
     };
-    let factor = factor.traffic(ONE_BLOCK * root, ceilings);
+    let factor = factor.slowly(root, ONE_BLOCK, ceilings);
     let (rows, d) = (shape.arrow().row_count(), shape.arrow().rows().max_dim());
     let operands = 8.0 * (n * d as f64 + (rows as f64 + n + m as f64) * m as f64 + k);
     let refresh_seconds = 5.0 * BEGIN + rows as f64 * GATHER + operands / UPLOAD;
@@ -185,7 +193,7 @@ fn structured_border_but_sweeps(shape: &StructuredShape, c: &Ceilings) -> (Bill,
 fn small_core(shape: &StructuredShape, numbers: f64, order: f64, c: &Ceilings) -> Bill {
     let (chunks, per_chunk) = pass_chunks(shape.arrow().row_count());
     let rounds = (per_chunk / 32) as f64;
-    let mut bill = Bill::default().traffic(ONE_BLOCK * 8.0 * numbers * chunks as f64, c);
+    let mut bill = Bill::default().slowly(8.0 * numbers * chunks as f64, ONE_BLOCK, c);
     let steps = rounds * 32.0 * (numbers / 256.0).ceil() + PIVOT * order;
     bill.seconds += steps * c.serial_step;
     bill
@@ -198,7 +206,7 @@ fn passes(shape: &StructuredShape, count: f64, c: &Ceilings) -> Bill {
     let (chunks, per_chunk) = pass_chunks(shape.arrow().row_count());
     let rounds = (per_chunk / 32) as f64;
     let steps = 32.0 * (m * m / 256.0).ceil() + m * (32.0 * m / 256.0).ceil();
-    let mut bill = Bill::default().traffic(count * ONE_BLOCK * 8.0 * m * m * chunks as f64, c);
+    let mut bill = Bill::default().slowly(count * 8.0 * m * m * chunks as f64, ONE_BLOCK, c);
     bill.seconds += count * rounds * steps * c.serial_step;
     bill
 }
@@ -281,7 +289,7 @@ fn iterative_on_device(shape: &StructuredShape, workload: &Workload, c: &Ceiling
             iterations * (16.0 * m * (rows + n) + (16.0 + 8.0 * iterations) * m * m),
             c,
         )
-        .traffic(ONE_BLOCK * iterations * 64.0 * m * m, c)
+        .slowly(iterations * 64.0 * m * m, ONE_BLOCK, c)
         .launches(9.0 + 6.0 * iterations, c);
     (factor, solve)
 }

@@ -219,7 +219,7 @@ mod tests {
     use crate::RowDims;
 
     #[test]
-    fn a_frame_s_cost_grows_by_what_it_keeps_and_not_by_ceilings() {
+    fn a_frame_s_cost_is_its_operations_and_grows_by_what_it_keeps() {
         let (n, d, k) = (2000, 2, 2048);
         let shape = ArrowShape::new(RowDims::uniform(n, d).unwrap(), k).unwrap();
         let factor = FrameCost::of_rows(&shape, Keep::Factor);
@@ -239,6 +239,30 @@ mod tests {
             assert!(
                 (cost.solve_operations / solve - 1.0).abs() < 0.01,
                 "{cost:?}, {solve}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_structured_frame_s_cost_is_work_and_no_waiting() {
+        // Border first: T's products and its factor, and little besides.
+        let (n, m, p) = (2000, 3, 2048);
+        let shape = StructuredShape::new(RowDims::uniform(n, 1).unwrap(), m, p).unwrap();
+        let keep = Keep::Factor;
+        let border = FrameCost::of_structured(&shape, StructuredMethod::Border { keep });
+        let [n, m, p] = [n, m, p].map(|n| n as f64);
+        let least = n * n * n / 3.0 + n * n * m;
+        assert!(
+            (least..1.1 * least).contains(&border.build_operations),
+            "{border:?}"
+        );
+        // Of one circle the core reads the decoder and the rows' features a few times.
+        let core = FrameCost::of_structured(&shape, StructuredMethod::Core);
+        let read = m * (p + n);
+        for operations in [core.build_operations, core.solve_operations] {
+            assert!(
+                (read..100.0 * read).contains(&operations),
+                "{core:?}, {read}"
             );
         }
     }
