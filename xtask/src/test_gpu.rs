@@ -34,7 +34,7 @@ const SCRIPT: &str = r#"
 # tests of the runtime, of the solver (the laws among them) and of the loop run again under the tools of
 # compute-sanitizer. First each tool must find a defect that was planted for it; but synccheck has none,
 # since a barrier that does not meet may hang. A law takes three random systems instead of tens, and a
-# few of its lists of cases. Racecheck, under which work takes a hundred times as long, sees the
+# few of its lists of cases. Racecheck, under which work takes many times as long, sees the
 # kernels of these crates alone, no library's; tests take fewer rows there, a law one random system.
 #
 # Left out under every tool:

@@ -76,8 +76,8 @@ pub enum Depth {
     All,
     /// Some: under a tool of compute-sanitizer, where work takes several times as long.
     Some,
-    /// The fewest and smallest that launch the same kernels: under racecheck, where work takes a
-    /// hundred times as long.
+    /// The fewest and smallest that launch the same kernels: under racecheck, where work takes many
+    /// times as long.
     Least,
 }
 
