@@ -19,7 +19,8 @@
 //! ```
 
 use broadhead_device::kernels::KernelSource;
-use broadhead_device::{Absence, Context, Ledger, Stream, kernels, probe};
+use broadhead_device::{Absence, Context, DeviceError, Ledger, Refusal, Stream, kernels, probe};
+use broadhead_schur::Error;
 use libtest_mimic::Arguments;
 pub use libtest_mimic::{Failed, Trial};
 use std::path::PathBuf;
@@ -290,6 +291,28 @@ pub fn expect(holds: bool, what: impl std::fmt::Display) -> Outcome {
         return Ok(());
     }
     Err(what.to_string().into())
+}
+
+/// That `make` is refused for want of the bytes that were `said`, of which there truly are fewer, and
+/// allocates nothing on the way.
+///
+/// # Errors
+/// What came instead.
+pub fn expect_no_room<T>(
+    stream: &Stream,
+    said: u64,
+    make: impl FnOnce() -> Result<T, Error>,
+) -> Outcome {
+    let before = stream.ledger().snapshot();
+    match make().map(drop) {
+        Err(Error::Device(DeviceError::Refusal(Refusal::Memory { needed, free, .. }))) => {
+            expect_eq("bytes needed", needed, said)?;
+            expect(needed > free, "it would have fitted")?;
+        }
+        other => return Err(format!("{other:?}").into()),
+    }
+    let moved = stream.ledger().snapshot().since(&before);
+    expect_eq("allocations", moved.allocations, 0)
 }
 
 /// Appends one sealed line ([`broadhead_device::seal`]) to the file that `BROADHEAD_RECORDS` names, if

@@ -8,7 +8,7 @@ use broadhead_sae::lm::{LmError, Rule};
 use broadhead_sae::quadratic::{QuadraticError, QuadraticWorkspace};
 use broadhead_schur::cuda::{Base, Keep};
 use broadhead_schur::{ArrowShape, Error, Failure, Ridge, RowDims, SolverOptions};
-use broadhead_testkit::device::Trial;
+use broadhead_testkit::device::{Trial, expect_no_room};
 
 pub(super) fn tests() -> Vec<Trial> {
     vec![
@@ -217,16 +217,8 @@ fn bytes(context: &Context) -> Outcome {
 fn memory(context: &Context) -> Outcome {
     let stream = stream(context)?;
     let shape = ArrowShape::uniform(4_000_000, 2, 5120)?;
-    let before = stream.ledger().snapshot();
-    let refused = ResidentQuadratic::new(&stream, &shape, Keep::Factor).map(|_| ());
     let said = ResidentQuadratic::bytes_needed(&shape, Keep::Factor)?.total();
-    match refused {
-        Err(Error::Device(DeviceError::Refusal(Refusal::Memory { needed, free, .. }))) => {
-            expect_eq("bytes needed", needed, said)?;
-            expect(needed > free, "it would have fitted")?;
-        }
-        other => return Err(format!("{other:?}").into()),
-    }
-    let after = stream.ledger().snapshot();
-    expect_eq("allocations", after.allocations, before.allocations)
+    expect_no_room(&stream, said, || {
+        ResidentQuadratic::new(&stream, &shape, Keep::Factor)
+    })
 }

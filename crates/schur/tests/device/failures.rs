@@ -8,7 +8,7 @@ use broadhead_schur::{
     ArrowShape, ArrowVector, EliminationKind, Error, Failure, NotPositiveDefinite, PivotSite,
     Ridge, Solver, SolverOptions, SystemShape, plan,
 };
-use broadhead_testkit::device::{Trial, is_racechecked};
+use broadhead_testkit::device::{Trial, expect_no_room, is_racechecked};
 
 pub(super) fn tests() -> Vec<Trial> {
     vec![
@@ -177,18 +177,8 @@ fn not_finite(stream: &Stream) -> Outcome {
 
 fn memory(stream: &Stream) -> Outcome {
     let shape = ArrowShape::uniform(4_000_000, 2, 5120)?;
-    let before = stream.ledger().snapshot();
-    let refused = Base::new(stream, &shape, Keep::Factor).map(|_| ());
     let said = Base::bytes_needed(&shape, Keep::Factor)?.total();
-    match refused {
-        Err(Error::Device(DeviceError::Refusal(Refusal::Memory { needed, free, .. }))) => {
-            expect_eq("bytes needed", needed, said)?;
-            expect(needed > free, "it would have fitted")?;
-        }
-        other => return Err(format!("{other:?}").into()),
-    }
-    let after = stream.ledger().snapshot();
-    expect_eq("allocations", after.allocations, before.allocations)?;
+    expect_no_room(stream, said, || Base::new(stream, &shape, Keep::Factor))?;
     works(stream)
 }
 

@@ -87,8 +87,9 @@ fn assert_parity(what: &str, found: LogDeterminant, wanted: LogDeterminant) {
 }
 
 /// Where the condition number is below a million, log-determinants are those of the CPU's elimination of
-/// the same kind, or of a subject of the CPU those of the reference, to $`10^{-11}`$, and those of the oracle; the condition numbers are about
-/// $`10^2`$, $`10^4`$ and $`5 \cdot 10^5`$, and computed, so that none of it says less than it seems to.
+/// the same kind, or of a subject of the CPU those of the reference, to $`10^{-11}`$, and those of the
+/// oracle; the condition numbers are about $`10^2`$, $`10^4`$ and $`5 \cdot 10^5`$, and computed, so that
+/// none of it says less than it seems to.
 pub fn log_determinants_are_the_cpu_s_where_kappa_is_below_a_million(subject: &Subject) {
     if !subject.is_direct() {
         return;
