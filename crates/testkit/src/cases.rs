@@ -326,6 +326,58 @@ impl StructuredCase {
         self
     }
 
+    /// The same operator with every feature held in every row, those that were off as zeros.
+    #[must_use]
+    pub fn with_all_held(&self) -> Self {
+        let (rows, m) = (self.shape.arrow().rows(), self.shape.features());
+        let mut out = Self {
+            offsets: (0..=rows.rows()).map(|i| i * m).collect(),
+            indices: (0..rows.rows()).flat_map(|_| 0..m).collect(),
+            phi: vec![0.0; rows.rows() * m],
+            psi: vec![0.0; rows.unknowns() * m],
+            psi_offsets: (0..=rows.rows()).map(|i| rows.offset(i) * m).collect(),
+            ..self.clone()
+        };
+        for i in 0..rows.rows() {
+            let on = &self.indices[self.offsets[i]..self.offsets[i + 1]];
+            for (j, &f) in on.iter().enumerate() {
+                out.phi[i * m + f] = self.phi[self.offsets[i] + j];
+                for a in 0..rows.dim(i) {
+                    out.psi[out.psi_offsets[i] + a * m + f] =
+                        self.psi[self.psi_offsets[i] + a * on.len() + j];
+                }
+            }
+        }
+        out
+    }
+
+    /// The same system with feature `f` in units of `1 / scale[f]`: $`\phi`$ and $`\Psi`$ times `scale`, the
+    /// decoder divided by it. $`D`$ is the same, the border is rescaled.
+    #[must_use]
+    pub fn in_units(mut self, scale: &[f64]) -> Self {
+        let (rows, m) = (self.shape.arrow().rows(), self.shape.features());
+        for i in 0..rows.rows() {
+            let on = self.offsets[i]..self.offsets[i + 1];
+            for (j, at) in on.clone().enumerate() {
+                let scale = scale[self.indices[at]];
+                self.phi[at] *= scale;
+                for a in 0..rows.dim(i) {
+                    self.psi[self.psi_offsets[i] + a * on.len() + j] *= scale;
+                }
+            }
+        }
+        for a in 0..m {
+            for b in 0..m {
+                self.gram[a * m + b] *= scale[a] * scale[b];
+            }
+        }
+        let lines = self.decoder.chunks_exact_mut(self.shape.outputs().max(1));
+        for (line, scale) in lines.zip(scale) {
+            line.iter_mut().for_each(|w| *w /= scale);
+        }
+        self
+    }
+
     /// Row `i` of the result is row `order[i]` of this.
     #[must_use]
     pub fn permuted(&self, order: &[usize]) -> Self {

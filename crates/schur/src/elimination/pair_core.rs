@@ -11,7 +11,23 @@
 //! ```
 //!
 //! and $`\log|S| = p \log|G| + \log|Z|`$. The order of $`Z`$ is the rank of $`Q`$.
+//!
+//! $`K`$ is not formed over the pairs themselves. Where few rows have a feature on, $`G`$ is singular but
+//! for its ridge, $`K`$ as large as the ridge is small, and $`P' K P \le I`$ what remains where all of
+//! that cancels: an error of $`\epsilon \|K\|`$ in $`Z`$, whose least eigenvalue may be the reciprocal
+//! of the condition number too. So the pairs of each feature $`a`$ of $`\Psi`$ are first turned to the
+//! directions $`N_a`$ in which $`Q_{aa} = \sum_i v_{ia}^2 \phi_i \phi_i'`$ is diagonal (equilibrated),
+//!
+//! ```math
+//! P = N \bar P, \quad Y = L_G^{-1} N, \quad
+//! Z = I - \bar P' \bar K \bar P, \quad \bar K_{ij} = (Y'Y)_{ij} (W W')_{a_i a_j} .
+//! ```
+//!
+//! With $`c = \max |v_{ia}|`$ there is $`Q_{aa} \le c^2 \sum \phi_i \phi_i' \le c^2 G`$, so a direction in
+//! which $`Y`$ is large has a line of $`\bar P`$ that is as small: no term of the product exceeds
+//! $`\omega = c^2 \max (W W')_{aa}`$. Directions of $`G`$ that no row has do not occur in $`\bar P`$.
 
+use super::pair_basis::PairBasis;
 use super::structured_parts::{
     add_outer_times_decoder, solve_gram, times, times_decoder_transpose,
 };
@@ -21,6 +37,8 @@ use crate::{ArrowShape, StructuredSystem};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt_pivoting::factor as pivoted;
 use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Accum, Mat, MatMut, MatRef, Par, Spec};
 use pulp::Arch;
 
@@ -31,11 +49,13 @@ const OFF: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct PairCore {
     features: usize,
-    /// The place of `(m, a)`, at `m M + a`, among the pairs, or [`OFF`].
+    /// The place of `(m, a)`, at `a M + m`, among the pairs, or [`OFF`].
     place: Vec<u32>,
     marks: Vec<u32>,
     pairs: Vec<(usize, usize)>,
-    /// $`P`$, pairs by rank.
+    /// $`N`$, its diagonal blocks.
+    basis: PairBasis,
+    /// $`\bar P`$, directions by rank.
     root: Mat<f64>,
     core: Cholesky,
 }
@@ -50,7 +70,7 @@ pub(crate) fn count_pairs(system: &StructuredSystem<'_>, density: f64) -> usize 
     mark(system, &mut marks)
 }
 
-/// Numbers the pairs that are on, in the order of `m M + a`.
+/// Numbers the pairs that are on, in the order of `a M + m`.
 fn mark(system: &StructuredSystem<'_>, marks: &mut [u32]) -> usize {
     let features = system.structured_shape().features();
     marks.fill(OFF);
@@ -65,7 +85,7 @@ fn mark(system: &StructuredSystem<'_>, marks: &mut [u32]) -> usize {
                 continue;
             }
             for &m in row.indices {
-                marks[m * features + a] = 0;
+                marks[a * features + m] = 0;
             }
         }
     }
@@ -82,6 +102,7 @@ impl PairCore {
     pub(super) fn bytes(features: usize, pairs: usize) -> u64 {
         Cholesky::bytes(pairs)
             .saturating_add(ArrowShape::array_bytes(pairs, pairs).saturating_mul(4))
+            .saturating_add(ArrowShape::array_bytes(features, pairs).saturating_mul(2))
             .saturating_add(ArrowShape::array_bytes(features, features))
     }
 
@@ -91,6 +112,7 @@ impl PairCore {
             place: vec![OFF; features * features],
             marks: vec![OFF; features * features],
             pairs: Vec::new(),
+            basis: PairBasis::default(),
             root: Mat::new(),
             core: Cholesky::new(0),
         }
@@ -99,6 +121,7 @@ impl PairCore {
     pub(super) fn held_bytes(&self) -> u64 {
         Cholesky::bytes(self.core.order())
             + ArrowShape::array_bytes(self.root.nrows(), self.root.ncols())
+            + 8 * self.basis.blocks_len() as u64
             + 8 * (self.place.len() + 2 * self.pairs.len()) as u64
     }
 
@@ -113,11 +136,12 @@ impl PairCore {
         self.pairs.extend(
             (0..self.place.len())
                 .filter(|&at| self.place[at] != OFF)
-                .map(|at| (at / self.features, at % self.features)),
+                .map(|at| (at % self.features, at / self.features)),
         );
+        self.basis.set_runs(&self.pairs);
     }
 
-    /// $`Q = P P'`$, from $`V`$ in the layout of $`\Psi`$.
+    /// $`N`$ and $`\bar P`$ of $`Q = P P'`$, from $`V`$ in the layout of $`\Psi`$.
     pub(super) fn form_root(&mut self, system: &StructuredSystem<'_>, v: &[f64]) {
         let mut q = self.form_q(system, v);
         let order = self.pairs.len();
@@ -129,6 +153,7 @@ impl PairCore {
                 q[(i, j)] = if size > 0.0 { q[(i, j)] / size } else { 0.0 };
             }
         }
+        self.basis.diagonalize(q.as_ref());
         let (rank, order_of) = factor_pivoted(q.as_mut());
         if self.root.nrows() != order || self.root.ncols() != rank {
             self.root = Mat::zeros(order, rank);
@@ -138,9 +163,11 @@ impl PairCore {
         }
         for (i, &to) in order_of.iter().enumerate() {
             for j in 0..rank {
-                self.root[(to, j)] = if j <= i { scale[to] * q[(i, j)] } else { 0.0 };
+                self.root[(to, j)] = if j <= i { q[(i, j)] } else { 0.0 };
             }
         }
+        self.basis.transpose_times(&mut self.root);
+        self.basis.scale_lines(&scale);
     }
 
     /// $`Q`$ over the pairs, lower triangle.
@@ -157,16 +184,18 @@ impl PairCore {
                 let start = system.features().psi_offsets[i];
                 let v = &v[start..start + row.psi.len()];
                 local.clear();
-                for (x, &m) in row.indices.iter().enumerate() {
-                    for (y, &a) in row.indices.iter().enumerate() {
-                        let place = self.place[m * self.features + a];
-                        let moves = (0..d).any(|s| v[s * nnz + y] != 0.0);
-                        if place != OFF && moves {
+                for (y, &a) in row.indices.iter().enumerate() {
+                    if (0..d).all(|s| v[s * nnz + y] == 0.0) {
+                        continue;
+                    }
+                    for (x, &m) in row.indices.iter().enumerate() {
+                        let place = self.place[a * self.features + m];
+                        if place != OFF {
                             local.push((place as usize, row.phi[x], y));
                         }
                     }
                 }
-                // Places ascend with (m, a), so the first of two is the column.
+                // Places ascend with (a, m), so the first of two is the column.
                 for (j, &(column, phi_j, y_j)) in local.iter().enumerate() {
                     let out = part.col_as_slice_mut(column);
                     for &(place, phi_i, y_i) in &local[j..] {
@@ -190,15 +219,9 @@ impl PairCore {
         gram: &Cholesky,
         decoder_root: MatRef<'_, f64>,
     ) -> Result<(), FailedPivot> {
-        let (features, order, rank) = (self.features, self.pairs.len(), self.root.ncols());
+        let (order, rank) = (self.pairs.len(), self.root.ncols());
         let par = Par::rayon(0);
-        let mut inverse = Mat::<f64>::identity(features, features);
-        gram.solve(Arch::new(), inverse.as_mut(), par);
-        let outer = times(decoder_root, decoder_root.transpose());
-        let kernel = Mat::from_fn(order, order, |i, j| {
-            let ((m, a), (n, b)) = (self.pairs[i], self.pairs[j]);
-            inverse[(m.max(n), m.min(n))] * outer[(a.max(b), a.min(b))]
-        });
+        let kernel = self.kernel(gram, decoder_root);
         let mut product = Mat::zeros(order, rank);
         matmul(
             product.as_mut(),
@@ -209,11 +232,14 @@ impl PairCore {
             par,
         );
         let mut z = self.core.as_mat_mut();
-        matmul(
+        triangular::matmul(
             z.as_mut(),
+            BlockStructure::TriangularLower,
             Accum::Replace,
             self.root.transpose(),
+            BlockStructure::Rectangular,
             &product,
+            BlockStructure::Rectangular,
             -1.0,
             par,
         );
@@ -221,6 +247,35 @@ impl PairCore {
             z[(j, j)] += 1.0;
         }
         self.core.factor(par)
+    }
+
+    /// $`\bar K`$, both triangles.
+    fn kernel(&self, gram: &Cholesky, decoder_root: MatRef<'_, f64>) -> Mat<f64> {
+        let (order, par) = (self.pairs.len(), Par::rayon(0));
+        let mut whitened = Mat::zeros(self.features, order);
+        self.basis.write(&self.pairs, whitened.as_mut());
+        solve_lower_triangular_in_place(gram.as_mat(), whitened.as_mut(), par);
+        let mut kernel = Mat::zeros(order, order);
+        triangular::matmul(
+            kernel.as_mut(),
+            BlockStructure::TriangularLower,
+            Accum::Replace,
+            whitened.transpose(),
+            BlockStructure::Rectangular,
+            &whitened,
+            BlockStructure::Rectangular,
+            1.0,
+            par,
+        );
+        let outer = times(decoder_root, decoder_root.transpose());
+        for j in 0..order {
+            let outer = outer.col(self.pairs[j].1);
+            for i in j..order {
+                let entry = kernel[(i, j)] * outer[self.pairs[i].1];
+                (kernel[(i, j)], kernel[(j, i)]) = (entry, entry);
+            }
+        }
+        kernel
     }
 
     /// The factor of $`Z`$.
@@ -231,8 +286,9 @@ impl PairCore {
     /// The feature of the border that pivot `index` of $`Z`$ weighs most on.
     pub(super) fn feature_of(&self, index: usize) -> usize {
         let mut heaviest = (0, -1.0);
+        let column = self.basis.times(self.root.col(index).as_mat());
         for (pair, &(m, _)) in self.pairs.iter().enumerate() {
-            let weight = self.root[(pair, index)].abs();
+            let weight = column[(pair, 0)].abs();
             if weight > heaviest.1 {
                 heaviest = (m, weight);
             }
@@ -250,10 +306,11 @@ impl PairCore {
         let (features, p) = (self.features, system.structured_shape().outputs());
         solve_gram(gram, b, p);
         let y = times_decoder_transpose(b, system);
-        let restricted = Mat::from_fn(self.pairs.len(), 1, |i, _| {
+        let mut restricted = Mat::from_fn(self.pairs.len(), 1, |i, _| {
             let (m, a) = self.pairs[i];
             y[(m, a)]
         });
+        self.basis.transpose_times(&mut restricted);
         let mut c = times(self.root.transpose(), restricted.as_ref());
         let rank = c.nrows();
         let mut column: Vec<f64> = (0..rank).map(|i| c[(i, 0)]).collect();
@@ -261,6 +318,7 @@ impl PairCore {
         self.core.solve(Arch::new(), solution, Par::rayon(0));
         c.copy_from(MatRef::from_column_major_slice(&column, rank, 1));
         let v = times(self.root.as_ref(), c.as_ref());
+        let v = self.basis.times(v.as_ref());
         let mut outer = Mat::zeros(features, features);
         for (i, &(m, a)) in self.pairs.iter().enumerate() {
             outer[(m, a)] = v[(i, 0)];

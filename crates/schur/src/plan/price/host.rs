@@ -310,13 +310,17 @@ pub(super) fn core(
     if sparse {
         // A row adds d directions to Q at most.
         let rank = order.min(n);
-        // Q over pairs, its pivoted factor, two products with K, and what is between them entry by
-        // entry: scaling, the root in the order of the pairs, the kernel.
+        // Pairs of one feature of Psi, whose directions are turned together.
+        let run = order / m.max(1.0);
+        // Q over pairs, its pivoted factor, K of the turned directions, two products with it, and what
+        // is between them entry by entry: scaling, the root in the order of the pairs, the kernel.
         let mut factor = common
             .loops(rows * on.powi(4) * (d + 1.0), c)
             .loops(12.0 * order * order, c)
-            .gemm(2.0 * order * order * rank + 2.0 * order * rank * rank, c)
-            .many_columns(m, 2.0 * m, c)
+            .loops(20.0 * order * run * run, c)
+            .gemm(2.0 * order * order * rank + 2.0 * order * run * rank, c)
+            .triangle(order * rank * rank + m * order * order, c)
+            .many_columns(m, order, c)
             .blocked_factor(rank, c);
         let pivoted = order * rank * rank - 2.0 * rank.powi(3) / 3.0;
         factor.operations += pivoted;

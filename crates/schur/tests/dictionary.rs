@@ -1,0 +1,165 @@
+//! Systems with the sparsity of a dictionary, of condition numbers up to 1e11: some atoms are on in
+//! fewer rows than they have features, so that the Gram matrix is singular but for its margin. What the
+//! core elimination answers over the pairs of features that are on together is then as good as what
+//! others answer.
+
+use broadhead_schur::{
+    ArrowVector, EliminationKind, Failure, LogDeterminant, Refinement, Ridge, Solver,
+    SolverOptions, SystemShape,
+};
+use broadhead_testkit::cases::{Case, StructuredCase};
+use broadhead_testkit::generate::{self, Structure};
+use broadhead_testkit::oracle::{self, Oracle};
+use broadhead_testkit::random::Random;
+use broadhead_testkit::tolerance::Tolerance;
+
+/// The componentwise backward error of a refined step, as that of all systems.
+const BACKWARD_ERROR: f64 = 1e-13;
+
+/// How many times the worst error of the other eliminations the core's may be.
+const NO_WORSE: f64 = 16.0;
+
+/// The worst of several answers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Worst {
+    /// Error of a log-determinant.
+    log: f64,
+    /// Componentwise backward error on the whole arrow of a step that was not refined.
+    plain: f64,
+}
+
+impl Worst {
+    fn and(self, log: f64, plain: f64) -> Self {
+        assert!(!log.is_nan() && !plain.is_nan());
+        Self {
+            log: self.log.max(log),
+            plain: self.plain.max(plain),
+        }
+    }
+}
+
+/// Log-determinant and step.
+fn answer(
+    kind: EliminationKind,
+    case: &Case,
+    g: &ArrowVector,
+    refinement: Refinement,
+) -> Result<(LogDeterminant, ArrowVector), Failure> {
+    let options = SolverOptions {
+        elimination: Some(kind),
+        refinement,
+        ..Default::default()
+    };
+    let mut solver = Solver::new(&case.system(), options)?;
+    let mut base = solver.refresh(case.system())?;
+    let mut frame = base.factor(Ridge::ZERO)?;
+    let mut step = ArrowVector::zeros(case.system().shape());
+    frame.solve(g.as_gradient(), step.as_step())?;
+    let log = frame.log_determinant();
+    Ok((log.expect("a direct elimination has one"), step))
+}
+
+/// Holds `kind` on `case` to the tolerance of its condition number, and adds it to `worst`.
+fn judge(kind: EliminationKind, what: &str, case: &Case, g: &ArrowVector, worst: &mut Worst) {
+    let (what, expanded) = (format!("{kind} on {what}"), case.expanded());
+    let oracle = Oracle::new(&expanded, Ridge::ZERO)
+        .unwrap_or_else(|at| panic!("{what}: not positive definite at {at:?}"));
+    let (exact, tolerance) = (
+        oracle.log_determinant(),
+        Tolerance::new(expanded.shape.order(), oracle.kappa()),
+    );
+    let measured = |refinement| {
+        let (log, step) = answer(kind, case, g, refinement)
+            .unwrap_or_else(|error| panic!("{what}, kappa {:.1e}: {error}", tolerance.kappa));
+        let found = oracle::measure(&expanded, Ridge::ZERO, g.as_gradient(), &step);
+        (log, step, found.componentwise)
+    };
+    let (log, step, refined) = measured(Refinement::default());
+    tolerance.assert_log_determinant(&what, log, exact);
+    tolerance.assert_step(&what, &step, &oracle.solve(g));
+    assert!(refined <= BACKWARD_ERROR, "{what}: {refined:e}");
+    let (_, _, plain) = measured(Refinement::Off);
+    *worst = worst.and((log.value - exact.value).abs(), plain);
+}
+
+/// The core's answers to systems of one kind, over pairs and with every feature held, are no worse than
+/// those of the others. `changed` makes another system of each.
+fn assert_no_worse(
+    of: &Structure,
+    seeds: std::ops::Range<u64>,
+    changed: impl Fn(StructuredCase, &mut Random) -> StructuredCase,
+) {
+    use EliminationKind::{Border, Core, Reference};
+    let (mut core, mut all_held, mut others) = <(Worst, Worst, Worst)>::default();
+    for seed in seeds {
+        let mut random = Random::new(seed);
+        let raw = generate::structured(of, &mut random);
+        let raw = changed(raw, &mut random);
+        let k = of.features * of.outputs;
+        let g = generate::gradient(raw.shape.arrow().row_unknowns(), k, &mut random);
+        let held = Case::Structured(raw.with_all_held());
+        let case = Case::Structured(raw);
+        let bytes = |case: &Case| Solver::bytes_needed(Core, &SystemShape::of(&case.system()));
+        let (over_pairs, full) = (bytes(&case).unwrap(), bytes(&held).unwrap());
+        assert!(
+            2 * over_pairs < full,
+            "seed {seed}: the core is the full one"
+        );
+        let what = format!("seed {seed}, margin {:e}", of.margin);
+        judge(Core, &what, &case, &g, &mut core);
+        judge(Core, &format!("{what}, all held"), &held, &g, &mut all_held);
+        for kind in [Border, Reference] {
+            judge(kind, &what, &case, &g, &mut others);
+        }
+    }
+    for (what, own) in [("core", core), ("core, all features held", all_held)] {
+        let within = |own: f64, others: f64| own <= NO_WORSE * others;
+        assert!(
+            within(own.log, others.log) && within(own.plain, others.plain),
+            "{what}: {own:?}, others: {others:?}, margin {:e}",
+            of.margin
+        );
+    }
+}
+
+fn atoms(margin: f64) -> Structure {
+    Structure {
+        dims: (0..40).map(|i| 1 + i % 2).collect(),
+        features: 17,
+        outputs: 7,
+        density: 0.0,
+        atoms: true,
+        margin,
+    }
+}
+
+#[test]
+fn atoms_that_few_rows_have_on_cost_no_digits() {
+    for margin in [1e-5, 1e-7, 1e-8] {
+        assert_no_worse(&atoms(margin), 1000..1010, |case, _| case);
+    }
+}
+
+#[test]
+fn units_of_features_cost_no_digits() {
+    assert_no_worse(&atoms(1e-8), 1000..1010, |case, random| {
+        let mut unit = || 2.0_f64.powi(random.below(25) as i32 - 12);
+        let scale: Vec<f64> = (0..17).map(|_| unit()).collect();
+        case.in_units(&scale)
+    });
+}
+
+#[test]
+fn fewer_rows_than_features_cost_no_digits() {
+    for margin in [1e-5, 1e-8] {
+        let of = Structure {
+            dims: (0..14).map(|i| 1 + i % 2).collect(),
+            features: 21,
+            outputs: 12,
+            density: 0.06,
+            atoms: false,
+            margin,
+        };
+        assert_no_worse(&of, 5000..5003, |case, _| case);
+    }
+}
