@@ -1,7 +1,7 @@
 //! Systems with the sparsity of a dictionary, of condition numbers up to 1e11: some atoms are on in
-//! fewer rows than they have features, so that the Gram matrix is singular but for its margin. What the
-//! core elimination answers over the pairs of features that are on together is then as good as what
-//! others answer.
+//! fewer rows than they have features, so that the Gram matrix is singular but for its margin, or lines of
+//! the decoder are nearly dependent. What the core elimination answers over the pairs of features that are
+//! on together is then as good as what others answer.
 
 use broadhead_schur::{
     ArrowVector, EliminationKind, Failure, LogDeterminant, Refinement, Ridge, Solver,
@@ -147,6 +147,22 @@ fn units_of_features_cost_no_digits() {
         let scale: Vec<f64> = (0..17).map(|_| unit()).collect();
         case.in_units(&scale)
     });
+}
+
+#[test]
+fn nearly_dependent_lines_of_an_atom_s_decoder_cost_no_digits() {
+    for (margin, apart) in [(1e-3, 1e-3), (1e-7, 1e-1), (1e-7, 1e-3)] {
+        assert_no_worse(&atoms(margin), 5000..5005, |mut case, random| {
+            let p = case.shape.outputs();
+            for f in (1..case.shape.features()).step_by(2) {
+                for c in 0..p {
+                    case.decoder[(f + 1) * p + c] =
+                        case.decoder[f * p + c] + apart * random.normal();
+                }
+            }
+            case.with_margin(margin)
+        });
+    }
 }
 
 #[test]

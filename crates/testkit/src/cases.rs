@@ -266,6 +266,19 @@ impl StructuredCase {
         }
     }
 
+    /// $`D_i`$ that of its decoder and features, with `margin` on the diagonal.
+    #[must_use]
+    pub fn with_margin(mut self, margin: f64) -> Self {
+        self.fill_row_hessian();
+        let rows = self.shape.arrow().rows();
+        for i in 0..rows.rows() {
+            for a in 0..rows.dim(i) {
+                self.row_hessian[rows.block_offset(i) + a * (rows.dim(i) + 1)] += margin;
+            }
+        }
+        self
+    }
+
     /// The same operator with $`B`$ and $`C`$ written out.
     pub fn expanded(&self) -> DenseCase {
         let (rows, p) = (self.shape.arrow().rows(), self.shape.outputs());

@@ -236,12 +236,7 @@ pub fn structured(of: &Structure, random: &mut Random) -> StructuredCase {
             }
         }
     }
-    case.fill_row_hessian();
-    for (i, &d) in of.dims.iter().enumerate() {
-        for a in 0..d {
-            case.row_hessian[rows.block_offset(i) + a * (d + 1)] += of.margin;
-        }
-    }
+    case = case.with_margin(of.margin);
     for f in 0..m {
         case.gram[f * (m + 1)] += of.margin;
     }

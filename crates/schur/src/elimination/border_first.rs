@@ -295,7 +295,7 @@ impl BorderFirst {
                 self.rows.solve(arch, column_mut(row), par);
                 border.copy_from_slice(&own);
                 let outer = system.feature_outer(row);
-                add_outer_times_decoder(outer.as_ref(), system, -1.0, border);
+                add_outer_times_decoder(outer.as_ref(), system.decoder(), -1.0, border);
                 solve_gram(&self.border, border, *outputs);
             }
             _ => return,

@@ -41,31 +41,31 @@ use crate::{
 pub struct Core {
     shape: StructuredShape,
     rows: RowFactors,
-    /// $`V_i`$, in the layout of $`\Psi_i`$.
+    /// $`V_i`$, in the layout of $`\Psi_i`$; over pairs, $`\tilde V_i`$.
     features: Vec<f64>,
     gram: Cholesky,
-    root: DecoderRoot,
     form: Form,
 }
 
 /// The two forms of $`Z`$.
 #[derive(Debug)]
 enum Form {
-    Full(Box<FullCore>),
+    /// With $`R`$.
+    Full(Box<FullCore>, Box<DecoderRoot>),
     Pairs(Box<PairCore>),
 }
 
 impl Form {
     fn core(&self) -> &Cholesky {
         match self {
-            Self::Full(full) => full.core(),
+            Self::Full(full, _) => full.core(),
             Self::Pairs(pairs) => pairs.core(),
         }
     }
 
     fn feature_of(&self, index: usize) -> usize {
         match self {
-            Self::Full(full) => full.feature_of(index),
+            Self::Full(full, _) => full.feature_of(index),
             Self::Pairs(pairs) => pairs.feature_of(index),
         }
     }
@@ -93,9 +93,9 @@ impl Core {
     pub fn bytes_needed(shape: &SystemShape) -> Result<u64, Error> {
         let (shape, density, pairs) = shape.structured_with_pairs(Self::KIND)?;
         let form = if core_order(shape, pairs).1 {
-            PairCore::bytes(shape.features(), pairs)
+            PairCore::bytes(shape, pairs)
         } else {
-            FullCore::bytes(shape)
+            FullCore::bytes(shape).saturating_add(DecoderRoot::bytes(shape))
         };
         Ok(Self::common_bytes(shape)
             .saturating_add(form)
@@ -104,9 +104,7 @@ impl Core {
 
     /// Bytes of what both forms need, but for $`V`$.
     fn common_bytes(shape: &StructuredShape) -> u64 {
-        RowFactors::bytes(shape.arrow().rows())
-            .saturating_add(Cholesky::bytes(shape.features()))
-            .saturating_add(DecoderRoot::bytes(shape))
+        RowFactors::bytes(shape.arrow().rows()).saturating_add(Cholesky::bytes(shape.features()))
     }
 
     /// Storage for systems of this shape.
@@ -124,16 +122,16 @@ impl Core {
         }
         let (shape, _, pairs) = shape.structured_with_pairs(Self::KIND)?;
         let form = if core_order(shape, pairs).1 {
-            Form::Pairs(Box::new(PairCore::new(shape.features())))
+            Form::Pairs(Box::new(PairCore::new(shape)))
         } else {
-            Form::Full(Box::new(FullCore::new(shape)))
+            let root = DecoderRoot::new(shape);
+            Form::Full(Box::new(FullCore::new(shape)), Box::new(root))
         };
         Ok(Self {
             shape: shape.clone(),
             rows: RowFactors::new(shape.arrow().rows()),
             features: Vec::new(),
             gram: Cholesky::new(shape.features()),
-            root: DecoderRoot::new(shape),
             form,
         })
     }
@@ -148,18 +146,20 @@ impl Core {
         let Self {
             features,
             gram,
-            root,
             form,
             ..
         } = self;
-        let parts = Parts {
-            gram,
-            root: root.as_mat(),
-            features,
-        };
         match form {
-            Form::Full(full) => full.factor(system, parts),
-            Form::Pairs(pairs) => pairs.factor(parts.gram, parts.root),
+            Form::Full(full, root) => {
+                let root = root.as_mat();
+                let parts = Parts {
+                    gram,
+                    root,
+                    features,
+                };
+                full.factor(system, parts)
+            }
+            Form::Pairs(pairs) => pairs.factor(gram),
         }
         .map_err(|failed| (CorePart::Core, failed))
     }
@@ -201,17 +201,16 @@ impl Core {
         if b.is_empty() {
             return;
         }
-        let root = self.root.as_mat();
         match &self.form {
-            Form::Full(full) => {
+            Form::Full(full, root) => {
                 let parts = Parts {
                     gram: &self.gram,
-                    root,
+                    root: root.as_mat(),
                     features: &self.features,
                 };
                 full.solve_border(system, parts, b);
             }
-            Form::Pairs(pairs) => pairs.solve_border(system, &self.gram, b),
+            Form::Pairs(pairs) => pairs.solve_border(&self.gram, b),
         }
     }
 }
@@ -230,8 +229,8 @@ impl Elimination for Core {
 
     fn bytes(&self) -> u64 {
         let form = match &self.form {
-            Form::Full(_) => FullCore::bytes(&self.shape),
-            Form::Pairs(pairs) => pairs.held_bytes(),
+            Form::Full(..) => FullCore::bytes(&self.shape) + DecoderRoot::bytes(&self.shape),
+            Form::Pairs(pairs) => pairs.held_bytes(&self.shape),
         };
         Self::common_bytes(&self.shape) + form + 8 * self.features.len() as u64
     }
@@ -247,10 +246,15 @@ impl Elimination for Core {
     fn factor(&mut self, system: &System<'_>, ridge: Ridge) -> Result<Factored, Failure> {
         let system = structured_only(Self::KIND, system)?;
         let (row_log, row_pivot) = self.rows.factor(system.row_hessian(), ridge.row)?;
-        whiten_features(&system, &self.rows, &mut self.features);
-        self.root.form(system.decoder());
-        if let Form::Pairs(pairs) = &mut self.form {
-            pairs.form_root(&system, &self.features);
+        match &mut self.form {
+            Form::Full(_, root) => {
+                whiten_features(&system, &self.rows, &mut self.features);
+                root.form(system.decoder());
+            }
+            Form::Pairs(pairs) => {
+                pairs.whiten(&system, &self.rows, &mut self.features);
+                pairs.form_root(&system, &self.features);
+            }
         }
         if let Err((part, failed)) = self.factor_core(&system, ridge.border) {
             return Err(self.failure(&system, ridge.border, part, failed));
@@ -293,7 +297,7 @@ impl Elimination for Core {
             self.rows.solve_lower(&mut t);
             self.rows.solve_upper(&mut t);
             let outer = system.feature_outer(&t);
-            add_outer_times_decoder(outer.as_ref(), &system, -1.0, border);
+            add_outer_times_decoder(outer.as_ref(), system.decoder(), -1.0, border);
             self.solve_border(&system, border);
             subtract_push(&system, border, row);
             self.rows.solve_lower(row);

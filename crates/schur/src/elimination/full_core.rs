@@ -217,7 +217,7 @@ impl FullCore {
         let (m, r) = (self.shape.features(), decoder_rank(&self.shape));
         let (p, order) = (self.shape.outputs(), m * r);
         solve_gram(parts.gram, b, p);
-        let z = times_decoder_transpose(b, system);
+        let z = times_decoder_transpose(b, system.decoder());
         let w = apply_q(system, parts.features, z.as_ref());
         let mut c = pull(parts, w.as_ref());
         // Vectorised (m, s) -> m r + s: the row-major `M x r` matrix.
@@ -229,7 +229,7 @@ impl FullCore {
         let mut v = apply_q(system, parts.features, push(parts, c).as_ref());
         v += w;
         let mut correction = vec![0.0; m * p];
-        add_outer_times_decoder(v.as_ref(), system, 1.0, &mut correction);
+        add_outer_times_decoder(v.as_ref(), system.decoder(), 1.0, &mut correction);
         solve_gram(parts.gram, &mut correction, p);
         b.iter_mut().zip(&correction).for_each(|(b, c)| *b += c);
     }

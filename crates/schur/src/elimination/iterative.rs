@@ -209,10 +209,10 @@ impl Iterative {
     fn apply(&self, system: &System<'_>, x: &[f64], y: &mut [f64], scratch: &mut Scratch) {
         match (system, &self.preconditioner) {
             (System::Structured(system), Preconditioner::Gram { features, .. }) => {
-                let kernel = times_decoder_transpose(x, system);
+                let kernel = times_decoder_transpose(x, system.decoder());
                 let q = apply_q(system, features, kernel.as_ref());
                 y.fill(0.0);
-                add_outer_times_decoder(q.as_ref(), system, -1.0, y);
+                add_outer_times_decoder(q.as_ref(), system.decoder(), -1.0, y);
                 let gram = system.full_gram(self.ridge.border);
                 let (m, p) = (gram.nrows(), system.structured_shape().outputs());
                 faer::linalg::matmul::matmul(
@@ -512,7 +512,7 @@ fn pull(system: &System<'_>, t: &[f64], y: &mut [f64], buffer: &mut [f64]) {
         System::Dense(system) => system.subtract_cross_transpose(t, y),
         System::Structured(system) => {
             let outer = system.feature_outer(t);
-            add_outer_times_decoder(outer.as_ref(), system, -1.0, y);
+            add_outer_times_decoder(outer.as_ref(), system.decoder(), -1.0, y);
         }
         System::Operator(system) => {
             system.cross().apply_transpose(t, buffer);

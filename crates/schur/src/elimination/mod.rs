@@ -9,6 +9,7 @@ mod border_first;
 mod core;
 mod full_core;
 mod iterative;
+mod local_decoder;
 mod pair_basis;
 mod pair_core;
 mod reference;

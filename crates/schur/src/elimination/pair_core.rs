@@ -12,11 +12,13 @@
 //!
 //! and $`\log|S| = p \log|G| + \log|Z|`$. The order of $`Z`$ is the rank of $`Q`$.
 //!
-//! $`K`$ is not formed over the pairs themselves. Where few rows have a feature on, $`G`$ is singular but
-//! for its ridge, $`K`$ as large as the ridge is small, and $`P' K P \le I`$ what remains where all of
-//! that cancels: an error of $`\epsilon \|K\|`$ in $`Z`$, whose least eigenvalue may be the reciprocal
-//! of the condition number too. So the pairs of each feature $`a`$ of $`\Psi`$ are first turned to the
-//! directions $`N_a`$ in which $`Q_{aa} = \sum_i v_{ia}^2 \phi_i \phi_i'`$ is diagonal (equilibrated),
+//! Neither factor is taken as it stands. Where lines of $`W`$ are nearly dependent $`V_i`$ is large and
+//! $`V_i W`$ what remains where it cancels, so $`V`$ and $`W`$ here are $`\tilde V`$ and $`\tilde W`$ of
+//! [`super::local_decoder`]. And where few rows have a feature on, $`G`$ is singular but for its ridge,
+//! $`K`$ as large as the ridge is small, and $`P' K P \le I`$ what remains: an error of
+//! $`\epsilon \|K\|`$ in $`Z`$, whose least eigenvalue may be the reciprocal of the condition number
+//! too. So the pairs of each feature $`a`$ of $`\Psi`$ are turned to the directions $`N_a`$ in which
+//! $`Q_{aa} = \sum_i v_{ia}^2 \phi_i \phi_i'`$ is diagonal (equilibrated),
 //!
 //! ```math
 //! P = N \bar P, \quad Y = L_G^{-1} N, \quad
@@ -27,13 +29,15 @@
 //! which $`Y`$ is large has a line of $`\bar P`$ that is as small: no term of the product exceeds
 //! $`\omega = c^2 \max (W W')_{aa}`$. Directions of $`G`$ that no row has do not occur in $`\bar P`$.
 
+use super::local_decoder::LocalDecoder;
 use super::pair_basis::PairBasis;
+use super::row_blocks::RowFactors;
 use super::structured_parts::{
-    add_outer_times_decoder, solve_gram, times, times_decoder_transpose,
+    add_outer_times_decoder, solve_gram, times, times_decoder_transpose, whiten_mixed,
 };
 use crate::cholesky::{Cholesky, FailedPivot};
 use crate::system::par_ordered;
-use crate::{ArrowShape, StructuredSystem};
+use crate::{ArrowShape, StructuredShape, StructuredSystem};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt_pivoting::factor as pivoted;
 use faer::linalg::matmul::matmul;
@@ -53,6 +57,8 @@ pub(super) struct PairCore {
     place: Vec<u32>,
     marks: Vec<u32>,
     pairs: Vec<(usize, usize)>,
+    /// $`\tilde W`$.
+    decoder: LocalDecoder,
     /// $`N`$, its diagonal blocks.
     basis: PairBasis,
     /// $`\bar P`$, directions by rank.
@@ -98,17 +104,21 @@ fn mark(system: &StructuredSystem<'_>, marks: &mut [u32]) -> usize {
 }
 
 impl PairCore {
-    /// Bytes for `pairs` pairs of `features` features, were $`Q`$ of full rank.
-    pub(super) fn bytes(features: usize, pairs: usize) -> u64 {
-        Cholesky::bytes(pairs)
+    /// Bytes for `pairs` pairs, were $`Q`$ of full rank.
+    pub(super) fn bytes(shape: &StructuredShape, pairs: usize) -> u64 {
+        let features = shape.features();
+        LocalDecoder::bytes(shape)
+            .saturating_add(Cholesky::bytes(pairs))
             .saturating_add(ArrowShape::array_bytes(pairs, pairs).saturating_mul(4))
             .saturating_add(ArrowShape::array_bytes(features, pairs).saturating_mul(2))
             .saturating_add(ArrowShape::array_bytes(features, features))
     }
 
-    pub(super) fn new(features: usize) -> Self {
+    pub(super) fn new(shape: &StructuredShape) -> Self {
+        let features = shape.features();
         Self {
             features,
+            decoder: LocalDecoder::new(shape),
             place: vec![OFF; features * features],
             marks: vec![OFF; features * features],
             pairs: Vec::new(),
@@ -118,8 +128,9 @@ impl PairCore {
         }
     }
 
-    pub(super) fn held_bytes(&self) -> u64 {
-        Cholesky::bytes(self.core.order())
+    pub(super) fn held_bytes(&self, shape: &StructuredShape) -> u64 {
+        LocalDecoder::bytes(shape)
+            + Cholesky::bytes(self.core.order())
             + ArrowShape::array_bytes(self.root.nrows(), self.root.ncols())
             + 8 * self.basis.blocks_len() as u64
             + 8 * (self.place.len() + 2 * self.pairs.len()) as u64
@@ -128,9 +139,22 @@ impl PairCore {
     /// Takes note of which pairs are on; allocates only where that has changed.
     pub(super) fn refresh(&mut self, system: &StructuredSystem<'_>) {
         let count = mark(system, &mut self.marks);
-        if self.marks == self.place && count == self.pairs.len() {
-            return;
+        if self.marks != self.place || count != self.pairs.len() {
+            self.renumber();
         }
+        let Self {
+            features, place, ..
+        } = self;
+        let with = |a: usize| &place[a * *features..(a + 1) * *features];
+        let moves = |a: usize| with(a).iter().any(|place| *place != OFF);
+        self.decoder.refresh(system, |a| {
+            let mut both = with(a).iter().zip(with(a - 1));
+            moves(a) && both.all(|(x, y)| (*x == OFF) == (*y == OFF))
+        });
+    }
+
+    /// Takes the pairs from the marks.
+    fn renumber(&mut self) {
         std::mem::swap(&mut self.marks, &mut self.place);
         self.pairs.clear();
         self.pairs.extend(
@@ -141,7 +165,19 @@ impl PairCore {
         self.basis.set_runs(&self.pairs);
     }
 
-    /// $`N`$ and $`\bar P`$ of $`Q = P P'`$, from $`V`$ in the layout of $`\Psi`$.
+    /// $`\tilde W`$ and $`\tilde V`$, the latter in the layout of $`\Psi`$.
+    pub(super) fn whiten(
+        &mut self,
+        system: &StructuredSystem<'_>,
+        rows: &RowFactors,
+        v: &mut Vec<f64>,
+    ) {
+        self.decoder.form(system.decoder());
+        let decoder = &self.decoder;
+        whiten_mixed(system, rows, v, |on, line| decoder.mix_line(on, line));
+    }
+
+    /// $`N`$ and $`\bar P`$ of $`Q = P P'`$, from $`\tilde V`$.
     pub(super) fn form_root(&mut self, system: &StructuredSystem<'_>, v: &[f64]) {
         let mut q = self.form_q(system, v);
         let order = self.pairs.len();
@@ -213,15 +249,11 @@ impl PairCore {
         total
     }
 
-    /// Forms and factors $`Z`$ from the factor of $`G + \rho_\beta`$ and from $`R`$.
-    pub(super) fn factor(
-        &mut self,
-        gram: &Cholesky,
-        decoder_root: MatRef<'_, f64>,
-    ) -> Result<(), FailedPivot> {
+    /// Forms and factors $`Z`$ from the factor of $`G + \rho_\beta`$.
+    pub(super) fn factor(&mut self, gram: &Cholesky) -> Result<(), FailedPivot> {
         let (order, rank) = (self.pairs.len(), self.root.ncols());
         let par = Par::rayon(0);
-        let kernel = self.kernel(gram, decoder_root);
+        let kernel = self.kernel(gram);
         let mut product = Mat::zeros(order, rank);
         matmul(
             product.as_mut(),
@@ -250,7 +282,7 @@ impl PairCore {
     }
 
     /// $`\bar K`$, both triangles.
-    fn kernel(&self, gram: &Cholesky, decoder_root: MatRef<'_, f64>) -> Mat<f64> {
+    fn kernel(&self, gram: &Cholesky) -> Mat<f64> {
         let (order, par) = (self.pairs.len(), Par::rayon(0));
         let mut whitened = Mat::zeros(self.features, order);
         self.basis.write(&self.pairs, whitened.as_mut());
@@ -267,7 +299,8 @@ impl PairCore {
             1.0,
             par,
         );
-        let outer = times(decoder_root, decoder_root.transpose());
+        let lines = self.decoder.lines();
+        let outer = times(lines, lines.transpose());
         for j in 0..order {
             let outer = outer.col(self.pairs[j].1);
             for i in j..order {
@@ -297,15 +330,10 @@ impl PairCore {
     }
 
     /// $`b \leftarrow S^{-1} b`$ for `b` of shape `M x p`, row-major.
-    pub(super) fn solve_border(
-        &self,
-        system: &StructuredSystem<'_>,
-        gram: &Cholesky,
-        b: &mut [f64],
-    ) {
-        let (features, p) = (self.features, system.structured_shape().outputs());
+    pub(super) fn solve_border(&self, gram: &Cholesky, b: &mut [f64]) {
+        let (features, p) = (self.features, self.decoder.lines().ncols());
         solve_gram(gram, b, p);
-        let y = times_decoder_transpose(b, system);
+        let y = times_decoder_transpose(b, self.decoder.lines());
         let mut restricted = Mat::from_fn(self.pairs.len(), 1, |i, _| {
             let (m, a) = self.pairs[i];
             y[(m, a)]
@@ -324,7 +352,7 @@ impl PairCore {
             outer[(m, a)] = v[(i, 0)];
         }
         let mut correction = vec![0.0; features * p];
-        add_outer_times_decoder(outer.as_ref(), system, 1.0, &mut correction);
+        add_outer_times_decoder(outer.as_ref(), self.decoder.lines(), 1.0, &mut correction);
         solve_gram(gram, &mut correction, p);
         b.iter_mut().zip(&correction).for_each(|(b, c)| *b += c);
     }

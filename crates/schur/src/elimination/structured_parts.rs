@@ -105,6 +105,17 @@ pub(crate) fn whitened_bytes(shape: &StructuredShape, density: f64) -> u64 {
 
 /// Writes $`V_i = L_i^{-1} \Psi_i`$ in the layout of `psi`.
 pub(crate) fn whiten_features(system: &StructuredSystem<'_>, rows: &RowFactors, v: &mut Vec<f64>) {
+    whiten_mixed(system, rows, v, |_, _| ());
+}
+
+/// As [`whiten_features`], after `mix` has changed each line of $`\Psi_i`$, beside whose numbers it
+/// finds the features that are on.
+pub(super) fn whiten_mixed(
+    system: &StructuredSystem<'_>,
+    rows: &RowFactors,
+    v: &mut Vec<f64>,
+    mix: impl Fn(&[usize], &mut [f64]) + Sync,
+) {
     let (arch, dims, features) = (Arch::new(), system.shape().rows(), system.features());
     // The number of features that are on may change from one linearisation to the next.
     v.resize(features.psi.len(), 0.0);
@@ -123,6 +134,8 @@ pub(crate) fn whiten_features(system: &StructuredSystem<'_>, rows: &RowFactors, 
         .for_each_init(release_upper_parts, |(), (i, part)| {
             let row = features.row(i);
             part.copy_from_slice(row.psi);
+            let lines = part.chunks_exact_mut(row.indices.len().max(1));
+            lines.for_each(|line| mix(row.indices, line));
             whiten_block(
                 arch,
                 rows.factor_of(i),
@@ -249,17 +262,17 @@ pub(crate) fn times(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
 /// $`b_\beta \leftarrow b_\beta - B' t`$ and the like: `border += weight * vec(E W)`.
 pub(crate) fn add_outer_times_decoder(
     outer: MatRef<'_, f64>,
-    system: &StructuredSystem<'_>,
+    decoder: MatRef<'_, f64>,
     weight: f64,
     border: &mut [f64],
 ) {
-    let (m, p) = (system.decoder().nrows(), system.decoder().ncols());
+    let (m, p) = (decoder.nrows(), decoder.ncols());
     let border = MatMut::from_row_major_slice_mut(border, m, p);
     matmul(
         border,
         Accum::Add,
         outer,
-        system.decoder(),
+        decoder,
         weight,
         product_par(m, m, p),
     );
@@ -267,15 +280,15 @@ pub(crate) fn add_outer_times_decoder(
 }
 
 /// $`X W'`$ for $`X`$ `M x p` row-major in `border`.
-pub(crate) fn times_decoder_transpose(border: &[f64], system: &StructuredSystem<'_>) -> Mat<f64> {
-    let (m, p) = (system.decoder().nrows(), system.decoder().ncols());
+pub(crate) fn times_decoder_transpose(border: &[f64], decoder: MatRef<'_, f64>) -> Mat<f64> {
+    let (m, p) = (decoder.nrows(), decoder.ncols());
     let mut out = Mat::zeros(m, m);
     let x = MatRef::from_row_major_slice(border, m, p);
     matmul(
         out.as_mut(),
         Accum::Replace,
         x,
-        system.decoder().transpose(),
+        decoder.transpose(),
         1.0,
         product_par(m, p, m),
     );
@@ -292,7 +305,7 @@ pub(crate) fn solve_gram(gram: &Cholesky, border: &mut [f64], p: usize) {
 
 /// $`t \leftarrow t - B x`$ for $`x = \mathrm{vec}\,X`$ in `border`.
 pub(crate) fn subtract_push(system: &StructuredSystem<'_>, border: &[f64], t: &mut [f64]) {
-    let kernel = times_decoder_transpose(border, system);
+    let kernel = times_decoder_transpose(border, system.decoder());
     t.iter_mut().for_each(|t| *t = -*t);
     system.add_row_product(kernel.as_ref(), t);
     t.iter_mut().for_each(|t| *t = -*t);

@@ -243,6 +243,18 @@ impl Sizes {
         }
         .traffic(24.0 * m * p, c)
     }
+
+    /// The lines of the decoder that are on together made orthonormal, and their products.
+    fn local_decoder(self, c: &Ceilings) -> Bill {
+        let Self { m, p, on, .. } = self;
+        let operations = 4.0 * m * p * on;
+        Bill {
+            operations,
+            seconds: operations / (QR * c.gemm_flops),
+        }
+        .gemm(2.0 * m * m * p, c)
+        .traffic(24.0 * m * p, c)
+    }
 }
 
 pub(super) fn structured_border(sizes: Sizes, c: &Ceilings) -> (Bill, Bill) {
@@ -294,8 +306,7 @@ pub(super) fn core(
     } = sizes;
     let (order, sparse) = core_order(shape, pairs);
     let order = order as f64;
-    let common = sizes
-        .root(c)
+    let common = Bill::default()
         .loops(blocks + n * d * on, c)
         .blocked_factor(m, c)
         .launches(6.0, c);
@@ -315,7 +326,8 @@ pub(super) fn core(
         // Q over pairs, its pivoted factor, K of the turned directions, two products with it, and what
         // is between them entry by entry: scaling, the root in the order of the pairs, the kernel.
         let mut factor = common
-            .loops(rows * on.powi(4) * (d + 1.0), c)
+            .and(sizes.local_decoder(c))
+            .loops(n * on * on + rows * on.powi(4) * (d + 1.0), c)
             .loops(12.0 * order * order, c)
             .loops(20.0 * order * run * run, c)
             .gemm(2.0 * order * order * rank + 2.0 * order * run * rank, c)
@@ -330,6 +342,7 @@ pub(super) fn core(
     }
     let (phi_pairs, root_pairs) = (m * (m + 1.0) / 2.0, r * (r + 1.0) / 2.0);
     let factor = common
+        .and(sizes.root(c))
         .loops(2.0 * n * on * r + n * root_pairs + rows * phi_pairs, c)
         .many_columns(m, rows, c)
         .gemm(2.0 * rows * phi_pairs * root_pairs, c)
