@@ -28,11 +28,13 @@ const TARGET: &str = "device";
 const SCRIPT: &str = r#"
 # Runs the device tests of this pack; a device must be there.
 #
-#   ./run.sh OUT [--sanitize] [FILTER]
+#   ./run.sh OUT [--sanitize | --under TOOL[,TOOL]] [FILTER]
 #
 # OUT/device-tests.jsonl holds their records and OUT/tests.txt what was printed. With --sanitize the
 # tests of the runtime, of the solver (the laws among them) and of the loop run again under the tools of
-# compute-sanitizer. First each tool must find a defect that was planted for it; but synccheck has none,
+# compute-sanitizer: memcheck, synccheck, initcheck and racecheck, ten minutes in all. With --under they
+# run under the tools named and not without: the same in pieces, with one OUT, where a machine is lent
+# for minutes. First each tool must find a defect that was planted for it; but synccheck has none,
 # since a barrier that does not meet may hang. A law takes three random systems instead of tens, and a
 # few of its lists of cases. Racecheck, under which work takes many times as long, sees the
 # kernels of these crates alone, no library's; tests take fewer rows there, a law one random system.
@@ -47,10 +49,10 @@ const SCRIPT: &str = r#"
 #   ceilings::, lifetime::ten_thousand, lifetime::a_stream_s_first
 #                           which measure times and the bytes of the process: the tool's too
 #   compiling::             which launches nothing
-# Under memcheck a loop of a graph that holds the library's Cholesky factorization, among the runtime's
-# tests: of that loop's first write by the library's own kernel, which sets info, memcheck says that it
-# is out of bounds and, of the same address, that it is the first inside its allocation. It says nothing
-# of the graphs of whole fits, which hold the same call.
+# Under memcheck one of the runtime's tests, a loop of a graph that holds the library's Cholesky
+# factorization, runs in a process of its own: after the others memcheck says of that loop's first write
+# by the library's own kernel, which sets info, that it is out of bounds and, of the same address, that
+# it is the first inside its allocation.
 # Under racecheck also the laws that launch only what other tests launch; those stay that factor and
 # solve for one gradient, for many, and beside a factor without ridge.
 #
@@ -65,68 +67,100 @@ const SCRIPT: &str = r#"
 # OUT/sanitizer.jsonl holds what each tool found.
 # Exit: 0 all passed, 1 otherwise.
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
-out=${1:?usage: run.sh OUT [--sanitize] [FILTER]}
+usage='usage: run.sh OUT [--sanitize | --under TOOL[,TOOL]] [FILTER]'
+out=${1:?$usage}
 shift
 mkdir -p "$out" || exit 1
-sanitize=
-if [ "${1:-}" = --sanitize ]; then
-    sanitize=1
-    shift
-fi
+plain=1
+tools=
+case ${1:-} in
+    --sanitize)
+        tools='memcheck synccheck initcheck racecheck'
+        shift
+        ;;
+    --under)
+        plain=
+        tools=${2:?$usage}
+        tools=${tools//,/ }
+        shift 2
+        ;;
+esac
+for tool in $tools; do
+    case $tool in
+        memcheck | synccheck | initcheck | racecheck) ;;
+        *)
+            echo "no tool '$tool'; $usage" >&2
+            exit 1
+            ;;
+    esac
+done
 export BROADHEAD_REQUIRE_DEVICE=1
 failed=0
-{
-    for program in $programs; do
-        echo "== $program"
-        BROADHEAD_RECORDS="$out/device-tests.jsonl" "$here/$program" "$@" || failed=1
-    done
-    exit $failed
-} 2>&1 | tee "$out/tests.txt"
-[ "${PIPESTATUS[0]}" = 0 ] || failed=1
-grep -q '^test result: FAILED' "$out/tests.txt" && failed=1
-[ "$(grep -c '^test result: ok' "$out/tests.txt")" = "$(echo $programs | wc -w)" ] || failed=1
-if [ -n "$sanitize" ]; then
-    export BROADHEAD_SANITIZE_SECONDS=${SANITIZE_SECONDS:-600}
-    under() {
-        tool=$1 program=$2 began=$SECONDS
-        shift 2
-        echo "== $tool, $program $*"
-        BROADHEAD_RECORDS="$out/sanitizer.jsonl" BROADHEAD_SANITIZE=$tool "$here/$program" "$@" \
-            >>"$out/sanitizer.txt" 2>&1 || { failed=1; echo "not so"; tail -5 "$out/sanitizer.txt"; }
-        echo "   $((SECONDS - began)) s"
-    }
-    under memcheck schur-device planted::memcheck
-    under initcheck schur-device planted::initcheck
-    under racecheck schur-device planted::racecheck_first
-    under racecheck schur-device planted::racecheck_last
-    skip() { printf -- '--skip %s ' "$@"; }
-    for tool in memcheck synccheck initcheck racecheck; do
-        device=(after_a_bad_kernel two_processes a_hidden_library out_of_memory evidence:: ceilings::
-            lifetime::ten_thousand lifetime::a_stream_s_first compiling::)
-        sae=(fits::)
-        schur=(planted:: after_every_failure large:: eight_tori)
-        case $tool in
-            synccheck | racecheck)
-                device+=(graphs::a_loop graphs::loops graphs::a_branch)
-                sae+=(whole_fit a_quadratic_fit)
-                ;;
-        esac
-        [ $tool != memcheck ] || device+=(a_loop_holds_library_calls)
-        [ $tool != racecheck ] || schur+=(iterative:: conjugate_gradients:: answers_hard_systems
-            answers_real_looking scaling_the_data permuting_rows thread_counts any_layout_of_the_same
-            upper_triangles refreshed_and_fresh the_reported_bump quadratic_models condition_estimates
-            kappa_is_below)
-        if [ $tool = racecheck ] && [ $# = 0 ]; then
-            # In two, so that each has its time.
-            under $tool schur-device --skip structured:: $(skip "${schur[@]}")
-            under $tool schur-device structured:: $(skip "${schur[@]}")
-        else
-            under $tool schur-device "$@" $(skip "${schur[@]}")
-        fi
-        under $tool sae-device "$@" $(skip "${sae[@]}")
-        under $tool device-device "$@" $(skip "${device[@]}")
-    done
+if [ -n "$plain" ]; then
+    {
+        for program in $programs; do
+            echo "== $program"
+            BROADHEAD_RECORDS="$out/device-tests.jsonl" "$here/$program" "$@" || failed=1
+        done
+        exit $failed
+    } 2>&1 | tee "$out/tests.txt"
+    [ "${PIPESTATUS[0]}" = 0 ] || failed=1
+    grep -q '^test result: FAILED' "$out/tests.txt" && failed=1
+    [ "$(grep -c '^test result: ok' "$out/tests.txt")" = "$(echo $programs | wc -w)" ] || failed=1
 fi
+export BROADHEAD_SANITIZE_SECONDS=${SANITIZE_SECONDS:-600}
+under() {
+    tool=$1 program=$2 began=$SECONDS
+    shift 2
+    echo "== $tool, $program $*"
+    BROADHEAD_RECORDS="$out/sanitizer.jsonl" BROADHEAD_SANITIZE=$tool "$here/$program" "$@" \
+        >>"$out/sanitizer.txt" 2>&1 || { failed=1; echo "not so"; tail -5 "$out/sanitizer.txt"; }
+    echo "   $((SECONDS - began)) s"
+}
+skip() { printf -- '--skip %s ' "$@"; }
+for tool in $tools; do
+    device=(after_a_bad_kernel two_processes a_hidden_library out_of_memory evidence:: ceilings::
+        lifetime::ten_thousand lifetime::a_stream_s_first compiling::)
+    sae=(fits::)
+    schur=(planted:: after_every_failure large:: eight_tori)
+    planted=()
+    alone=()
+    case $tool in
+        memcheck)
+            planted=(planted::memcheck)
+            alone=(a_loop_holds_library_calls)
+            ;;
+        initcheck) planted=(planted::initcheck) ;;
+        racecheck)
+            planted=(planted::racecheck_first planted::racecheck_last)
+            schur+=(iterative:: conjugate_gradients:: answers_hard_systems answers_real_looking
+                scaling_the_data permuting_rows thread_counts any_layout_of_the_same
+                upper_triangles refreshed_and_fresh the_reported_bump quadratic_models
+                condition_estimates kappa_is_below)
+            ;;
+    esac
+    case $tool in
+        synccheck | racecheck)
+            device+=(graphs::a_loop graphs::loops graphs::a_branch)
+            sae+=(whole_fit a_quadratic_fit)
+            ;;
+    esac
+    for defect in "${planted[@]}"; do
+        under $tool schur-device "$defect"
+    done
+    if [ $tool = racecheck ] && [ $# = 0 ]; then
+        # In two, so that each has its time.
+        under $tool schur-device --skip structured:: $(skip "${schur[@]}")
+        under $tool schur-device structured:: $(skip "${schur[@]}")
+    else
+        under $tool schur-device "$@" $(skip "${schur[@]}")
+    fi
+    under $tool sae-device "$@" $(skip "${sae[@]}")
+    under $tool device-device "$@" $(skip "${device[@]}" "${alone[@]}")
+    [ $# != 0 ] || for test in "${alone[@]}"; do
+        under $tool device-device "$test"
+    done
+done
 exit $failed
 "#;
 

@@ -11,7 +11,8 @@ pub enum Phase {
     Refresh,
     /// Of a refresh on a device, the host's gathering of arrays into the layout that travels.
     Pack,
-    /// Of a refresh on a device, handing the packed bytes over.
+    /// Of a refresh on a device, the packed bytes on the link, by the device's clock: it overlaps with
+    /// packing.
     Upload,
     /// One factorization, of numbers that are there.
     Factor,

@@ -82,3 +82,4 @@ pub use runtime::event::{Mark, Phases};
 pub use runtime::graph::{Condition, Graph, Updated};
 pub use runtime::pinned::PinnedBuffer;
 pub use runtime::stream::Stream;
+pub use runtime::uploader::Uploader;

@@ -1,10 +1,11 @@
 //! What the CPU's loop does where a quadratic is not done in one step; the device's loop is held to the
 //! same problems.
 
-use broadhead_sae::lm::{LastTrial, LmError, LmReport, Status, TraceEntry};
+use broadhead_sae::lm::{LastTrial, LmError, LmReport, Rule, Status, TraceEntry};
 use broadhead_sae::quadratic::LogDeterminantAbsence;
-use broadhead_schur::Error;
-use hard::{OnCpu, on_cpu, problems, same};
+use broadhead_schur::{EliminationKind, Error};
+use case::Case;
+use hard::{Hard, OnCpu, Path, on_cpu, on_cpu_by, problems, same};
 
 #[path = "../../schur/tests/device/case.rs"]
 mod case;
@@ -124,15 +125,67 @@ fn what_is_no_matter_of_the_ridge_ends_a_fit_at_once() {
     assert!(field && path.trace.is_empty(), "{:?}", path.ended);
 }
 
+/// What compares paths leaves room for another order of summation. Which pivot fails first, and so how
+/// the ridge grows, is an elimination's own; none fails here.
+#[test]
+fn the_reference_takes_the_same_paths_where_no_pivot_fails() {
+    let mut problems = problems().unwrap();
+    problems.retain(|hard| hard.name == "an overflowing objective");
+    for (seed, initial_ridge) in [(40, 0.0), (41, 1e-3), (42, 1e-3)] {
+        problems.push(Hard {
+            name: "a sound problem that goes on",
+            case: Case::new(&[2; 50], 40, seed).unwrap(),
+            data_norm_squared: 7.5,
+            rule: Rule {
+                initial_ridge,
+                residual_tolerance: 0.0,
+                ..Rule::quadratic()
+            },
+        });
+    }
+    assert_eq!(problems.len(), 4);
+    for hard in &problems {
+        let (by_rows, _) = on_cpu(hard).unwrap();
+        let (wanted, _) = on_cpu_by(hard, EliminationKind::Reference).unwrap();
+        same(hard, &by_rows, &wanted).unwrap();
+    }
+}
+
 /// What compares paths tells them apart.
 #[test]
 fn other_paths_are_not_the_same() {
-    let all: Vec<OnCpu> = (problems().unwrap().iter())
-        .map(|hard| on_cpu(hard).unwrap())
-        .collect();
+    let problems = problems().unwrap();
+    let all: Vec<OnCpu> = problems.iter().map(|hard| on_cpu(hard).unwrap()).collect();
     for (i, (a, _)) in all.iter().enumerate() {
         for (j, (b, _)) in all.iter().enumerate() {
-            assert_eq!(same("paths", a, b).is_ok(), i == j, "{i}, {j}");
+            assert_eq!(same(&problems[j], a, b).is_ok(), i == j, "{i}, {j}");
         }
+    }
+}
+
+/// Nor is one with a number changed.
+#[test]
+fn a_path_with_one_number_changed_is_not_the_same() {
+    let problems = problems().unwrap();
+    let hard = problems
+        .iter()
+        .find(|hard| hard.name == "an indefinite row")
+        .unwrap();
+    let (wanted, _) = on_cpu(hard).unwrap();
+    let step = wanted.trace.iter().position(|t| t.accepted).unwrap();
+    type Change = fn(&mut Path, usize);
+    let changes: [Change; 6] = [
+        |path, step| path.trace[step].ridge *= 1.0 + 1e-5,
+        |path, step| path.trace[step].gain *= 1.0 + 1e-5,
+        |path, step| path.trace[step].predicted = path.trace[step].predicted.map(|q| q * 1.00001),
+        |path, step| path.trace[step].objective = path.trace[step].objective.map(|f| f * 1.00001),
+        |path, _| path.ended.as_mut().unwrap().residual_norms[0] *= 1.0 + 1e-5,
+        |path, _| path.ended.as_mut().unwrap().residual_norms[1] *= 1.0 + 1e-5,
+    ];
+    for (i, change) in changes.into_iter().enumerate() {
+        let (mut found, _) = on_cpu(hard).unwrap();
+        assert!(same(hard, &found, &wanted).is_ok(), "{i}");
+        change(&mut found, step);
+        assert!(same(hard, &found, &wanted).is_err(), "{i}");
     }
 }

@@ -1,8 +1,8 @@
 //! Work on another stream, for as long as other work takes whose bits are compared.
 //!
-//! A neighbour is a graph that is launched again and again. It is submitted before the compared work
-//! and, as the marks of both streams say, ends after it; that the device began it first follows from
-//! neither. Where it ends too early it works longer, and at the last another that fills memory does.
+//! A neighbour is a graph that is launched again and again. Its first launch has ended before the
+//! compared work is submitted, and, as the marks of both streams say, its last ends after it. Where
+//! that ends too early it works longer, and at the last another that fills memory does.
 
 use crate::device::{Depth, Failed};
 use broadhead_device::{Context, Graph, Ledger, Mark, Result, Stream};
@@ -43,11 +43,17 @@ impl Neighbour {
         Self::new(&stream, graph)
     }
 
-    /// Work for as many seconds; the mark of its end.
+    /// Works, and is submitted to work for as many seconds more; the mark of its end.
     fn begin(&mut self, seconds: f64) -> Result<Mark> {
         let launches = (seconds / self.seconds).ceil().clamp(1.0, MOST) as u32;
+        let submitted = self.stream.mark()?;
+        self.graph.launch()?;
+        let working = self.stream.mark()?;
         (0..launches).try_for_each(|_| self.graph.launch())?;
-        self.stream.mark()
+        let last = self.stream.mark()?;
+        // Waits until the first launch has ended, while the others are there to follow it.
+        working.since(&submitted)?;
+        Ok(last)
     }
 }
 
@@ -80,7 +86,7 @@ impl Beside {
     /// after it has ended. `work` is done once alone before, to see how long it takes.
     ///
     /// Under a tool of compute-sanitizer, which may not let two streams work at once, the neighbour
-    /// works once, and nothing is said of when it ends.
+    /// works twice, and nothing is said of when it ends.
     ///
     /// # Errors
     /// Those of `work`; any of the device; that every neighbour ended first.

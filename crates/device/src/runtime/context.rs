@@ -7,6 +7,7 @@
 
 use super::handles::HandlePool;
 use super::staging::StagingPool;
+use super::uploader::PiecePool;
 use crate::fault::{Fault, Refusal, Result};
 use crate::kernels::{KernelSource, Module};
 use crate::probe::{self, DeviceInfo};
@@ -37,6 +38,8 @@ struct Inner {
     handles: HandlePool,
     /// Idle ones hold the context, which lives as long as the process anyway.
     stagings: StagingPool,
+    /// Likewise.
+    pieces: PiecePool,
 }
 
 // SAFETY: a driver context may be used from any thread that makes it current, which every call
@@ -127,6 +130,7 @@ impl Context {
             modules: Mutex::default(),
             handles: HandlePool::default(),
             stagings: StagingPool::default(),
+            pieces: PiecePool::default(),
         }));
         // Ready before the first transfer; one that finds none makes its own and says why not.
         match context.stagings().take(&context) {
@@ -309,6 +313,10 @@ impl Context {
 
     pub(crate) fn stagings(&self) -> &StagingPool {
         &self.0.stagings
+    }
+
+    pub(crate) fn pieces(&self) -> &PiecePool {
+        &self.0.pieces
     }
 }
 

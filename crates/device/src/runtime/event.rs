@@ -72,6 +72,20 @@ impl RawEvent {
     }
 }
 
+impl RawEvent {
+    /// Device time from `earlier`; both were made with timing on and are done. Resolution about 0.5 us.
+    pub(crate) fn since(&self, earlier: &Self) -> Result<Duration> {
+        let mut milliseconds = 0f32;
+        // SAFETY: both events live and were recorded with timing on.
+        self.context.check("cuEventElapsedTime_v2", unsafe {
+            sys::cuEventElapsedTime_v2(&mut milliseconds, earlier.raw, self.raw)
+        })?;
+        Ok(Duration::from_secs_f64(
+            f64::from(milliseconds.max(0.0)) * 1e-3,
+        ))
+    }
+}
+
 impl Drop for RawEvent {
     fn drop(&mut self) {
         if self.context.enter().is_err() {
@@ -117,14 +131,7 @@ impl Mark {
             self.event.wait()?;
             self.stream.ledger().synchronised();
         }
-        let mut milliseconds = 0f32;
-        // SAFETY: both events live and were recorded with timing on.
-        self.stream.check("cuEventElapsedTime_v2", unsafe {
-            sys::cuEventElapsedTime_v2(&mut milliseconds, earlier.event.raw, self.event.raw)
-        })?;
-        Ok(Duration::from_secs_f64(
-            f64::from(milliseconds.max(0.0)) * 1e-3,
-        ))
+        self.event.since(&earlier.event)
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`buffer`] | device memory of one stream |
 //! | [`pinned`] | host memory that copies reach without waiting |
 //! | [`staging`] | a stream's own pinned bytes, for small transfers |
+//! | [`uploader`] | pinned pieces, one filled while the other travels |
 //! | [`transfer`] | the calls that move bytes |
 //! | [`event`] | marks in a stream's order, phases |
 //! | [`handles`] | cuBLAS and cuSOLVER handles, one pair a stream |
@@ -22,3 +23,4 @@ pub(crate) mod pinned;
 pub(crate) mod staging;
 pub(crate) mod stream;
 pub(crate) mod transfer;
+pub(crate) mod uploader;

@@ -5,6 +5,7 @@
 //! copy in and out, after the last copy that was submitted has ended.
 
 use super::buffer::Element;
+use super::context::Context;
 use super::event::RawEvent;
 use super::stream::{Kept, Stream};
 use crate::fault::{Fault, Result, expect_shape};
@@ -13,24 +14,21 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Page-locked bytes of one stream, with the end of the last copy that touches them.
-pub(crate) struct PinnedAllocation {
-    pub(crate) pointer: *mut u8,
-    stream: Stream,
-    last: RawEvent,
-    in_flight: AtomicBool,
-    /// Held while the host copies in or out.
-    host: Mutex<()>,
+/// Page-locked bytes, all zero at first. Who holds them sees to it that no copy of them is in flight
+/// when they are dropped.
+pub(crate) struct PinnedBytes {
+    pointer: *mut u8,
+    context: Context,
 }
 
-// SAFETY: the bytes are reached only through the copies below, which hold the mutex.
-unsafe impl Send for PinnedAllocation {}
+// SAFETY: plain memory, which is reached through its holder alone.
+unsafe impl Send for PinnedBytes {}
 // SAFETY: as above.
-unsafe impl Sync for PinnedAllocation {}
+unsafe impl Sync for PinnedBytes {}
 
-impl PinnedAllocation {
-    pub(crate) fn make(stream: &Stream, bytes: usize, what_for: &str) -> Result<Self> {
-        stream.enter()?;
+impl PinnedBytes {
+    pub(crate) fn make(context: &Context, bytes: usize, what_for: &str) -> Result<Self> {
+        context.enter()?;
         let mut pointer = std::ptr::null_mut();
         // SAFETY: the context is current; the result outlives the call.
         let status = unsafe { sys::cuMemHostAlloc(&mut pointer, bytes.max(1), 0) };
@@ -41,14 +39,63 @@ impl PinnedAllocation {
             }
             .into());
         }
-        stream.check("cuMemHostAlloc", status)?;
+        context.check("cuMemHostAlloc", status)?;
+        let pointer = pointer.cast::<u8>();
+        // SAFETY: the allocation holds at least `bytes` bytes, and nothing else knows of it.
+        unsafe { pointer.write_bytes(0, bytes) };
         Ok(Self {
-            pointer: pointer.cast(),
+            pointer,
+            context: context.clone(),
+        })
+    }
+
+    pub(crate) fn pointer(&self) -> *mut u8 {
+        self.pointer
+    }
+
+    /// Never frees them: a copy may be in flight that nobody can wait for.
+    pub(crate) fn leak(&mut self) {
+        self.pointer = std::ptr::null_mut();
+    }
+}
+
+impl Drop for PinnedBytes {
+    fn drop(&mut self) {
+        // On a lost device the memory went with the context.
+        if self.pointer.is_null() || self.context.enter().is_err() {
+            return;
+        }
+        // SAFETY: no copy is in flight and nobody else holds the memory.
+        let status = unsafe { sys::cuMemFreeHost(self.pointer.cast()) };
+        if let Err(fault) = self.context.check("cuMemFreeHost", status) {
+            tracing::warn!(%fault, "pinned memory was not freed");
+        }
+    }
+}
+
+/// Page-locked bytes of one stream, with the end of the last copy that touches them.
+pub(crate) struct PinnedAllocation {
+    bytes: PinnedBytes,
+    stream: Stream,
+    last: RawEvent,
+    in_flight: AtomicBool,
+    /// Held while the host copies in or out.
+    host: Mutex<()>,
+}
+
+impl PinnedAllocation {
+    fn make(stream: &Stream, bytes: usize, what_for: &str) -> Result<Self> {
+        Ok(Self {
+            bytes: PinnedBytes::make(stream.context(), bytes, what_for)?,
             stream: stream.clone(),
             last: RawEvent::make(stream.context(), false)?,
             in_flight: AtomicBool::new(false),
             host: Mutex::new(()),
         })
+    }
+
+    pub(crate) fn pointer(&self) -> *mut u8 {
+        self.bytes.pointer()
     }
 
     /// Notes that a copy was just submitted.
@@ -73,13 +120,8 @@ impl PinnedAllocation {
 
 impl Drop for PinnedAllocation {
     fn drop(&mut self) {
-        if self.stream.enter().is_err() || self.settle().is_err() {
-            return;
-        }
-        // SAFETY: the last copy has ended and nobody else holds the memory.
-        let status = unsafe { sys::cuMemFreeHost(self.pointer.cast()) };
-        if let Err(fault) = self.stream.check("cuMemFreeHost", status) {
-            tracing::warn!(%fault, "pinned memory was not freed");
+        if self.settle().is_err() {
+            self.bytes.leak();
         }
     }
 }
@@ -99,11 +141,8 @@ impl Stream {
     pub fn pinned<T: Element>(&self, len: usize, what_for: &str) -> Result<PinnedBuffer<T>> {
         self.not_capturing("pinned", "host memory is allocated outside of captures")?;
         let bytes = len * size_of::<T>();
-        let allocation = PinnedAllocation::make(self, bytes, what_for)?;
-        // SAFETY: the allocation holds at least `bytes` bytes, and no copy is in flight.
-        unsafe { allocation.pointer.write_bytes(0, bytes) };
         Ok(PinnedBuffer {
-            allocation: Arc::new(allocation),
+            allocation: Arc::new(PinnedAllocation::make(self, bytes, what_for)?),
             len,
             kind: PhantomData,
         })
@@ -136,7 +175,7 @@ impl<T: Element> PinnedBuffer<T> {
         // SAFETY: both hold `len` elements; the memory is page-locked and aligned to a page; the
         // lock keeps other host copies out, and no device copy is in flight.
         unsafe {
-            let to = self.allocation.pointer.cast::<T>();
+            let to = self.allocation.pointer().cast::<T>();
             to.copy_from_nonoverlapping(values.as_ptr(), self.len);
         }
         Ok(())
@@ -156,14 +195,14 @@ impl<T: Element> PinnedBuffer<T> {
         self.allocation.settle()?;
         // SAFETY: as in `write`; every byte pattern is a `T`.
         unsafe {
-            let from = self.allocation.pointer.cast::<T>().cast_const();
+            let from = self.allocation.pointer().cast::<T>().cast_const();
             values.as_mut_ptr().copy_from_nonoverlapping(from, self.len);
         }
         Ok(())
     }
 
     pub(crate) fn pointer(&self) -> *mut u8 {
-        self.allocation.pointer
+        self.allocation.pointer()
     }
 
     pub(crate) fn stream(&self) -> &Stream {

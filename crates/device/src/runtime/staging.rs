@@ -13,9 +13,9 @@
 
 use super::context::Context;
 use super::event::RawEvent;
+use super::pinned::PinnedBytes;
 use super::stream::Stream;
-use crate::fault::{Fault, Result};
-use cudarc::driver::sys;
+use crate::fault::Result;
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes of one half, and the largest transfer that is staged. Larger ones gain nothing: the copy
@@ -25,17 +25,15 @@ pub(crate) const HALF: usize = 1 << 20;
 /// Pieces start on this boundary: a cache line of host and device.
 const ALIGNMENT: usize = 128;
 
+/// The bytes are reached only through [`Staging::piece`], by the stream that holds this in a mutex; it
+/// waits for all of its work before it lets go of them.
 pub(crate) struct Staging {
-    pointer: *mut u8,
-    context: Context,
+    bytes: PinnedBytes,
     marks: [RawEvent; 2],
     marked: [bool; 2],
     half: usize,
     used: usize,
 }
-
-// SAFETY: the bytes are reached only through `piece`, by the stream that holds this in a mutex.
-unsafe impl Send for Staging {}
 
 /// Stagings that no stream holds.
 #[derive(Default)]
@@ -66,21 +64,8 @@ impl StagingPool {
 
 impl Staging {
     fn make(context: &Context) -> Result<Self> {
-        context.enter()?;
-        let mut pointer = std::ptr::null_mut();
-        // SAFETY: the context is current; the result outlives the call.
-        let status = unsafe { sys::cuMemHostAlloc(&mut pointer, 2 * HALF, 0) };
-        if status == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
-            return Err(Fault::PinnedMemory {
-                asked: 2 * HALF as u64,
-                what_for: "staging of small transfers".to_owned(),
-            }
-            .into());
-        }
-        context.check("cuMemHostAlloc", status)?;
         Ok(Self {
-            pointer: pointer.cast(),
-            context: context.clone(),
+            bytes: PinnedBytes::make(context, 2 * HALF, "staging of small transfers")?,
             marks: [
                 RawEvent::make(context, false)?,
                 RawEvent::make(context, false)?,
@@ -111,21 +96,6 @@ impl Staging {
         let offset = self.half * HALF + self.used;
         self.used = (self.used + bytes).next_multiple_of(ALIGNMENT);
         // SAFETY: the piece lies inside the two halves allocated.
-        Ok(unsafe { self.pointer.add(offset) })
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // The stream waited for all of its work before it let go of this; on a lost device the
-        // memory went with the context.
-        if self.context.enter().is_err() {
-            return;
-        }
-        // SAFETY: nothing in flight touches the memory, and nobody else holds it.
-        let status = unsafe { sys::cuMemFreeHost(self.pointer.cast()) };
-        if let Err(fault) = self.context.check("cuMemFreeHost", status) {
-            tracing::warn!(%fault, "staging memory was not freed");
-        }
+        Ok(unsafe { self.bytes.pointer().add(offset) })
     }
 }

@@ -1,7 +1,7 @@
 //! Bytes arrive as they were sent, and every one of them is in the account.
 
 use crate::kernels::{add_one, fill_late};
-use broadhead_device::{ByteClass, Context, DeviceError, Refusal};
+use broadhead_device::{ByteClass, Context, DeviceError, Refusal, Uploader};
 use broadhead_testkit::device::{Outcome, Trial, expect, expect_eq, on_device, stream};
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -11,6 +11,11 @@ pub(crate) fn tests() -> Vec<Trial> {
             every_length,
         ),
         on_device("transfers::pinned_memory_comes_back_and_is_counted", pinned),
+        on_device("transfers::pieces_arrive_as_they_were_written", pieces),
+        on_device(
+            "transfers::a_piece_that_does_not_serve_is_refused",
+            pieces_refused,
+        ),
         on_device(
             "transfers::host_values_may_change_after_an_upload",
             changed_after_upload,
@@ -79,6 +84,77 @@ fn pinned(context: &Context) -> Outcome {
     expect_eq("up", account.host_to_device.operand, bytes)?;
     expect_eq("down", account.device_to_host.record, bytes)?;
     expect_eq("submissions", account.submissions, 2)
+}
+
+/// Pieces of both kinds, on a stream that is busy, so that none has travelled when the next is written.
+fn pieces(context: &Context) -> Outcome {
+    for len in [1000, Uploader::<f64>::LONGEST] {
+        let stream = stream(context)?;
+        let mut uploader = stream.uploader::<f64>(len)?;
+        expect_eq("longest", uploader.longest(), len)?;
+        let wanted = numbers(4 * len + 3);
+        let mut buffer = stream.alloc::<f64>(wanted.len(), "test")?;
+        let mut busy = stream.alloc::<f64>(1, "test")?;
+        fill_late(&stream, busy.view_mut(), 0.0, 50_000_000)?;
+        let before = stream.ledger().snapshot();
+        let mut sent = 0;
+        for piece in wanted.chunks(len) {
+            let to = buffer.slice_mut(sent..sent + piece.len())?;
+            uploader.send(to, ByteClass::Operand, |out| out.copy_from_slice(piece))?;
+            sent += piece.len();
+        }
+        let took = uploader.finish()?;
+        let moved = stream.ledger().snapshot().since(&before);
+        expect_eq("submissions", moved.submissions, 5)?;
+        expect_eq(
+            "bytes",
+            moved.host_to_device.operand,
+            8 * wanted.len() as u64,
+        )?;
+        expect(
+            !took.is_zero(),
+            "nothing that was sent took any time to send",
+        )?;
+        expect(uploader.finish()?.is_zero(), "a time was told twice")?;
+        let found = stream.download(buffer.view(), ByteClass::Other)?;
+        expect(
+            found == wanted,
+            format!("pieces of {len} came back different"),
+        )?;
+    }
+    Ok(())
+}
+
+fn pieces_refused(context: &Context) -> Outcome {
+    let (stream, other) = (stream(context)?, stream(context)?);
+    let most = Uploader::<f64>::LONGEST;
+    let mut uploader = stream.uploader::<f64>(2 * most)?;
+    expect_eq("longest", uploader.longest(), most)?;
+    let mut buffer = stream.zeros::<f64>(most + 1, "test")?;
+    let mut written = false;
+    let refused = uploader.send(buffer.view_mut(), ByteClass::Other, |_| written = true);
+    expect(is_shape(&refused), format!("a long piece: {refused:?}"))?;
+    let mut foreign = other.zeros::<f64>(1, "test")?;
+    let refused = uploader.send(foreign.view_mut(), ByteClass::Other, |_| written = true);
+    expect(
+        matches!(
+            refused,
+            Err(DeviceError::Refusal(Refusal::ForeignStream { .. }))
+        ),
+        format!("a foreign buffer: {refused:?}"),
+    )?;
+    let captured = stream.capture(|_| {
+        let to = buffer.slice_mut(0..1)?;
+        uploader.send(to, ByteClass::Other, |_| written = true)
+    });
+    expect(
+        matches!(
+            captured.map(drop),
+            Err(DeviceError::Refusal(Refusal::Capturing { .. }))
+        ),
+        "a piece went into a graph",
+    )?;
+    expect(!written, "a piece that was refused was written")
 }
 
 fn changed_after_upload(context: &Context) -> Outcome {

@@ -8,7 +8,7 @@
 use crate::case::{Case, Outcome};
 use broadhead_sae::lm::{LastTrial, LmError, LmReport, Rule, TraceEntry};
 use broadhead_sae::quadratic::{LogDeterminantAbsence, QuadraticError, QuadraticWorkspace};
-use broadhead_schur::{EliminationKind, Error, LogDeterminant, SolverOptions};
+use broadhead_schur::{ArrowVector, EliminationKind, Error, LogDeterminant, SolverOptions};
 
 /// One problem.
 pub struct Hard {
@@ -18,10 +18,11 @@ pub struct Hard {
     pub rule: Rule,
 }
 
-/// How a fit went.
+/// How a fit went, and where to.
 pub struct Path {
     pub trace: Vec<TraceEntry>,
     pub ended: Result<LmReport, QuadraticError>,
+    pub point: Option<ArrowVector>,
 }
 
 /// The row that is spoilt.
@@ -119,8 +120,13 @@ pub type OnCpu = (Path, Option<Result<LogDeterminant, LogDeterminantAbsence>>);
 
 /// The CPU's fit, rows first.
 pub fn on_cpu(hard: &Hard) -> Outcome<OnCpu> {
+    on_cpu_by(hard, EliminationKind::Rows)
+}
+
+/// The CPU's fit by any elimination.
+pub fn on_cpu_by(hard: &Hard, elimination: EliminationKind) -> Outcome<OnCpu> {
     let options = SolverOptions {
-        elimination: Some(EliminationKind::Rows),
+        elimination: Some(elimination),
         ..Default::default()
     };
     let system = hard.case.system()?;
@@ -129,11 +135,16 @@ pub fn on_cpu(hard: &Hard) -> Outcome<OnCpu> {
     let mut problem = workspace.load(system, g0, hard.data_norm_squared)?;
     let mut trace = Vec::new();
     let fit = problem.fit(&hard.rule, &mut |entry| trace.push(*entry));
-    let (ended, log) = match fit {
-        Ok(fit) => (Ok(fit.report), Some(fit.log_determinant)),
-        Err(error) => (Err(error), None),
+    let (ended, point, log) = match fit {
+        Ok(fit) => (Ok(fit.report), Some(fit.point), Some(fit.log_determinant)),
+        Err(error) => (Err(error), None, None),
     };
-    Ok((Path { trace, ended }, log))
+    let path = Path {
+        trace,
+        ended,
+        point,
+    };
+    Ok((path, log))
 }
 
 /// Whether two numbers are as near as two orders of summation leave them here.
@@ -141,11 +152,20 @@ fn near(a: f64, b: f64, relative: f64) -> bool {
     a == b || (a - b).abs() <= relative * a.abs().max(b.abs())
 }
 
-/// The same decisions of the same trials: counts and acceptances alike, ridges and objectives to
-/// rounding, and one end.
-pub fn same(name: &str, found: &Path, wanted: &Path) -> Outcome<()> {
+/// Whether two numbers that are computed from terms of size `scale` are as near as rounding leaves them.
+fn near_beside(a: f64, b: f64, scale: f64) -> bool {
+    near(a, b, 1e-6) || (a - b).abs() <= 1e-11 * scale
+}
+
+/// The same decisions of the same trials: counts and acceptances alike; ridges, objectives, predictions,
+/// gains and the residual's norms to rounding; and one end.
+pub fn same(hard: &Hard, found: &Path, wanted: &Path) -> Outcome<()> {
+    let name = hard.name;
     let counts = |path: &Path| -> Vec<_> {
-        let of = |t: &TraceEntry| (t.trial, t.iteration, t.accepted, t.objective.is_some());
+        let of = |t: &TraceEntry| {
+            let there = [t.objective.is_some(), t.predicted.is_some()];
+            (t.trial, t.iteration, t.accepted, there)
+        };
         path.trace.iter().map(of).collect()
     };
     if counts(found) != counts(wanted) {
@@ -156,7 +176,16 @@ pub fn same(name: &str, found: &Path, wanted: &Path) -> Outcome<()> {
             (Some(a), Some(b)) => near(a, b, 1e-9),
             _ => true,
         };
-        if !(objectives && near(a.ridge, b.ridge, 1e-6)) {
+        let scale = b.objective.unwrap_or(0.0).abs().max(hard.data_norm_squared);
+        // A gain is a ratio to the prediction: of one that is rounding it says nothing.
+        let predictions = match (a.predicted, b.predicted) {
+            (Some(p), Some(q)) if q > 1e-4 * scale => {
+                near(p, q, 1e-6) && near(a.gain, b.gain, 1e-6)
+            }
+            (Some(p), Some(q)) => near_beside(p, q, scale),
+            _ => a.gain == b.gain,
+        };
+        if !(objectives && predictions && near(a.ridge, b.ridge, 1e-6)) {
             return Err(format!("{name}: {a:?}, the CPU's {b:?}").into());
         }
     }
@@ -164,7 +193,12 @@ pub fn same(name: &str, found: &Path, wanted: &Path) -> Outcome<()> {
         (Ok(a), Ok(b)) => {
             let counts = |r: &LmReport| (r.status, r.iterations, r.trials);
             let close = near(a.objective, b.objective, 1e-9) && near(a.ridge, b.ridge, 1e-6);
-            if counts(a) == counts(b) && close {
+            let norm = |x: &[f64]| x.iter().fold(0.0, |sum: f64, x| sum.hypot(*x));
+            let sides = [norm(&hard.case.g.row), norm(&hard.case.g.border)];
+            let scale = sides[0].hypot(sides[1]);
+            let norms = a.residual_norms.iter().zip(&b.residual_norms);
+            let still = norms.clone().all(|(a, b)| near_beside(*a, *b, scale));
+            if counts(a) == counts(b) && close && still {
                 return Ok(());
             }
         }

@@ -24,12 +24,18 @@ type Boxed<T> = Result<T, Box<dyn std::error::Error>>;
 type Logarithm = Result<LogDeterminant, LogDeterminantAbsence>;
 
 /// The host's loop: its path, and the log-determinant after it.
-fn fit(resident: &mut ResidentQuadratic, hard: &Hard) -> Boxed<(Path, Logarithm)> {
+pub(super) fn fit(resident: &mut ResidentQuadratic, hard: &Hard) -> Boxed<(Path, Logarithm)> {
     let g0 = hard.case.g.as_gradient();
     resident.load(&hard.case.system()?, g0, hard.data_norm_squared)?;
     let mut trace = Vec::new();
     let ended = resident.fit(&hard.rule, &mut |entry| trace.push(*entry));
-    Ok((Path { trace, ended }, resident.log_determinant()?))
+    let point = ended.is_ok().then(|| resident.point()).transpose()?;
+    let path = Path {
+        trace,
+        ended,
+        point,
+    };
+    Ok((path, resident.log_determinant()?))
 }
 
 fn same_logarithm(name: &str, found: &Logarithm, wanted: &Logarithm) -> Outcome {
@@ -48,7 +54,7 @@ fn same_logarithm(name: &str, found: &Logarithm, wanted: &Logarithm) -> Outcome 
 fn as_the_cpu(resident: &mut ResidentQuadratic, hard: &Hard) -> Outcome {
     let (path, log) = fit(resident, hard)?;
     let (wanted, its_log) = on_cpu(hard)?;
-    same(hard.name, &path, &wanted)?;
+    same(hard, &path, &wanted)?;
     match its_log {
         Some(its_log) => same_logarithm(hard.name, &log, &its_log),
         None => Ok(()),
@@ -100,8 +106,7 @@ fn whole(context: &Context) -> Outcome {
 
 fn in_one_graph(resident: &mut ResidentQuadratic, hard: &Hard) -> Outcome {
     let name = hard.name;
-    let (Path { ended, .. }, log) = fit(resident, hard)?;
-    let point = ended.is_ok().then(|| resident.point()).transpose()?;
+    let (Path { ended, point, .. }, log) = fit(resident, hard)?;
     // By a graph that is made, and by one that was.
     for _ in 0..2 {
         let whole = resident.fit_in_one_graph(&hard.rule);

@@ -3,11 +3,11 @@
 use broadhead_device::{ByteClass, Context};
 use broadhead_sae::lm::device::{ResidentQuadratic, decide_on_device, kernel_sources};
 use broadhead_sae::lm::{Outcome as Tried, Rule, State, Status, begin, decide, settle};
-use broadhead_sae::quadratic::QuadraticWorkspace;
 use broadhead_schur::cuda::Keep;
-use broadhead_schur::{EliminationKind, MeanDiagonals, Ridge, SolverOptions};
+use broadhead_schur::{MeanDiagonals, Ridge};
 use broadhead_testkit::device::{Outcome, expect, expect_eq, on_device, run, stream};
 use case::Case;
+use hard::{Hard, on_cpu};
 use std::process::ExitCode;
 
 #[path = "../../../schur/tests/device/case.rs"]
@@ -134,37 +134,19 @@ fn decisions(context: &Context) -> Outcome {
     Ok(())
 }
 
-fn compare(context: &Context, case: &Case, rule: &Rule) -> Outcome {
+fn compare(context: &Context, hard: &Hard) -> Outcome {
     let stream = stream(context)?;
-    let mut resident = ResidentQuadratic::new(&stream, &case.shape, Keep::InverseFactor)?;
-    resident.load(&case.system()?, case.g.as_gradient(), 7.5)?;
-    let found = resident.fit(rule, &mut |_| {})?;
-    let (point, whole) = (resident.point()?, resident.fit_in_one_graph(rule)?);
-    expect_eq("the whole fit", &whole, &found)?;
-    expect_eq("its point", resident.point()?, point)?;
-    let options = SolverOptions {
-        elimination: Some(EliminationKind::Rows),
-        ..Default::default()
+    let mut resident = ResidentQuadratic::new(&stream, &hard.case.shape, Keep::InverseFactor)?;
+    let (found, _) = hard_paths::fit(&mut resident, hard)?;
+    let whole = resident.fit_in_one_graph(&hard.rule)?;
+    expect_eq("the whole fit", Some(&whole), found.ended.as_ref().ok())?;
+    expect_eq("its point", Some(resident.point()?), found.point.clone())?;
+    let (wanted, _) = on_cpu(hard)?;
+    hard::same(hard, &found, &wanted)?;
+    let (Some(point), Some(its)) = (found.point, wanted.point) else {
+        return Err("a fit ended without a point".into());
     };
-    let mut workspace = QuadraticWorkspace::new(&case.system()?.into(), options)?;
-    let mut problem = workspace.load(case.system()?, case.g.as_gradient(), 7.5)?;
-    let wanted = problem.fit(rule, &mut |_| {})?;
-    expect_eq(
-        "the path",
-        (found.status, found.iterations, found.trials, found.ridge),
-        (
-            wanted.report.status,
-            wanted.report.iterations,
-            wanted.report.trials,
-            wanted.report.ridge,
-        ),
-    )?;
-    let error = (found.objective - wanted.report.objective).abs();
-    let close = error <= 1e-12 * wanted.report.objective.abs().max(1.0);
-    expect(close, format!("{found:?}, the CPU's {:?}", wanted.report))?;
-    let point = resident.point()?;
-    let pairs = (point.row.iter().zip(&wanted.point.row))
-        .chain(point.border.iter().zip(&wanted.point.border));
+    let pairs = (point.row.iter().zip(&its.row)).chain(point.border.iter().zip(&its.border));
     let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     expect(worst <= 1e-9, format!("points differ by {worst:e}"))
 }
@@ -175,13 +157,18 @@ fn paths(context: &Context) -> Outcome {
         (vec![1, 3, 0, 16, 2], 65),
         (vec![2; 900], 33),
     ] {
-        let case = Case::new(&dims, k, 31)?;
-        compare(context, &case, &Rule::quadratic())?;
-        let ridged = Rule {
-            initial_ridge: 1e-3,
-            ..Rule::quadratic()
-        };
-        compare(context, &case, &ridged)?;
+        for initial_ridge in [0.0, 1e-3] {
+            let sound = Hard {
+                name: "a sound problem",
+                case: Case::new(&dims, k, 31)?,
+                data_norm_squared: 7.5,
+                rule: Rule {
+                    initial_ridge,
+                    ..Rule::quadratic()
+                },
+            };
+            compare(context, &sound)?;
+        }
     }
     Ok(())
 }
