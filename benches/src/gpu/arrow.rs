@@ -20,7 +20,7 @@ use super::clock::{Clock, Outcome, Taken, device};
 use crate::case::{Arrow, Operands};
 use crate::cell::Phase;
 use crate::check::{self, Logarithm};
-use crate::record::{L2, Parity};
+use crate::record::{L2, Parity, Timer};
 use broadhead_device::{
     ByteClass, DeviceBuffer, DeviceError, ExecutionPath, Graph, Refusal, Stream,
 };
@@ -89,8 +89,12 @@ impl<'o> Rows<'o> {
             Ok(times)
         };
         match phase {
-            Phase::Pack => clock.reported(&mut base, |b| Ok(whole(b)?.packing.as_secs_f64())),
-            Phase::Upload => clock.reported(&mut base, |b| Ok(whole(b)?.sending.as_secs_f64())),
+            Phase::Pack => clock.reported(Timer::HostWallClock, &mut base, |b| {
+                Ok(whole(b)?.packing.as_secs_f64())
+            }),
+            Phase::Upload => clock.reported(Timer::DeviceEvents, &mut base, |b| {
+                Ok(whole(b)?.sending.as_secs_f64())
+            }),
             _ => clock.wall(&mut base, |_| Ok(()), |b| whole(b).map(drop)),
         }
     }

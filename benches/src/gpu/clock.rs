@@ -113,13 +113,14 @@ impl<'c> Clock<'c> {
         self.take(Timer::HostWallClock, state, prepare, sample)
     }
 
-    /// Samples that the work itself reports, by the host's clock.
+    /// Samples that the work itself reports, by the clock that `timer` names.
     pub(super) fn reported<S>(
         &self,
+        timer: Timer,
         state: &mut S,
         work: impl Fn(&mut S) -> Outcome<f64>,
     ) -> Outcome<Taken> {
-        self.take(Timer::HostWallClock, state, |_| Ok(()), work)
+        self.take(timer, state, |_| Ok(()), work)
     }
 
     fn take<S>(

@@ -1,8 +1,8 @@
-//! Host memory on its way in: one pinned piece is filled while the other travels.
+//! Host memory on its way in: one pinned piece is filled while others travel.
 //!
 //! ```text
-//! host    | fill 0 | fill 1 | fill 0 | fill 1 | ...
-//! link             | 0      | 1      | 0      | 1 ...
+//! host    | fill 0 | fill 1 | fill 2 | fill 0 | ...
+//! link             | 0      | 1      | 2      | 0 ...
 //! ```
 //! A copy from memory that is not pinned goes through pieces of the driver's own, which one thread
 //! fills. Here the caller fills them, with as many threads as it likes, so that numbers which have to
@@ -26,8 +26,11 @@ use std::time::{Duration, Instant};
 /// Bytes of a pinned piece: 150 us of a link of generation 5, beside which a wait is nothing.
 const PIECE: usize = 8 << 20;
 
-/// Idle pieces that a context keeps at most: 64 MiB of pinned memory. More go back to the driver.
-const MOST_IDLE: usize = 8;
+/// Pieces of an uploader: one is filled, one travels, and one waits to, so that the link need not.
+const PIECES: usize = 3;
+
+/// Idle pieces that a context keeps at most: 96 MiB of pinned memory. More go back to the driver.
+const MOST_IDLE: usize = 4 * PIECES;
 
 /// A pinned piece, with when its last copy began and ended.
 pub(crate) struct Piece {
@@ -88,7 +91,7 @@ impl Piece {
 enum Memory<T> {
     /// Small transfers go through the stream's staging, without a wait.
     Host(Vec<T>),
-    Pinned([Piece; 2]),
+    Pinned([Piece; PIECES]),
 }
 
 /// Sends what its caller writes, a piece at a time, to buffers of one stream.
@@ -116,7 +119,7 @@ impl Stream {
             Memory::Host(vec![T::default(); len])
         } else {
             let pool = self.context().pieces();
-            Memory::Pinned([pool.take(self)?, pool.take(self)?])
+            Memory::Pinned([pool.take(self)?, pool.take(self)?, pool.take(self)?])
         };
         Ok(Uploader {
             stream: self.clone(),
@@ -138,7 +141,7 @@ impl<T: Element> Uploader<T> {
     }
 
     /// Sends to `to` what `fill` writes, whose slice is as long as `to` and holds numbers of earlier
-    /// pieces. Waits for the piece before the last, not for this one.
+    /// pieces. Waits for the piece three before, not for this one.
     ///
     /// # Errors
     /// A [`Refusal`](crate::Refusal) where `to` is longer than [`Uploader::longest`] or another stream's, or a
@@ -179,7 +182,7 @@ impl<T: Element> Uploader<T> {
         let answer = fill(unsafe { std::slice::from_raw_parts_mut(pointer.cast(), to.len()) });
         let bytes = to.bytes();
         if bytes > 0 {
-            self.turn = 1 - self.turn;
+            self.turn = (self.turn + 1) % PIECES;
             piece.began.record(stream)?;
             // From here on the memory is the device's until the copy has ended.
             piece.in_flight = true;

@@ -1,7 +1,7 @@
 //! Operands on the device: packed on the host in pieces, sent once for a linearisation.
 //!
 //! Of a symmetric block the lower triangle travels alone: of the border, `k (k + 1) / 2` numbers. One
-//! piece is packed, by every thread, while the one before travels.
+//! piece is packed, by every thread, while those before travel.
 
 use super::kernels::Kernels;
 use super::layout::Layout;
