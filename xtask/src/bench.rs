@@ -3,6 +3,7 @@
 //! The program is `broadhead-benches`; the peers' libraries live in a private environment under
 //! `target/`, made by the command.
 
+use crate::examples;
 use crate::shell::{self, Failure, Outcome};
 use std::path::Path;
 
@@ -50,13 +51,11 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
 /// # Errors
 /// A record that is none, or with `check` a table that is not what the records give.
 pub(crate) fn report(root: &Path, check: bool) -> Result<Outcome, Failure> {
-    let mut command = shell::cargo(root);
-    command.args(["run", "--quiet", "--locked"]).args([
-        "--package",
-        "broadhead-benches",
-        "--",
-        "report",
-    ]);
+    // With the examples, and so with the features that the tests have built already.
+    let which = ["--examples", "--bin", "broadhead-benches"];
+    let built = examples::built(root, examples::Kind::Binary, &which)?;
+    let mut command = examples::program(root, &built, &root.join("benches/src/main.rs"))?;
+    command.arg("report");
     if check {
         command.arg("--check");
     }

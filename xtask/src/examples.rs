@@ -9,9 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-/// An example, built.
+/// What is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Example,
+    Binary,
+}
+
+/// A program, built.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Example {
+pub(crate) struct Built {
     source: PathBuf,
     program: PathBuf,
 }
@@ -22,7 +29,7 @@ pub(crate) struct Example {
 /// An example was not built, or fails; those after it are not run.
 pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
     let sources = sources(root)?;
-    let built = built(root, &["--examples"])?;
+    let built = built(root, Kind::Example, &["--examples"])?;
     for source in &sources {
         let begin = Instant::now();
         shell::run(&mut program(root, &built, source)?)?;
@@ -36,71 +43,75 @@ pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
     Ok(Outcome::Passed)
 }
 
-/// Builds the examples of the workspace that `which` says to cargo.
+/// Builds what of the workspace `which` says to cargo; of that, the programs of one kind.
 ///
 /// # Errors
 /// One does not compile, or two are of one name, so that one is the other's program.
-pub(crate) fn built(root: &Path, which: &[&str]) -> Result<Vec<Example>, Failure> {
+pub(crate) fn built(root: &Path, kind: Kind, which: &[&str]) -> Result<Vec<Built>, Failure> {
     let said = shell::output(
         shell::cargo(root)
             .args(["build", "--quiet", "--locked", "--workspace"])
             .args(which)
             .arg("--message-format=json-render-diagnostics"),
     )?;
-    let examples = artifacts(&said).map_err(|error| Failure::Format {
+    let programs = artifacts(&said, kind).map_err(|error| Failure::Format {
         path: "what cargo says".into(),
         message: error.to_string(),
     })?;
-    for (i, example) in examples.iter().enumerate() {
-        let same = |other: &&Example| other.program == example.program;
-        if let Some(other) = examples[..i].iter().find(same) {
+    for (i, one) in programs.iter().enumerate() {
+        let same = |other: &&Built| other.program == one.program;
+        if let Some(other) = programs[..i].iter().find(same) {
             return Err(Failure::Format {
-                path: example.source.clone(),
-                message: format!("an example of the same name as {}", other.source.display()),
+                path: one.source.clone(),
+                message: format!("a program of the same name as {}", other.source.display()),
             });
         }
     }
-    Ok(examples)
+    Ok(programs)
 }
 
 /// The program that was built of `source`, to be run in the root.
 ///
 /// # Errors
 /// There is none.
-pub(crate) fn program(root: &Path, built: &[Example], source: &Path) -> Result<Command, Failure> {
-    let of = |example: &&Example| example.source == source;
-    let Some(example) = built.iter().find(of) else {
+pub(crate) fn program(root: &Path, built: &[Built], source: &Path) -> Result<Command, Failure> {
+    let of = |one: &&Built| one.source == source;
+    let Some(one) = built.iter().find(of) else {
         return Err(Failure::Format {
             path: source.to_path_buf(),
-            message: "an example that cargo did not build".to_owned(),
+            message: "a program that cargo did not build".to_owned(),
         });
     };
-    let mut command = Command::new(&example.program);
+    let mut command = Command::new(&one.program);
     command.current_dir(root);
     Ok(command)
 }
 
-/// The examples among what cargo says it made, one JSON object a line.
+/// The programs of a kind among what cargo says it made, one JSON object a line.
 ///
 /// # Errors
 /// A line is no JSON.
-fn artifacts(said: &str) -> Result<Vec<Example>, serde_json::Error> {
-    let mut examples = Vec::new();
+fn artifacts(said: &str, kind: Kind) -> Result<Vec<Built>, serde_json::Error> {
+    let wanted = match kind {
+        Kind::Example => "example",
+        Kind::Binary => "bin",
+    };
+    let mut programs = Vec::new();
     for line in said.lines() {
         let message: serde_json::Value = serde_json::from_str(line)?;
         let target = &message["target"];
         let kinds = target["kind"].as_array();
         let paths = (target["src_path"].as_str(), message["executable"].as_str());
         if let (Some(kinds), (Some(source), Some(program))) = (kinds, paths)
-            && kinds.iter().any(|kind| kind == "example")
+            && kinds.iter().any(|kind| kind == wanted)
         {
-            examples.push(Example {
+            programs.push(Built {
                 source: source.into(),
                 program: program.into(),
             });
         }
     }
-    Ok(examples)
+    Ok(programs)
 }
 
 /// Every `examples/*.rs`, by crate and name.
@@ -146,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_those_of_examples() {
+    fn programs_are_those_of_a_kind() {
         let said = [
             line("lib", "a", false),
             line("bin", "a", true),
@@ -154,11 +165,13 @@ mod tests {
             r#"{"reason":"build-finished","success":true}"#.to_owned(),
             line("example", "two", true),
         ];
-        assert!(artifacts("no JSON").is_err());
-        let found = artifacts(&said.join("\n")).expect("it is JSON");
+        assert!(artifacts("no JSON", Kind::Example).is_err());
+        let found = artifacts(&said.join("\n"), Kind::Example).expect("it is JSON");
         let sources: Vec<_> = found.iter().map(|e| e.source.as_path()).collect();
         let expected = ["/w/crates/a/examples/one.rs", "/w/crates/a/examples/two.rs"];
         assert_eq!(sources, expected.map(Path::new));
+        let binaries = artifacts(&said.join("\n"), Kind::Binary).expect("it is JSON");
+        assert_eq!(binaries.len(), 1, "{binaries:?}");
         let root = Path::new("/w");
         let one = program(root, &found, sources[0]).expect("it was built");
         assert_eq!(one.get_program(), "/w/target/debug/examples/one");

@@ -44,7 +44,7 @@ pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
     let folder = python.ancestors().nth(2).unwrap_or(root);
     let library = libraries(&folder.join("lib"))?;
     let which: Vec<&str> = crates.keys().flat_map(|name| ["--example", name]).collect();
-    let built = examples::built(root, &which)?;
+    let built = examples::built(root, examples::Kind::Example, &which)?;
     for entry in crates.values() {
         let mut compile = examples::program(root, &built, entry)?;
         shell::run(compile.args(ARCHITECTURES).env("LD_LIBRARY_PATH", &library))?;

@@ -198,7 +198,7 @@ impl Factors {
             rows: self.chosen.rows,
             border: Some(self.chosen.border),
             bytes: self.bytes(),
-            cost: Some(self.cost),
+            cost: self.cost,
         }
     }
 

@@ -55,9 +55,8 @@ pub struct FrameSummary {
     pub border: Option<BorderMethod>,
     /// Device bytes.
     pub bytes: DeviceBytes,
-    /// What a build and a solve cost; absent in records of before it was said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cost: Option<FrameCost>,
+    /// What a build and a solve cost.
+    pub cost: FrameCost,
 }
 
 /// The ways in use.

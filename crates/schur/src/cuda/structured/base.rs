@@ -101,7 +101,7 @@ impl StructuredBase {
             rows: RowMethod::Fused,
             border,
             bytes: self.bytes(),
-            cost: Some(FrameCost::of_structured(&self.shape, self.method)),
+            cost: FrameCost::of_structured(&self.shape, self.method),
         }
     }
 
