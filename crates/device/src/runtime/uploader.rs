@@ -135,6 +135,11 @@ impl<T: Element> Uploader<T> {
     /// The most elements of a piece: 8 MiB of them.
     pub const LONGEST: usize = PIECE / size_of::<T>();
 
+    /// The stream whose buffers it sends to.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
     /// The most elements that one [`Uploader::send`] takes.
     pub fn longest(&self) -> usize {
         self.len

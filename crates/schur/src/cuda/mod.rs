@@ -23,6 +23,7 @@ mod engine;
 mod factors;
 mod kernels;
 mod layout;
+mod lines;
 mod measured;
 mod methods;
 mod operands;

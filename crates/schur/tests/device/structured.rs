@@ -36,6 +36,7 @@ pub(super) fn tests() -> Vec<Trial> {
         on_device!("structured::bits_are_the_same_beside_other_work", bits),
         on_device!("structured::what_moves_is_what_is_said", residency),
         on_device!("structured::the_bytes_said_are_the_bytes_held", bytes),
+        on_device!("structured::lines_longer_than_a_piece_arrive", long_lines),
         on_device!(
             "structured::failures_are_the_cpu_s_and_their_bumps_cure",
             failures
@@ -211,6 +212,24 @@ fn parity(stream: &Stream) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// A decoder's line of more than the 8 MiB that travel at once.
+fn long_lines(stream: &Stream) -> Outcome {
+    let case = case(vec![1, 2, 1], 2, (1 << 20) + 3, 1.0, 13);
+    let g = gradient(&case, 13);
+    let core = options(StructuredMethod::Core, Some(stream));
+    let mut solver = Solver::new(&case.system(), core)?;
+    let mut refreshed = solver.refresh(case.system())?;
+    let mut frame = refreshed.factor(Ridge::ZERO)?;
+    expect(frame.execution_path().is_device(), "it ran on the CPU")?;
+    let mut step = ArrowVector::zeros(case.shape.arrow());
+    let report = frame.solve(g.as_gradient(), step.as_step())?;
+    let omega = report.error.and_then(|e| e.componentwise);
+    expect(
+        omega.is_some_and(|omega| omega <= PARITY),
+        format!("{report:?}"),
+    )
 }
 
 /// The bits of a factorization and a solve.

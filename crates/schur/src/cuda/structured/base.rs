@@ -155,8 +155,7 @@ impl StructuredBase {
             }));
         }
         self.refreshed = false;
-        self.operands
-            .refresh(&self.factors.parts().stream, system)?;
+        self.operands.refresh(system)?;
         self.refreshed = true;
         Ok(())
     }

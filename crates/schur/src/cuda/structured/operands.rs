@@ -1,9 +1,14 @@
-//! Structured operands on the device, and their staging on the host.
+//! Structured operands on the device, written by the host in pieces.
 
+use super::super::lines::Lines;
 use super::Error;
 use super::layout::Sizes;
 use crate::StructuredSystem;
-use broadhead_device::{ByteClass, DeviceBuffer, Stream};
+use broadhead_device::{DeviceBuffer, Stream, Uploader};
+use std::ops::Range;
+
+/// Writes some consecutive lines.
+type Fill<'a> = &'a (dyn Fn(Range<usize>, &mut [f64]) + Sync);
 
 /// `D`, `phi` (n x M), `Psi` (N x M), `G` (M x M) and `W` (M x p), all row-major.
 pub(super) struct Operands {
@@ -14,7 +19,7 @@ pub(super) struct Operands {
     pub(super) decoder: DeviceBuffer<f64>,
     /// Features as they lie here.
     features: usize,
-    staging: Vec<f64>,
+    uploader: Uploader<f64>,
 }
 
 impl Operands {
@@ -35,72 +40,83 @@ impl Operands {
             gram: stream.zeros(lengths[3], "gram")?,
             decoder: stream.zeros(lengths[4], "decoder")?,
             features: m,
-            staging: vec![0.0; longest],
+            uploader: stream.uploader(longest)?,
         })
     }
 
     /// Sends the numbers of `system`.
-    pub(super) fn refresh(
-        &mut self,
-        stream: &Stream,
-        system: &StructuredSystem<'_>,
-    ) -> Result<(), Error> {
+    pub(super) fn refresh(&mut self, system: &StructuredSystem<'_>) -> Result<(), Error> {
         let (rows, features) = (system.shape().rows(), system.features());
         let m = self.features;
-        let (blocks, gram, decoder) = (system.row_hessian(), system.gram(), system.decoder());
-        let mut send = |to: &mut DeviceBuffer<f64>, fill: &dyn Fn(&mut [f64])| {
-            let staging = &mut self.staging[..to.len()];
-            staging.fill(0.0);
-            fill(staging);
-            stream.upload_into(staging, to.view_mut(), ByteClass::Operand)
+        let (blocks, gram) = (system.row_hessian(), system.gram().matrix());
+        let decoder = system.decoder();
+        let uploader = &mut self.uploader;
+        let mut send = |to, count, len_of: &dyn Fn(usize) -> usize, fill: Fill<'_>| {
+            let lines = Lines {
+                count,
+                len_of,
+                fill,
+            };
+            lines.send(uploader, to).map(drop)
         };
-        send(&mut self.row_hessian, &|out| {
-            for i in 0..rows.rows() {
-                let (at, d) = (rows.block_offset(i), rows.dim(i));
+        let square = |i| rows.dim(i) * rows.dim(i);
+        send(&mut self.row_hessian, rows.rows(), &square, &|part, out| {
+            let mut at = 0;
+            for i in part {
+                let d = rows.dim(i);
                 for a in 0..d {
-                    for b in 0..=a {
-                        out[at + a * d + b] = blocks.get(rows, i, a, b);
+                    for b in 0..d {
+                        out[at + b] = match b <= a {
+                            true => blocks.get(rows, i, a, b),
+                            false => 0.0,
+                        };
                     }
+                    at += d;
                 }
             }
         })?;
-        send(&mut self.phi, &|out| {
-            for i in 0..rows.rows() {
+        send(&mut self.phi, rows.rows(), &|_| m, &|part, out| {
+            out.fill(0.0);
+            for (i, line) in part.zip(out.chunks_exact_mut(m)) {
                 let row = features.row(i);
                 for (&f, &phi) in row.indices.iter().zip(row.phi) {
-                    out[i * m + f] = phi;
+                    line[f] = phi;
                 }
             }
         })?;
-        send(&mut self.psi, &|out| {
-            for i in 0..rows.rows() {
+        send(&mut self.psi, rows.unknowns(), &|_| m, &|part, out| {
+            out.fill(0.0);
+            for (u, line) in part.zip(out.chunks_exact_mut(m)) {
+                let (i, a) = rows.locate(u);
                 let row = features.row(i);
                 let nnz = row.indices.len();
-                for a in 0..rows.dim(i) {
-                    for (j, &f) in row.indices.iter().enumerate() {
-                        out[(rows.offset(i) + a) * m + f] = row.psi[a * nnz + j];
+                for (&f, &psi) in row.indices.iter().zip(&row.psi[a * nnz..]) {
+                    line[f] = psi;
+                }
+            }
+        })?;
+        send(&mut self.gram, m, &|_| m, &|part, out| {
+            for (a, line) in part.zip(out.chunks_exact_mut(m)) {
+                for (b, out) in line.iter_mut().enumerate() {
+                    *out = match a.max(b) < gram.nrows() {
+                        true => gram[(a.max(b), a.min(b))],
+                        // Of a feature that stands in for none.
+                        false => 1.0,
+                    };
+                }
+            }
+        })?;
+        let p = decoder.ncols();
+        if p > 0 {
+            send(&mut self.decoder, decoder.nrows(), &|_| p, &|part, out| {
+                for (a, line) in part.zip(out.chunks_exact_mut(p)) {
+                    for (c, out) in line.iter_mut().enumerate() {
+                        *out = decoder[(a, c)];
                     }
                 }
-            }
-        })?;
-        send(&mut self.gram, &|out| {
-            let gram = gram.matrix();
-            // Of a feature that stands in for none.
-            out[0] = 1.0;
-            for a in 0..gram.nrows() {
-                for b in 0..gram.nrows() {
-                    out[a * m + b] = gram[(a.max(b), a.min(b))];
-                }
-            }
-        })?;
-        send(&mut self.decoder, &|out| {
-            let p = decoder.ncols();
-            for a in 0..decoder.nrows() {
-                for c in 0..p {
-                    out[a * p + c] = decoder[(a, c)];
-                }
-            }
-        })?;
+            })?;
+        }
+        self.uploader.finish()?;
         Ok(())
     }
 }
