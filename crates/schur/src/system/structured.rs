@@ -8,7 +8,7 @@
 //! $`\phi_i`$ and $`\Psi_i`$ are sparse in the features: a row names those that are on. $`D_i`$ is an
 //! operand of its own ($`J_i J_i'`$ plus whatever the caller's model adds).
 
-use super::{ProductMut, first_not_finite, par_ordered, par_rows, product_par};
+use super::{ProductMut, first_not_finite, par_first, par_ordered, par_rows, product_par};
 use crate::blas1::axpy;
 use crate::registers::release_upper_parts;
 use crate::shape::{product, sum};
@@ -18,6 +18,9 @@ use faer::prelude::*;
 use faer::{Accum, Mat, MatMut, MatRef};
 use pulp::Arch;
 use rayon::prelude::*;
+
+/// Numbers that one thread looks through at once.
+const FINITE_CHUNK: usize = 1 << 14;
 
 /// The sparse rows of $`\Phi`$ and $`\Psi`$.
 ///
@@ -263,7 +266,11 @@ impl<'a> StructuredSystem<'a> {
             ("feature_phi", self.features.phi),
             ("feature_psi", self.features.psi),
         ] {
-            if let Some(at) = first_not_finite(slice) {
+            let found = par_first(slice.len(), FINITE_CHUNK, &|range| {
+                let at = first_not_finite(&slice[range.clone()])?;
+                Some(range.start + at)
+            });
+            if let Some(at) = found {
                 return bad(array, vec![at], slice[at]);
             }
         }
@@ -275,14 +282,17 @@ impl<'a> StructuredSystem<'a> {
                 }
             }
         }
-        for m in 0..self.decoder.nrows() {
-            for c in 0..self.decoder.ncols() {
-                if !self.decoder[(m, c)].is_finite() {
-                    return bad("decoder", vec![m, c], self.decoder[(m, c)]);
-                }
-            }
+        let decoder = self.decoder;
+        let found = par_first(decoder.nrows(), 1, &|mut range| {
+            range.find_map(|m| {
+                let c = (0..decoder.ncols()).find(|&c| !decoder[(m, c)].is_finite())?;
+                Some((m, c))
+            })
+        });
+        match found {
+            Some((m, c)) => bad("decoder", vec![m, c], decoder[(m, c)]),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// $`G`$ as a full symmetric matrix, with `ridge` on its diagonal.
