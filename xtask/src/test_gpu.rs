@@ -44,7 +44,8 @@ const SCRIPT: &str = r#"
 #   fits::                  fits of a model, which are more of the same kernels
 #   after_every_failure, after_a_bad_kernel, two_processes, a_hidden_library, out_of_memory
 #                           children of the tests, and what breaks on purpose
-#   large::, eight_tori     which only take long
+#   large::, eight_tori, lines_longer_than
+#                           which only take long
 #   evidence::              the tools and CUPTI's activity records share one interface of the driver
 #   ceilings::, lifetime::ten_thousand, lifetime::a_stream_s_first
 #                           which measure times and the bytes of the process: the tool's too
@@ -122,7 +123,7 @@ for tool in $tools; do
     device=(after_a_bad_kernel two_processes a_hidden_library out_of_memory evidence:: ceilings::
         lifetime::ten_thousand lifetime::a_stream_s_first compiling::)
     sae=(fits::)
-    schur=(planted:: after_every_failure large:: eight_tori)
+    schur=(planted:: after_every_failure large:: eight_tori lines_longer_than)
     planted=()
     alone=()
     case $tool in
