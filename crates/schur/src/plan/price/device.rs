@@ -9,8 +9,8 @@ use broadhead_device::ExecutionPath;
 /// How much more slowly one block of threads reads and writes than all of a device: measured.
 const ONE_BLOCK: f64 = 43.0;
 
-/// Seconds in which the host, with every thread, gathers the features of one row for the way to a device: measured, of
-/// rows of three.
+/// Seconds in which the host, with every thread, gathers the features of one row for the way to a
+/// device: measured, of rows of three.
 const GATHER: f64 = 8e-9;
 
 /// Serial steps of a pivot of a factor in the shared memory of one block, which waits three times for all
