@@ -10,14 +10,15 @@
 //! $`\Psi`$ is; and where lines of the decoder are nearly dependent, $`\tilde\Psi_i`$ is of the size of
 //! $`\Psi_i W`$ and not of $`\Psi_i`$.
 
+use crate::blas1::{axpy, dot, norm};
 use crate::registers::release_upper_parts;
 use crate::{ArrowShape, StructuredShape, StructuredSystem};
-use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::householder;
-use faer::linalg::qr::no_pivoting::factor as qr;
-use faer::prelude::*;
-use faer::{Conj, Mat, MatRef, Par, Spec};
+use faer::{Mat, MatMut, MatRef};
+use pulp::Arch;
 use std::ops::Range;
+
+/// What of a line, relative to it, is taken for the rounding of its parts along others.
+const ROUNDING: f64 = 16.0 * f64::EPSILON;
 
 /// $`B`$ and $`\tilde W`$.
 #[derive(Debug)]
@@ -26,8 +27,9 @@ pub(super) struct LocalDecoder {
     joined: Vec<bool>,
     /// The runs of more than one feature, in order.
     runs: Vec<Range<usize>>,
-    /// $`\tilde W'`$, `p x M`.
-    lines: Mat<f64>,
+    outputs: usize,
+    /// $`\tilde W`$, `M x p` row-major.
+    lines: Vec<f64>,
     /// $`B_A'`$ at the columns of its run, from line 0 on: as many lines as the longest run has.
     mix: Mat<f64>,
 }
@@ -44,7 +46,8 @@ impl LocalDecoder {
         Self {
             joined: vec![false; shape.features()],
             runs: Vec::new(),
-            lines: Mat::zeros(shape.outputs(), shape.features()),
+            outputs: shape.outputs(),
+            lines: vec![0.0; shape.outputs() * shape.features()],
             mix: Mat::new(),
         }
     }
@@ -83,67 +86,44 @@ impl LocalDecoder {
         }
     }
 
-    /// $`B`$ and $`\tilde W`$ of `decoder`, by a QR factorization of each $`W_A'`$. A run of more
-    /// features than outputs has so many lines that are zero.
+    /// $`B`$ and $`\tilde W`$ of `decoder`, by modified Gram-Schmidt on the lines of each run, each twice:
+    /// they are then orthogonal to rounding (Giraud et al., 2005). A line that is no more than rounding
+    /// beside those before it has none of its own: zeros.
     pub(super) fn form(&mut self, decoder: MatRef<'_, f64>) {
         let Self {
             runs, lines, mix, ..
         } = self;
-        lines.copy_from(decoder.transpose());
-        let (p, longest) = (lines.nrows(), mix.nrows());
-        if p == 0 || longest == 0 {
-            return;
-        }
-        let block = qr::recommended_block_size::<f64>(p, longest);
-        let mut memory = MemBuffer::new(
-            qr::qr_in_place_scratch::<f64>(p, longest, block, Par::Seq, Spec::default()).or(
-                householder::apply_block_householder_sequence_on_the_left_in_place_scratch::<f64>(
-                    p, block, longest,
-                ),
-            ),
-        );
-        let mut coefficients = Mat::zeros(block, longest);
-        let mut basis = Mat::zeros(p, longest);
+        let (arch, p) = (Arch::new(), decoder.ncols());
+        MatMut::from_column_major_slice_mut(lines, p, decoder.nrows())
+            .copy_from(decoder.transpose());
         for run in runs.iter() {
-            let (s, rank) = (run.len(), run.len().min(p));
-            let mut copy = lines.subcols_mut(run.start, s);
-            let mut coefficients = coefficients.subcols_mut(0, rank);
-            let block = qr::recommended_block_size::<f64>(p, s).min(coefficients.nrows());
-            let mut coefficients = coefficients.rb_mut().subrows_mut(0, block);
-            let stack = MemStack::new(&mut memory);
-            qr::qr_in_place(
-                copy.rb_mut(),
-                coefficients.rb_mut(),
-                Par::Seq,
-                stack,
-                Spec::default(),
-            );
-            for i in 0..s {
-                for j in 0..s {
-                    let within = j <= i && j < rank;
-                    mix[(j, run.start + i)] = if within { copy[(j, i)] } else { 0.0 };
+            for a in run.clone() {
+                let (done, rest) = lines.split_at_mut(a * p);
+                let line = &mut rest[..p];
+                let size = norm(line);
+                (0..run.len()).for_each(|j| mix[(j, a)] = 0.0);
+                for b in (run.start..a).chain(run.start..a) {
+                    let earlier = &done[b * p..][..p];
+                    let weight = dot(arch, earlier, line);
+                    axpy(arch, -weight, earlier, line);
+                    mix[(b - run.start, a)] += weight;
+                }
+                let own = norm(line);
+                if own > ROUNDING * size {
+                    line.iter_mut().for_each(|x| *x /= own);
+                    mix[(a - run.start, a)] = own;
+                } else {
+                    line.fill(0.0);
                 }
             }
-            let mut basis = basis.subcols_mut(0, rank);
-            basis.fill(0.0);
-            (0..rank).for_each(|j| basis[(j, j)] = 1.0);
-            householder::apply_block_householder_sequence_on_the_left_in_place_with_conj(
-                copy.rb().subcols(0, rank),
-                coefficients.rb(),
-                Conj::No,
-                basis.rb_mut(),
-                Par::Seq,
-                MemStack::new(&mut memory),
-            );
-            copy.fill(0.0);
-            copy.subcols_mut(0, rank).copy_from(basis);
         }
         release_upper_parts();
     }
 
     /// $`\tilde W`$, `M x p`.
     pub(super) fn lines(&self) -> MatRef<'_, f64> {
-        self.lines.transpose()
+        let m = self.joined.len();
+        MatRef::from_column_major_slice(&self.lines, self.outputs, m).transpose()
     }
 
     /// A line of $`\Psi_i`$ times $`B`$, `on` the features that are on.
@@ -254,7 +234,8 @@ mod tests {
                     .flat_map(move |a| run.clone().map(move |b| (run, a, b)))
             }) {
                 let dot: f64 = (0..p).map(|c| lines[(a, c)] * lines[(b, c)]).sum();
-                let kept = a == b && a - run.start < p;
+                // Line 5 is zero, line 3 dependent, and no more than p are independent.
+                let kept = a == b && ![3, 5].contains(&a) && a - run.start < p;
                 let want = if kept { 1.0 } else { 0.0 };
                 assert!((dot - want).abs() < 1e-14, "p {p}: {a}, {b}: {dot}");
             }

@@ -247,13 +247,10 @@ impl Sizes {
     /// The lines of the decoder that are on together made orthonormal, and their products.
     fn local_decoder(self, c: &Ceilings) -> Bill {
         let Self { m, p, on, .. } = self;
-        let operations = 4.0 * m * p * on;
-        Bill {
-            operations,
-            seconds: operations / (QR * c.gemm_flops),
-        }
-        .gemm(2.0 * m * m * p, c)
-        .traffic(24.0 * m * p, c)
+        Bill::default()
+            .loops(8.0 * m * p * on, c)
+            .gemm(2.0 * m * m * p, c)
+            .traffic(24.0 * m * p, c)
     }
 }
 
