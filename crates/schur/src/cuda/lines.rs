@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// Numbers that one thread writes at once.
 const SHARE: usize = 1 << 14;
 
+/// A piece of fewer numbers is written by the caller's thread, before others have woken up.
+const FEW: usize = 1 << 17;
+
 /// Lines that travel together.
 struct Piece {
     /// After the last line.
@@ -101,12 +104,10 @@ impl Lines<'_> {
             shares.push((line..end, share));
             rest = after;
         }
-        let fill = self.fill;
-        match shares.len() {
-            1 => shares.into_iter().for_each(|(lines, out)| fill(lines, out)),
-            _ => shares
-                .into_par_iter()
-                .for_each(|(lines, out)| fill(lines, out)),
+        let fill = |(lines, out)| (self.fill)(lines, out);
+        match piece.len < FEW {
+            true => shares.into_iter().for_each(fill),
+            false => shares.into_par_iter().for_each(fill),
         }
     }
 }

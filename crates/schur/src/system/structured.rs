@@ -19,8 +19,8 @@ use faer::{Accum, Mat, MatMut, MatRef};
 use pulp::Arch;
 use rayon::prelude::*;
 
-/// Numbers that one thread looks through at once.
-const FINITE_CHUNK: usize = 1 << 14;
+/// Numbers that one thread looks through at once, before others have woken up.
+const FINITE_CHUNK: usize = 1 << 16;
 
 /// The sparse rows of $`\Phi`$ and $`\Psi`$.
 ///
@@ -283,7 +283,8 @@ impl<'a> StructuredSystem<'a> {
             }
         }
         let decoder = self.decoder;
-        let found = par_first(decoder.nrows(), 1, &|mut range| {
+        let lines = FINITE_CHUNK / decoder.ncols().max(1);
+        let found = par_first(decoder.nrows(), lines, &|mut range| {
             range.find_map(|m| {
                 let c = (0..decoder.ncols()).find(|&c| !decoder[(m, c)].is_finite())?;
                 Some((m, c))

@@ -1,6 +1,6 @@
 //! Prices of the eliminations on a device, which keeps features densely.
 
-use super::{BEGIN, Bill, Price, UPLOAD, sizes, structured_sizes};
+use super::{BEGIN, Bill, Price, TRAVEL, UPLOAD, sizes, structured_sizes};
 use crate::cuda::{FUSED, Keep, PIECE, StructuredMethod, is_small_core, pass_chunks};
 use crate::plan::{Ceilings, Workload};
 use crate::{ArrowShape, EliminationKind, StructuredShape};
@@ -96,7 +96,7 @@ fn resident(
     workload: &Workload,
 ) -> Price {
     let solves = f64::from(workload.solves);
-    let solve_seconds = solve.seconds + BEGIN + 16.0 * order / UPLOAD;
+    let solve_seconds = solve.seconds + BEGIN + 16.0 * order / TRAVEL;
     Price {
         elimination,
         path: ExecutionPath::GpuResidentLinearization,
