@@ -9,9 +9,12 @@ use broadhead_device::ExecutionPath;
 /// How much more slowly one block of threads reads and writes than all of a device: measured.
 const ONE_BLOCK: f64 = 43.0;
 
-/// Seconds in which the host, with every thread, gathers the features of one row for the way to a
-/// device: measured, of rows of three.
-const GATHER: f64 = 8e-9;
+/// Seconds in which the host goes through one row for the way to a device: measured, of rows of three
+/// features.
+const GATHER: f64 = 12e-9;
+
+/// Bytes a second at which features reach a device, scattered into zeros by every thread: measured.
+const SCATTER: f64 = 1e10;
 
 /// Serial steps of a pivot of a factor in the shared memory of one block, which waits three times for all
 /// threads, once for a root and once for a reciprocal.
@@ -157,7 +160,7 @@ pub(in crate::plan) fn structured_on_device(
     let factor = factor.slowly(root, ONE_BLOCK, ceilings);
     let (rows, d) = (shape.arrow().row_count(), shape.arrow().rows().max_dim());
     let operands = 8.0 * (n * d as f64 + (rows as f64 + n + m as f64) * m as f64 + k);
-    let refresh_seconds = 5.0 * BEGIN + rows as f64 * GATHER + operands / UPLOAD;
+    let refresh_seconds = 5.0 * BEGIN + rows as f64 * GATHER + operands / SCATTER;
     resident(
         (method.kind(), keep, bytes),
         refresh_seconds,
