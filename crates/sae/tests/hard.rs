@@ -1,10 +1,9 @@
 //! What the CPU's loop does where a quadratic is not done in one step; the device's loop is held to the
 //! same problems.
 
-use broadhead_sae::lm::{LastTrial, LmError, LmReport, Rule, Status, TraceEntry};
+use broadhead_sae::lm::{LastTrial, LmError, LmReport, Status, TraceEntry};
 use broadhead_sae::quadratic::LogDeterminantAbsence;
 use broadhead_schur::{EliminationKind, Error};
-use case::Case;
 use hard::{Hard, OnCpu, Path, on_cpu, on_cpu_by, problems, same};
 
 #[path = "../../schur/tests/device/case.rs"]
@@ -132,16 +131,10 @@ fn the_reference_takes_the_same_paths_where_no_pivot_fails() {
     let mut problems = problems().unwrap();
     problems.retain(|hard| hard.name == "an overflowing objective");
     for (seed, initial_ridge) in [(40, 0.0), (41, 1e-3), (42, 1e-3)] {
-        problems.push(Hard {
-            name: "a sound problem that goes on",
-            case: Case::new(&[2; 50], 40, seed).unwrap(),
-            data_norm_squared: 7.5,
-            rule: Rule {
-                initial_ridge,
-                residual_tolerance: 0.0,
-                ..Rule::quadratic()
-            },
-        });
+        let mut sound = Hard::sound(&[2; 50], 40, seed, initial_ridge).unwrap();
+        // It goes on after its first step.
+        sound.rule.residual_tolerance = 0.0;
+        problems.push(sound);
     }
     assert_eq!(problems.len(), 4);
     for hard in &problems {

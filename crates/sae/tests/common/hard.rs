@@ -18,6 +18,21 @@ pub struct Hard {
     pub rule: Rule,
 }
 
+impl Hard {
+    /// A sound problem, from an initial ridge.
+    pub fn sound(dims: &[usize], k: usize, seed: u64, initial_ridge: f64) -> Outcome<Self> {
+        Ok(Self {
+            name: "a sound problem",
+            case: Case::new(dims, k, seed)?,
+            data_norm_squared: 7.5,
+            rule: Rule {
+                initial_ridge,
+                ..Rule::quadratic()
+            },
+        })
+    }
+}
+
 /// How a fit went, and where to.
 pub struct Path {
     pub trace: Vec<TraceEntry>,

@@ -133,15 +133,7 @@ fn sound(context: &Context) -> Outcome {
     let stream = stream(context)?;
     for (dims, k) in [(vec![2; 180], 500), (vec![1, 3, 0, 16, 2], 65)] {
         for initial_ridge in [0.0, 1e-3] {
-            let hard = Hard {
-                name: "a sound problem",
-                case: Case::new(&dims, k, 31)?,
-                data_norm_squared: 7.5,
-                rule: Rule {
-                    initial_ridge,
-                    ..Rule::quadratic()
-                },
-            };
+            let hard = Hard::sound(&dims, k, 31, initial_ridge)?;
             let mut resident = ResidentQuadratic::new(&stream, &hard.case.shape, Keep::Factor)?;
             as_the_cpu(&mut resident, &hard)?;
             let (_, log) = on_cpu(&hard)?;

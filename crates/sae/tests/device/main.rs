@@ -158,15 +158,7 @@ fn paths(context: &Context) -> Outcome {
         (vec![2; 900], 33),
     ] {
         for initial_ridge in [0.0, 1e-3] {
-            let sound = Hard {
-                name: "a sound problem",
-                case: Case::new(&dims, k, 31)?,
-                data_norm_squared: 7.5,
-                rule: Rule {
-                    initial_ridge,
-                    ..Rule::quadratic()
-                },
-            };
+            let sound = Hard::sound(&dims, k, 31, initial_ridge)?;
             compare(context, &sound)?;
         }
     }

@@ -6,7 +6,7 @@
 //! pieces  |        travels       | ...      whole parts, what an uploader takes at most
 //! ```
 
-use crate::Error;
+use crate::{Error, RowBlocks, RowDims};
 use broadhead_device::{ByteClass, DeviceBuffer, Uploader};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -108,6 +108,28 @@ impl Lines<'_> {
         match piece.len < FEW {
             true => shares.into_iter().for_each(fill),
             false => shares.into_par_iter().for_each(fill),
+        }
+    }
+}
+
+/// Writes consecutive row blocks, each row-major, with zeros above the diagonal.
+pub(super) fn write_blocks(
+    rows: &RowDims,
+    blocks: RowBlocks<'_>,
+    part: Range<usize>,
+    out: &mut [f64],
+) {
+    let mut at = 0;
+    for i in part {
+        let d = rows.dim(i);
+        for a in 0..d {
+            for b in 0..d {
+                out[at + b] = match b <= a {
+                    true => blocks.get(rows, i, a, b),
+                    false => 0.0,
+                };
+            }
+            at += d;
         }
     }
 }

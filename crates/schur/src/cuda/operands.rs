@@ -5,7 +5,7 @@
 
 use super::kernels::Kernels;
 use super::layout::Layout;
-use super::lines::Lines;
+use super::lines::{Lines, write_blocks};
 use crate::system::BorderLines;
 use crate::{DenseSystem, Error};
 use broadhead_device::{DeviceBuffer, Stream, Uploader};
@@ -73,21 +73,7 @@ impl Operands {
                     let at = rows.block_offset(part.start);
                     out.copy_from_slice(&packed[at..at + out.len()]);
                 }
-                None => {
-                    let mut at = 0;
-                    for i in part {
-                        let d = rows.dim(i);
-                        for a in 0..d {
-                            for b in 0..d {
-                                out[at + b] = match b <= a {
-                                    true => blocks.get(rows, i, a, b),
-                                    false => 0.0,
-                                };
-                            }
-                            at += d;
-                        }
-                    }
-                }
+                None => write_blocks(rows, blocks, part, out),
             },
         };
         lines.send(&mut self.uploader, &mut self.row_hessian)

@@ -1,6 +1,6 @@
 //! Structured operands on the device, written by the host in pieces.
 
-use super::super::lines::Lines;
+use super::super::lines::{Lines, write_blocks};
 use super::Error;
 use super::layout::Sizes;
 use crate::StructuredSystem;
@@ -61,19 +61,7 @@ impl Operands {
         };
         let square = |i| rows.dim(i) * rows.dim(i);
         send(&mut self.row_hessian, rows.rows(), &square, &|part, out| {
-            let mut at = 0;
-            for i in part {
-                let d = rows.dim(i);
-                for a in 0..d {
-                    for b in 0..d {
-                        out[at + b] = match b <= a {
-                            true => blocks.get(rows, i, a, b),
-                            false => 0.0,
-                        };
-                    }
-                    at += d;
-                }
-            }
+            write_blocks(rows, blocks, part, out);
         })?;
         send(&mut self.phi, rows.rows(), &|_| m, &|part, out| {
             out.fill(0.0);
