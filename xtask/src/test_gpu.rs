@@ -53,7 +53,7 @@ const SCRIPT: &str = r#"
 # Under memcheck one of the runtime's tests, a loop of a graph that holds the library's Cholesky
 # factorization, runs in a process of its own: after the others memcheck says of that loop's first write
 # by the library's own kernel, which sets info, that it is out of bounds and, of the same address, that
-# it is the first inside its allocation.
+# it is the first inside its allocation. It is left out where there is a FILTER.
 # Under racecheck also the laws that launch only what other tests launch; those stay that factor and
 # solve for one gradient, for many, and beside a factor without ridge.
 #
@@ -83,6 +83,7 @@ case ${1:-} in
         plain=
         tools=${2:?$usage}
         tools=${tools//,/ }
+        [ -n "${tools// /}" ] || { echo "$usage" >&2; exit 1; }
         shift 2
         ;;
 esac

@@ -93,7 +93,13 @@ impl<'o> Rows<'o> {
                 Ok(whole(b)?.packing.as_secs_f64())
             }),
             Phase::Upload => clock.reported(Timer::DeviceEvents, &mut base, |b| {
-                Ok(whole(b)?.sending.as_secs_f64())
+                let times = whole(b)?;
+                match times.on_device_clock {
+                    true => Ok(times.sending.as_secs_f64()),
+                    false => Err(unsupported(
+                        "so little is sent without a time of the device",
+                    )),
+                }
             }),
             _ => clock.wall(&mut base, |_| Ok(()), |b| whole(b).map(drop)),
         }

@@ -1,6 +1,6 @@
 //! Systems with the sparsity of a dictionary, of condition numbers up to 1e11: some atoms are on in
 //! fewer rows than they have features, so that the Gram matrix is singular but for its margin, or lines of
-//! the decoder are nearly dependent. What the core elimination answers over the pairs of features that are
+//! an atom's decoder are nearly dependent. What the core elimination answers over the pairs of features that are
 //! on together is then as good as what others answer.
 
 use broadhead_schur::{
@@ -10,6 +10,7 @@ use broadhead_schur::{
 use broadhead_testkit::cases::{Case, StructuredCase};
 use broadhead_testkit::generate::{self, Structure};
 use broadhead_testkit::oracle::{self, Oracle};
+use broadhead_testkit::pools::assert_same_bits;
 use broadhead_testkit::random::Random;
 use broadhead_testkit::tolerance::Tolerance;
 
@@ -178,4 +179,28 @@ fn fewer_rows_than_features_cost_no_digits() {
         };
         assert_no_worse(&of, 5000..5003, |case, _| case);
     }
+}
+
+/// One row of one unknown: the root of $`Q`$ is a vector, and so is what the kernel makes of it.
+#[test]
+fn one_row_with_many_features_has_the_same_bits_for_any_number_of_threads() {
+    let of = Structure {
+        dims: vec![1],
+        features: 64,
+        outputs: 40,
+        density: 0.3,
+        atoms: false,
+        margin: 0.5,
+    };
+    let mut random = Random::new(7);
+    let raw = generate::structured(&of, &mut random);
+    let pairs = raw.indices.len().pow(2);
+    assert!(pairs >= 256 && raw.indices.len() < 32, "{pairs} pairs");
+    let g = generate::gradient(1, of.features * of.outputs, &mut random);
+    let case = Case::Structured(raw);
+    assert_same_bits("one row", || {
+        let (log, step) = answer(EliminationKind::Core, &case, &g, Refinement::Off).unwrap();
+        let numbers = step.row.iter().chain(&step.border).chain([&log.value]);
+        numbers.copied().collect()
+    });
 }

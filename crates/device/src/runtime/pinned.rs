@@ -53,7 +53,8 @@ impl PinnedBytes {
         self.pointer
     }
 
-    /// Never frees them: a copy may be in flight that nobody can wait for.
+    /// Never frees them: a copy may be in flight that nobody can wait for. In drops alone, for there is
+    /// no pointer to them afterwards.
     pub(crate) fn leak(&mut self) {
         self.pointer = std::ptr::null_mut();
     }
@@ -79,6 +80,8 @@ pub(crate) struct PinnedAllocation {
     stream: Stream,
     last: RawEvent,
     in_flight: AtomicBool,
+    /// Whether `last` marks the end of what is in flight.
+    marked: AtomicBool,
     /// Held while the host copies in or out.
     host: Mutex<()>,
 }
@@ -90,6 +93,7 @@ impl PinnedAllocation {
             stream: stream.clone(),
             last: RawEvent::make(stream.context(), false)?,
             in_flight: AtomicBool::new(false),
+            marked: AtomicBool::new(false),
             host: Mutex::new(()),
         })
     }
@@ -101,7 +105,10 @@ impl PinnedAllocation {
     /// Notes that a copy was just submitted.
     pub(crate) fn submitted(&self) -> Result<()> {
         self.in_flight.store(true, Relaxed);
-        self.last.record(&self.stream)
+        self.marked.store(false, Relaxed);
+        self.last.record(&self.stream)?;
+        self.marked.store(true, Relaxed);
+        Ok(())
     }
 
     /// Waits for the last copy. The wait is counted where there was something to wait for.
@@ -109,7 +116,9 @@ impl PinnedAllocation {
         if !self.in_flight.load(Relaxed) {
             return Ok(());
         }
-        if !self.last.is_done()? {
+        if !self.marked.load(Relaxed) {
+            self.stream.synchronize()?;
+        } else if !self.last.is_done()? {
             self.last.wait()?;
             self.stream.ledger().synchronised();
         }
@@ -137,7 +146,7 @@ impl Stream {
     /// Page-locked memory for `len` elements, all zero bytes.
     ///
     /// # Errors
-    /// [`Fault::OutOfMemory`], or another [`Fault`].
+    /// [`Fault::PinnedMemory`], or another [`Fault`].
     pub fn pinned<T: Element>(&self, len: usize, what_for: &str) -> Result<PinnedBuffer<T>> {
         self.not_capturing("pinned", "host memory is allocated outside of captures")?;
         let bytes = len * size_of::<T>();

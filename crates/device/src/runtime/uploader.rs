@@ -32,12 +32,16 @@ const PIECES: usize = 3;
 /// Idle pieces that a context keeps at most: 96 MiB of pinned memory. More go back to the driver.
 const MOST_IDLE: usize = 4 * PIECES;
 
+const IN_A_GRAPH: &str = "a graph would send what the piece holds at every launch";
+
 /// A pinned piece, with when its last copy began and ended.
 pub(crate) struct Piece {
     bytes: PinnedBytes,
     began: RawEvent,
     ended: RawEvent,
     in_flight: bool,
+    /// Whether `ended` marks the end of what is in flight.
+    marked: bool,
 }
 
 /// Pieces that no uploader holds.
@@ -70,6 +74,7 @@ impl Piece {
             began: RawEvent::make(context, true)?,
             ended: RawEvent::make(context, true)?,
             in_flight: false,
+            marked: false,
         })
     }
 
@@ -77,6 +82,11 @@ impl Piece {
     /// something to wait for.
     fn settle(&mut self, stream: &Stream) -> Result<Duration> {
         if !self.in_flight {
+            return Ok(Duration::ZERO);
+        }
+        if !self.marked {
+            stream.synchronize()?;
+            self.in_flight = false;
             return Ok(Duration::ZERO);
         }
         if !self.ended.is_done()? {
@@ -158,7 +168,7 @@ impl<T: Element> Uploader<T> {
         fill: impl FnOnce(&mut [T]) -> R,
     ) -> Result<R> {
         let stream = &self.stream;
-        stream.not_capturing("upload", "a graph would replay what the piece held then")?;
+        stream.not_capturing("upload", IN_A_GRAPH)?;
         stream.owns("upload", to.home())?;
         expect_shape(
             to.len() <= self.len,
@@ -187,10 +197,12 @@ impl<T: Element> Uploader<T> {
         let answer = fill(unsafe { std::slice::from_raw_parts_mut(pointer.cast(), to.len()) });
         let bytes = to.bytes();
         if bytes > 0 {
+            // Another thread may have begun one meanwhile.
+            stream.not_capturing("upload", IN_A_GRAPH)?;
             self.turn = (self.turn + 1) % PIECES;
             piece.began.record(stream)?;
             // From here on the memory is the device's until the copy has ended.
-            piece.in_flight = true;
+            (piece.in_flight, piece.marked) = (true, false);
             // SAFETY: both ends hold `bytes` bytes; the device side lives until the copy has ended
             // by the order of frees, the host side because it is settled before it is filled again
             // or goes back.
@@ -198,11 +210,17 @@ impl<T: Element> Uploader<T> {
                 sys::cuMemcpyHtoDAsync_v2(to.pointer(), pointer.cast(), bytes, stream.raw())
             });
             piece.ended.record(stream)?;
+            piece.marked = true;
             copied?;
             stream.moved(Direction::HostToDevice, class, bytes as u64);
             stream.submitted([]);
         }
         Ok(answer)
+    }
+
+    /// Whether pieces are pinned, so that [`Uploader::finish`] tells times of the device's clock.
+    pub fn is_pinned(&self) -> bool {
+        matches!(self.memory, Memory::Pinned(_))
     }
 
     /// Waits until everything sent has arrived. How long pieces were on the link since the last such

@@ -143,6 +143,13 @@ fn compare(context: &Context, hard: &Hard) -> Outcome {
     expect_eq("its point", Some(resident.point()?), found.point.clone())?;
     let (wanted, _) = on_cpu(hard)?;
     hard::same(hard, &found, &wanted)?;
+    let (Ok(report), Ok(its)) = (&found.ended, &wanted.ended) else {
+        return Err(format!("{:?}, the CPU's {:?}", found.ended, wanted.ended).into());
+    };
+    expect_eq("the ridge", report.ridge, its.ridge)?;
+    let error = (report.objective - its.objective).abs();
+    let close = error <= 1e-12 * its.objective.abs().max(1.0);
+    expect(close, format!("{report:?}, the CPU's {its:?}"))?;
     let (Some(point), Some(its)) = (found.point, wanted.point) else {
         return Err("a fit ended without a point".into());
     };

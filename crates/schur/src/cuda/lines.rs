@@ -51,8 +51,10 @@ impl Lines<'_> {
             let piece = self.piece(first, uploader.longest());
             if piece.end == first {
                 // A line that no piece holds.
+                let start = Instant::now();
                 let mut line = vec![0.0; (self.len_of)(first)];
                 (self.fill)(first..first + 1, &mut line);
+                packing += start.elapsed();
                 let there = to.slice_mut(sent..sent + line.len())?;
                 uploader
                     .stream()

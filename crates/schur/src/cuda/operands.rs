@@ -16,9 +16,11 @@ use std::time::Duration;
 pub struct UploadTimes {
     /// Gathering the caller's arrays into the layout that travels.
     pub packing: Duration,
-    /// The packed pieces on their way, by the device's clock; of pieces of at most 1 MiB, which are
-    /// not waited for, handing them over.
+    /// The packed pieces on their way, by the device's clock; where no operand is larger than 1 MiB,
+    /// whose pieces are not waited for, handing them over, by the host's.
     pub sending: Duration,
+    /// Whether `sending` is by the device's clock.
+    pub on_device_clock: bool,
 }
 
 /// `D`, `B` and the lower triangle of `C`.
@@ -39,7 +41,7 @@ impl Operands {
             row_hessian: stream.zeros(layout.blocks, "row_hessian")?,
             cross: stream.zeros(layout.unknowns * layout.k, "row_cross")?,
             border: stream.zeros(layout.square(), "border_hessian")?,
-            // A piece holds at least one line of any operand.
+            // A piece holds at least one line of any operand, as far as pieces go.
             uploader: stream.uploader(largest.max(layout.k).max(32 * 32))?,
         })
     }
@@ -60,6 +62,7 @@ impl Operands {
         Ok(UploadTimes {
             packing,
             sending: self.uploader.finish()?,
+            on_device_clock: self.uploader.is_pinned(),
         })
     }
 

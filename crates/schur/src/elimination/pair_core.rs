@@ -25,9 +25,9 @@
 //! Z = I - \bar P' \bar K \bar P, \quad \bar K_{ij} = (Y'Y)_{ij} (W W')_{a_i a_j} .
 //! ```
 //!
-//! With $`c = \max |v_{ia}|`$ there is $`Q_{aa} \le c^2 \sum \phi_i \phi_i' \le c^2 G`$, so a direction in
-//! which $`Y`$ is large has a line of $`\bar P`$ that is as small: no term of the product exceeds
-//! $`\omega = c^2 \max (W W')_{aa}`$. Directions of $`G`$ that no row has do not occur in $`\bar P`$.
+//! With $`c_a = \max_i |v_{ia}|`$ there is $`Q_{aa} \le c_a^2 \sum \phi_i \phi_i' \le c_a^2 G`$, so a direction
+//! in which $`Y`$ is large has a line of $`\bar P`$ that is as small: no term of the product exceeds
+//! $`\omega = \max_a c_a^2 (W W')_{aa}`$. Directions of $`G`$ that no row has do not occur in $`\bar P`$.
 
 use super::local_decoder::LocalDecoder;
 use super::pair_basis::PairBasis;
@@ -36,7 +36,7 @@ use super::structured_parts::{
     add_outer_times_decoder, solve_gram, times, times_decoder_transpose, whiten_mixed,
 };
 use crate::cholesky::{Cholesky, FailedPivot};
-use crate::system::par_ordered;
+use crate::system::{par_ordered, product_par};
 use crate::{ArrowShape, StructuredShape, StructuredSystem};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt_pivoting::factor as pivoted;
@@ -186,7 +186,7 @@ impl PairCore {
         for j in 0..order {
             for i in j..order {
                 let size = scale[i] * scale[j];
-                q[(i, j)] = if size > 0.0 { q[(i, j)] / size } else { 0.0 };
+                q[(i, j)] = if size == 0.0 { 0.0 } else { q[(i, j)] / size };
             }
         }
         self.basis.diagonalize(q.as_ref());
@@ -261,7 +261,8 @@ impl PairCore {
             &kernel,
             &self.root,
             1.0,
-            par,
+            // Of rank 1 this is a vector.
+            product_par(order, order, rank),
         );
         let mut z = self.core.as_mat_mut();
         triangular::matmul(
@@ -286,7 +287,8 @@ impl PairCore {
         let (order, par) = (self.pairs.len(), Par::rayon(0));
         let mut whitened = Mat::zeros(self.features, order);
         self.basis.write(&self.pairs, whitened.as_mut());
-        solve_lower_triangular_in_place(gram.as_mat(), whitened.as_mut(), par);
+        let alone_if_few = product_par(self.features, self.features, order);
+        solve_lower_triangular_in_place(gram.as_mat(), whitened.as_mut(), alone_if_few);
         let mut kernel = Mat::zeros(order, order);
         triangular::matmul(
             kernel.as_mut(),

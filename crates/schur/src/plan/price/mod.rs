@@ -81,8 +81,8 @@ impl FrameCost {
 /// pinned pieces: measured, a little more than half of what the link could do.
 const UPLOAD: f64 = 3e10;
 
-/// Bytes a second at which a gradient of the host reaches a device and a step comes back, from memory
-/// that is not pinned: measured.
+/// Bytes a second at which a gradient reaches a device and a step comes back, from and to the caller's
+/// memory: measured.
 const TRAVEL: f64 = 7e9;
 
 /// Seconds to begin to bring one array of operands there, and to bring a gradient in and a step out:
