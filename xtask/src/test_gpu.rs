@@ -32,7 +32,7 @@ const SCRIPT: &str = r#"
 #
 # OUT/device-tests.jsonl holds their records and OUT/tests.txt what was printed. With --sanitize the
 # tests of the runtime, of the solver (the laws among them) and of the loop run again under the tools of
-# compute-sanitizer: memcheck, synccheck, initcheck and racecheck, ten minutes in all. With --under they
+# compute-sanitizer: memcheck, synccheck, initcheck and racecheck, in that order. With --under they
 # run under the tools named and not without: the same in pieces, with one OUT, where a machine is lent
 # for minutes. First each tool must find a defect that was planted for it; but synccheck has none,
 # since a barrier that does not meet may hang. A law takes three random systems instead of tens, and a

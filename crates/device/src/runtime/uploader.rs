@@ -9,8 +9,8 @@
 //! be gathered anyway are touched once. A piece is handed out for filling only while no copy of it is
 //! in flight, and no graph can hold one, so that the reference to it is the only way to its memory.
 //!
-//! Pinning memory takes the driver most of a millisecond a megabyte: what a finished uploader held
-//! goes to the next one of the same context.
+//! Pinning memory is slow (see the stream's own staging): what a finished uploader held goes to the next
+//! one of the same context.
 
 use super::buffer::{Element, ViewMut};
 use super::event::RawEvent;

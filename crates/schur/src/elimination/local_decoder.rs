@@ -155,7 +155,7 @@ mod tests {
     use crate::{RowBlocks, RowDims, StructuredFeatures, SymmetricView};
 
     /// Rounding of sums of a few numbers of order 1.
-    const TINY: f64 = 64.0 * f64::EPSILON;
+    const TINY: f64 = 32.0 * f64::EPSILON;
 
     /// Rows of one unknown with these features on, and whether each is like the one before it.
     fn runs(rows: &[&[usize]], m: usize, p: usize, alike: &[usize]) -> LocalDecoder {
