@@ -7,22 +7,27 @@
 //!   [ L21  A22      ]   L11 = chol(A11), L21 = A21 L11^-T, A22 -= L21 L21'
 //! ```
 //!
-//! The blocks are faer's; the outer loop is ours for two reasons: a failed pivot is reported with
-//! its value, and the triangular sweeps for one right-hand side run at the speed of memory. The
-//! blocking depends on the order alone, so the bits do not depend on the number of threads.
+//! A block column is [`BLOCK`] wide and is itself factored by narrower ones of [`STEP`]. The small
+//! factors and triangular solves are faer's; the loop and the products, which take the time, are ours
+//! ([`crate::update`]): a failed pivot is reported with its value, and the triangular sweeps for one
+//! right-hand side run at the speed of memory. The blocking depends on the order alone, so the bits do
+//! not depend on the number of threads.
 
 use crate::registers::release_upper_parts;
 use crate::sweep;
+use crate::update::{Operand, Room, columns_of};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt;
-use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::triangular_solve;
 use faer::prelude::*;
-use faer::{Accum, MatMut, MatRef, Par, Spec};
+use faer::{MatMut, MatRef, Par, Spec};
 use pulp::Arch;
+use std::ops::Range;
 
-/// Width of a block column of the factorization.
-const BLOCK: usize = 128;
+/// Width of a block column: the depth of the products with what lies right of it.
+const BLOCK: usize = 256;
+/// Width of the steps by which a block column is factored.
+const STEP: usize = 64;
 
 /// A pivot that was not positive.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,6 +42,7 @@ pub(crate) struct Cholesky {
     data: Vec<f64>,
     /// A copy of the diagonal block at work, for the value of a failed pivot.
     block: Vec<f64>,
+    room: Room,
     scratch: MemBuffer,
 }
 
@@ -51,21 +57,23 @@ impl std::fmt::Debug for Cholesky {
 impl Cholesky {
     /// Bytes that [`Cholesky::new`] allocates.
     pub(crate) fn bytes(order: usize) -> u64 {
-        let block = BLOCK.min(order) as u64;
+        let block = STEP.min(order) as u64;
         (order as u64)
             .saturating_mul(order as u64)
             .saturating_add(block * (block + 2))
             .saturating_mul(8)
+            .saturating_add(Room::bytes(order))
     }
 
     pub(crate) fn new(order: usize) -> Self {
-        let width = BLOCK.min(order);
+        let width = STEP.min(order);
         let scratch =
             llt::factor::cholesky_in_place_scratch::<f64>(width, Par::Seq, Spec::default());
         Self {
             order,
             data: vec![0.0; order * order],
             block: vec![0.0; width * width],
+            room: Room::new(order),
             scratch: MemBuffer::new(scratch),
         }
     }
@@ -87,59 +95,85 @@ impl Cholesky {
         MatMut::from_column_major_slice_mut(&mut self.data, self.order, self.order)
     }
 
+    /// The lower triangle of $`A \leftarrow A - Y' Y`$, `y` of `depth` lines, row-major.
+    pub(crate) fn subtract_gram(&mut self, y: &[f64], par: Par) {
+        let Self {
+            order, data, room, ..
+        } = self;
+        if *order > 0 {
+            let y = Operand::new(y, *order, y.len() / *order, *order);
+            room.subtract_gram(columns_of(data, *order), y, par);
+        }
+    }
+
     /// Replaces the lower triangle of $`A`$ by $`L`$.
     pub(crate) fn factor(&mut self, par: Par) -> Result<(), FailedPivot> {
+        for first in (0..self.order).step_by(BLOCK) {
+            let last = (first + BLOCK).min(self.order);
+            for at in (first..last).step_by(STEP) {
+                let next = (at + STEP).min(last);
+                self.factor_step(at, next, par)?;
+                self.update(at..next, next..last, par);
+            }
+            self.update(first..last, last..self.order, par);
+        }
+        release_upper_parts();
+        Ok(())
+    }
+
+    /// Factors the columns `at..next`, up to date with all before them.
+    fn factor_step(&mut self, at: usize, next: usize, par: Par) -> Result<(), FailedPivot> {
         let Self {
             order,
             data,
             block,
             scratch,
+            ..
         } = self;
-        let mut rest = MatMut::from_column_major_slice_mut(data, *order, *order);
-        let mut done = 0;
-        while done < *order {
-            let width = BLOCK.min(*order - done);
-            let (mut a11, _, mut a21, mut a22) = rest.split_at_mut(width, width);
-            let copy =
-                MatMut::from_column_major_slice_mut(&mut block[..width * width], width, width);
-            save_lower(a11.as_ref(), copy);
-            let factored = llt::factor::cholesky_in_place(
-                a11.rb_mut(),
-                Default::default(),
-                Par::Seq,
-                MemStack::new(scratch),
-                Spec::default(),
-            );
-            // A factor that overflowed is no factor: faer lets an infinite pivot pass.
-            let finite = (0..width).all(|j| a11[(j, j)].is_finite() && a11[(j, j)] > 0.0);
-            if factored.is_err() || !finite {
-                let failed = failed_pivot(&mut block[..width * width], width);
-                return Err(FailedPivot {
-                    index: done + failed.index,
-                    ..failed
-                });
-            }
-            triangular_solve::solve_lower_triangular_in_place(
-                a11.as_ref(),
-                a21.rb_mut().transpose_mut(),
-                par,
-            );
-            triangular::matmul(
-                a22.rb_mut(),
-                BlockStructure::TriangularLower,
-                Accum::Add,
-                a21.as_ref(),
-                BlockStructure::Rectangular,
-                a21.as_ref().transpose(),
-                BlockStructure::Rectangular,
-                -1.0,
-                par,
-            );
-            rest = a22;
-            done += width;
+        let width = next - at;
+        let columns = &mut data[at * *order..next * *order];
+        let columns = MatMut::from_column_major_slice_mut(columns, *order, width);
+        let (mut diagonal, below) = columns.split_at_row_mut(at).1.split_at_row_mut(width);
+        let copy = MatMut::from_column_major_slice_mut(&mut block[..width * width], width, width);
+        save_lower(diagonal.as_ref(), copy);
+        let factored = llt::factor::cholesky_in_place(
+            diagonal.rb_mut(),
+            Default::default(),
+            Par::Seq,
+            MemStack::new(scratch),
+            Spec::default(),
+        );
+        // A factor that overflowed is no factor: faer lets an infinite pivot pass.
+        let finite = (0..width).all(|j| diagonal[(j, j)].is_finite() && diagonal[(j, j)] > 0.0);
+        if factored.is_err() || !finite {
+            let failed = failed_pivot(&mut block[..width * width], width);
+            return Err(FailedPivot {
+                index: at + failed.index,
+                ..failed
+            });
         }
-        release_upper_parts();
+        triangular_solve::solve_lower_triangular_in_place(
+            diagonal.as_ref(),
+            below.transpose_mut(),
+            par,
+        );
         Ok(())
+    }
+
+    /// Subtracts from the columns `to` what the factored columns `from` left of them owe.
+    fn update(&mut self, from: Range<usize>, to: Range<usize>, par: Par) {
+        let Self {
+            order, data, room, ..
+        } = self;
+        let (known, rest) = data.split_at_mut(to.start * *order);
+        if to.is_empty() {
+            return;
+        }
+        let lines = &known[from.start * *order + to.start..];
+        let lines = Operand::new(lines, *order - to.start, from.len(), *order);
+        let rest = &mut rest[..to.len() * *order];
+        let (_, rest) = columns_of(rest, *order).split_at_row_mut(to.start);
+        room.subtract_gram(rest, lines, par);
     }
 
     /// Diagonal of $`L`$.

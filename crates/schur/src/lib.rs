@@ -58,6 +58,7 @@ mod shape;
 mod solver;
 mod sweep;
 mod system;
+mod update;
 mod vector;
 mod view;
 

@@ -11,6 +11,7 @@
 //! triangle, NaN included, has no effect.
 
 use crate::{RowDims, ShapeError};
+use faer::ContiguousFwd;
 use faer::MatRef;
 use ndarray::{ArrayView2, ArrayView3};
 use rayon::prelude::*;
@@ -310,6 +311,7 @@ impl<'a> SymmetricView<'a> {
             return;
         }
         let columns_adjacent = source.try_as_col_major();
+        let rows_adjacent = source.try_as_row_major();
         out.par_chunks_mut(k * TILE)
             .enumerate()
             .for_each(|(chunk, out)| {
@@ -320,14 +322,13 @@ impl<'a> SymmetricView<'a> {
                         out[column..].copy_from_slice(&source.col(column).as_slice()[column..]);
                     }
                 }
-                if columns_adjacent.is_none() {
-                    // Tiles, so that a row-major source is not walked with the stride of a row.
-                    for tile in (first..k).step_by(TILE) {
-                        for r in tile..(tile + TILE).min(k) {
-                            let width = out.len() / k;
-                            for c in 0..width.min(r + 1 - first.min(r + 1)) {
-                                out[c * k + r] = source[(r, first + c)];
-                            }
+                if let Some(source) = rows_adjacent {
+                    transpose_lower(source, first, k, out);
+                } else if columns_adjacent.is_none() {
+                    for (c, out) in out.chunks_exact_mut(k).enumerate() {
+                        let column = first + c;
+                        for (r, out) in out.iter_mut().enumerate().skip(column) {
+                            *out = source[(r, column)];
                         }
                     }
                 }
@@ -335,5 +336,36 @@ impl<'a> SymmetricView<'a> {
                     out[first + c] += ridge;
                 }
             });
+    }
+}
+
+/// Copies the columns from `first`, from the diagonal down, of a matrix whose rows are adjacent into
+/// the columns `out` of `k` numbers: eight rows at once, which fill a line of the cache.
+fn transpose_lower(
+    source: MatRef<'_, f64, usize, usize, isize, ContiguousFwd>,
+    first: usize,
+    k: usize,
+    out: &mut [f64],
+) {
+    const ROWS: usize = 8;
+    let width = out.len() / k;
+    let line = |r: usize| &source.row(r).transpose().as_slice()[first..];
+    let mut r = first;
+    while r < k {
+        if r >= first + width && r + ROWS <= k {
+            let lines: [&[f64]; ROWS] = std::array::from_fn(|o| &line(r + o)[..width]);
+            for (c, out) in out.chunks_exact_mut(k).enumerate() {
+                for (out, line) in out[r..r + ROWS].iter_mut().zip(lines) {
+                    *out = line[c];
+                }
+            }
+            r += ROWS;
+        } else {
+            let line = &line(r)[..width.min(r + 1 - first)];
+            for (out, x) in out[r..].iter_mut().step_by(k).zip(line) {
+                *out = *x;
+            }
+            r += 1;
+        }
     }
 }

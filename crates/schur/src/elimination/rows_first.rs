@@ -16,13 +16,12 @@ use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, dense_onl
 use crate::blas1::{axpy, axpys, dots};
 use crate::bump::least_rung;
 use crate::cholesky::{Cholesky, FailedPivot};
-use crate::system::{par_ordered, par_rows, product_par};
+use crate::system::{par_ordered, par_rows};
 use crate::{
     ArrowShape, DenseSystem, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite,
     ProductMut, RhsMut, Ridge, System,
 };
-use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::Par;
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -42,21 +41,7 @@ pub struct RowsFirst {
     /// `N x k` row-major.
     whitened: Vec<f64>,
     border: Cholesky,
-    /// $`Y' Y`$ of each group of rows, where they are summed apart; `k x k` column-major each.
-    partial: Vec<f64>,
     arch: Arch,
-}
-
-/// Groups of rows whose $`Y' Y`$ are formed apart and then summed in order: 0 where they are formed
-/// at once. One narrow product of many rows does not spread over threads; many do. Depends on the
-/// shape alone.
-fn gram_groups(shape: &ArrowShape) -> usize {
-    let (n, k) = (shape.row_unknowns(), shape.border());
-    if k <= 1024 && n >= 4 * k.max(256) {
-        8
-    } else {
-        0
-    }
 }
 
 impl RowsFirst {
@@ -70,10 +55,6 @@ impl RowsFirst {
                 shape.border(),
             ))
             .saturating_add(Cholesky::bytes(shape.border()))
-            .saturating_add(
-                ArrowShape::array_bytes(shape.border(), shape.border())
-                    .saturating_mul(gram_groups(shape) as u64),
-            )
     }
 
     /// Storage for systems of this shape.
@@ -94,7 +75,6 @@ impl RowsFirst {
             rows: RowFactors::new(shape.rows()),
             whitened: vec![0.0; shape.row_unknowns() * shape.border()],
             border: Cholesky::new(shape.border()),
-            partial: vec![0.0; gram_groups(shape) * shape.border() * shape.border()],
             arch: Arch::new(),
         })
     }
@@ -123,37 +103,10 @@ impl RowsFirst {
 
     /// $`S + \rho_\beta`$, lower triangle.
     fn form_border(&mut self, system: &DenseSystem<'_>, rho: f64) {
-        let (n, k) = (self.shape.row_unknowns(), self.shape.border());
         system
             .border_hessian()
             .copy_lower_to(self.border.data_mut(), rho);
-        let y = MatRef::from_row_major_slice(&self.whitened, n, k);
-        if self.partial.is_empty() {
-            subtract_gram(self.border.as_mat_mut(), y, product_par(k, n, k));
-            return;
-        }
-        let groups = self.partial.len() / (k * k);
-        let chunk = n.div_ceil(groups);
-        self.partial
-            .par_chunks_mut(k * k)
-            .enumerate()
-            .for_each(|(g, out)| {
-                let (first, last) = ((g * chunk).min(n), ((g + 1) * chunk).min(n));
-                out.fill(0.0);
-                let out = MatMut::from_column_major_slice_mut(out, k, k);
-                subtract_gram(out, y.subrows(first, last - first), Par::Seq);
-            });
-        let partial = &self.partial;
-        self.border
-            .data_mut()
-            .par_chunks_mut(k)
-            .enumerate()
-            .for_each(|(j, column)| {
-                for part in partial.chunks_exact(k * k) {
-                    let part = &part[j * k + j..(j + 1) * k];
-                    column[j..].iter_mut().zip(part).for_each(|(s, p)| *s += p);
-                }
-            });
+        self.border.subtract_gram(&self.whitened, Par::rayon(0));
     }
 
     fn border_failure(
@@ -198,21 +151,6 @@ impl RowsFirst {
         subtract_push(self.arch, &self.whitened, border, row);
         self.rows.solve_upper(row);
     }
-}
-
-/// $`A \leftarrow A - Y' Y`$, lower triangle.
-fn subtract_gram(a: MatMut<'_, f64>, y: MatRef<'_, f64>, par: Par) {
-    triangular::matmul(
-        a,
-        BlockStructure::TriangularLower,
-        Accum::Add,
-        y.transpose(),
-        BlockStructure::Rectangular,
-        y,
-        BlockStructure::Rectangular,
-        -1.0,
-        par,
-    );
 }
 
 /// $`x_\beta \leftarrow x_\beta - Y' u`$ for one vector and $`Y`$ row-major, in an order of summation
