@@ -14,8 +14,8 @@ use crate::{Error, MeanDiagonals, NotPositiveDefinite, PivotSite, Ridge, Side};
 /// block, a Schur complement loses more than it keeps.
 pub const LEAST_BUMP: f64 = 1e-8;
 
-/// How much larger than the relative ridge at which the whole does not factor one side's own may be: a
-/// ladder's four, and the two by which it is doubled.
+/// How much larger than a relative ridge at which the whole does not factor one side's own may be: what the
+/// ladder's rung may be above the least, four times, and the two by which it is doubled.
 const ALONE: f64 = 8.0;
 
 /// The bump of what is eliminated first: that of [`least_rung`], with room of `floor` above the least
@@ -58,28 +58,25 @@ pub(crate) fn whole(
             })
     };
     let side = failed.site.side();
-    // The blocks of the rows need their ridge whatever the border has, and their bump has room. What is
-    // eliminated last is doubled like the ladder's rung; the other side's ridge may spare most of it.
+    let (its_ridge, its_scale) = match side {
+        Side::Row => (ridge.row, scale.row),
+        Side::Border => (ridge.border, scale.border),
+    };
+    // The blocks of the rows need their bump whatever the border has, and it has room. The other side's
+    // ridge may spare most of the bump of what is eliminated last, and it is given room here.
     let needed = matches!(failed.site, PivotSite::Row { .. });
-    let its_scale = match side {
-        Side::Row => scale.row,
-        Side::Border => scale.border,
+    let serves = |bump: f64, holds: &mut dyn FnMut(Ridge) -> bool| {
+        let room = LEAST_BUMP * its_scale;
+        let roomy = needed || bump > room && holds(ridge.bumped(side, bump - room));
+        let bump = if roomy { bump } else { bump + room };
+        let total = (its_ridge + bump) / its_scale;
+        let serves = holds(ridge.bumped(side, bump)) && (needed || !holds(at(total / ALONE)));
+        serves.then(|| Ridge::ZERO.bumped(side, bump))
     };
-    let alone = failed.bump.map(|bump| match needed {
-        true => Ridge::ZERO.bumped(side, bump),
-        false => Ridge::ZERO.bumped(side, f64::max(2.0 * bump, LEAST_BUMP * its_scale)),
-    });
-    let serves = |more: Ridge, holds: &mut dyn FnMut(Ridge) -> bool| {
-        let sum = Ridge::new(ridge.row + more.row, ridge.border + more.border);
-        let own = match side {
-            Side::Row => sum.row,
-            Side::Border => sum.border,
-        };
-        holds(sum) && (needed || !holds(at(own / its_scale / ALONE)))
-    };
+    let alone = failed.bump.and_then(|bump| serves(bump, &mut holds));
     let found = match alone {
-        Some(more) if serves(more, &mut holds) => Some(more),
-        _ => {
+        Some(more) => Some(more),
+        None => {
             let rung = least_rung(1.0, |r| r >= LEAST_BUMP && holds(at(r)));
             rung.map(|r| {
                 let reached = if holds(at(2.0 * r)) {

@@ -189,7 +189,7 @@ impl SolveStats {
         Self {
             iterations: self.iterations + other.iterations,
             stalled_at: match (self.stalled_at, other.stalled_at) {
-                (Some(a), Some(b)) => Some(a.max(b)),
+                (Some(a), Some(b)) => Some(crate::blas1::larger(a, b)),
                 (a, b) => a.or(b),
             },
         }
@@ -304,9 +304,29 @@ pub(crate) fn factor_or_advise(
         Err(Failure::NotPositiveDefinite(failed)) => failed,
         other => return other,
     };
-    let factors = |at| match engine.factors(system, at) {
-        Err(Error::Overflow { .. }) => Ok(false),
-        other => other,
+    let shape = system.shape();
+    let (n, k) = (shape.row_unknowns(), shape.border());
+    let factors = |at| {
+        let factored = match engine.factors(system, at) {
+            Err(Error::Overflow { .. }) => return Ok(false),
+            other => other?,
+        };
+        if !factored || engine.kind() != EliminationKind::Iterative {
+            return Ok(factored);
+        }
+        // Conjugate gradients factor no border: whether it is positive definite shows in its curvatures,
+        // all of which a right-hand side that is nothing special meets.
+        let mut row: Vec<f64> = (0..n).map(|i| (1.0 + i as f64).sin()).collect();
+        let mut border: Vec<f64> = (0..k).map(|j| (0.5 + j as f64).cos()).collect();
+        let rhs = RhsMut {
+            row: &mut row,
+            border: &mut border,
+            count: 1,
+        };
+        match holds(engine.solve(system, rhs)) {
+            Err(Error::NotConverged { .. }) => Ok(true),
+            other => other,
+        }
     };
     failed.whole = whole_bump(system, ridge, &failed, factors)?;
     Err(failed.into())
