@@ -239,6 +239,40 @@ fn precision_order_padding_and_upper_triangles_do_not_matter() {
 }
 
 #[test]
+fn padding_may_be_wider_than_the_widest_row() {
+    for (rows, dim, padded, k) in [(10, 2, 3, 4), (4, 0, 3, 2), (5, 1, 4, 0), (1, 2, 7, 3)] {
+        let tight = System::made(rows, dim, k);
+        let mut wide = System {
+            row_hessian: Array3::from_elem((rows, padded, padded), f64::NAN),
+            row_cross: Array3::from_elem((rows, padded, k), f64::INFINITY),
+            row_gradient: Array2::from_elem((rows, padded), f64::NAN),
+            border_hessian: tight.border_hessian.clone(),
+            border_gradient: tight.border_gradient.clone(),
+            row_dims: Some(vec![dim as i64; rows]),
+        };
+        let own = s![.., ..dim, ..dim];
+        wide.row_hessian.slice_mut(own).assign(&tight.row_hessian);
+        let own = s![.., ..dim, ..];
+        wide.row_cross.slice_mut(own).assign(&tight.row_cross);
+        let own = s![.., ..dim];
+        wide.row_gradient.slice_mut(own).assign(&tight.row_gradient);
+        for elimination in ["auto", "rows", "border", "iterative", "reference"] {
+            let folder = tempfile::tempdir().unwrap();
+            let pinned = ["--elimination", elimination];
+            solve(&tight, folder.path(), &pinned).done();
+            let (delta_t, delta_beta, log) = step(folder.path());
+            solve(&wide, folder.path(), &pinned).done();
+            let found = step(folder.path());
+            assert_eq!(found.0.dim(), (rows, padded), "{elimination}");
+            assert_eq!(found.0.slice(s![.., ..dim]), delta_t, "{elimination}");
+            let padding = found.0.slice(s![.., dim..]);
+            assert!(padding.iter().all(|&x| x == 0.0), "{elimination}");
+            assert_eq!((found.1, found.2), (delta_beta, log), "{elimination}");
+        }
+    }
+}
+
+#[test]
 fn ridges_are_added_to_their_diagonals() {
     let mut system = System::made(4, 2, 3);
     let folder = tempfile::tempdir().unwrap();
@@ -278,7 +312,8 @@ fn a_block_that_is_not_positive_definite_is_named() {
             "system.npz",
             "not positive definite",
             "row 3, pivot 1",
-            "cures it",
+            "; a row ridge larger by ",
+            " makes the whole factor",
         ],
     );
     assert_eq!(names(folder.path()), ["system.npz"]);

@@ -15,7 +15,6 @@ use crate::features;
 use crate::layout::Layout;
 use crate::lm::{Objective, Problem, StepFailure, Trial};
 use crate::point::{Decoder, Model, Penalty, Point};
-use crate::quadratic::relative_bump;
 use broadhead_device::{DeviceError, ExecutionPath};
 use broadhead_schur::{
     EliminationKind, Failure, Gradient, LogDeterminant, MeanDiagonals, Ridge, RowBlocks, Solver,
@@ -363,7 +362,7 @@ fn step_failure(failure: Failure, means: MeanDiagonals) -> StepFailure<CurvedErr
     match failure {
         Failure::Stop(error) => StepFailure::Stop(error.into()),
         Failure::NotPositiveDefinite(npd) => StepFailure::NotPositiveDefinite {
-            relative_bump: relative_bump(means, &npd),
+            relative_bump: npd.relative_bump(means),
             what: npd.to_string(),
         },
     }

@@ -451,7 +451,11 @@ pub(crate) fn norm(x: &[f64]) -> f64 {
         .into_iter()
         .chain(rest.iter().map(|x| x.abs()))
         .fold(0.0_f64, f64::max);
-    if largest == 0.0 || !largest.is_finite() {
+    if largest == 0.0 {
+        // The largest passes over NaN; a sum does not.
+        return x.iter().map(|x| x.abs()).sum();
+    }
+    if !largest.is_finite() {
         return largest;
     }
     // An exact power of two, so that the norm of a scaled vector is the scaled norm; its inverse is
@@ -467,6 +471,15 @@ pub(crate) fn norm(x: &[f64]) -> f64 {
     }
     let tail: f64 = rest.iter().map(|x| (x * inverse) * (x * inverse)).sum();
     (lanes.into_iter().sum::<f64>() + tail).sqrt() * scale
+}
+
+/// The larger of two; NaN where either is, so that no NaN loses against a number.
+pub(crate) fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
+    }
 }
 
 /// The power of two in `(x / 2, x]`, kept within the normal numbers.

@@ -1,5 +1,6 @@
 //! Estimates of the condition number in the 1-norm.
 
+use crate::blas1::larger;
 use crate::system::ProductMut;
 use crate::{Failure, Ridge, System};
 
@@ -32,7 +33,7 @@ pub(crate) fn one_norm(system: &System<'_>, ridge: Ridge) -> f64 {
     parts
         .iter()
         .flatten()
-        .fold(0.0, |largest, v| largest.max(v.abs()))
+        .fold(0.0, |largest, v| larger(largest, v.abs()))
 }
 
 /// An estimate (a lower bound, seldom below a third) of $`\|A^{-1}\|_1`$ for symmetric $`A`$ of order
@@ -69,7 +70,7 @@ pub(crate) fn inverse_norm_estimate(
         let next = one(&x);
         let next_signs: Vec<f64> = x.iter().map(|v| 1.0_f64.copysign(*v)).collect();
         if next <= estimate || next_signs == signs {
-            estimate = estimate.max(next);
+            estimate = larger(estimate, next);
             break;
         }
         estimate = next;
@@ -86,5 +87,5 @@ pub(crate) fn inverse_norm_estimate(
     }
     let size = one(&x);
     solve(&mut x)?;
-    Ok(estimate.max(one(&x) / size))
+    Ok(larger(estimate, one(&x) / size))
 }

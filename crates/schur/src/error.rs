@@ -1,7 +1,7 @@
 //! What can go wrong, in two kinds that no loop can mix up: *not positive definite*, which more
 //! ridge can cure, and everything else, which ends the work at once.
 
-use crate::{EliminationKind, ShapeError};
+use crate::{EliminationKind, MeanDiagonals, Ridge, ShapeError};
 use broadhead_device::{Absence, DeviceError};
 use serde::{Deserialize, Serialize};
 
@@ -25,12 +25,9 @@ impl std::fmt::Display for Side {
 }
 
 /// An operator without a Cholesky factor at the ridge it was given. The only failure that may grow
-/// a ridge.
+/// a ridge: [`NotPositiveDefinite::next`] says to which.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("not positive definite: {site}, {value:e}{}", match bump {
-    Some(bump) => format!("; a {} ridge larger by {bump:e} cures it", site.side()),
-    None => String::new(),
-})]
+#[error("not positive definite: {site}, {value:e}{}", self.remedy())]
 pub struct NotPositiveDefinite {
     /// Where it showed.
     pub site: PivotSite,
@@ -38,11 +35,77 @@ pub struct NotPositiveDefinite {
     /// rounding, where the factorization that refused it and the sum that is told here round to
     /// different signs, the sum.
     pub value: f64,
-    /// What to add to the ridge of [`PivotSite::side`] so that it factors: found by factoring,
-    /// and at most four times the least such (or $`2^{-256}`$ of the side's diagonal). Absent where no ridge below the largest finite
-    /// number serves, or for a curvature met by conjugate gradients, where it is a lower bound
-    /// that is reported in `value`.
+    /// What to add to the ridge of [`PivotSite::side`] so that what failed here factors; what comes after
+    /// it may still fail. Found by factoring: at most four times the least such (or $`2^{-256}`$ of the
+    /// side's diagonal), but of what is eliminated first never below [`crate::LEAST_BUMP`] of the diagonal
+    /// of the blocks that failed, so that the Schur complement keeps its digits. Absent where no ridge
+    /// below the largest finite number serves, and for a curvature met by conjugate gradients, which is a
+    /// lower bound and stands in `value`.
     pub bump: Option<f64>,
+    /// What to add to the ridges of both sides so that all of the operator factors: on one side alone
+    /// where that does it, else what makes both the same multiple $`r`$ of their mean diagonals (a ridge
+    /// that is larger already stays). The ridges reached are at most 16 times those of the least $`r`$ that
+    /// makes the whole matrix positive definite, but for the floor under `bump`, which $`r`$ has too.
+    /// Found by factoring the whole at up to a few dozen ridges, six as a rule. Of conjugate gradients
+    /// it is known that the right-hand sides at hand are solved there. Absent where no ridge serves, and
+    /// where nobody looked: the bases of [`crate::cuda`] look when asked to.
+    pub whole: Option<Ridge>,
+}
+
+impl NotPositiveDefinite {
+    /// The ridge to try after `ridge`, at which it failed; `None` where nothing is known to serve.
+    #[must_use]
+    pub fn next(&self, ridge: Ridge) -> Option<Ridge> {
+        match (self.whole, self.bump) {
+            (Some(more), _) => Some(Ridge {
+                row: ridge.row + more.row,
+                border: ridge.border + more.border,
+            }),
+            (None, Some(bump)) => Some(ridge.bumped(self.site.side(), bump)),
+            (None, None) => None,
+        }
+    }
+
+    /// How much more *relative* ridge that is, the same on both sides: the larger of the two, each by the
+    /// mean diagonal of its side. Infinite where a side without scale needs a ridge; 0 where nothing is
+    /// known to serve.
+    pub fn relative_bump(&self, means: MeanDiagonals) -> f64 {
+        let Some(more) = self.next(Ridge::ZERO) else {
+            return 0.0;
+        };
+        let of = |more: f64, mean: f64| match (more > 0.0, mean > 0.0) {
+            (true, true) => more / mean,
+            (true, false) => f64::INFINITY,
+            (false, _) => 0.0,
+        };
+        let (row, border) = (of(more.row, means.row), of(more.border, means.border));
+        if row > border { row } else { border }
+    }
+
+    /// What is so of its bumps.
+    fn remedy(&self) -> String {
+        let side = self.site.side();
+        let what = match self.site {
+            PivotSite::Row { .. } => "block",
+            PivotSite::EliminatedRow { .. } | PivotSite::Border { .. } => "side",
+            PivotSite::Curvature { .. } => "direction",
+        };
+        let one = |side: Side, more: f64, what: &str| {
+            format!("; a {side} ridge larger by {more:e} makes {what} factor")
+        };
+        let whole = self.whole.map(|more| match (more.row, more.border) {
+            (row, 0.0) => one(Side::Row, row, "the whole"),
+            (0.0, border) => one(Side::Border, border, "the whole"),
+            (row, border) => format!(
+                "; a row ridge larger by {row:e} and a border ridge larger by {border:e} make the \
+                 whole factor"
+            ),
+        });
+        let alone = |bump: f64| self.whole == Some(Ridge::ZERO.bumped(side, bump));
+        let own = self.bump.filter(|bump| !alone(*bump));
+        let own = own.map(|bump| one(side, bump, &format!("this {what}")));
+        own.into_iter().chain(whole).collect()
+    }
 }
 
 /// Where a pivot stands.
@@ -77,7 +140,7 @@ pub enum PivotSite {
 }
 
 impl PivotSite {
-    /// The side whose ridge cures a failure here.
+    /// The side whose ridge makes what failed here factor.
     pub fn side(self) -> Side {
         match self {
             Self::Row { .. } | Self::EliminatedRow { .. } => Side::Row,
@@ -130,7 +193,7 @@ pub enum Error {
         /// Its value.
         value: f64,
     },
-    /// The elimination does not serve this kind of system.
+    /// The elimination does not serve this kind of system, or was made for another kind.
     #[error("{elimination} does not serve a {system} system: {why}")]
     Unsupported {
         /// The elimination.

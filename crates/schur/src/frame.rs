@@ -1,6 +1,8 @@
 //! Frames: a factored operator at one ridge that solves for any number of gradients.
 
-use crate::elimination::{Elimination, Factored, NoLogDeterminant};
+use crate::elimination::{
+    Elimination, Factored, NoLogDeterminant, factor_or_advise, holds, whole_bump,
+};
 use crate::refine::{BackwardError, Refinement, measure_many};
 use crate::registers::release_upper_parts;
 use crate::solver::{Buffers, Solver};
@@ -117,12 +119,53 @@ impl<'b> Frame<'b> {
             let mut buffers = std::mem::take(&mut self.solver.buffers);
             let outcome = self.solve_columns(&gradient, &mut step, &mut buffers, &mut report);
             self.solver.buffers = buffers;
-            outcome?;
-            return Ok(report);
+            return match outcome {
+                Ok(()) => Ok(report),
+                Err(failure) => Err(self.advise(&gradient, failure)),
+            };
         }
         let mut buffers = Buffers::many(shape.row_unknowns(), shape.border(), count);
-        self.solve_columns(&gradient, &mut step, &mut buffers, &mut report)?;
-        Ok(report)
+        match self.solve_columns(&gradient, &mut step, &mut buffers, &mut report) {
+            Ok(()) => Ok(report),
+            Err(failure) => Err(self.advise(&gradient, failure)),
+        }
+    }
+
+    /// Adds to a curvature that conjugate gradients met the ridges at which they meet none: they are run
+    /// at each that is tried. The frame's own factors are made again after it.
+    fn advise(&mut self, gradient: &Gradient<'_>, failure: Failure) -> Failure {
+        let mut failed = match failure {
+            Failure::NotPositiveDefinite(failed) => failed,
+            stop => return stop,
+        };
+        let (system, ridge, count) = (self.system, self.ridge, gradient.count());
+        let (n, k) = (system.shape().row_unknowns(), system.shape().border());
+        let (mut row, mut border) = (vec![0.0; n * count], vec![0.0; k * count]);
+        let engine = self.engine();
+        let whole = whole_bump(&system, ridge, &failed, |at| {
+            if !engine.factors(&system, at)? {
+                return Ok(false);
+            }
+            negate_into(gradient.row, &mut row);
+            negate_into(gradient.border, &mut border);
+            let rhs = RhsMut {
+                row: &mut row,
+                border: &mut border,
+                count,
+            };
+            match holds(engine.solve(&system, rhs)) {
+                Err(Error::NotConverged { .. }) => Ok(false),
+                other => other,
+            }
+        });
+        match (whole, engine.factor(&system, ridge)) {
+            (Err(error), _) => error.into(),
+            (Ok(_), Err(failure)) => failure,
+            (Ok(whole), Ok(_)) => {
+                failed.whole = whole;
+                failed.into()
+            }
+        }
     }
 
     fn solve_columns(
@@ -344,10 +387,8 @@ impl<'b> Frame<'b> {
                 bare: self.bare,
             });
         }
-        let factored = self
-            .solver
-            .bare_engine(&system)?
-            .factor(&system, Ridge::ZERO)?;
+        let bare = self.solver.bare_engine(&system)?;
+        let factored = factor_or_advise(bare.as_mut(), &system, Ridge::ZERO)?;
         self.solver.ledger.factorizations += 1;
         Ok(Frame {
             solver: self.solver,

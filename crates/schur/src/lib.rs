@@ -62,6 +62,7 @@ mod update;
 mod vector;
 mod view;
 
+pub use bump::LEAST_BUMP;
 pub use elimination::{
     BorderFirst, Core, Elimination, EliminationKind, Factored, Iterative, IterativeOptions,
     LogDeterminant, NoLogDeterminant, ParseEliminationError, Pivot, Reference, RowsFirst,

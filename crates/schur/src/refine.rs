@@ -10,7 +10,7 @@
 //! normwise one. One step of refinement at working precision makes a Cholesky solve componentwise
 //! backward stable where the matrix is not too ill-conditioned (Skeel 1980).
 
-use crate::blas1::norm;
+use crate::blas1::{larger, norm};
 use crate::interleaved::{VECTORS, interleave};
 use crate::system::ProductMut;
 use crate::system::par_ordered;
@@ -63,12 +63,12 @@ impl BackwardError {
     #[must_use]
     pub fn worst(self, other: Self) -> Self {
         Self {
-            normwise: self.normwise.max(other.normwise),
+            normwise: larger(self.normwise, other.normwise),
             componentwise: match (self.componentwise, other.componentwise) {
-                (Some(a), Some(b)) => Some(a.max(b)),
+                (Some(a), Some(b)) => Some(larger(a, b)),
                 (a, b) => a.or(b),
             },
-            relative_residual: self.relative_residual.max(other.relative_residual),
+            relative_residual: larger(self.relative_residual, other.relative_residual),
         }
     }
 }
@@ -216,7 +216,12 @@ impl Gauge {
     fn error(self, r: (&[f64], &[f64]), b: (&[f64], &[f64])) -> BackwardError {
         let size = |(row, border): (&[f64], &[f64])| norm(row).hypot(norm(border));
         let (residual, gradient) = (size(r), size(b));
-        let ratio = |a: f64, b: f64| if a == 0.0 { 0.0 } else { a / b };
+        // A residual that is not a number is as large as can be, by every measure.
+        let ratio = |a: f64, b: f64| match (residual.is_nan(), a == 0.0) {
+            (true, _) => f64::INFINITY,
+            (false, true) => 0.0,
+            (false, false) => a / b,
+        };
         BackwardError {
             normwise: ratio(self.largest, self.scale),
             componentwise: Some(self.worst),
@@ -297,6 +302,43 @@ fn see_chunks(b: &[f64], y: (&[f64], &[f64]), gauges: &mut [ColumnGauge]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_measure_of_a_residual_that_is_not_a_number_is_small() {
+        for (r, b) in [
+            ([f64::NAN, 0.0], [1.0, 0.0]),
+            ([0.0, f64::NAN], [3.0, 2.0]),
+            ([f64::NAN, 1e-20], [1.0, 1.0]),
+        ] {
+            let mut residual = Residual::new(2, 0);
+            residual.row.copy_from_slice(&[b[0] - r[0], b[1] - r[1]]);
+            residual.row_abs.copy_from_slice(&[1.0, 1.0]);
+            let error = residual.measure_product((&b, &[]));
+            let all = [error.normwise, error.relative_residual];
+            let infinite = all
+                .iter()
+                .chain(&error.componentwise)
+                .all(|e| *e == f64::INFINITY);
+            assert!(infinite, "{error:?}");
+            let small = BackwardError {
+                normwise: 1e-16,
+                componentwise: Some(1e-16),
+                relative_residual: 1e-16,
+            };
+            let unknown = BackwardError {
+                normwise: f64::NAN,
+                componentwise: Some(f64::NAN),
+                relative_residual: f64::NAN,
+            };
+            for worst in [small.worst(unknown), unknown.worst(small)] {
+                let all = [worst.normwise, worst.relative_residual];
+                let kept = all.iter().chain(&worst.componentwise).all(|e| e.is_nan());
+                assert!(kept, "{worst:?}");
+            }
+        }
+        assert!(norm(&[0.0, f64::NAN]).is_nan());
+        assert_eq!(norm(&[0.0, -0.0]), 0.0);
+    }
 
     #[test]
     fn lanes_see_what_one_entry_at_a_time_sees() {

@@ -26,8 +26,10 @@ pub enum ShapeError {
         expected: Vec<usize>,
     },
     /// Row `row` is wider than its padded storage.
-    #[error("row {row} has {dim} unknowns, more than the {padded} that its block holds")]
+    #[error("{array}: row {row} has {dim} unknowns, more than the {padded} that its place holds")]
     RowTooWide {
+        /// The array.
+        array: &'static str,
         /// The row.
         row: usize,
         /// Its number of unknowns.

@@ -12,6 +12,7 @@
 //! resumed ([`Solver::resume`]): operands on a device stay there.
 
 use crate::cuda::{Engine, FrameSummary, Placement, StructuredEngine, StructuredMethod};
+use crate::elimination::factor_or_advise;
 use crate::elimination::{
     BorderFirst, Core, Elimination, Factored, Iterative, IterativeOptions, Reference, RowsFirst,
 };
@@ -290,14 +291,15 @@ impl<'s> Base<'s> {
     /// Factors at `ridge`. Any number of times; each frame replaces the last.
     ///
     /// # Errors
-    /// [`Failure::NotPositiveDefinite`] with a bump that cures it; [`Failure::Stop`] otherwise.
+    /// [`Failure::NotPositiveDefinite`] with the ridge to try next, found by factoring at up to a few
+    /// dozen others; [`Failure::Stop`] otherwise.
     pub fn factor(&mut self, ridge: Ridge) -> Result<Frame<'_>, Failure> {
         ridge.check()?;
         let kind = self.solver.engine.kind();
         let _span = tracing::debug_span!("factor", ?ridge, %kind).entered();
         release_upper_parts();
         self.last = None;
-        let factored = self.solver.engine.factor(&self.system, ridge)?;
+        let factored = factor_or_advise(self.solver.engine.as_mut(), &self.system, ridge)?;
         self.solver.ledger.factorizations += 1;
         self.last = Some((ridge, factored.clone()));
         Ok(Frame::new(
@@ -463,11 +465,20 @@ fn make_engine(
                 EliminationKind::Iterative => StructuredMethod::Iterative {
                     options: options.iterative,
                 },
-                _ => StructuredMethod::Core,
+                EliminationKind::Core => StructuredMethod::Core,
+                EliminationKind::Rows | EliminationKind::Reference => {
+                    return Err(not_on_a_device(kind, "structured"));
+                }
             };
             return Ok(Box::new(StructuredEngine::new(place, shape, method)?));
         }
-        return Ok(Box::new(Engine::new(place, shape.dense(kind)?, keep)?));
+        return match kind {
+            EliminationKind::Rows => Ok(Box::new(Engine::new(place, shape.dense(kind)?, keep)?)),
+            EliminationKind::Border
+            | EliminationKind::Core
+            | EliminationKind::Iterative
+            | EliminationKind::Reference => Err(not_on_a_device(kind, shape.kind())),
+        };
     }
     Ok(match kind {
         EliminationKind::Rows => Box::new(RowsFirst::new(shape.dense(kind)?, limit)?),
@@ -476,6 +487,15 @@ fn make_engine(
         EliminationKind::Iterative => Box::new(Iterative::new(shape, options.iterative, limit)?),
         EliminationKind::Reference => Box::new(Reference::new(shape, limit)?),
     })
+}
+
+/// That a plan asks a device for an elimination that it does not have.
+fn not_on_a_device(elimination: EliminationKind, system: &'static str) -> Error {
+    Error::Unsupported {
+        elimination,
+        system,
+        why: "a device has no such elimination of it",
+    }
 }
 
 pub(crate) fn engine_bytes(kind: EliminationKind, shape: &SystemShape) -> Result<u64, Error> {

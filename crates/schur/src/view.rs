@@ -24,7 +24,7 @@ pub struct RowBlocks<'a>(Blocks<'a>);
 enum Blocks<'a> {
     /// Block after block, each row-major `d_i x d_i`.
     Packed(&'a [f64]),
-    /// `(n, d, d)` with `d_i <= d`: the leading corner of each block is read.
+    /// `(n, d, d)`, every `d_i <= d`: the leading corner of each block is read.
     Padded(ArrayView3<'a, f64>),
 }
 
@@ -34,7 +34,8 @@ impl<'a> RowBlocks<'a> {
         Self(Blocks::Packed(blocks))
     }
 
-    /// An `(n, d, d)` array of any strides; of ragged rows the leading corners are read.
+    /// An `(n, d, d)` array of any strides, `d_i <= d`: of each block the leading corner is read. `d` may
+    /// be larger than the widest row.
     pub fn padded(blocks: ArrayView3<'a, f64>) -> Self {
         Self(Blocks::Padded(blocks))
     }
@@ -48,7 +49,7 @@ impl<'a> RowBlocks<'a> {
                 got: vec![blocks.len()],
                 expected: vec![rows.block_len()],
             }),
-            Blocks::Padded(blocks) => check_padded(ARRAY, blocks, rows, blocks.dim().2),
+            Blocks::Padded(blocks) => check_padded(ARRAY, blocks, rows, blocks.dim().1),
         }
     }
 
@@ -81,7 +82,7 @@ impl<'a> RowBlocks<'a> {
     }
 }
 
-/// Checks `(n, d, width)` storage of rows of at most `d` unknowns.
+/// Checks `(n, d, width)` storage of rows of at most `d` unknowns each, however many the widest has.
 fn check_padded(
     array: &'static str,
     blocks: &ArrayView3<'_, f64>,
@@ -89,32 +90,16 @@ fn check_padded(
     width: usize,
 ) -> Result<(), ShapeError> {
     let (n, d, w) = blocks.dim();
-    // A uniform shape must fill its storage: a wider block is far more often a mistake.
-    let expected_d = rows.uniform_dim().unwrap_or(d);
-    if n != rows.rows() || w != width || (d != expected_d && rows.rows() > 0) {
+    if (n, w) != (rows.rows(), width) {
         return Err(ShapeError::Mismatch {
             array,
             got: vec![n, d, w],
-            expected: vec![
-                rows.rows(),
-                expected_d,
-                if array == "row_hessian" {
-                    expected_d
-                } else {
-                    width
-                },
-            ],
-        });
-    }
-    if array == "row_hessian" && d != w {
-        return Err(ShapeError::Mismatch {
-            array,
-            got: vec![n, d, w],
-            expected: vec![n, d, d],
+            expected: vec![rows.rows(), d, width],
         });
     }
     match (0..n).find(|&i| rows.dim(i) > d) {
         Some(row) => Err(ShapeError::RowTooWide {
+            array,
             row,
             dim: rows.dim(row),
             padded: d,
@@ -131,7 +116,7 @@ pub struct CrossView<'a>(Cross<'a>);
 enum Cross<'a> {
     /// Stacked, `N x k`.
     Stacked(MatRef<'a, f64>),
-    /// `(n, d, k)` with `d_i <= d`.
+    /// `(n, d, k)`, every `d_i <= d`.
     Padded(ArrayView3<'a, f64>),
 }
 
@@ -164,9 +149,11 @@ impl<'a> CrossView<'a> {
         ))))
     }
 
-    /// An `(n, d, k)` array of any strides; of ragged rows the leading unknowns are read.
+    /// An `(n, d, k)` array of any strides, `d_i <= d`: of each row the leading unknowns are read. `d` may
+    /// be larger than the widest row.
     ///
-    /// Where the first two axes merge (C order), the view is the stacked matrix.
+    /// Where every row fills its place and the first two axes merge (C order), the view is the stacked
+    /// matrix.
     pub fn padded(blocks: ArrayView3<'a, f64>) -> Self {
         Self(Cross::Padded(blocks))
     }
@@ -187,11 +174,8 @@ impl<'a> CrossView<'a> {
             }
             Cross::Padded(blocks) => {
                 check_padded(ARRAY, &blocks, rows, k)?;
-                let merged = rows
-                    .uniform_dim()
-                    .is_some()
-                    .then(|| blocks.to_slice())
-                    .flatten();
+                let full = rows.uniform_dim() == Some(blocks.dim().1);
+                let merged = full.then(|| blocks.to_slice()).flatten();
                 Ok(match merged {
                     Some(slice) => Self(Cross::Stacked(MatRef::from_row_major_slice(
                         slice,

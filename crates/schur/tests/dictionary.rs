@@ -65,10 +65,15 @@ fn judge(kind: EliminationKind, what: &str, case: &Case, g: &ArrowVector, worst:
     let (what, expanded) = (format!("{kind} on {what}"), case.expanded());
     let oracle = Oracle::new(&expanded, Ridge::ZERO)
         .unwrap_or_else(|at| panic!("{what}: not positive definite at {at:?}"));
+    let inverse = oracle.inverse();
     let (exact, tolerance) = (
         oracle.log_determinant(),
-        Tolerance::new(expanded.shape.order(), oracle.kappa()),
+        Tolerance::new(expanded.shape.order(), inverse.kappa),
     );
+    let copies = match case {
+        Case::Structured(case) => case.shape.outputs(),
+        Case::Dense(_) | Case::Operator(_) => 1,
+    };
     let measured = |refinement| {
         let (log, step) = answer(kind, case, g, refinement)
             .unwrap_or_else(|error| panic!("{what}, kappa {:.1e}: {error}", tolerance.kappa));
@@ -76,7 +81,9 @@ fn judge(kind: EliminationKind, what: &str, case: &Case, g: &ArrowVector, worst:
         (log, step, found.componentwise)
     };
     let (log, step, refined) = measured(Refinement::default());
-    tolerance.assert_log_determinant(&what, log, exact);
+    inverse
+        .log_tolerance(Some(kind), copies)
+        .assert(&what, log, exact);
     tolerance.assert_step(&what, &step, &oracle.solve(g));
     assert!(refined <= BACKWARD_ERROR, "{what}: {refined:e}");
     let (_, _, plain) = measured(Refinement::Off);

@@ -515,30 +515,105 @@ fn unserved_kinds_and_wrong_shapes_are_refused() {
             assert!(matches!(refused, Failure::Stop(Error::Shape(_))), "{kind}");
         }
     }
-    // Padded blocks: too narrow for a ragged row, too wide for a uniform shape.
-    let narrow = Array3::<f64>::zeros((4, 2, 2));
-    let system = |shape, blocks, k| {
-        DenseSystem::new(
-            shape,
-            RowBlocks::padded(blocks),
-            CrossView::row_major(&[0.0; 24], 6, k).unwrap(),
-            SymmetricView::row_major(&[0.0; 16], 4).unwrap(),
-        )
-    };
-    assert_eq!(
-        system(&dense.shape, narrow.view(), 4).unwrap_err(),
-        ShapeError::RowTooWide {
-            row: 2,
-            dim: 3,
-            padded: 2
-        }
-    );
-    let uniform = ArrowShape::uniform(3, 2, 4).unwrap();
-    let wide = Array3::<f64>::zeros((3, 3, 3));
-    assert!(system(&uniform, wide.view(), 4).is_err());
-    assert!(system(&uniform, wide.slice(s![.., ..2, ..2]), 4).is_ok());
     assert!(CrossView::row_major(&[0.0; 5], 2, 3).is_err());
     assert!(SymmetricView::row_major(&[0.0; 5], 2).is_err());
+}
+
+/// A dense case's arrays in padded storage of `width` unknowns a row, NaN where nothing is.
+fn padded(case: &DenseCase, width: usize) -> (Array3<f64>, Array3<f64>) {
+    let (rows, k) = (case.shape.rows(), case.shape.border());
+    let mut blocks = Array3::from_elem((rows.rows(), width, width), f64::NAN);
+    let mut cross = Array3::from_elem((rows.rows(), width, k), f64::NAN);
+    for i in 0..rows.rows() {
+        for a in 0..rows.dim(i) {
+            (0..=a).for_each(|b| blocks[(i, a, b)] = case.d(i, a, b));
+            (0..k).for_each(|c| cross[(i, a, c)] = case.b(rows.offset(i) + a)[c]);
+        }
+    }
+    (blocks, cross)
+}
+
+fn of_padded<'a>(
+    case: &'a DenseCase,
+    (blocks, cross): (&'a Array3<f64>, &'a Array3<f64>),
+) -> Result<DenseSystem<'a>, ShapeError> {
+    DenseSystem::new(
+        &case.shape,
+        RowBlocks::padded(blocks.view()),
+        CrossView::padded(cross.view()),
+        SymmetricView::row_major(&case.border_hessian, case.shape.border())?,
+    )
+}
+
+#[test]
+fn padded_storage_may_be_wider_than_the_widest_row() {
+    let shapes: [(&[usize], usize); 6] = [
+        (&[2; 10], 4),
+        (&[2, 0, 3, 1], 4),
+        (&[0, 0, 0], 3),
+        (&[1, 1], 0),
+        (&[], 2),
+        (&[0, 0], 0),
+    ];
+    for (dims, k) in shapes {
+        let case = generate::dense(dims, k, 0.5, &mut Random::new(20));
+        let g = generate::gradient(case.shape.row_unknowns(), k, &mut Random::new(21));
+        let widest = case.shape.rows().max_dim();
+        for width in widest..widest + 3 {
+            let (blocks, cross) = padded(&case, width);
+            let system = of_padded(&case, (&blocks, &cross)).unwrap();
+            for kind in DENSE {
+                let what = format!("{kind} on {dims:?} in {width}, k {k}");
+                let step = solve(kind, system.into(), &g).unwrap_or_else(|e| panic!("{what}: {e}"));
+                let packed = solve(kind, case.system(), &g).unwrap();
+                let numbers = |x: &ArrowVector| [&x.row[..], &x.border].concat();
+                assert_eq!(numbers(&step), numbers(&packed), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn padded_storage_that_does_not_hold_a_row_is_refused_by_name() {
+    for (dims, row) in [(&[2, 0, 3, 1][..], 2), (&[3; 4], 0)] {
+        let case = generate::dense(dims, 4, 0.5, &mut Random::new(22));
+        let (blocks, cross) = padded(&case, 3);
+        let tight = (
+            blocks.slice(s![.., ..2, ..2]).to_owned(),
+            cross.slice(s![.., ..2, ..]).to_owned(),
+        );
+        for (array, operands) in [
+            ("row_hessian", (&tight.0, &cross)),
+            ("row_cross", (&blocks, &tight.1)),
+        ] {
+            let refused = of_padded(&case, operands).unwrap_err();
+            let wanted = ShapeError::RowTooWide {
+                array,
+                row,
+                dim: 3,
+                padded: 2,
+            };
+            assert_eq!(refused, wanted);
+        }
+        // Blocks that are not square, and as many rows as there are not.
+        let wrong = [
+            (blocks.slice(s![.., .., ..2]).to_owned(), vec![4, 3, 2]),
+            (blocks.slice(s![..3, .., ..]).to_owned(), vec![3, 3, 3]),
+        ];
+        for (blocks, shape) in wrong {
+            match of_padded(&case, (&blocks, &cross)).unwrap_err() {
+                ShapeError::Mismatch {
+                    array,
+                    got,
+                    expected,
+                } => {
+                    assert_eq!((array, got), ("row_hessian", shape));
+                    assert_eq!(expected, [4, 3, 3]);
+                }
+                other => panic!("{other}"),
+            }
+        }
+    }
 }
 
 #[test]

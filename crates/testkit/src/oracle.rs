@@ -7,8 +7,10 @@
 
 use crate::cases::DenseCase;
 use crate::double::Double;
-use broadhead_schur::{ArrowVector, Gradient, LogDeterminant, Ridge};
+use crate::tolerance::LogTolerance;
+use broadhead_schur::{ArrowVector, EliminationKind, Gradient, LogDeterminant, Ridge};
 use faer::Mat;
+use rayon::prelude::*;
 
 /// A factored arrow.
 #[derive(Debug)]
@@ -19,6 +21,57 @@ pub struct Oracle {
     k: usize,
     /// $`\|H\|_1`$.
     norm: f64,
+    /// The roots of the diagonal, of the rows and then of the border.
+    roots: Vec<f64>,
+}
+
+/// What the inverse $`X`$ of a factored arrow says of errors: its norms, and those of
+/// $`\hat X = R X R`$, $`R`$ the roots of the diagonal, which no scaling of unknowns changes. See
+/// [`LogTolerance`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inverse {
+    /// $`\kappa_1(H + \rho)`$; 1 for order 0.
+    pub kappa: f64,
+    /// $`N`$ and $`k`$.
+    sizes: [usize; 2],
+    /// Sums of $`\hat x_{ij}^2`$ over the rows' own blocks, and between a row and the border, each
+    /// weighted by the row's number of unknowns.
+    own: f64,
+    deep: f64,
+    /// The same, not weighted: over all rows, between rows and border (once), over the border.
+    rows: f64,
+    cross: f64,
+    border: f64,
+}
+
+impl Inverse {
+    /// The tolerance for log-determinants by `kind`, where `copies` outputs share each pivot of a
+    /// structured border (1 for a dense one). `None` is whichever needs more.
+    pub fn log_tolerance(&self, kind: Option<EliminationKind>, copies: usize) -> LogTolerance {
+        let [n, k] = self.sizes.map(|len| len as f64);
+        let order = n + k;
+        let rows_first = |copies: f64| {
+            let border = copies * order * self.border;
+            (self.own + 2.0 * self.deep + border).sqrt()
+        };
+        let border_first = |copies: f64| {
+            let border = copies * k * (2.0 * self.cross + self.border);
+            (order * self.rows + border).sqrt()
+        };
+        let copies = copies as f64;
+        let spread = match kind {
+            Some(EliminationKind::Reference) => rows_first(1.0),
+            Some(EliminationKind::Border) => border_first(copies),
+            Some(EliminationKind::Rows | EliminationKind::Core | EliminationKind::Iterative) => {
+                rows_first(copies)
+            }
+            _ => rows_first(copies).max(border_first(copies)),
+        };
+        LogTolerance {
+            order: self.sizes[0] + self.sizes[1],
+            spread,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -187,6 +240,14 @@ impl Oracle {
             u += d;
         }
         cholesky(&mut border, k).map_err(Indefinite::Border)?;
+        let dims = case.shape.rows();
+        let of_rows = (0..dims.rows()).flat_map(|i| (0..dims.dim(i)).map(move |a| (i, a)));
+        let of_border = (0..k).map(|j| case.border_hessian[j * (k + 1)] + ridge.border);
+        let roots = of_rows
+            .map(|(i, a)| case.d(i, a, a) + ridge.row)
+            .chain(of_border)
+            .map(f64::sqrt)
+            .collect();
         let ones = ArrowVector {
             row: vec![1.0; case.shape.row_unknowns()],
             border: vec![1.0; k],
@@ -203,6 +264,7 @@ impl Oracle {
             border,
             k,
             norm,
+            roots,
         })
     }
 
@@ -262,9 +324,16 @@ impl Oracle {
 
     /// $`\kappa_1(H + \rho)`$, by as many solves as the order; 1 for order 0.
     pub fn kappa(&self) -> f64 {
+        self.inverse().kappa
+    }
+
+    /// What the inverse says of errors, by as many solves as the order.
+    pub fn inverse(&self) -> Inverse {
         let n: usize = self.rows.iter().map(|block| block.d).sum();
-        let mut largest = 0.0_f64;
-        for j in 0..n + self.k {
+        let owners: Vec<usize> = (self.rows.iter().enumerate())
+            .flat_map(|(i, block)| std::iter::repeat_n(i, block.d))
+            .collect();
+        let column = |j: usize| {
             let mut unit = ArrowVector {
                 row: vec![0.0; n],
                 border: vec![0.0; self.k],
@@ -275,20 +344,49 @@ impl Oracle {
                 unit.border[j - n] = 1.0
             }
             let column = self.solve(&unit);
-            largest = largest.max(
-                column
-                    .row
-                    .iter()
-                    .chain(&column.border)
-                    .map(|x| x.abs())
-                    .sum(),
-            );
-        }
-        if n + self.k == 0 {
-            1.0
-        } else {
-            self.norm * largest
-        }
+            let (mut size, mut sums) = (0.0, Inverse::default());
+            for (i, x) in column.row.iter().chain(&column.border).enumerate() {
+                size += x.abs();
+                let square = (self.roots[i] * x * self.roots[j]).powi(2);
+                match (i < n, j < n) {
+                    (true, true) => {
+                        sums.rows += square;
+                        if owners[i] == owners[j] {
+                            sums.own += self.rows[owners[i]].d as f64 * square;
+                        }
+                    }
+                    (true, false) => {
+                        sums.cross += square;
+                        sums.deep += self.rows[owners[i]].d as f64 * square;
+                    }
+                    // Counted from the other side.
+                    (false, true) => {}
+                    (false, false) => sums.border += square,
+                }
+            }
+            sums.kappa = self.norm * size;
+            sums
+        };
+        let columns: Vec<Inverse> = (0..n + self.k).into_par_iter().map(column).collect();
+        let start = Inverse {
+            kappa: if columns.is_empty() { 1.0 } else { 0.0 },
+            sizes: [n, self.k],
+            ..Inverse::default()
+        };
+        columns.into_iter().fold(start, |all, of| Inverse {
+            // NaN is no condition number to go on with.
+            kappa: if of.kappa <= all.kappa {
+                all.kappa
+            } else {
+                of.kappa
+            },
+            sizes: all.sizes,
+            own: all.own + of.own,
+            deep: all.deep + of.deep,
+            rows: all.rows + of.rows,
+            cross: all.cross + of.cross,
+            border: all.border + of.border,
+        })
     }
 }
 

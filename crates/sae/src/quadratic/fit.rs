@@ -6,8 +6,8 @@ use crate::lm::{
 };
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_schur::{
-    ArrowVector, BackwardError, EliminationKind, Error, Failure, LogDeterminant, MeanDiagonals,
-    NoLogDeterminant, NotPositiveDefinite, Ridge, Side,
+    ArrowVector, BackwardError, EliminationKind, Error, Failure, LogDeterminant, NoLogDeterminant,
+    Ridge,
 };
 use serde::{Deserialize, Serialize};
 
@@ -116,20 +116,6 @@ impl Run<'_, '_> {
     }
 }
 
-/// The bump of a failure, relative to the mean diagonal of its side; without one (conjugate gradients
-/// know none) the ridge grows by its own rule.
-pub(crate) fn relative_bump(means: MeanDiagonals, failure: &NotPositiveDefinite) -> f64 {
-    let mean = match failure.site.side() {
-        Side::Row => means.row,
-        Side::Border => means.border,
-    };
-    // A side without scale cannot be cured by a relative ridge: the loop's ceiling ends it.
-    failure.bump.map_or(0.0, |bump| match mean > 0.0 {
-        true => bump / mean,
-        false => f64::INFINITY,
-    })
-}
-
 /// What a frame at zero ridge says of a fit's log-determinant.
 pub(crate) fn at_zero_ridge(
     frame: Result<Result<LogDeterminant, NoLogDeterminant>, Failure>,
@@ -163,7 +149,7 @@ impl Problem for Run<'_, '_> {
             Ok(()) => {}
             Err(Failure::NotPositiveDefinite(failure)) => {
                 return Err(StepFailure::NotPositiveDefinite {
-                    relative_bump: relative_bump(self.problem.vectors.means, &failure),
+                    relative_bump: failure.relative_bump(self.problem.vectors.means),
                     what: failure.to_string(),
                 });
             }

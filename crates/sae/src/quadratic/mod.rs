@@ -22,7 +22,7 @@ mod outer;
 mod vectors;
 
 pub use fit::{LogDeterminantAbsence, QuadraticError, QuadraticFit};
-pub(crate) use fit::{at_zero_ridge, norm, relative_bump};
+pub(crate) use fit::{at_zero_ridge, norm};
 pub use many::{ManyFit, fit_many};
 pub use outer::OuterReport;
 

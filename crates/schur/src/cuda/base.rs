@@ -299,7 +299,8 @@ impl Base {
     /// Factors at `ridge`, on the device: nothing is sent, one record of 104 bytes comes back.
     ///
     /// # Errors
-    /// [`Failure::NotPositiveDefinite`] with a bump that cures it; [`Failure::Stop`] otherwise.
+    /// [`Failure::NotPositiveDefinite`] with a bump that makes what failed factor, and nothing of the
+    /// whole (see [`Base::advise`]); [`Failure::Stop`] otherwise.
     pub fn factor(&mut self, ridge: Ridge) -> Result<Frame<'_>, Failure> {
         let factored = self.factor_in_place(ridge)?;
         Ok(Frame {
@@ -401,7 +402,7 @@ impl Base {
         Ok(factored)
     }
 
-    fn check_refreshed(&self) -> Result<(), Error> {
+    pub(super) fn check_refreshed(&self) -> Result<(), Error> {
         if !self.refreshed {
             let what = "factor".to_owned();
             let refusal = Refusal::Shape {

@@ -58,6 +58,10 @@ impl Elimination for Engine {
         self.base.factor_in_place(ridge)
     }
 
+    fn factors(&mut self, _system: &System<'_>, ridge: Ridge) -> Result<bool, Error> {
+        self.base.factors_at(ridge)
+    }
+
     fn solve(&mut self, _system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
         let shape = self.base.shape();
         let sizes = (shape.row_unknowns(), shape.border());

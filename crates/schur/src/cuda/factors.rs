@@ -16,7 +16,7 @@ use super::pivot::{self, Room};
 use super::rows::WideRows;
 use super::tiles::{Squares, Tiles};
 use super::{Error, Failure, Keep, ResidentVector};
-use crate::bump::least_rung;
+use crate::bump::{LEAST_BUMP, least_bump};
 use crate::{
     ArrowShape, Factored, FrameCost, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, Ridge,
     RowDims,
@@ -372,10 +372,24 @@ impl Factors {
                 Err(error) => return error.into(),
             }
         }
-        failure_with_bump("a pivot of a row", failed, scale, |bump| {
+        let floor =
+            match least_row_bump(&self.stream, &self.dims, &operands.row_hessian, failed.site) {
+                Ok(floor) => floor,
+                Err(error) => return error.into(),
+            };
+        failure_with_bump("a pivot of a row", failed, (scale, floor), |bump| {
             self.factor_rows(operands, rho + bump)?;
             Ok(row_side(&self.read_summary()?).failed.is_none())
         })
+    }
+
+    /// Whether all of it factors at `ridge`, without a look for a bump.
+    pub(super) fn holds(&mut self, operands: &Operands, ridge: Ridge) -> Result<bool, Error> {
+        self.submit(operands, ridge)?;
+        let summary = self.read_summary()?;
+        let (rows, refused) = (row_side(&summary), pivot::refused(summary[11] as i32)?);
+        let finite = summary[0].is_finite() && summary[7].is_finite();
+        Ok(rows.failed.is_none() && refused.is_none() && finite)
     }
 
     /// A row's pivot that failed, from its block: the library says only its place.
@@ -419,7 +433,7 @@ impl Factors {
             }
             Err(error) => return error.into(),
         }
-        failure_with_bump("a pivot of the border", failed, scale, |bump| {
+        failure_with_bump("a pivot of the border", failed, (scale, 0.0), |bump| {
             self.factor_sum(operands, rho + bump)?;
             let info = self.stream.download(self.info.view(), ByteClass::Record)?;
             Ok(pivot::refused(info[0])?.is_none())
@@ -560,19 +574,37 @@ pub(super) fn finite(log_determinant: LogDeterminant) -> Result<LogDeterminant, 
     }
 }
 
-/// The failure with the bump that cures it, found by factoring: `factors` says whether one does. A
-/// pivot that is not finite is an overflow, of `what`.
+/// The floor under the bump of a row's failure, from the diagonal of its block, which comes back for it.
+/// The record names the first row alone: where others fail whose blocks are larger, theirs has no part in
+/// it.
+pub(super) fn least_row_bump(
+    stream: &Stream,
+    dims: &RowDims,
+    blocks: &DeviceBuffer<f64>,
+    site: PivotSite,
+) -> Result<f64, Error> {
+    let PivotSite::Row { row, .. } = site else {
+        unreachable!("a failure of a row");
+    };
+    let (d, at) = (dims.dim(row), dims.block_offset(row));
+    let block = stream.download(blocks.slice(at..at + d * d)?, ByteClass::Record)?;
+    let diagonal = block.iter().step_by(d + 1);
+    Ok(LEAST_BUMP * diagonal.fold(0.0, |most: f64, x| most.max(x.abs())))
+}
+
+/// The failure with the bump that makes what failed factor, found by factoring: `factors` says whether one
+/// does, and it has room of `floor` above the least. A pivot that is not finite is an overflow, of `what`.
 pub(super) fn failure_with_bump(
     what: &'static str,
     failed: Pivot,
-    scale: f64,
+    (scale, floor): (f64, f64),
     mut factors: impl FnMut(f64) -> Result<bool, Error>,
 ) -> Failure {
     if !failed.value.is_finite() {
         return Error::Overflow { what }.into();
     }
     let mut broken = None;
-    let bump = least_rung(scale, |bump| match factors(bump) {
+    let bump = least_bump(scale, floor, |bump| match factors(bump) {
         Ok(cured) => cured,
         Err(error) => {
             broken.get_or_insert(error);
@@ -585,6 +617,7 @@ pub(super) fn failure_with_bump(
             site: failed.site,
             value: failed.value,
             bump,
+            whole: None,
         }
         .into(),
     }

@@ -18,6 +18,7 @@
 //!   allocate nothing.
 //! - Of symmetric blocks the lower triangle travels and is read.
 
+mod advice;
 mod base;
 mod engine;
 mod factors;

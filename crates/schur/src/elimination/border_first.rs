@@ -25,8 +25,8 @@ use super::structured_parts::{
     DecoderRoot, add_outer_times_decoder, decoder_rank, factor_gram, for_rows, row_times_root,
     solve_gram, whitened_phi,
 };
-use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats};
-use crate::bump::least_rung;
+use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, another_kind};
+use crate::bump::{LEAST_BUMP, least_bump, least_rung};
 use crate::cholesky::{Cholesky, FailedPivot};
 use crate::system::{ROW_CHUNK, par_rows, product_par};
 use crate::{
@@ -122,12 +122,18 @@ impl BorderFirst {
             SystemShape::Structured { shape, .. } => {
                 (shape.features(), Self::structured_operand(shape))
             }
-            _ => (
+            SystemShape::Dense(_) => (
                 arrow.border(),
                 Operand::Dense {
                     pulled: vec![0.0; n * arrow.border()],
                 },
             ),
+            SystemShape::Operator(_) => {
+                return Err(Error::ClosureOperand {
+                    elimination: Self::KIND,
+                    array: "row_cross",
+                });
+            }
         };
         Ok(Self {
             border: Cholesky::new(order),
@@ -150,8 +156,25 @@ impl BorderFirst {
         }
     }
 
-    fn factor_border(&mut self, system: &System<'_>, rho: f64) -> Result<(), FailedPivot> {
-        match system {
+    /// Refuses a system of another kind than the storage is for.
+    fn check_kind(&self, system: &System<'_>) -> Result<(), Error> {
+        match (system, &self.operand) {
+            (System::Dense(_), Operand::Dense { .. })
+            | (System::Structured(_), Operand::Structured { .. }) => Ok(()),
+            (System::Dense(_) | System::Structured(_) | System::Operator(_), _) => {
+                Err(another_kind(Self::KIND, system))
+            }
+        }
+    }
+
+    /// Factors $`C + \rho_\beta`$ (or $`G`$); the pivot that failed, if one did.
+    fn factor_border(
+        &mut self,
+        system: &System<'_>,
+        rho: f64,
+    ) -> Result<Option<FailedPivot>, Error> {
+        self.check_kind(system)?;
+        let factored = match system {
             System::Dense(system) => {
                 system
                     .border_hessian()
@@ -159,12 +182,13 @@ impl BorderFirst {
                 self.border.factor(Par::rayon(0))
             }
             System::Structured(system) => factor_gram(system, rho, &mut self.border),
-            System::Operator(_) => Ok(()),
-        }
+            System::Operator(_) => return Err(another_kind(Self::KIND, system)),
+        };
+        Ok(factored.err())
     }
 
     /// What of $`T`$ does not depend on the row ridge.
-    fn prepare(&mut self, system: &System<'_>) {
+    fn prepare(&mut self, system: &System<'_>) -> Result<(), Error> {
         let Self {
             arrow,
             border,
@@ -187,8 +211,11 @@ impl BorderFirst {
                 root.form(system.decoder());
                 prepare_structured(system, border, root.as_mat(), phi, jacobian);
             }
-            _ => {}
+            (System::Dense(_) | System::Structured(_) | System::Operator(_), _) => {
+                return Err(another_kind(Self::KIND, system));
+            }
         }
+        Ok(())
     }
 
     /// Forms and factors $`T + \rho_t`$.
@@ -246,6 +273,7 @@ impl BorderFirst {
             site,
             value: failed.value,
             bump,
+            whole: None,
         }
         .into()
     }
@@ -255,7 +283,20 @@ impl BorderFirst {
             return Error::Overflow { what: "a pivot" }.into();
         }
         let scale = system.mean_diagonals().border.abs();
-        let bump = least_rung(scale, |bump| self.factor_border(system, rho + bump).is_ok());
+        let floor = LEAST_BUMP * largest_border_diagonal(system);
+        let mut broken = None;
+        let bump = least_bump(scale, floor, |bump| {
+            match self.factor_border(system, rho + bump) {
+                Ok(failed) => failed.is_none(),
+                Err(error) => {
+                    broken.get_or_insert(error);
+                    true
+                }
+            }
+        });
+        if let Some(error) = broken {
+            return error.into();
+        }
         let site = PivotSite::Border {
             pivot: failed.index * self.copies(),
         };
@@ -263,6 +304,7 @@ impl BorderFirst {
             site,
             value: failed.value,
             bump,
+            whole: None,
         }
         .into()
     }
@@ -275,7 +317,12 @@ impl BorderFirst {
         }
     }
 
-    fn solve_one(&self, system: &System<'_>, row: &mut [f64], border: &mut [f64]) {
+    fn solve_one(
+        &self,
+        system: &System<'_>,
+        row: &mut [f64],
+        border: &mut [f64],
+    ) -> Result<(), Error> {
         let arch = Arch::new();
         let par = Par::rayon(0);
         let own_row = row.to_vec();
@@ -298,15 +345,24 @@ impl BorderFirst {
                 add_outer_times_decoder(outer.as_ref(), system.decoder(), -1.0, border);
                 solve_gram(&self.border, border, *outputs);
             }
-            _ => return,
+            (System::Dense(_) | System::Structured(_) | System::Operator(_), _) => {
+                return Err(another_kind(Self::KIND, system));
+            }
         }
         if self.whole {
-            self.sweep(system, own_row, row, border);
+            self.sweep(system, own_row, row, border)?;
         }
+        Ok(())
     }
 
     /// Solves again the rows whose equation $`D_i x_i + B_i x_\beta = b_i`$ does not hold.
-    fn sweep(&self, system: &System<'_>, b: Vec<f64>, row: &mut [f64], border: &[f64]) {
+    fn sweep(
+        &self,
+        system: &System<'_>,
+        b: Vec<f64>,
+        row: &mut [f64],
+        border: &[f64],
+    ) -> Result<(), Error> {
         // b - B x and the size of its terms. Of a structured system the terms of B x are not
         // known one by one: their sum stands for them.
         let (mut rest, mut size) = (b, vec![0.0; row.len()]);
@@ -328,7 +384,7 @@ impl BorderFirst {
                     .zip(&rest)
                     .for_each(|(size, rest)| *size += rest.abs());
             }
-            System::Operator(_) => return,
+            System::Operator(_) => return Err(another_kind(Self::KIND, system)),
         }
         let (dims, blocks) = (self.arrow.rows(), system.row_hessian());
         par_rows(dims, 1, row, ROW_CHUNK, |i, x| {
@@ -349,7 +405,37 @@ impl BorderFirst {
                 self.blocks.solve_block(i, x);
             }
         });
+        Ok(())
     }
+
+    /// The pivot that failed at `ridge`, if one did, and on which side.
+    fn attempt(
+        &mut self,
+        system: &System<'_>,
+        ridge: Ridge,
+    ) -> Result<Option<(Side, FailedPivot)>, Error> {
+        if let Some(failed) = self.factor_border(system, ridge.border)? {
+            return Ok(Some((Side::Border, failed)));
+        }
+        self.prepare(system)?;
+        if let Err(failed) = self.factor_rows(system.row_hessian(), ridge.row) {
+            return Ok(Some((Side::Row, failed)));
+        }
+        self.ridge = ridge.row;
+        self.whole = self.blocks.try_factor(system.row_hessian(), ridge.row);
+        Ok(None)
+    }
+}
+
+/// The largest diagonal entry of $`C`$ (or $`G`$), without ridge; 0 where it is not known.
+pub(super) fn largest_border_diagonal(system: &System<'_>) -> f64 {
+    let matrix = match system {
+        System::Dense(system) => system.border_hessian().matrix(),
+        System::Structured(system) => system.gram().matrix(),
+        System::Operator(_) => return 0.0,
+    };
+    let diagonal = (0..matrix.nrows()).map(|j| matrix[(j, j)].abs());
+    diagonal.fold(0.0, f64::max)
 }
 
 /// The share of its terms by which a row's equation may fail and still hold: a few roundings, and
@@ -495,25 +581,19 @@ impl Elimination for BorderFirst {
     }
 
     fn refresh(&mut self, system: &System<'_>) -> Result<(), Error> {
-        match system {
-            System::Operator(_) => Err(Error::ClosureOperand {
-                elimination: Self::KIND,
-                array: "row_cross",
-            }),
-            _ => Ok(()),
-        }
+        self.check_kind(system)
     }
 
     fn factor(&mut self, system: &System<'_>, ridge: Ridge) -> Result<Factored, Failure> {
-        if let Err(failed) = self.factor_border(system, ridge.border) {
-            return Err(self.border_failure(system, ridge.border, failed));
+        match self.attempt(system, ridge)? {
+            Some((Side::Border, failed)) => {
+                return Err(self.border_failure(system, ridge.border, failed));
+            }
+            Some((Side::Row, failed)) => {
+                return Err(self.row_failure(system, ridge.row, failed));
+            }
+            None => {}
         }
-        self.prepare(system);
-        if let Err(failed) = self.factor_rows(system.row_hessian(), ridge.row) {
-            return Err(self.row_failure(system, ridge.row, failed));
-        }
-        self.ridge = ridge.row;
-        self.whole = self.blocks.try_factor(system.row_hessian(), ridge.row);
         let copies = self.copies();
         let mut log_determinant = LogDeterminant::default();
         self.border
@@ -545,7 +625,12 @@ impl Elimination for BorderFirst {
         })
     }
 
+    fn factors(&mut self, system: &System<'_>, ridge: Ridge) -> Result<bool, Error> {
+        Ok(self.attempt(system, ridge)?.is_none())
+    }
+
     fn solve(&mut self, system: &System<'_>, mut rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
+        self.check_kind(system)?;
         rhs.check(&self.arrow)?;
         let (n, k, m) = (self.arrow.row_unknowns(), self.arrow.border(), rhs.count);
         if m > 1
@@ -579,7 +664,7 @@ impl Elimination for BorderFirst {
         }
         for j in 0..m {
             let column = rhs.column(j);
-            self.solve_one(system, column.row, column.border);
+            self.solve_one(system, column.row, column.border)?;
         }
         Ok(SolveStats::default())
     }

@@ -29,7 +29,7 @@ use super::structured_parts::{
     whiten_features, whitened_bytes,
 };
 use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, structured_only};
-use crate::bump::least_rung;
+use crate::bump::{LEAST_BUMP, least_bump};
 use crate::cholesky::{Cholesky, FailedPivot};
 use crate::{
     Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite, RhsMut, Ridge, StructuredShape,
@@ -136,6 +136,20 @@ impl Core {
         })
     }
 
+    /// What of the core follows from the rows' factors.
+    fn whiten(&mut self, system: &StructuredSystem<'_>) {
+        match &mut self.form {
+            Form::Full(_, root) => {
+                whiten_features(system, &self.rows, &mut self.features);
+                root.form(system.decoder());
+            }
+            Form::Pairs(pairs) => {
+                pairs.whiten(system, &self.rows, &mut self.features);
+                pairs.form_root(system, &self.features);
+            }
+        }
+    }
+
     /// Factors $`G + \rho_\beta`$ and $`Z`$; a failed pivot says which.
     fn factor_core(
         &mut self,
@@ -182,7 +196,14 @@ impl Core {
             CorePart::Gram => failed.index,
             CorePart::Core => self.form.feature_of(failed.index),
         };
-        let bump = least_rung(scale, |bump| self.factor_core(system, rho + bump).is_ok());
+        // G is inverted before the core is formed, and must leave it its digits.
+        let floor = match part {
+            CorePart::Gram => LEAST_BUMP * scale,
+            CorePart::Core => 0.0,
+        };
+        let bump = least_bump(scale, floor, |bump| {
+            self.factor_core(system, rho + bump).is_ok()
+        });
         // The core's pivots stand for directions of the border, not for its unknowns: the first
         // unknown of their feature is named.
         let site = PivotSite::Border {
@@ -192,6 +213,7 @@ impl Core {
             site,
             value: failed.value,
             bump,
+            whole: None,
         }
         .into()
     }
@@ -246,16 +268,7 @@ impl Elimination for Core {
     fn factor(&mut self, system: &System<'_>, ridge: Ridge) -> Result<Factored, Failure> {
         let system = structured_only(Self::KIND, system)?;
         let (row_log, row_pivot) = self.rows.factor(system.row_hessian(), ridge.row)?;
-        match &mut self.form {
-            Form::Full(_, root) => {
-                whiten_features(&system, &self.rows, &mut self.features);
-                root.form(system.decoder());
-            }
-            Form::Pairs(pairs) => {
-                pairs.whiten(&system, &self.rows, &mut self.features);
-                pairs.form_root(&system, &self.features);
-            }
-        }
+        self.whiten(&system);
         if let Err((part, failed)) = self.factor_core(&system, ridge.border) {
             return Err(self.failure(&system, ridge.border, part, failed));
         }
@@ -286,6 +299,15 @@ impl Elimination for Core {
             row_pivot,
             border_pivot: Pivot::least(gram_pivot, core_pivot),
         })
+    }
+
+    fn factors(&mut self, system: &System<'_>, ridge: Ridge) -> Result<bool, Error> {
+        let system = structured_only(Self::KIND, system)?;
+        if !self.rows.try_factor(system.row_hessian(), ridge.row) {
+            return Ok(false);
+        }
+        self.whiten(&system);
+        Ok(self.factor_core(&system, ridge.border).is_ok())
     }
 
     fn solve(&mut self, system: &System<'_>, mut rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {

@@ -15,6 +15,8 @@
 //! Hestenes and Stiefel (1952). A curvature $`p' S p \le 0`$ proves that $`S`$ is not positive
 //! definite. There is no log-determinant: absent, not NaN.
 
+use super::border_first::largest_border_diagonal;
+use super::directions::Directions;
 use super::row_blocks::RowFactors;
 use super::rows_first::whiten_block;
 use super::structured_parts::{
@@ -23,7 +25,7 @@ use super::structured_parts::{
 };
 use super::{Elimination, EliminationKind, Factored, NoLogDeterminant, Pivot, SolveStats};
 use crate::blas1::{axpy, dot, norm, power_of_two_near};
-use crate::bump::least_rung;
+use crate::bump::{LEAST_BUMP, least_bump};
 use crate::cholesky::{Cholesky, FailedPivot};
 use crate::system::product_par;
 use crate::{
@@ -150,12 +152,36 @@ impl Iterative {
         })
     }
 
-    fn precondition(&mut self, system: &System<'_>, rho: f64) -> Result<(), FailedPivot> {
+    /// Refuses a system of another kind than the preconditioner is for.
+    fn check_kind(&self, system: &System<'_>) -> Result<(), Error> {
+        match (&self.preconditioner, system) {
+            (Preconditioner::Gram { .. }, System::Structured(_))
+            | (Preconditioner::Blocks(_), System::Dense(_))
+            | (Preconditioner::Diagonal(_), System::Operator(_)) => Ok(()),
+            (_, System::Dense(_) | System::Structured(_) | System::Operator(_)) => {
+                Err(Error::Unsupported {
+                    elimination: Self::KIND,
+                    system: system.kind(),
+                    why: "its preconditioner was made for systems of another kind",
+                })
+            }
+        }
+    }
+
+    /// Makes the preconditioner; the pivot that failed, if one did.
+    fn precondition(
+        &mut self,
+        system: &System<'_>,
+        rho: f64,
+    ) -> Result<Option<FailedPivot>, Error> {
+        self.check_kind(system)?;
         match (&mut self.preconditioner, system) {
             (Preconditioner::Gram { gram, features, .. }, System::Structured(system)) => {
-                factor_gram(system, rho, gram)?;
+                if let Err(failed) = factor_gram(system, rho, gram) {
+                    return Ok(Some(failed));
+                }
                 whiten_features(system, &self.rows, features);
-                Ok(())
+                Ok(None)
             }
             (Preconditioner::Blocks(blocks), System::Dense(system)) => {
                 form_blocks(system, &self.rows, rho, blocks);
@@ -167,12 +193,10 @@ impl Iterative {
                     .into_iter()
                     .enumerate()
                     .find_map(|(b, f)| Some((b, f?)));
-                first.map_or(Ok(()), |(b, failed)| {
-                    Err(FailedPivot {
-                        index: b * BLOCK + failed.index,
-                        ..failed
-                    })
-                })
+                Ok(first.map(|(b, failed)| FailedPivot {
+                    index: b * BLOCK + failed.index,
+                    ..failed
+                }))
             }
             (Preconditioner::Diagonal(inverse), System::Operator(system)) => {
                 // A diagonal with an entry that is not positive preconditions nothing; the
@@ -181,9 +205,11 @@ impl Iterative {
                     .border_diagonal()
                     .filter(|diagonal| diagonal.iter().all(|c| c + rho > 0.0))
                     .map(|diagonal| diagonal.iter().map(|c| 1.0 / (c + rho)).collect());
-                Ok(())
+                Ok(None)
             }
-            _ => Ok(()),
+            (_, System::Dense(_) | System::Structured(_) | System::Operator(_)) => {
+                unreachable!("refused by `check_kind`")
+            }
         }
     }
 
@@ -192,15 +218,33 @@ impl Iterative {
             return Error::Overflow { what: "a pivot" }.into();
         }
         let scale = system.mean_diagonals().border.abs();
-        let bump = least_rung(scale, |bump| self.precondition(system, rho + bump).is_ok());
+        // As of every elimination that works with G's inverse.
+        let floor = match system {
+            System::Structured(_) => LEAST_BUMP * largest_border_diagonal(system),
+            System::Dense(_) | System::Operator(_) => 0.0,
+        };
+        let mut broken = None;
+        let bump = least_bump(scale, floor, |bump| {
+            match self.precondition(system, rho + bump) {
+                Ok(failed) => failed.is_none(),
+                Err(error) => {
+                    broken.get_or_insert(error);
+                    true
+                }
+            }
+        });
+        if let Some(error) = broken {
+            return error.into();
+        }
         let pivot = match &self.preconditioner {
             Preconditioner::Gram { outputs, .. } => failed.index * outputs,
-            _ => failed.index,
+            Preconditioner::Blocks(_) | Preconditioner::Diagonal(_) => failed.index,
         };
         NotPositiveDefinite {
             site: PivotSite::Border { pivot },
             value: failed.value,
             bump,
+            whole: None,
         }
         .into()
     }
@@ -224,7 +268,8 @@ impl Iterative {
                     product_par(m, m, p),
                 );
             }
-            _ => {
+            (System::Structured(_), _) => unreachable!("refused by `check_kind`"),
+            (System::Dense(_) | System::Operator(_), _) => {
                 // t = D^-1 B x, then S x = C x - B' t.
                 let Scratch {
                     border,
@@ -245,7 +290,7 @@ impl Iterative {
                         system.border().apply(x, y);
                         axpy(self.arch, rho, x, y);
                     }
-                    System::Structured(_) => {}
+                    System::Structured(_) => unreachable!("of the arm above"),
                 }
                 self.rows.solve_lower(t);
                 self.rows.solve_upper(t);
@@ -367,6 +412,7 @@ impl Iterative {
                     site: PivotSite::Curvature { iteration: *done },
                     value: curvature / norm(p) / norm(p),
                     bump: None,
+                    whole: None,
                 }
                 .into());
             }
@@ -414,74 +460,6 @@ impl Descent {
             kept: Directions::new(b.len()),
             done: 0,
             most,
-        }
-    }
-}
-
-/// Bytes of directions that are kept, at most.
-const KEPT: u64 = 32 << 20;
-
-/// Earlier directions $`p_j`$ and their products $`S p_j`$, to which a new one is made conjugate.
-///
-/// In exact arithmetic it is so already. In FP64 conjugacy to all but the last few is lost once
-/// the extreme eigenvalues have been found (Paige 1980), and directions that were searched before
-/// return: an ill-conditioned $`S`$ of order $`k`$ then takes many times $`k`$ iterations, if it ever
-/// ends. Kept conjugate, it takes at most $`k`$, and the cost of it stays below that of the
-/// product with $`C`$.
-#[derive(Debug)]
-struct Directions {
-    /// One after another, each divided by the root of its curvature.
-    p: Vec<f64>,
-    product: Vec<f64>,
-    length: usize,
-    most: usize,
-}
-
-/// How many directions of this length are kept.
-pub(crate) fn kept_directions(length: usize) -> usize {
-    (KEPT / (16 * (length as u64).max(1))).min(length as u64) as usize
-}
-
-impl Directions {
-    fn bytes(length: usize) -> u64 {
-        (kept_directions(length) as u64)
-            .saturating_mul(length as u64)
-            .saturating_mul(16)
-    }
-
-    fn new(length: usize) -> Self {
-        Self {
-            p: Vec::new(),
-            product: Vec::new(),
-            length,
-            most: kept_directions(length),
-        }
-    }
-
-    /// Whether there is room for a whole basis.
-    fn holds_all(&self) -> bool {
-        self.most >= self.length
-    }
-
-    fn clear(&mut self) {
-        self.p.clear();
-        self.product.clear();
-    }
-
-    fn keep(&mut self, p: &[f64], product: &[f64], curvature: f64) {
-        if self.p.len() < self.most * self.length {
-            let root = curvature.sqrt();
-            self.p.extend(p.iter().map(|p| p / root));
-            self.product.extend(product.iter().map(|s| s / root));
-        }
-    }
-
-    /// $`p \leftarrow p - \sum_j p_j (S p_j)' p`$, one after another.
-    fn conjugate(&self, arch: Arch, p: &mut [f64]) {
-        let length = self.length.max(1);
-        let all = self.p.chunks_exact(length);
-        for (direction, product) in all.zip(self.product.chunks_exact(length)) {
-            axpy(arch, -dot(arch, product, p), direction, p);
         }
     }
 }
@@ -604,13 +582,13 @@ impl Elimination for Iterative {
         own + RowFactors::bytes(self.shape.rows())
     }
 
-    fn refresh(&mut self, _system: &System<'_>) -> Result<(), Error> {
-        Ok(())
+    fn refresh(&mut self, system: &System<'_>) -> Result<(), Error> {
+        self.check_kind(system)
     }
 
     fn factor(&mut self, system: &System<'_>, ridge: Ridge) -> Result<Factored, Failure> {
         let (_, row_pivot) = self.rows.factor(system.row_hessian(), ridge.row)?;
-        if let Err(failed) = self.precondition(system, ridge.border) {
+        if let Some(failed) = self.precondition(system, ridge.border)? {
             return Err(self.failure(system, ridge.border, failed));
         }
         self.ridge = ridge;
@@ -639,7 +617,16 @@ impl Elimination for Iterative {
         })
     }
 
+    fn factors(&mut self, system: &System<'_>, ridge: Ridge) -> Result<bool, Error> {
+        if !self.rows.try_factor(system.row_hessian(), ridge.row) {
+            return Ok(false);
+        }
+        self.ridge = ridge;
+        Ok(self.precondition(system, ridge.border)?.is_none())
+    }
+
     fn solve(&mut self, system: &System<'_>, mut rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
+        self.check_kind(system)?;
         rhs.check(&self.shape)?;
         let (n, k) = (self.shape.row_unknowns(), self.shape.border());
         let mut scratch = Scratch::new(n, k);

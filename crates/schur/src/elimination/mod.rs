@@ -7,6 +7,7 @@
 
 mod border_first;
 mod core;
+mod directions;
 mod full_core;
 mod iterative;
 mod local_decoder;
@@ -22,7 +23,8 @@ mod structured_parts;
 pub use self::core::Core;
 pub(crate) use self::core::core_order;
 pub use border_first::BorderFirst;
-pub(crate) use iterative::{BLOCK as PRECONDITIONER_BLOCK, kept_directions};
+pub(crate) use directions::kept_directions;
+pub(crate) use iterative::BLOCK as PRECONDITIONER_BLOCK;
 pub use iterative::{Iterative, IterativeOptions};
 pub(crate) use pair_core::count_pairs;
 pub use reference::Reference;
@@ -187,7 +189,7 @@ impl SolveStats {
         Self {
             iterations: self.iterations + other.iterations,
             stalled_at: match (self.stalled_at, other.stalled_at) {
-                (Some(a), Some(b)) => Some(a.max(b)),
+                (Some(a), Some(b)) => Some(crate::blas1::larger(a, b)),
                 (a, b) => a.or(b),
             },
         }
@@ -228,13 +230,26 @@ pub trait Elimination: Send {
     /// Factors at `ridge`. Allocates nothing but what its parallel tasks need.
     ///
     /// # Errors
-    /// [`Failure::NotPositiveDefinite`] with a bump that cures it; anything else ends the work.
+    /// [`Failure::NotPositiveDefinite`] with a bump that makes what failed factor;
+    /// [`Error::Unsupported`], [`Error::ClosureOperand`] for a system of another kind than it was made
+    /// for; anything else ends the work too.
     fn factor(&mut self, system: &System<'_>, ridge: Ridge) -> Result<Factored, Failure>;
+
+    /// Whether all of it factors at `ridge`, without a look for a bump. Where it does, the factors at
+    /// hand are those; else they are of nothing. A failure's [`crate::NotPositiveDefinite::whole`]
+    /// is found by it.
+    ///
+    /// # Errors
+    /// What ends the work.
+    fn factors(&mut self, system: &System<'_>, ridge: Ridge) -> Result<bool, Error> {
+        holds(self.factor(system, ridge))
+    }
 
     /// Overwrites right-hand sides `b` by $`(H + \rho)^{-1} b`$, by the last factors.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the right-hand sides have another length; conjugate gradients may fail.
+    /// [`Error::Shape`] where the right-hand sides have another length; [`Error::Unsupported`],
+    /// [`Error::ClosureOperand`] for a system of another kind; conjugate gradients may fail.
     fn solve(&mut self, system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure>;
 
     /// As [`Elimination::solve`] for one right-hand side, by factors at `ridge`; and where it costs
@@ -266,6 +281,81 @@ pub trait Elimination: Send {
     ) -> Option<Result<SolveReport, Failure>> {
         let _ = (rhs, refinement);
         None
+    }
+}
+
+/// Whether an attempt succeeded, where failing by definiteness or by overflow is no error.
+pub(crate) fn holds<T>(outcome: Result<T, Failure>) -> Result<bool, Error> {
+    match outcome {
+        Ok(_) => Ok(true),
+        Err(Failure::NotPositiveDefinite(_) | Failure::Stop(Error::Overflow { .. })) => Ok(false),
+        Err(Failure::Stop(error)) => Err(error),
+    }
+}
+
+/// Factors at `ridge`; a failure says which ridges make the whole factor
+/// ([`crate::NotPositiveDefinite::whole`]).
+pub(crate) fn factor_or_advise(
+    engine: &mut dyn Elimination,
+    system: &System<'_>,
+    ridge: Ridge,
+) -> Result<Factored, Failure> {
+    let mut failed = match engine.factor(system, ridge) {
+        Err(Failure::NotPositiveDefinite(failed)) => failed,
+        other => return other,
+    };
+    let shape = system.shape();
+    let (n, k) = (shape.row_unknowns(), shape.border());
+    let factors = |at| {
+        let factored = match engine.factors(system, at) {
+            Err(Error::Overflow { .. }) => return Ok(false),
+            other => other?,
+        };
+        if !factored || engine.kind() != EliminationKind::Iterative {
+            return Ok(factored);
+        }
+        // Conjugate gradients factor no border: whether it is positive definite shows in its curvatures,
+        // all of which a right-hand side that is nothing special meets.
+        let mut row: Vec<f64> = (0..n).map(|i| (1.0 + i as f64).sin()).collect();
+        let mut border: Vec<f64> = (0..k).map(|j| (0.5 + j as f64).cos()).collect();
+        let rhs = RhsMut {
+            row: &mut row,
+            border: &mut border,
+            count: 1,
+        };
+        match holds(engine.solve(system, rhs)) {
+            Err(Error::NotConverged { .. }) => Ok(true),
+            other => other,
+        }
+    };
+    failed.whole = whole_bump(system, ridge, &failed, factors)?;
+    Err(failed.into())
+}
+
+/// The bumps of both ridges with which `factors` holds: see [`crate::NotPositiveDefinite::whole`].
+pub(crate) fn whole_bump(
+    system: &System<'_>,
+    ridge: Ridge,
+    failed: &crate::NotPositiveDefinite,
+    factors: impl FnMut(Ridge) -> Result<bool, Error>,
+) -> Result<Option<Ridge>, Error> {
+    let shape = system.shape();
+    let sides = [shape.row_unknowns() > 0, shape.border() > 0];
+    crate::bump::whole(ridge, system.mean_diagonals(), sides, failed, factors)
+}
+
+/// Why an elimination that was made for systems of another kind refuses `system`.
+pub(crate) fn another_kind(kind: EliminationKind, system: &System<'_>) -> Error {
+    match system {
+        System::Operator(_) => Error::ClosureOperand {
+            elimination: kind,
+            array: "row_cross",
+        },
+        System::Dense(_) | System::Structured(_) => Error::Unsupported {
+            elimination: kind,
+            system: system.kind(),
+            why: "it was made for systems of another kind",
+        },
     }
 }
 

@@ -3,8 +3,9 @@
 //! The specification of all other eliminations. Short, dense and slow on purpose; refused where
 //! the matrix would pass 4 GiB.
 
-use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats};
-use crate::bump::least_rung;
+use super::row_blocks::failing_diagonal;
+use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, another_kind};
+use crate::bump::{LEAST_BUMP, least_bump};
 use crate::cholesky::{Cholesky, FailedPivot};
 use crate::{
     ArrowShape, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite, RhsMut, Ridge,
@@ -61,7 +62,10 @@ impl Reference {
     }
 
     /// Writes the lower triangle of $`H + \rho`$: rows first, then the border.
-    fn assemble(&mut self, system: &System<'_>, ridge: Ridge) {
+    ///
+    /// # Errors
+    /// [`Error::ClosureOperand`] for an operator system, whose entries are not known.
+    fn assemble(&mut self, system: &System<'_>, ridge: Ridge) -> Result<(), Error> {
         let (rows, order) = (self.shape.rows().clone(), self.shape.order());
         let n = rows.unknowns();
         let h = self.matrix.data_mut();
@@ -122,11 +126,18 @@ impl Reference {
                     }
                 }
             }
-            System::Operator(_) => {}
+            System::Operator(_) => return Err(another_kind(Self::KIND, system)),
         }
         for j in n..order {
             h[j * (order + 1)] += ridge.border;
         }
+        Ok(())
+    }
+
+    /// The pivot that failed at `ridge`, if one did.
+    fn attempt(&mut self, system: &System<'_>, ridge: Ridge) -> Result<Option<FailedPivot>, Error> {
+        self.assemble(system, ridge)?;
+        Ok(self.matrix.factor(Par::rayon(0)).err())
     }
 
     fn site(&self, index: usize) -> PivotSite {
@@ -151,18 +162,33 @@ impl Reference {
         } else {
             means.border
         };
-        let bump = least_rung(scale.abs(), |bump| {
-            self.assemble(system, ridge.bumped(site.side(), bump));
-            match self.matrix.factor(Par::rayon(0)) {
-                Ok(()) => true,
-                // A failing row block is cured once the factor gets past all rows.
-                Err(failed) => site.side() == Side::Row && failed.index >= n,
+        let floor = match site.side() {
+            Side::Row => {
+                let (rows, blocks) = (self.shape.rows(), system.row_hessian());
+                LEAST_BUMP * failing_diagonal(rows, blocks, ridge.row)
+            }
+            Side::Border => 0.0,
+        };
+        let mut broken = None;
+        let bump = least_bump(scale.abs(), floor, |bump| {
+            match self.attempt(system, ridge.bumped(site.side(), bump)) {
+                Ok(None) => true,
+                // The rows are done once the factor gets past all of them.
+                Ok(Some(failed)) => site.side() == Side::Row && failed.index >= n,
+                Err(error) => {
+                    broken.get_or_insert(error);
+                    true
+                }
             }
         });
+        if let Some(error) = broken {
+            return error.into();
+        }
         NotPositiveDefinite {
             site,
             value: failed.value,
             bump,
+            whole: None,
         }
         .into()
     }
@@ -197,13 +223,15 @@ impl Elimination for Reference {
         Cholesky::bytes(self.shape.order())
     }
 
-    fn refresh(&mut self, _system: &System<'_>) -> Result<(), Error> {
-        Ok(())
+    fn refresh(&mut self, system: &System<'_>) -> Result<(), Error> {
+        match system {
+            System::Dense(_) | System::Structured(_) => Ok(()),
+            System::Operator(_) => Err(another_kind(Self::KIND, system)),
+        }
     }
 
     fn factor(&mut self, system: &System<'_>, ridge: Ridge) -> Result<Factored, Failure> {
-        self.assemble(system, ridge);
-        if let Err(failed) = self.matrix.factor(Par::rayon(0)) {
+        if let Some(failed) = self.attempt(system, ridge)? {
             return Err(self.failure(system, ridge, failed));
         }
         let mut log_determinant = LogDeterminant::default();
@@ -218,7 +246,14 @@ impl Elimination for Reference {
         })
     }
 
-    fn solve(&mut self, _system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
+    fn factors(&mut self, system: &System<'_>, ridge: Ridge) -> Result<bool, Error> {
+        Ok(self.attempt(system, ridge)?.is_none())
+    }
+
+    fn solve(&mut self, system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
+        if let System::Operator(_) = system {
+            return Err(another_kind(Self::KIND, system).into());
+        }
         rhs.check(&self.shape)?;
         let (n, k) = (self.shape.row_unknowns(), self.shape.border());
         let mut x = vec![0.0; n + k];

@@ -1,6 +1,6 @@
 //! Cholesky factors of the row blocks, $`D_i + \rho_t I = L_i L_i'`$.
 
-use crate::bump::least_rung;
+use crate::bump::{LEAST_BUMP, least_bump};
 use crate::registers::release_upper_parts;
 use crate::system::ROW_CHUNK;
 use crate::{
@@ -80,13 +80,22 @@ impl RowFactors {
             .into());
         }
         let scale = self.largest_diagonal(blocks);
-        let bump = least_rung(scale, |bump| self.try_factor(blocks, rho + bump));
-        Err(NotPositiveDefinite { site, value, bump }.into())
+        let floor = LEAST_BUMP * failing_diagonal(&self.rows, blocks, rho);
+        let bump = least_bump(scale, floor, |bump| self.try_factor(blocks, rho + bump));
+        Err(NotPositiveDefinite {
+            site,
+            value,
+            bump,
+            whole: None,
+        }
+        .into())
     }
 
     /// Factors every block at ridge `rho`; whether all did.
     pub(crate) fn try_factor(&mut self, blocks: RowBlocks<'_>, rho: f64) -> bool {
-        self.factor_all(blocks, rho).failed.is_none()
+        let summary = self.factor_all(blocks, rho);
+        self.growth = summary.growth;
+        summary.failed.is_none()
     }
 
     fn factor_all(&mut self, blocks: RowBlocks<'_>, rho: f64) -> Summary {
@@ -236,6 +245,23 @@ fn growth_of(l: &[f64], d: usize) -> f64 {
         let carried: f64 = line.iter().zip(&w).map(|(l, w)| l.abs() * w).sum();
         w[a] = (size + pivot + carried) / pivot;
         largest = largest.max(w[a]);
+    }
+    largest
+}
+
+/// The largest diagonal entry, without ridge, of the blocks that do not factor at ridge `rho`.
+pub(crate) fn failing_diagonal(rows: &RowDims, blocks: RowBlocks<'_>, rho: f64) -> f64 {
+    let (mut l, mut largest) = (Vec::new(), 0.0);
+    for i in 0..rows.rows() {
+        let d = rows.dim(i);
+        l.clear();
+        l.extend((0..d * d).map(|e| blocks.get(rows, i, e / d, e % d)));
+        let mut summary = Summary::default();
+        factor_block(&mut l, d, rho, i, &mut summary);
+        if summary.failed.is_some() {
+            let diagonal = (0..d).map(|a| blocks.get(rows, i, a, a).abs());
+            largest = diagonal.fold(largest, f64::max);
+        }
     }
     largest
 }

@@ -134,6 +134,7 @@ impl RowsFirst {
             site,
             value: failed.value,
             bump,
+            whole: None,
         }
         .into()
     }
@@ -278,7 +279,18 @@ impl Elimination for RowsFirst {
         })
     }
 
-    fn solve(&mut self, _system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
+    fn factors(&mut self, system: &System<'_>, ridge: Ridge) -> Result<bool, Error> {
+        let system = dense_only(Self::KIND, system)?;
+        if !self.rows.try_factor(system.row_hessian(), ridge.row) {
+            return Ok(false);
+        }
+        self.whiten(&system);
+        self.form_border(&system, ridge.border);
+        Ok(self.border.factor(Par::rayon(0)).is_ok())
+    }
+
+    fn solve(&mut self, system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
+        dense_only(Self::KIND, system)?;
         rhs.check(&self.shape)?;
         match rhs.count {
             0 => {}

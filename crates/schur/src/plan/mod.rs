@@ -80,7 +80,7 @@ pub fn plan(shape: &SystemShape, options: &SolverOptions) -> Result<Plan, Error>
     prices.extend(&on_device);
     let chosen = match options.device_policy {
         DevicePolicy::Required => required(shape, &on_device, &refusals, options)?,
-        _ => among(shape, &prices, options)?,
+        DevicePolicy::Auto | DevicePolicy::Off => among(shape, &prices, options)?,
     };
     let declined = for_want_of_memory(&prices, &chosen, options);
     if let Some(declined) = &declined {

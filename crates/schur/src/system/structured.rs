@@ -9,7 +9,7 @@
 //! operand of its own ($`J_i J_i'`$ plus whatever the caller's model adds).
 
 use super::{ProductMut, first_not_finite, par_first, par_ordered, par_rows, product_par};
-use crate::blas1::axpy;
+use crate::blas1::{axpy, larger};
 use crate::registers::release_upper_parts;
 use crate::shape::{product, sum};
 use crate::{ArrowShape, Error, Ridge, RowBlocks, RowDims, ShapeError, SymmetricView};
@@ -389,7 +389,7 @@ impl<'a> StructuredSystem<'a> {
                         })
                         .sum();
                     let sum: f64 = jacobian.iter().map(|j| j.abs()).sum();
-                    largest = largest.max(own + phi_sum * sum);
+                    largest = larger(largest, own + phi_sum * sum);
                     sizes
                         .iter_mut()
                         .zip(&jacobian)
@@ -413,10 +413,10 @@ impl<'a> StructuredSystem<'a> {
         }
         let mut largest = 0.0_f64;
         for (part, columns) in parts {
-            largest = largest.max(part);
+            largest = larger(largest, part);
             axpy(arch, 1.0, &columns, &mut total);
         }
-        total.into_iter().fold(largest, f64::max)
+        total.into_iter().fold(largest, larger)
     }
 
     /// Adds the parts of $`B`$ and $`C`$ to `y`, which holds those of $`D`$ and the ridge.

@@ -137,7 +137,9 @@ fn edge(stream: &Stream) -> Outcome {
             };
             let first = failed()?;
             expect_eq(&what, failed()?, first.clone())?;
-            let NotPositiveDefinite { site, value, bump } = first;
+            let NotPositiveDefinite {
+                site, value, bump, ..
+            } = first;
             let PivotSite::Border { pivot } = site else {
                 return Err(format!("{what}: {site:?}").into());
             };

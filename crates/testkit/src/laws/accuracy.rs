@@ -5,9 +5,8 @@ use crate::cases::{Case, DenseCase};
 use crate::device::Depth;
 use crate::generate;
 use crate::normal::{bundle_adjustment, mixed_model};
-use crate::oracle::{self, Oracle};
+use crate::oracle::{self, Inverse, Oracle};
 use crate::random::Random;
-use crate::tolerance::Tolerance;
 use broadhead_schur::{ArrowVector, EliminationKind, Ridge};
 use proptest::prelude::*;
 
@@ -24,25 +23,25 @@ fn judge(subject: &Subject, what: &str, case: &Case, ridge: Ridge, g: &ArrowVect
     let oracle = Oracle::new(&expanded, ridge)
         .unwrap_or_else(|at| panic!("{what}: the case is not positive definite at {at:?}"));
     let outcome = subject.run(case, ridge, g);
-    let kappa = oracle.kappa();
+    let inverse = oracle.inverse();
     let want = oracle.solve(g);
-    let tolerance = subject.tolerance(order(case), kappa);
+    let tolerance = subject.tolerance(order(case), inverse.kappa);
     tolerance.assert_step(&what, &outcome.step, &want);
-    judge_log_determinant(subject, &what, &outcome, &oracle, order(case), kappa);
+    judge_log_determinant(subject, &what, case, &outcome, &oracle, &inverse);
     judge_residual(subject, &what, case, ridge, g, &outcome);
 }
 
 fn judge_log_determinant(
     subject: &Subject,
     what: &str,
+    case: &Case,
     outcome: &super::Outcome,
     oracle: &Oracle,
-    order: usize,
-    kappa: f64,
+    inverse: &Inverse,
 ) {
     if let Some(log) = subject.log_determinant(what, outcome.log_determinant) {
-        let tolerance = Tolerance::new(order, kappa);
-        tolerance.assert_log_determinant(what, log, oracle.log_determinant());
+        let tolerance = subject.log_tolerance(case, inverse);
+        tolerance.assert(what, log, oracle.log_determinant());
     }
 }
 
@@ -105,15 +104,18 @@ pub fn agrees_with_the_oracle_and_the_reference(subject: &Subject) {
         }
         let the_reference = Subject::cpu(EliminationKind::Reference);
         let reference = the_reference.run(&case, ridge, &g);
-        let kappa = Oracle::new(&case.expanded(), ridge).map_or(1.0, |oracle| oracle.kappa());
+        let oracle = Oracle::new(&case.expanded(), ridge)
+            .unwrap_or_else(|at| panic!("{spec:?}: not positive definite at {at:?}"));
+        let inverse = oracle.inverse();
         let own = subject.run(&case, ridge, &g);
-        let tolerance = subject.tolerance(order(&case), kappa);
+        let tolerance = subject.tolerance(order(&case), inverse.kappa);
         tolerance.assert_step("against the reference", &own.step, &reference.step);
         let what = "against the reference";
         let found = subject.log_determinant(what, own.log_determinant);
         let wanted = the_reference.log_determinant(what, reference.log_determinant);
         if let (Some(found), Some(wanted)) = (found, wanted) {
-            tolerance.assert_log_determinant(what, found, wanted);
+            let of = |subject: &Subject| subject.log_tolerance(&case, &inverse);
+            of(subject).assert_both(what, found, (wanted, of(&the_reference)));
         }
     });
 }
@@ -164,8 +166,7 @@ fn judge_residual_and_log(subject: &Subject, what: &str, case: &Case, g: &ArrowV
     let oracle = Oracle::new(&case.expanded(), Ridge::ZERO)
         .unwrap_or_else(|at| panic!("{what}: not positive definite at {at:?}"));
     let outcome = subject.run(case, Ridge::ZERO, g);
-    let kappa = oracle.kappa();
-    judge_log_determinant(subject, what, &outcome, &oracle, order(case), kappa);
+    judge_log_determinant(subject, what, case, &outcome, &oracle, &oracle.inverse());
     judge_residual(subject, what, case, Ridge::ZERO, g, &outcome);
 }
 
@@ -237,8 +238,7 @@ pub fn answers_real_looking_systems(subject: &Subject) {
         let oracle = Oracle::new(&case.expanded(), Ridge::ZERO)
             .unwrap_or_else(|at| panic!("{what}: not positive definite at {at:?}"));
         let outcome = subject.run(&case, Ridge::ZERO, &g);
-        // The strictest form of the bound: as if well conditioned.
-        judge_log_determinant(subject, what, &outcome, &oracle, order(&case), 1.0);
+        judge_log_determinant(subject, what, &case, &outcome, &oracle, &oracle.inverse());
         judge_residual(subject, what, &case, Ridge::ZERO, &g, &outcome);
     }
 }

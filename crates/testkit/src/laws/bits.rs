@@ -299,7 +299,9 @@ pub fn any_layout_of_the_same_numbers_gives_the_same_step(subject: &Subject) {
         let g = generate::gradient(case.shape.row_unknowns(), k, &mut random);
         let want = subject.run(&Case::Dense(case.clone()), RIDGE, &g).step;
         let plain = plain_step(subject, case.system(), &g);
-        let kappa = Oracle::new(&case, RIDGE).map_or(1.0, |oracle| oracle.kappa());
+        let kappa = Oracle::new(&case, RIDGE)
+            .unwrap_or_else(|at| panic!("{dims:?}, k {k}: not positive definite at {at:?}"))
+            .kappa();
         let layouts = Layouts::of(&case);
         for layout in 0..4 {
             let what = format!("{}, {dims:?}, k {k}, layout {layout}", subject.name());

@@ -1,4 +1,5 @@
-//! Log-determinants to $`10^{-11}`$ where the condition number, which is computed, is below $`10^6`$.
+//! Log-determinants to their bound, and to $`10^{-11}`$ where the condition number, which is computed, is
+//! below $`10^6`$.
 
 use super::{Kind, Subject};
 use crate::cases::Case;
@@ -95,7 +96,7 @@ pub fn log_determinants_are_the_cpu_s_where_kappa_is_below_a_million(subject: &S
         return;
     }
     // The same elimination where the subject's work is on a device; else another.
-    let cpu = Subject::cpu(match subject.options.device {
+    let the_cpu = Subject::cpu(match subject.options.device {
         Some(_) => subject.options.elimination.unwrap_or(EliminationKind::Rows),
         None => EliminationKind::Reference,
     });
@@ -110,7 +111,8 @@ pub fn log_determinants_are_the_cpu_s_where_kappa_is_below_a_million(subject: &S
             let what = format!("{} on {what}", subject.name());
             let oracle = Oracle::new(&case.expanded(), Ridge::ZERO)
                 .unwrap_or_else(|at| panic!("{what}: not positive definite at {at:?}"));
-            let found = oracle.kappa();
+            let inverse = oracle.inverse();
+            let found = inverse.kappa;
             let range = kappa / 10.0..MOST.min(10.0 * kappa);
             assert!(range.contains(&found), "{what}: kappa is {found:e}");
             let shape = case.system().shape().clone();
@@ -119,12 +121,17 @@ pub fn log_determinants_are_the_cpu_s_where_kappa_is_below_a_million(subject: &S
                 let outcome = subject.run(case, Ridge::ZERO, &g);
                 subject.log_determinant(&what, outcome.log_determinant)
             };
-            let (Some(own), Some(cpu)) = (of(subject), of(&cpu)) else {
+            let (Some(own), Some(cpu)) = (of(subject), of(&the_cpu)) else {
                 panic!("{what}: a direct elimination without a log-determinant");
             };
-            assert_parity(&format!("{what}, against the CPU"), own, cpu);
+            let beside = format!("{what}, against the CPU");
+            assert_parity(&beside, own, cpu);
+            let tolerance = |subject: &Subject| subject.log_tolerance(case, &inverse);
+            tolerance(subject).assert_both(&beside, own, (cpu, tolerance(&the_cpu)));
             let exact = oracle.log_determinant();
-            assert_parity(&format!("{what}, against the oracle"), own, exact);
+            let beside = format!("{what}, against the oracle");
+            assert_parity(&beside, own, exact);
+            tolerance(subject).assert(&beside, own, exact);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Subject, for_all, order};
 use crate::cases::Case;
-use crate::oracle::Oracle;
+use crate::oracle::{Inverse, Oracle};
 use crate::pools::assert_bits;
 use crate::strategy::Spec;
 use broadhead_schur::{ArrowVector, Gradient, LogDeterminant, Ridge, StepMut};
@@ -13,6 +13,14 @@ const RIDGE: Ridge = Ridge {
     row: 0.03,
     border: 0.02,
 };
+
+/// The inverse of a case that is positive definite at the ridge of these laws.
+fn inverse_of(case: &Case) -> Inverse {
+    match Oracle::new(&case.expanded(), RIDGE) {
+        Ok(oracle) => oracle.inverse(),
+        Err(at) => panic!("not positive definite at {at:?}"),
+    }
+}
 
 fn scaled(g: &ArrowVector, scale: f64) -> ArrowVector {
     let times = |x: &[f64]| x.iter().map(|x| x * scale).collect();
@@ -36,8 +44,9 @@ pub fn scaling_the_data_scales_nothing_but_the_scale(subject: &Subject) {
             }
             let (case, g) = (spec.case(), spec.gradient(1));
             let plain = subject.run(&case, RIDGE, &g);
-            let kappa = Oracle::new(&case.expanded(), RIDGE).map_or(1.0, |oracle| oracle.kappa());
-            let tolerance = subject.tolerance(order(&case), kappa);
+            let inverse = inverse_of(&case);
+            let tolerance = subject.tolerance(order(&case), inverse.kappa);
+            let of_logs = subject.log_tolerance(&case, &inverse);
             let at = |a: f64| {
                 let square = a * a;
                 let ridge = Ridge::new(RIDGE.row * square, RIDGE.border * square);
@@ -62,7 +71,7 @@ pub fn scaling_the_data_scales_nothing_but_the_scale(subject: &Subject) {
                         value: plain.value + shift,
                         absolute: plain.absolute + shift.abs(),
                     };
-                    tolerance.assert_log_determinant(&what, log, want);
+                    of_logs.assert_both(&what, log, (want, of_logs));
                 }
             }
         },
@@ -88,8 +97,8 @@ pub fn permuting_rows_permutes_the_step(subject: &Subject) {
             border: g.border.clone(),
         };
         let outcome = subject.run(&case.permuted(&permutation), RIDGE, &moved);
-        let kappa = Oracle::new(&expanded, RIDGE).map_or(1.0, |oracle| oracle.kappa());
-        let tolerance = subject.tolerance(order(&case), kappa);
+        let inverse = inverse_of(&case);
+        let tolerance = subject.tolerance(order(&case), inverse.kappa);
         let want = ArrowVector {
             row: permute(&plain.step.row),
             border: plain.step.border,
@@ -99,7 +108,8 @@ pub fn permuting_rows_permutes_the_step(subject: &Subject) {
         let found = subject.log_determinant(what, outcome.log_determinant);
         let wanted = subject.log_determinant(what, plain.log_determinant);
         if let (Some(found), Some(wanted)) = (found, wanted) {
-            tolerance.assert_log_determinant(what, found, wanted);
+            let of_logs = subject.log_tolerance(&case, &inverse);
+            of_logs.assert_both(what, found, (wanted, of_logs));
         }
     });
 }
@@ -133,8 +143,7 @@ fn many(subject: &Subject, case: &Case, spec: &Spec, count: usize) {
         )
         .expect("a solution");
     assert!(count == 0 || report.error.is_some());
-    let kappa = Oracle::new(&case.expanded(), RIDGE).map_or(1.0, |oracle| oracle.kappa());
-    let tolerance = subject.tolerance(order(case), kappa);
+    let tolerance = subject.tolerance(order(case), inverse_of(case).kappa);
     for (j, g) in gradients.iter().enumerate() {
         let together = ArrowVector {
             row: (0..n).map(|i| row_step[(i, j)]).collect(),

@@ -10,6 +10,7 @@ mod bump;
 mod determinant;
 mod invariance;
 mod report;
+mod ridge;
 
 pub use accuracy::{
     agrees_with_the_oracle_and_the_reference, answers_hard_systems_to_full_precision,
@@ -32,14 +33,17 @@ pub use report::{
 
 use crate::cases::Case;
 use crate::device::Depth;
+use crate::oracle::Inverse;
 use crate::strategy::{self, Spec};
-use crate::tolerance::Tolerance;
+use crate::tolerance::{LogTolerance, Tolerance};
 use broadhead_schur::{
     ArrowVector, EliminationKind, Failure, LogDeterminant, NoLogDeterminant, Ridge, SolveReport,
     Solver, SolverOptions,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+pub use ridge::following_the_reported_ridges_ends_in_a_solved_system;
 
 /// A kind of system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +127,15 @@ impl Subject {
         let tolerance = Tolerance::new(order, kappa);
         self.stops_at
             .map_or(tolerance, |residual| tolerance.stopping_at(residual))
+    }
+
+    /// The tolerance for its log-determinants of `case`, whose inverse is this.
+    fn log_tolerance(&self, case: &Case, inverse: &Inverse) -> LogTolerance {
+        let copies = match case {
+            Case::Structured(case) => case.shape.outputs(),
+            Case::Dense(_) | Case::Operator(_) => 1,
+        };
+        inverse.log_tolerance(self.options.elimination, copies)
     }
 
     /// A solver for `case`.
@@ -239,6 +252,7 @@ macro_rules! every_law {
             upper_triangles_have_no_effect,
             refreshed_and_fresh_solvers_agree_bitwise,
             the_reported_bump_cures_and_is_at_most_four_times_the_least,
+            following_the_reported_ridges_ends_in_a_solved_system,
             unridged_factors_stand_beside_ridged_ones,
             quadratic_models_are_those_of_the_bare_operator,
             condition_estimates_are_close_and_never_above

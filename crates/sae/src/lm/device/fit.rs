@@ -113,8 +113,9 @@ impl ResidentQuadratic {
                         return Err(LmError::Problem(of_two_minds(why)));
                     }
                     Err(Failure::NotPositiveDefinite(failure)) => {
-                        state = self.refused(rule, &state, &failure)?.1.state;
-                        last = LastTrial::NotPositiveDefinite(failure.to_string());
+                        let (_, decision, what) = self.refused(rule, &state, failure)?;
+                        state = decision.state;
+                        last = LastTrial::NotPositiveDefinite(what);
                     }
                     Err(Failure::Stop(stop)) => return Err(LmError::Problem(stop)),
                 }

@@ -25,7 +25,6 @@ use crate::lm::{
 };
 use crate::quadratic::{
     LogDeterminantAbsence, QuadraticError, at_zero_ridge, check_data_norm_squared, norm,
-    relative_bump,
 };
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{
@@ -495,8 +494,7 @@ impl ResidentQuadratic {
                     (iterate.decision, iterate.outcome(), LastTrial::Rejected)
                 }
                 Err(Failure::NotPositiveDefinite(failure)) => {
-                    let (outcome, decision) = self.refused(rule, &state, &failure)?;
-                    let what = failure.to_string();
+                    let (outcome, decision, what) = self.refused(rule, &state, failure)?;
                     (decision, outcome, LastTrial::NotPositiveDefinite(what))
                 }
                 Err(Failure::Stop(stop)) => return Err(LmError::Problem(stop)),
@@ -515,13 +513,15 @@ impl ResidentQuadratic {
         &mut self,
         rule: &Rule,
         state: &State,
-        failure: &NotPositiveDefinite,
-    ) -> Result<(Outcome, Decision), Error> {
-        let bump = relative_bump(self.means, failure);
+        failure: NotPositiveDefinite,
+    ) -> Result<(Outcome, Decision, String), Error> {
+        let ridge = Ridge::relative(state.ridge, self.means);
+        let failure = self.base.advise(ridge, self.means, failure)?;
+        let bump = failure.relative_bump(self.means);
         let outcome = Outcome::NotPositiveDefinite { bump };
         let decision = decide(rule, state, &outcome);
         self.send(&decision.state)?;
-        Ok((outcome, decision))
+        Ok((outcome, decision, failure.to_string()))
     }
 
     /// After a trial whose prediction is no finite number: the error that a solve of the CPU ends with

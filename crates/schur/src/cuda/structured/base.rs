@@ -171,7 +171,8 @@ impl StructuredBase {
     /// Factors at `ridge`, on the device: nothing is sent, one record of 168 bytes comes back.
     ///
     /// # Errors
-    /// [`Failure::NotPositiveDefinite`] with a bump that cures it; [`Failure::Stop`] otherwise.
+    /// [`Failure::NotPositiveDefinite`] with a bump that makes what failed factor, and nothing of the
+    /// whole; [`Failure::Stop`] otherwise.
     pub fn factor(&mut self, ridge: Ridge) -> Result<StructuredFrame<'_>, Failure> {
         let factored = self.factor_in_place(ridge)?;
         Ok(StructuredFrame {
@@ -218,6 +219,14 @@ impl StructuredBase {
     /// run: none was submitted, or it went into a graph that was not launched.
     pub fn solved(&mut self) -> Result<SolveStats, Failure> {
         self.factors.solved()
+    }
+
+    /// Whether all of it factors at `ridge`; of conjugate gradients, whether there is what they need.
+    pub(super) fn factors_at(&mut self, ridge: Ridge) -> Result<bool, Error> {
+        ridge.check()?;
+        self.check_refreshed()?;
+        self.factors.submit(&self.operands, ridge)?;
+        self.factors.parts().holds()
     }
 
     pub(super) fn factor_in_place(&mut self, ridge: Ridge) -> Result<Factored, Failure> {

@@ -162,7 +162,7 @@ impl BorderFactors {
         })?;
         let site = eliminated(&self.dims, index);
         let failed = Pivot { site, value };
-        Ok(failure_with_bump(PIVOT, failed, scale, |bump| {
+        Ok(failure_with_bump(PIVOT, failed, (scale, 0.0), |bump| {
             self.form(operands)?;
             self.square.factor(&stream, rho + bump)?;
             self.square.factored(&stream)

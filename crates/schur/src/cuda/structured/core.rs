@@ -5,6 +5,7 @@ use super::operands::Operands;
 use super::parts::{Factors, PIVOT, Parts, Room};
 use super::square::Square;
 use super::{Error, Failure, ResidentVector};
+use crate::bump::LEAST_BUMP;
 use crate::cuda::factors::{failure_with_bump, finite};
 use crate::cuda::layout::Layout;
 use crate::cuda::pivot;
@@ -158,9 +159,9 @@ impl CoreFactors {
         operands: &Operands,
         rho: f64,
         failed: Pivot,
-        scale: f64,
+        scales: (f64, f64),
     ) -> Failure {
-        failure_with_bump(PIVOT, failed, scale, |bump| {
+        failure_with_bump(PIVOT, failed, scales, |bump| {
             self.factor_border(operands, rho + bump)?;
             let summary = self.parts.read_summary()?;
             Ok(summary[11] == 0.0 && summary[18] == 0.0)
@@ -196,7 +197,8 @@ impl Factors for CoreFactors {
         let rows = self.parts.rows_factored(operands, ridge.row, &summary)?;
         let gram = self.parts.gram_side(&summary);
         if let Some(failed) = gram.failed {
-            return Err(self.border_failure(operands, ridge.border, failed, gram.scale));
+            let scales = (gram.scale, LEAST_BUMP * gram.scale);
+            return Err(self.border_failure(operands, ridge.border, failed, scales));
         }
         let refused = pivot::refused(summary[18] as i32)?;
         let core = self.parts.side(&summary[14..21], self.parts.sizes.rank);
@@ -209,7 +211,8 @@ impl Factors for CoreFactors {
                 })?;
                 failed = parts.border_pivot(index / parts.sizes.rank, value);
             }
-            return Err(self.border_failure(operands, ridge.border, failed, gram.scale));
+            let scales = (gram.scale, 0.0);
+            return Err(self.border_failure(operands, ridge.border, failed, scales));
         }
         let log_determinant = finite(rows.log + self.parts.of_border(&gram) + core.log)?;
         // What stands in for outputs that are not there has no pivot.

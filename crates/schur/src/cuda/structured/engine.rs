@@ -60,6 +60,10 @@ impl Elimination for StructuredEngine {
         self.base.factor_in_place(ridge)
     }
 
+    fn factors(&mut self, _system: &System<'_>, ridge: Ridge) -> Result<bool, Error> {
+        self.base.factors_at(ridge)
+    }
+
     fn solve(&mut self, _system: &System<'_>, rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
         let arrow = self.base.shape().arrow();
         let sizes = (arrow.row_unknowns(), arrow.border());

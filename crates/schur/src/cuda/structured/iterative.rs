@@ -370,6 +370,7 @@ fn found(ended: Ended) -> Result<SolveStats, Failure> {
                 },
                 value: ended.curvature,
                 bump: None,
+                whole: None,
             }
             .into());
         }

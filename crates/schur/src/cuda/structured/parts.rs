@@ -5,7 +5,8 @@ use super::layout::Sizes;
 use super::operands::Operands;
 use super::passes::PIECE;
 use super::{Error, Failure, ResidentVector};
-use crate::cuda::factors::{SideSummary, failure_with_bump, row_side};
+use crate::bump::LEAST_BUMP;
+use crate::cuda::factors::{SideSummary, failure_with_bump, least_row_bump, row_side};
 use crate::cuda::kernels::{Kernels as DenseKernels, RowFactors, RowIndex};
 use crate::cuda::pieces::pieces;
 use crate::cuda::{BorderMethod, DeviceBytes, Keep};
@@ -96,6 +97,7 @@ pub(super) struct Parts {
     pub(super) sizes: Sizes,
     pub(super) kernels: Kernels,
     pub(super) dense: DenseKernels,
+    pub(super) dims: RowDims,
     pub(super) rows: RowParts,
     pub(super) border: BorderFactors,
     pub(super) pass: Pass,
@@ -127,6 +129,7 @@ impl Parts {
         };
         let (m, r) = (sizes.features, sizes.rank);
         Ok(Self {
+            dims: shape.arrow().rows().clone(),
             kernels: Kernels::load(stream)?,
             dense: DenseKernels::load(stream, layout)?,
             rows: RowParts {
@@ -312,6 +315,18 @@ impl Parts {
         Ok(self.stream.download(record, ByteClass::Record)?)
     }
 
+    /// Whether the factorization that was submitted last found all of it positive definite.
+    pub(super) fn holds(&self) -> Result<bool, Error> {
+        let summary = self.read_summary()?;
+        if !ran(&summary) {
+            return Err(did_not_run("factored", "a factorization that ran"));
+        }
+        // G's and the elimination's own: what failed, from 1; and the logarithms of all three.
+        let sound = summary[11] == 0.0 && summary[18] == 0.0;
+        let finite = [0, 7, 14].iter().all(|&at| summary[at].is_finite());
+        Ok(row_side(&summary).failed.is_none() && sound && finite)
+    }
+
     /// The record of a factorization that was submitted, which counts as one.
     pub(super) fn read_factored(&self) -> Result<Vec<f64>, Error> {
         let summary = self.read_summary()?;
@@ -334,10 +349,17 @@ impl Parts {
             return Ok(rows);
         };
         let what = "a pivot of a row";
-        Err(failure_with_bump(what, failed, rows.scale, |bump| {
-            self.factor_rows(operands, rho + bump)?;
-            Ok(row_side(&self.read_summary()?).failed.is_none())
-        }))
+        let blocks = &operands.row_hessian;
+        let floor = least_row_bump(&self.stream, &self.dims, blocks, failed.site)?;
+        Err(failure_with_bump(
+            what,
+            failed,
+            (rows.scale, floor),
+            |bump| {
+                self.factor_rows(operands, rho + bump)?;
+                Ok(row_side(&self.read_summary()?).failed.is_none())
+            },
+        ))
     }
 
     /// What a record says of `G`, factored at `rho`, or how it failed.
@@ -351,7 +373,8 @@ impl Parts {
         let Some(failed) = gram.failed else {
             return Ok(gram);
         };
-        Err(failure_with_bump(PIVOT, failed, gram.scale, |bump| {
+        let scales = (gram.scale, LEAST_BUMP * gram.scale);
+        Err(failure_with_bump(PIVOT, failed, scales, |bump| {
             self.prepare_border(operands, rho + bump)?;
             let summary = self.read_summary()?;
             Ok(self.gram_side(&summary).failed.is_none())
