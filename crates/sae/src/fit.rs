@@ -342,7 +342,7 @@ impl Job<'_> {
                 },
             )
             .collect();
-        let units = self.data.scale() * self.data.scale();
+        let scale = self.data.scale();
         for (start, outcome) in &finished {
             let report = &mut reports[*start];
             report.stage = StartStage::Finished;
@@ -360,7 +360,7 @@ impl Job<'_> {
             }
         }
         for report in reports {
-            report.objective = report.objective.map(|objective| objective * units);
+            report.objective = report.objective.map(|f| f * scale * scale);
         }
         Ok(finished)
     }

@@ -126,13 +126,14 @@ impl Fit {
         ledger: LedgerSnapshot,
     ) -> Self {
         let (scale, point) = (data.scale(), &sequence.point);
-        let squares = scale * scale;
+        // One after the other: 0 stays 0 where the square of the scale overflows.
+        let squared = |value: f64| value * scale * scale;
         let converged = sequence.converged();
         let unknowns = point.row_gradient.len() as f64;
         let shape = (dictionary.features(), data.outputs());
         let trace = sequence.trace.iter().map(|entry| TraceEntry {
-            objective: entry.objective.map(|f| f * squares),
-            predicted: entry.predicted.map(|f| f * squares),
+            objective: entry.objective.map(squared),
+            predicted: entry.predicted.map(squared),
             ..*entry
         });
         let rounds = sequence.rounds.iter();
@@ -144,19 +145,20 @@ impl Fit {
             }),
             coordinates: point.coordinates.to_array(dictionary, &sequence.gates),
             gates: sequence.gates.to_array(),
-            squared_error: point.squares.iter().map(|s| s * squares).collect(),
+            squared_error: point.squares.iter().map(|s| squared(*s)).collect(),
             trace: trace.collect(),
             gate_rounds: rounds
                 .map(|round| GateRound {
-                    objective: round.objective * squares,
+                    objective: squared(round.objective),
                     ..*round
                 })
                 .collect(),
             explained_variance: variation.explained(),
             variation,
-            objective: sequence.report.objective * squares,
+            objective: squared(sequence.report.objective),
             lambda: sequence.penalty.lambda,
-            kappa: sequence.penalty.kappa * squares,
+            // A model holds it, so it has to be a number.
+            kappa: squared(sequence.penalty.kappa).min(f64::MAX),
             iterations: sequence.report.iterations,
             trials: sequence.report.trials,
             converged,
