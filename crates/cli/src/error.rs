@@ -6,7 +6,7 @@ use crate::plot::PlotError;
 use crate::words::WordError;
 use broadhead_device::Absence;
 use broadhead_sae::lm::LmError;
-use broadhead_sae::{CurvedError, FitError};
+use broadhead_sae::{CurvedError, FitError, NoVariation};
 use broadhead_schur::{Error, Failure};
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,14 @@ pub enum CliError {
     /// A fit or an encoding that ended without a result.
     #[error(transparent)]
     Fit(#[from] FitError),
+    /// Rows in which there is nothing to fit.
+    #[error("{array}: {reason}")]
+    NoVariation {
+        /// The rows, as errors about arrays name them.
+        array: String,
+        /// Why.
+        reason: NoVariation,
+    },
     /// A required device is absent.
     #[error("--device required: {}", brief(.0))]
     Device(Absence),
@@ -66,7 +74,9 @@ impl CliError {
     /// The exit code of the program.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) | Self::Word(_) | Self::Input(_) => Exit::BadInput,
+            Self::Usage(_) | Self::Word(_) | Self::Input(_) | Self::NoVariation { .. } => {
+                Exit::BadInput
+            }
             Self::Output(_) | Self::Plot(_) | Self::Json(_) => Exit::Failed,
             Self::System { failure, .. } => of_failure(failure),
             Self::Fit(error) => of_fit(error),
@@ -74,9 +84,14 @@ impl CliError {
         }
     }
 
-    /// The failure of a fit; of a device that is required and absent as of any command.
-    pub fn fit(error: FitError) -> Self {
+    /// The failure of a fit to the rows that errors name `rows`; of a device that is required and
+    /// absent as of any command.
+    pub fn fit(rows: &str, error: FitError) -> Self {
         match error {
+            FitError::NoVariation(reason) => Self::NoVariation {
+                array: rows.to_owned(),
+                reason,
+            },
             FitError::Solver(Error::Absent(absence))
             | FitError::Loop(LmError::Problem(CurvedError::Solver(Error::Absent(absence)))) => {
                 Self::Device(absence)
@@ -118,6 +133,7 @@ fn of_failure(failure: &Failure) -> Exit {
 fn of_fit(error: &FitError) -> Exit {
     match error {
         FitError::Empty { .. }
+        | FitError::NoVariation(_)
         | FitError::NotFinite { .. }
         | FitError::GatesShape { .. }
         | FitError::DecoderShape { .. }

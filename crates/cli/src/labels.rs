@@ -4,7 +4,8 @@
 //! the plane, sphere points as unit vectors of space, Euclidean coordinates as they are. The
 //! resultant length is the length of the mean of unit vectors (of a torus, of both angles' vectors
 //! together, over sqrt 2): 1 where all rows of a label share one place, near 0 where they are
-//! spread. A Euclidean coordinate has none.
+//! spread. A Euclidean coordinate has none. Where the mean vector is rounding, as of opposite places,
+//! it has no direction, and the mean position is not a number.
 
 use crate::plot::Groups;
 use broadhead_sae::{Dictionary, Topology};
@@ -33,7 +34,8 @@ pub fn group(labels: Vec<String>) -> Groups {
 pub struct LabelStatistics {
     /// Rows with this label.
     pub rows: usize,
-    /// One number a column of the coordinates; NaN (`null`) where the atom is off in every row.
+    /// One number a column of the coordinates; NaN (`null`) where the atom is off in every row, and
+    /// where rows that lie opposite each other have no mean direction.
     pub mean_position: Vec<f64>,
     /// One number an atom; NaN (`null`) for a Euclidean one.
     pub resultant_length: Vec<f64>,
@@ -87,6 +89,9 @@ pub fn statistics(
     Labels(labels.collect())
 }
 
+/// A mean of unit vectors of at most this length is rounding.
+const NO_DIRECTION: f64 = 8.0 * f64::EPSILON;
+
 /// The mean of places on `topology`, and its resultant length.
 fn mean_of(topology: Topology, places: &[Vec<f64>]) -> (Vec<f64>, f64) {
     if places.is_empty() {
@@ -103,13 +108,21 @@ fn mean_of(topology: Topology, places: &[Vec<f64>]) -> (Vec<f64>, f64) {
                 .map(|c| [average(&|t| t[c].cos()), average(&|t| t[c].sin())])
                 .collect();
             let squares: f64 = vectors.iter().map(|[x, y]| x * x + y * y).sum();
-            let mean = vectors.iter().map(|[x, y]| y.atan2(*x)).collect();
+            let direction = |[x, y]: &[f64; 2]| match x.hypot(*y) > NO_DIRECTION {
+                true => y.atan2(*x),
+                false => f64::NAN,
+            };
+            let mean = vectors.iter().map(direction).collect();
             (mean, (squares / angles as f64).sqrt())
         }
         Topology::Sphere => {
             let mean: Vec<f64> = (0..3).map(|c| average(&|t| t[c])).collect();
             let length = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
-            (topology.projected(&mean).unwrap_or(mean), length)
+            let direction = |x: &f64| match length > NO_DIRECTION {
+                true => x / length,
+                false => f64::NAN,
+            };
+            (mean.iter().map(direction).collect(), length)
         }
         Topology::Euclidean { dimension } => {
             let mean = (0..dimension).map(|c| average(&|t| t[c])).collect();
@@ -154,7 +167,7 @@ mod tests {
     use super::*;
     use broadhead_sae::Basis;
     use ndarray::array;
-    use std::f64::consts::PI;
+    use std::f64::consts::{PI, TAU};
 
     #[test]
     fn labels_keep_the_order_of_their_first_rows() {
@@ -170,6 +183,23 @@ mod tests {
         assert!((length - 0.1f64.cos()).abs() < 1e-12);
         let (_, spread) = mean_of(Topology::Circle, &[vec![0.0], vec![PI]]);
         assert!(spread < 1e-12);
+    }
+
+    #[test]
+    fn places_that_cancel_have_no_mean_position() {
+        let (mean, _) = mean_of(Topology::Circle, &[vec![0.5], vec![0.5 - PI]]);
+        assert!(mean[0].is_nan(), "{mean:?}");
+        let thirds = [0.1, 0.1 + TAU / 3.0, 0.1 - TAU / 3.0];
+        let (mean, _) = mean_of(Topology::Torus, &thirds.map(|t| vec![t, 1.0]));
+        assert!(
+            mean[0].is_nan() && (mean[1] - 1.0).abs() < 1e-15,
+            "{mean:?}"
+        );
+        let poles = [vec![0.6, 0.0, 0.8], vec![-0.6, 0.0, -0.8]];
+        let (mean, length) = mean_of(Topology::Sphere, &poles);
+        assert!(mean.iter().all(|v| v.is_nan()) && length == 0.0, "{mean:?}");
+        let (mean, length) = mean_of(Topology::Sphere, &poles[..1]);
+        assert!((mean[2] - 0.8).abs() < 1e-15 && (length - 1.0).abs() < 1e-15);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 pub mod args;
 pub mod commands;
+pub mod digits;
 mod error;
 pub mod input;
 pub mod labels;

@@ -119,7 +119,8 @@ impl Fitted<'_> {
         let points = rows.iter().map(|&row| {
             let gate = self.gates[(row, index)];
             let others = self.others(row, index, &decoder);
-            let seen = self.rows.row(row).dot(&axes);
+            // Less the intercept before any product: a common offset is not drawn.
+            let seen = (&self.rows.row(row) - &self.decoder.row(0)).dot(&axes);
             [0, 1].map(|axis| (seen[axis] - others[axis]) / gate)
         });
         AtomShape::Circle {
@@ -129,9 +130,9 @@ impl Fitted<'_> {
         }
     }
 
-    /// Intercept and other atoms of a row, in the plane.
+    /// The other atoms of a row, in the plane.
     fn others(&self, row: usize, index: usize, decoder: &Array2<f64>) -> [f64; 2] {
-        let mut sum = [decoder[(0, 0)], decoder[(0, 1)]];
+        let mut sum = [0.0; 2];
         for (other, atom) in self.dictionary.atoms().iter().enumerate() {
             let gate = self.gates[(row, other)];
             if other == index || gate == 0.0 {
@@ -162,12 +163,20 @@ fn plane(cosine: ArrayView1<'_, f64>, sine: ArrayView1<'_, f64>) -> Array2<f64> 
             Array1::zeros(vector.len())
         }
     };
-    let norm = |vector: ArrayView1<'_, f64>| vector.dot(&vector).sqrt();
-    let scale = norm(cosine).max(norm(sine));
-    let first = unit(cosine.to_owned(), scale);
-    let along = first.dot(&sine);
-    let second = unit(&sine - &(&first * along), scale);
-    let mut axes = Array2::zeros((cosine.len(), 2));
+    let most = |vector: ArrayView1<'_, f64>| vector.fold(0.0_f64, |m, v| m.max(v.abs()));
+    let largest = most(cosine).max(most(sine));
+    // Squares of the vectors as they come may overflow.
+    let scaled = |vector: ArrayView1<'_, f64>| match largest > 0.0 {
+        true => &vector / largest,
+        false => vector.to_owned(),
+    };
+    let (cosine, sine) = (scaled(cosine), scaled(sine));
+    let norm = |vector: &Array1<f64>| vector.dot(vector).sqrt();
+    let scale = norm(&cosine).max(norm(&sine));
+    let along = |first: &Array1<f64>| first * first.dot(&sine);
+    let first = unit(cosine, scale);
+    let second = unit(&sine - &along(&first), scale);
+    let mut axes = Array2::zeros((first.len(), 2));
     axes.column_mut(0).assign(&first);
     axes.column_mut(1).assign(&second);
     axes

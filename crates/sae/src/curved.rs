@@ -10,6 +10,7 @@
 //! Invariants: a trial is evaluated from its own residual rows; nothing of the current point changes
 //! before a trial is accepted; the penalties are fixed for the whole fit.
 
+use crate::data::larger;
 use crate::error::CurvedError;
 use crate::features;
 use crate::layout::Layout;
@@ -68,8 +69,8 @@ impl SolveSummary {
             self.device_declined.clone_from(&other.device_declined);
         }
         self.refinements += other.refinements;
-        self.relative_residual = self.relative_residual.max(other.relative_residual);
-        self.componentwise_error = self.componentwise_error.max(other.componentwise_error);
+        self.relative_residual = larger(self.relative_residual, other.relative_residual);
+        self.componentwise_error = larger(self.componentwise_error, other.componentwise_error);
     }
 }
 
@@ -240,10 +241,9 @@ impl<'a> Curved<'a> {
         self.summary.refinements += u64::from(report.refinements);
         if let Some(error) = report.error {
             let summary = &mut self.summary;
-            summary.relative_residual = summary.relative_residual.max(error.relative_residual);
-            summary.componentwise_error = summary
-                .componentwise_error
-                .max(error.componentwise.unwrap_or(0.0));
+            summary.relative_residual = larger(summary.relative_residual, error.relative_residual);
+            let componentwise = error.componentwise.unwrap_or(0.0);
+            summary.componentwise_error = larger(summary.componentwise_error, componentwise);
         }
         let step = StepMut::new(&mut self.step_row, &mut self.step_border);
         let predicted = base.quadratic_model(gradient, step).map_err(stop)?;
@@ -252,7 +252,10 @@ impl<'a> Curved<'a> {
     }
 
     /// Moves the trial point by the step and evaluates it.
-    fn advance(&mut self) {
+    ///
+    /// # Errors
+    /// What ends the fit.
+    fn advance(&mut self) -> Result<(), StepFailure<CurvedError>> {
         let started = Instant::now();
         let Model {
             dictionary, layout, ..
@@ -282,15 +285,13 @@ impl<'a> Curved<'a> {
                 Decoder::Given
             }
         };
-        if self.trial.evaluate(&self.model, decoder).is_err() {
-            // Features that determine no decoder: not a point to stand on, so it is rejected.
-            self.trial.objective = Objective {
-                value: f64::NAN,
-                scale: f64::NAN,
-            };
+        let evaluated = self.trial.evaluate(&self.model, decoder);
+        if let Err(error) = evaluated {
+            self.trial.objective = where_it_failed(error)?;
         }
         tangent(layout, &mut self.trial);
         self.seconds.evaluate += started.elapsed();
+        Ok(())
     }
 }
 
@@ -311,7 +312,7 @@ impl Problem for Curved<'_> {
 
     fn try_step(&mut self, relative_ridge: f64) -> Result<Trial, StepFailure<CurvedError>> {
         let predicted = self.step(relative_ridge)?;
-        self.advance();
+        self.advance()?;
         Ok(Trial {
             predicted,
             objective: self.trial.objective,
@@ -325,6 +326,21 @@ impl Problem for Curved<'_> {
     }
 
     fn reject(&mut self) {}
+}
+
+/// The objective of a trial point that could not be evaluated: none where its features determine no
+/// decoder, so that the loop rejects the step.
+///
+/// # Errors
+/// Every other failure ends the fit.
+fn where_it_failed(error: CurvedError) -> Result<Objective, StepFailure<CurvedError>> {
+    match error {
+        CurvedError::Decoder { .. } => Ok(Objective {
+            value: f64::NAN,
+            scale: f64::NAN,
+        }),
+        other => Err(StepFailure::Stop(other)),
+    }
 }
 
 /// Makes a point's gradient that of the objective after whitening.
@@ -365,5 +381,47 @@ fn step_failure(failure: Failure, means: MeanDiagonals) -> StepFailure<CurvedErr
             relative_bump: npd.relative_bump(means),
             what: npd.to_string(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broadhead_schur::Error;
+
+    #[test]
+    fn an_evaluation_that_fails_ends_the_fit_unless_its_features_determine_no_decoder() {
+        let rejected = where_it_failed(CurvedError::Decoder { pivot: 3 }).unwrap();
+        assert!(rejected.value.is_nan() && rejected.scale.is_nan());
+        let array = "X";
+        let error = Error::NotFinite {
+            array,
+            index: vec![2],
+            value: f64::NAN,
+        };
+        let ended = where_it_failed(error.into());
+        assert!(
+            matches!(ended, Err(StepFailure::Stop(CurvedError::Solver(_)))),
+            "{ended:?}"
+        );
+    }
+
+    #[test]
+    fn a_worst_error_that_is_not_a_number_is_kept() {
+        let one = |relative_residual, componentwise_error| SolveSummary {
+            relative_residual,
+            componentwise_error,
+            ..SolveSummary::default()
+        };
+        let mut summary = one(f64::NAN, 1e-16);
+        summary.merge(&one(1e-12, f64::NAN));
+        summary.merge(&one(1e-3, 1e-3));
+        assert!(summary.relative_residual.is_nan() && summary.componentwise_error.is_nan());
+        let mut summary = one(1e-12, 1e-16);
+        summary.merge(&one(1e-14, 1e-13));
+        assert_eq!(
+            (summary.relative_residual, summary.componentwise_error),
+            (1e-12, 1e-13)
+        );
     }
 }

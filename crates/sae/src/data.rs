@@ -1,38 +1,62 @@
-//! The data of a fit: rows divided once by their root mean square.
+//! The data of a fit: rows centred once and divided once by the root mean square of what is left.
 //!
-//! `x = raw / scale` with `scale = sqrt(mean of squares)` over all entries, found without overflow,
-//! so that a fit sees the same numbers (to rounding) whatever units its caller uses. What a fit
-//! reports is put back: decoders times `scale`, objectives times `scale^2`.
+//! ```text
+//! raw -> / unit -> - first mean -> - mean of the rest -> / RMS        x = (raw - mean) / scale
+//! ```
+//!
+//! `unit` is a power of two beside the largest entry, so nothing overflows and no digit is lost. Two
+//! numbers that are near each other subtract exactly, so the first mean takes a common offset of any
+//! size away without a rounding; the second is the mean of numbers of the size of the spread, and it
+//! is as good as they are. A fit therefore sees the same numbers (to the rounding that the raw rows
+//! carry) whatever units and whatever zero its caller uses. That is exact because the decoder has an
+//! intercept that is not penalised. What a fit reports is put back: decoders times `scale`, the mean
+//! onto the intercept, objectives times `scale^2`.
 //!
 //! Work over rows runs in parallel over chunks whose boundaries depend on the shapes alone, and
 //! results are combined in the order of the chunks: any number of threads gives the same bits.
 
 use crate::error::FitError;
+use crate::variation::NoVariation;
 use ndarray::ArrayView2;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::sync::LazyLock;
 
-/// Normalised rows.
+/// Centred and normalised rows.
 #[derive(Clone, Debug)]
 pub(crate) struct Data {
     /// `n x p`, row-major.
     x: Vec<f64>,
     rows: usize,
     outputs: usize,
-    /// What the raw numbers were divided by.
+    /// What the centred numbers were divided by.
     scale: f64,
-    /// The mean row.
+    /// What was subtracted: a mean in the units of the raw numbers, and the mean of the rest.
+    centre: Vec<[f64; 2]>,
+    /// The mean row of `x`: rounding where `x` has all rows, a mean of its own in a subset.
     mean: Vec<f64>,
+    /// `|x_i - mean|^2`.
+    spread: Vec<f64>,
     /// `sum |x_i - mean|^2`.
     total: f64,
+    /// `|raw_i|^2 / scale^2`: a spread beside which that is large is the rounding of the raw numbers.
+    lift: Vec<f64>,
+    /// Set where the spread is rounding.
+    still: Option<NoVariation>,
 }
 
 /// Rows in one parallel task of light work.
 pub(crate) const ROW_CHUNK: usize = 64;
 
+/// Entries in one parallel task that looks at each alone.
+const ENTRY_CHUNK: usize = 1 << 14;
+
+/// A root mean square about the mean of at most this times that about zero is rounding: no spread.
+pub(crate) const NO_SPREAD: f64 = 8.0 * f64::EPSILON;
+
 impl Data {
-    /// Copies and normalises `raw`, of any strides.
+    /// Copies, centres and normalises `raw`, of any strides. Rows that do not vary are taken:
+    /// [`Data::varying`] refuses them.
     ///
     /// # Errors
     /// [`FitError::Empty`], [`FitError::NotFinite`].
@@ -45,44 +69,67 @@ impl Data {
             Some(slice) => slice.to_vec(),
             None => raw.iter().copied().collect(),
         };
-        let chunks = x.par_chunks(1 << 14);
-        if let Some(at) = (chunks.enumerate())
-            .filter_map(|(c, chunk)| Some((c << 14) + chunk.iter().position(|v| !v.is_finite())?))
-            .min()
-        {
-            return Err(FitError::NotFinite {
-                array: "X",
-                row: at / outputs,
-                column: at % outputs,
-                value: x[at],
-            });
-        }
-        let largest = (x.par_chunks(1 << 14))
-            .map(|chunk| chunk.iter().fold(0.0_f64, |m, v| m.max(v.abs())))
-            .reduce(|| 0.0, f64::max);
-        let scale = if largest == 0.0 {
-            1.0
-        } else {
-            let squares = par_sum(&x, |v| (v / largest) * (v / largest));
-            largest * (squares / x.len() as f64).sqrt()
+        let unit = binary_unit(largest(&x, outputs)?);
+        // A power of two divides exactly.
+        each(&mut x, |v| *v /= unit);
+        let square = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>();
+        let raw_squares: Vec<f64> = x.par_chunks_exact(outputs).map(square).collect();
+        let first = subtract_mean(&mut x, outputs);
+        let rest = subtract_mean(&mut x, outputs);
+        let centred: Vec<f64> = x.par_chunks_exact(outputs).map(square).collect();
+        let (about_zero, about_mean) = (ordered_sum(&raw_squares), ordered_sum(&centred));
+        let relative = (about_mean / about_zero).sqrt();
+        // Written so that 0 / 0, rows of zeros, do not vary.
+        let varies = relative > NO_SPREAD;
+        let still = (!varies).then(|| NoVariation::new(rows, about_zero, relative));
+        let rms = match varies {
+            true => (about_mean / x.len() as f64).sqrt(),
+            false => 1.0,
         };
-        x.par_chunks_mut(1 << 14)
-            .for_each(|chunk| chunk.iter_mut().for_each(|v| *v /= scale));
-        Ok(Self::with_statistics(x, rows, outputs, scale))
+        each(&mut x, |v| *v /= rms);
+        let centre = first.iter().zip(&rest).map(|(a, b)| [a * unit, b * unit]);
+        let base = Self {
+            // Numbers at the end of the subnormal range have no half.
+            scale: (rms * unit).max(f64::from_bits(1)),
+            centre: centre.collect(),
+            lift: raw_squares.iter().map(|s| s / rms / rms).collect(),
+            still,
+            ..Self::default_of(rows, outputs)
+        };
+        Ok(base.with_rows(x))
     }
 
-    fn with_statistics(x: Vec<f64>, rows: usize, outputs: usize, scale: f64) -> Self {
-        let mut mean = vec![0.0; outputs];
-        // Each column's sum runs over the rows in order, whatever its neighbours are.
-        let few = 64;
-        mean.par_chunks_mut(few).enumerate().for_each(|(c, mean)| {
-            for row in x.chunks_exact(outputs) {
-                for (m, v) in mean.iter_mut().zip(&row[c * few..]) {
-                    *m += v;
-                }
-            }
-            mean.iter_mut().for_each(|m| *m /= rows as f64);
-        });
+    /// [`Data::normalised`] of rows that vary.
+    ///
+    /// # Errors
+    /// As there, and [`FitError::NoVariation`] where the spread of the rows is rounding.
+    pub(crate) fn varying(raw: ArrayView2<'_, f64>) -> Result<Self, FitError> {
+        let data = Self::normalised(raw)?;
+        match data.still {
+            Some(still) => Err(still.into()),
+            None => Ok(data),
+        }
+    }
+
+    fn default_of(rows: usize, outputs: usize) -> Self {
+        Self {
+            x: Vec::new(),
+            rows,
+            outputs,
+            scale: 1.0,
+            centre: Vec::new(),
+            mean: Vec::new(),
+            spread: Vec::new(),
+            total: 0.0,
+            lift: Vec::new(),
+            still: None,
+        }
+    }
+
+    /// Takes the rows `x` and finds their statistics.
+    fn with_rows(self, x: Vec<f64>) -> Self {
+        let (rows, outputs) = (x.len() / self.outputs, self.outputs);
+        let mean = column_means(&x, outputs);
         let spread: Vec<f64> = x
             .par_chunks_exact(outputs)
             .map(|row| row.iter().zip(&mean).map(|(v, m)| (v - m) * (v - m)).sum())
@@ -91,10 +138,10 @@ impl Data {
         Self {
             x,
             rows,
-            outputs,
-            scale,
             mean,
+            spread,
             total,
+            ..self
         }
     }
 
@@ -104,7 +151,13 @@ impl Data {
         for &i in indices {
             x.extend_from_slice(self.row(i));
         }
-        Self::with_statistics(x, indices.len(), self.outputs, self.scale)
+        let base = Self {
+            scale: self.scale,
+            centre: self.centre.clone(),
+            lift: indices.iter().map(|&i| self.lift[i]).collect(),
+            ..Self::default_of(indices.len(), self.outputs)
+        };
+        base.with_rows(x)
     }
 
     /// `n`.
@@ -117,14 +170,43 @@ impl Data {
         self.outputs
     }
 
-    /// What the raw numbers were divided by.
+    /// What the centred numbers were divided by.
     pub(crate) fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// The mean row.
+    /// The mean row of what is stored.
     pub(crate) fn mean(&self) -> &[f64] {
         &self.mean
+    }
+
+    /// What stands for `value` of column `c` in the raw numbers: scaled, and the centre put back.
+    pub(crate) fn raw(&self, c: usize, value: f64) -> f64 {
+        let [mean, rest] = self.centre[c];
+        mean + (rest + value * self.scale)
+    }
+
+    /// Why the rows are held not to vary, where they are.
+    pub(crate) fn still(&self) -> Option<NoVariation> {
+        self.still
+    }
+
+    /// `|x_i - mean|^2` of every row; `None` where that is rounding.
+    pub(crate) fn row_spread(&self, i: usize) -> Option<f64> {
+        let spread = self.spread[i];
+        (spread > NO_SPREAD * NO_SPREAD * self.lift[i]).then_some(spread)
+    }
+
+    /// `sum_i (x_ic - mean_c)^2` of every column.
+    pub(crate) fn column_spreads(&self) -> Vec<f64> {
+        column_sums(&self.x, self.outputs, |c, v| {
+            (v - self.mean[c]) * (v - self.mean[c])
+        })
+    }
+
+    /// `|x_i - mean|^2`, one a row.
+    pub(crate) fn spreads(&self) -> &[f64] {
+        &self.spread
     }
 
     /// `sum |x_i - mean|^2`.
@@ -142,6 +224,93 @@ impl Data {
     pub(crate) fn flat(&self) -> &[f64] {
         &self.x
     }
+}
+
+/// The largest magnitude among rows of `outputs` entries, all of them finite.
+///
+/// # Errors
+/// [`FitError::NotFinite`] with the first entry that is not.
+fn largest(x: &[f64], outputs: usize) -> Result<f64, FitError> {
+    let chunks = x.par_chunks(ENTRY_CHUNK).enumerate();
+    let found = chunks.map(|(c, chunk)| {
+        let bad = chunk.iter().position(|v| !v.is_finite());
+        let largest = chunk.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+        (bad.map(|at| c * ENTRY_CHUNK + at), largest)
+    });
+    let found: Vec<(Option<usize>, f64)> = found.collect();
+    if let Some(at) = found.iter().find_map(|(bad, _)| *bad) {
+        return Err(FitError::NotFinite {
+            array: "X",
+            row: at / outputs,
+            column: at % outputs,
+            value: x[at],
+        });
+    }
+    Ok(found.iter().fold(0.0, |m, (_, largest)| m.max(*largest)))
+}
+
+/// The power of two at or below `largest`, a finite number; 1 for 0.
+pub(crate) fn binary_unit(largest: f64) -> f64 {
+    if largest == 0.0 {
+        return 1.0;
+    }
+    // Division by one half of the largest power of two would overflow numbers that are not normal.
+    let (normal, shift) = match largest < f64::MIN_POSITIVE {
+        true => (largest * SUBNORMAL, 1.0 / SUBNORMAL),
+        false => (largest, 1.0),
+    };
+    f64::from_bits(normal.to_bits() & EXPONENT) * shift
+}
+
+/// The bits of an exponent.
+const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
+
+/// `2^60`: makes a number normal that is not.
+const SUBNORMAL: f64 = (1_u64 << 60) as f64;
+
+/// Does `work` with every entry.
+fn each(x: &mut [f64], work: impl Fn(&mut f64) + Sync) {
+    x.par_chunks_mut(ENTRY_CHUNK)
+        .for_each(|chunk| chunk.iter_mut().for_each(&work));
+}
+
+/// Subtracts the mean row, and gives it.
+fn subtract_mean(x: &mut [f64], outputs: usize) -> Vec<f64> {
+    let mean = column_means(x, outputs);
+    x.par_chunks_exact_mut(outputs)
+        .for_each(|row| row.iter_mut().zip(&mean).for_each(|(v, m)| *v -= m));
+    mean
+}
+
+/// The mean of every column.
+fn column_means(x: &[f64], outputs: usize) -> Vec<f64> {
+    let rows = (x.len() / outputs) as f64;
+    let mut means = column_sums(x, outputs, |_, v| v);
+    means.iter_mut().for_each(|m| *m /= rows);
+    means
+}
+
+/// `sum_i term(c, x_ic)` of every column `c`: over at most 16 runs of rows, which are then added in
+/// order.
+fn column_sums(x: &[f64], outputs: usize, term: impl Fn(usize, f64) -> f64 + Sync) -> Vec<f64> {
+    let rows = x.len() / outputs;
+    let run = rows.div_ceil(16).max(256);
+    let parts: Vec<Vec<f64>> = (x.par_chunks(run * outputs))
+        .map(|part| {
+            let mut sums = vec![0.0; outputs];
+            for row in part.chunks_exact(outputs) {
+                for (c, (sum, v)) in sums.iter_mut().zip(row).enumerate() {
+                    *sum += term(c, *v);
+                }
+            }
+            sums
+        })
+        .collect();
+    let mut sums = vec![0.0; outputs];
+    for part in &parts {
+        axpy(1.0, part, &mut sums);
+    }
+    sums
 }
 
 /// Sums in order, by pairs: same bits always, error of `log n`.
@@ -162,12 +331,14 @@ pub(crate) fn par_sum(values: &[f64], term: impl Fn(f64) -> f64 + Sync) -> f64 {
     ordered_sum(&parts)
 }
 
+/// The larger of two; not a number where either is none, which `f64::max` would drop.
+pub(crate) fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}
+
 /// The Euclidean norm, without overflow.
 pub(crate) fn norm(values: &[f64]) -> f64 {
-    let largest = values.iter().fold(0.0_f64, |m, v| {
-        // `max` would drop what is not a number.
-        if v.is_nan() { f64::NAN } else { m.max(v.abs()) }
-    });
+    let largest = values.iter().fold(0.0, |m, v| larger(m, v.abs()));
     if largest == 0.0 || !largest.is_finite() {
         return largest;
     }
@@ -328,14 +499,71 @@ mod tests {
     use ndarray::Array2;
 
     #[test]
-    fn data_are_divided_by_their_root_mean_square_at_any_scale() {
-        for a in [1e-150, 1e-6, 1.0, 1e6, 1e150] {
+    fn data_are_centred_and_divided_by_their_root_mean_square_at_any_scale() {
+        for a in [f64::MIN_POSITIVE, 1e-150, 1e-6, 1.0, 1e6, 1e150, 1e307] {
             let raw = Array2::from_shape_fn((7, 3), |(i, j)| a * ((i * 3 + j) as f64 - 4.5));
             let data = Data::normalised(raw.view()).unwrap();
             let squares: f64 = data.flat().iter().map(|v| v * v).sum();
-            assert!((squares / 21.0 - 1.0).abs() < 1e-14);
-            assert!((data.row(2)[1] * data.scale() / raw[(2, 1)] - 1.0).abs() < 1e-15);
+            assert!((squares / 21.0 - 1.0).abs() < 1e-14, "{a:e}");
+            for c in 0..3 {
+                let column: f64 = (0..7).map(|i| data.row(i)[c]).sum();
+                assert!(column.abs() < 1e-14, "{a:e}: {column}");
+                let back = data.raw(c, data.row(2)[c]) / raw[(2, c)];
+                assert!((back - 1.0).abs() < 1e-14, "{a:e}: {back}");
+            }
         }
+    }
+
+    #[test]
+    fn an_offset_of_any_size_leaves_the_bits_of_numbers_that_bear_it_exactly() {
+        // Multiples of 1/64 below 1e12: their sums with the offsets are exact.
+        let small = Array2::from_shape_fn((64, 3), |(i, j)| ((i * 7 + j * 5) % 64) as f64 / 64.0);
+        let base = Data::normalised(small.view()).unwrap();
+        for offset in [1.0, 1e4, 1e8, 1.7e9, 1e12] {
+            let moved = Array2::from_shape_fn((64, 3), |(i, j)| {
+                small[(i, j)] + offset * (j as f64 - 1.0) + offset
+            });
+            let data = Data::normalised(moved.view()).unwrap();
+            for (a, b) in data.flat().iter().zip(base.flat()) {
+                assert!((a - b).abs() < 16.0 * f64::EPSILON, "{offset:e}: {a} {b}");
+            }
+            assert!((data.scale() / base.scale() - 1.0).abs() < 4.0 * f64::EPSILON);
+            for c in 0..3 {
+                let back = data.raw(c, data.row(5)[c]) - moved[(5, c)];
+                assert!(back.abs() <= 4.0 * f64::EPSILON * (1.0 + offset), "{back}");
+            }
+        }
+    }
+
+    #[test]
+    fn units_are_powers_of_two_down_to_the_last_number() {
+        for (largest, unit) in [
+            (0.0, 1.0),
+            (1.0, 1.0),
+            (1.99, 1.0),
+            (2.0, 2.0),
+            (f64::MAX, 2.0_f64.powi(1023)),
+            (5e-324, 5e-324),
+            (3.0 * 5e-324, 2.0 * 5e-324),
+        ] {
+            assert_eq!(binary_unit(largest), unit, "{largest:e}");
+        }
+    }
+
+    #[test]
+    fn rows_whose_spread_is_rounding_do_not_vary() {
+        let refused = |raw: &Array2<f64>| Data::varying(raw.view()).unwrap_err();
+        for raw in [
+            Array2::zeros((5, 3)),
+            Array2::from_elem((5, 3), 3.7),
+            Array2::from_elem((1, 3), 2.0),
+            Array2::from_shape_fn((50, 2), |(i, _)| 1.7e9 + 1e-6 * (i % 3) as f64),
+            Array2::from_elem((5, 3), f64::MAX),
+        ] {
+            assert!(matches!(refused(&raw), FitError::NoVariation(_)));
+        }
+        let raw = Array2::from_shape_fn((50, 2), |(i, _)| 1.7e9 + 1e-4 * (i % 3) as f64);
+        assert!(Data::varying(raw.view()).is_ok());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::dictionary::DictionaryError;
 use crate::lm::LmError;
+use crate::variation::NoVariation;
 
 /// Why a fit, or an encoding, ended without a result.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum FitError {
         /// The value.
         value: f64,
     },
+    /// Rows whose spread about their mean is rounding: there is nothing to fit.
+    #[error(transparent)]
+    NoVariation(#[from] NoVariation),
     /// Gates of another shape than rows by atoms.
     #[error("gates have shape {got:?}, expected {expected:?} (rows by atoms)")]
     GatesShape {
@@ -53,6 +57,9 @@ pub enum FitError {
         /// What it has to be.
         expected: &'static str,
     },
+    /// No start came as far as the inner loop. Options that are validated have one.
+    #[error("no start was finished: expected at least one")]
+    NoStart,
     /// A dictionary that cannot be.
     #[error(transparent)]
     Dictionary(#[from] DictionaryError),

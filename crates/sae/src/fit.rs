@@ -1,7 +1,7 @@
 //! The fit: starts, screening, outer sequences, and what comes out of them.
 //!
 //! ```text
-//! data / RMS -> starts -> [screen on a sample -> best few] -> sequences -> lowest objective -> units
+//! (data - mean) / RMS -> starts -> [screen on a sample -> best few] -> sequences -> lowest objective -> units
 //! ```
 //!
 //! Everything random comes from the seed and the start's index, and every sum has a fixed order:
@@ -21,6 +21,7 @@ use crate::report::{Fit, StartReport, StartStage};
 use crate::screen::{Candidate, Screen};
 use crate::sequence::{self, Sequence, Settings};
 use crate::starts::{FirstGates, Starter};
+use crate::variation::Variation;
 use broadhead_device::{DevicePolicy, Ledger};
 use broadhead_schur::{RowDims, StructuredShape, SystemShape, plan};
 use ndarray::ArrayView2;
@@ -68,7 +69,7 @@ pub fn fit(
 ) -> Result<Fit, FitError> {
     let started = Instant::now();
     options.validate()?;
-    let data = Data::normalised(x)?;
+    let data = Data::varying(x)?;
     let given = given_gates(&options.gates, data.rows(), dictionary.len())?;
     let top_k = match options.gates {
         GatePolicy::TopK(k) if k < dictionary.len() => Some(k),
@@ -106,10 +107,12 @@ pub fn fit(
     let seconds = phases
         .into_iter()
         .map(|(name, time)| (name.to_owned(), time.as_secs_f64()));
+    let variation = Variation::of(&data, &sequence.point.squares)?;
     let mut fit = Fit::new(
         dictionary,
         &data,
         sequence,
+        variation,
         start,
         reports,
         ledger.snapshot(),
@@ -339,7 +342,7 @@ impl Job<'_> {
                 },
             )
             .collect();
-        let units = self.data.scale() * self.data.scale();
+        let scale = self.data.scale();
         for (start, outcome) in &finished {
             let report = &mut reports[*start];
             report.stage = StartStage::Finished;
@@ -357,7 +360,7 @@ impl Job<'_> {
             }
         }
         for report in reports {
-            report.objective = report.objective.map(|objective| objective * units);
+            report.objective = report.objective.map(|f| f * scale * scale);
         }
         Ok(finished)
     }
@@ -368,10 +371,7 @@ impl Job<'_> {
             coordinates, gates, ..
         }) = candidates.first()
         else {
-            return Ok(Penalty {
-                lambda: 0.0,
-                kappa: 0.0,
-            });
+            return Err(FitError::NoStart);
         };
         let mut coordinates = coordinates.clone();
         let layout = Layout::new(self.dictionary, gates, self.data.outputs())?;
@@ -413,10 +413,6 @@ fn lowest(finished: Vec<Finished>, tolerance: f64) -> Result<(usize, Sequence), 
     match (best, failure) {
         (Some(best), _) => Ok(best),
         (None, Some(error)) => Err(error),
-        (None, None) => Err(FitError::Option {
-            option: "starts",
-            value: "0".to_owned(),
-            expected: "at least 1",
-        }),
+        (None, None) => Err(FitError::NoStart),
     }
 }

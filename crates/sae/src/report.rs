@@ -6,6 +6,7 @@ use crate::dictionary::Dictionary;
 use crate::lm::{Status, TraceEntry};
 use crate::sequence::{GateRound, Sequence};
 use crate::starts::StartKind;
+use crate::variation::Variation;
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_schur::EliminationKind;
 use ndarray::{Array1, Array2};
@@ -72,8 +73,10 @@ pub struct Fit {
     pub trace: Vec<TraceEntry>,
     /// The gate updates of the start that won.
     pub gate_rounds: Vec<GateRound>,
-    /// `1 - SSE / sum |x_i - mean|^2`; 0 where the rows do not vary.
+    /// `1 - SSE / sum |x_i - mean|^2`; [`Variation::unexplained`] has the digits that it rounds off.
     pub explained_variance: f64,
+    /// How the rows vary, and how much of that is explained.
+    pub variation: Variation,
     /// The objective reached, penalties included.
     pub objective: f64,
     /// The penalty on the decoder, in the units of `Phi' Phi`.
@@ -117,42 +120,45 @@ impl Fit {
         dictionary: &Dictionary,
         data: &Data,
         sequence: Sequence,
+        variation: Variation,
         start: usize,
         starts: Vec<StartReport>,
         ledger: LedgerSnapshot,
     ) -> Self {
         let (scale, point) = (data.scale(), &sequence.point);
-        let squares = scale * scale;
+        // One after the other: 0 stays 0 where the square of the scale overflows.
+        let squared = |value: f64| value * scale * scale;
         let converged = sequence.converged();
         let unknowns = point.row_gradient.len() as f64;
-        let explained_variance = if data.total() > 0.0 {
-            1.0 - point.sse / data.total()
-        } else {
-            0.0
-        };
         let shape = (dictionary.features(), data.outputs());
         let trace = sequence.trace.iter().map(|entry| TraceEntry {
-            objective: entry.objective.map(|f| f * squares),
-            predicted: entry.predicted.map(|f| f * squares),
+            objective: entry.objective.map(squared),
+            predicted: entry.predicted.map(squared),
             ..*entry
         });
         let rounds = sequence.rounds.iter();
         Self {
-            decoder: Array2::from_shape_fn(shape, |(m, c)| point.decoder[m * shape.1 + c] * scale),
+            decoder: Array2::from_shape_fn(shape, |(m, c)| match point.decoder[m * shape.1 + c] {
+                // The centre goes onto the intercept.
+                w if m == 0 => data.raw(c, w),
+                w => w * scale,
+            }),
             coordinates: point.coordinates.to_array(dictionary, &sequence.gates),
             gates: sequence.gates.to_array(),
-            squared_error: point.squares.iter().map(|s| s * squares).collect(),
+            squared_error: point.squares.iter().map(|s| squared(*s)).collect(),
             trace: trace.collect(),
             gate_rounds: rounds
                 .map(|round| GateRound {
-                    objective: round.objective * squares,
+                    objective: squared(round.objective),
                     ..*round
                 })
                 .collect(),
-            explained_variance,
-            objective: sequence.report.objective * squares,
+            explained_variance: variation.explained(),
+            variation,
+            objective: squared(sequence.report.objective),
             lambda: sequence.penalty.lambda,
-            kappa: sequence.penalty.kappa * squares,
+            // A model holds it, so it has to be a number.
+            kappa: squared(sequence.penalty.kappa).min(f64::MAX),
             iterations: sequence.report.iterations,
             trials: sequence.report.trials,
             converged,

@@ -330,13 +330,16 @@ pub(crate) fn for_rows<T: Send>(
     data: &Data,
     work: impl Fn(usize, &RowData) -> T + Sync,
 ) -> Vec<T> {
+    rows_in_parallel(data.rows(), |i| work(i, &model.reduce(data.row(i))))
+}
+
+/// Runs `work` for `rows` rows in parallel; the answers in order.
+pub(crate) fn rows_in_parallel<T: Send>(rows: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     use rayon::prelude::*;
-    (0..data.rows())
+    (0..rows)
         .into_par_iter()
         .with_min_len(8)
-        .map_init(release_upper_parts, |(), i| {
-            work(i, &model.reduce(data.row(i)))
-        })
+        .map_init(release_upper_parts, |(), i| work(i))
         .collect()
 }
 

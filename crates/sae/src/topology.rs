@@ -12,6 +12,7 @@
 //! The chart is therefore a new one at every point, which is why no coordinate ever leaves its
 //! manifold and no chart has a singular point.
 
+use crate::data::larger;
 use crate::dictionary::DictionaryError;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::{PI, TAU};
@@ -166,7 +167,7 @@ pub fn tangent_basis(u: [f64; 3]) -> [[f64; 3]; 2] {
 }
 
 fn normalise(t: &mut [f64]) {
-    let largest = t.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+    let largest = t.iter().fold(0.0, |m, v| larger(m, v.abs()));
     if largest == 0.0 {
         t.copy_from_slice(&[0.0, 0.0, 1.0]);
         return;
@@ -279,6 +280,19 @@ mod tests {
         assert!((-PI..PI).contains(&wrap_angle((-PI).next_down())));
         assert!((-PI..PI).contains(&wrap_angle(1e300)));
         assert!(wrap_angle(f64::NAN).is_nan());
+        assert!(wrap_angle(f64::INFINITY).is_nan() && wrap_angle(f64::NEG_INFINITY).is_nan());
+    }
+
+    #[test]
+    fn a_vector_with_what_is_not_a_number_becomes_no_point_of_a_sphere() {
+        for c in 0..3 {
+            for rest in [0.0, 0.6] {
+                let mut t = [rest; 3];
+                t[c] = f64::NAN;
+                let there = Topology::Sphere.projected(&t).unwrap();
+                assert!(there.iter().all(|v| v.is_nan()), "{t:?} {there:?}");
+            }
+        }
     }
 
     #[test]

@@ -2,19 +2,19 @@
 
 use super::clock::{Clock, Seconds};
 use super::dispatch::{self, Device};
-use super::fit::gate_policy;
+use super::fit::{gate_policy, variation_lines, warn_of_row};
 use crate::args::{EncodeArgs, OutputArgs};
+use crate::digits;
 use crate::error::CliError;
 use crate::input::{self, Extents, InputError};
 use crate::model;
 use crate::output::{self, Staging};
 use crate::words::GatesWord;
 use broadhead_device::ExecutionPath;
-use broadhead_sae::{EncodeOptions, Encoding};
-use ndarray::{Array2, ArrayView2, Axis};
+use broadhead_sae::{EncodeOptions, Encoding, Share, Variation};
 use ndarray_npy::NpzWriter;
 use serde::Serialize;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 /// What the command did.
@@ -26,8 +26,14 @@ struct Summary {
     columns: usize,
     atoms: usize,
     gates: String,
-    /// `1 - SSE / sum |x_i - mean|^2` of these rows; absent where they do not vary.
+    /// `1 - SSE / sum |x_i - mean|^2` of these rows; absent for the reason given.
     explained_variance: Option<f64>,
+    explained_variance_reason: Option<String>,
+    /// `1 - explained_variance`, with the digits that are lost there.
+    unexplained_variance: Option<f64>,
+    median_row_explained_variance: Option<f64>,
+    largest_row: Option<Share>,
+    largest_column: Option<Share>,
     squared_error: f64,
     converged: usize,
     seconds: Seconds,
@@ -80,6 +86,7 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
             gates,
             squared_error,
             converged,
+            ..
         } = &encoding;
         npz.add_array("coordinates", coordinates)
             .map_err(io::Error::other)?;
@@ -95,7 +102,7 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
     clock.lap("write");
 
     let squared_error = encoding.squared_error.sum();
-    let total = variation(rows.array.view());
+    let variation = encoding.variation.as_ref();
     let summary = Summary {
         execution_path: ExecutionPath::Cpu,
         device,
@@ -103,12 +110,30 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
         columns: p,
         atoms: dictionary.len(),
         gates: word.to_string(),
-        explained_variance: (total > 0.0).then(|| 1.0 - squared_error / total),
+        explained_variance: variation.ok().map(Variation::explained),
+        explained_variance_reason: variation.err().map(ToString::to_string),
+        unexplained_variance: variation.ok().map(|v| v.unexplained),
+        median_row_explained_variance: variation.ok().map(|v| v.median_row),
+        largest_row: variation.ok().map(|v| v.largest_row),
+        largest_column: variation.ok().map(|v| v.largest_column),
         squared_error,
         converged: encoding.converged.iter().filter(|done| **done).count(),
         seconds: clock.seconds(),
         output: arguments.output.clone(),
     };
+    if let Ok(variation) = variation
+        && variation.largest_row.is_most()
+    {
+        warn_of_row(variation.largest_row, variation.median_row);
+    }
+    if summary.converged < summary.rows {
+        let _ = writeln!(
+            io::stderr(),
+            "broadhead: warning: not converged: {} of {} rows",
+            summary.rows - summary.converged,
+            summary.rows
+        );
+    }
     let text = if options.json {
         serde_json::to_string_pretty(&summary)? + "\n"
     } else {
@@ -131,32 +156,33 @@ fn gates_word(arguments: &EncodeArgs, model: &model::Model) -> Result<GatesWord,
     }
 }
 
-/// `sum |x_i - mean|^2`.
-fn variation(rows: ArrayView2<'_, f64>) -> f64 {
-    let Some(mean) = rows.mean_axis(Axis(0)) else {
-        return 0.0;
-    };
-    let centred: Array2<f64> = &rows - &mean;
-    centred.iter().map(|x| x * x).sum()
-}
-
 impl Summary {
     fn for_people(&self) -> String {
-        let variance = match self.explained_variance {
-            Some(value) => format!("{value:.4}"),
-            None => "absent: the rows do not vary".to_owned(),
+        let mut lines = vec![format!(
+            "encoded {} rows x {} by {} atoms (gates: {})",
+            self.rows, self.columns, self.atoms, self.gates
+        )];
+        let mut line = |name: &str, value: String| lines.push(format!("  {name:<18} {value}"));
+        let variance = match (self.unexplained_variance, &self.explained_variance_reason) {
+            (Some(unexplained), _) => digits::explained(unexplained),
+            (None, reason) => format!("absent: {}", reason.as_deref().unwrap_or_default()),
         };
-        format!(
-            "encoded {} rows x {} by {} atoms (gates: {})\n  explained variance {variance}\n  \
-             converged          {} of {} rows\n  seconds            {:.3}\n  wrote              {}\n",
-            self.rows,
-            self.columns,
-            self.atoms,
-            self.gates,
-            self.converged,
-            self.rows,
-            self.seconds.total,
-            self.output.display(),
-        )
+        line("explained variance", variance);
+        if let (Some(median), Some(row), Some(column)) = (
+            self.median_row_explained_variance,
+            self.largest_row,
+            self.largest_column,
+        ) {
+            for (name, value) in variation_lines(median, row, column) {
+                line(name, value);
+            }
+        }
+        line(
+            "converged",
+            format!("{} of {} rows", self.converged, self.rows),
+        );
+        line("seconds", format!("{:.3}", self.seconds.total));
+        line("wrote", self.output.display().to_string());
+        lines.join("\n") + "\n"
     }
 }

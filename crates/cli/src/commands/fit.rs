@@ -3,6 +3,7 @@
 use super::clock::{Clock, Seconds};
 use super::dispatch::{self, Device};
 use crate::args::{FitArgs, OutputArgs};
+use crate::digits;
 use crate::error::CliError;
 use crate::input::{self, Extents, InputError, Named};
 use crate::labels::{self, Labels};
@@ -15,7 +16,8 @@ use crate::words::GatesWord;
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_sae::lm::{Rule, Status};
 use broadhead_sae::{
-    Basis, Dictionary, Fit, FitOptions, GatePolicy, GateRound, Progress, SolveSummary, StartReport,
+    Basis, Dictionary, Fit, FitOptions, GatePolicy, GateRound, Progress, Share, SolveSummary,
+    StartReport,
 };
 use broadhead_schur::{EliminationKind, SolverOptions};
 use ndarray::{Array2, Ix2};
@@ -34,6 +36,12 @@ struct Summary {
     features: usize,
     dictionary: Dictionary,
     explained_variance: f64,
+    /// `1 - explained_variance`, with the digits that are lost there.
+    unexplained_variance: f64,
+    median_row_explained_variance: f64,
+    /// Who holds most of `sum |x_i - mean|^2`.
+    largest_row: Share,
+    largest_column: Share,
     objective: f64,
     iterations: u64,
     trials: u64,
@@ -155,6 +163,9 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     let target = arguments.output.join("summary.json");
     staging.write(&target, |sink| sink.write_all(json.as_bytes()))?;
     staging.publish()?;
+    if summary.largest_row.is_most() {
+        warn_of_row(summary.largest_row, summary.median_row_explained_variance);
+    }
     if !summary.converged {
         let _ = writeln!(
             io::stderr(),
@@ -176,6 +187,35 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         summary.for_people()
     };
     Ok(output::print(&text)?)
+}
+
+/// Says that one row is most of what explained variance is about.
+pub(super) fn warn_of_row(row: Share, median: f64) {
+    let _ = writeln!(
+        io::stderr(),
+        "broadhead: warning: row {} holds {} of the squares about the mean: the explained variance \
+         says little of the other rows (of the median row it is {})",
+        row.index,
+        digits::share(row.share),
+        digits::explained(1.0 - median)
+    );
+}
+
+/// What a summary for people says of shares and of the median row.
+pub(super) fn variation_lines(
+    median: f64,
+    row: Share,
+    column: Share,
+) -> [(&'static str, String); 3] {
+    let holds = |share: Share| {
+        let part = digits::share(share.share);
+        format!("{}, with {part} of the squares about the mean", share.index)
+    };
+    [
+        ("of the median row", digits::explained(1.0 - median)),
+        ("largest row", holds(row)),
+        ("largest column", holds(column)),
+    ]
 }
 
 /// Atoms that are on in no row.
@@ -245,7 +285,8 @@ fn run(
         }
         _ => {}
     };
-    broadhead_sae::fit(rows.array.view(), dictionary, options, &tell).map_err(CliError::fit)
+    broadhead_sae::fit(rows.array.view(), dictionary, options, &tell)
+        .map_err(|error| CliError::fit(&rows.name, error))
 }
 
 fn draw(
@@ -257,9 +298,9 @@ fn draw(
 ) -> Result<String, CliError> {
     let file = arguments.rows.path.file_name().unwrap_or_default();
     let title = format!(
-        "{}: explained variance {:.4}",
+        "{}: explained variance {}",
         file.display(),
-        fit.explained_variance
+        digits::explained(fit.variation.unexplained)
     );
     let (n, p) = rows.array.dim();
     let end = if fit.converged {
@@ -350,6 +391,10 @@ impl Summary {
             columns: rows.array.ncols(),
             features: dictionary.features(),
             explained_variance: fit.explained_variance,
+            unexplained_variance: fit.variation.unexplained,
+            median_row_explained_variance: fit.variation.median_row,
+            largest_row: fit.variation.largest_row,
+            largest_column: fit.variation.largest_column,
             objective: fit.objective,
             iterations: fit.iterations,
             trials: fit.trials,
@@ -402,10 +447,12 @@ impl Summary {
             options.atoms, options.topology, options.basis, self.rows, self.columns
         )];
         let mut line = |name: &str, value: String| lines.push(format!("  {name:<18} {value}"));
-        line(
-            "explained variance",
-            format!("{:.4}", self.explained_variance),
-        );
+        let explained = digits::explained(self.unexplained_variance);
+        line("explained variance", explained);
+        let median = self.median_row_explained_variance;
+        for (name, value) in variation_lines(median, self.largest_row, self.largest_column) {
+            line(name, value);
+        }
         let start = self.start.as_ref().map_or(0, |start| start.start);
         line(
             "converged",
@@ -430,8 +477,12 @@ impl Summary {
         }
         if let Some(labels) = &self.labels {
             for (label, statistics) in &labels.0 {
+                let number = |v: &f64| match v.is_nan() {
+                    true => "none".to_owned(),
+                    false => format!("{v:+.3}"),
+                };
                 let numbers = |values: &[f64]| {
-                    let texts: Vec<String> = values.iter().map(|v| format!("{v:+.3}")).collect();
+                    let texts: Vec<String> = values.iter().map(number).collect();
                     texts.join(" ")
                 };
                 let lengths: Vec<String> = statistics

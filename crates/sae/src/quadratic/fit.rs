@@ -1,6 +1,7 @@
 //! The Levenberg-Marquardt loop of a quadratic problem.
 
 use super::{Point, QuadraticProblem, Vectors};
+use crate::data::larger;
 use crate::lm::{
     LmError, LmReport, Objective, Problem, Rule, StepFailure, TraceEntry, Trial, minimise,
 };
@@ -173,9 +174,9 @@ impl Problem for Run<'_, '_> {
     fn reject(&mut self) {}
 }
 
-/// The Euclidean norm without overflow or underflow.
+/// The Euclidean norm without overflow or underflow; not a number where an entry is none.
 pub(crate) fn norm(x: &[f64]) -> f64 {
-    let largest = x.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+    let largest = x.iter().fold(0.0, |m, x| larger(m, x.abs()));
     if largest == 0.0 || !largest.is_finite() {
         return largest;
     }
@@ -184,4 +185,26 @@ pub(crate) fn norm(x: &[f64]) -> f64 {
         .sum::<f64>()
         .sqrt()
         * largest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_residual_that_is_not_a_number_has_a_norm_that_is_none() {
+        for x in [
+            [f64::NAN, 1.0, 2.0],
+            [1.0, f64::NAN, 2.0],
+            [1.0, 2.0, f64::NAN],
+            [f64::NAN; 3],
+        ] {
+            assert!(norm(&x).is_nan(), "{x:?}");
+        }
+        assert!((norm(&[3e200, 4e200]) / 5e200 - 1.0).abs() < 4.0 * f64::EPSILON);
+        assert_eq!(
+            (norm(&[]), norm(&[0.0]), norm(&[f64::NEG_INFINITY])),
+            (0.0, 0.0, f64::INFINITY)
+        );
+    }
 }

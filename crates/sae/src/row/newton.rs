@@ -7,6 +7,16 @@ use crate::data::{axpy, dot};
 /// and Newton's method keeps nearly all of its speed.
 const DIFFERENCE: f64 = 1.5e-8;
 
+/// Ridges tried for one step. From 1e-2 of the curvature to 1e12 of it they are 25.
+const MOST_RIDGES: usize = 40;
+
+/// A Euclidean coordinate moves that far before the step of its differences grows with the way that
+/// it has to go: beside a gradient of 1e10 curvatures a step of 1.5e-8 changes nothing.
+const FAR: f64 = 1e4;
+
+/// How many times further out than its atoms reach a row is that is ruled by its pull.
+const OUTSIDE: f64 = 1e6;
+
 /// An atom's part of the problem.
 struct Block {
     atom: usize,
@@ -251,19 +261,23 @@ impl<'m> Newton<'m> {
         }
     }
 
-    /// The Hessian by differences of the gradient, symmetrised, row-major, into `work.hessian`.
-    fn hessian(&self, t: &[f64], work: &mut Work<'_>) {
+    /// The Hessian by differences of the gradient, symmetrised, row-major, into `work.hessian`;
+    /// `unit` is the scale of curvature.
+    fn hessian(&self, t: &[f64], unit: f64, work: &mut Work<'_>) {
         let d = self.dim;
         work.step.fill(0.0);
-        for a in 0..d {
-            work.step[a] = DIFFERENCE;
-            self.moved(t, work.step, work.moved);
-            work.step[a] = 0.0;
-            self.refresh(work.moved, &mut work.there);
-            let row = &mut work.hessian[a * d..][..d];
-            self.gradient(work.moved, &work.there, row);
-            for (h, g) in row.iter_mut().zip(&*work.gradient) {
-                *h = (*h - g) / DIFFERENCE;
+        for block in &self.blocks {
+            for a in block.unknown..block.unknown + block.dim {
+                let difference = self.difference(t, block, work.gradient[a] / unit);
+                work.step[a] = difference;
+                self.moved(t, work.step, work.moved);
+                work.step[a] = 0.0;
+                self.refresh(work.moved, &mut work.there);
+                let row = &mut work.hessian[a * d..][..d];
+                self.gradient(work.moved, &work.there, row);
+                for (h, g) in row.iter_mut().zip(&*work.gradient) {
+                    *h = (*h - g) / difference;
+                }
             }
         }
         for a in 0..d {
@@ -272,6 +286,22 @@ impl<'m> Newton<'m> {
                 work.hessian[a * d + b] = mean;
                 work.hessian[b * d + a] = mean;
             }
+        }
+    }
+
+    /// The step of a difference: relative to the coordinate, and to the way that it has to go, where
+    /// either is long.
+    fn difference(&self, t: &[f64], block: &Block, way: f64) -> f64 {
+        let dictionary = self.model.dictionary;
+        if !dictionary.atoms()[block.atom].topology().is_euclidean() {
+            return DIFFERENCE;
+        }
+        let t = &t[dictionary.atom_columns(block.atom)];
+        let far = t.iter().fold(way.abs(), |m, t| m.max(t.abs()));
+        if far > FAR && far.is_finite() {
+            DIFFERENCE * far
+        } else {
+            DIFFERENCE
         }
     }
 
@@ -313,17 +343,25 @@ impl<'m> Newton<'m> {
     ) -> Found {
         self.refresh(t, &mut local);
         let mut energy = self.energy_at(t, &local);
-        if self.dim == 0 {
+        // Numbers that overflow lead nowhere: `t` stays, and is not called a minimum.
+        if self.dim == 0 || !energy.is_finite() {
             return Found {
                 energy,
-                converged: true,
+                converged: energy.is_finite(),
             };
         }
         let curvature = self.curvature(&local, work.there.push);
         // A gradient is J r: small when it is small beside |J| |r0|.
         let small = 1e-9 * (curvature * self.square).sqrt();
         let noise = 1e-15 * (self.square + energy.abs());
-        let unit = (curvature / self.dim as f64).max(f64::MIN_POSITIVE);
+        let curved = (curvature / self.dim as f64).max(f64::MIN_POSITIVE);
+        // Of a row far outside, the pull on a curved atom is the Hessian: J'J is nothing beside it.
+        let pulled = (curvature * self.square).sqrt();
+        let unit = if pulled > OUTSIDE * curved {
+            pulled
+        } else {
+            curved
+        };
         let mut ridge = 0.0;
         self.gradient(t, &local, work.gradient);
         for _ in 0..iterations {
@@ -333,14 +371,15 @@ impl<'m> Newton<'m> {
                     converged: true,
                 };
             }
-            self.hessian(t, &mut work);
-            loop {
+            self.hessian(t, curved, &mut work);
+            let mut lowered = false;
+            for _ in 0..MOST_RIDGES {
                 if work.solve(ridge) {
                     let predicted = -0.5 * dot(work.gradient, work.step);
                     self.moved(t, work.step, work.moved);
                     self.refresh(work.moved, &mut work.there);
                     let lower = self.energy_at(work.moved, &work.there);
-                    if lower < energy {
+                    if lower < energy && lower.is_finite() {
                         t.copy_from_slice(work.moved);
                         std::mem::swap(&mut local, &mut work.there);
                         energy = lower;
@@ -349,6 +388,7 @@ impl<'m> Newton<'m> {
                         } else {
                             ridge * 0.25
                         };
+                        lowered = true;
                         break;
                     }
                     if predicted <= noise {
@@ -364,11 +404,14 @@ impl<'m> Newton<'m> {
                     ridge * 4.0
                 };
                 if ridge > 1e12 * unit || ridge.is_nan() {
-                    return Found {
-                        energy,
-                        converged: false,
-                    };
+                    break;
                 }
+            }
+            if !lowered {
+                return Found {
+                    energy,
+                    converged: false,
+                };
             }
             self.gradient(t, &local, work.gradient);
         }
