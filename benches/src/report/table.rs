@@ -15,9 +15,10 @@ pub(super) fn markdown(suite: &Suite, machines: &[OnMachine]) -> String {
     if machines.is_empty() {
         page.push_str("*Not measured yet: there is no record.*\n");
     }
-    for on in machines {
+    for (at, on) in machines.iter().enumerate() {
         if machines.len() > 1 {
-            let _ = writeln!(page, "**{}**\n", on.machine);
+            let between = if at > 0 { "\n" } else { "" };
+            let _ = writeln!(page, "{between}**{}**\n", on.machine);
         }
         push_machine(&mut page, suite, on);
     }
@@ -54,7 +55,6 @@ fn push_machine(page: &mut String, suite: &Suite, on: &OnMachine) {
     if let Some(record) = on.records.first() {
         push_receipt(page, &record.receipt);
     }
-    page.push('\n');
 }
 
 /// How the choice by the shipped rates does, which is no requirement.
