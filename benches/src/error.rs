@@ -32,6 +32,9 @@ pub enum Error {
         /// Why.
         refused: crate::record::Refused,
     },
+    /// The machine's rates could not be measured.
+    #[error("the rates of this machine: {0}")]
+    Rates(#[from] broadhead_schur::Failure),
     /// A pool of threads could not be made.
     #[error("threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),

@@ -22,6 +22,7 @@ pub mod check;
 pub mod error;
 pub mod evidence;
 pub mod gpu;
+pub mod machine;
 pub mod noise;
 pub mod peer;
 pub mod receipt;

@@ -6,15 +6,19 @@
 use broadhead_benches::cell::Suite;
 use broadhead_benches::error::Error;
 use broadhead_benches::gpu::{self, Sampling};
+use broadhead_benches::machine;
 use broadhead_benches::peer::Peer;
 use broadhead_benches::receipt::Receipt;
 use broadhead_benches::record::{self, Record, Window};
 use broadhead_benches::report;
 use broadhead_benches::runner::{self, Options};
+use broadhead_device::seal;
+use broadhead_gate::ceilings::measure_cpu;
+use broadhead_schur::{HostCeilings, Rates, RatesOrigin};
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[derive(Debug, Parser)]
 #[command(about, version)]
@@ -54,6 +58,10 @@ enum Command {
         /// An interpreter with the peers' libraries; without it peers do not run.
         #[arg(long)]
         python: Option<PathBuf>,
+        /// The folder that records go to, those of this machine in the place of its earlier ones;
+        /// benches/records by default.
+        #[arg(long)]
+        out: Option<PathBuf>,
     },
     /// Measures suites of a device, a process a cell. Exits 3 without one.
     Gpu(Gpu),
@@ -251,7 +259,7 @@ fn run_gpu(root: &Path, wanted: &Gpu) -> Result<ExitCode, Error> {
 }
 
 fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
-    let benches = arguments.root.join("benches");
+    let root = &arguments.root;
     let Command::Run {
         suites,
         filter,
@@ -261,21 +269,27 @@ fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
         memory,
         seed,
         python,
+        out,
     } = &arguments.command
     else {
         return Ok(ExitCode::FAILURE);
     };
     let mut receipt = Receipt::of_this_run(&arguments.root)?;
-    let options = Options {
+    let mut options = Options {
         threads: threads.unwrap_or(receipt.processors),
         seconds: *seconds,
         max_samples: (*max_samples).max(1),
         memory_limit: memory.saturating_mul(1 << 30),
         seed: *seed,
+        rates: Rates::default(),
     };
     for name in suites {
-        let suite = Suite::read(&benches.join("cells").join(format!("{name}.toml")))?;
-        let mut peers = start_peers(&suite, &benches, python.as_deref());
+        let suite = Suite::read(&cells(root, name))?;
+        if suite.is_planned() && receipt.rates.is_none() {
+            options.rates = measure_rates(options.threads)?;
+            receipt.rates = Some(options.rates.clone());
+        }
+        let mut peers = start_peers(&suite, &peers_folder(root), python.as_deref());
         for peer in &peers {
             receipt.libraries.extend(peer.libraries().clone());
         }
@@ -284,22 +298,50 @@ fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
             println!("{}", report::line(record));
         }
         if filter.is_empty() {
-            let folder = benches.join("records");
+            let folder = (out.clone()).unwrap_or_else(|| root.join("benches/records"));
             std::fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
-            record::write(&folder.join(format!("{}.jsonl", suite.suite)), &records)?;
+            machine::put(&folder.join(format!("{}.jsonl", suite.suite)), &records)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// The rates of this machine with so many threads, measured now.
+fn measure_rates(threads: usize) -> Result<Rates<HostCeilings>, Error> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()?;
+    let found = pool.install(measure_cpu)?;
+    let text = serde_json::to_string(&found).map_err(|e| Error::Format {
+        path: "the rates of this machine".into(),
+        message: e.to_string(),
+    })?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Ok(Rates {
+        origin: RatesOrigin::Measured {
+            taken: since.map_or(0, |since| since.as_secs()),
+            digest: seal::digest(text.as_bytes()),
+        },
+        ceilings: found,
+    })
+}
+
+/// The folder of the peers' scripts, in a repository or in a pack.
+fn peers_folder(root: &Path) -> PathBuf {
+    match root.join("benches/peers") {
+        path if path.is_dir() => path,
+        _ => root.join("peers"),
+    }
+}
+
 /// The suite's peers. Where one cannot run, its cells are missing from the records and say nothing.
-fn start_peers(suite: &Suite, benches: &Path, python: Option<&Path>) -> Vec<Peer> {
+fn start_peers(suite: &Suite, folder: &Path, python: Option<&Path>) -> Vec<Peer> {
     let start = |name: &String| {
         let Some(python) = python else {
             eprintln!("the peer {name} does not run: no --python");
             return None;
         };
-        match Peer::start(name, &benches.join("peers"), python) {
+        match Peer::start(name, folder, python) {
             Ok(peer) => Some(peer),
             Err(error) => {
                 eprintln!("{error}");

@@ -6,6 +6,8 @@ use crate::record::Refused;
 use broadhead_device::nvml::{ClockReasons, Reading};
 use broadhead_device::probe::{self, DeviceInfo};
 use broadhead_device::seal;
+use broadhead_gate::processor;
+use broadhead_schur::{HostCeilings, Rates};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -36,6 +38,10 @@ pub struct Receipt {
     pub features: Vec<String>,
     /// Libraries with their versions, ours and the peers'.
     pub libraries: BTreeMap<String, String>,
+    /// The rates of this machine, measured when the run began: what the planner priced by where a cell
+    /// names it `auto`. Absent where nothing was planned, or by the shipped rates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<Rates<HostCeilings>>,
     /// The device, of a run on one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceReceipt>,
@@ -92,17 +98,21 @@ impl Receipt {
             dirty: source.dirty,
             command: command(),
             started: started.map_or(0, |elapsed| elapsed.as_secs()),
-            processor: processor(),
-            processors: std::thread::available_parallelism().map_or(1, usize::from),
-            platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+            processor: processor::model(),
+            processors: processor::count(),
+            platform: processor::platform(),
             profile: if cfg!(debug_assertions) {
                 "dev"
             } else {
                 "release"
             }
             .to_owned(),
-            features: features(),
+            features: processor::features()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             libraries: libraries(),
+            rates: None,
             device: None,
         })
     }
@@ -259,46 +269,6 @@ fn command() -> String {
         .join(" ")
 }
 
-/// The model by the system's own words; where it only says that there is one, family and model numbers.
-fn processor() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| {
-        let line = text
-            .lines()
-            .find(|line| line.split(':').next().is_some_and(|key| key.trim() == name));
-        line.and_then(|line| line.split_once(':'))
-            .map(|(_, value)| value.trim().to_owned())
-    };
-    let name = field("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    let numbers = ["cpu family", "model", "stepping"].map(|key| field(key).unwrap_or_default());
-    if numbers.iter().all(String::is_empty) {
-        return name;
-    }
-    format!(
-        "{name} (family {}, model {}, stepping {})",
-        numbers[0], numbers[1], numbers[2]
-    )
-}
-
-#[cfg(target_arch = "x86_64")]
-fn features() -> Vec<String> {
-    let offered = [
-        ("avx2", std::is_x86_feature_detected!("avx2")),
-        ("fma", std::is_x86_feature_detected!("fma")),
-        ("avx512f", std::is_x86_feature_detected!("avx512f")),
-    ];
-    offered
-        .iter()
-        .filter(|(_, there)| *there)
-        .map(|(name, _)| (*name).to_owned())
-        .collect()
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn features() -> Vec<String> {
-    Vec::new()
-}
-
 /// Ours: the versions in the lock file that this program was built from.
 fn libraries() -> BTreeMap<String, String> {
     const LOCK: &str = include_str!("../../Cargo.lock");
@@ -337,6 +307,7 @@ impl Receipt {
             profile: "release".into(),
             features: vec!["avx2".into()],
             libraries: BTreeMap::from([("faer".into(), "0.0.0".into())]),
+            rates: None,
             device: None,
         }
     }

@@ -1,11 +1,12 @@
-//! Benchmarks on this machine's processors, and the report made of records.
+//! Benchmarks on processors, here or as a pack for a machine without Rust, and the report made of records.
 //!
 //! The program is `broadhead-benches`; the peers' libraries live in a private environment under
 //! `target/`, made by the command.
 
 use crate::examples;
+use crate::pack::Pack;
 use crate::shell::{self, Failure, Outcome};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The peers' libraries, pinned: NumPy and SciPy bring OpenBLAS.
 const PEERS: &[&str] = &["numpy==2.4.6", "scipy==1.17.1", "threadpoolctl==3.8.0"];
@@ -19,16 +20,57 @@ pub(crate) struct Options {
     /// Goes without the peers, and without Python.
     #[arg(long)]
     no_peers: bool,
+    /// Makes a folder that runs on a machine without Rust, instead of running here.
+    #[arg(long, value_name = "DIR")]
+    pack: Option<PathBuf>,
+    /// Checks records that such a folder brought back, and puts them into benches/records, in the place
+    /// of the same machine's.
+    #[arg(long, value_name = "OUT", conflicts_with = "pack")]
+    adopt: Option<PathBuf>,
     /// Further arguments of `broadhead-benches run`.
     #[arg(last = true)]
     rest: Vec<String>,
 }
 
-/// Measures suites and writes their records.
+const PROGRAM: &str = "broadhead-benches";
+
+/// The script of a pack. Its first argument is the folder that records go to.
+const SCRIPT: &str = r#"#!/bin/bash
+# Measures suites of this pack on the processors of this machine, which should be at rest.
+#
+#   ./run.sh OUT [--peers] [SUITE...] [ARGUMENTS of `broadhead-benches run`, as --seconds 1.2]
+#
+# Without a suite it is `planner`, whose choice is priced by rates that are measured first and by those that
+# ship. OUT/SUITE.jsonl holds the records and OUT/table.txt what was printed. --peers runs the peers of
+# the other suites, with python3 (or the interpreter in $PYTHON). Exit: 0 all ran, 1 a run failed.
+set -o pipefail
+here=$(cd "$(dirname "$0")" && pwd) || exit 1
+out=${1:?usage: run.sh OUT [--peers] [suites] [arguments]}
+shift
+mkdir -p "$out" || exit 1
+peers=()
+if [ "${1:-}" = --peers ]; then
+    shift
+    peers=(--python "${PYTHON:-python3}")
+fi
+case "${1:-}" in
+    "" | -*) set -- planner "$@" ;;
+esac
+"$here/broadhead-benches" --root "$here" run --out "$out" "${peers[@]}" "$@" \
+    2> >(tee -a "$out/log.txt" >&2) | tee "$out/table.txt"
+"#;
+
+/// Measures suites and writes their records, packs or adopts.
 ///
 /// # Errors
 /// The build, the environment or the run fails.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
+    if let Some(from) = &options.adopt {
+        return crate::bench_gpu::adopt(root, from);
+    }
+    if let Some(folder) = &options.pack {
+        return pack(root, folder);
+    }
     let python = if options.no_peers {
         None
     } else {
@@ -43,6 +85,18 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
         command.arg("--python").arg(python);
     }
     shell::run(command.args(&options.rest))?;
+    Ok(Outcome::Passed)
+}
+
+/// Makes a folder with the program, the cells and the peers.
+fn pack(root: &Path, folder: &Path) -> Result<Outcome, Failure> {
+    let mut build = shell::cargo(root);
+    shell::run(build.args(["build", "--locked", "--release", "--package", PROGRAM]))?;
+    let mut pack = Pack::begin(root, folder)?;
+    pack.program(&root.join("target/release").join(PROGRAM), PROGRAM)?;
+    pack.files(&root.join("benches/cells"), "toml", "cells")?;
+    pack.files(&root.join("benches/peers"), "py", "peers")?;
+    pack.finish(SCRIPT)?;
     Ok(Outcome::Passed)
 }
 

@@ -16,6 +16,17 @@ use broadhead_schur::Workload;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
+/// What the planner chose by the rates of the machine, measured when the run began.
+pub const AUTO: &str = "auto";
+
+/// What it chose by the rates that ship.
+pub const AUTO_SHIPPED: &str = "auto/shipped";
+
+/// Whether a contender is the planner's choice, beside what it chose from.
+pub fn is_auto(contender: &str) -> bool {
+    contender == AUTO || contender == AUTO_SHIPPED
+}
+
 /// One file of `benches/cells`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +40,7 @@ pub struct Suite {
     /// us, on a device the first runs before and after us.
     #[serde(default)]
     pub peers: Vec<String>,
-    /// Contenders by name: an elimination, `auto` for the planner's choice; on a device what its
+    /// Contenders by name: an elimination, [`AUTO`] or [`AUTO_SHIPPED`] for the planner's choice; on a device what its
     /// frames keep after a slash, as `rows/inverse-factor`.
     #[serde(default)]
     pub eliminations: Vec<String>,
@@ -143,6 +154,12 @@ impl Suite {
         } else {
             &case.phases
         }
+    }
+
+    /// Whether a contender of any case is the planner's choice by rates that are measured first.
+    pub fn is_planned(&self) -> bool {
+        let mut cases = self.cells.iter().map(|case| self.contenders(case));
+        cases.any(|names| names.iter().any(|name| name == AUTO))
     }
 
     /// The contenders of a case, peers apart.

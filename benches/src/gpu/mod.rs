@@ -22,12 +22,12 @@ mod structured;
 pub use cell::{Wanted, run_cell};
 pub use peer::run_window;
 
-use crate::cell::Suite;
+use crate::cell::{Place, Suite};
 use crate::error::Error;
-use crate::evidence;
 use crate::receipt::{DeviceReceipt, Receipt, this_program};
 use crate::record::{self, Against, CellId, Outcome, Record, SCHEMA, Window};
 use crate::report;
+use crate::{evidence, machine};
 use broadhead_device::{probe, seal};
 use broadhead_gate::Decline;
 use job::{Child, Job};
@@ -321,7 +321,13 @@ pub fn adopt(from: &Path, root: &Path) -> Result<Vec<PathBuf>, Error> {
         if evidence::FILES.iter().any(|file| name == *file) {
             evidence::read(&path)?;
         } else {
-            record::read(&path)?;
+            let records = record::read(&path)?;
+            if records.iter().all(|r| r.cell.place == Place::Host) {
+                // One file holds several machines' records.
+                machine::put(&to, &records)?;
+                adopted.push(to);
+                continue;
+            }
         }
         // The bytes as they came: each line was sealed where it was measured.
         std::fs::copy(&path, &to).map_err(Error::file(&to))?;

@@ -6,7 +6,7 @@ use broadhead_device::Absence;
 use broadhead_device::nvml::ClockReasons;
 use broadhead_device::witness::Copies;
 
-fn host() -> Record {
+pub(crate) fn host() -> Record {
     Record {
         schema: SCHEMA,
         cell: CellId {

@@ -1,7 +1,7 @@
 //! Charts: one row a case, one mark a contender, time on a logarithmic axis.
 
-use super::group::{self, AUTO, Group};
-use crate::cell::Phase;
+use super::group::{self, Group};
+use crate::cell::{Phase, is_auto};
 use crate::error::Error;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -97,7 +97,7 @@ fn draw<'d>(
                 let colour = COLOURS[index % COLOURS.len()];
                 let centre = (x(1e3 * summary.median), y);
                 // The planner's choice is a ring around the mark of what it chose.
-                if name == AUTO {
+                if is_auto(name) {
                     area.draw(&Circle::new(centre, 8, colour.stroke_width(2)))?;
                 } else {
                     area.draw(&Circle::new(centre, 5, colour.filled()))?;

@@ -1,13 +1,10 @@
 //! Records of one case together.
 
-use crate::cell::{Phase, Shape, ShapeFields};
+use crate::cell::{AUTO, AUTO_SHIPPED, Phase, Shape, ShapeFields, is_auto};
 use crate::record::{Measured, Outcome, Record, Window};
 use crate::summary::Summary;
 use broadhead_gate::Decline;
 use std::collections::BTreeSet;
-
-/// The name of what the planner chose, beside what it chose from.
-pub(super) const AUTO: &str = "auto";
 
 /// The name of whichever contender is fastest.
 pub(super) const BEST: &str = "best";
@@ -92,8 +89,14 @@ pub(super) fn group(records: &[Record]) -> Vec<Group> {
                 Counts::of(measured),
             ),
         };
+        // A choice of a run that measured no rates was priced by those that ship.
+        let by_shipped = cell.elimination == AUTO && record.receipt.rates.is_none();
+        let elimination = match by_shipped {
+            true => AUTO_SHIPPED.to_owned(),
+            false => cell.elimination.clone(),
+        };
         groups[at].entries.push(Entry {
-            elimination: cell.elimination.clone(),
+            elimination,
             phase: cell.phase,
             ran,
             outcome,
@@ -144,7 +147,7 @@ impl Group {
         let mut found: Result<(Summary, &Entry), Decline> = Err(Decline::NoSample);
         for entry in self.entries.iter().filter(|e| e.phase == phase) {
             let wanted = match elimination {
-                BEST => entry.elimination != AUTO && entry.ran.is_some(),
+                BEST => !is_auto(&entry.elimination) && entry.ran.is_some(),
                 name => entry.elimination == name,
             };
             if !wanted {

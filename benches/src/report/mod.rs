@@ -15,10 +15,13 @@ mod verdict;
 
 pub use line::line;
 
-use crate::cell::{Place, Suite};
+use crate::cell::{Phase, Place, Suite};
 use crate::error::Error;
+use crate::machine::{self, Machine};
 use crate::record::{self, Record};
+use group::Group;
 use std::path::{Path, PathBuf};
+use verdict::Judged;
 
 /// The folder of what is made, under the root.
 const GENERATED: &str = "docs/src/generated";
@@ -40,25 +43,30 @@ pub fn write(root: &Path, check: bool) -> Result<Vec<String>, Error> {
         } else {
             Vec::new()
         };
-        let groups = group::group(&records);
-        let verdicts = verdict::judge(&suite, &records, &groups);
-        lines.extend(verdicts.iter().map(|v| format!("{}: {v}", suite.suite)));
         let folder = root.join(GENERATED);
         if suite.place == Place::Device {
+            let groups = group::group(&records);
+            let verdicts = verdict::judge(&suite, &records, &groups);
+            lines.extend(verdicts.iter().map(|v| format!("{}: {v}", suite.suite)));
             let page = device::markdown(&suite, &records, &groups, &verdicts);
             put(&folder.join(format!("{}.md", suite.suite)), &page, check)?;
             continue;
         }
-        let table = table::markdown(&suite, &records, &groups, &verdicts);
-        put(&folder.join(format!("{}.md", suite.suite)), &table, check)?;
-        for phase in group::phases(&groups) {
-            let chart = chart::svg(&groups, phase)?;
-            put(
-                &folder.join(format!("{}-{phase}.svg", suite.suite)),
-                &chart,
-                check,
-            )?;
+        let machines = OnMachine::all(&suite, &records);
+        if machines.is_empty() {
+            let said = verdict::of_records(&suite, &[]);
+            lines.extend(said.iter().map(|v| format!("{}: {v}", suite.suite)));
         }
+        for on in &machines {
+            let said = on.verdicts.iter();
+            lines.extend(said.map(|v| format!("{} on {}: {v}", suite.suite, on.machine)));
+            for phase in group::phases(&on.groups) {
+                let chart = chart::svg(&on.groups, phase)?;
+                put(&folder.join(on.chart(&suite, phase)), &chart, check)?;
+            }
+        }
+        let table = table::markdown(&suite, &machines);
+        put(&folder.join(format!("{}.md", suite.suite)), &table, check)?;
     }
     let page = tested::markdown(&root.join("benches/records"))?;
     put(
@@ -67,6 +75,45 @@ pub fn write(root: &Path, check: bool) -> Result<Vec<String>, Error> {
         check,
     )?;
     Ok(lines)
+}
+
+/// What one machine's records of a host's suite come to.
+#[derive(Debug)]
+struct OnMachine {
+    machine: Machine,
+    /// Whether it is the only one.
+    alone: bool,
+    records: Vec<Record>,
+    groups: Vec<Group>,
+    verdicts: Vec<Judged>,
+}
+
+impl OnMachine {
+    /// One for each machine, in the order of the file.
+    fn all(suite: &Suite, records: &[Record]) -> Vec<Self> {
+        let machines = machine::split(records);
+        let alone = machines.len() == 1;
+        let of = |(machine, records): (Machine, Vec<Record>)| {
+            let groups = group::group(&records);
+            let verdicts = verdict::judge(suite, &records, &groups);
+            Self {
+                machine,
+                alone,
+                records,
+                groups,
+                verdicts,
+            }
+        };
+        machines.into_iter().map(of).collect()
+    }
+
+    /// The file of a chart.
+    fn chart(&self, suite: &Suite, phase: Phase) -> String {
+        match self.alone {
+            true => format!("{}-{phase}.svg", suite.suite),
+            false => format!("{}-{phase}-{}.svg", suite.suite, self.machine.slug()),
+        }
+    }
 }
 
 /// A line for every requirement of `suite`.

@@ -1,31 +1,42 @@
 //! Tables in Markdown.
 
-use super::group::{self, AUTO, BEST, Group};
-use super::verdict::{Judged, Outcome as Verdict, short};
-use crate::cell::{Phase, Suite};
+use super::OnMachine;
+use super::group::{self, BEST, Group};
+use super::verdict::{Outcome as Verdict, short};
+use crate::cell::{AUTO_SHIPPED, Phase, Suite, is_auto};
 use crate::receipt::Receipt;
-use crate::record::Record;
 use crate::summary::Summary;
 use broadhead_gate::Decline;
 use std::fmt::Write;
 
-/// The page of one suite: its receipt, one table a phase, the requirements.
-pub(super) fn markdown(
-    suite: &Suite,
-    records: &[Record],
-    groups: &[Group],
-    verdicts: &[Judged],
-) -> String {
+/// The page of one suite: of each machine one table a phase, the requirements, its receipt.
+pub(super) fn markdown(suite: &Suite, machines: &[OnMachine]) -> String {
     let mut page = String::from("<!-- Made by `cargo xtask report` from benches/records. -->\n\n");
-    let Some(record) = records.first() else {
+    if machines.is_empty() {
         page.push_str("*Not measured yet: there is no record.*\n");
-        return page;
-    };
-    let names = group::contenders(groups);
-    for phase in group::phases(groups) {
-        push_table(&mut page, suite, groups, &names, phase);
     }
-    for judged in verdicts {
+    for (at, on) in machines.iter().enumerate() {
+        if machines.len() > 1 {
+            let between = if at > 0 { "\n" } else { "" };
+            let _ = writeln!(page, "{between}**{}**\n", on.machine);
+        }
+        push_machine(&mut page, suite, on);
+    }
+    page
+}
+
+fn push_machine(page: &mut String, suite: &Suite, on: &OnMachine) {
+    let names = group::contenders(&on.groups);
+    for phase in group::phases(&on.groups) {
+        push_table(page, suite, &on.groups, &names, phase);
+        // From the folder of any chapter that includes this page: those are one folder down.
+        let _ = writeln!(
+            page,
+            "\n![Times of {phase} by case](../generated/{})\n",
+            on.chart(suite, phase)
+        );
+    }
+    for judged in &on.verdicts {
         let word = match &judged.outcome {
             Verdict::Met { .. } => "**Met**",
             Verdict::Unmet { .. } => "**Unmet**",
@@ -40,14 +51,39 @@ pub(super) fn markdown(
         };
         let _ = writeln!(page, "- {word}: {}: {detail}.", judged.name);
     }
-    push_receipt(&mut page, &record.receipt);
-    page
+    push_shipped(page, &on.groups);
+    if let Some(record) = on.records.first() {
+        push_receipt(page, &record.receipt);
+    }
+}
+
+/// How the choice by the shipped rates does, which is no requirement.
+fn push_shipped(page: &mut String, groups: &[Group]) {
+    for phase in group::phases(groups) {
+        let ratios = groups.iter().filter_map(|group| {
+            let ratio = ratio(group, phase, AUTO_SHIPPED, BEST)?;
+            Some((ratio, &group.shape))
+        });
+        if let Some((worst, shape)) = ratios.max_by(|a, b| a.0.total_cmp(&b.0)) {
+            let worst = short(worst);
+            let _ = writeln!(
+                page,
+                "- Beside it, by the shipped rates: {worst} times the best at the worst shape ({shape})."
+            );
+        }
+    }
+}
+
+/// The ratio of two contenders' medians, where both were measured.
+fn ratio(group: &Group, phase: Phase, above: &str, below: &str) -> Option<f64> {
+    let median = |name| group.outcome(name, phase).ok().map(|(s, _)| s.median);
+    Some(median(above)? / median(below)?)
 }
 
 /// One row a case; milliseconds, the fastest forced elimination of ours in bold.
 fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[String], phase: Phase) {
     let ours = |name: &String| !suite.peers.contains(name);
-    let auto = names.iter().any(|name| name == AUTO);
+    let autos: Vec<&String> = names.iter().filter(|name| is_auto(name)).collect();
     let _ = writeln!(page, "*{phase}*, median in milliseconds\n");
     let mut head = "| case | shape |".to_owned();
     let mut rule = "|---|---|".to_owned();
@@ -55,10 +91,11 @@ fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[Strin
         let _ = write!(head, " {name} |");
         rule.push_str("--:|");
     }
-    if auto {
-        head.push_str(" chosen | auto / best |");
+    for auto in &autos {
+        let _ = write!(head, " {auto} chose | {auto} / best |");
         rule.push_str("---|--:|");
-    } else if let Some(peer) = suite.peers.first() {
+    }
+    if let (true, Some(peer)) = (autos.is_empty(), suite.peers.first()) {
         let _ = write!(head, " {} / {peer} |", suite.eliminations.join(", "));
         rule.push_str("--:|");
     }
@@ -83,39 +120,27 @@ fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[Strin
                 write!(row, " {text} |")
             };
         }
-        let ratio = |above: &str, below: &str| match (
-            group.outcome(above, phase),
-            group.outcome(below, phase),
-        ) {
-            (Ok((above, _)), Ok((below, _))) => short(above.median / below.median),
-            _ => "undetermined".to_owned(),
+        let ratio = |above: &str, below: &str| {
+            let found = ratio(group, phase, above, below);
+            found.map_or_else(|| "undetermined".to_owned(), short)
         };
-        if auto {
+        for auto in &autos {
             let ran = group
-                .outcome(AUTO, phase)
+                .outcome(auto, phase)
                 .map(|(_, entry)| entry.ran.clone());
             let _ = write!(
                 row,
                 " {} | {} |",
                 ran.unwrap_or_default().unwrap_or_default(),
-                ratio(AUTO, BEST)
+                ratio(auto, BEST)
             );
-        } else if let (Some(peer), Some(first)) = (suite.peers.first(), suite.eliminations.first())
-        {
+        }
+        let peered = (suite.peers.first(), suite.eliminations.first());
+        if let (true, (Some(peer), Some(first))) = (autos.is_empty(), peered) {
             let _ = write!(row, " {} |", ratio(first, peer));
         }
         let _ = writeln!(page, "{row}");
     }
-    // From the folder of any chapter that includes this page: those are one folder down.
-    let _ = writeln!(
-        page,
-        "\n![Times of {phase} by case]({})\n",
-        chart_link(suite, phase)
-    );
-}
-
-fn chart_link(suite: &Suite, phase: Phase) -> String {
-    format!("../generated/{}-{phase}.svg", suite.suite)
 }
 
 fn milliseconds(summary: &Summary) -> String {

@@ -6,6 +6,7 @@ use crate::receipt::Receipt;
 use crate::record::{CellId, Measured, Outcome, Parity, Record, SCHEMA};
 use broadhead_device::ExecutionPath;
 use broadhead_gate::Decline;
+use broadhead_schur::Rates;
 
 const SUITE: &str = "
 suite = 's'
@@ -76,7 +77,10 @@ fn record(name: &str, rows: usize, elimination: &str, outcome: Result<&[f64], De
                 },
             }),
         },
-        receipt: Receipt::sample(),
+        receipt: Receipt {
+            rates: Some(Rates::default()),
+            ..Receipt::sample()
+        },
     }
 }
 
@@ -148,6 +152,34 @@ fn a_missing_or_declined_side_is_undetermined() {
     assert!(page.contains("| wrong | **2.00** | not served |"), "{page}");
     let without = &both(&[0.0021], Ok(&[0.004]))[..3];
     assert!(report(without).0[0].contains(": undetermined; two"));
+}
+
+#[test]
+fn each_machine_has_its_table_and_its_verdict_and_shipped_rates_stand_beside() {
+    let mut records = both(&[0.0021], Ok(&[0.004]));
+    for (name, rows) in [("one", 3), ("two", 4)] {
+        records.push(record(name, rows, "auto/shipped", Ok(&[0.005])));
+    }
+    let mut others = both(&[0.0060], Ok(&[0.004]));
+    for record in &mut others {
+        record.receipt.processor = "another".into();
+        // Its choice was priced by the shipped rates: it says nothing of measured ones.
+        record.receipt.rates = None;
+    }
+    let (lines, page) = report(&[records, others].concat());
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let of = |machine: &str| lines.iter().find(|line| line.contains(machine)).unwrap();
+    assert!(of("a processor").contains(": met;"), "{lines:?}");
+    assert!(of("another").contains(": undetermined;"), "{lines:?}");
+    let (_, first) = page.split_once("**a processor, 2 processors**").unwrap();
+    let (first, second) = first.split_once("**another, 2 processors**").unwrap();
+    let beside = |part: &str, ratio: &str| {
+        let line = format!("by the shipped rates: {ratio} times the best");
+        assert!(part.contains(&line), "no {line:?} in {part}");
+    };
+    beside(first, "2.50");
+    beside(second, "3.00");
+    assert!(first.contains("| rows | 1.05 |") && second.contains("s-step-another-2.svg"));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Requirements against records.
 
 use super::floor::Bandwidth;
-use super::group::{self, AUTO, BEST, Entry, Group};
-use crate::cell::{Phase, Place, Quantity, Requirement, Side, Suite};
+use super::group::{self, BEST, Entry, Group};
+use crate::cell::{Phase, Place, Quantity, Requirement, Side, Suite, is_auto};
 use crate::record::{Record, Window};
 use broadhead_device::measure::TOLERANCE;
 use broadhead_gate::Decline;
@@ -170,7 +170,7 @@ impl Judge<'_> {
     /// A baseline is the fastest of all its contenders that can do the work: one whose time was
     /// declined may have been that.
     fn all_measured(&self, side: &Side, group: &Group) -> Result<(), Decline> {
-        let contends = |name: &String| name != AUTO && !self.suite.peers.contains(name);
+        let contends = |name: &String| !is_auto(name) && !self.suite.peers.contains(name);
         let entries = group.entries.iter().filter(|e| e.phase == side.phase);
         for name in entries
             .map(|e| &e.elimination)

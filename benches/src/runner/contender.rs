@@ -6,12 +6,12 @@
 
 use super::Options;
 use crate::case::Operands;
-use crate::cell::Phase;
+use crate::cell::{AUTO, AUTO_SHIPPED, Phase};
 use crate::check::{self, Logarithm};
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_gate::Decline;
 use broadhead_schur::{
-    ArrowVector, Base, EliminationKind, Error, Failure, Frame, Gradient, Ridge, Solver,
+    ArrowVector, Base, EliminationKind, Error, Failure, Frame, Gradient, Rates, Ridge, Solver,
     SolverOptions, StepMut, Workload,
 };
 use faer::{Mat, MatRef};
@@ -54,7 +54,7 @@ pub struct Contender<'c> {
 }
 
 impl<'c> Contender<'c> {
-    /// Starts `name` (`auto` or an elimination) over `operands`, and checks it.
+    /// Starts `name` ([`AUTO`], [`AUTO_SHIPPED`] or an elimination) over `operands`, and checks it.
     ///
     /// # Errors
     /// Why it declines.
@@ -65,13 +65,15 @@ impl<'c> Contender<'c> {
         options: &Options,
         workload: Workload,
     ) -> Result<(Self, Ready), Decline> {
-        let elimination = match name {
-            "auto" => None,
+        let (elimination, rates) = match name {
+            AUTO => (None, options.rates.clone()),
+            AUTO_SHIPPED => (None, Rates::default()),
             name => {
                 let parsed: Result<EliminationKind, _> = name.parse();
-                Some(parsed.map_err(|e| Decline::Failed {
+                let kind = parsed.map_err(|e| Decline::Failed {
                     error: e.to_string(),
-                })?)
+                })?;
+                (Some(kind), options.rates.clone())
             }
         };
         if elimination == Some(EliminationKind::Iterative) && workload.log_determinant {
@@ -82,6 +84,7 @@ impl<'c> Contender<'c> {
             elimination,
             memory_limit: options.memory_limit,
             workload,
+            rates,
             ..SolverOptions::default()
         };
         let pool = rayon::ThreadPoolBuilder::new()

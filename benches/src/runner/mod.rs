@@ -17,12 +17,12 @@ use crate::peer::{Peer, PeerError, Prepared};
 use crate::receipt::Receipt;
 use crate::record::{CellId, Measured, Outcome, Parity, Record, SCHEMA, Timer};
 use broadhead_gate::Decline;
-use broadhead_schur::Workload;
+use broadhead_schur::{HostCeilings, Rates, Workload};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How to run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Threads of our own work.
     pub threads: usize,
@@ -34,6 +34,8 @@ pub struct Options {
     pub memory_limit: u64,
     /// Seed of the operands.
     pub seed: u64,
+    /// What the planner prices by where a contender is `auto`.
+    pub rates: Rates<HostCeilings>,
 }
 
 /// The largest order at which the dense reference gives the log-determinant to compare with.

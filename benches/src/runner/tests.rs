@@ -4,18 +4,21 @@ use super::*;
 use crate::cell::Phase;
 use std::collections::BTreeMap;
 
-const OPTIONS: Options = Options {
-    threads: 2,
-    seconds: 1e-3,
-    max_samples: 3,
-    memory_limit: 1 << 28,
-    seed: 3,
-};
+fn options() -> Options {
+    Options {
+        threads: 2,
+        seconds: 1e-3,
+        max_samples: 3,
+        memory_limit: 1 << 28,
+        seed: 3,
+        rates: Rates::default(),
+    }
+}
 
 fn run_text(text: &str) -> BTreeMap<(String, Phase), Outcome> {
     let suite: Suite = toml::from_str(text).unwrap();
     let receipt = Receipt::sample();
-    let records = run(&suite, &OPTIONS, "", &mut [], &receipt).unwrap();
+    let records = run(&suite, &options(), "", &mut [], &receipt).unwrap();
     records
         .into_iter()
         .map(|r| ((r.cell.elimination, r.cell.phase), r.outcome))
@@ -101,7 +104,7 @@ fn what_does_not_serve_or_fit_is_declined_with_its_reason() {
     let text = format!("suite = 's'\neliminations = ['rows']\nphases = ['step']\n{large}");
     let options = Options {
         memory_limit: 1 << 20,
-        ..OPTIONS
+        ..options()
     };
     let suite: Suite = toml::from_str(&text).unwrap();
     let records = run(&suite, &options, "", &mut [], &Receipt::sample()).unwrap();

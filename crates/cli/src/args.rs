@@ -55,7 +55,7 @@ pub enum Command {
     /// Solve one dense block-arrowhead Newton system.
     Solve(SolveArgs),
     /// Say which devices and libraries are here, and what is missing, by name and version.
-    Doctor,
+    Doctor(DoctorArgs),
 }
 
 /// Options of `fit`.
@@ -104,6 +104,10 @@ pub struct FitArgs {
     /// Whether a GPU may (auto), must not (off) or must (required) be used.
     #[arg(long, value_name = "POLICY", default_value = "auto")]
     pub device: DevicePolicy,
+    /// The rates that eliminations and places are priced by: those that `doctor --measure` kept on this
+    /// machine, else those that ship; or those that ship in any case.
+    #[arg(long, value_name = "WHICH", default_value = "measured")]
+    pub rates: RatesWord,
     /// The folder of all outputs; made where it is absent.
     #[arg(short, long, value_name = "DIR", default_value = "broadhead-out")]
     pub output: PathBuf,
@@ -156,6 +160,28 @@ pub struct SolveArgs {
     /// Whether a GPU may (auto), must not (off) or must (required) be used.
     #[arg(long, value_name = "POLICY", default_value = "auto")]
     pub device: DevicePolicy,
+    /// The rates that eliminations and places are priced by: those that `doctor --measure` kept on this
+    /// machine, else those that ship; or those that ship in any case.
+    #[arg(long, value_name = "WHICH", default_value = "measured")]
+    pub rates: RatesWord,
+}
+
+/// Options of `doctor`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct DoctorArgs {
+    /// Measure the rates that plans use, of the processor (a few seconds) and of a device that is here
+    /// (up to a minute), and keep them on disk.
+    #[arg(long)]
+    pub measure: bool,
+}
+
+/// Which rates the planner prices by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RatesWord {
+    /// Those that `doctor --measure` kept on this machine, else those that ship.
+    Measured,
+    /// Those that ship.
+    Shipped,
 }
 
 /// The eliminations of `fit`, whose systems are structured: rows first, which serves dense ones alone,

@@ -4,7 +4,8 @@ use crate::input::InputError;
 use crate::output::OutputError;
 use crate::plot::PlotError;
 use crate::words::WordError;
-use broadhead_device::Absence;
+use broadhead_device::{Absence, DeviceError};
+use broadhead_gate::ceilings::MeasureError;
 use broadhead_sae::lm::LmError;
 use broadhead_sae::{CurvedError, FitError, NoVariation};
 use broadhead_schur::{Error, Failure};
@@ -51,6 +52,12 @@ pub enum CliError {
     /// A required device is absent.
     #[error("--device required: {}", brief(.0))]
     Device(Absence),
+    /// A device that is here and cannot be opened.
+    #[error("the device cannot be opened: {0}")]
+    OpenDevice(DeviceError),
+    /// Rates that cannot be measured or kept.
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
     /// A summary that cannot be written as JSON.
     #[error("the summary cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -77,7 +84,11 @@ impl CliError {
             Self::Usage(_) | Self::Word(_) | Self::Input(_) | Self::NoVariation { .. } => {
                 Exit::BadInput
             }
-            Self::Output(_) | Self::Plot(_) | Self::Json(_) => Exit::Failed,
+            Self::Output(_)
+            | Self::Plot(_)
+            | Self::Json(_)
+            | Self::OpenDevice(_)
+            | Self::Measure(_) => Exit::Failed,
             Self::System { failure, .. } => of_failure(failure),
             Self::Fit(error) => of_fit(error),
             Self::Device(_) => Exit::Undetermined,

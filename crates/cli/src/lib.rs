@@ -33,7 +33,7 @@ pub fn run(cli: &Cli) -> Exit {
         Command::Fit(arguments) => commands::fit(arguments, cli.output),
         Command::Encode(arguments) => commands::encode(arguments, cli.output),
         Command::Solve(arguments) => commands::solve(arguments, cli.output),
-        Command::Doctor => commands::doctor(cli.output),
+        Command::Doctor(arguments) => commands::doctor(*arguments, cli.output),
     };
     match done {
         Ok(()) => Exit::Done,

@@ -54,6 +54,7 @@
 
 mod absence;
 mod fault;
+pub mod kept;
 pub mod kernels;
 mod ledger;
 mod linalg;

@@ -10,7 +10,8 @@
 //!   type, and those of a device are made from evidence alone.
 //! - A measurement is measured, with every sample, or declined, with its reason.
 //! - A verdict is met, unmet or undetermined; undetermined never exits 0.
-//! - Verdicts read no clock and do no IO. [`ceilings`] is the one module that reads a clock.
+//! - Verdicts read no clock and do no IO. [`ceilings`] is the one module that reads a clock, and it and
+//!   [`processor`] the ones that read files.
 //!
 //! ```compile_fail,E0308
 //! use broadhead_gate::{Measurement, OnCpu, Requirement, Samples};
@@ -35,6 +36,7 @@
 pub mod ceilings;
 mod decline;
 mod measurement;
+pub mod processor;
 mod verdict;
 
 pub use decline::Decline;

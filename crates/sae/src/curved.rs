@@ -17,9 +17,10 @@ use crate::layout::Layout;
 use crate::lm::{Objective, Problem, StepFailure, Trial};
 use crate::point::{Decoder, Model, Penalty, Point};
 use broadhead_device::{DeviceError, ExecutionPath};
+use broadhead_schur::cuda::Keep;
 use broadhead_schur::{
-    EliminationKind, Failure, Gradient, LogDeterminant, MeanDiagonals, Ridge, RowBlocks, Solver,
-    SolverOptions, StepMut, StructuredFeatures, StructuredSystem, SymmetricView, System,
+    EliminationKind, Failure, Gradient, LogDeterminant, MeanDiagonals, Plan, Ridge, RowBlocks,
+    Solver, SolverOptions, StepMut, StructuredFeatures, StructuredSystem, SymmetricView, System,
 };
 use faer::MatRef;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,9 @@ pub struct SolveSummary {
     /// not the memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_declined: Option<DeviceError>,
+    /// What they were factored by: as a rule one choice. More where a planner chose anew as gates moved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chosen: Vec<Chosen>,
     /// Refinement steps.
     pub refinements: u64,
     /// The worst `|H x + g| / |g|` of any solve; 0 before the first.
@@ -55,11 +59,47 @@ pub struct SolveSummary {
     pub componentwise_error: f64,
 }
 
+/// What an operator was factored by: what is pinned to repeat it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// The elimination.
+    pub elimination: EliminationKind,
+    /// Where it ran.
+    pub path: ExecutionPath,
+    /// What its frames keep, on a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
+}
+
+impl Chosen {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            elimination: plan.chosen,
+            path: plan.path,
+            keep: plan.keep,
+        }
+    }
+
+    /// Those of `all` that occur, each once, in the order in which they first do.
+    pub(crate) fn distinct<'a>(all: impl Iterator<Item = &'a Self>) -> Vec<Self> {
+        let mut found = Vec::new();
+        for chosen in all {
+            if !found.contains(chosen) {
+                found.push(*chosen);
+            }
+        }
+        found
+    }
+}
+
 impl SolveSummary {
-    /// One more operator, factored at `path`.
-    fn factored(&mut self, path: ExecutionPath) {
+    /// One more operator, factored as `chosen`.
+    fn factored(&mut self, chosen: Chosen) {
         self.factorizations += 1;
-        self.device_factorizations += u64::from(path.is_device());
+        self.device_factorizations += u64::from(chosen.path.is_device());
+        if !self.chosen.contains(&chosen) {
+            self.chosen.push(chosen);
+        }
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
@@ -68,6 +108,7 @@ impl SolveSummary {
         if self.device_declined.is_none() {
             self.device_declined.clone_from(&other.device_declined);
         }
+        self.chosen = Chosen::distinct(self.chosen.iter().chain(&other.chosen));
         self.refinements += other.refinements;
         self.relative_residual = larger(self.relative_residual, other.relative_residual);
         self.componentwise_error = larger(self.componentwise_error, other.componentwise_error);
@@ -170,9 +211,9 @@ impl<'a> Curved<'a> {
         self.assemble(self.model.penalty.kappa);
         self.linearised = false;
         let system = system_of(&self.model, &self.current, &self.row_hessian)?;
-        let path = self.solver.plan().path;
+        let chosen = Chosen::of(self.solver.plan());
         let mut base = self.solver.refresh(system)?;
-        self.summary.factored(path);
+        self.summary.factored(chosen);
         match base.factor(Ridge::ZERO) {
             Ok(frame) => Ok(frame.log_determinant().map_err(|reason| reason.to_string())),
             Err(Failure::NotPositiveDefinite(npd)) => {
@@ -213,7 +254,7 @@ impl<'a> Curved<'a> {
     /// Solves at the relative ridge; the predicted reduction.
     fn step(&mut self, relative_ridge: f64) -> Result<f64, StepFailure<CurvedError>> {
         let started = Instant::now();
-        let (changed, path) = (self.linearise(), self.path());
+        let (changed, chosen) = (self.linearise(), Chosen::of(self.solver.plan()));
         let stop = |error: broadhead_schur::Error| StepFailure::Stop(error.into());
         let system =
             system_of(&self.model, &self.current, &self.row_hessian).map_err(StepFailure::Stop)?;
@@ -227,7 +268,7 @@ impl<'a> Curved<'a> {
         self.seconds.assemble += started.elapsed();
         let gradient = Gradient::new(&self.current.row_gradient, &self.current.border_gradient);
         let started = Instant::now();
-        self.summary.factored(path);
+        self.summary.factored(chosen);
         let frame = base.factor(Ridge::relative(relative_ridge, means));
         self.seconds.factor += started.elapsed();
         let started = Instant::now();

@@ -8,6 +8,7 @@
 //! a fit has the same bits for any number of threads, alone or beside others ([`fit_many`]).
 
 use crate::coordinates::Gates;
+use crate::curved::Chosen;
 use crate::data::Data;
 use crate::dictionary::Dictionary;
 use crate::encode::given_gates;
@@ -95,6 +96,8 @@ pub fn fit(
     let started_up = begun.elapsed();
     let ledger = Ledger::new();
     let finished = job.finish(candidates, &mut reports, &ledger)?;
+    let solves = (finished.iter()).filter_map(|(_, outcome)| outcome.as_ref().ok());
+    let chosen = Chosen::distinct(solves.flat_map(|sequence| &sequence.solves.chosen));
     let (start, sequence) = lowest(finished, options.rule.decrease_tolerance)?;
     let mut phases = vec![("load", loaded), ("starts", started_up)];
     phases.extend([
@@ -117,6 +120,7 @@ pub fn fit(
         reports,
         ledger.snapshot(),
     );
+    fit.chosen = chosen;
     fit.seconds = seconds.collect();
     fit.seconds_total = started.elapsed().as_secs_f64();
     Ok(fit)

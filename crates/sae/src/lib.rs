@@ -59,7 +59,7 @@ mod whitening;
 
 pub use basis::Basis;
 pub use coordinates::Gates;
-pub use curved::{BorderMode, SolveSummary};
+pub use curved::{BorderMode, Chosen, SolveSummary};
 pub use dictionary::{Atom, Dictionary, DictionaryError};
 pub use encode::{EncodeOptions, Encoding, NoExplanation, encode};
 pub use error::{CurvedError, FitError};

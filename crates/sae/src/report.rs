@@ -1,6 +1,6 @@
 //! What a fit gives back, in the units of its data.
 
-use crate::curved::SolveSummary;
+use crate::curved::{Chosen, SolveSummary};
 use crate::data::Data;
 use crate::dictionary::Dictionary;
 use crate::lm::{Status, TraceEntry};
@@ -100,6 +100,9 @@ pub struct Fit {
     pub execution_path: ExecutionPath,
     /// The elimination of the linear solves.
     pub elimination: EliminationKind,
+    /// What the planner chose for any start that was finished, or what was pinned: a fit that has one
+    /// choice alone is repeated elsewhere by pinning it.
+    pub chosen: Vec<Chosen>,
     /// What the solves of the start that won cost and how well they did.
     pub solves: SolveSummary,
     /// What moved and was factored, over all starts that were finished.
@@ -170,6 +173,7 @@ impl Fit {
                 .map(|log| log + 2.0 * unknowns * scale.ln()),
             execution_path: sequence.path,
             elimination: sequence.elimination,
+            chosen: sequence.solves.chosen.clone(),
             solves: sequence.solves,
             ledger,
             start,

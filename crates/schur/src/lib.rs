@@ -70,7 +70,10 @@ pub use elimination::{
 };
 pub use error::{Error, Failure, NotPositiveDefinite, PivotSite, Side};
 pub use frame::{Frame, SolveReport};
-pub use plan::{Ceilings, FrameCost, Plan, Price, Workload, device_prices, plan};
+pub use plan::{
+    Ceilings, FrameCost, HostCeilings, Plan, Price, Rates, RatesOrigin, Workload, device_prices,
+    plan,
+};
 pub use refine::{BackwardError, Refinement};
 pub use registers::release_upper_parts;
 pub use ridge::{MeanDiagonals, Ridge};

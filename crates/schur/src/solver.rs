@@ -17,7 +17,7 @@ use crate::elimination::{
     BorderFirst, Core, Elimination, Factored, Iterative, IterativeOptions, Reference, RowsFirst,
 };
 use crate::frame::Frame;
-use crate::plan::{Ceilings, Plan, Workload, plan, plan_without};
+use crate::plan::{Ceilings, HostCeilings, Plan, Rates, Workload, plan, plan_without};
 use crate::refine::Residual;
 use crate::registers::release_upper_parts;
 use crate::{
@@ -37,12 +37,13 @@ pub struct SolverOptions {
     pub refinement: Refinement,
     /// Conjugate gradients.
     pub iterative: IterativeOptions,
-    /// Rates by which the planner prices.
-    pub ceilings: Ceilings,
+    /// Rates by which the planner prices what runs on the CPU. Default: those that ship. The gate has
+    /// those of this machine (`broadhead_gate::ceilings`).
+    pub rates: Rates<HostCeilings>,
     /// What a frame is expected to do.
     pub workload: Workload,
-    /// Rates of the device, for what would run there; where absent, [`Ceilings::DEVICE`].
-    pub device_ceilings: Option<Ceilings>,
+    /// Rates of the device, for what would run there. Default: those that ship.
+    pub device_rates: Rates<Ceilings>,
     /// The device, which has a backend for rows first of dense systems, and for the core, border first and
     /// conjugate gradients of structured ones. What uses none runs on the CPU; [`Plan::path`] and
     /// [`Frame::execution_path`] say which it was.
@@ -59,9 +60,9 @@ impl Default for SolverOptions {
             memory_limit: 16 << 30,
             refinement: Refinement::default(),
             iterative: IterativeOptions::default(),
-            ceilings: Ceilings::default(),
+            rates: Rates::default(),
             workload: Workload::default(),
-            device_ceilings: None,
+            device_rates: Rates::default(),
             device: None,
             device_policy: DevicePolicy::default(),
         }

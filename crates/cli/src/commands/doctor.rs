@@ -1,12 +1,16 @@
 //! `broadhead doctor`: what is here, what is missing, by name and version.
 
-use crate::args::OutputArgs;
+use crate::args::{DoctorArgs, OutputArgs};
 use crate::error::{CliError, brief};
 use crate::output;
-use broadhead_device::{Absence, probe};
+use broadhead_device::{Absence, Context, probe};
+use broadhead_gate::ceilings::Store;
+use broadhead_gate::processor;
+use broadhead_schur::{Ceilings, HostCeilings, Rates};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use std::fmt::Write;
+use std::path::PathBuf;
 
 /// What `doctor` found.
 #[derive(Clone, Debug, Serialize)]
@@ -17,6 +21,17 @@ struct Findings {
     /// Whether device work can run at all; the absence where it cannot.
     #[serde(serialize_with = "possible")]
     device_work: Result<(), Absence>,
+    rates: KeptRates,
+}
+
+/// The rates that plans use on this machine.
+#[derive(Clone, Debug, Serialize)]
+struct KeptRates {
+    /// Where they are kept; absent where no variable names a folder.
+    folder: Option<PathBuf>,
+    host: Rates<HostCeilings>,
+    /// Of the first device; absent where device work cannot run.
+    device: Option<Rates<Ceilings>>,
 }
 
 /// The processor, as this program sees it.
@@ -24,7 +39,7 @@ struct Findings {
 struct Cpu {
     architecture: &'static str,
     system: &'static str,
-    model: Option<String>,
+    model: String,
     threads_available: usize,
     threads_used: usize,
     vector_extensions: Vec<&'static str>,
@@ -38,16 +53,23 @@ fn possible<S: Serializer>(work: &Result<(), Absence>, to: S) -> Result<S::Ok, S
     object.end()
 }
 
-/// Prints what is here and what is missing.
+/// Prints what is here and what is missing, with `--measure` after it measured the rates of what is
+/// here.
 ///
 /// # Errors
-/// Only where the answer cannot be printed: what is missing is an answer.
-pub fn doctor(options: OutputArgs) -> Result<(), CliError> {
+/// Where the answer cannot be printed: what is missing is an answer. With `--measure` where rates cannot
+/// be measured or kept.
+pub fn doctor(arguments: DoctorArgs, options: OutputArgs) -> Result<(), CliError> {
+    let store = Store::of_environment();
+    if arguments.measure {
+        measure(&store)?;
+    }
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
         cpu: Cpu::seen(),
         device: probe::report(),
         device_work: probe::cuda().map(|_| ()),
+        rates: KeptRates::of(&store),
     };
     let text = if options.json {
         serde_json::to_string_pretty(&findings)? + "\n"
@@ -55,6 +77,29 @@ pub fn doctor(options: OutputArgs) -> Result<(), CliError> {
         findings.for_people()
     };
     Ok(output::print(&text)?)
+}
+
+/// Measures the processor, and the first device where device work can run.
+fn measure(store: &Store) -> Result<(), CliError> {
+    store.measure_host()?;
+    // What is missing of a device is among the findings.
+    if probe::cuda().is_ok() {
+        let context = Context::open(0).map_err(CliError::OpenDevice)?;
+        store.measure_device(&context)?;
+    }
+    Ok(())
+}
+
+impl KeptRates {
+    fn of(store: &Store) -> Self {
+        let report = probe::report();
+        let device = report.devices.first().filter(|_| probe::cuda().is_ok());
+        Self {
+            folder: store.folder().path().map(Into::into),
+            host: store.host(),
+            device: device.map(|device| store.device(device)),
+        }
+    }
 }
 
 impl Findings {
@@ -65,10 +110,9 @@ impl Findings {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{name:<9} {value}");
         };
-        let model = cpu.model.as_deref().unwrap_or("unknown model");
         line(
             "processor",
-            format!("{model} ({} {})", cpu.architecture, cpu.system),
+            format!("{} ({} {})", cpu.model, cpu.architecture, cpu.system),
         );
         line(
             "threads",
@@ -111,6 +155,16 @@ impl Findings {
             Err(absence) => format!("cannot run on a device: {}", brief(absence)),
         };
         line("work", work);
+        line(
+            "rates",
+            format!("of the processor: {}", self.rates.host.origin),
+        );
+        if let Some(device) = &self.rates.device {
+            line("rates", format!("of the device: {}", device.origin));
+        }
+        if let Some(folder) = &self.rates.folder {
+            line("kept in", folder.display().to_string());
+        }
         text
     }
 }
@@ -120,8 +174,8 @@ impl Cpu {
         Self {
             architecture: std::env::consts::ARCH,
             system: std::env::consts::OS,
-            model: proc_field("/proc/cpuinfo", "model name"),
-            threads_available: std::thread::available_parallelism().map_or(1, usize::from),
+            model: processor::model(),
+            threads_available: processor::count(),
             threads_used: rayon::current_num_threads(),
             vector_extensions: vector_extensions(),
             memory_bytes: proc_field("/proc/meminfo", "MemTotal")

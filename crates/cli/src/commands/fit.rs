@@ -2,6 +2,7 @@
 
 use super::clock::{Clock, Seconds};
 use super::dispatch::{self, Device};
+use super::rates::{self, Pins, UsedRates};
 use crate::args::{FitArgs, OutputArgs};
 use crate::digits;
 use crate::error::CliError;
@@ -56,6 +57,10 @@ struct Summary {
     execution_path: ExecutionPath,
     device: Device,
     elimination: EliminationKind,
+    rates: UsedRates,
+    /// What repeats the choice elsewhere; absent where there were several.
+    pins: Option<Pins>,
+    pins_reason: Option<String>,
     solves: SolveSummary,
     lambda: f64,
     kappa: f64,
@@ -109,7 +114,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
             Some(labels::group(labels))
         }
     };
-    let fit_options = FitOptions {
+    let mut fit_options = FitOptions {
         gates: gate_policy(&arguments.gates, rows.array.nrows(), arguments.atoms)?,
         starts: arguments.starts,
         seed: arguments.seed,
@@ -123,6 +128,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         },
         ..FitOptions::default()
     };
+    rates::hand_to(arguments.rates, &mut fit_options.solver);
     fit_options.validate()?;
     let _folders = output::prepare_folder(&arguments.output)?;
     clock.lap("read");
@@ -156,6 +162,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         &rows,
         fitted,
         device,
+        UsedRates::of(&fit_options.solver),
         label_statistics,
         &clock,
     );
@@ -365,6 +372,7 @@ impl Summary {
         rows: &Named<Array2<f64>>,
         fit: Fit,
         device: Device,
+        rates: UsedRates,
         labels: Option<Labels>,
         clock: &Clock,
     ) -> Self {
@@ -375,6 +383,10 @@ impl Summary {
             .extend(inner.map(|(name, s)| (format!("fit.{name}"), *s)));
         let (log_det_hessian, log_det_hessian_reason) = match fit.log_det_hessian {
             Ok(value) => (Some(value), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let (pins, pins_reason) = match Pins::of(&fit.chosen) {
+            Ok(pins) => (Some(pins), None),
             Err(reason) => (None, Some(reason)),
         };
         let files = [
@@ -409,6 +421,9 @@ impl Summary {
             execution_path: fit.execution_path,
             device,
             elimination: fit.elimination,
+            rates,
+            pins,
+            pins_reason,
             solves: fit.solves,
             lambda: fit.lambda,
             kappa: fit.kappa,
@@ -471,6 +486,12 @@ impl Summary {
         );
         let path = format!("{}, {} elimination", self.execution_path, self.elimination);
         line("path", self.device.beside(path));
+        line("rates", self.rates.in_words());
+        if options.elimination.is_none() {
+            let pins = self.pins.as_ref().map(Pins::options);
+            let reason = self.pins_reason.as_deref().unwrap_or_default();
+            line("repeat elsewhere", pins.unwrap_or(reason).to_owned());
+        }
         line("seconds", format!("{:.3}", self.seconds.total));
         if let Some(order) = &self.label_order {
             line("order", order.join(", "));

@@ -5,6 +5,7 @@ mod dispatch;
 mod doctor;
 mod encode;
 mod fit;
+mod rates;
 mod solve;
 
 pub use doctor::doctor;

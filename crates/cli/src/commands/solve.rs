@@ -2,6 +2,7 @@
 
 use super::clock::{Clock, Seconds};
 use super::dispatch::{self, Device};
+use super::rates::{self, Pins, UsedRates};
 use crate::args::{OutputArgs, SolveArgs};
 use crate::error::CliError;
 use crate::input::{Archive, Extents, InputError, Named, Source};
@@ -39,6 +40,8 @@ struct Summary {
     /// Of a device: what the frame kept and held, how it was made and what it cost.
     frame: Option<FrameSummary>,
     pinned: bool,
+    /// What repeats the choice elsewhere.
+    pins: Pins,
     rows: usize,
     row_unknowns: usize,
     border: usize,
@@ -56,6 +59,7 @@ struct Summary {
     log_det_hessian_reason: Option<String>,
     seconds: Seconds,
     ledger: LedgerSnapshot,
+    rates: UsedRates,
     prices: Vec<Price>,
     output: PathBuf,
 }
@@ -85,12 +89,13 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
         SymmetricView::ndarray(operands.border_hessian.array.view()),
     )
     .map_err(|error| at_fault(broadhead_schur::Failure::from(error)))?;
-    let solver_options = SolverOptions {
+    let mut solver_options = SolverOptions {
         elimination: arguments.elimination.kind(),
         device: placement,
         device_policy: arguments.device,
         ..SolverOptions::default()
     };
+    rates::hand_to(arguments.rates, &mut solver_options);
     let mut solver = Solver::new(&system.into(), solver_options).map_err(|error| match error {
         Error::Absent(absence) => CliError::Device(absence),
         error => at_fault(error.into()),
@@ -132,6 +137,7 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
         elimination: plan.chosen,
         frame,
         pinned: plan.pinned,
+        pins: Pins::new(plan.chosen, plan.path, plan.keep),
         rows: operands.shape.row_count(),
         row_unknowns: operands.shape.row_unknowns(),
         border: operands.shape.border(),
@@ -149,6 +155,7 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
         log_det_hessian_reason,
         seconds: clock.seconds(),
         ledger,
+        rates: UsedRates::new(plan.rates, plan.device_rates),
         prices: plan.prices,
         output: arguments.output.clone(),
     };
@@ -371,6 +378,10 @@ impl Summary {
             "seconds",
             format!("{:.3} ({})", self.seconds.total, phases.join(", ")),
         );
+        line("rates", self.rates.in_words());
+        if !self.pinned {
+            line("repeat elsewhere", self.pins.options().to_owned());
+        }
         line("wrote", self.output.display().to_string());
         lines.join("\n") + "\n"
     }

@@ -1,63 +1,49 @@
-//! Ceilings on disk, one file a device, driver and set of libraries.
+//! Ceilings on disk, one file a model of device, driver and set of libraries.
 
 use super::{DeviceCeilings, libraries};
-use crate::{Context, Result, kernels};
-use sha2::{Digest, Sha256};
-use std::path::PathBuf;
+use crate::Result;
+use crate::kept::{Folder, Kept, Key, NotKept};
+use crate::probe::DeviceInfo;
 
 /// Grows when a measurement changes its meaning, so that old files are not read.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
-fn path(context: &Context) -> Result<Option<PathBuf>> {
-    let Some(folder) = kernels::cache_folder() else {
-        return Ok(None);
+/// The first word of a file's name.
+const KIND: &str = "device-ceilings";
+
+fn key(device: &DeviceInfo) -> Result<Key> {
+    // Devices of one model in one machine are alike.
+    let model = DeviceInfo {
+        ordinal: 0,
+        ..device.clone()
     };
-    let mut hash = Sha256::new();
-    let device = format!("{:?}", context.info());
-    for part in [device, libraries()?.join(", "), FORMAT.to_string()] {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    let hex: String = hash
-        .finalize()
-        .iter()
-        .take(16)
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    Ok(Some(folder.join(format!("ceilings.{hex}.json"))))
+    let key = [
+        ("device", format!("{model:?}")),
+        ("libraries", libraries()?.join(", ")),
+        ("measurement", FORMAT.to_string()),
+    ];
+    Ok(key.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
-/// The ceilings kept for this device, driver and libraries.
-pub(super) fn read(context: &Context) -> Result<Option<DeviceCeilings>> {
-    let Some(path) = path(context)? else {
-        return Ok(None);
-    };
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) => {
-            tracing::debug!(%error, path = %path.display(), "no ceilings are kept");
-            return Ok(None);
-        }
-    };
-    match serde_json::from_str(&text) {
-        Ok(ceilings) => Ok(Some(ceilings)),
-        Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "kept ceilings are unreadable");
-            Ok(None)
-        }
+impl DeviceCeilings {
+    /// The ceilings that are kept for a device under this driver and these libraries, or why there are
+    /// none. Nothing is measured.
+    ///
+    /// # Errors
+    /// The libraries do not answer.
+    pub fn kept(
+        device: &DeviceInfo,
+        folder: &Folder,
+    ) -> Result<std::result::Result<Kept<Self>, NotKept>> {
+        Ok(folder.read(KIND, &key(device)?))
     }
-}
 
-/// Keeps ceilings; a folder that cannot be written costs the next process a measurement.
-pub(super) fn write(context: &Context, ceilings: &DeviceCeilings) -> Result<()> {
-    let Some(path) = path(context)? else {
-        return Ok(());
-    };
-    let written = serde_json::to_vec_pretty(ceilings)
-        .map_err(std::io::Error::other)
-        .and_then(|text| kernels::write_beside(&path, &[&text]));
-    if let Err(error) = written {
-        tracing::warn!(%error, path = %path.display(), "ceilings were not kept");
+    /// Keeps these ceilings for their device, driver and libraries.
+    ///
+    /// # Errors
+    /// The libraries do not answer; inside, what the system says of the file.
+    pub fn keep(self, folder: &Folder) -> Result<std::io::Result<Kept<Self>>> {
+        let key = key(&self.device)?;
+        Ok(folder.write(KIND, &key, self))
     }
-    Ok(())
 }

@@ -27,6 +27,7 @@ mod latency;
 pub use ceiling::{Beaten, Ceiling, TOLERANCE, Unit};
 pub(crate) use kernel::SOURCE;
 
+use crate::kept::Folder;
 use crate::nvml::{ClockReasons, Nvml, Reading};
 use crate::probe::{self, DeviceInfo};
 use crate::{Context, Ledger, Result, Stream};
@@ -102,13 +103,19 @@ impl DeviceCeilings {
     /// # Errors
     /// Any [`DeviceError`](crate::DeviceError) of the work.
     pub fn of(context: &Context) -> Result<Self> {
-        if let Some(kept) = kept::read(context)? {
-            return Ok(kept);
+        let folder = Folder::of_environment();
+        match Self::kept(context.info(), &folder)? {
+            Ok(kept) => return Ok(kept.value),
+            Err(why) => tracing::debug!(%why, "no ceilings are kept"),
         }
         let ceilings = Self::measure(context)?;
-        match ceilings.is_throttled() {
-            true => tracing::warn!("the device was throttled: these ceilings are not kept"),
-            false => kept::write(context, &ceilings)?,
+        if ceilings.is_throttled() {
+            tracing::warn!("the device was throttled: these ceilings are not kept");
+            return Ok(ceilings);
+        }
+        // A folder that cannot be written costs the next process a measurement.
+        if let Err(error) = ceilings.clone().keep(&folder)? {
+            tracing::warn!(%error, "ceilings were not kept");
         }
         Ok(ceilings)
     }

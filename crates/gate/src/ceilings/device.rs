@@ -10,7 +10,7 @@
 //! ```
 
 use crate::Decline;
-use broadhead_device::Context;
+use broadhead_device::DeviceError;
 use broadhead_device::measure::{Ceiling, DeviceCeilings};
 use broadhead_device::nvml::ClockReasons;
 use broadhead_schur::Ceilings;
@@ -18,19 +18,14 @@ use broadhead_schur::Ceilings;
 /// Columns of a triangular sweep that one block of threads does before it hands over.
 const SWEEP_BLOCK: f64 = 64.0;
 
-/// The ceilings of a device for the planner: from disk where they were measured under this driver
-/// and these libraries, else measured now (up to a minute) and kept.
-///
-/// # Errors
-/// [`Decline::Failed`] with what the device answered; otherwise as [`of_device`].
-pub fn measure_device(context: &Context) -> Result<Ceilings, Decline> {
-    let measured = DeviceCeilings::of(context).map_err(|error| match error {
-        broadhead_device::DeviceError::Absence(absence) => Decline::Absent { absence },
+/// An error of a device as the reason of a measurement that was not made.
+pub(super) fn declined(error: DeviceError) -> Decline {
+    match error {
+        DeviceError::Absence(absence) => Decline::Absent { absence },
         other => Decline::Failed {
             error: other.to_string(),
         },
-    })?;
-    of_device(&measured)
+    }
 }
 
 /// Measured ceilings for the planner.

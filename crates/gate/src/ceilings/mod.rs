@@ -1,26 +1,30 @@
 //! Ceilings, measured: what the planner of `broadhead-schur` prices by.
 //!
-//! | | measured by | kept |
+//! | | measured by | in |
 //! |---|---|---|
-//! | [`measure_cpu`] | loops and products here | no: it takes a second |
-//! | [`measure_device`] | `broadhead-device`, two windows of each | on disk, by device, driver and libraries |
+//! | [`measure_cpu`] | loops and the libraries' products here | a few seconds |
+//! | [`Store::measure_device`] | `broadhead-device`, two windows of each | up to a minute |
+//!
+//! A [`Store`] keeps both on disk and hands them to a solver's options: nothing is measured without being
+//! asked.
 //!
 //! ```no_run
-//! use broadhead_gate::ceilings;
+//! use broadhead_gate::ceilings::Store;
 //! use broadhead_schur::SolverOptions;
 //!
-//! let context = broadhead_device::Context::open(0)?;
-//! let options = SolverOptions {
-//!     ceilings: ceilings::measure_cpu(),
-//!     device_ceilings: Some(ceilings::measure_device(&context)?),
-//!     ..SolverOptions::default()
-//! };
-//! # drop(options);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! let store = Store::of_environment();
+//! store.measure_host()?; // Once a machine: `broadhead doctor --measure` does it too.
+//! let mut options = SolverOptions::default();
+//! store.hand_to(&mut options);
+//! # Ok::<(), broadhead_gate::ceilings::MeasureError>(())
 //! ```
 
 mod cpu;
 mod device;
+mod store;
 
+pub use broadhead_device::kept::Folder;
 pub use cpu::measure_cpu;
-pub use device::{measure_device, of_device};
+use device::declined;
+pub use device::of_device;
+pub use store::{MeasureError, Store};

@@ -9,7 +9,7 @@
 mod ceilings;
 mod price;
 
-pub use ceilings::Ceilings;
+pub use ceilings::{Ceilings, HostCeilings, Rates, RatesOrigin};
 pub use price::{FrameCost, Price};
 
 use crate::cuda::{Base, DeviceBytes, Keep, StructuredBase, StructuredMethod};
@@ -56,6 +56,11 @@ pub struct Plan {
     pub declined: Option<DeviceError>,
     /// Whether the caller pinned the elimination.
     pub pinned: bool,
+    /// The rates of the prices on the CPU, and where they come from.
+    pub rates: Rates<HostCeilings>,
+    /// Those of the prices on a device; absent where none was priced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_rates: Option<Rates<Ceilings>>,
     /// The price of every elimination that serves the system, wherever it may run; the reference is
     /// priced too, and never chosen.
     pub prices: Vec<Price>,
@@ -71,7 +76,7 @@ pub fn plan(shape: &SystemShape, options: &SolverOptions) -> Result<Plan, Error>
     let mut prices = Vec::new();
     for kind in EliminationKind::ALL {
         if let Ok(bytes) = Solver::bytes_needed(kind, shape) {
-            let (rates, work) = (&options.ceilings, &options.workload);
+            let (rates, work) = (&options.rates.ceilings, &options.workload);
             prices.push(price::price(kind, shape, bytes, rates, work));
         }
     }
@@ -87,13 +92,25 @@ pub fn plan(shape: &SystemShape, options: &SolverOptions) -> Result<Plan, Error>
         tracing::info!(%declined, "the device would be cheaper");
     }
     let pinned = options.elimination.is_some();
-    tracing::debug!(chosen = %chosen.elimination, path = %chosen.path, pinned, ?prices, "planned");
+    let device_rates = (!on_device.is_empty()).then(|| options.device_rates.clone());
+    let origin = device_rates.as_ref().map(|rates| &rates.origin);
+    tracing::debug!(
+        chosen = %chosen.elimination,
+        path = %chosen.path,
+        pinned,
+        rates = %options.rates.origin,
+        device_rates = origin.map(tracing::field::display),
+        ?prices,
+        "planned"
+    );
     Ok(Plan {
         chosen: chosen.elimination,
         path: chosen.path,
         keep: chosen.keep,
         declined,
         pinned,
+        rates: options.rates.clone(),
+        device_rates,
         prices,
     })
 }
@@ -138,7 +155,7 @@ fn of_the_device(
 }
 
 /// What the eliminations that a device has for `shape` would cost on one of
-/// [`SolverOptions::device_ceilings`], for each thing that a frame may keep. No device is asked.
+/// [`SolverOptions::device_rates`], for each thing that a frame may keep. No device is asked.
 pub fn device_prices(shape: &SystemShape, options: &SolverOptions) -> Vec<Price> {
     let keep = options.device.as_ref().and_then(|place| place.keep);
     priced_on_device(shape, options, keep, &mut Vec::new())
@@ -150,10 +167,7 @@ fn priced_on_device(
     keep: Option<Keep>,
     refusals: &mut Vec<(EliminationKind, Error)>,
 ) -> Vec<Price> {
-    let rates = options
-        .device_ceilings
-        .as_ref()
-        .unwrap_or(&Ceilings::DEVICE);
+    let rates = &options.device_rates.ceilings;
     // The bytes, or why there are none.
     let mut served = |kind: EliminationKind, bytes: Result<DeviceBytes, Error>| match bytes {
         Ok(bytes) => Some(bytes.total()),
@@ -314,4 +328,34 @@ fn among(shape: &SystemShape, prices: &[Price], options: &SolverOptions) -> Resu
             why: "no elimination serves it",
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ArrowShape;
+
+    #[test]
+    fn a_plan_prices_by_the_rates_that_it_is_handed_and_says_which() {
+        let shape = SystemShape::Dense(ArrowShape::uniform(4000, 2, 1500).expect("a shape"));
+        let mut options = SolverOptions {
+            workload: Workload {
+                log_determinant: false,
+                iterations: 10,
+                ..Workload::default()
+            },
+            ..SolverOptions::default()
+        };
+        let shipped = plan(&shape, &options).expect("a plan");
+        assert_eq!(shipped.rates.origin, RatesOrigin::Shipped { reason: None });
+        assert_eq!(shipped.device_rates, None);
+        // Where memory is slow, what reads the least is the cheapest.
+        let mut slow = HostCeilings::default();
+        slow.together.bandwidth *= 0.01;
+        options.rates = Rates::given(slow);
+        let given = plan(&shape, &options).expect("a plan");
+        assert_eq!(given.rates, options.rates);
+        let pair = (shipped.chosen, given.chosen);
+        assert_eq!(pair, (EliminationKind::Iterative, EliminationKind::Rows));
+    }
 }

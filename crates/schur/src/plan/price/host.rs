@@ -2,30 +2,13 @@
 //!
 //! Operands that are read once a solve come from memory; a triangular solve with many columns is no
 //! product and does not reach its rate; a solve ends with its residual, which is two more products.
-//! The shares below are properties of the code and of the products under it, the same on any
-//! processor that has caches: `cargo run --release --example host_rates` measures them.
+//! What all threads do together is priced by [`HostCeilings::together`], and what one does alone by its own
+//! rates: with more threads the two move apart.
 
 use super::{Bill, sizes, structured_sizes};
 use crate::elimination::{PRECONDITIONER_BLOCK, core_order, kept_directions};
-use crate::plan::{Ceilings, Workload};
+use crate::plan::{HostCeilings, Workload};
 use crate::{ArrowShape, StructuredShape};
-
-/// The share of a product's rate at which a product's lower triangle alone is formed.
-const TRIANGLE: f64 = 0.8;
-
-/// Operations, at the rate of loops, by which a triangular solve with many columns takes longer than the
-/// products in it, for every entry of its solution: the triangles on the diagonal are substituted.
-const SUBSTITUTION: f64 = 7.0;
-
-/// The share of a product's rate that a QR factorization reaches, which runs on one thread.
-const QR: f64 = 0.14;
-
-/// The share of a product's rate that a pivoted Cholesky factorization reaches: half of it goes one
-/// pivot after another.
-const PIVOTED: f64 = 0.1;
-
-/// The share of the bandwidth that one thread has.
-const ONE_THREAD: f64 = 0.5;
 
 /// Bytes that a solve reads and writes an unknown of the border, apart from its products: the right-hand
 /// side, its copies and those of the absolute values, the residual and its measures.
@@ -36,40 +19,48 @@ const BLOCK: f64 = PRECONDITIONER_BLOCK as f64;
 
 impl Bill {
     /// The lower triangle of a product.
-    fn triangle(mut self, operations: f64, c: &Ceilings) -> Self {
+    fn triangle(mut self, operations: f64, c: &HostCeilings) -> Self {
         self.operations += operations;
-        self.seconds += operations / (TRIANGLE * c.gemm_flops);
+        self.seconds += operations / (c.triangle_share * c.together.gemm_flops);
         self
     }
 
     /// Triangular solves of `order` with `columns` in all.
-    fn many_columns(self, order: f64, columns: f64, c: &Ceilings) -> Self {
-        self.gemm(order * order * columns, c)
-            .loops(SUBSTITUTION * order * columns, c)
+    fn many_columns(self, order: f64, columns: f64, c: &HostCeilings) -> Self {
+        let mut bill = self.gemm(order * order * columns, c);
+        bill.seconds += order * columns * c.substitution;
+        bill
+    }
+
+    /// Loops that one thread goes through alone.
+    fn alone(mut self, operations: f64, c: &HostCeilings) -> Self {
+        self.operations += operations;
+        self.seconds += operations / c.thread_loop_flops;
+        self
     }
 
     /// A Cholesky factorization of order `n`. Its diagonal blocks of 128 are one thread's, at about
     /// twice the rate of loops.
-    fn blocked_factor(self, n: f64, c: &Ceilings) -> Self {
-        self.cholesky(n, c).loops(n * n.min(128.0).powi(2) / 8.0, c)
+    fn blocked_factor(self, n: f64, c: &HostCeilings) -> Self {
+        self.cholesky(n, c).alone(n * n.min(128.0).powi(2) / 8.0, c)
     }
 
     /// A product of `M x M` with `M x p`, or of `M x p` with its transposed.
-    fn decoder_products(self, count: f64, (m, p): (f64, f64), c: &Ceilings) -> Self {
+    fn decoder_products(self, count: f64, (m, p): (f64, f64), c: &HostCeilings) -> Self {
         self.gemm(count * 2.0 * m * m * p, c)
             .traffic(count * 16.0 * m * p, c)
             .launches(count, c)
     }
 
     /// Both triangular solves with $`L_G`$ of `M x p`.
-    fn gram_solves(self, count: f64, (m, p): (f64, f64), c: &Ceilings) -> Self {
+    fn gram_solves(self, count: f64, (m, p): (f64, f64), c: &HostCeilings) -> Self {
         self.many_columns(m, count * 2.0 * p, c)
             .traffic(count * 16.0 * m * p, c)
             .launches(count * 6.0, c)
     }
 }
 
-pub(super) fn reference(shape: &ArrowShape, c: &Ceilings) -> (Bill, Bill) {
+pub(super) fn reference(shape: &ArrowShape, c: &HostCeilings) -> (Bill, Bill) {
     let order = shape.order() as f64;
     (
         Bill::default()
@@ -80,13 +71,13 @@ pub(super) fn reference(shape: &ArrowShape, c: &Ceilings) -> (Bill, Bill) {
 }
 
 /// New numbers are checked to be finite.
-pub(super) fn refresh(shape: &ArrowShape, c: &Ceilings) -> Bill {
+pub(super) fn refresh(shape: &ArrowShape, c: &HostCeilings) -> Bill {
     let (n, k, _) = sizes(shape);
     let d = shape.rows().max_dim() as f64;
     Bill::default().traffic(8.0 * (n * (d + k) + k * k / 2.0), c)
 }
 
-pub(super) fn rows(shape: &ArrowShape, c: &Ceilings) -> (Bill, Bill) {
+pub(super) fn rows(shape: &ArrowShape, c: &HostCeilings) -> (Bill, Bill) {
     let (n, k, blocks) = sizes(shape);
     let d = shape.rows().max_dim() as f64;
     let factor = Bill::default()
@@ -106,7 +97,7 @@ pub(super) fn rows(shape: &ArrowShape, c: &Ceilings) -> (Bill, Bill) {
     (factor, solve)
 }
 
-pub(super) fn dense_border(shape: &ArrowShape, c: &Ceilings) -> (Bill, Bill) {
+pub(super) fn dense_border(shape: &ArrowShape, c: &HostCeilings) -> (Bill, Bill) {
     let (n, k, blocks) = sizes(shape);
     let factor = Bill::default()
         .traffic(16.0 * k * k, c)
@@ -130,7 +121,7 @@ pub(super) fn dense_border(shape: &ArrowShape, c: &Ceilings) -> (Bill, Bill) {
 pub(super) fn dense_iterative(
     shape: &ArrowShape,
     workload: &Workload,
-    c: &Ceilings,
+    c: &HostCeilings,
 ) -> (Bill, Bill) {
     let (n, k, blocks) = sizes(shape);
     let d = shape.rows().max_dim() as f64;
@@ -155,12 +146,12 @@ pub(super) fn dense_iterative(
 
 impl Bill {
     /// Directions of length `k` made conjugate to those before them: one thread reads two vectors each.
-    fn conjugations(mut self, k: f64, iterations: f64, c: &Ceilings) -> Self {
+    fn conjugations(mut self, k: f64, iterations: f64, c: &HostCeilings) -> Self {
         let most = kept_directions(k as usize) as f64;
         let ramp = iterations.min(most);
         let pairs = ramp * (ramp + 1.0) / 2.0 + (iterations - ramp) * most;
         self.operations += pairs * 4.0 * k;
-        self.seconds += pairs * 16.0 * k / (ONE_THREAD * c.bandwidth);
+        self.seconds += pairs * 16.0 * k / c.thread_bandwidth;
         self
     }
 }
@@ -197,7 +188,7 @@ impl Sizes {
     }
 
     /// New numbers are checked to be finite, those of the decoder one by one.
-    pub(super) fn refresh(self, c: &Ceilings) -> Bill {
+    pub(super) fn refresh(self, c: &HostCeilings) -> Bill {
         let features = self.n * (self.d + self.on) + self.rows * self.on;
         Bill::default()
             .traffic(8.0 * features, c)
@@ -209,20 +200,20 @@ impl Sizes {
     }
 
     /// `count` passes over the rows' features: of `M x M` to the rows' unknowns or back.
-    fn passes(self, count: f64, c: &Ceilings) -> Bill {
+    fn passes(self, count: f64, c: &HostCeilings) -> Bill {
         let pass = 2.0 * self.n * self.on + 2.0 * self.rows * self.on * self.on;
         Bill::default().loops(count * pass, c).launches(count, c)
     }
 
     /// `count` passes back, which end with the sum of up to 16 parts of `M x M`.
-    fn pulls(self, count: f64, c: &Ceilings) -> Bill {
+    fn pulls(self, count: f64, c: &HostCeilings) -> Bill {
         let parts = (self.rows / 64.0).ceil().clamp(1.0, 16.0);
         self.passes(count, c)
             .traffic(count * parts * 32.0 * self.m * self.m, c)
     }
 
     /// The residual and its scale: $`H x`$ and $`|H| |x|`$.
-    fn measure(self, c: &Ceilings) -> Bill {
+    fn measure(self, c: &HostCeilings) -> Bill {
         self.passes(2.0, c)
             .and(self.pulls(2.0, c))
             .decoder_products(6.0, self.decoder(), c)
@@ -231,7 +222,7 @@ impl Sizes {
     }
 
     /// $`R`$ with $`R R' = W W'`$.
-    fn root(self, c: &Ceilings) -> Bill {
+    fn root(self, c: &HostCeilings) -> Bill {
         let Self { m, p, .. } = self;
         let operations = match p > m {
             true => 2.0 * m * m * p - 2.0 * m * m * m / 3.0,
@@ -239,22 +230,22 @@ impl Sizes {
         };
         Bill {
             operations,
-            seconds: operations / (QR * c.gemm_flops),
+            seconds: operations / c.qr_flops,
         }
         .traffic(24.0 * m * p, c)
     }
 
     /// The lines of the decoder that are on together made orthonormal, and their products.
-    fn local_decoder(self, c: &Ceilings) -> Bill {
+    fn local_decoder(self, c: &HostCeilings) -> Bill {
         let Self { m, p, on, .. } = self;
         Bill::default()
-            .loops(8.0 * m * p * on, c)
+            .alone(8.0 * m * p * on, c)
             .gemm(2.0 * m * m * p, c)
             .traffic(24.0 * m * p, c)
     }
 }
 
-pub(super) fn structured_border(sizes: Sizes, c: &Ceilings) -> (Bill, Bill) {
+pub(super) fn structured_border(sizes: Sizes, c: &HostCeilings) -> (Bill, Bill) {
     let Sizes {
         n,
         rows,
@@ -289,7 +280,7 @@ pub(super) fn core(
     shape: &StructuredShape,
     sizes: Sizes,
     pairs: usize,
-    c: &Ceilings,
+    c: &HostCeilings,
 ) -> (Bill, Bill) {
     let Sizes {
         n,
@@ -325,15 +316,15 @@ pub(super) fn core(
         let mut factor = common
             .and(sizes.local_decoder(c))
             .loops(n * on * on + rows * on.powi(4) * (d + 1.0), c)
-            .loops(12.0 * order * order, c)
-            .loops(20.0 * order * run * run, c)
+            .alone(12.0 * order * order, c)
+            .alone(20.0 * order * run * run, c)
             .gemm(2.0 * order * order * rank + 2.0 * order * run * rank, c)
             .triangle(order * rank * rank + m * order * order, c)
             .many_columns(m, order, c)
             .blocked_factor(rank, c);
         let pivoted = order * rank * rank - 2.0 * rank.powi(3) / 3.0;
         factor.operations += pivoted;
-        factor.seconds += pivoted / (PIVOTED * c.gemm_flops);
+        factor.seconds += pivoted / c.pivoted_flops;
         let solve = around.traffic(16.0 * order * rank, c).sweeps(rank, c);
         return (factor, solve);
     }
@@ -359,7 +350,7 @@ pub(super) fn core(
 pub(super) fn structured_iterative(
     sizes: Sizes,
     workload: &Workload,
-    c: &Ceilings,
+    c: &HostCeilings,
 ) -> (Bill, Bill) {
     let Sizes {
         n,

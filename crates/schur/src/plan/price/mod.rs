@@ -8,7 +8,7 @@ mod host;
 
 pub(super) use device::{on_device, structured_on_device};
 
-use super::{Ceilings, Workload};
+use super::{Ceilings, HostCeilings, Workload};
 use crate::cuda::{Keep, StructuredMethod};
 use crate::elimination::decoder_rank;
 use crate::{ArrowShape, EliminationKind, StructuredShape, SystemShape};
@@ -104,31 +104,32 @@ impl Bill {
         }
     }
 
-    fn gemm(mut self, operations: f64, c: &Ceilings) -> Self {
+    fn gemm(mut self, operations: f64, c: &impl AsRef<Ceilings>) -> Self {
         self.operations += operations;
-        self.seconds += operations / c.gemm_flops;
+        self.seconds += operations / c.as_ref().gemm_flops;
         self
     }
 
-    fn loops(mut self, operations: f64, c: &Ceilings) -> Self {
+    fn loops(mut self, operations: f64, c: &impl AsRef<Ceilings>) -> Self {
         self.operations += operations;
-        self.seconds += operations / c.loop_flops;
+        self.seconds += operations / c.as_ref().loop_flops;
         self
     }
 
-    fn traffic(mut self, bytes: f64, c: &Ceilings) -> Self {
+    fn traffic(mut self, bytes: f64, c: &impl AsRef<Ceilings>) -> Self {
         self.operations += bytes / 4.0;
-        self.seconds += bytes / c.bandwidth;
+        self.seconds += bytes / c.as_ref().bandwidth;
         self
     }
 
-    fn launches(mut self, count: f64, c: &Ceilings) -> Self {
-        self.seconds += count * c.launch;
+    fn launches(mut self, count: f64, c: &impl AsRef<Ceilings>) -> Self {
+        self.seconds += count * c.as_ref().launch;
         self
     }
 
     /// A Cholesky factorization of order `n`.
-    fn cholesky(mut self, n: f64, c: &Ceilings) -> Self {
+    fn cholesky(mut self, n: f64, c: &impl AsRef<Ceilings>) -> Self {
+        let c = c.as_ref();
         let operations = n * n * n / 3.0;
         self.operations += operations;
         self.seconds += operations / (c.gemm_flops * c.cholesky_share)
@@ -138,9 +139,9 @@ impl Bill {
     }
 
     /// Both sweeps of a Cholesky solve of order `n`.
-    fn sweeps(self, n: f64, c: &Ceilings) -> Self {
+    fn sweeps(self, n: f64, c: &impl AsRef<Ceilings>) -> Self {
         let mut bill = self.traffic(8.0 * n * n, c);
-        bill.seconds += 2.0 * n * c.serial_step;
+        bill.seconds += 2.0 * n * c.as_ref().serial_step;
         bill
     }
 }
@@ -150,7 +151,7 @@ pub(super) fn price(
     kind: EliminationKind,
     shape: &SystemShape,
     bytes: u64,
-    ceilings: &Ceilings,
+    ceilings: &HostCeilings,
     workload: &Workload,
 ) -> Price {
     let arrow = shape.arrow();
