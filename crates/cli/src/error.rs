@@ -1,13 +1,16 @@
 //! Everything that ends a command early, and the exit code that it ends with.
 
 use crate::input::InputError;
+use crate::memory::Shortage;
 use crate::output::OutputError;
+use crate::picture::PictureError;
 use crate::plot::PlotError;
 use crate::words::WordError;
 use broadhead_device::Absence;
 use broadhead_sae::lm::LmError;
 use broadhead_sae::{CurvedError, FitError};
 use broadhead_schur::{Error, Failure};
+use rayon::ThreadPoolBuildError;
 use std::path::{Path, PathBuf};
 
 /// Why a command did not finish.
@@ -23,12 +26,15 @@ pub enum CliError {
     /// A file that does not hold what is needed.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// A file that cannot be written.
+    /// A file that cannot be written, or must not be.
     #[error(transparent)]
     Output(#[from] OutputError),
     /// A picture that cannot be drawn.
     #[error(transparent)]
     Plot(#[from] PlotError),
+    /// Atoms that cannot be evaluated for a picture.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// A system that cannot be solved.
     #[error("{}: {failure}", path.display())]
     System {
@@ -40,6 +46,12 @@ pub enum CliError {
     /// A fit or an encoding that ended without a result.
     #[error(transparent)]
     Fit(#[from] FitError),
+    /// Memory that is not to be had.
+    #[error(transparent)]
+    Memory(#[from] Shortage),
+    /// Not one thread is to be had.
+    #[error("no thread can be started: {0}")]
+    Threads(ThreadPoolBuildError),
     /// A required device is absent.
     #[error("--device required: {}", brief(.0))]
     Device(Absence),
@@ -66,8 +78,11 @@ impl CliError {
     /// The exit code of the program.
     pub fn exit(&self) -> Exit {
         match self {
+            Self::Input(InputError::TooLarge { .. } | InputError::Memory(_)) => Exit::Failed,
             Self::Usage(_) | Self::Word(_) | Self::Input(_) => Exit::BadInput,
-            Self::Output(_) | Self::Plot(_) | Self::Json(_) => Exit::Failed,
+            Self::Output(OutputError::OverInput { .. }) => Exit::BadInput,
+            Self::Output(_) | Self::Plot(_) | Self::Picture(_) | Self::Json(_) => Exit::Failed,
+            Self::Memory(_) | Self::Threads(_) => Exit::Failed,
             Self::System { failure, .. } => of_failure(failure),
             Self::Fit(error) => of_fit(error),
             Self::Device(_) => Exit::Undetermined,
