@@ -21,9 +21,13 @@ fn rows(count: usize, columns: usize) -> Array2<f64> {
 }
 
 fn fit(x: &Path, out: &Path, atoms: usize) -> Command {
+    fit_from(1, x, out, atoms)
+}
+
+fn fit_from(starts: usize, x: &Path, out: &Path, atoms: usize) -> Command {
     let mut command = broadhead();
     command
-        .args(["fit", "--device", "off", "--starts", "1"])
+        .args(["fit", "--device", "off", "--starts", &starts.to_string()])
         .args(["--max-iterations", "4", "--atoms", &atoms.to_string()])
         .args([x, Path::new("-o"), out]);
     command
@@ -134,9 +138,8 @@ fn a_killed_fit_leaves_no_lock_behind() {
     let folder = tempfile::tempdir().unwrap();
     let (x, out) = (folder.path().join("x.npy"), folder.path().join("out"));
     write_npy(&x, &rows(4000, 60)).unwrap();
-    let mut long = fit(&x, &out, 8);
-    let mut running = (long.args(["--starts", "10"]).stderr(Stdio::null()))
-        .stdout(Stdio::null())
+    let mut long = fit_from(10, &x, &out, 8);
+    let mut running = (long.stderr(Stdio::null()).stdout(Stdio::null()))
         .spawn()
         .unwrap();
     // It has the folder as soon as that is there.
