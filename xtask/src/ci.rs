@@ -154,7 +154,9 @@ fn clippy(root: &Path) -> Result<Outcome, Failure> {
 
 /// What is built together has the features that any of it asks for.
 fn alone(root: &Path) -> Result<Outcome, Failure> {
-    for folder in examples::children(&root.join("crates"))? {
+    let crates = examples::children(&root.join("crates"))?;
+    shell::some(&crates, "crate", root)?;
+    for folder in crates {
         let manifest = folder.join("Cargo.toml");
         shell::run(
             shell::cargo(root)

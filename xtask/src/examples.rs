@@ -124,6 +124,7 @@ fn sources(root: &Path) -> Result<Vec<PathBuf>, Failure> {
         }
     }
     sources.retain(|source| source.extension().is_some_and(|e| e == "rs"));
+    crate::shell::some(&sources, "examples/*.rs of a crate", root)?;
     Ok(sources)
 }
 
@@ -146,6 +147,14 @@ pub(crate) fn children(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_example_is_an_error_and_no_pass() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("crates/a/examples")).unwrap();
+        let said = sources(root.path()).unwrap_err().to_string();
+        assert!(said.contains("examples/*.rs"), "{said}");
+    }
 
     fn line(kind: &str, name: &str, executable: bool) -> String {
         serde_json::json!({

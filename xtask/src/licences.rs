@@ -24,10 +24,10 @@ pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
     let path = root.join("deny.toml");
     let text = std::fs::read_to_string(&path).map_err(Failure::file(&path))?;
     let policy = parse(&text).map_err(|message| Failure::Format { path, message })?;
-    let metadata = metadata(root)?;
-    let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
-    let mut findings: Vec<String> = packages.iter().flat_map(|p| check(p, &policy)).collect();
-    findings.sort();
+    let findings = findings(&metadata(root)?, &policy).map_err(|message| Failure::Format {
+        path: "what cargo metadata says".into(),
+        message,
+    })?;
     for finding in &findings {
         eprintln!("{finding}");
     }
@@ -40,12 +40,36 @@ pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
     }
 }
 
+/// What is wrong with all packages, in order.
+///
+/// # Errors
+/// No package is named, or one without name and version: nothing was checked then.
+fn findings(metadata: &Value, policy: &Policy) -> Result<Vec<String>, String> {
+    let packages = match metadata["packages"].as_array() {
+        Some(packages) if !packages.is_empty() => packages,
+        _ => return Err("it names no package: nothing was checked".to_owned()),
+    };
+    let mut findings = Vec::new();
+    for package in packages {
+        let (Some(name), Some(version)) = (package["name"].as_str(), package["version"].as_str())
+        else {
+            return Err(format!("a package without name and version: {package}"));
+        };
+        findings.extend(check(package, (name, version), policy));
+    }
+    findings.sort();
+    Ok(findings)
+}
+
 fn metadata(root: &Path) -> Result<Value, Failure> {
     let version = shell::output(std::process::Command::new("rustc").arg("-vV"))?;
     let host = version
         .lines()
         .find_map(|line| line.strip_prefix("host: "))
-        .unwrap_or_default()
+        .ok_or_else(|| Failure::Format {
+            path: "what rustc -vV says".into(),
+            message: "it names no host".to_owned(),
+        })?
         .to_owned();
     let text = shell::output(
         shell::cargo(root)
@@ -66,24 +90,27 @@ fn parse(text: &str) -> Result<Policy, String> {
             .and_then(|section| section.get(key)?.as_array());
         value.cloned().ok_or(format!("no list {section}.{key}"))
     };
-    let strings = |values: Vec<toml::Value>, key: Option<&str>| -> Vec<String> {
-        let text = |value: &toml::Value| match key {
-            Some(key) => value.get(key)?.as_str().map(str::to_owned),
-            None => value.as_str().map(str::to_owned),
+    // What is no string is an error: left out it would allow or ban nothing, in silence.
+    let strings = |section: &str, key: &str, of: Option<&str>| -> Result<Vec<String>, String> {
+        let text = |value: toml::Value| {
+            let found = match of {
+                Some(of) => value.get(of).and_then(toml::Value::as_str),
+                None => value.as_str(),
+            };
+            let found = found.map(str::to_owned);
+            found.ok_or(format!("{section}.{key} holds {value}"))
         };
-        values.iter().filter_map(text).collect()
+        list(section, key)?.into_iter().map(text).collect()
     };
     Ok(Policy {
-        licences: strings(list("licenses", "allow")?, None),
-        banned: strings(list("bans", "deny")?, Some("crate")),
-        registries: strings(list("sources", "allow-registry")?, None),
+        licences: strings("licenses", "allow", None)?,
+        banned: strings("bans", "deny", Some("crate"))?,
+        registries: strings("sources", "allow-registry", None)?,
     })
 }
 
 /// What is wrong with one package of `cargo metadata`.
-fn check(package: &Value, policy: &Policy) -> Vec<String> {
-    let name = package["name"].as_str().unwrap_or_default();
-    let version = package["version"].as_str().unwrap_or_default();
+fn check(package: &Value, (name, version): (&str, &str), policy: &Policy) -> Vec<String> {
     let mut findings = Vec::new();
     match package["license"].as_str() {
         None => findings.push(format!("{name} {version}: no licence expression")),
@@ -199,7 +226,10 @@ mod tests {
     fn a_package_is_refused_by_licence_name_and_source() {
         let package = |name: &str, licence: Value, source: &str| serde_json::json!({"name": name, "version": "1.0.0", "license": licence, "source": source});
         let good = "registry+https://registry.example";
-        let count = |package: Value| check(&package, &policy()).len();
+        let count = |package: Value| {
+            let metadata = serde_json::json!({ "packages": [package] });
+            findings(&metadata, &policy()).unwrap().len()
+        };
         assert_eq!(count(package("a", "MIT".into(), good)), 0);
         assert_eq!(count(package("a", Value::Null, good)), 1);
         assert_eq!(count(package("a", "AGPL-3.0".into(), good)), 1);
@@ -211,7 +241,28 @@ mod tests {
     }
 
     #[test]
+    fn metadata_that_name_no_package_are_an_error_and_no_pass() {
+        let nameless = serde_json::json!({ "packages": [{ "license": "MIT" }] });
+        let none = [
+            serde_json::json!({}),
+            serde_json::json!({ "packages": [] }),
+            serde_json::json!({ "packages": "all" }),
+            nameless,
+        ];
+        for metadata in none {
+            findings(&metadata, &policy()).expect_err(&metadata.to_string());
+        }
+    }
+
+    #[test]
     fn a_policy_without_its_lists_is_an_error() {
+        let of_numbers = "[licenses]\nallow = ['MIT', 2]\n[bans]\ndeny = []\n\
+                          [sources]\nallow-registry = []\n";
+        assert!(
+            parse(of_numbers)
+                .unwrap_err()
+                .contains("licenses.allow holds 2")
+        );
         assert!(parse("[licenses]\nallow = []\n").is_err());
     }
 }

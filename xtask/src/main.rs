@@ -13,6 +13,7 @@ mod docs;
 mod examples;
 mod kernels;
 mod licences;
+mod memory;
 mod pack;
 mod python;
 mod readme;
@@ -54,6 +55,9 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Runs the unsafe code that needs no device under tools that watch every access: Miri, or
+    /// AddressSanitizer and valgrind. Exits 3 where Miri is not here.
+    Memory(memory::Options),
     /// Compiles the device kernels to machine code for each supported architecture, without a GPU.
     Kernels,
 }
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::BenchGpu(options) => bench_gpu::run(&root, &options),
         Command::TestGpu(options) => test_gpu::run(&root, &options),
         Command::Report { check } => bench::report(&root, check),
+        Command::Memory(options) => memory::run(&root, &options),
         Command::Kernels => kernels::run(&root),
     };
     match outcome {

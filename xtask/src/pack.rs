@@ -96,15 +96,17 @@ impl Pack {
     pub(crate) fn files(&self, from: &Path, ending: &str, under: &str) -> Result<(), Failure> {
         let folder = self.folder.join(under);
         std::fs::create_dir_all(&folder).map_err(Failure::file(&folder))?;
+        let mut copied = Vec::new();
         for entry in std::fs::read_dir(from).map_err(Failure::file(from))? {
             let path = entry.map_err(Failure::file(from))?.path();
             if let Some(name) = path.file_name()
                 && path.extension().is_some_and(|e| e == ending)
             {
                 std::fs::copy(&path, folder.join(name)).map_err(Failure::file(&path))?;
+                copied.push(path);
             }
         }
-        Ok(())
+        shell::some(&copied, &format!("file that ends in .{ending}"), from)
     }
 
     /// Adds the script and the manifest, and says what there is.

@@ -52,6 +52,20 @@ impl Failure {
     }
 }
 
+/// Sees to it that a check has something to look at: over nothing every check passes.
+///
+/// # Errors
+/// Nothing was found of `what` under `root`.
+pub(crate) fn some<T>(found: &[T], what: &str, root: &Path) -> Result<(), Failure> {
+    if found.is_empty() {
+        return Err(Failure::Format {
+            path: root.to_path_buf(),
+            message: format!("no {what} was found: nothing would be checked"),
+        });
+    }
+    Ok(())
+}
+
 /// The root of the repository: the folder above this package's.
 pub(crate) fn root() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR")

@@ -224,6 +224,7 @@ fn crates(root: &Path) -> Result<Vec<String>, Failure> {
         }
     }
     found.sort();
+    shell::some(&found, "crate with tests/device", root)?;
     Ok(found)
 }
 

@@ -132,6 +132,12 @@ fn suites(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     }
     paths.retain(|path| path.extension().is_some_and(|e| e == "toml"));
     paths.sort();
+    if paths.is_empty() {
+        return Err(Error::Format {
+            path: folder.to_path_buf(),
+            message: "no suite (*.toml) was found: nothing would be checked".to_owned(),
+        });
+    }
     Ok(paths)
 }
 

@@ -4,7 +4,7 @@
 //! cargo run -p broadhead --example pictures [DIR]
 //! ```
 
-use broadhead_cli::output::{self, Staging};
+use broadhead_cli::output::{self, RunFolder};
 use broadhead_cli::plot::{AtomShape, AtomView, Figure, Groups};
 use std::f64::consts::{PI, TAU};
 use std::io::Write;
@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or("out/pictures".into()));
-    let _folders = output::prepare_folder(&folder)?;
-    let mut staging = Staging::new();
+    let taken = RunFolder::take(&folder, &[])?;
+    let mut staging = taken.stage();
     for (name, figure) in figures() {
         let svg = figure.to_svg()?;
         let target = folder.join(format!("{name}.svg"));

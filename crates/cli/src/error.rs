@@ -1,7 +1,9 @@
 //! Everything that ends a command early, and the exit code that it ends with.
 
 use crate::input::InputError;
+use crate::memory::Shortage;
 use crate::output::OutputError;
+use crate::picture::PictureError;
 use crate::plot::PlotError;
 use crate::words::WordError;
 use broadhead_device::{Absence, DeviceError};
@@ -9,6 +11,7 @@ use broadhead_gate::ceilings::MeasureError;
 use broadhead_sae::lm::LmError;
 use broadhead_sae::{CurvedError, FitError, NoVariation};
 use broadhead_schur::{Error, Failure};
+use rayon::ThreadPoolBuildError;
 use std::path::{Path, PathBuf};
 
 /// Why a command did not finish.
@@ -24,12 +27,15 @@ pub enum CliError {
     /// A file that does not hold what is needed.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// A file that cannot be written.
+    /// A file that cannot be written, or must not be.
     #[error(transparent)]
     Output(#[from] OutputError),
     /// A picture that cannot be drawn.
     #[error(transparent)]
     Plot(#[from] PlotError),
+    /// Atoms that cannot be evaluated for a picture.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// A system that cannot be solved.
     #[error("{}: {failure}", path.display())]
     System {
@@ -49,6 +55,12 @@ pub enum CliError {
         /// Why.
         reason: NoVariation,
     },
+    /// Memory that is not to be had.
+    #[error(transparent)]
+    Memory(#[from] Shortage),
+    /// Not one thread is to be had.
+    #[error("no thread can be started: {0}")]
+    Threads(ThreadPoolBuildError),
     /// A required device is absent.
     #[error("--device required: {}", brief(.0))]
     Device(Absence),
@@ -81,14 +93,19 @@ impl CliError {
     /// The exit code of the program.
     pub fn exit(&self) -> Exit {
         match self {
+            Self::Input(InputError::TooLarge { .. } | InputError::Memory(_)) => Exit::Failed,
             Self::Usage(_) | Self::Word(_) | Self::Input(_) | Self::NoVariation { .. } => {
                 Exit::BadInput
             }
+            Self::Output(OutputError::OverInput { .. }) => Exit::BadInput,
             Self::Output(_)
             | Self::Plot(_)
+            | Self::Picture(_)
             | Self::Json(_)
             | Self::OpenDevice(_)
-            | Self::Measure(_) => Exit::Failed,
+            | Self::Measure(_)
+            | Self::Memory(_)
+            | Self::Threads(_) => Exit::Failed,
             Self::System { failure, .. } => of_failure(failure),
             Self::Fit(error) => of_fit(error),
             Self::Device(_) => Exit::Undetermined,

@@ -14,11 +14,13 @@ mod error;
 pub mod input;
 pub mod labels;
 pub mod log;
+pub mod memory;
 pub mod model;
 pub mod output;
 pub mod picture;
 pub mod plot;
 pub mod progress;
+pub mod threads;
 pub mod words;
 
 pub use error::{CliError, Exit, brief};
@@ -37,10 +39,13 @@ pub fn run(cli: &Cli) -> Exit {
     };
     match done {
         Ok(()) => Exit::Done,
-        Err(error) => {
-            // Nobody is left to be told where standard error is closed too.
-            let _ = writeln!(std::io::stderr(), "broadhead: {error}");
-            error.exit()
-        }
+        Err(error) => failed(&error),
     }
+}
+
+/// Says what went wrong, and how the program is to exit.
+pub fn failed(error: &CliError) -> Exit {
+    // Nobody is left to be told where standard error is closed too.
+    let _ = writeln!(std::io::stderr(), "broadhead: {error}");
+    error.exit()
 }

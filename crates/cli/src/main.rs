@@ -1,6 +1,6 @@
 //! The `broadhead` program.
 
-use broadhead_cli::{Exit, args::Cli};
+use broadhead_cli::{Exit, args::Cli, threads};
 use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,7 +16,13 @@ fn main() -> ExitCode {
             place.as_deref().unwrap_or("an unknown place"),
         );
     }));
-    let exit =
-        std::panic::catch_unwind(|| broadhead_cli::run(&Cli::parse())).unwrap_or(Exit::Failed);
+    let run = || {
+        let cli = Cli::parse();
+        match threads::start() {
+            Ok(()) => broadhead_cli::run(&cli),
+            Err(error) => broadhead_cli::failed(&error),
+        }
+    };
+    let exit = std::panic::catch_unwind(run).unwrap_or(Exit::Failed);
     ExitCode::from(exit as u8)
 }

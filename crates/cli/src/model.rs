@@ -65,17 +65,22 @@ pub fn write(sink: &mut impl Write, note: &Note, decoder: ArrayView2<'_, f64>) -
     sink.write_all(&file)
 }
 
+/// The file of the model in the folder `path`, or that is `path` itself.
+pub fn file(path: &Path) -> PathBuf {
+    if path.is_dir() {
+        path.join(FILE)
+    } else {
+        path.to_owned()
+    }
+}
+
 /// Reads the model in the folder `path`, or in the file itself.
 ///
 /// # Errors
 /// An unreadable or malformed file; a dictionary that is absent or not understood; a decoder of
 /// another shape than its dictionary says, or with an element that is not finite.
 pub fn read(path: &Path) -> Result<Model, InputError> {
-    let file: PathBuf = if path.is_dir() {
-        path.join(FILE)
-    } else {
-        path.to_owned()
-    };
+    let file = file(path);
     let malformed = |reason: String| InputError::Malformed {
         array: file.display().to_string(),
         reason,

@@ -6,6 +6,7 @@
 //! at angle 0 on the right.
 
 use crate::plot::{AtomShape, AtomView, Figure, Groups};
+use broadhead_sae::dictionary::DictionaryError;
 use broadhead_sae::{Dictionary, Topology};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use std::f64::consts::{PI, TAU};
@@ -26,12 +27,35 @@ pub struct Fitted<'a> {
 }
 
 /// The most atoms in one picture.
-const MOST_ATOMS: usize = 36;
+pub const MOST_ATOMS: usize = 36;
 /// Steps of a fitted curve.
 const STEPS: usize = 240;
 
+/// An atom whose functions cannot be evaluated where they are to be drawn. Exit code 1.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("the picture cannot be drawn: atom {atom}{}: {source}", match row {
+    Some(row) => format!(" in row {row}"),
+    None => " along its curve".to_owned(),
+})]
+pub struct PictureError {
+    /// The atom.
+    pub atom: usize,
+    /// The row in which it was evaluated; absent for the fitted curve.
+    pub row: Option<usize>,
+    /// Why.
+    pub source: DictionaryError,
+}
+
 /// The picture of `fitted`.
-pub fn figure(fitted: &Fitted<'_>, title: String, note: String, groups: Option<Groups>) -> Figure {
+///
+/// # Errors
+/// [`PictureError`] where coordinates are not those of the dictionary.
+pub fn figure(
+    fitted: &Fitted<'_>,
+    title: String,
+    note: String,
+    groups: Option<Groups>,
+) -> Result<Figure, PictureError> {
     let count = fitted.dictionary.len();
     let mut shown: Vec<usize> = (0..count).collect();
     let mut note = note;
@@ -49,17 +73,17 @@ pub fn figure(fitted: &Fitted<'_>, title: String, note: String, groups: Option<G
         shown.sort_unstable();
         note += &format!("; the {MOST_ATOMS} atoms that are on most");
     }
-    let atoms = shown.into_iter().map(|atom| fitted.view(atom)).collect();
-    Figure {
+    let atoms = shown.into_iter().map(|atom| fitted.view(atom));
+    Ok(Figure {
         title,
         note,
-        atoms,
+        atoms: atoms.collect::<Result<_, _>>()?,
         groups,
-    }
+    })
 }
 
 impl Fitted<'_> {
-    fn view(&self, index: usize) -> AtomView {
+    fn view(&self, index: usize) -> Result<AtomView, PictureError> {
         let atom = self.dictionary.atoms()[index];
         let rows: Vec<usize> = (0..self.rows.nrows())
             .filter(|&row| self.gates[(row, index)] != 0.0)
@@ -68,7 +92,7 @@ impl Fitted<'_> {
             self.coordinates[(row, self.dictionary.atom_columns(index).start + axis)]
         };
         let shape = match atom.topology() {
-            Topology::Circle => self.circle(index, &rows),
+            Topology::Circle => self.circle(index, &rows)?,
             Topology::Torus => AtomShape::Torus {
                 angles: rows.iter().map(|&r| [place(r, 0), place(r, 1)]).collect(),
             },
@@ -91,10 +115,10 @@ impl Fitted<'_> {
         } else {
             format!("{index}: {kind}")
         };
-        AtomView { title, rows, shape }
+        Ok(AtomView { title, rows, shape })
     }
 
-    fn circle(&self, index: usize, rows: &[usize]) -> AtomShape {
+    fn circle(&self, index: usize, rows: &[usize]) -> Result<AtomShape, PictureError> {
         let features = self.dictionary.atom_features(index);
         let axes = plane(
             self.decoder.row(features.start),
@@ -105,33 +129,42 @@ impl Fitted<'_> {
         let atom = self.dictionary.atoms()[index];
         let column = self.dictionary.atom_columns(index).start;
         let at = |angle: f64| {
-            // A circle has one angle.
-            let values = atom.evaluate(&[angle]).unwrap_or_default();
+            let values = atom.evaluate(&[angle]).map_err(|source| PictureError {
+                atom: index,
+                row: None,
+                source,
+            })?;
             let sum = |axis: usize| {
                 let terms = values.iter().zip(features.clone());
                 terms.map(|(phi, m)| phi * decoder[(m, axis)]).sum::<f64>()
             };
-            [sum(0), sum(1)]
+            Ok([sum(0), sum(1)])
         };
         let step = |step: usize| TAU * step as f64 / STEPS as f64 - PI;
-        let curve = (0..=STEPS).map(|index| at(step(index))).collect();
+        let curve = (0..=STEPS).map(|index| at(step(index)));
+        let curve = curve.collect::<Result<_, _>>()?;
         let angles = rows.iter().map(|&row| self.coordinates[(row, column)]);
         let points = rows.iter().map(|&row| {
             let gate = self.gates[(row, index)];
-            let others = self.others(row, index, &decoder);
+            let others = self.others(row, index, &decoder)?;
             // Less the intercept before any product: a common offset is not drawn.
             let seen = (&self.rows.row(row) - &self.decoder.row(0)).dot(&axes);
-            [0, 1].map(|axis| (seen[axis] - others[axis]) / gate)
+            Ok([0, 1].map(|axis| (seen[axis] - others[axis]) / gate))
         });
-        AtomShape::Circle {
+        Ok(AtomShape::Circle {
             angles: angles.collect(),
-            points: points.collect(),
+            points: points.collect::<Result<_, _>>()?,
             curve,
-        }
+        })
     }
 
     /// The other atoms of a row, in the plane.
-    fn others(&self, row: usize, index: usize, decoder: &Array2<f64>) -> [f64; 2] {
+    fn others(
+        &self,
+        row: usize,
+        index: usize,
+        decoder: &Array2<f64>,
+    ) -> Result<[f64; 2], PictureError> {
         let mut sum = [0.0; 2];
         for (other, atom) in self.dictionary.atoms().iter().enumerate() {
             let gate = self.gates[(row, other)];
@@ -140,15 +173,18 @@ impl Fitted<'_> {
             }
             let columns = self.dictionary.atom_columns(other);
             let place: Vec<f64> = columns.map(|c| self.coordinates[(row, c)]).collect();
-            // As many numbers as the atom has columns.
-            let values = atom.evaluate(&place).unwrap_or_default();
+            let values = atom.evaluate(&place).map_err(|source| PictureError {
+                atom: other,
+                row: Some(row),
+                source,
+            })?;
             for (phi, m) in values.iter().zip(self.dictionary.atom_features(other)) {
                 for (axis, sum) in sum.iter_mut().enumerate() {
                     *sum += gate * phi * decoder[(m, axis)];
                 }
             }
         }
-        sum
+        Ok(sum)
     }
 }
 
@@ -215,7 +251,7 @@ mod tests {
             gates: gates.view(),
         };
         let axes = plane(decoder.row(1), decoder.row(2));
-        let AtomShape::Circle { points, curve, .. } = fitted.view(0).shape else {
+        let AtomShape::Circle { points, curve, .. } = fitted.view(0).unwrap().shape else {
             panic!("a circle");
         };
         for (row, point) in points.iter().enumerate() {
@@ -230,6 +266,38 @@ mod tests {
         let norm = decoder.row(1).dot(&decoder.row(1)).sqrt();
         assert!((curve[STEPS / 2][0] - norm).abs() < 1e-12);
         assert!(curve[STEPS / 2][1].abs() < 1e-12);
+    }
+
+    /// An atom and a coordinate that do not belong together: no empty curve stands for the fault.
+    #[test]
+    fn an_atom_that_cannot_be_evaluated_is_an_error_with_its_reason() {
+        let source = Dictionary::uniform(1, Topology::Torus, Basis::Harmonics { highest: 1 })
+            .unwrap()
+            .atoms()[0]
+            .evaluate(&[0.5])
+            .unwrap_err();
+        let of = |row| PictureError {
+            atom: 3,
+            row,
+            source: source.clone(),
+        };
+        let said = of(Some(7)).to_string();
+        assert!(said.contains("atom 3 in row 7"), "{said}");
+        assert!(said.ends_with(&source.to_string()), "{said}");
+        let dictionary =
+            Dictionary::uniform(1, Topology::Torus, Basis::Harmonics { highest: 1 }).unwrap();
+        let wide = dictionary.features();
+        let (rows, gates) = (Array2::zeros((2, 3)), Array2::ones((2, 1)));
+        let fitted = Fitted {
+            rows: rows.view(),
+            dictionary: &dictionary,
+            decoder: Array2::zeros((wide, 3)).view(),
+            coordinates: Array2::zeros((2, 2)).view(),
+            gates: gates.view(),
+        };
+        // A torus drawn as if it were a circle.
+        let error = fitted.circle(0, &[0, 1]).unwrap_err();
+        assert_eq!((error.atom, error.row), (0, None), "{error}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The word for gates on the command line. Topologies and bases are words of the dictionary.
 
 use crate::input::Source;
+use broadhead_sae::GatePolicy;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -22,6 +23,25 @@ pub enum WordError {
     /// No such gates.
     #[error("expected all, top-k:N with N at least 1, or a file .npy, .npz or .safetensors")]
     Gates,
+}
+
+impl GatesWord {
+    /// The policy that the word stands for; where the amplitudes come from a file, that of atoms that
+    /// are all on, until they are read.
+    pub fn policy(&self) -> GatePolicy {
+        match self {
+            Self::TopK(count) => GatePolicy::TopK(*count),
+            Self::All | Self::File(_) => GatePolicy::All,
+        }
+    }
+
+    /// The file of the amplitudes, where they come from one.
+    pub fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::All | Self::TopK(_) => None,
+            Self::File(source) => Some(source.path.clone()),
+        }
+    }
 }
 
 impl FromStr for GatesWord {

@@ -86,7 +86,7 @@ pub fn fit(
     };
     job.check_backend()?;
     let loaded = started.elapsed();
-    let finalists = job.finalists();
+    let finalists = finalists(data.rows(), data.outputs(), dictionary, options);
     let begun = Instant::now();
     let (candidates, mut reports) = if finalists < options.starts {
         job.screen(finalists)?
@@ -158,31 +158,6 @@ struct Job<'a> {
 type Finished = (usize, Result<Sequence, FitError>);
 
 impl Job<'_> {
-    /// How many starts the screening budget lets be finished.
-    ///
-    /// A start is priced at 60 trials (200 where gates are chosen), each of passes over the data and
-    /// of the cheaper of two eliminations.
-    fn finalists(&self) -> usize {
-        let (n, p) = (self.data.rows() as f64, self.data.outputs() as f64);
-        let m = self.dictionary.features() as f64;
-        let (share, trials) = match self.top_k {
-            Some(k) => (k as f64 / self.dictionary.len() as f64, 200.0),
-            None => (1.0, 60.0),
-        };
-        let on = 1.0 + share * (m - 1.0);
-        let unknowns: f64 = self
-            .dictionary
-            .atoms()
-            .iter()
-            .map(|a| a.local_dim() as f64 * share)
-            .sum();
-        let factor = (m * m).min(n * unknowns).powi(3);
-        let trial = 8.0 * n * on * p + factor + n * on * on * unknowns;
-        let affordable = self.options.screening.budget / (trials * trial);
-        let least = self.options.screening.finalists.min(self.options.starts);
-        (affordable as usize).clamp(least, self.options.starts)
-    }
-
     /// Where a device is required, that it has a backend for the systems to come: before any work,
     /// by the widest rows that there may be.
     ///
@@ -389,6 +364,32 @@ impl Job<'_> {
             lambda,
         )?)
     }
+}
+
+/// How many starts the screening budget lets be finished.
+///
+/// A start is priced at 60 trials (200 where gates are chosen), each of passes over the data and
+/// of the cheaper of two eliminations.
+pub(crate) fn finalists(
+    rows: usize,
+    outputs: usize,
+    dictionary: &Dictionary,
+    options: &FitOptions,
+) -> usize {
+    let (n, p) = (rows as f64, outputs as f64);
+    let m = dictionary.features() as f64;
+    let (share, trials) = match options.gates {
+        GatePolicy::TopK(k) if k < dictionary.len() => (k as f64 / dictionary.len() as f64, 200.0),
+        _ => (1.0, 60.0),
+    };
+    let on = 1.0 + share * (m - 1.0);
+    let dims = dictionary.atoms().iter().map(|a| a.local_dim() as f64);
+    let unknowns: f64 = dims.map(|d| d * share).sum();
+    let factor = (m * m).min(n * unknowns).powi(3);
+    let trial = 8.0 * n * on * p + factor + n * on * on * unknowns;
+    let affordable = options.screening.budget / (trials * trial);
+    let least = options.screening.finalists.min(options.starts);
+    (affordable as usize).clamp(least, options.starts)
 }
 
 /// The sequence of the lowest objective, the first where several are equal but for `tolerance` of

@@ -42,6 +42,7 @@ mod gates;
 mod grid;
 mod layout;
 pub mod lm;
+pub mod memory;
 mod options;
 mod planes;
 mod point;

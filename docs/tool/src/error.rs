@@ -30,6 +30,9 @@ pub(crate) enum Error {
         tex: String,
         message: String,
     },
+    /// A site in which there is nothing to check.
+    #[error("{}: no {what} was found: nothing would be checked", site.display())]
+    Nothing { site: PathBuf, what: &'static str },
     /// Links that lead nowhere, printed already.
     #[error("{0} broken links")]
     Links(usize),

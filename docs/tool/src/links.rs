@@ -29,6 +29,10 @@ pub(crate) fn check(site: &Path) -> Result<usize, Error> {
         }
     }
     match broken {
+        0 if checked == 0 => Err(Error::Nothing {
+            site: site.to_path_buf(),
+            what: "link",
+        }),
         0 => Ok(checked),
         count => Err(Error::Links(count)),
     }

@@ -27,7 +27,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
 /// Every HTML page under `folder`, in order.
 ///
 /// # Errors
-/// A folder that cannot be read.
+/// A folder that cannot be read, or that holds none.
 pub(crate) fn html(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     visit(folder, &mut |path| {
@@ -36,6 +36,12 @@ pub(crate) fn html(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         }
         Ok(())
     })?;
+    if found.is_empty() {
+        return Err(Error::Nothing {
+            site: folder.to_path_buf(),
+            what: "page",
+        });
+    }
     found.sort();
     Ok(found)
 }

@@ -9,7 +9,7 @@ mod lexer;
 mod text;
 mod tree;
 
-use crate::shell::{Failure, Outcome};
+use crate::shell::{self, Failure, Outcome};
 use std::path::Path;
 pub(crate) use tree::{Source, Tree};
 
@@ -54,7 +54,9 @@ impl std::fmt::Display for Finding {
 /// # Errors
 /// A file that cannot be read, or any finding.
 pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
-    let findings = findings(&Tree::read(root)?);
+    let tree = Tree::read(root)?;
+    shell::some(&tree.sources, "Rust source", root)?;
+    let findings = findings(&tree);
     for finding in &findings {
         eprintln!("{finding}");
     }

@@ -7,6 +7,7 @@ use crate::args::{EncodeArgs, OutputArgs};
 use crate::digits;
 use crate::error::CliError;
 use crate::input::{self, Extents, InputError};
+use crate::memory;
 use crate::model;
 use crate::output::{self, Staging};
 use crate::words::GatesWord;
@@ -51,10 +52,18 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
             arguments.output.display()
         )));
     }
+    let mut inputs = vec![arguments.rows.path.clone(), model::file(&arguments.model)];
+    inputs.extend(arguments.gates.as_ref().and_then(GatesWord::file));
+    output::refuse_inputs(&inputs, std::slice::from_ref(&arguments.output))?;
     let device = dispatch::without_backend(arguments.device, "encode")?;
     let mut clock = Clock::start();
     let model = model::read(&arguments.model)?;
-    let rows = input::read_matrix(&arguments.rows)?;
+    let word = gates_word(arguments, &model)?;
+    let opened = input::open_matrix(&arguments.rows)?;
+    if let Some(shape) = opened.shape() {
+        room(arguments, &model, &word, shape)?;
+    }
+    let rows = opened.read()?;
     let (n, p) = rows.array.dim();
     if p != model.decoder.array.ncols() {
         return Err(InputError::Shape {
@@ -66,7 +75,6 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
         .into());
     }
     let dictionary = &model.note.dictionary;
-    let word = gates_word(arguments, &model)?;
     let encode_options = EncodeOptions {
         gates: gate_policy(&word, n, dictionary.len())?,
         kappa: model.note.kappa,
@@ -140,6 +148,25 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
         summary.for_people()
     };
     Ok(output::print(&text)?)
+}
+
+/// Finds that all is to be had which encoding `n x p` numbers needs, reading included.
+fn room(
+    arguments: &EncodeArgs,
+    model: &model::Model,
+    word: &GatesWord,
+    [n, p]: [usize; 2],
+) -> Result<(), CliError> {
+    let options = EncodeOptions {
+        gates: word.policy(),
+        ..EncodeOptions::default()
+    };
+    let bytes = broadhead_sae::memory::encode_bytes(n, p, &model.note.dictionary, &options);
+    // The rows as they were read, and centred for their variance.
+    let beside = memory::numbers(&[n, p, 2]);
+    let what = format!("the encoding of {}", arguments.rows.path.display());
+    memory::require(&what, bytes.saturating_add(beside))?;
+    Ok(())
 }
 
 /// The gates given, or those that the model was fitted with.

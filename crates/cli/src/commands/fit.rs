@@ -8,8 +8,9 @@ use crate::digits;
 use crate::error::CliError;
 use crate::input::{self, Extents, InputError, Named};
 use crate::labels::{self, Labels};
+use crate::memory::{self, numbers};
 use crate::model::{self, Note};
-use crate::output::{self, Staging};
+use crate::output::{self, RunFolder, Staging};
 use crate::picture::{self, Fitted};
 use crate::plot::{Figure, Groups};
 use crate::progress::Line;
@@ -102,11 +103,36 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     let basis = arguments
         .basis
         .unwrap_or(Basis::default_for(arguments.topology));
+    let atoms = (arguments.atoms as u64).saturating_mul(256);
+    memory::require(&format!("a dictionary of {} atoms", arguments.atoms), atoms)?;
     let dictionary = Dictionary::uniform(arguments.atoms, arguments.topology, basis)
         .map_err(|error| CliError::Usage(error.to_string()))?;
+    refuse_own_inputs(arguments)?;
+    let folder = RunFolder::take(&arguments.output, FILES)?;
     let (placement, mut device) = dispatch::open(arguments.device, &arguments.rows.path)?;
     let mut clock = Clock::start();
-    let rows = input::read_matrix(&arguments.rows)?;
+    let solver = SolverOptions {
+        elimination: arguments.elimination.kind(),
+        device: placement,
+        device_policy: arguments.device,
+        ..SolverOptions::default()
+    };
+    let mut fit_options = FitOptions {
+        gates: arguments.gates.policy(),
+        starts: arguments.starts,
+        seed: arguments.seed,
+        rule: Rule::curved().with_max_iterations(arguments.max_iterations as u64),
+        lambda: arguments.lambda,
+        solver,
+        ..FitOptions::default()
+    };
+    rates::hand_to(arguments.rates, &mut fit_options.solver);
+    fit_options.validate()?;
+    let opened = input::open_matrix(&arguments.rows)?;
+    if let Some(shape) = opened.shape() {
+        fit_options.solver.memory_limit = room(arguments, &dictionary, &fit_options, shape)?;
+    }
+    let rows = opened.read()?;
     let groups = match &arguments.labels {
         None => None,
         Some(path) => {
@@ -114,23 +140,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
             Some(labels::group(labels))
         }
     };
-    let mut fit_options = FitOptions {
-        gates: gate_policy(&arguments.gates, rows.array.nrows(), arguments.atoms)?,
-        starts: arguments.starts,
-        seed: arguments.seed,
-        rule: Rule::curved().with_max_iterations(arguments.max_iterations as u64),
-        lambda: arguments.lambda,
-        solver: SolverOptions {
-            elimination: arguments.elimination.kind(),
-            device: placement,
-            device_policy: arguments.device,
-            ..SolverOptions::default()
-        },
-        ..FitOptions::default()
-    };
-    rates::hand_to(arguments.rates, &mut fit_options.solver);
-    fit_options.validate()?;
-    let _folders = output::prepare_folder(&arguments.output)?;
+    fit_options.gates = gate_policy(&arguments.gates, rows.array.nrows(), arguments.atoms)?;
     clock.lap("read");
 
     let fitted = run(&rows, &dictionary, &fit_options)?;
@@ -151,7 +161,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         gates: arguments.gates.to_string(),
         kappa: fitted.kappa,
     };
-    let mut staging = Staging::new();
+    let mut staging = folder.stage();
     stage(&mut staging, &arguments.output, &fitted, &note, &picture)?;
     clock.lap("write");
 
@@ -223,6 +233,49 @@ pub(super) fn variation_lines(
         ("largest row", holds(row)),
         ("largest column", holds(column)),
     ]
+}
+
+/// The most that the solver of a sequence may hold, where all that the fit of `n x p` numbers needs is
+/// to be had, reading and drawing included.
+fn room(
+    arguments: &FitArgs,
+    dictionary: &Dictionary,
+    options: &FitOptions,
+    [n, p]: [usize; 2],
+) -> Result<u64, CliError> {
+    let bytes = broadhead_sae::memory::fit_bytes(n, p, dictionary, options)
+        .map_err(|error| CliError::fit(error.into()))?;
+    let labels = match &arguments.labels {
+        // The text, a string of its own for each line, and its group.
+        Some(path) => std::fs::metadata(path).map_or(0, |file| 2 * file.len()) + numbers(&[n, 8]),
+        None => 0,
+    };
+    // Points, and their text in the picture.
+    let drawing = numbers(&[n, picture::MOST_ATOMS.min(dictionary.len()), 16]);
+    let beside = [numbers(&[n, p]), labels, drawing];
+    let beside = beside.into_iter().fold(0, u64::saturating_add);
+    let what = format!("the fit of {}", arguments.rows.path.display());
+    let allowed = memory::require(&what, bytes.total().saturating_add(beside))?;
+    Ok(bytes.solver_limit(allowed.saturating_sub(beside)))
+}
+
+/// Every file that a fit may write, the last one when all others are in place.
+const FILES: &[&str] = &[
+    model::FILE,
+    "coordinates.npy",
+    "gates.npy",
+    "trace.jsonl",
+    "coordinates.svg",
+    "summary.json",
+];
+
+/// Refuses to write over rows, labels or gates that are read.
+fn refuse_own_inputs(arguments: &FitArgs) -> Result<(), CliError> {
+    let mut inputs = vec![arguments.rows.path.clone()];
+    inputs.extend(arguments.labels.clone());
+    inputs.extend(arguments.gates.file());
+    let outputs = RunFolder::targets(&arguments.output, FILES);
+    Ok(output::refuse_inputs(&inputs, &outputs)?)
 }
 
 /// Atoms that are on in no row.
@@ -328,7 +381,7 @@ fn draw(
         coordinates: fit.coordinates.view(),
         gates: fit.gates.view(),
     };
-    Ok(picture::figure(&fitted, title, note, groups).to_svg()?)
+    Ok(picture::figure(&fitted, title, note, groups)?.to_svg()?)
 }
 
 /// Writes everything but the summary beside its targets.
@@ -389,14 +442,6 @@ impl Summary {
             Ok(pins) => (Some(pins), None),
             Err(reason) => (None, Some(reason)),
         };
-        let files = [
-            model::FILE,
-            "coordinates.npy",
-            "gates.npy",
-            "trace.jsonl",
-            "coordinates.svg",
-            "summary.json",
-        ];
         Self {
             version: env!("CARGO_PKG_VERSION"),
             rows: rows.array.nrows(),
@@ -449,7 +494,7 @@ impl Summary {
                 .as_ref()
                 .and_then(|labels| labels::circular_order(labels, &dictionary)),
             labels,
-            outputs: files.map(|file| arguments.output.join(file)).into(),
+            outputs: RunFolder::targets(&arguments.output, FILES),
             dictionary,
         }
     }

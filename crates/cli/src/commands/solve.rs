@@ -6,12 +6,13 @@ use super::rates::{self, Pins, UsedRates};
 use crate::args::{OutputArgs, SolveArgs};
 use crate::error::CliError;
 use crate::input::{Archive, Extents, InputError, Named, Source};
+use crate::memory::{self, numbers};
 use crate::output::{self, Staging};
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_schur::cuda::FrameSummary;
 use broadhead_schur::{
     ArrowShape, ArrowVector, CrossView, DenseSystem, EliminationKind, Error, Pivot, Price, Ridge,
-    RowBlocks, RowDims, Solver, SolverOptions, SymmetricView,
+    RowBlocks, RowDims, Solver, SolverOptions, SymmetricView, SystemShape,
 };
 use ndarray::{Array0, Array1, Array2, Array3, Ix1, Ix2, Ix3};
 use ndarray_npy::NpzWriter;
@@ -69,16 +70,27 @@ struct Summary {
 /// # Errors
 /// [`CliError`], with the exit code that belongs to it.
 pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError> {
-    let (placement, mut device) = dispatch::open(arguments.device, &arguments.system)?;
     if arguments.output.extension().is_none_or(|e| e != "npz") {
         return Err(CliError::Usage(format!(
             "-o {}: expected a file that ends in .npz",
             arguments.output.display()
         )));
     }
-    output::prepare_file(&arguments.output)?;
+    let (input, target) = (&arguments.system, &arguments.output);
+    output::refuse_inputs(std::slice::from_ref(input), std::slice::from_ref(target))?;
+    let (placement, mut device) = dispatch::open(arguments.device, &arguments.system)?;
+    output::prepare_file(target)?;
     let mut clock = Clock::start();
-    let operands = Operands::read(&arguments.system)?;
+    let mut archive = Operands::open(&arguments.system)?;
+    let mut solver_options = SolverOptions {
+        elimination: arguments.elimination.kind(),
+        device: placement,
+        device_policy: arguments.device,
+        ..SolverOptions::default()
+    };
+    rates::hand_to(arguments.rates, &mut solver_options);
+    room(arguments, &archive, &mut solver_options)?;
+    let operands = Operands::read(&mut archive, &arguments.system)?;
     clock.lap("read");
 
     let at_fault = |error| CliError::system(&arguments.system, error);
@@ -89,13 +101,6 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
         SymmetricView::ndarray(operands.border_hessian.array.view()),
     )
     .map_err(|error| at_fault(broadhead_schur::Failure::from(error)))?;
-    let mut solver_options = SolverOptions {
-        elimination: arguments.elimination.kind(),
-        device: placement,
-        device_policy: arguments.device,
-        ..SolverOptions::default()
-    };
-    rates::hand_to(arguments.rates, &mut solver_options);
     let mut solver = Solver::new(&system.into(), solver_options).map_err(|error| match error {
         Error::Absent(absence) => CliError::Device(absence),
         error => at_fault(error.into()),
@@ -167,6 +172,46 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
     Ok(output::print(&text)?)
 }
 
+/// Finds that all is to be had which the system needs, reading included, and says in `options` what
+/// its solver may hold. Where the headers do not say, the reader refuses.
+fn room(
+    arguments: &SolveArgs,
+    archive: &Archive,
+    options: &mut SolverOptions,
+) -> Result<(), CliError> {
+    let (Some(&[n, d]), Some(&[k])) = (
+        archive.shape_of("row_gradient"),
+        archive.shape_of("border_gradient"),
+    ) else {
+        return Ok(());
+    };
+    // Blocks that are another array's size are refused when they are read.
+    let large = ["row_hessian", "row_cross", "border_hessian"];
+    let operands = large.iter().filter_map(|name| archive.shape_of(name));
+    let operands = operands.map(numbers).fold(0, u64::saturating_add);
+    let shape = ArrowShape::uniform(n, d, k).map_err(|error| {
+        CliError::system(&arguments.system, broadhead_schur::Failure::from(error))
+    })?;
+    let shape = SystemShape::Dense(shape);
+    let bytes = |kind| Solver::bytes_needed(kind, &shape).ok();
+    let least = match options.elimination {
+        Some(pinned) => bytes(pinned),
+        // The reference is never chosen.
+        None => EliminationKind::ALL
+            .into_iter()
+            .filter(|kind| *kind != EliminationKind::Reference)
+            .filter_map(bytes)
+            .min(),
+    };
+    // Gradients, steps, and what estimates and the output take of their kind.
+    let vectors = numbers(&[n, d, 12]).saturating_add(numbers(&[k, 12]));
+    let beside = operands.saturating_add(vectors);
+    let needed = least.unwrap_or(0).saturating_add(beside);
+    let what = format!("the solution of {}", arguments.system.display());
+    options.memory_limit = memory::require(&what, needed)?.saturating_sub(beside);
+    Ok(())
+}
+
 /// A value and no reason, or no value and its reason.
 fn present(value: Result<f64, String>) -> (Option<f64>, Option<String>) {
     match value {
@@ -176,20 +221,24 @@ fn present(value: Result<f64, String>) -> (Option<f64>, Option<String>) {
 }
 
 impl Operands {
-    fn read(path: &Path) -> Result<Self, InputError> {
+    /// Opens a system's file and reads its headers.
+    fn open(path: &Path) -> Result<Archive, InputError> {
         if path.extension().is_none_or(|extension| extension != "npz") {
             return Err(InputError::SystemExtension {
                 path: path.to_owned(),
             });
         }
-        let mut archive = Source::file(path).open()?;
-        let row_gradient = of_rank::<Ix2>(&mut archive, "row_gradient", "2-D (n, d)")?;
-        let border_gradient = of_rank::<Ix1>(&mut archive, "border_gradient", "1-D (k)")?;
+        Source::file(path).open()
+    }
+
+    fn read(archive: &mut Archive, path: &Path) -> Result<Self, InputError> {
+        let row_gradient = of_rank::<Ix2>(archive, "row_gradient", "2-D (n, d)")?;
+        let border_gradient = of_rank::<Ix1>(archive, "border_gradient", "1-D (k)")?;
         let (n, d) = row_gradient.array.dim();
         let k = border_gradient.array.len();
-        let row_hessian = of_rank::<Ix3>(&mut archive, "row_hessian", "3-D (n, d, d)")?;
-        let row_cross = of_rank::<Ix3>(&mut archive, "row_cross", "3-D (n, d, k)")?;
-        let border_hessian = of_rank::<Ix2>(&mut archive, "border_hessian", "2-D (k, k)")?;
+        let row_hessian = of_rank::<Ix3>(archive, "row_hessian", "3-D (n, d, d)")?;
+        let row_cross = of_rank::<Ix3>(archive, "row_cross", "3-D (n, d, k)")?;
+        let border_hessian = of_rank::<Ix2>(archive, "border_hessian", "2-D (k, k)")?;
         let of_both = || format!("n = {n}, d = {d} of row_gradient, k = {k} of border_gradient");
         same_shape(
             &row_hessian.name,

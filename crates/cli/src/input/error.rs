@@ -23,7 +23,7 @@ impl fmt::Display for Extents {
     }
 }
 
-/// Why a file does not hold what a command needs. Every variant ends the program with exit code 2.
+/// Why a file does not hold what a command needs. Exit code 2, but for want of memory: 1.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InputError {
@@ -163,6 +163,9 @@ pub enum InputError {
         /// Names, element types and shapes.
         listing: String,
     },
+    /// The array needs more memory than is allowed.
+    #[error(transparent)]
+    Memory(#[from] crate::memory::Shortage),
     /// The array does not fit in memory.
     #[error(
         "{array}: shape {shape} needs {bytes} bytes of memory as FP64, which are not to be had"

@@ -36,22 +36,53 @@ pub struct Named<A> {
     pub array: A,
 }
 
-/// Reads the rows of a fit: a 2-D array with at least one row and one column, all finite.
+/// A file that holds the rows of a fit, open and not yet read.
+#[derive(Debug)]
+pub struct OpenMatrix {
+    archive: Archive,
+}
+
+/// Opens the rows of a fit and reads the header.
 ///
 /// # Errors
-/// Anything that keeps the file from being such an array.
-pub fn read_matrix(source: &Source) -> Result<Named<Array2<f64>>, InputError> {
-    let Named { name, array } = source.open()?.read_only()?;
-    let array = with_rank_two(&name, array)?;
-    if array.is_empty() {
-        return Err(InputError::Empty {
-            shape: Extents(array.shape().to_vec()),
-            array: name,
-            expected: "at least one row and one column",
-        });
+/// As [`Source::open`].
+pub fn open_matrix(source: &Source) -> Result<OpenMatrix, InputError> {
+    let archive = source.open()?;
+    Ok(OpenMatrix { archive })
+}
+
+impl OpenMatrix {
+    /// Rows and columns, where the header says so and [`OpenMatrix::read`] may get as far as to
+    /// allocate them.
+    pub fn shape(&self) -> Option<[usize; 2]> {
+        self.archive.only_shape()?.try_into().ok()
     }
-    check_finite(&name, &array.view().into_dyn())?;
-    Ok(Named { name, array })
+
+    /// Reads a 2-D array with at least one row and one column, all finite.
+    ///
+    /// # Errors
+    /// Anything that keeps the file from being such an array.
+    pub fn read(mut self) -> Result<Named<Array2<f64>>, InputError> {
+        let Named { name, array } = self.archive.read_only()?;
+        let array = with_rank_two(&name, array)?;
+        if array.is_empty() {
+            return Err(InputError::Empty {
+                shape: Extents(array.shape().to_vec()),
+                array: name,
+                expected: "at least one row and one column",
+            });
+        }
+        check_finite(&name, &array.view().into_dyn())?;
+        Ok(Named { name, array })
+    }
+}
+
+/// Reads the rows of a fit: [`open_matrix`] and [`OpenMatrix::read`].
+///
+/// # Errors
+/// As those.
+pub fn read_matrix(source: &Source) -> Result<Named<Array2<f64>>, InputError> {
+    open_matrix(source)?.read()
 }
 
 fn with_rank_two(name: &str, array: ArrayD<f64>) -> Result<Array2<f64>, InputError> {

@@ -3,6 +3,7 @@
 use super::element::{Element, Order};
 use super::error::{Extents, InputError};
 use super::{Named, npy, npz, safetensor};
+use crate::memory;
 use ndarray::{ArrayD, IxDyn};
 use std::convert::Infallible;
 use std::fs::File;
@@ -139,6 +140,39 @@ impl Archive {
         }
     }
 
+    /// The shape of the array that [`Archive::read_only`] reads, where the file is long enough for
+    /// such an array to be in it: what is not, reading refuses before it allocates.
+    pub fn only_shape(&self) -> Option<&[usize]> {
+        let index = match (&self.wanted, self.slots.len()) {
+            (Some(name), _) => self.slots.iter().position(|slot| slot.name == *name)?,
+            (None, 1) => 0,
+            (None, _) => return None,
+        };
+        self.shape_in_file(index)
+    }
+
+    /// The shape of the array called `name`, as [`Archive::only_shape`].
+    pub fn shape_of(&self, name: &str) -> Option<&[usize]> {
+        self.shape_in_file(self.slots.iter().position(|slot| slot.name == name)?)
+    }
+
+    fn shape_in_file(&self, index: usize) -> Option<&[usize]> {
+        let slot = &self.slots[index];
+        // Deflated zeros take a thousandth of their bytes and no less.
+        let most = match self.kind {
+            Kind::Npz(_) => 1032,
+            Kind::Npy(_) | Kind::Safetensors(_) => 1,
+        };
+        let size = slot.element.as_ref().map_or(1, |element| element.size());
+        let bytes = (slot.shape.iter()).fold(size as u64, |product, &length| {
+            product.saturating_mul(length as u64)
+        });
+        match std::fs::metadata(&self.path) {
+            Ok(file) if file.is_file() && file.len().saturating_mul(most) < bytes => None,
+            _ => Some(&slot.shape),
+        }
+    }
+
     /// Reads an array of counts, which may be of integers, if there is one.
     ///
     /// # Errors
@@ -234,6 +268,9 @@ enum Wanted {
 /// The element types of numbers.
 const READ: &str = "FP64, FP32, FP16 or BF16";
 
+/// Elements from which on it is asked whether they may be allocated.
+const LARGE: usize = 1 << 17;
+
 /// The name that errors about an array carry.
 pub(super) fn label(path: &Path, array: &str) -> String {
     if array.is_empty() {
@@ -312,6 +349,9 @@ pub(super) fn read_elements(
         _ => {}
     }
 
+    if count >= LARGE {
+        memory::require(name, memory::numbers(&slot.shape))?;
+    }
     let mut values: Vec<f64> = Vec::new();
     values.try_reserve_exact(count).map_err(|_| too_large())?;
     values.resize(count, 0.0);

@@ -177,10 +177,7 @@ impl<'a> Launch<'a> {
             kernel = self.kernel.name,
             "launch"
         );
-        let mut pointers = [std::ptr::null_mut::<c_void>(); MOST];
-        for (pointer, word) in pointers.iter_mut().zip(&mut self.words) {
-            *pointer = std::ptr::from_mut(word).cast();
-        }
+        let mut pointers = pointers(&mut self.words);
         let Geometry {
             grid: [gx, gy, gz],
             block: [bx, by, bz],
@@ -188,18 +185,7 @@ impl<'a> Launch<'a> {
             cooperative,
         } = self.geometry;
         let (function, stream) = (self.kernel.raw, self.stream.raw());
-        // SAFETY: of plain numbers, which all may be zero.
-        let mut attribute: sys::CUlaunchAttribute = unsafe { std::mem::zeroed() };
-        attribute.id = match cooperative {
-            true => sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_COOPERATIVE,
-            false => {
-                sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
-            }
-        };
-        match cooperative {
-            true => attribute.value.cooperative = 1,
-            false => attribute.value.programmaticStreamSerializationAllowed = 1,
-        }
+        let mut attribute = attribute(cooperative);
         let config = sys::CUlaunchConfig {
             gridDimX: gx,
             gridDimY: gy,
@@ -250,6 +236,60 @@ impl<'a> Launch<'a> {
         self.words[self.given] = word;
         self.sizes[self.given] = bytes;
         self.given += 1;
+    }
+}
+
+/// The addresses of the arguments, as the driver takes them.
+fn pointers(words: &mut [u64; MOST]) -> [*mut c_void; MOST] {
+    words.each_mut().map(|word| std::ptr::from_mut(word).cast())
+}
+
+/// Of a cooperative launch that it is one; of any other that it may begin early.
+fn attribute(cooperative: bool) -> sys::CUlaunchAttribute {
+    // SAFETY: of plain numbers, which all may be zero.
+    let mut attribute: sys::CUlaunchAttribute = unsafe { std::mem::zeroed() };
+    attribute.id = match cooperative {
+        true => sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_COOPERATIVE,
+        false => sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+    };
+    match cooperative {
+        true => attribute.value.cooperative = 1,
+        false => attribute.value.programmaticStreamSerializationAllowed = 1,
+    }
+    attribute
+}
+
+#[cfg(test)]
+mod host_only {
+    use super::*;
+
+    #[test]
+    fn each_argument_is_read_through_its_address_with_its_size() {
+        let mut words = [0; MOST];
+        (words[0], words[1]) = (2.5_f64.word(), (-7_i32).word());
+        words[MOST - 1] = u64::MAX;
+        let pointers = pointers(&mut words);
+        // SAFETY: the words live, and each holds the number that is read of it.
+        unsafe {
+            assert_eq!(pointers[0].cast::<f64>().read(), 2.5);
+            assert_eq!(pointers[1].cast::<[u8; 4]>().read(), (-7_i32).to_ne_bytes());
+            assert_eq!(pointers[MOST - 1].cast::<u64>().read(), u64::MAX);
+        }
+    }
+
+    #[test]
+    fn attributes_are_one_number_in_a_zeroed_union() {
+        for cooperative in [true, false] {
+            let attribute = attribute(cooperative);
+            // SAFETY: all fields of the union that are read were zeroed or written.
+            let number = unsafe {
+                match cooperative {
+                    true => attribute.value.cooperative,
+                    false => attribute.value.programmaticStreamSerializationAllowed,
+                }
+            };
+            assert_eq!(number, 1);
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! | [`pinned`] | host memory that copies reach without waiting |
 //! | [`staging`] | a stream's own pinned bytes, for small transfers |
 //! | [`uploader`] | pinned pieces, one filled while others travel |
+//! | [`host`] | host memory behind a raw pointer, read and written |
 //! | [`transfer`] | the calls that move bytes |
 //! | [`event`] | marks in a stream's order, phases |
 //! | [`handles`] | cuBLAS and cuSOLVER handles, one pair a stream |
@@ -19,6 +20,7 @@ pub(crate) mod context;
 pub(crate) mod event;
 pub(crate) mod graph;
 pub(crate) mod handles;
+pub(crate) mod host;
 pub(crate) mod pinned;
 pub(crate) mod staging;
 pub(crate) mod stream;

@@ -7,6 +7,7 @@
 use super::buffer::Element;
 use super::context::Context;
 use super::event::RawEvent;
+use super::host;
 use super::stream::{Kept, Stream};
 use crate::fault::{Fault, Result, expect_shape};
 use cudarc::driver::sys;
@@ -181,12 +182,9 @@ impl<T: Element> PinnedBuffer<T> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         self.allocation.settle()?;
-        // SAFETY: both hold `len` elements; the memory is page-locked and aligned to a page; the
-        // lock keeps other host copies out, and no device copy is in flight.
-        unsafe {
-            let to = self.allocation.pointer().cast::<T>();
-            to.copy_from_nonoverlapping(values.as_ptr(), self.len);
-        }
+        // SAFETY: both hold `len` elements; the lock keeps other host copies out, and no device copy
+        // is in flight.
+        unsafe { host::copy_in(values, self.allocation.pointer()) };
         Ok(())
     }
 
@@ -202,11 +200,8 @@ impl<T: Element> PinnedBuffer<T> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         self.allocation.settle()?;
-        // SAFETY: as in `write`; every byte pattern is a `T`.
-        unsafe {
-            let from = self.allocation.pointer().cast::<T>().cast_const();
-            values.as_mut_ptr().copy_from_nonoverlapping(from, self.len);
-        }
+        // SAFETY: as in `write`; the memory was zeroed when it was made.
+        unsafe { host::copy_out(self.allocation.pointer(), values) };
         Ok(())
     }
 

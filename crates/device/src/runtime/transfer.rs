@@ -5,6 +5,7 @@
 //! ones are read in place, and the call waits until they were.
 
 use super::buffer::{DeviceBuffer, Element, View, ViewMut};
+use super::host;
 use super::pinned::PinnedBuffer;
 use super::staging::{self, Staging};
 use super::stream::Stream;
@@ -55,7 +56,7 @@ impl Stream {
             // SAFETY: the piece holds `bytes` bytes that no copy in flight touches; the copy is
             // submitted before the staging's lock is let go.
             unsafe {
-                piece.copy_from_nonoverlapping(values.as_ptr().cast(), bytes);
+                host::copy_in(values, piece);
                 self.check(
                     "cuMemcpyHtoDAsync_v2",
                     sys::cuMemcpyHtoDAsync_v2(to.pointer(), piece.cast(), bytes, self.raw()),
@@ -112,8 +113,7 @@ impl Stream {
             )?;
             self.check("cuStreamSynchronize", sys::cuStreamSynchronize(self.raw()))?;
             if staged {
-                let values: *mut u8 = values.as_mut_ptr().cast();
-                values.copy_from_nonoverlapping(to, bytes);
+                host::copy_out(to, values);
             }
         }
         self.moved(Direction::DeviceToHost, class, bytes as u64);

@@ -14,6 +14,7 @@
 
 use super::buffer::{Element, ViewMut};
 use super::event::RawEvent;
+use super::host;
 use super::pinned::PinnedBytes;
 use super::staging;
 use super::stream::Stream;
@@ -194,7 +195,7 @@ impl<T: Element> Uploader<T> {
         // SAFETY: the memory is aligned to a page and holds at least as many elements, of which
         // every byte pattern is one; no copy of it is in flight, and the piece is borrowed
         // exclusively.
-        let answer = fill(unsafe { std::slice::from_raw_parts_mut(pointer.cast(), to.len()) });
+        let answer = fill(unsafe { host::elements(pointer, to.len()) });
         let bytes = to.bytes();
         if bytes > 0 {
             // Another thread may have begun one meanwhile.

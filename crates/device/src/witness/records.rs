@@ -180,6 +180,76 @@ fn memory(kind: u8) -> &'static str {
 }
 
 #[cfg(test)]
+mod host_only {
+    use super::*;
+    use cupti::CUpti_ActivityKind as K;
+
+    /// A record whose bytes lie `shift` bytes off any boundary, as in a buffer of the library.
+    fn counted<R>(seen: &mut Seen, mut record: R, kind: u32, fill: impl Fn(&mut R)) {
+        fill(&mut record);
+        for shift in [0, 1, 4] {
+            let mut bytes = vec![0_u8; shift + size_of::<R>()];
+            // SAFETY: the bytes hold the record behind the shift, and are this test's; every record
+            // begins with its kind.
+            unsafe {
+                let at = bytes.as_mut_ptr().add(shift);
+                at.copy_from_nonoverlapping((&raw const record).cast(), size_of::<R>());
+                at.cast::<u32>().write_unaligned(kind);
+                seen.count(at.cast());
+            }
+        }
+    }
+
+    #[test]
+    fn records_are_read_wherever_they_lie() {
+        let mut seen = Seen::default();
+        // SAFETY: of plain numbers and pointers, which all may be zero.
+        let (copy, fill, kernel, unnamed) = unsafe {
+            (
+                std::mem::zeroed::<cupti::CUpti_ActivityMemcpy4>(),
+                std::mem::zeroed::<cupti::CUpti_ActivityMemset4>(),
+                std::mem::zeroed::<cupti::CUpti_ActivityKernel10>(),
+                std::mem::zeroed::<cupti::CUpti_ActivityKernel10>(),
+            )
+        };
+        let of = K::CUPTI_ACTIVITY_KIND_MEMCPY as u32;
+        counted(&mut seen, copy, of, |record| {
+            (record.copyKind, record.srcKind, record.dstKind) = (1, 2, 3);
+            record.bytes = 1000;
+        });
+        let of = K::CUPTI_ACTIVITY_KIND_MEMSET as u32;
+        counted(&mut seen, fill, of, |record| record.bytes = 7);
+        let of = K::CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL as u32;
+        counted(&mut seen, kernel, of, |record| {
+            record.name = c"rows".as_ptr()
+        });
+        counted(&mut seen, unnamed, of, |_| {});
+        // A kind that nobody knows is passed over.
+        counted(&mut seen, [0_u64; 1], 0xffff, |_| {});
+        let kernels = seen.kernels.clone();
+        assert_eq!((kernels["rows"], kernels[""]), (3, 3));
+        let activity = seen.into_activity(&[]);
+        let copies = activity.host_to_device;
+        assert_eq!((copies.count, copies.bytes), (3, 3000));
+        assert_eq!((activity.fills.count, activity.fills.bytes), (3, 21));
+    }
+
+    #[test]
+    fn room_for_records_is_given_and_taken_back_whole() {
+        let (mut room, mut size, mut most) = (std::ptr::null_mut(), 0, 1);
+        requested(&mut room, &mut size, &mut most);
+        assert_eq!((size, most), (BUFFER, 0));
+        assert!(room.cast::<u64>().is_aligned());
+        // SAFETY: the room is as large as said, and goes back as `completed` gives it back.
+        unsafe {
+            room.write(1);
+            room.add(size - 1).write(2);
+            dealloc(room, layout());
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -1,0 +1,321 @@
+//! The memory that may be used, and refusals before it is.
+//!
+//! ```text
+//!   allowed = least of   physical memory that is available
+//!                        every control group's limit, less what the group uses and cannot drop
+//!                        limits of the process (address space, data), less what it has
+//!                        what the system still promises, where it promises no more than it has
+//! ```
+//!
+//! A command says what it needs from the headers of its files, before their numbers are read. Where
+//! allowed memory is not known (systems other than Linux) nothing is refused here.
+//!
+//! The process's own limits count addresses, of which the allocator takes more than it gives: a heap
+//! of 64 MiB for each thread, and more as they fill. So what is needed is counted up to twice there,
+//! beside a heap for each thread.
+
+use std::fmt;
+
+/// What is needed beside all that is counted: threads' stacks in use, messages, file buffers.
+const SPARE: u64 = 24 << 20;
+
+/// What keeps memory from being used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Bound {
+    /// Physical memory.
+    Physical,
+    /// A control group, as containers have one.
+    ControlGroup,
+    /// The limit of the process's address space (`ulimit -v`).
+    AddressSpace,
+    /// The limit of the process's data (`ulimit -d`).
+    Data,
+    /// The system's promises (`vm.overcommit_memory = 2`).
+    Commitment,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Physical => "physical memory that is available",
+            Self::ControlGroup => "the memory limit of the control group or container",
+            Self::AddressSpace => "the limit of the process's address space, ulimit -v",
+            Self::Data => "the limit of the process's data, ulimit -d",
+            Self::Commitment => "the system's commit limit",
+        })
+    }
+}
+
+/// Bytes that may still be allocated, and what bounds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// The bytes.
+    pub bytes: u64,
+    /// What bounds them.
+    pub bound: Bound,
+}
+
+/// Want of memory, found before it was used. Exit code 1.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} needs {needed} bytes of memory, {} are allowed: {}", allowed.bytes, allowed.bound)]
+pub struct Shortage {
+    /// What needs it.
+    pub what: String,
+    /// Bytes needed.
+    pub needed: u64,
+    /// Bytes allowed.
+    pub allowed: Allowed,
+}
+
+/// Finds whether `bytes` more may be used for `what`, and returns the most that might be asked here in
+/// their stead: `u64::MAX` where it is not known.
+///
+/// # Errors
+/// [`Shortage`] with both figures.
+pub fn require(what: &str, bytes: u64) -> Result<u64, Shortage> {
+    match allowed() {
+        Some(allowed) => judge(what, bytes, allowed, rayon::current_num_threads() as u64),
+        None => Ok(u64::MAX),
+    }
+}
+
+/// Bytes of a glibc heap: a thread's allocations come from such.
+const HEAP: u64 = 64 << 20;
+/// Bytes of heaps that more allocations may open at most: what is large has pages of its own.
+const MOST_HEAPS: u64 = 1 << 30;
+
+fn judge(what: &str, bytes: u64, allowed: Allowed, threads: u64) -> Result<u64, Shortage> {
+    let heaps = match allowed.bound {
+        Bound::AddressSpace | Bound::Data => Some((threads + 1).saturating_mul(HEAP)),
+        _ => None,
+    };
+    let beside = match heaps {
+        Some(heaps) => bytes.min(MOST_HEAPS).saturating_add(heaps),
+        None => bytes / 8,
+    };
+    let needed = bytes.saturating_add(beside).saturating_add(SPARE);
+    tracing::debug!(what, needed, ?allowed, "memory");
+    if needed > allowed.bytes {
+        return Err(Shortage {
+            what: what.to_owned(),
+            needed,
+            allowed,
+        });
+    }
+    // The most that would have passed here.
+    let left = allowed.bytes - SPARE;
+    Ok(match heaps {
+        Some(heaps) => {
+            let left = left.saturating_sub(heaps);
+            (left / 2).max(left.saturating_sub(MOST_HEAPS))
+        }
+        None => left - left.div_ceil(9),
+    })
+}
+
+/// Bytes of an array of FP64 numbers.
+pub fn numbers(extents: &[usize]) -> u64 {
+    (extents.iter()).fold(8, |product, &length| product.saturating_mul(length as u64))
+}
+
+/// What may still be allocated; `None` where nothing bounds it that is known.
+#[cfg(not(target_os = "linux"))]
+pub fn allowed() -> Option<Allowed> {
+    None
+}
+
+#[cfg(target_os = "linux")]
+pub use linux::allowed;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::{Allowed, Bound};
+    use procfs::process::{LimitValue, MountInfo, Process};
+    use procfs::{Current, Meminfo, ProcResult, ProcessCGroup};
+    use std::path::{Path, PathBuf};
+
+    /// What may still be allocated; `None` where nothing bounds it that is known.
+    pub fn allowed() -> Option<Allowed> {
+        let mut bounds = Vec::new();
+        let mut note = |found: ProcResult<Vec<Allowed>>| match found {
+            Ok(found) => bounds.extend(found),
+            Err(error) => tracing::debug!(%error, "a bound of memory is not known"),
+        };
+        note(of_system());
+        note(of_process());
+        note(of_groups());
+        bounds.into_iter().min_by_key(|allowed| allowed.bytes)
+    }
+
+    fn of_system() -> ProcResult<Vec<Allowed>> {
+        let memory = Meminfo::current()?;
+        let available = (memory.mem_available).unwrap_or(memory.mem_free + memory.cached);
+        let mut bounds = vec![Allowed {
+            bytes: available,
+            bound: Bound::Physical,
+        }];
+        let mode = std::fs::read_to_string("/proc/sys/vm/overcommit_memory")?;
+        if let (Some(limit), "2") = (memory.commit_limit, mode.trim()) {
+            bounds.push(Allowed {
+                bytes: limit.saturating_sub(memory.committed_as),
+                bound: Bound::Commitment,
+            });
+        }
+        Ok(bounds)
+    }
+
+    fn of_process() -> ProcResult<Vec<Allowed>> {
+        let process = Process::myself()?;
+        let (limits, status) = (process.limits()?, process.status()?);
+        let left = |limit: LimitValue, kib: Option<u64>, bound| match limit {
+            LimitValue::Unlimited => None,
+            LimitValue::Value(bytes) => Some(Allowed {
+                bytes: bytes.saturating_sub(kib.unwrap_or(0) << 10),
+                bound,
+            }),
+        };
+        let addresses = limits.max_address_space.soft_limit;
+        let data = limits.max_data_size.soft_limit;
+        let bounds = [
+            left(addresses, status.vmsize, Bound::AddressSpace),
+            left(data, status.vmdata, Bound::Data),
+        ];
+        Ok(bounds.into_iter().flatten().collect())
+    }
+
+    fn of_groups() -> ProcResult<Vec<Allowed>> {
+        let process = Process::myself()?;
+        let mounts: Vec<MountInfo> = process.mountinfo()?.into_iter().collect();
+        let mut bounds = Vec::new();
+        for group in process.cgroups()? {
+            if let Some((mount, folder)) = place(&group, &mounts) {
+                bounds.extend(of_tree(&mount, &folder));
+            }
+        }
+        Ok(bounds)
+    }
+
+    /// Where the group that bounds memory is mounted, and its folder there.
+    fn place(group: &ProcessCGroup, mounts: &[MountInfo]) -> Option<(PathBuf, PathBuf)> {
+        let has_memory = |of: &MountInfo| match group.hierarchy {
+            0 => of.fs_type == "cgroup2",
+            _ => of.fs_type == "cgroup" && of.super_options.contains_key("memory"),
+        };
+        if group.hierarchy != 0 && group.controllers.iter().all(|name| name != "memory") {
+            return None;
+        }
+        let mount = mounts.iter().find(|mount| has_memory(mount))?;
+        // In a container the mount may begin at the group's own folder, or its path lie outside.
+        let inside = Path::new(&group.pathname).strip_prefix(&mount.root);
+        let folder = match inside {
+            Ok(inside) => mount.mount_point.join(inside),
+            Err(_) => mount.mount_point.clone(),
+        };
+        Some((mount.mount_point.clone(), folder))
+    }
+
+    /// The least that the group of `folder` and all above it, up to `mount`, leave.
+    pub(super) fn of_tree(mount: &Path, folder: &Path) -> Option<Allowed> {
+        let within = folder
+            .ancestors()
+            .take_while(|path| path.starts_with(mount));
+        let left = within.filter_map(left).min();
+        left.map(|bytes| Allowed {
+            bytes,
+            bound: Bound::ControlGroup,
+        })
+    }
+
+    /// What one group leaves: its limit less what it uses, but for the file cache that it can drop.
+    /// Both versions' names are looked for. `None` where it has no limit.
+    fn left(group: &Path) -> Option<u64> {
+        let text = |name: &str| std::fs::read_to_string(group.join(name));
+        let number = |text: std::io::Result<String>| text.ok()?.trim().parse::<u64>().ok();
+        let first = |names: [&str; 2]| names.into_iter().find_map(|name| number(text(name)));
+        let limit = first(["memory.max", "memory.limit_in_bytes"])?;
+        let used = first(["memory.current", "memory.usage_in_bytes"]).unwrap_or(0);
+        let statistics = text("memory.stat").unwrap_or_default();
+        let of_name = |name: &str| {
+            let value = |line: &str| line.strip_prefix(name)?.trim().parse::<u64>().ok();
+            statistics.lines().find_map(value)
+        };
+        let cache = of_name("total_inactive_file ").or_else(|| of_name("inactive_file "));
+        let held = used.saturating_sub(cache.unwrap_or(0));
+        Some(limit.saturating_sub(held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_figures_are_said() {
+        let allowed = Allowed {
+            bytes: 100 << 20,
+            bound: Bound::ControlGroup,
+        };
+        let error = judge("the fit of x.npy", 96 << 20, allowed, 2).unwrap_err();
+        let text = error.to_string();
+        for part in [
+            "the fit of x.npy needs 138412032 bytes",
+            "104857600 are allowed",
+            "container",
+        ] {
+            assert!(text.contains(part), "no {part:?} in {text}");
+        }
+        // What may be asked instead passes, and hardly more does.
+        for bound in [Bound::ControlGroup, Bound::AddressSpace, Bound::Data] {
+            for bytes in [1 << 30, 4 << 30, 40 << 30] {
+                let allowed = Allowed { bytes, bound };
+                let most = judge("less", 1 << 20, allowed, 2).unwrap();
+                judge("the most", most, allowed, 2).unwrap();
+                judge("more", most + (most >> 4), allowed, 2).unwrap_err();
+            }
+        }
+        judge("too much", u64::MAX, allowed, 2).unwrap_err();
+    }
+
+    #[test]
+    fn the_tightest_group_of_the_tree_counts_less_what_it_cannot_drop() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |folder: &str, name: &str, text: &str| {
+            let folder = root.path().join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(name), text).unwrap();
+        };
+        #[cfg(target_os = "linux")]
+        let left = |folder: &str| {
+            linux::of_tree(root.path(), &root.path().join(folder)).map(|allowed| allowed.bytes)
+        };
+        // Version 2: the inner group has no limit, the one above has.
+        write("", "memory.stat", "anon 5\n");
+        write("a", "memory.max", "1000\n");
+        write("a", "memory.current", "700\n");
+        write("a", "memory.stat", "anon 600\ninactive_file 100\n");
+        write("a/b", "memory.max", "max\n");
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(left("a/b"), Some(400));
+            assert_eq!(left("elsewhere"), None);
+        }
+        // Version 1, tighter.
+        write("a/b", "memory.limit_in_bytes", "800\n");
+        write("a/b", "memory.usage_in_bytes", "650\n");
+        write(
+            "a/b",
+            "memory.stat",
+            "inactive_file 9\ntotal_inactive_file 150\n",
+        );
+        #[cfg(target_os = "linux")]
+        assert_eq!(left("a/b"), Some(300));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_system_says_what_is_allowed() {
+        let allowed = allowed().expect("/proc is there");
+        assert!(allowed.bytes > 0);
+    }
+}

@@ -1,0 +1,84 @@
+//! Output files: written beside and renamed, whole or not at all, and of one run.
+//!
+//! ```text
+//!   refuse_inputs   no output is a file that the command reads, by whatever name
+//!   RunFolder       a folder that belongs to this run until it ends; others are refused
+//!   Staging         files written under names of their own, then put in place together
+//! ```
+//!
+//! A single file is renamed over the old one, so a reader sees one or the other. A set of files is
+//! replaced as a set: see [`Staging::publish`].
+
+mod folder;
+mod identity;
+mod staging;
+
+pub use folder::RunFolder;
+pub use identity::refuse_inputs;
+pub use staging::{Sink, Staging, prepare_file};
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Why an output could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutputError {
+    /// The system refused. Exit code 1.
+    #[error("cannot write {}: {source}", path.display())]
+    Io {
+        /// The output that was to be written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The target is there and is no regular file: a rename would replace it. Exit code 1.
+    #[error("cannot write {}: it is not a regular file", path.display())]
+    NotRegular {
+        /// The output that was to be written.
+        path: PathBuf,
+    },
+    /// Another run writes into the folder. Exit code 1.
+    #[error(
+        "cannot write into {}: another run is writing there; wait for its end, or name another folder",
+        path.display()
+    )]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The output is a file that the command reads. Exit code 2.
+    #[error(
+        "{} would be written over {}, which is read: expected another output",
+        output.display(),
+        input.display()
+    )]
+    OverInput {
+        /// The output as it was named.
+        output: PathBuf,
+        /// The input as it was named: the same file.
+        input: PathBuf,
+    },
+    /// Standard output could not be written. Exit code 1.
+    #[error("cannot write the summary to standard output: {source}")]
+    Stdout {
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Writes `text` to standard output. A reader that has gone away is no error.
+///
+/// # Errors
+/// [`OutputError::Stdout`], for one where the output is a file on a full disk.
+pub fn print(text: &str) -> Result<(), OutputError> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(source) => Err(OutputError::Stdout { source }),
+        Ok(()) => Ok(()),
+    }
+}

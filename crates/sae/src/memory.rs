@@ -1,0 +1,212 @@
+//! The memory of a fit and of an encoding, said before either begins.
+//!
+//! ```text
+//!   shared        rows divided by their scale, screening sample, gates and coordinates of all starts
+//!   finalists x   the point where each ended
+//!   at once x     the points, slabs and sums of a sequence that runs, and its solver twice: a
+//!                 log-determinant without ridge has factors of its own
+//! ```
+//!
+//! These are bounds from above by what the code holds at its widest, not predictions: who has as many
+//! bytes free does not run out.
+
+use crate::dictionary::Dictionary;
+use crate::encode::EncodeOptions;
+use crate::fit::finalists;
+use crate::gates::GatePolicy;
+use crate::options::FitOptions;
+use broadhead_schur::{EliminationKind, Error, RowDims, Solver, StructuredShape, SystemShape};
+
+/// The bytes of a fit on the CPU, in parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FitBytes {
+    /// Everything but the solvers.
+    pub problem: u64,
+    /// The least that the solver of one sequence holds, by the elimination that needs least or by the
+    /// one that is pinned.
+    pub solver: u64,
+    /// How many sequences run at once.
+    pub at_once: u64,
+}
+
+impl FitBytes {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        let solvers = self.at_once.saturating_mul(self.solver);
+        self.problem.saturating_add(solvers)
+    }
+
+    /// What [`broadhead_schur::SolverOptions::memory_limit`] may be for each sequence where `allowed`
+    /// bytes are there for the whole fit.
+    pub fn solver_limit(&self, allowed: u64) -> u64 {
+        allowed.saturating_sub(self.problem) / self.at_once.max(1)
+    }
+}
+
+/// Bytes of an array of FP64 numbers.
+fn numbers(extents: &[usize]) -> u64 {
+    (extents.iter()).fold(8, |product, &length| product.saturating_mul(length as u64))
+}
+
+fn sum(parts: &[u64]) -> u64 {
+    parts
+        .iter()
+        .fold(0, |sum, &part| u64::saturating_add(sum, part))
+}
+
+/// What a row holds at most.
+struct Widths {
+    /// Atoms that are on.
+    on: usize,
+    /// Features, the intercept among them.
+    features: usize,
+    /// Unknowns.
+    unknowns: usize,
+}
+
+impl Widths {
+    fn of(dictionary: &Dictionary, gates: &GatePolicy) -> Self {
+        let atoms = dictionary.atoms();
+        let on = match gates {
+            GatePolicy::TopK(count) => (*count).min(atoms.len()),
+            _ => atoms.len(),
+        };
+        let largest = |of: &dyn Fn(usize) -> usize| {
+            let mut all: Vec<usize> = (0..atoms.len()).map(of).collect();
+            all.sort_unstable_by(|a, b| b.cmp(a));
+            all.into_iter().take(on).sum::<usize>()
+        };
+        Self {
+            on,
+            features: 1 + largest(&|a| atoms[a].width()),
+            unknowns: largest(&|a| atoms[a].local_dim()),
+        }
+    }
+}
+
+/// The memory that [`crate::fit`] needs for `rows x outputs` numbers, which are not counted
+/// themselves, on as many threads as the current pool has. Allocates next to nothing.
+///
+/// # Errors
+/// A system whose size overflows, or that a pinned elimination does not serve.
+pub fn fit_bytes(
+    rows: usize,
+    outputs: usize,
+    dictionary: &Dictionary,
+    options: &FitOptions,
+) -> Result<FitBytes, Error> {
+    let widths = Widths::of(dictionary, &options.gates);
+    let (n, p, m) = (rows, outputs, dictionary.features());
+    let (columns, atoms, w) = (dictionary.columns(), dictionary.len(), widths.features);
+    let carried = finalists(n, p, dictionary, options);
+    let at_once = carried.min(rayon::current_num_threads()).max(1);
+
+    let screened = if carried < options.starts {
+        n.min(options.screening.rows)
+    } else {
+        n
+    };
+    // Coordinates and gates of a start, and where its rows were found.
+    let place = columns.saturating_add(atoms).saturating_add(16);
+    let shared = sum(&[
+        numbers(&[n, p]),
+        numbers(&[screened, p]),
+        numbers(&[options.starts, screened, place]),
+        numbers(&[carried, n, place]),
+        // Principal components, and the caller's gates.
+        numbers(&[n.saturating_add(p), 64]),
+        numbers(&[2, n, atoms]),
+    ]);
+    let decoder = numbers(&[m, p]);
+    let square = numbers(&[m, m]);
+    let slabs = sum(&[
+        numbers(&[n, w, 2]),
+        numbers(&[n, widths.unknowns, w]),
+        numbers(&[n, columns + widths.unknowns + 4]),
+    ]);
+    let twice = |bytes: u64| bytes.saturating_mul(2);
+    let point = sum(&[slabs, twice(decoder), twice(square)]);
+    let layout = numbers(&[n, w + 4 * widths.on + 8]);
+    let running = sum(&[
+        point.saturating_mul(3),
+        twice(layout),
+        numbers(&[n, widths.unknowns, widths.unknowns]),
+        numbers(&[n, place]),
+        // Sums of eight chunks, and their total.
+        decoder.saturating_add(square).saturating_mul(10),
+    ]);
+    let problem = sum(&[
+        shared,
+        point.saturating_mul(carried as u64),
+        running.saturating_mul(at_once as u64),
+    ]);
+
+    let shape = SystemShape::Structured {
+        shape: StructuredShape::new(RowDims::uniform(n, widths.unknowns)?, m, p)?,
+        density: 1.0,
+        pairs: m.saturating_mul(m),
+    };
+    let bytes = |kind| Solver::bytes_needed(kind, &shape);
+    let solver = match options.solver.elimination {
+        Some(pinned) => bytes(pinned)?,
+        // The reference is never chosen.
+        None => EliminationKind::ALL
+            .into_iter()
+            .filter(|kind| *kind != EliminationKind::Reference)
+            .filter_map(|kind| bytes(kind).ok())
+            .min()
+            .unwrap_or(0),
+    };
+    Ok(FitBytes {
+        problem,
+        solver: twice(solver),
+        at_once: at_once as u64,
+    })
+}
+
+/// The memory that [`crate::encode`] needs for `rows x outputs` numbers, which are not counted
+/// themselves.
+pub fn encode_bytes(
+    rows: usize,
+    outputs: usize,
+    dictionary: &Dictionary,
+    options: &EncodeOptions,
+) -> u64 {
+    let (n, m) = (rows, dictionary.features());
+    let place = dictionary.columns() + dictionary.len();
+    let given = match options.gates {
+        GatePolicy::Given(_) => 2,
+        _ => 1,
+    };
+    sum(&[
+        numbers(&[n, outputs]),
+        // Where each row was found, with what holds it, and the results.
+        numbers(&[n, 3 * place + 32]),
+        numbers(&[given, n, dictionary.len()]),
+        numbers(&[3, m, outputs]),
+        numbers(&[4, m, m]),
+        // Grids of the atoms' functions.
+        numbers(&[m, 4096]),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Basis, Topology};
+
+    #[test]
+    fn sizes_beyond_all_memory_are_said_and_not_wrapped() {
+        let circle = Basis::Harmonics { highest: 1 };
+        let dictionary = Dictionary::uniform(3, Topology::Circle, circle).unwrap();
+        let bytes = numbers(&[usize::MAX, usize::MAX]);
+        assert_eq!(bytes, u64::MAX);
+        let options = FitOptions::default();
+        let small = fit_bytes(100, 10, &dictionary, &options).unwrap();
+        let large = fit_bytes(1 << 30, 1 << 20, &dictionary, &options).unwrap();
+        assert!(large.total() > 8 << 50 && small.total() < 8 << 20);
+        assert_eq!(small.solver_limit(0), 0);
+        assert_eq!(large.solver_limit(u64::MAX) > 0, large.problem < u64::MAX);
+    }
+}
