@@ -32,6 +32,18 @@ pub enum Error {
         /// Why.
         refused: crate::record::Refused,
     },
+    /// A record lies in a file that is not its own.
+    #[error("{}: line {line}: a record of {origin} belongs in {}", path.display(), belongs.display())]
+    Misplaced {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The device and the commit that its receipt names.
+        origin: String,
+        /// The file that it belongs in.
+        belongs: PathBuf,
+    },
     /// A pool of threads could not be made.
     #[error("threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),

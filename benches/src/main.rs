@@ -11,6 +11,7 @@ use broadhead_benches::receipt::Receipt;
 use broadhead_benches::record::{self, Record, Window};
 use broadhead_benches::report;
 use broadhead_benches::runner::{self, Options};
+use broadhead_benches::store::{self, Keep};
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -67,6 +68,10 @@ enum Command {
     Adopt {
         /// The folder that they came back in.
         from: PathBuf,
+        /// Keeps them at their commit, beside what the device does now, instead of replacing that:
+        /// devices that ran the same code are then compared.
+        #[arg(long)]
+        at_commit: bool,
     },
     /// Turns all records into the book's tables and charts.
     Report {
@@ -104,9 +109,9 @@ struct Gpu {
     /// Suites: files of cells, without their ending.
     #[arg(default_values_t = ["gpu", "fit"].map(str::to_owned))]
     suites: Vec<String>,
-    /// The folder that records go to.
-    #[arg(long, default_value = "benches/records")]
-    out: PathBuf,
+    /// The folder that records go to; by default that of the device under benches/records.
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// Runs cells whose name, with the contender, contains this alone.
     #[arg(long, default_value = "")]
     filter: String,
@@ -174,8 +179,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
                 println!("{line}");
             }
         }
-        Command::Adopt { from } => {
-            for path in gpu::adopt(from, root)? {
+        Command::Adopt { from, at_commit } => {
+            let keep = match at_commit {
+                true => Keep::AtCommit,
+                false => Keep::Current,
+            };
+            for path in store::adopt(from, root, keep)? {
                 println!("{}", path.display());
             }
         }
@@ -235,7 +244,10 @@ fn run_gpu(root: &Path, wanted: &Gpu) -> Result<ExitCode, Error> {
         .collect();
     let options = gpu::Options {
         root: root.to_path_buf(),
-        out: wanted.out.clone(),
+        out: wanted
+            .out
+            .clone()
+            .unwrap_or_else(|| store::of_this_device(root)),
         filter: wanted.filter.clone(),
         python: wanted.python.clone(),
         sampling: (&wanted.sampled).into(),

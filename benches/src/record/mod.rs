@@ -389,4 +389,4 @@ fn check_parity(parity: &Parity) -> Result<(), Refused> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -131,6 +131,11 @@ pub(super) fn contenders_of(groups: &[&Group]) -> Vec<String> {
 }
 
 impl Group {
+    /// Whether the two are of one case of one shape.
+    pub(super) fn is_case_of(&self, other: &Self) -> bool {
+        self.name == other.name && self.fields == other.fields
+    }
+
     /// What `elimination` did in `phase`: of several thread counts the fastest. `best` is the fastest
     /// elimination that was asked for by name.
     ///

@@ -2,13 +2,14 @@
 //!
 //! Every number of the book's tables is computed here from `benches/records`; nothing is typed in. A
 //! table says which receipt it stands on, and a requirement whose records are missing or declined is
-//! undetermined, never met.
+//! undetermined, never met. Every device has its own columns and verdicts.
 
 mod chart;
 mod device;
 mod floor;
 mod group;
 mod line;
+mod same_code;
 mod table;
 mod tested;
 mod verdict;
@@ -18,7 +19,10 @@ pub use line::line;
 use crate::cell::{Place, Suite};
 use crate::error::Error;
 use crate::record::{self, Record};
+use crate::store::{self, RECORDS, Shelf};
+use group::Group;
 use std::path::{Path, PathBuf};
+use verdict::Judged;
 
 /// The folder of what is made, under the root.
 const GENERATED: &str = "docs/src/generated";
@@ -30,43 +34,97 @@ const GENERATED: &str = "docs/src/generated";
 /// A record that is none, a file that cannot be written, or [`Error::Stale`].
 pub fn write(root: &Path, check: bool) -> Result<Vec<String>, Error> {
     let mut lines = Vec::new();
+    let records = root.join(RECORDS);
+    let shelves = store::shelves(&records)?;
     for path in suites(&root.join("benches/cells"))? {
         let suite = Suite::read(&path)?;
-        let records = root
-            .join("benches/records")
-            .join(format!("{}.jsonl", suite.suite));
-        let records = if records.is_file() {
-            record::read(&records)?
-        } else {
-            Vec::new()
-        };
-        let groups = group::group(&records);
-        let verdicts = verdict::judge(&suite, &records, &groups);
-        lines.extend(verdicts.iter().map(|v| format!("{}: {v}", suite.suite)));
-        let folder = root.join(GENERATED);
-        if suite.place == Place::Device {
-            let page = device::markdown(&suite, &records, &groups, &verdicts);
-            put(&folder.join(format!("{}.md", suite.suite)), &page, check)?;
-            continue;
-        }
-        let table = table::markdown(&suite, &records, &groups, &verdicts);
-        put(&folder.join(format!("{}.md", suite.suite)), &table, check)?;
-        for phase in group::phases(&groups) {
-            let chart = chart::svg(&groups, phase)?;
-            put(
-                &folder.join(format!("{}-{phase}.svg", suite.suite)),
-                &chart,
-                check,
-            )?;
+        match suite.place {
+            Place::Host => lines.extend(of_host(root, &suite, check)?),
+            Place::Device => lines.extend(of_devices(root, &suite, &shelves, check)?),
         }
     }
-    let page = tested::markdown(&root.join("benches/records"))?;
-    put(
-        &root.join(GENERATED).join(format!("{}.md", tested::NAME)),
-        &page,
-        check,
-    )?;
+    let page = tested::markdown(&shelves)?;
+    let name = format!("{}.md", tested::NAME);
+    put(&root.join(GENERATED).join(name), &page, check)?;
     Ok(lines)
+}
+
+/// The table and the charts of a host's suite.
+fn of_host(root: &Path, suite: &Suite, check: bool) -> Result<Vec<String>, Error> {
+    let path = root.join(RECORDS).join(format!("{}.jsonl", suite.suite));
+    let records = match path.is_file() {
+        true => record::read(&path)?,
+        false => Vec::new(),
+    };
+    let groups = group::group(&records);
+    let verdicts = verdict::judge(suite, &records, &groups);
+    let folder = root.join(GENERATED);
+    let table = table::markdown(suite, &records, &groups, &verdicts);
+    put(&folder.join(format!("{}.md", suite.suite)), &table, check)?;
+    for phase in group::phases(&groups) {
+        let chart = chart::svg(&groups, phase)?;
+        let name = format!("{}-{phase}.svg", suite.suite);
+        put(&folder.join(name), &chart, check)?;
+    }
+    let lines = verdicts.iter().map(|v| format!("{}: {v}", suite.suite));
+    Ok(lines.collect())
+}
+
+/// The page of a device's suite: every device beside the others, and what ran the same code.
+fn of_devices(
+    root: &Path,
+    suite: &Suite,
+    shelves: &[Shelf],
+    check: bool,
+) -> Result<Vec<String>, Error> {
+    let measured: Result<Vec<OnDevice>, Error> =
+        shelves.iter().map(|s| OnDevice::read(suite, s)).collect();
+    let measured = measured?;
+    let mut page = device::markdown(suite, &measured);
+    page.push_str(&same_code::markdown(suite, &measured));
+    let path = root.join(GENERATED).join(format!("{}.md", suite.suite));
+    put(&path, &page, check)?;
+    let current = measured.iter().filter(|m| m.shelf.commit.is_none());
+    let lines = current.flat_map(|m| {
+        let (suite, device) = (&suite.suite, &m.shelf.device);
+        let lines = m.verdicts.iter();
+        lines.map(move |v| format!("{suite}, {device}: {v}"))
+    });
+    let lines: Vec<String> = lines.collect();
+    Ok(match shelves.is_empty() {
+        // No device at all: every requirement is undetermined.
+        true => judge(suite, &[])
+            .iter()
+            .map(|v| format!("{}: {v}", suite.suite))
+            .collect(),
+        false => lines,
+    })
+}
+
+/// What one folder holds of a suite.
+#[derive(Debug)]
+struct OnDevice {
+    shelf: Shelf,
+    records: Vec<Record>,
+    groups: Vec<Group>,
+    verdicts: Vec<Judged>,
+}
+
+impl OnDevice {
+    fn read(suite: &Suite, shelf: &Shelf) -> Result<Self, Error> {
+        let records = match shelf.suite(&suite.suite) {
+            Some(path) => record::read(&path)?,
+            None => Vec::new(),
+        };
+        let groups = group::group(&records);
+        let verdicts = verdict::judge(suite, &records, &groups);
+        Ok(Self {
+            shelf: shelf.clone(),
+            records,
+            groups,
+            verdicts,
+        })
+    }
 }
 
 /// A line for every requirement of `suite`.
