@@ -44,6 +44,14 @@ pub enum Error {
         /// The file that it belongs in.
         belongs: PathBuf,
     },
+    /// A peer whose records would be refused.
+    #[error("the peer {name}: {refused}")]
+    Peer {
+        /// The peer.
+        name: String,
+        /// Why.
+        refused: crate::record::Refused,
+    },
     /// A pool of threads could not be made.
     #[error("threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),

@@ -23,6 +23,7 @@ pub mod check;
 pub mod error;
 pub mod evidence;
 pub mod gpu;
+pub mod kernels;
 pub mod noise;
 pub mod peer;
 pub mod receipt;

@@ -289,7 +289,7 @@ fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
         let suite = Suite::read(&benches.join("cells").join(format!("{name}.toml")))?;
         let mut peers = start_peers(&suite, &benches, python.as_deref());
         for peer in &peers {
-            receipt.libraries.extend(peer.libraries().clone());
+            peer.sign(&mut receipt)?;
         }
         let records = runner::run(&suite, &options, filter, &mut peers, &receipt)?;
         for record in &records {

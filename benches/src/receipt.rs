@@ -2,6 +2,7 @@
 //! path.
 
 use crate::error::Error;
+use crate::kernels;
 use crate::record::Refused;
 use broadhead_device::nvml::{ClockReasons, Reading};
 use broadhead_device::probe::{self, DeviceInfo};
@@ -139,6 +140,7 @@ impl Receipt {
         if self.libraries.is_empty() {
             return lacks("names no library".to_owned());
         }
+        kernels::check(self)?;
         match &self.device {
             Some(device) if !is_digits(&device.binary, 64) => {
                 lacks(format!("has the program's digest {:?}", device.binary))
@@ -283,9 +285,12 @@ fn processor() -> String {
 #[cfg(target_arch = "x86_64")]
 fn features() -> Vec<String> {
     let offered = [
+        ("avx", std::is_x86_feature_detected!("avx")),
         ("avx2", std::is_x86_feature_detected!("avx2")),
         ("fma", std::is_x86_feature_detected!("fma")),
         ("avx512f", std::is_x86_feature_detected!("avx512f")),
+        ("avx512vl", std::is_x86_feature_detected!("avx512vl")),
+        ("avx512bf16", std::is_x86_feature_detected!("avx512bf16")),
     ];
     offered
         .iter()

@@ -16,9 +16,9 @@ mod verdict;
 
 pub use line::line;
 
-use crate::cell::{Place, Suite};
+use crate::cell::{Phase, Place, Suite};
 use crate::error::Error;
-use crate::record::{self, Record};
+use crate::record::{self, Record, Refused};
 use crate::store::{self, RECORDS, Shelf};
 use group::Group;
 use std::path::{Path, PathBuf};
@@ -52,22 +52,50 @@ pub fn write(root: &Path, check: bool) -> Result<Vec<String>, Error> {
 /// The table and the charts of a host's suite.
 fn of_host(root: &Path, suite: &Suite, check: bool) -> Result<Vec<String>, Error> {
     let path = root.join(RECORDS).join(format!("{}.jsonl", suite.suite));
-    let records = match path.is_file() {
-        true => record::read(&path)?,
-        false => Vec::new(),
+    let (records, refused) = match path.is_file() {
+        true => unfair_apart(record::read(&path))?,
+        false => (Vec::new(), None),
     };
     let groups = group::group(&records);
-    let verdicts = verdict::judge(suite, &records, &groups);
+    let verdicts = match refused.clone() {
+        Some(refused) => verdict::undetermined(suite, &refused.into()),
+        None => verdict::judge(suite, &records, &groups),
+    };
     let folder = root.join(GENERATED);
-    let table = table::markdown(suite, &records, &groups, &verdicts);
+    let table = match refused {
+        Some(refused) => table::refused(&refused, &verdicts),
+        None => table::markdown(suite, &records, &groups, &verdicts),
+    };
     put(&folder.join(format!("{}.md", suite.suite)), &table, check)?;
-    for phase in group::phases(&groups) {
-        let chart = chart::svg(&groups, phase)?;
-        let name = format!("{}-{phase}.svg", suite.suite);
-        put(&folder.join(name), &chart, check)?;
+    let phases = group::phases(&groups);
+    for phase in Phase::ALL {
+        let path = folder.join(format!("{}-{phase}.svg", suite.suite));
+        if phases.contains(&phase) {
+            put(&path, &chart::svg(&groups, phase)?, check)?;
+        } else if path.is_file() {
+            // A chart that no record gives any more.
+            match check {
+                true => return Err(Error::Stale(path)),
+                false => std::fs::remove_file(&path).map_err(Error::file(&path))?,
+            }
+        }
     }
     let lines = verdicts.iter().map(|v| format!("{}: {v}", suite.suite));
     Ok(lines.collect())
+}
+
+/// Records, or why none of them is fair: those of a peer with old kernels are whole, and say nothing.
+/// They give no number, the page says why, and every requirement is undetermined. Any other refusal
+/// ends the report.
+fn unfair_apart(read: Result<Vec<Record>, Error>) -> Result<(Vec<Record>, Option<Refused>), Error> {
+    match read {
+        Ok(records) => Ok((records, None)),
+        Err(Error::Refused {
+            refused: refused @ (Refused::Kernels { .. } | Refused::UnknownKernels { .. }),
+            ..
+        }) => Ok((Vec::new(), Some(refused))),
+        Err(other) => Err(other),
+    }
 }
 
 /// The page of a device's suite: every device beside the others, and what ran the same code.
@@ -161,5 +189,7 @@ fn put(path: &Path, text: &str, check: bool) -> Result<(), Error> {
     std::fs::rename(&beside, path).map_err(Error::file(path))
 }
 
+#[cfg(test)]
+mod on_hosts;
 #[cfg(test)]
 mod tests;

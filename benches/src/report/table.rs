@@ -4,10 +4,21 @@ use super::group::{self, AUTO, BEST, Group};
 use super::verdict::{Judged, Outcome as Verdict, short};
 use crate::cell::{Phase, Suite};
 use crate::receipt::Receipt;
-use crate::record::Record;
+use crate::record::{Record, Refused};
 use crate::summary::Summary;
 use broadhead_gate::Decline;
 use std::fmt::Write;
+
+/// The page of a suite whose records are refused: why, and the requirements.
+pub(super) fn refused(refused: &Refused, verdicts: &[Judged]) -> String {
+    let mut page = String::from("<!-- Made by `cargo xtask report` from benches/records. -->\n\n");
+    let _ = writeln!(
+        page,
+        "*The records are refused and must be taken again: {refused}.*\n"
+    );
+    push_verdicts(&mut page, verdicts);
+    page
+}
 
 /// The page of one suite: its receipt, one table a phase, the requirements.
 pub(super) fn markdown(
@@ -25,6 +36,12 @@ pub(super) fn markdown(
     for phase in group::phases(groups) {
         push_table(&mut page, suite, groups, &names, phase);
     }
+    push_verdicts(&mut page, verdicts);
+    push_receipt(&mut page, &record.receipt);
+    page
+}
+
+fn push_verdicts(page: &mut String, verdicts: &[Judged]) {
     for judged in verdicts {
         let word = match &judged.outcome {
             Verdict::Met { .. } => "**Met**",
@@ -40,8 +57,6 @@ pub(super) fn markdown(
         };
         let _ = writeln!(page, "- {word}: {}: {detail}.", judged.name);
     }
-    push_receipt(&mut page, &record.receipt);
-    page
 }
 
 /// One row a case; milliseconds, the fastest forced elimination of ours in bold.

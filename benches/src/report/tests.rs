@@ -26,7 +26,12 @@ denominator = { elimination = 'best', phase = 'step' }
 at_most = 1.2
 ";
 
-fn record(name: &str, rows: usize, elimination: &str, outcome: Result<&[f64], Decline>) -> Record {
+pub(super) fn record(
+    name: &str,
+    rows: usize,
+    elimination: &str,
+    outcome: Result<&[f64], Decline>,
+) -> Record {
     Record {
         schema: SCHEMA,
         cell: CellId {
