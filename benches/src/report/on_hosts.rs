@@ -178,6 +178,11 @@ fn records_of_a_peer_with_old_kernels_give_no_number_and_are_named_in_the_page()
     let lines = write(root.path(), false).unwrap();
     assert!(lines[0].contains(": met;"), "{lines:?}");
     let generated = root.path().join(GENERATED);
+    let page = std::fs::read_to_string(generated.join("s.md")).unwrap();
+    assert!(page.contains("rows / fastest peer |"), "{page}");
+    // 0.8 s of ours, 1 s and 2 s of the peers'.
+    let row = page.lines().find(|line| line.starts_with("| one |"));
+    assert!(row.unwrap().ends_with(" 0.800 |"), "{page}");
     assert!(generated.join("s-factor.svg").is_file());
     for record in &mut records {
         record.receipt.features = ["avx2", "fma", "avx512f"].map(str::to_owned).to_vec();

@@ -73,8 +73,12 @@ fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[Strin
     if auto {
         head.push_str(" chosen | auto / best |");
         rule.push_str("---|--:|");
-    } else if let Some(peer) = suite.peers.first() {
-        let _ = write!(head, " {} / {peer} |", suite.eliminations.join(", "));
+    } else if !suite.peers.is_empty() {
+        let peers = match suite.peers.as_slice() {
+            [only] => only.as_str(),
+            _ => "fastest peer",
+        };
+        let _ = write!(head, " {} / {peers} |", suite.eliminations.join(", "));
         rule.push_str("--:|");
     }
     let _ = writeln!(page, "{head}\n{rule}");
@@ -115,9 +119,8 @@ fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[Strin
                 ran.unwrap_or_default().unwrap_or_default(),
                 ratio(AUTO, BEST)
             );
-        } else if let (Some(peer), Some(first)) = (suite.peers.first(), suite.eliminations.first())
-        {
-            let _ = write!(row, " {} |", ratio(first, peer));
+        } else if let (Some(first), false) = (suite.eliminations.first(), suite.peers.is_empty()) {
+            let _ = write!(row, " {} |", to_fastest(suite, group, first, phase));
         }
         let _ = writeln!(page, "{row}");
     }
@@ -127,6 +130,18 @@ fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[Strin
         "\n![Times of {phase} by case]({})\n",
         chart_link(suite, phase)
     );
+}
+
+/// The ratio of a contender to the fastest of the peers; undetermined where one was not measured, which
+/// may have been that.
+fn to_fastest(suite: &Suite, group: &Group, ours: &str, phase: Phase) -> String {
+    let median = |name: &str| group.outcome(name, phase).map(|(s, _)| s.median);
+    let peers = suite.peers.iter().map(|peer| median(peer));
+    let fastest = peers.reduce(|a, b| Ok(a?.min(b?)));
+    match (median(ours), fastest) {
+        (Ok(ours), Some(Ok(fastest))) => short(ours / fastest),
+        _ => "undetermined".to_owned(),
+    }
 }
 
 fn chart_link(suite: &Suite, phase: Phase) -> String {

@@ -123,7 +123,11 @@ fn a_product_is_checked_and_timed_beside_the_contenders() {
     };
     // Two threads at far more than any processor's rate would be a product that did nothing.
     let operations = 2.0 * (Phase::PRODUCT_ORDER as f64).powi(3);
-    let fastest = measured.samples.iter().copied().fold(f64::INFINITY, f64::min);
+    let fastest = measured
+        .samples
+        .iter()
+        .copied()
+        .fold(f64::INFINITY, f64::min);
     assert!(operations / fastest < 1e13, "{fastest} s");
     assert_eq!(measured.ledger.unwrap().factorizations, 0);
 }
