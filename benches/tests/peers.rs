@@ -77,7 +77,7 @@ fn a_peer_starts_without_what_the_environment_says_of_its_libraries() {
 #[cfg(all(unix, target_arch = "x86_64"))]
 #[test]
 fn a_run_whose_peer_has_old_kernels_ends_by_name_and_writes_nothing() {
-    // Every processor that Rust's own target of today runs fast on has AVX.
+    // On a processor without AVX no kernels are too old.
     if !std::is_x86_feature_detected!("avx") {
         return;
     }
