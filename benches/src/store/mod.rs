@@ -61,7 +61,10 @@ struct Origin {
 impl Origin {
     /// Of a record or of evidence: both name their commit, and their device in one of two places.
     fn of(line: &str) -> Option<Self> {
-        let value: Value = serde_json::from_str(line).ok()?;
+        // A line that is no JSON has no receipt either, and is refused by that name.
+        let Ok(value) = serde_json::from_str::<Value>(line) else {
+            return None;
+        };
         let receipt = value.get("receipt")?;
         let device = &receipt["device"];
         let named = device["info"]["name"].as_str().or(device["name"].as_str());
