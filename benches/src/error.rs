@@ -35,6 +35,26 @@ pub enum Error {
     /// The machine's rates could not be measured.
     #[error("the rates of this machine: {0}")]
     Rates(#[from] broadhead_schur::Failure),
+    /// A record lies in a file that is not its own.
+    #[error("{}: line {line}: a record of {origin} belongs in {}", path.display(), belongs.display())]
+    Misplaced {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The device and the commit that its receipt names.
+        origin: String,
+        /// The file that it belongs in.
+        belongs: PathBuf,
+    },
+    /// A peer whose records would be refused.
+    #[error("the peer {name}: {refused}")]
+    Peer {
+        /// The peer.
+        name: String,
+        /// Why.
+        refused: crate::record::Refused,
+    },
     /// A pool of threads could not be made.
     #[error("threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),

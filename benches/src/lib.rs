@@ -3,7 +3,8 @@
 //! ```text
 //! cells/*.toml --- a suite: cases, shapes, eliminations, phases, what the records must show
 //!      | runner    checks a result before it times it; peers take turns with it
-//! records/*.jsonl  one line a cell: every sample or the reason there is none, and the receipt
+//! records/**.jsonl one line a cell: every sample or the reason there is none, and the receipt;
+//!                  a device's in the folder of that device
 //!      | report    medians, spreads, verdicts
 //! docs/src/generated/*.md, *.svg
 //! ```
@@ -22,6 +23,7 @@ pub mod check;
 pub mod error;
 pub mod evidence;
 pub mod gpu;
+pub mod kernels;
 pub mod machine;
 pub mod noise;
 pub mod peer;
@@ -29,4 +31,5 @@ pub mod receipt;
 pub mod record;
 pub mod report;
 pub mod runner;
+pub mod store;
 pub mod summary;

@@ -12,6 +12,7 @@ use broadhead_benches::receipt::Receipt;
 use broadhead_benches::record::{self, Record, Window};
 use broadhead_benches::report;
 use broadhead_benches::runner::{self, Options};
+use broadhead_benches::store::{self, Keep};
 use broadhead_device::seal;
 use broadhead_gate::ceilings::measure_cpu;
 use broadhead_schur::{HostCeilings, Rates, RatesOrigin};
@@ -75,6 +76,10 @@ enum Command {
     Adopt {
         /// The folder that they came back in.
         from: PathBuf,
+        /// Keeps them at their commit, beside what the device does now, instead of replacing that:
+        /// devices that ran the same code are then compared.
+        #[arg(long)]
+        at_commit: bool,
     },
     /// Turns all records into the book's tables and charts.
     Report {
@@ -112,9 +117,9 @@ struct Gpu {
     /// Suites: files of cells, without their ending.
     #[arg(default_values_t = ["gpu", "fit"].map(str::to_owned))]
     suites: Vec<String>,
-    /// The folder that records go to.
-    #[arg(long, default_value = "benches/records")]
-    out: PathBuf,
+    /// The folder that records go to; by default that of the device under benches/records.
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// Runs cells whose name, with the contender, contains this alone.
     #[arg(long, default_value = "")]
     filter: String,
@@ -182,8 +187,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
                 println!("{line}");
             }
         }
-        Command::Adopt { from } => {
-            for path in gpu::adopt(from, root)? {
+        Command::Adopt { from, at_commit } => {
+            let keep = match at_commit {
+                true => Keep::AtCommit,
+                false => Keep::Current,
+            };
+            for path in store::adopt(from, root, keep)? {
                 println!("{}", path.display());
             }
         }
@@ -243,7 +252,10 @@ fn run_gpu(root: &Path, wanted: &Gpu) -> Result<ExitCode, Error> {
         .collect();
     let options = gpu::Options {
         root: root.to_path_buf(),
-        out: wanted.out.clone(),
+        out: wanted
+            .out
+            .clone()
+            .unwrap_or_else(|| store::of_this_device(root)),
         filter: wanted.filter.clone(),
         python: wanted.python.clone(),
         sampling: (&wanted.sampled).into(),
@@ -291,7 +303,7 @@ fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
         }
         let mut peers = start_peers(&suite, &peers_folder(root), python.as_deref());
         for peer in &peers {
-            receipt.libraries.extend(peer.libraries().clone());
+            peer.sign(&mut receipt)?;
         }
         let records = runner::run(&suite, &options, filter, &mut peers, &receipt)?;
         for record in &records {

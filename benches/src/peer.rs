@@ -5,6 +5,9 @@
 //! an independent check of ours.
 
 use crate::cell::{Phase, Shape};
+use crate::error::Error;
+use crate::kernels;
+use crate::receipt::Receipt;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -41,6 +44,39 @@ pub struct PeerError {
     pub why: String,
 }
 
+/// What the names of variables begin with that make a numerical library other than it is by itself: its
+/// kernels, its blocks, its threads.
+const SETTINGS: [&str; 9] = [
+    "OPENBLAS_",
+    "GOTO_",
+    "BLIS_",
+    "MKL_",
+    "OMP_",
+    "KMP_",
+    "NPY_",
+    "ATEN_",
+    "CUBLAS_",
+];
+
+/// Those that are known to slow a peer down.
+const HANDICAPS: [&str; 2] = ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"];
+
+/// A command of the interpreter `python` without [`SETTINGS`]: a peer is as fast as its libraries make
+/// it by themselves. `OPENBLAS_CORETYPE=Haswell` costs OpenBLAS up to two thirds of its rate.
+fn untouched(python: &Path) -> Command {
+    let mut command = Command::new(python);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if SETTINGS.iter().any(|setting| text.starts_with(setting)) {
+            command.env_remove(&name);
+        }
+    }
+    for name in HANDICAPS {
+        command.env_remove(name);
+    }
+    command
+}
+
 impl Peer {
     /// Starts the script `NAME_arrow.py` of `folder` with the interpreter `python`.
     ///
@@ -51,7 +87,7 @@ impl Peer {
             name: name.to_owned(),
             why,
         };
-        let mut child = Command::new(python)
+        let mut child = untouched(python)
             .arg(folder.join(format!("{name}_arrow.py")))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -73,6 +109,18 @@ impl Peer {
         peer.libraries =
             serde_json::from_value(hello["libraries"].clone()).map_err(|e| fail(e.to_string()))?;
         Ok(peer)
+    }
+
+    /// Adds its libraries to a receipt, which is then still one.
+    ///
+    /// # Errors
+    /// [`Error::Peer`] where its kernels are older than the processor's.
+    pub fn sign(&self, receipt: &mut Receipt) -> Result<(), Error> {
+        receipt.libraries.extend(self.libraries.clone());
+        kernels::check(receipt).map_err(|refused| Error::Peer {
+            name: self.name.clone(),
+            refused,
+        })
     }
 
     /// Its name.
@@ -182,6 +230,14 @@ impl Drop for Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_scripts_multiply_matrices_of_our_order() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+        let script = std::fs::read_to_string(folder.join("scipy_arrow.py")).unwrap();
+        let order = format!("\nPRODUCT_ORDER = {}\n", Phase::PRODUCT_ORDER);
+        assert!(script.contains(&order), "{order}");
+    }
 
     #[test]
     fn an_absent_interpreter_and_a_silent_script_are_errors_by_name() {

@@ -2,6 +2,7 @@
 //! path.
 
 use crate::error::Error;
+use crate::kernels;
 use crate::record::Refused;
 use broadhead_device::nvml::{ClockReasons, Reading};
 use broadhead_device::probe::{self, DeviceInfo};
@@ -149,6 +150,7 @@ impl Receipt {
         if self.libraries.is_empty() {
             return lacks("names no library".to_owned());
         }
+        kernels::check(self)?;
         match &self.device {
             Some(device) if !is_digits(&device.binary, 64) => {
                 lacks(format!("has the program's digest {:?}", device.binary))

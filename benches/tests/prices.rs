@@ -4,9 +4,10 @@
 //! device, on those that ship.
 
 use broadhead_benches::case::Operands;
-use broadhead_benches::cell::{Case, Phase, Shape, Suite};
+use broadhead_benches::cell::{Case, Phase, Place, Shape, Suite};
 use broadhead_benches::machine;
 use broadhead_benches::record::{self, Outcome, Record};
+use broadhead_benches::store;
 use broadhead_schur::cuda::Keep;
 use broadhead_schur::{
     ArrowVector, EliminationKind, Gradient, Price, Ridge, Solver, SolverOptions, SystemShape,
@@ -23,11 +24,18 @@ const DEVICE: f64 = 3.0;
 /// The most that the choice's time may be over the best.
 const CHOICE: f64 = 1.2;
 
-/// A suite and its records.
+/// The device whose figures the default ceilings round.
+const DEFAULT_DEVICE: &str = "NVIDIA H100 80GB HBM3";
+
+/// A suite and its records; a device's are those of the device that the default ceilings are of.
 fn suite(name: &str) -> (Suite, Vec<Record>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let suite = Suite::read(&folder.join(format!("cells/{name}.toml"))).unwrap();
-    let records = record::read(&folder.join(format!("records/{name}.jsonl"))).unwrap();
+    let mut path = folder.join("records");
+    if suite.place == Place::Device {
+        path.push(store::slug(DEFAULT_DEVICE));
+    }
+    let records = record::read(&path.join(format!("{name}.jsonl"))).unwrap();
     (suite, records)
 }
 

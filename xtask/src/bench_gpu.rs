@@ -10,9 +10,14 @@ pub(crate) struct Options {
     /// Makes a folder that runs on a machine without Rust, instead of running here.
     #[arg(long, value_name = "DIR")]
     pack: Option<PathBuf>,
-    /// Checks records that such a folder brought back, and puts them into benches/records.
+    /// Checks records that such a folder brought back, and puts them into the folder of their device
+    /// under benches/records.
     #[arg(long, value_name = "OUT", conflicts_with = "pack")]
     adopt: Option<PathBuf>,
+    /// With --adopt, keeps them at their commit, beside what the device does now: the report compares
+    /// devices that ran the same code.
+    #[arg(long, requires = "adopt")]
+    at_commit: bool,
     /// Runs the peers before and after, with this machine's python3.
     #[arg(long)]
     peers: bool,
@@ -56,7 +61,7 @@ fi
 /// The build, a cell or a record is in fault.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
     if let Some(from) = &options.adopt {
-        return adopt(root, from);
+        return adopt(root, from, options.at_commit);
     }
     if let Some(folder) = &options.pack {
         let mut build = shell::cargo(root);
@@ -81,12 +86,18 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
     shell::measured(command.args(&options.rest))
 }
 
-/// Checks what a pack brought back and puts it among the records.
+/// Checks what a pack brought back and puts it among the records of its device; with `at_commit`
+/// beside what the device does now.
 ///
 /// # Errors
 /// A line is refused.
-pub(crate) fn adopt(root: &Path, from: &Path) -> Result<Outcome, Failure> {
-    shell::run(program(root, true).arg("adopt").arg(from))?;
+pub(crate) fn adopt(root: &Path, from: &Path, at_commit: bool) -> Result<Outcome, Failure> {
+    let mut command = program(root, true);
+    command.arg("adopt").arg(from);
+    if at_commit {
+        command.arg("--at-commit");
+    }
+    shell::run(&mut command)?;
     Ok(Outcome::Passed)
 }
 

@@ -13,9 +13,13 @@ pub(crate) struct Options {
     /// Makes a folder that runs on a machine without Rust, instead of running here.
     #[arg(long, value_name = "DIR")]
     pack: Option<PathBuf>,
-    /// Checks the evidence that such a folder brought back, and puts it into benches/records.
+    /// Checks the evidence that such a folder brought back, and puts it into the folder of its device
+    /// under benches/records.
     #[arg(long, value_name = "OUT", conflicts_with = "pack")]
     adopt: Option<PathBuf>,
+    /// With --adopt, keeps it at its commit, beside what the device does now.
+    #[arg(long, requires = "adopt")]
+    at_commit: bool,
     /// Further arguments of the tests, as a filter.
     #[arg(last = true)]
     rest: Vec<String>,
@@ -172,7 +176,7 @@ exit $failed
 /// The build or a test fails.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
     if let Some(from) = &options.adopt {
-        return crate::bench_gpu::adopt(root, from);
+        return crate::bench_gpu::adopt(root, from, options.at_commit);
     }
     let crates = crates(root)?;
     let mut command = shell::cargo(root);

@@ -8,7 +8,7 @@ mod requirement;
 mod shape;
 
 pub use phase::Phase;
-pub use requirement::{Quantity, Requirement, Side};
+pub use requirement::{Alternative, Quantity, Requirement, Side};
 pub use shape::{Shape, ShapeFields};
 
 use crate::error::Error;
@@ -144,6 +144,18 @@ impl Suite {
                 return Err(format(format!("{}: no contenders", case.name)));
             }
         }
+        // A bound that names a cell which is not there would be asked of fewer than it says.
+        for requirement in &suite.requirements {
+            let other = requirement.or.iter().flat_map(|or| &or.cells);
+            for name in requirement.cells.iter().chain(other) {
+                if !suite.cells.iter().any(|case| case.name == *name) {
+                    let of = &requirement.name;
+                    return Err(format(format!(
+                        "{of}: expected a cell's name, found {name:?}"
+                    )));
+                }
+            }
+        }
         Ok(suite)
     }
 
@@ -224,6 +236,27 @@ mod tests {
         assert!(suite.cells.len() >= 20);
         for kind in [CaseKind::Arrow, CaseKind::Circles] {
             assert!(suite.cells.iter().filter(|c| c.case == kind).count() >= 8);
+        }
+    }
+
+    #[test]
+    fn a_requirement_of_a_cell_that_is_not_there_is_an_error_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.toml");
+        let read = |cell: &str, or: &str| {
+            let text = format!(
+                "suite = 's'\neliminations = ['rows']\nphases = ['factor']\n[[cells]]\nname = 'one'\n\
+                 case = 'arrow'\nshape = {{ rows = 3, dim = 2, border = 5 }}\n[[requirements]]\n\
+                 name = 'r'\ncells = ['{cell}']\nnumerator = {{ elimination = 'rows', phase = 'factor' }}\n\
+                 at_most = 1.0\n[requirements.or]\nname = 'o'\ncells = ['{or}']\n\
+                 denominator = {{ elimination = 'rows', phase = 'factor', of = 'arithmetic' }}\nat_most = 1.0\n"
+            );
+            std::fs::write(&path, text).unwrap();
+            Suite::read(&path)
+        };
+        assert!(read("one", "one").is_ok());
+        for error in [read("two", "one"), read("one", "two")] {
+            assert!(error.unwrap_err().to_string().contains("found \"two\""));
         }
     }
 

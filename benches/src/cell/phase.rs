@@ -23,6 +23,8 @@ pub enum Phase {
     /// One gradient, with a factor that is there. On a device the gradient is there too and is
     /// the step before; nothing moves. On the host refinement as by default.
     Solve,
+    /// The same on the host without a measurement of the step's errors. A peer's solve measures none.
+    SolveUnmeasured,
     /// The same after a fill that drives everything out of the device's L2.
     SolveCold,
     /// 24 gradients, each the step before, as one graph; a unit is one of them.
@@ -63,6 +65,9 @@ pub enum Phase {
     FitGraph,
     /// The same at a ridge that the device changes with every iterate, and factors at.
     FitGraphChanging,
+    /// The product of two matrices of order [`Phase::PRODUCT_ORDER`] by all threads, on the host: what
+    /// arithmetic can reach there.
+    Product,
     /// What the device can do at most.
     Ceiling,
 }
@@ -71,8 +76,11 @@ impl Phase {
     /// The right-hand sides of the phases with many.
     pub const MANY: usize = 24;
 
+    /// The order of the matrices of [`Phase::Product`]; the peers' scripts have the same.
+    pub const PRODUCT_ORDER: usize = 2048;
+
     /// All of them, in order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Refresh,
         Self::Pack,
         Self::Upload,
@@ -80,6 +88,7 @@ impl Phase {
         Self::RowBlocks,
         Self::Copy,
         Self::Solve,
+        Self::SolveUnmeasured,
         Self::SolveCold,
         Self::SolveGraph,
         Self::SolveHost,
@@ -96,6 +105,7 @@ impl Phase {
         Self::IterateChanging,
         Self::FitGraph,
         Self::FitGraphChanging,
+        Self::Product,
         Self::Ceiling,
     ];
 
@@ -109,6 +119,7 @@ impl Phase {
             Self::RowBlocks => "row-blocks",
             Self::Copy => "copy",
             Self::Solve => "solve",
+            Self::SolveUnmeasured => "solve-unmeasured",
             Self::SolveCold => "solve-cold",
             Self::SolveGraph => "solve-24-graph",
             Self::SolveHost => "solve-host",
@@ -125,6 +136,7 @@ impl Phase {
             Self::IterateChanging => "iterate-changing",
             Self::FitGraph => "fit-graph",
             Self::FitGraphChanging => "fit-graph-changing",
+            Self::Product => "product",
             Self::Ceiling => "ceiling",
         }
     }

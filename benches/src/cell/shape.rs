@@ -1,6 +1,6 @@
 //! Sizes of a case.
 
-use super::CaseKind;
+use super::{CaseKind, Phase};
 use serde::{Deserialize, Serialize};
 
 /// Sizes, as they stand in a file and in a record. Which ones there are depends on the case.
@@ -102,6 +102,23 @@ impl Shape {
                     outputs: need("outputs", fields.outputs)?,
                 })
             }
+        }
+    }
+}
+
+impl Shape {
+    /// Operations of `phase` in FP64, a multiply-add counted as two: of a dense arrow's factorization by
+    /// rows `N k^2` for `Y'Y`, of which half is formed, and `k^3 / 3` for the border's factor. What
+    /// the row blocks take, of the order `N d k`, is left out. Absent where nothing is counted.
+    pub fn operations(self, phase: Phase) -> Option<f64> {
+        let cube = |m: usize| (m as f64).powi(3);
+        match (self, phase) {
+            (_, Phase::Product) => Some(2.0 * cube(Phase::PRODUCT_ORDER)),
+            (Self::Arrow { rows, dim, border }, Phase::Factor) => {
+                let unknowns = rows as f64 * dim as f64;
+                Some(unknowns * (border as f64).powi(2) + cube(border) / 3.0)
+            }
+            _ => None,
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::{evidence, machine};
 use broadhead_device::{probe, seal};
 use broadhead_gate::Decline;
 use job::{Child, Job};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How to run.
@@ -300,39 +300,4 @@ impl<'s> Suited<'s> {
             receipt: self.receipt.clone(),
         });
     }
-}
-
-/// Copies the records of `from` that are in order to `benches/records` under `root`.
-///
-/// # Errors
-/// A record is refused, or a file cannot be read or written.
-pub fn adopt(from: &Path, root: &Path) -> Result<Vec<PathBuf>, Error> {
-    let folder = root.join("benches/records");
-    let mut adopted = Vec::new();
-    for entry in std::fs::read_dir(from).map_err(Error::file(from))? {
-        let path = entry.map_err(Error::file(from))?.path();
-        let Some(name) = path
-            .file_name()
-            .filter(|_| path.extension().is_some_and(|e| e == "jsonl"))
-        else {
-            continue;
-        };
-        let to = folder.join(name);
-        if evidence::FILES.iter().any(|file| name == *file) {
-            evidence::read(&path)?;
-        } else {
-            let records = record::read(&path)?;
-            if records.iter().all(|r| r.cell.place == Place::Host) {
-                // One file holds several machines' records.
-                machine::put(&to, &records)?;
-                adopted.push(to);
-                continue;
-            }
-        }
-        // The bytes as they came: each line was sealed where it was measured.
-        std::fs::copy(&path, &to).map_err(Error::file(&to))?;
-        adopted.push(to);
-    }
-    adopted.sort();
-    Ok(adopted)
 }

@@ -41,7 +41,7 @@ pub fn run_window(
         }
     };
     let mut receipt = Receipt::of_this_run(root)?;
-    receipt.libraries.extend(peer.libraries().clone());
+    peer.sign(&mut receipt)?;
     let place = match Place::open(receipt, run)? {
         Ok(place) => place,
         Err(declined) => {

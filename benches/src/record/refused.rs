@@ -1,5 +1,6 @@
 //! Why a line is no record.
 
+use crate::kernels::Vectors;
 use broadhead_device::witness::Agreement;
 use broadhead_gate::Decline;
 
@@ -62,6 +63,29 @@ pub enum Refused {
     Receipt {
         /// What.
         what: String,
+    },
+    /// A peer's library ran kernels older than the processor.
+    #[error(
+        "{library} ran its {kernels} kernels ({needed}) on a processor with {processor}: older kernels \
+         than the processor's are no fair peer"
+    )]
+    Kernels {
+        /// The library, and whose it is.
+        library: String,
+        /// The kernels, as it names them.
+        kernels: String,
+        /// What they need.
+        needed: Vectors,
+        /// What the processor has.
+        processor: Vectors,
+    },
+    /// A peer's library ran kernels of a name that says nothing.
+    #[error("{library} ran kernels called {kernels:?}, of which it is not known what they need")]
+    UnknownKernels {
+        /// The library, and whose it is.
+        library: String,
+        /// The kernels, as it names them.
+        kernels: String,
     },
     /// A device's record whose receipt names no device.
     #[error("a device's record whose receipt names no device")]

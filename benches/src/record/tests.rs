@@ -55,7 +55,7 @@ pub(crate) fn host() -> Record {
 }
 
 /// A device's record with its device, ledger and witness.
-fn device() -> Record {
+pub(crate) fn device() -> Record {
     let mut record = host();
     record.cell.place = Place::Device;
     record.cell.elimination = "rows/factor".into();

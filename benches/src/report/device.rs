@@ -1,5 +1,6 @@
 //! The page of a device's suite.
 
+use super::OnDevice;
 use super::group::{BEST, Entry, Group};
 use super::verdict::{Contender, Judged, Outcome as Verdict, short};
 use crate::cell::{Phase, Suite};
@@ -9,50 +10,69 @@ use broadhead_device::measure::Unit;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Requirements, times, ceilings, what was not measured, the receipt.
-pub(super) fn markdown(
-    suite: &Suite,
-    records: &[Record],
-    groups: &[Group],
-    verdicts: &[Judged],
-) -> String {
+/// Requirements of all devices side by side; of each device its times, ceilings, what was not
+/// measured, and its receipts.
+pub(super) fn markdown(suite: &Suite, measured: &[OnDevice]) -> String {
     let mut page = String::from("<!-- Made by `cargo xtask report` from benches/records. -->\n\n");
-    if records.is_empty() {
+    let current = measured.iter().filter(|m| m.shelf.commit.is_none());
+    let devices: Vec<&OnDevice> = current.collect();
+    if devices.iter().all(|m| m.records.is_empty()) {
         page.push_str("*Not measured yet: there is no record.*\n");
         return page;
     }
-    push_requirements(&mut page, verdicts);
-    push_times(&mut page, suite, groups);
-    push_ceilings(&mut page, records);
-    push_declined(&mut page, records);
-    push_receipts(&mut page, records);
+    push_requirements(&mut page, suite, &devices);
+    for device in devices {
+        let _ = writeln!(page, "\n### {} on an {}", suite.suite, device.shelf.device);
+        if device.records.is_empty() {
+            page.push_str("\n*Not measured yet: there is no record.*\n");
+            continue;
+        }
+        push_times(&mut page, suite, &device.groups);
+        push_ceilings(&mut page, &device.records);
+        push_declined(&mut page, &device.records);
+        push_receipts(&mut page, &device.records);
+    }
     page
 }
 
-fn push_requirements(page: &mut String, verdicts: &[Judged]) {
-    page.push_str("| required | at most | found | at | by, built in | |\n");
-    page.push_str("|---|--:|--:|---|---|---|\n");
-    for judged in verdicts {
-        let (word, found, shape) = match &judged.outcome {
-            Verdict::Met { worst, shape } => ("met", worst.clone(), shape.clone()),
-            Verdict::Unmet { worst, shape } => ("**missed**", worst.clone(), shape.clone()),
-            Verdict::Undetermined { reason, shape } => {
-                ("*undetermined*", reason.to_string(), shape.clone())
-            }
-        };
-        let (name, at_most) = (&judged.name, &judged.at_most);
-        let by = match &judged.by {
-            Some(Contender { name, build: None }) => name.clone(),
-            Some(Contender {
-                name,
-                build: Some(build),
-            }) => format!("{name}, {} ms", short(1e3 * build)),
-            None => String::new(),
-        };
-        let line = format!("| {name} | {at_most} | {found} | {shape} | {by} | {word} |");
-        page.push_str(&line);
-        page.push('\n');
+/// One row a requirement, one column a device.
+fn push_requirements(page: &mut String, suite: &Suite, devices: &[&OnDevice]) {
+    let mut head = "| required | at most |".to_owned();
+    let mut rule = "|---|--:|".to_owned();
+    for device in devices {
+        let _ = write!(head, " {} |", device.shelf.device);
+        rule.push_str("---|");
     }
+    let _ = writeln!(page, "{head}\n{rule}");
+    for index in 0..suite.requirements.len() {
+        let of_devices = || devices.iter().filter_map(|d| d.verdicts.get(index));
+        let Some(first) = of_devices().next() else {
+            continue;
+        };
+        let mut row = format!("| {} | {} |", first.name, first.at_most);
+        for judged in of_devices() {
+            let _ = write!(row, " {} |", found(judged));
+        }
+        let _ = writeln!(page, "{row}");
+    }
+}
+
+/// The verdict, the value at the worst shape, and whose it is.
+fn found(judged: &Judged) -> String {
+    let (word, value, shape) = match &judged.outcome {
+        Verdict::Met { worst, shape } => ("met", worst.clone(), shape),
+        Verdict::Unmet { worst, shape } => ("**missed**", worst.clone(), shape),
+        Verdict::Undetermined { reason, shape } => ("*undetermined*", reason.to_string(), shape),
+    };
+    let by = match &judged.by {
+        Some(Contender { name, build: None }) => format!(", {name}"),
+        Some(Contender {
+            name,
+            build: Some(build),
+        }) => format!(", {name} (built in {} ms)", short(1e3 * build)),
+        None => String::new(),
+    };
+    format!("{word}: {value}; {shape}{by}")
 }
 
 /// One row a phase, one table a case: microseconds of one unit of work, spread of the middle half.
@@ -153,7 +173,7 @@ fn push_ceilings(page: &mut String, records: &[Record]) {
     }
 }
 
-fn united(unit: Unit, value: f64) -> String {
+pub(super) fn united(unit: Unit, value: f64) -> String {
     match unit {
         Unit::BytesPerSecond => format!("{} GB/s", short(1e-9 * value)),
         Unit::OperationsPerSecond => format!("{} TFLOP/s", short(1e-12 * value)),
@@ -180,7 +200,7 @@ fn push_declined(page: &mut String, records: &[Record]) {
 }
 
 /// What all records share, once; the clocks over all of them.
-fn push_receipts(page: &mut String, records: &[Record]) {
+pub(super) fn push_receipts(page: &mut String, records: &[Record]) {
     let events: BTreeSet<Phase> = records
         .iter()
         .filter(|r| matches!(&r.outcome, Outcome::Measured(m) if m.timer == Timer::DeviceEvents))

@@ -1,6 +1,7 @@
 //! Records of one case together.
 
 use crate::cell::{AUTO, AUTO_SHIPPED, Phase, Shape, ShapeFields, is_auto};
+use crate::receipt::Receipt;
 use crate::record::{Measured, Outcome, Record, Window};
 use crate::summary::Summary;
 use broadhead_gate::Decline;
@@ -15,6 +16,7 @@ pub(super) struct Group {
     pub(super) name: String,
     pub(super) shape: String,
     fields: ShapeFields,
+    pub(super) sizes: Option<Shape>,
     pub(super) entries: Vec<Entry>,
 }
 
@@ -29,7 +31,7 @@ pub(super) struct Entry {
     pub(super) outcome: Result<Summary, Decline>,
     /// Of a peer that ran apart from us.
     pub(super) window: Option<Window>,
-    /// The run, of a device's record.
+    /// The run: a device's record names it, of a host it is what began at one time at one commit.
     pub(super) run: Option<String>,
     /// What one unit of work moved, submitted and must read.
     pub(super) counts: Counts,
@@ -58,6 +60,13 @@ impl Counts {
     }
 }
 
+fn run(receipt: &Receipt) -> String {
+    match &receipt.device {
+        Some(device) => device.run.clone(),
+        None => format!("{} {}", receipt.commit, receipt.started),
+    }
+}
+
 /// Groups records by case, in the order of the file.
 pub(super) fn group(records: &[Record]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
@@ -72,6 +81,7 @@ pub(super) fn group(records: &[Record]) -> Vec<Group> {
             let shape = Shape::new(cell.case, cell.shape);
             groups.push(Group {
                 name: cell.name.clone(),
+                sizes: shape.as_ref().ok().copied(),
                 shape: shape.map_or_else(|e| e, |shape| shape.to_string()),
                 fields: cell.shape,
                 entries: Vec::new(),
@@ -101,7 +111,7 @@ pub(super) fn group(records: &[Record]) -> Vec<Group> {
             ran,
             outcome,
             window: cell.window,
-            run: record.receipt.device.as_ref().map(|d| d.run.clone()),
+            run: Some(run(&record.receipt)),
             counts,
         });
     }
@@ -134,6 +144,11 @@ pub(super) fn contenders_of(groups: &[&Group]) -> Vec<String> {
 }
 
 impl Group {
+    /// Whether the two are of one case of one shape.
+    pub(super) fn is_case_of(&self, other: &Self) -> bool {
+        self.name == other.name && self.fields == other.fields
+    }
+
     /// What `elimination` did in `phase`: of several thread counts the fastest. `best` is the fastest
     /// elimination that was asked for by name.
     ///

@@ -2,12 +2,24 @@
 
 use super::OnMachine;
 use super::group::{self, BEST, Group};
-use super::verdict::{Outcome as Verdict, short};
+use super::verdict::{Judged, Outcome as Verdict, short};
 use crate::cell::{AUTO_SHIPPED, Phase, Suite, is_auto};
 use crate::receipt::Receipt;
+use crate::record::Refused;
 use crate::summary::Summary;
 use broadhead_gate::Decline;
 use std::fmt::Write;
+
+/// The page of a suite whose records are refused: why, and the requirements.
+pub(super) fn refused(refused: &Refused, verdicts: &[Judged]) -> String {
+    let mut page = String::from("<!-- Made by `cargo xtask report` from benches/records. -->\n\n");
+    let _ = writeln!(
+        page,
+        "*The records are refused and must be taken again: {refused}.*\n"
+    );
+    push_verdicts(&mut page, verdicts);
+    page
+}
 
 /// The page of one suite: of each machine one table a phase, the requirements, its receipt.
 pub(super) fn markdown(suite: &Suite, machines: &[OnMachine]) -> String {
@@ -36,7 +48,15 @@ fn push_machine(page: &mut String, suite: &Suite, on: &OnMachine) {
             on.chart(suite, phase)
         );
     }
-    for judged in &on.verdicts {
+    push_verdicts(page, &on.verdicts);
+    push_shipped(page, &on.groups);
+    if let Some(record) = on.records.first() {
+        push_receipt(page, &record.receipt);
+    }
+}
+
+fn push_verdicts(page: &mut String, verdicts: &[Judged]) {
+    for judged in verdicts {
         let word = match &judged.outcome {
             Verdict::Met { .. } => "**Met**",
             Verdict::Unmet { .. } => "**Unmet**",
@@ -50,10 +70,6 @@ fn push_machine(page: &mut String, suite: &Suite, on: &OnMachine) {
             Verdict::Undetermined { reason, shape } => format!("{shape}: {reason}"),
         };
         let _ = writeln!(page, "- {word}: {}: {detail}.", judged.name);
-    }
-    push_shipped(page, &on.groups);
-    if let Some(record) = on.records.first() {
-        push_receipt(page, &record.receipt);
     }
 }
 
@@ -95,8 +111,12 @@ fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[Strin
         let _ = write!(head, " {auto} chose | {auto} / best |");
         rule.push_str("---|--:|");
     }
-    if let (true, Some(peer)) = (autos.is_empty(), suite.peers.first()) {
-        let _ = write!(head, " {} / {peer} |", suite.eliminations.join(", "));
+    if autos.is_empty() && !suite.peers.is_empty() {
+        let peers = match suite.peers.as_slice() {
+            [only] => only.as_str(),
+            _ => "fastest peer",
+        };
+        let _ = write!(head, " {} / {peers} |", suite.eliminations.join(", "));
         rule.push_str("--:|");
     }
     let _ = writeln!(page, "{head}\n{rule}");
@@ -135,11 +155,26 @@ fn push_table(page: &mut String, suite: &Suite, groups: &[Group], names: &[Strin
                 ratio(auto, BEST)
             );
         }
-        let peered = (suite.peers.first(), suite.eliminations.first());
-        if let (true, (Some(peer), Some(first))) = (autos.is_empty(), peered) {
-            let _ = write!(row, " {} |", ratio(first, peer));
+        if let (true, Some(first), false) = (
+            autos.is_empty(),
+            suite.eliminations.first(),
+            suite.peers.is_empty(),
+        ) {
+            let _ = write!(row, " {} |", to_fastest(suite, group, first, phase));
         }
         let _ = writeln!(page, "{row}");
+    }
+}
+
+/// The ratio of a contender to the fastest of the peers; undetermined where one was not measured, which
+/// may have been that.
+fn to_fastest(suite: &Suite, group: &Group, ours: &str, phase: Phase) -> String {
+    let median = |name: &str| group.outcome(name, phase).map(|(s, _)| s.median);
+    let peers = suite.peers.iter().map(|peer| median(peer));
+    let fastest = peers.reduce(|a, b| Ok(a?.min(b?)));
+    match (median(ours), fastest) {
+        (Ok(ours), Some(Ok(fastest))) => short(ours / fastest),
+        _ => "undetermined".to_owned(),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 use crate::evidence::{self, Evidence};
+use crate::store::Shelf;
 use std::fmt::Write;
-use std::path::Path;
 
 /// The page, and the name of its file without the ending.
 pub(super) const NAME: &str = "device-tests";
@@ -14,26 +14,52 @@ const SKIP: &str = "--skip";
 /// What the test programs have a tool exit with where it found something.
 const FOUND: i64 = 86;
 
-/// Counts of every test program, findings of every tool, the other kinds by name, the receipts.
+/// Of every device: counts of every test program, findings of every tool, the other kinds by name, the
+/// receipts.
 ///
 /// # Errors
 /// A line is refused.
-pub(super) fn markdown(records: &Path) -> Result<String, Error> {
-    let mut found = Vec::new();
-    for file in evidence::FILES {
-        let path = records.join(file);
-        if path.is_file() {
-            found.extend(evidence::read(&path)?.into_iter().map(|(e, _)| e));
+pub(super) fn markdown(shelves: &[Shelf]) -> Result<String, Error> {
+    let mut page = String::from("<!-- Made by `cargo xtask report` from benches/records. -->\n\n");
+    let mut sections = Vec::new();
+    for shelf in shelves {
+        let mut found = Vec::new();
+        for file in evidence::FILES {
+            let path = shelf.path.join(file);
+            if path.is_file() {
+                found.extend(evidence::read(&path)?.into_iter().map(|(e, _)| e));
+            }
+        }
+        let at = match &shelf.commit {
+            Some(commit) => format!(", at {commit}"),
+            None => String::new(),
+        };
+        // A device's own section says that nothing ran there; that of a commit is then left out.
+        if !found.is_empty() || shelf.commit.is_none() {
+            let mut section = format!("### The tests on an {}{at}\n\n", shelf.device);
+            push_device(&mut section, &found);
+            sections.push(section);
         }
     }
-    let mut page = String::from("<!-- Made by `cargo xtask report` from benches/records. -->\n\n");
+    match sections.is_empty() {
+        true => page.push_str(NOTHING),
+        false => page.push_str(&sections.join("\n")),
+    }
+    Ok(page)
+}
+
+/// Said where there is no evidence.
+const NOTHING: &str = "*Not run on a device yet: there is no record.*\n";
+
+/// What one device's evidence says.
+fn push_device(page: &mut String, found: &[Evidence]) {
     if found.is_empty() {
-        page.push_str("*Not run on a device yet: there is no record.*\n");
-        return Ok(page);
+        page.push_str(NOTHING);
+        return;
     }
     page.push_str("| program | under | tests | passed | failed | ignored |\n");
     page.push_str("|---|---|---|--:|--:|--:|\n");
-    for evidence in of_kind(&found, "tests") {
+    for evidence in of_kind(found, "tests") {
         let what = &evidence.what;
         // Those tests are for the tools, below.
         if what["filter"]
@@ -57,11 +83,11 @@ pub(super) fn markdown(records: &Path) -> Result<String, Error> {
             what["ignored"],
         );
     }
-    if of_kind(&found, "sanitizer").next().is_some() {
+    if of_kind(found, "sanitizer").next().is_some() {
         page.push_str("\n| program | tool | kernels | tests | found | |\n");
         page.push_str("|---|---|---|---|---|---|\n");
     }
-    for evidence in of_kind(&found, "sanitizer") {
+    for evidence in of_kind(found, "sanitizer") {
         let what = &evidence.what;
         let arguments = what["arguments"].as_array().into_iter().flatten();
         let arguments: Vec<&str> = arguments.filter_map(|a| a.as_str()).collect();
@@ -98,14 +124,13 @@ pub(super) fn markdown(records: &Path) -> Result<String, Error> {
     kinds.dedup();
     let _ = writeln!(page, "\nWith what they saw recorded: {}.", kinds.join(", "));
     let mut said = Vec::new();
-    for evidence in &found {
+    for evidence in found {
         let text = receipt(evidence);
         if !said.contains(&text) {
             let _ = writeln!(page, "\n{text}");
             said.push(text);
         }
     }
-    Ok(page)
 }
 
 /// The program's name and the beginning of its digest.

@@ -27,7 +27,12 @@ denominator = { elimination = 'best', phase = 'step' }
 at_most = 1.2
 ";
 
-fn record(name: &str, rows: usize, elimination: &str, outcome: Result<&[f64], Decline>) -> Record {
+pub(super) fn record(
+    name: &str,
+    rows: usize,
+    elimination: &str,
+    outcome: Result<&[f64], Decline>,
+) -> Record {
     Record {
         schema: SCHEMA,
         cell: CellId {
@@ -293,7 +298,7 @@ at_most = 0
     /// A folder with the suite and these records, its report written.
     fn reported(records: &[Record]) -> (tempfile::TempDir, Vec<String>, String) {
         let root = tempfile::tempdir().unwrap();
-        let (cells, folder) = ("benches/cells", "benches/records");
+        let (cells, folder) = ("benches/cells", "benches/records/a-device");
         for folder in [cells, folder] {
             std::fs::create_dir_all(root.path().join(folder)).unwrap();
         }
@@ -305,7 +310,7 @@ at_most = 0
     }
 
     fn verdict<'l>(lines: &'l [String], name: &str) -> &'l str {
-        let wanted = format!("s: {name}: ");
+        let wanted = format!("s, a device: {name}: ");
         let line = lines.iter().find_map(|line| line.strip_prefix(&wanted));
         line.unwrap()
     }
@@ -341,7 +346,8 @@ at_most = 0
         let row = page.lines().find(|line| line.starts_with("| fast |"));
         let row = row.expect("the requirement has a row");
         assert!(
-            row.ends_with("| rows/inverse-factor, 4.00 ms | met |"),
+            row.ends_with("k=5, rows/inverse-factor (built in 4.00 ms) |")
+                && row.contains("| met: "),
             "{row}"
         );
     }
@@ -392,7 +398,7 @@ at_most = 0
     #[test]
     fn an_edited_record_ends_the_report_by_name() {
         let (root, ..) = reported(&all());
-        let path = root.path().join("benches/records/s.jsonl");
+        let path = root.path().join("benches/records/a-device/s.jsonl");
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replace("0.00011", "0.00001")).unwrap();
         let refused = write(root.path(), true);
@@ -441,5 +447,120 @@ at_most = 0
         let (_, lines, _) = reported(one_window);
         assert!(verdict(&lines, "faster than the peer").starts_with("undetermined"));
         assert!(verdict(&lines, "fast").starts_with("met"));
+    }
+
+    /// The records of another device, every time of ours by a factor.
+    fn on(name: &str, commit: &str, factor: f64) -> Vec<Record> {
+        let mut records = all();
+        for record in &mut records {
+            record.receipt.commit = commit.into();
+            if let Some(device) = &mut record.receipt.device {
+                device.info.name = name.into();
+                device.run = format!("{name} {commit}");
+            }
+            match &mut record.outcome {
+                Outcome::Measured(measured) if measured.execution_path.is_some() => {
+                    measured.samples.iter_mut().for_each(|s| *s *= factor);
+                }
+                _ => {}
+            }
+        }
+        records
+    }
+
+    /// The verdicts and the page of a repository with these folders of records.
+    fn with_folders(folders: &[(&str, Vec<Record>)]) -> (Vec<String>, String) {
+        let root = tempfile::tempdir().unwrap();
+        let cells = root.path().join("benches/cells");
+        std::fs::create_dir_all(&cells).unwrap();
+        std::fs::write(cells.join("s.toml"), SUITE).unwrap();
+        for (folder, records) in folders {
+            let folder = root.path().join("benches/records").join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            record::write(&folder.join("s.jsonl"), records).unwrap();
+        }
+        let lines = write(root.path(), false).unwrap();
+        let page = std::fs::read_to_string(root.path().join(GENERATED).join("s.md")).unwrap();
+        (lines, page)
+    }
+
+    const OLD: &str = "1f387bd0000000000000000000000000000000aa";
+    const NEW: &str = "c8c582e0000000000000000000000000000000bb";
+
+    #[test]
+    fn every_device_has_its_own_column_and_verdicts() {
+        let folders = [
+            ("h100", on("NVIDIA H100", OLD, 1.0)),
+            ("h200", on("NVIDIA H200", NEW, 2.0)),
+        ];
+        let (lines, page) = with_folders(&folders);
+        let of = |device: &str, name: &str| {
+            let head = format!("s, {device}: {name}: ");
+            let line = lines.iter().find_map(|line| line.strip_prefix(&head));
+            line.unwrap().to_owned()
+        };
+        assert!(of("NVIDIA H100", "fast").starts_with("met; at most 0.120 ms"));
+        assert!(of("NVIDIA H200", "fast").starts_with("unmet; at most 0.120 ms"));
+        assert!(
+            page.contains("| required | at most | NVIDIA H100 | NVIDIA H200 |"),
+            "{page}"
+        );
+        let row = page
+            .lines()
+            .find(|line| line.starts_with("| fast |"))
+            .unwrap();
+        assert!(row.contains("| met: 0.110 ms;") && row.contains("| **missed**: 0.220 ms;"));
+        assert!(page.contains("### s on an NVIDIA H200"), "{page}");
+        // Two devices at two commits are two things that differ.
+        assert!(!page.contains("the same code"), "{page}");
+    }
+
+    #[test]
+    fn devices_are_compared_where_they_ran_the_same_code_and_only_there() {
+        let folders = [
+            ("h100", on("NVIDIA H100", OLD, 1.0)),
+            ("h200", on("NVIDIA H200", NEW, 3.0)),
+            ("h200/at-1f387bd00000", on("NVIDIA H200", OLD, 0.5)),
+        ];
+        let (lines, page) = with_folders(&folders);
+        let (_, compared) = page.split_once("the same code on 2 devices").unwrap();
+        let row = "| rows/inverse-factor | solve | 110 | 55.00 | 0.500 |";
+        assert!(compared.contains(row), "{page}");
+        assert!(compared.contains("Commit 1f387bd00000"), "{page}");
+        assert!(compared.contains("| torch before | solve |"), "{page}");
+        assert!(
+            compared.contains("| read | 1024.0 MiB | 3000 GB/s | 3000 GB/s | 1.00 |"),
+            "{page}"
+        );
+        // What a device does now has a verdict; what it did at another commit has none.
+        assert_eq!(lines.len(), 2 * 5, "{lines:?}");
+        // Of a third device the ratio is to the first as well; modified code is of no commit.
+        let mut third = on("NVIDIA X", OLD, 4.0);
+        let mut folders = folders.to_vec();
+        folders.push(("x", third.clone()));
+        let (_, page) = with_folders(&folders);
+        let row = "| rows/inverse-factor | solve | 110 | 55.00 | 440 | 0.500 | 4.00 |";
+        assert!(page.contains(row), "{page}");
+        third.iter_mut().for_each(|r| r.receipt.dirty = true);
+        folders[3].1 = third;
+        let (_, page) = with_folders(&folders);
+        assert!(page.contains("the same code on 2 devices"), "{page}");
+    }
+
+    #[test]
+    fn a_device_without_a_cell_is_undetermined_there() {
+        let folders = [
+            ("h100", on("NVIDIA H100", OLD, 1.0)),
+            ("h200", on("NVIDIA H200", OLD, 1.0)[..1].to_vec()),
+        ];
+        let (lines, page) = with_folders(&folders);
+        let line = lines
+            .iter()
+            .find(|l| l.starts_with("s, NVIDIA H200: fast: "));
+        assert!(line.unwrap().contains("undetermined"), "{lines:?}");
+        assert!(
+            page.contains("| rows/inverse-factor | solve | 110 | no record |  |"),
+            "{page}"
+        );
     }
 }

@@ -5,14 +5,15 @@
 //! the work itself.
 
 use super::Options;
+use super::product::Product;
 use crate::case::Operands;
 use crate::cell::{AUTO, AUTO_SHIPPED, Phase};
 use crate::check::{self, Logarithm};
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_gate::Decline;
 use broadhead_schur::{
-    ArrowVector, Base, EliminationKind, Error, Failure, Frame, Gradient, Rates, Ridge, Solver,
-    SolverOptions, StepMut, Workload,
+    ArrowVector, Base, EliminationKind, Error, Failure, Frame, Gradient, Rates, Refinement, Ridge,
+    Solver, SolverOptions, StepMut, Workload,
 };
 use faer::{Mat, MatRef};
 use std::sync::Arc;
@@ -96,9 +97,10 @@ impl<'c> Contender<'c> {
         let (requests, inbox) = channel();
         let (outbox, answers) = channel();
         let (ready_in, ready) = channel();
-        let operands = Arc::clone(operands);
+        let (operands, seed) = (Arc::clone(operands), options.seed);
         scope.spawn(move || {
-            pool.install(move || serve(&operands, solver_options, &inbox, &outbox, &ready_in));
+            let options = (solver_options, seed);
+            pool.install(move || serve(&operands, options, &inbox, &outbox, &ready_in));
         });
         let ended = |_| Decline::Failed {
             error: "the contender ended".to_owned(),
@@ -131,7 +133,7 @@ impl<'c> Contender<'c> {
 /// The contender's thread: the check, then samples until nobody asks.
 fn serve(
     operands: &Operands,
-    options: SolverOptions,
+    options: (SolverOptions, u64),
     inbox: &Receiver<Phase>,
     outbox: &Sender<Result<Answer, Decline>>,
     ready: &Sender<Result<Ready, Decline>>,
@@ -169,6 +171,8 @@ fn serve(
 
 struct Worker<'o> {
     operands: &'o Operands,
+    options: SolverOptions,
+    seed: u64,
     solver: Solver,
 }
 
@@ -194,10 +198,15 @@ impl<'o> Columns<'o> {
 }
 
 impl<'o> Worker<'o> {
-    fn new(operands: &'o Operands, options: SolverOptions) -> Result<Self, Decline> {
+    fn new(operands: &'o Operands, (options, seed): (SolverOptions, u64)) -> Result<Self, Decline> {
         let system = operands.system().map_err(|e| declined(e.into()))?;
-        let solver = Solver::new(&system, options).map_err(declined)?;
-        Ok(Self { operands, solver })
+        let solver = Solver::new(&system, options.clone()).map_err(declined)?;
+        Ok(Self {
+            operands,
+            options,
+            seed,
+            solver,
+        })
     }
 
     /// Factors and solves all gradients, together and the first one apart.
@@ -307,6 +316,38 @@ impl<'o> Worker<'o> {
                     }
                     .map_err(failed)?;
                     Ok((ledger, place(&frame)))
+                })
+            }
+            Phase::SolveUnmeasured => {
+                let unmeasured = SolverOptions {
+                    refinement: Refinement::Off,
+                    ..self.options.clone()
+                };
+                let mut solver = Solver::new(&system, unmeasured).map_err(declined)?;
+                let mut base = solver.refresh(system).map_err(declined)?;
+                let ledger = base.ledger();
+                turns.before = ledger;
+                let mut frame = base.factor(Ridge::ZERO).map_err(failed)?;
+                // The step of this solver is another than the one that was checked.
+                let solved = frame.solve(columns.gradient(0), one.as_step());
+                solved.map_err(failed)?;
+                let error = check::componentwise_error(operands, 0, &one.row, &one.border);
+                let bound = match frame.elimination() {
+                    EliminationKind::Iterative => check::ITERATIVE_BOUND,
+                    _ => check::DIRECT_BOUND,
+                };
+                check::parity(error, bound, None, None)?;
+                turns.take(|| {
+                    let solved = frame.solve(columns.gradient(0), one.as_step());
+                    solved.map_err(failed)?;
+                    Ok((ledger, place(&frame)))
+                })
+            }
+            Phase::Product => {
+                let mut product = Product::checked(self.seed)?;
+                turns.take(|| {
+                    product.run();
+                    Ok((before, (ExecutionPath::Cpu, chosen)))
                 })
             }
             other => Err(Decline::Unsupported {

@@ -1,11 +1,12 @@
 //! The runner: checks, then samples in alternation.
 //!
-//! A *contender* is one way to do a cell's work: an elimination, or a peer with so many threads. All
-//! contenders of a case are alive at once, each with its own operands in place; a sample goes round
+//! A *contender* is one way to do a cell's work: an elimination, or a peer with one, half of all or
+//! all threads. All contenders of a case are alive at once, each with its own operands in place; a sample goes round
 //! them in turn, so that what disturbs the machine disturbs all alike. A contender that is far slower
 //! than its share of time allows takes fewer samples, and at least one.
 
 mod contender;
+mod product;
 
 pub use contender::{Answer, Contender};
 
@@ -197,7 +198,7 @@ fn run_case(
                     error: error.to_string(),
                 }),
             };
-            let mut counts = vec![1, options.threads];
+            let mut counts = vec![1, options.threads.div_ceil(2), options.threads];
             counts.dedup();
             peer_entries.extend(counts.into_iter().map(|threads| Entry {
                 name: name.clone(),

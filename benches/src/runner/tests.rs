@@ -31,6 +31,7 @@ fn every_phase_of_every_elimination_is_checked_and_sampled() {
         Phase::Refresh,
         Phase::Factor,
         Phase::Solve,
+        Phase::SolveUnmeasured,
         Phase::SolveTogether,
         Phase::SolveApart,
         Phase::Step,
@@ -112,4 +113,24 @@ fn what_does_not_serve_or_fit_is_declined_with_its_reason() {
         records[0].outcome,
         Outcome::Declined(Decline::OutOfMemory { .. })
     ));
+}
+
+#[test]
+fn a_product_is_checked_and_timed_beside_the_contenders() {
+    let text = "suite = 's'\neliminations = ['rows']\nphases = ['product']\n[[cells]]\nname = 'n'\n\
+                case = 'arrow'\nshape = { rows = 9, dim = 2, border = 7 }\n";
+    let outcomes = run_text(text);
+    let outcome = &outcomes[&("rows".to_owned(), Phase::Product)];
+    let Outcome::Measured(measured) = outcome else {
+        panic!("{outcome:?}")
+    };
+    // Two threads at far more than any processor's rate would be a product that did nothing.
+    let operations = 2.0 * (Phase::PRODUCT_ORDER as f64).powi(3);
+    let fastest = measured
+        .samples
+        .iter()
+        .copied()
+        .fold(f64::INFINITY, f64::min);
+    assert!(operations / fastest < 1e13, "{fastest} s");
+    assert_eq!(measured.ledger.unwrap().factorizations, 0);
 }

@@ -42,9 +42,12 @@ pub fn platform() -> String {
 #[cfg(target_arch = "x86_64")]
 pub fn features() -> Vec<&'static str> {
     let offered = [
+        ("avx", std::is_x86_feature_detected!("avx")),
         ("avx2", std::is_x86_feature_detected!("avx2")),
         ("fma", std::is_x86_feature_detected!("fma")),
         ("avx512f", std::is_x86_feature_detected!("avx512f")),
+        ("avx512vl", std::is_x86_feature_detected!("avx512vl")),
+        ("avx512bf16", std::is_x86_feature_detected!("avx512bf16")),
     ];
     let there = offered.into_iter().filter(|(_, there)| *there);
     there.map(|(name, _)| name).collect()

@@ -17,9 +17,9 @@
 //! faer's product does the same work. It is not used where a factorization spends its time: with 256-bit
 //! registers it took twice as long as OpenBLAS's (order 2048, depth 4000, two cores of an AMD Zen 3).
 
+use faer::prelude::*;
 use faer::{ContiguousFwd, MatMut, Par};
 use pulp::{Arch, Simd, WithSimd};
-use faer::prelude::*;
 use rayon::prelude::*;
 
 /// Registers of a tile's columns. With three the sums, a column of `A` and the numbers of `B` on their way
@@ -436,7 +436,13 @@ mod tests {
     fn updates_are_the_plain_sums_around_every_edge() {
         let sizes = [1, 3, 4, 11, 12, 13, 24, 25, 95, 96, 97, 193, 400];
         for rows in sizes {
-            for (depth, extra) in [(1, 0), (7, 2), (DEPTH, 0), (DEPTH + 1, 1), (3 * DEPTH - 1, 0)] {
+            for (depth, extra) in [
+                (1, 0),
+                (7, 2),
+                (DEPTH, 0),
+                (DEPTH + 1, 1),
+                (3 * DEPTH - 1, 0),
+            ] {
                 let stride = rows + extra;
                 let x = numbers(stride * depth);
                 for columns in [1, rows.div_ceil(3), rows] {
@@ -449,7 +455,10 @@ mod tests {
                         for i in 0..rows {
                             let (at, got) = (before[j * rows + i], c[j * rows + i]);
                             if i < j {
-                                assert_eq!(at, got, "above the diagonal, {rows} {columns} ({i}, {j})");
+                                assert_eq!(
+                                    at, got,
+                                    "above the diagonal, {rows} {columns} ({i}, {j})"
+                                );
                                 continue;
                             }
                             let terms = (0..depth).map(|l| x[l * stride + i] * x[l * stride + j]);
@@ -477,6 +486,10 @@ mod tests {
             Room::new(rows).subtract_gram(to, Operand::new(&x, rows, depth, rows), par);
             c
         });
-        assert!(one.iter().zip(&many).all(|(a, b)| a.to_bits() == b.to_bits()));
+        assert!(
+            one.iter()
+                .zip(&many)
+                .all(|(a, b)| a.to_bits() == b.to_bits())
+        );
     }
 }
