@@ -340,104 +340,6 @@ impl<const N: usize> WithSimd for AxpysAbs<'_, N> {
     }
 }
 
-/// [`axpys_abs`] with lines that are at hand and [`dots_abs`] of as many that come from memory, in one
-/// loop: the processor works on those while it waits for these. At most [`WIDTH`] of each.
-pub(crate) fn axpys_dots_abs(
-    arch: Arch,
-    old: (&[f64], &[&[f64]]),
-    y: (&mut [f64], &mut [f64]),
-    new: &[&[f64]],
-    x: &[f64],
-    out: &mut [[f64; 2]],
-) {
-    fn go<const N: usize>(
-        arch: Arch,
-        old: (&[f64], &[&[f64]]),
-        y: (&mut [f64], &mut [f64]),
-        new: &[&[f64]],
-        x: &[f64],
-        out: &mut [[f64; 2]],
-    ) {
-        let sums = arch.dispatch(AxpysDotsAbs::<N> {
-            alpha: std::array::from_fn(|l| old.0[l]),
-            old: std::array::from_fn(|l| old.1[l]),
-            y: y.0,
-            y_abs: y.1,
-            new: std::array::from_fn(|l| new[l]),
-            x,
-        });
-        out[..N].copy_from_slice(&sums);
-    }
-    match new.len() {
-        0 => {}
-        1 => go::<1>(arch, old, y, new, x, out),
-        2 => go::<2>(arch, old, y, new, x, out),
-        3 => go::<3>(arch, old, y, new, x, out),
-        _ => go::<WIDTH>(arch, old, y, new, x, out),
-    }
-}
-
-struct AxpysDotsAbs<'a, const N: usize> {
-    alpha: [f64; N],
-    old: [&'a [f64]; N],
-    y: &'a mut [f64],
-    y_abs: &'a mut [f64],
-    new: [&'a [f64]; N],
-    x: &'a [f64],
-}
-
-impl<const N: usize> WithSimd for AxpysDotsAbs<'_, N> {
-    type Output = [[f64; 2]; N];
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let n = self.x.len();
-        let (x, x_tail) = S::as_simd_f64s(self.x);
-        let (y, y_tail) = S::as_mut_simd_f64s(&mut self.y[..n]);
-        let (y_abs, y_abs_tail) = S::as_mut_simd_f64s(&mut self.y_abs[..n]);
-        let old = self.old.map(|s| S::as_simd_f64s(&s[..n]));
-        let new = self.new.map(|s| S::as_simd_f64s(&s[..n]));
-        let old_heads = old.map(|(head, _)| &head[..x.len()]);
-        let new_heads = new.map(|(head, _)| &head[..x.len()]);
-        let unsigned = simd.splat_f64s(UNSIGNED);
-        let alpha = self.alpha.map(|alpha| simd.splat_f64s(alpha));
-        let size = self.alpha.map(|alpha| simd.splat_f64s(alpha.abs()));
-        let mut sums = [[simd.splat_f64s(0.0); 2]; N];
-        for (i, ((&x, y), y_abs)) in x.iter().zip(y).zip(y_abs).enumerate() {
-            let x_abs = simd.and_f64s(unsigned, x);
-            let (mut at, mut at_abs) = (*y, *y_abs);
-            for l in 0..N {
-                let s = new_heads[l][i];
-                sums[l][0] = simd.mul_add_e_f64s(s, x, sums[l][0]);
-                let s_abs = simd.and_f64s(unsigned, s);
-                sums[l][1] = simd.mul_add_e_f64s(s_abs, x_abs, sums[l][1]);
-                let s = old_heads[l][i];
-                at = simd.mul_add_e_f64s(s, alpha[l], at);
-                at_abs = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), size[l], at_abs);
-            }
-            (*y, *y_abs) = (at, at_abs);
-        }
-        if !x_tail.is_empty() {
-            let x = simd.partial_load_f64s(x_tail);
-            let x_abs = simd.and_f64s(unsigned, x);
-            let mut at = simd.partial_load_f64s(y_tail);
-            let mut at_abs = simd.partial_load_f64s(y_abs_tail);
-            for l in 0..N {
-                let s = simd.partial_load_f64s(new[l].1);
-                sums[l][0] = simd.mul_add_e_f64s(s, x, sums[l][0]);
-                let s_abs = simd.and_f64s(unsigned, s);
-                sums[l][1] = simd.mul_add_e_f64s(s_abs, x_abs, sums[l][1]);
-                let s = simd.partial_load_f64s(old[l].1);
-                at = simd.mul_add_e_f64s(s, alpha[l], at);
-                at_abs = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), size[l], at_abs);
-            }
-            simd.partial_store_f64s(y_tail, at);
-            simd.partial_store_f64s(y_abs_tail, at_abs);
-        }
-        sums.map(|sums| sums.map(|sum| simd.reduce_sum_f64s(sum)))
-    }
-}
-
 /// The Euclidean norm without overflow or underflow.
 pub(crate) fn norm(x: &[f64]) -> f64 {
     let (chunks, rest) = x.as_chunks::<LANES>();
@@ -517,14 +419,9 @@ mod tests {
                     assert!((sum - plain).abs() <= 1e-14 * size);
                     assert!((sum_abs - size).abs() <= 1e-14 * size);
                 }
-                let mut first = [[0.0; 2]; WIDTH];
                 let alpha: Vec<f64> = (0..width).map(|l| 2.0 - l as f64).collect();
                 let (mut z, mut z_abs) = (y.clone(), y.clone());
                 axpys_abs(arch, &alpha, &s, &mut z, &mut z_abs);
-                let (mut w, mut w_abs) = (y.clone(), y.clone());
-                let at = (&mut w[..], &mut w_abs[..]);
-                axpys_dots_abs(arch, (&alpha, &s), at, &s, &y, &mut first);
-                assert_eq!((w, w_abs, first), (z.clone(), z_abs.clone(), sums));
                 for i in 0..n {
                     let terms = s.iter().zip(&alpha).map(|(s, alpha)| alpha * s[i]);
                     let (plain, size) = terms.fold((y[i], y[i]), |(a, b), t| (a + t, b + t.abs()));

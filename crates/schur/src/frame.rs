@@ -176,10 +176,12 @@ impl<'b> Frame<'b> {
         report: &mut SolveReport,
     ) -> Result<(), Failure> {
         let (count, system) = (gradient.count(), self.system);
-        negate_into(gradient.row, &mut buffers.rhs_row);
-        negate_into(gradient.border, &mut buffers.rhs_border);
-        copy(&buffers.rhs_row, &mut buffers.x_row);
-        copy(&buffers.rhs_border, &mut buffers.x_border);
+        negate_into(gradient.row, &mut buffers.rhs_row, &mut buffers.x_row);
+        negate_into(
+            gradient.border,
+            &mut buffers.rhs_border,
+            &mut buffers.x_border,
+        );
         let mut rhs = RhsMut {
             row: &mut buffers.x_row,
             border: &mut buffers.x_border,
@@ -204,10 +206,11 @@ impl<'b> Frame<'b> {
         };
         report.iterations += stats.iterations;
         let finite = |x: &[f64]| {
-            let chunks = x.par_chunks(1 << 16);
-            chunks
-                .into_par_iter()
-                .all(|x| crate::system::first_not_finite(x).is_none())
+            let finite = |x: &[f64]| crate::system::first_not_finite(x).is_none();
+            if x.len() <= ALONE {
+                return finite(x);
+            }
+            x.par_chunks(ALONE).all(finite)
         };
         if !(finite(&buffers.x_row) && finite(&buffers.x_border)) {
             return Err(Error::Overflow { what: "the step" }.into());
@@ -465,39 +468,51 @@ fn within(error: &BackwardError, limit: f64) -> bool {
     error.componentwise.is_some_and(|omega| omega <= limit)
 }
 
-fn negate_into(from: MatRef<'_, f64>, to: &mut [f64]) {
-    let columns = to.par_chunks_exact_mut(from.nrows().max(1)).enumerate();
-    columns.for_each(|(j, to)| {
+/// Numbers that one thread has looked at or moved before another has woken.
+const ALONE: usize = 1 << 16;
+
+/// Writes the negative of `from` to both, column by column.
+fn negate_into(from: MatRef<'_, f64>, to: &mut [f64], copy: &mut [f64]) {
+    let negate = |(j, (to, copy)): (usize, (&mut [f64], &mut [f64]))| {
+        let pairs = to.iter_mut().zip(copy);
         let column = from.col(j);
         match column.try_as_col_major() {
-            Some(column) => {
-                let pairs = to.iter_mut().zip(column.as_slice());
-                pairs.for_each(|(to, from)| *to = -from);
-            }
-            None => {
-                let pairs = to.iter_mut().zip(column.iter());
-                pairs.for_each(|(to, from)| *to = -from);
-            }
+            Some(column) => pairs
+                .zip(column.as_slice())
+                .for_each(|((to, copy), from)| (*to, *copy) = (-from, -from)),
+            None => pairs
+                .zip(column.iter())
+                .for_each(|((to, copy), from)| (*to, *copy) = (-from, -from)),
         }
-    });
+    };
+    let rows = from.nrows().max(1);
+    if from.ncols() == 1 {
+        let columns = to.chunks_exact_mut(rows).zip(copy.chunks_exact_mut(rows));
+        columns.enumerate().for_each(negate);
+        return;
+    }
+    let columns = to.par_chunks_exact_mut(rows);
+    columns
+        .zip(copy.par_chunks_exact_mut(rows))
+        .enumerate()
+        .for_each(negate);
 }
 
 fn copy_out(from: &[f64], to: MatMut<'_, f64>) {
-    let columns = from.par_chunks_exact(to.nrows().max(1));
-    columns
-        .zip(to.par_col_iter_mut())
-        .for_each(|(from, mut to)| match to.rb_mut().try_as_col_major_mut() {
+    let copy =
+        |from: &[f64], mut to: faer::ColMut<'_, f64>| match to.rb_mut().try_as_col_major_mut() {
             Some(column) => column.as_slice_mut().copy_from_slice(from),
             None => {
                 let pairs = to.iter_mut().zip(from);
                 pairs.for_each(|(to, from)| *to = *from);
             }
-        });
-}
-
-/// Copies `from` to `to`, a range a task.
-fn copy(from: &[f64], to: &mut [f64]) {
-    const CHUNK: usize = 1 << 16;
-    let pairs = to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK));
-    pairs.for_each(|(to, from)| to.copy_from_slice(from));
+        };
+    if to.ncols() == 1 {
+        copy(from, to.col_mut(0));
+        return;
+    }
+    let columns = from.par_chunks_exact(to.nrows().max(1));
+    columns
+        .zip(to.par_col_iter_mut())
+        .for_each(|(from, to)| copy(from, to));
 }

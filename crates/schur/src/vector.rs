@@ -52,8 +52,12 @@ impl<'a> Gradient<'a> {
                 };
                 found.map(|i| (i, j))
             };
-            let columns = (0..part.ncols()).into_par_iter();
-            if let Some((i, j)) = columns.find_map_first(find) {
+            let found = match part.ncols() {
+                // To wake a thread for one column takes longer than to look through it.
+                1 => find(0),
+                columns => (0..columns).into_par_iter().find_map_first(find),
+            };
+            if let Some((i, j)) = found {
                 let index = if part.ncols() == 1 {
                     vec![i]
                 } else {

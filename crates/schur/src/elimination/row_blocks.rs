@@ -204,7 +204,20 @@ impl RowFactors {
         });
     }
 
+    /// $`x \leftarrow L_i^{-1} x`$ for the part of one row.
+    #[inline]
+    pub(crate) fn solve_block_lower(&self, i: usize, x: &mut [f64]) {
+        forward(self.factor_of(i), x);
+    }
+
+    /// $`x \leftarrow L_i^{-T} x`$ for the part of one row.
+    #[inline]
+    pub(crate) fn solve_block_upper(&self, i: usize, x: &mut [f64]) {
+        backward(self.factor_of(i), x);
+    }
+
     /// $`x \leftarrow (L_i L_i')^{-1} x`$ for the part of one row.
+    #[inline]
     pub(crate) fn solve_block(&self, i: usize, x: &mut [f64]) {
         forward(self.factor_of(i), x);
         backward(self.factor_of(i), x);
@@ -213,19 +226,39 @@ impl RowFactors {
 
 #[inline]
 fn forward(l: &[f64], x: &mut [f64]) {
-    let d = x.len();
-    for a in 0..d {
-        let sum: f64 = (0..a).map(|b| l[a * d + b] * x[b]).sum();
-        x[a] = (x[a] - sum) / l[a * d + a];
+    #[inline(always)]
+    fn go(l: &[f64], x: &mut [f64], d: usize) {
+        let (l, x) = (&l[..d * d], &mut x[..d]);
+        for a in 0..d {
+            let sum: f64 = (0..a).map(|b| l[a * d + b] * x[b]).sum();
+            x[a] = (x[a] - sum) / l[a * d + a];
+        }
+    }
+    // The loops of the usual orders are unrolled; the bits are those of any order.
+    match x.len() {
+        1 => go(l, x, 1),
+        2 => go(l, x, 2),
+        3 => go(l, x, 3),
+        d => go(l, x, d),
     }
 }
 
 #[inline]
 fn backward(l: &[f64], x: &mut [f64]) {
-    let d = x.len();
-    for a in (0..d).rev() {
-        let sum: f64 = (a + 1..d).map(|b| l[b * d + a] * x[b]).sum();
-        x[a] = (x[a] - sum) / l[a * d + a];
+    #[inline(always)]
+    fn go(l: &[f64], x: &mut [f64], d: usize) {
+        let (l, x) = (&l[..d * d], &mut x[..d]);
+        for a in (0..d).rev() {
+            let sum: f64 = (a + 1..d).map(|b| l[b * d + a] * x[b]).sum();
+            x[a] = (x[a] - sum) / l[a * d + a];
+        }
+    }
+    // The loops of the usual orders are unrolled; the bits are those of any order.
+    match x.len() {
+        1 => go(l, x, 1),
+        2 => go(l, x, 2),
+        3 => go(l, x, 3),
+        d => go(l, x, d),
     }
 }
 

@@ -11,7 +11,7 @@
 
 use super::row_blocks::RowFactors;
 use super::rows_many::solve_many;
-use super::rows_push::push_and_multiply;
+use super::rows_push::{Whitened, pull, push, push_and_multiply};
 use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, dense_only};
 use crate::blas1::{axpy, axpys, dots};
 use crate::bump::least_rung;
@@ -139,18 +139,46 @@ impl RowsFirst {
         .into()
     }
 
-    /// $`x_\beta`$, with `u` in place of the rows' right-hand side.
-    fn solve_border(&self, row: &mut [f64], border: &mut [f64]) {
-        self.rows.solve_lower(row);
-        subtract_pull(self.arch, &self.whitened, row, border);
-        self.border.solve_lower(self.arch, border);
-        self.border.solve_upper(self.arch, border);
+    fn solve_one(&self, row: &mut [f64], border: &mut [f64]) {
+        let (arch, rows) = (self.arch, self.shape.rows());
+        let whitened = Whitened {
+            rows,
+            data: &self.whitened,
+            k: self.shape.border(),
+        };
+        let lower = |i: usize, u: &mut [f64]| self.rows.solve_block_lower(i, u);
+        pull(arch, rows, &whitened, row, border, lower);
+        self.solve_border(border);
+        let upper = |i: usize, u: &mut [f64]| self.rows.solve_block_upper(i, u);
+        push(arch, rows, &whitened, border, row, upper);
     }
 
-    fn solve_one(&self, row: &mut [f64], border: &mut [f64]) {
-        self.solve_border(row, border);
-        subtract_push(self.arch, &self.whitened, border, row);
-        self.rows.solve_upper(row);
+    /// As [`RowsFirst::solve_one`], through $`B`$ alone, with the product in `y`.
+    fn solve_one_and_multiply(
+        &self,
+        system: &DenseSystem<'_>,
+        ridge: Ridge,
+        row: &mut [f64],
+        border: &mut [f64],
+        mut y: ProductMut<'_>,
+    ) {
+        // The rows' right-hand side is wanted again: D^-1 b_t stands where y will.
+        y.row.copy_from_slice(row);
+        let solve = |i: usize, u: &mut [f64]| self.rows.solve_block(i, u);
+        pull(self.arch, self.shape.rows(), system, y.row, border, solve);
+        self.solve_border(border);
+        for ((y, y_abs), x) in y.border.iter_mut().zip(&mut *y.border_abs).zip(&*border) {
+            *y = ridge.border * x;
+            *y_abs = ridge.border * x.abs();
+        }
+        let (arch, rows) = (self.arch, &self.rows);
+        push_and_multiply(arch, system, rows, ridge, border, row, y.reborrow());
+        system.add_border_product(arch, border, y.border, y.border_abs);
+    }
+
+    fn solve_border(&self, border: &mut [f64]) {
+        self.border.solve_lower(self.arch, border);
+        self.border.solve_upper(self.arch, border);
     }
 }
 
@@ -294,7 +322,8 @@ impl Elimination for RowsFirst {
         rhs.check(&self.shape)?;
         match rhs.count {
             0 => {}
-            1 => self.solve_one(rhs.row, rhs.border),
+            // Within the pool from end to end: to come into it at every step would wake threads.
+            1 => rayon::scope(|_| self.solve_one(rhs.row, rhs.border)),
             _ => solve_many(&self.rows, &self.whitened, &self.border, rhs),
         }
         Ok(SolveStats::default())
@@ -313,29 +342,7 @@ impl Elimination for RowsFirst {
         if rhs.count != 1 || self.rows.growth() > PUSH_GROWTH {
             return self.solve(system, rhs).map(|stats| (stats, false));
         }
-        // The rows' right-hand side is wanted again: u stands where y will.
-        y.row.copy_from_slice(rhs.row);
-        self.solve_border(y.row, rhs.border);
-        for ((y, y_abs), x) in y
-            .border
-            .iter_mut()
-            .zip(&mut *y.border_abs)
-            .zip(&*rhs.border)
-        {
-            *y = ridge.border * x;
-            *y_abs = ridge.border * x.abs();
-        }
-        let mut y = y;
-        push_and_multiply(
-            self.arch,
-            &dense,
-            &self.rows,
-            ridge,
-            rhs.border,
-            rhs.row,
-            y.reborrow(),
-        );
-        dense.add_border_product(self.arch, rhs.border, y.border, y.border_abs);
+        rayon::scope(|_| self.solve_one_and_multiply(&dense, ridge, rhs.row, rhs.border, y));
         Ok((SolveStats::default(), true))
     }
 }

@@ -1,21 +1,33 @@
-//! The last pass of a rows-first solve, together with the products that measure it.
+//! The two passes over the rows of a rows-first solve for one vector.
 //!
 //! ```math
-//! s_i = B_i x_\beta, \quad x_i = D_i^{-1} (b_i - s_i), \quad
+//! \text{pull: } x_\beta \leftarrow b_\beta - B' D^{-1} b_t, \qquad
+//! \text{push: } s_i = B_i x_\beta, \quad x_i = D_i^{-1} (b_i - s_i), \quad
 //! y_i = D_i x_i + s_i, \quad y_\beta \mathrel{+}= B_i' x_i,
 //! ```
 //!
-//! and the same with absolute values. Few rows at a time are read from memory for $`s`$ and once more
-//! from cache for $`B' x`$, in the loop that reads the next ones: a solve with its residual reads $`B`$ once and $`Y`$ once, where solving
-//! through $`Y`$ and measuring after it reads one of them once more.
+//! the products with absolute values beside them; or, where nothing is measured, through $`Y`$:
+//! $`x_\beta \leftarrow b_\beta - Y' u`$ and $`u - Y x_\beta`$.
+//!
+//! ```text
+//!   a part of the rows   [ stream 0 | stream 1 | stream 2 | stream 3 ]
+//!   a round                ^          ^          ^          ^          a row of each
+//! ```
+//!
+//! Each pass reads its lines once, and is as fast as memory. So a round takes its rows from distant
+//! places: several long streams keep the memory busy, where neighbouring lines that are short begin
+//! new streams all the time. The lines of a round come from memory for $`s`$ and once more from
+//! cache for $`B' x`$. The push takes the parts in the reverse order, so that it finds in cache what
+//! the pull read last.
 //!
 //! $`D_i^{-1}`$ meets a rounding error of the size of $`B_i x_\beta`$, where $`L_i^{-T}`$ would meet one of
 //! the size of $`Y_i x_\beta`$: in the border's equations that is larger by at most the growth of
-//! [`RowFactors::growth`], so the caller comes here where it is small.
+//! [`RowFactors::growth`], so the caller comes here through $`B`$ where it is small.
 
 use super::row_blocks::RowFactors;
-use crate::blas1::{WIDTH, axpy, axpys_abs, axpys_dots_abs, dots_abs};
-use crate::{DenseSystem, ProductMut, Ridge};
+use crate::blas1::{WIDTH, axpy, axpys, axpys_abs, dots, dots_abs};
+use crate::registers::release_upper_parts;
+use crate::{DenseSystem, ProductMut, Ridge, RowDims};
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -23,12 +35,120 @@ use std::ops::Range;
 /// The most partial sums of the border's part, whatever the shape.
 const PARTS: usize = 16;
 
-/// A range of rows with its parts of what is read and written.
-struct Part<'p> {
-    rows: Range<usize>,
-    x: &'p mut [f64],
-    y: &'p mut [f64],
-    y_abs: &'p mut [f64],
+/// The fewest lines of a part: to add up its partial sums costs as much as a few lines.
+const PART_LINES: usize = 44;
+
+/// The most streams of a part.
+const STREAMS: usize = 4;
+
+/// The most bytes of a round's lines, which are read twice: half of a small second-level cache.
+const ROUND_BYTES: usize = 1 << 18;
+
+/// Lines of plain sums read at once.
+const LINES: usize = 8;
+
+/// A matrix with a line of `k` numbers for each unknown of the rows.
+pub(super) trait Lines<'a>: Sync {
+    /// The line of unknown `entry` of `row`, number `unknown` of all, where its numbers are adjacent.
+    fn line(&self, row: usize, entry: usize, unknown: usize) -> Option<&'a [f64]>;
+
+    /// A copy of it, where they are not.
+    fn copy(&self, row: usize, entry: usize, out: &mut [f64]);
+}
+
+impl<'a> Lines<'a> for DenseSystem<'a> {
+    #[inline]
+    fn line(&self, row: usize, entry: usize, _unknown: usize) -> Option<&'a [f64]> {
+        self.row_cross().row_slice(self.shape().rows(), row, entry)
+    }
+
+    fn copy(&self, row: usize, entry: usize, out: &mut [f64]) {
+        self.row_cross()
+            .copy_row(self.shape().rows(), row, entry, out);
+    }
+}
+
+/// $`Y`$, row-major.
+pub(super) struct Whitened<'a> {
+    pub(super) rows: &'a RowDims,
+    pub(super) data: &'a [f64],
+    pub(super) k: usize,
+}
+
+impl<'a> Lines<'a> for Whitened<'a> {
+    #[inline]
+    fn line(&self, _row: usize, _entry: usize, unknown: usize) -> Option<&'a [f64]> {
+        Some(&self.data[unknown * self.k..(unknown + 1) * self.k])
+    }
+
+    fn copy(&self, row: usize, entry: usize, out: &mut [f64]) {
+        let first = (self.rows.offset(row) + entry) * self.k;
+        out.copy_from_slice(&self.data[first..first + self.k]);
+    }
+}
+
+/// Overwrites each row's part of `u` by what `prepare` makes of it, and subtracts the lines times
+/// `u` from `border`.
+pub(super) fn pull<'a>(
+    arch: Arch,
+    rows: &RowDims,
+    lines: &impl Lines<'a>,
+    u: &mut [f64],
+    border: &mut [f64],
+    prepare: impl Fn(usize, &mut [f64]) + Sync,
+) {
+    let k = border.len();
+    let sums: Vec<_> = parts(rows, [u])
+        .into_par_iter()
+        .with_max_len(1)
+        .map(|part| {
+            release_upper_parts();
+            let [u] = part.own;
+            let (mut sum, mut weights) = (vec![0.0; k], Vec::new());
+            walk(rows, k, part.rows, lines, |round, lines| {
+                for row in &round.rows {
+                    prepare(row.row, &mut u[row.own()]);
+                }
+                weights.clear();
+                weights.extend(round.places.iter().map(|p| -u[*p]));
+                add_lines(arch, &weights, lines, &mut sum);
+            });
+            sum
+        })
+        .collect();
+    for sum in sums {
+        axpy(arch, 1.0, &sum, border);
+    }
+}
+
+/// Subtracts the lines times `x_border` from `u`, and hands each row's part to `finish`.
+pub(super) fn push<'a>(
+    arch: Arch,
+    rows: &RowDims,
+    lines: &impl Lines<'a>,
+    x_border: &[f64],
+    u: &mut [f64],
+    finish: impl Fn(usize, &mut [f64]) + Sync,
+) {
+    parts(rows, [u])
+        .into_par_iter()
+        .rev()
+        .with_max_len(1)
+        .for_each(|part| {
+            release_upper_parts();
+            let [u] = part.own;
+            let mut sums = Vec::new();
+            walk(rows, x_border.len(), part.rows, lines, |round, lines| {
+                sums.clear();
+                multiply_lines(arch, lines, x_border, &mut sums);
+                for (place, sum) in round.places.iter().zip(&sums) {
+                    u[*place] -= sum;
+                }
+                for row in &round.rows {
+                    finish(row.row, &mut u[row.own()]);
+                }
+            });
+        });
 }
 
 /// Overwrites `x_row`, the rows' right-hand side, by their solution for `x_border`, writes their
@@ -42,21 +162,39 @@ pub(super) fn push_and_multiply(
     x_row: &mut [f64],
     y: ProductMut<'_>,
 ) {
-    let k = x_border.len();
-    let sums: Vec<_> = parts(system, x_row, y.row, y.row_abs)
+    let (rows, k) = (system.shape().rows(), x_border.len());
+    let sums: Vec<_> = parts(rows, [x_row, y.row, y.row_abs])
         .into_par_iter()
+        .rev()
+        .with_max_len(1)
         .map(|part| {
-            let mut push = Push {
-                arch,
-                system,
-                factors,
-                rho: ridge.row,
-                x_border,
-                border: vec![0.0; k],
-                border_abs: vec![0.0; k],
-            };
-            push.run(part);
-            (push.border, push.border_abs)
+            release_upper_parts();
+            let [x, y, y_abs] = part.own;
+            let (mut border, mut border_abs) = (vec![0.0; k], vec![0.0; k]);
+            let (mut sums, mut weights) = (Vec::new(), Vec::new());
+            walk(rows, k, part.rows, system, |round, lines| {
+                sums.clear();
+                sums.resize(lines.len(), [0.0; 2]);
+                for (lines, sums) in lines.chunks(WIDTH).zip(sums.chunks_mut(WIDTH)) {
+                    dots_abs(arch, lines, x_border, sums);
+                }
+                for (&place, [sum, sum_abs]) in round.places.iter().zip(&sums) {
+                    x[place] -= sum;
+                    (y[place], y_abs[place]) = (*sum, *sum_abs);
+                }
+                for row in &round.rows {
+                    let x = &mut x[row.own()];
+                    factors.solve_block(row.row, x);
+                    let (y, y_abs) = (&mut y[row.own()], &mut y_abs[row.own()]);
+                    add_block_product(system, ridge.row, row.row, x, y, y_abs);
+                }
+                weights.clear();
+                weights.extend(round.places.iter().map(|p| x[*p]));
+                for (weights, lines) in weights.chunks(WIDTH).zip(lines.chunks(WIDTH)) {
+                    axpys_abs(arch, weights, lines, &mut border, &mut border_abs);
+                }
+            });
+            (border, border_abs)
         })
         .collect();
     for (sum, sum_abs) in sums {
@@ -65,147 +203,339 @@ pub(super) fn push_and_multiply(
     }
 }
 
-/// At most [`PARTS`] ranges of rows, by the shape alone.
-fn parts<'p>(
+/// $`y_i \mathrel{+}= (D_i + \rho I) x_i`$ and the same of absolute values, the lower triangle read.
+#[inline]
+fn add_block_product(
     system: &DenseSystem<'_>,
-    mut x: &'p mut [f64],
-    mut y: &'p mut [f64],
-    mut y_abs: &'p mut [f64],
-) -> Vec<Part<'p>> {
-    let rows = system.shape().rows();
-    let chunk = rows.rows().div_ceil(PARTS).max(1);
-    let cut = |first: usize| {
+    rho: f64,
+    row: usize,
+    x: &[f64],
+    y: &mut [f64],
+    y_abs: &mut [f64],
+) {
+    let (rows, blocks, d) = (system.shape().rows(), system.row_hessian(), x.len());
+    match blocks.as_packed() {
+        Some(packed) => {
+            let block = &packed[rows.block_offset(row)..rows.block_offset(row + 1)];
+            add_symmetric_product(rho, |a, b| block[a * d + b], x, y, y_abs);
+        }
+        None => add_symmetric_product(rho, |a, b| blocks.get(rows, row, a, b), x, y, y_abs),
+    }
+}
+
+#[inline(always)]
+fn add_symmetric_product(
+    rho: f64,
+    lower: impl Fn(usize, usize) -> f64,
+    x: &[f64],
+    y: &mut [f64],
+    y_abs: &mut [f64],
+) {
+    for (a, (y, y_abs)) in y.iter_mut().zip(y_abs).enumerate() {
+        for (b, x) in x.iter().enumerate() {
+            let value = lower(a.max(b), a.min(b));
+            let term = if a == b { value + rho } else { value } * x;
+            *y += term;
+            *y_abs += term.abs();
+        }
+    }
+}
+
+/// A range of rows with its parts of what is read and written.
+struct Part<'p, const M: usize> {
+    rows: Range<usize>,
+    own: [&'p mut [f64]; M],
+}
+
+/// Ranges of rows, by the shape alone.
+fn parts<'p, const M: usize>(rows: &RowDims, mut slices: [&'p mut [f64]; M]) -> Vec<Part<'p, M>> {
+    let unknowns = rows.offset(rows.rows());
+    let count = (unknowns / PART_LINES).clamp(1, PARTS);
+    let chunk = rows.rows().div_ceil(count).max(1);
+    let mut cut = |first: usize| {
         let last = (first + chunk).min(rows.rows());
         let len = rows.offset(last) - rows.offset(first);
-        let part = |from: &mut &'p mut [f64]| {
+        let own = slices.each_mut().map(|from| {
             let (head, tail) = std::mem::take(from).split_at_mut(len);
             *from = tail;
             head
-        };
+        });
         Part {
             rows: first..last,
-            x: part(&mut x),
-            y: part(&mut y),
-            y_abs: part(&mut y_abs),
+            own,
         }
     };
-    (0..rows.rows()).step_by(chunk).map(cut).collect()
+    (0..rows.rows()).step_by(chunk).map(&mut cut).collect()
 }
 
-/// What the work on one part reads, and its sums of the border's part of the product.
-struct Push<'p, 'a> {
-    arch: Arch,
-    system: &'p DenseSystem<'a>,
-    factors: &'p RowFactors,
-    rho: f64,
-    x_border: &'p [f64],
-    border: Vec<f64>,
-    border_abs: Vec<f64>,
+/// A row of a round.
+struct Row {
+    row: usize,
+    /// Its first unknown, from the part's first.
+    first: usize,
+    dim: usize,
 }
 
-/// Lines that wait for their second use, with their rows' solution.
-struct Waiting<'a> {
-    x: Vec<f64>,
-    lines: Vec<&'a [f64]>,
+impl Row {
+    fn own(&self) -> Range<usize> {
+        self.first..self.first + self.dim
+    }
 }
 
-impl<'a> Push<'_, 'a> {
-    fn run(&mut self, mut part: Part<'_>) {
-        let (system, rows) = (self.system, self.system.shape().rows());
-        let start = rows.offset(part.rows.start);
-        let (mut copy, mut sums) = (Vec::new(), Vec::new());
-        let mut waiting: Option<Waiting<'a>> = None;
-        let mut first = part.rows.start;
-        while first < part.rows.end {
-            let group = first..self.end_of_group(first, part.rows.end);
-            first = group.end;
-            let own = rows.offset(group.start) - start..rows.offset(group.end) - start;
-            sums.clear();
-            sums.resize(own.len(), [0.0; 2]);
-            if own.len() <= WIDTH
-                && let Some(lines) = system.adjacent_lines(system.unknowns(group.clone()))
-            {
-                self.dots(waiting, &lines, &mut sums);
-                self.solve_rows(group, own.clone(), &sums, &mut part);
-                let x = part.x[own].to_vec();
-                waiting = Some(Waiting { x, lines });
-                continue;
-            }
-            // Of one block that is wide, or lines that were copied, both uses come at once.
-            self.finish(waiting.take());
-            let lines = system.lines(system.unknowns(group.clone()), &mut copy);
-            for (lines, sums) in lines.chunks(WIDTH).zip(sums.chunks_mut(WIDTH)) {
-                dots_abs(self.arch, lines, self.x_border, sums);
-            }
-            self.solve_rows(group, own.clone(), &sums, &mut part);
-            for (x, lines) in part.x[own].chunks(WIDTH).zip(lines.chunks(WIDTH)) {
-                let (y, y_abs) = (&mut self.border, &mut self.border_abs);
-                axpys_abs(self.arch, x, lines, y, y_abs);
+/// Rows that are worked on together, and the places of their lines: those of first unknowns first.
+#[derive(Default)]
+struct Round {
+    rows: Vec<Row>,
+    /// Unknowns, from the part's first.
+    places: Vec<usize>,
+}
+
+/// Visits the rows of `range` a round at a time, with the lines of the round's places.
+fn walk<'a>(
+    dims: &RowDims,
+    k: usize,
+    range: Range<usize>,
+    source: &impl Lines<'a>,
+    mut work: impl FnMut(&Round, &[&[f64]]),
+) {
+    let start = dims.offset(range.start);
+    let row_bytes = dims.max_dim().max(1).saturating_mul(k).saturating_mul(8);
+    let streams = (ROUND_BYTES / row_bytes.max(1)).clamp(1, STREAMS);
+    let stride = range.len().div_ceil(streams);
+    let mut round = Round::default();
+    let (mut adjacent, mut copies) = (Vec::with_capacity(LINES), Vec::new());
+    for step in 0..stride {
+        round.rows.clear();
+        round.places.clear();
+        adjacent.clear();
+        let mut most = 0;
+        for row in (range.start + step..range.end).step_by(stride) {
+            let (first, dim) = (dims.offset(row) - start, dims.dim(row));
+            most = most.max(dim);
+            round.rows.push(Row { row, first, dim });
+        }
+        for entry in 0..most {
+            for row in round.rows.iter().filter(|row| entry < row.dim) {
+                let place = row.first + entry;
+                round.places.push(place);
+                adjacent.extend(source.line(row.row, entry, start + place));
             }
         }
-        self.finish(waiting);
-    }
-
-    /// Whole blocks that fit one loop, or one block that does not.
-    fn end_of_group(&self, first: usize, end: usize) -> usize {
-        let rows = self.system.shape().rows();
-        let mut last = first + 1;
-        while last < end && rows.offset(last + 1) - rows.offset(first) <= WIDTH {
-            last += 1;
+        if adjacent.len() == round.places.len() {
+            work(&round, &adjacent);
+            continue;
         }
-        last
-    }
-
-    /// The products of `lines` with the border's solution, and what the lines before wait for.
-    fn dots(&mut self, before: Option<Waiting<'_>>, lines: &[&[f64]], sums: &mut [[f64; 2]]) {
-        match before {
-            Some(before) if before.lines.len() == lines.len() => {
-                let y = (&mut self.border[..], &mut self.border_abs[..]);
-                let old = (&before.x[..], &before.lines[..]);
-                axpys_dots_abs(self.arch, old, y, lines, self.x_border, sums);
-            }
-            before => {
-                self.finish(before);
-                dots_abs(self.arch, lines, self.x_border, sums);
+        copies.resize(round.places.len() * k, 0.0);
+        let mut lines = Vec::with_capacity(round.places.len());
+        let mut rest = &mut copies[..];
+        for entry in 0..most {
+            for row in round.rows.iter().filter(|row| entry < row.dim) {
+                let (line, after) = std::mem::take(&mut rest).split_at_mut(k);
+                source.copy(row.row, entry, line);
+                lines.push(&*line);
+                rest = after;
             }
         }
+        work(&round, &lines);
+    }
+}
+
+/// $`y \mathrel{+}= \sum_l \alpha_l s_l`$.
+fn add_lines(arch: Arch, alpha: &[f64], lines: &[&[f64]], y: &mut [f64]) {
+    let (whole, rest) = lines.as_chunks::<LINES>();
+    let (alphas, alpha) = alpha.as_chunks::<LINES>();
+    for (alpha, lines) in alphas.iter().zip(whole) {
+        axpys(arch, *alpha, *lines, y);
+    }
+    let (whole, rest) = rest.as_chunks::<{ LINES / 2 }>();
+    let (alphas, alpha) = alpha.as_chunks::<{ LINES / 2 }>();
+    for (alpha, lines) in alphas.iter().zip(whole) {
+        axpys(arch, *alpha, *lines, y);
+    }
+    for (alpha, line) in alpha.iter().zip(rest) {
+        axpy(arch, *alpha, line, y);
+    }
+}
+
+/// Appends $`s_l' x`$ of every line.
+fn multiply_lines(arch: Arch, lines: &[&[f64]], x: &[f64], sums: &mut Vec<f64>) {
+    let (whole, rest) = lines.as_chunks::<LINES>();
+    for lines in whole {
+        sums.extend(dots(arch, *lines, x));
+    }
+    let (whole, rest) = rest.as_chunks::<{ LINES / 2 }>();
+    for lines in whole {
+        sums.extend(dots(arch, *lines, x));
+    }
+    for line in rest {
+        sums.extend(dots(arch, [*line], x));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ArrowShape, CrossView, RowBlocks, SymmetricView};
+    use faer::MatRef;
+
+    /// A number of few bits, so that sums of products are exact.
+    fn small(i: usize) -> f64 {
+        ((i * 37 + 11) % 17) as f64 - 8.0
     }
 
-    fn finish(&mut self, waiting: Option<Waiting<'_>>) {
-        if let Some(Waiting { x, lines }) = waiting {
-            let (y, y_abs) = (&mut self.border, &mut self.border_abs);
-            axpys_abs(self.arch, &x, &lines, y, y_abs);
+    /// Shapes around every tail: of vectors, of lines in a round, of rounds in a part, and of blocks
+    /// so wide that a round is one row.
+    fn shapes() -> Vec<(Vec<usize>, usize)> {
+        let mut shapes = Vec::new();
+        for k in [0, 1, 3, 4, 7, 8, 9, 17] {
+            for dims in [
+                vec![],
+                vec![0; 3],
+                vec![2],
+                vec![1; 7],
+                vec![3; 5],
+                vec![2; 201],
+            ] {
+                shapes.push((dims, k));
+            }
+            shapes.push(((0..333).map(|i| i * 7 % 5).collect(), k));
+            shapes.push((vec![0, 9, 1, 0, 0, 16, 2, 5], k));
+        }
+        shapes.push((vec![3; 7], 9000));
+        shapes.push((vec![5, 1, 0, 4, 2, 5], 9000));
+        shapes
+    }
+
+    #[test]
+    fn rounds_visit_every_line_once_in_an_order_of_the_shape() {
+        for (dims, k) in shapes() {
+            let rows = RowDims::ragged(&dims).unwrap();
+            let n = rows.offset(rows.rows());
+            let data: Vec<f64> = (0..n * k).map(small).collect();
+            let lines = Whitened {
+                rows: &rows,
+                data: &data,
+                k,
+            };
+            let mut seen = vec![0; n];
+            for part in parts::<0>(&rows, []) {
+                let start = rows.offset(part.rows.start);
+                walk(&rows, k, part.rows, &lines, |round, lines| {
+                    assert_eq!(round.places.len(), lines.len());
+                    for (place, line) in round.places.iter().zip(lines) {
+                        let u = start + place;
+                        assert_eq!(*line, &data[u * k..(u + 1) * k]);
+                        seen[u] += 1;
+                    }
+                });
+            }
+            assert!(seen.iter().all(|seen| *seen == 1), "{dims:?} {k}");
         }
     }
 
-    /// Solves the rows of a group, unknowns `own` of the part, and forms their part of the product.
-    fn solve_rows(
-        &self,
-        group: Range<usize>,
-        own: Range<usize>,
-        sums: &[[f64; 2]],
-        part: &mut Part<'_>,
-    ) {
-        let (rows, blocks) = (self.system.shape().rows(), self.system.row_hessian());
-        let (x, y) = (&mut part.x[own.clone()], &mut part.y[own.clone()]);
-        let y_abs = &mut part.y_abs[own];
-        let mut at = 0;
-        for row in group {
-            let own = at..at + rows.dim(row);
-            at = own.end;
-            let (x, sums) = (&mut x[own.clone()], &sums[own.clone()]);
-            for (x, [sum, _]) in x.iter_mut().zip(sums) {
-                *x -= sum;
+    #[test]
+    fn both_passes_match_plain_sums_at_every_tail_and_number_of_threads() {
+        for (dims, k) in shapes() {
+            let rows = RowDims::ragged(&dims).unwrap();
+            let n = rows.offset(rows.rows());
+            let data: Vec<f64> = (0..n * k).map(small).collect();
+            let lines = Whitened {
+                rows: &rows,
+                data: &data,
+                k,
+            };
+            let (b, x): (Vec<_>, Vec<_>) =
+                ((0..n).map(small).collect(), (5..k + 5).map(small).collect());
+            let run = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                pool.build().unwrap().install(|| {
+                    let (mut u, mut border) = (b.clone(), x.clone());
+                    pull(Arch::new(), &rows, &lines, &mut u, &mut border, |_, u| {
+                        u.iter_mut().for_each(|u| *u *= 2.0);
+                    });
+                    let mut v = b.clone();
+                    push(Arch::new(), &rows, &lines, &x, &mut v, |_, v| {
+                        v.iter_mut().for_each(|v| *v *= 0.5);
+                    });
+                    (u, border, v)
+                })
+            };
+            let (u, border, v) = run(1);
+            assert_eq!(run(3), (u.clone(), border.clone(), v.clone()));
+            for i in 0..n {
+                let sum: f64 = (0..k).map(|j| data[i * k + j] * x[j]).sum();
+                assert_eq!((u[i], v[i]), (2.0 * b[i], 0.5 * (b[i] - sum)));
             }
-            self.factors.solve_block(row, x);
-            let (y, y_abs) = (&mut y[own.clone()], &mut y_abs[own]);
-            for (a, [sum, sum_abs]) in sums.iter().enumerate() {
-                (y[a], y_abs[a]) = (*sum, *sum_abs);
-                for (b, x) in x.iter().enumerate() {
-                    let entry = blocks.get(rows, row, a.max(b), a.min(b));
-                    let term = if a == b { entry + self.rho } else { entry } * x;
-                    y[a] += term;
-                    y_abs[a] += term.abs();
+            for j in 0..k {
+                let sum: f64 = (0..n).map(|i| data[i * k + j] * u[i]).sum();
+                assert_eq!(border[j], x[j] - sum, "{dims:?} {k}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_push_with_its_product_matches_plain_sums_in_every_layout() {
+        for (dims, k) in shapes() {
+            let shape = ArrowShape::new(RowDims::ragged(&dims).unwrap(), k).unwrap();
+            let rows = shape.rows();
+            let n = rows.offset(rows.rows());
+            let data: Vec<f64> = (0..n * k).map(small).collect();
+            let by_column: Vec<f64> = (0..n * k).map(|i| data[i % n * k + i / n]).collect();
+            // Powers of two on the diagonal, so that every quotient is exact.
+            let mut blocks = vec![0.0; rows.block_len()];
+            for i in 0..rows.rows() {
+                for a in 0..rows.dim(i) {
+                    blocks[rows.block_offset(i) + a * rows.dim(i) + a] =
+                        3.0 + (i % 2) as f64 * 12.0;
+                }
+            }
+            let ridge = Ridge {
+                row: 1.0,
+                border: 0.0,
+            };
+            let c = vec![0.0; k * k];
+            let mut factors = RowFactors::new(rows);
+            factors
+                .factor(RowBlocks::packed(&blocks), ridge.row)
+                .unwrap();
+            let x: Vec<f64> = (5..k + 5).map(small).collect();
+            let b: Vec<f64> = (0..n).map(small).collect();
+            for cross in [
+                CrossView::row_major(&data, n, k).unwrap(),
+                CrossView::stacked(MatRef::from_column_major_slice(&by_column, n, k)),
+            ] {
+                let system = DenseSystem::new(
+                    &shape,
+                    RowBlocks::packed(&blocks),
+                    cross,
+                    SymmetricView::row_major(&c, k).unwrap(),
+                )
+                .unwrap();
+                let mut t = b.clone();
+                let mut y = [vec![9.0; n], vec![9.0; n], vec![1.0; k], vec![1.0; k]];
+                let [row, row_abs, border, border_abs] = &mut y;
+                let product = ProductMut {
+                    row,
+                    border,
+                    row_abs,
+                    border_abs,
+                };
+                push_and_multiply(Arch::new(), &system, &factors, ridge, &x, &mut t, product);
+                let [row, row_abs, border, border_abs] = &y;
+                for i in 0..rows.rows() {
+                    for u in rows.offset(i)..rows.offset(i + 1) {
+                        let pivot = 4.0 + (i % 2) as f64 * 12.0;
+                        let terms = (0..k).map(|j| data[u * k + j] * x[j]);
+                        let (sum, size) = terms.fold((0.0, 0.0), |(s, a), t| (s + t, a + t.abs()));
+                        assert_eq!(t[u], (b[u] - sum) / pivot, "{dims:?} {k}");
+                        assert_eq!(row[u], b[u]);
+                        assert_eq!(row_abs[u], size + (b[u] - sum).abs());
+                    }
+                }
+                for j in 0..k {
+                    let terms = (0..n).map(|u| data[u * k + j] * t[u]);
+                    let (sum, size) = terms.fold((1.0, 1.0), |(s, a), t| (s + t, a + t.abs()));
+                    assert_eq!((border[j], border_abs[j]), (sum, size), "{dims:?} {k}");
                 }
             }
         }
