@@ -345,7 +345,7 @@ impl Elimination for RowsFirst {
         match rhs.count {
             0 => {}
             1 => self.solve_one(rhs.row, rhs.border),
-            _ => solve_many(&self.rows, &self.whitened, &self.border, rhs),
+            _ => solve_many(self.arch, &self.rows, &self.whitened, &self.border, rhs),
         }
         Ok(SolveStats::default())
     }
