@@ -1,17 +1,19 @@
 //! Several vectors at once, interleaved: one pass over a matrix serves all of them.
 //!
 //! ```text
-//!   columns, one after another   ->   m x len, column-major: [x_1[i], ..., x_m[i]] are adjacent
+//!   columns, one after another   ->   [x_1[i], ..., x_m[i], 0, ..., 0] are adjacent, `stride` of them
 //! ```
 //!
-//! A range of unknowns is then one slice, which a task can own; and a product with a matrix is one
-//! with few rows and long columns, which goes twice as fast as its transpose. Products run alone in
+//! A range of unknowns is then one slice, which a task can own, and what a product with a matrix reads
+//! in its order: see [`crate::blas_many`]. The zeros fill the last register. Products run alone in
 //! tasks that depend on shapes alone, so the bits do not depend on the number of threads.
 
-use faer::linalg::matmul::matmul;
-use faer::linalg::triangular_solve;
-use faer::{Accum, MatMut, MatRef, Par};
+use crate::blas_many::{LINES, Lines, Side, lanes, subtract};
+use crate::registers::release_upper_parts;
+use faer::MatRef;
+use pulp::Arch;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// The most vectors of one pass: more would save little and need more room for partial sums.
 pub(crate) const VECTORS: usize = 32;
@@ -19,103 +21,223 @@ pub(crate) const VECTORS: usize = 32;
 /// Unknowns interleaved by one task.
 const CHUNK: usize = 512;
 /// Order of a triangle of a sweep.
-const TRIANGLE: usize = 256;
+const TRIANGLE: usize = 128;
+/// Order of a triangle that is solved entry by entry.
+const SMALL: usize = 16;
 /// Unknowns of a task of a sweep.
 const SWEEP: usize = 256;
+/// Numbers of a line of cache.
+const CACHE_LINE: usize = 8;
+/// Numbers between copied lines: unlike a power of two, it spreads them over a cache.
+pub(crate) const SPREAD: usize = CACHE_LINE;
 
-/// Interleaves `columns`, `m` columns of equal length.
-pub(crate) fn interleave(columns: &[f64], m: usize) -> Vec<f64> {
-    let (mut out, len) = (vec![0.0; columns.len()], columns.len() / m);
-    out.par_chunks_mut(m * CHUNK)
-        .enumerate()
-        .for_each(|(c, out)| {
-            let first = c * CHUNK;
-            for j in 0..m {
-                let column = &columns[j * len + first..];
-                for (out, x) in out[j..].iter_mut().step_by(m).zip(column) {
-                    *out = *x;
-                }
-            }
-        });
-    out
+/// Interleaved vectors, the first number at the edge of a line of cache.
+#[derive(Debug)]
+pub(crate) struct Interleaved {
+    count: usize,
+    stride: usize,
+    start: usize,
+    len: usize,
+    data: Vec<f64>,
 }
 
-/// The inverse of [`interleave`].
-pub(crate) fn separate(interleaved: &[f64], m: usize, columns: &mut [f64]) {
-    let len = columns.len() / m;
-    if len == 0 {
-        return;
+impl Interleaved {
+    /// `count` vectors of `len` zeros.
+    pub(crate) fn zeros(arch: Arch, len: usize, count: usize) -> Self {
+        let stride = count.next_multiple_of(lanes(arch));
+        let data = vec![0.0; len * stride + CACHE_LINE];
+        let edge = data.as_ptr().align_offset(CACHE_LINE * size_of::<f64>());
+        Self {
+            count,
+            stride,
+            start: edge.min(CACHE_LINE),
+            len: len * stride,
+            data,
+        }
     }
-    columns
-        .par_chunks_mut(len)
-        .enumerate()
-        .for_each(|(j, column)| {
-            for (x, from) in column.iter_mut().zip(interleaved[j..].iter().step_by(m)) {
-                *x = *from;
-            }
-        });
+
+    /// `columns`, `count` of equal length.
+    pub(crate) fn new(arch: Arch, columns: &[f64], count: usize) -> Self {
+        let len = columns.len() / count;
+        let mut out = Self::zeros(arch, len, count);
+        let stride = out.stride;
+        out.numbers_mut()
+            .par_chunks_mut(stride * CHUNK)
+            .enumerate()
+            .for_each(|(c, out)| {
+                release_upper_parts();
+                let first = c * CHUNK;
+                for j in 0..count {
+                    let column = &columns[j * len + first..];
+                    for (out, x) in out[j..].iter_mut().step_by(stride).zip(column) {
+                        *out = *x;
+                    }
+                }
+            });
+        out
+    }
+
+    /// Numbers from one unknown to the next.
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// All of them, with the zeros between.
+    pub(crate) fn numbers(&self) -> &[f64] {
+        &self.data[self.start..self.start + self.len]
+    }
+
+    /// All of them, with the zeros between, which stay zeros.
+    pub(crate) fn numbers_mut(&mut self) -> &mut [f64] {
+        &mut self.data[self.start..self.start + self.len]
+    }
+
+    /// The inverse of [`Interleaved::new`].
+    pub(crate) fn separate(&self, columns: &mut [f64]) {
+        let len = columns.len() / self.count;
+        if len == 0 {
+            return;
+        }
+        let stride = self.stride;
+        columns
+            .par_chunks_mut(len)
+            .enumerate()
+            .for_each(|(j, column)| {
+                release_upper_parts();
+                let numbers = self.numbers()[j..].iter().step_by(stride);
+                for (x, from) in column.iter_mut().zip(numbers) {
+                    *x = *from;
+                }
+            });
+    }
 }
 
-/// Interleaved vectors as an `m x len` matrix.
-pub(crate) fn as_mat(x: &[f64], m: usize) -> MatRef<'_, f64> {
-    MatRef::from_column_major_slice(x, m, x.len() / m)
+/// Rows `rows` of column `j` of a matrix whose columns are adjacent.
+fn column(l: MatRef<'_, f64>, j: usize, rows: Range<usize>) -> &[f64] {
+    let column = l.col(j).subrows(rows.start, rows.len());
+    let column = column.try_as_col_major().expect("columns are adjacent");
+    column.as_slice()
 }
 
-/// Interleaved vectors as an `m x len` matrix.
-pub(crate) fn as_mat_mut(x: &mut [f64], m: usize) -> MatMut<'_, f64> {
-    let len = x.len() / m;
-    MatMut::from_column_major_slice_mut(x, m, len)
+/// Copies lines that lie far apart to where they lie side by side; `copy` keeps its room.
+pub(crate) fn gather<'c>(lines: &[&[f64]], copy: &'c mut Vec<f64>) -> Vec<&'c [f64]> {
+    let width = lines.first().map_or(0, |line| line.len());
+    let stride = width + SPREAD;
+    copy.resize(copy.len().max(lines.len() * stride), 0.0);
+    for (to, line) in copy.chunks_exact_mut(stride).zip(lines) {
+        to[..width].copy_from_slice(line);
+    }
+    let copied = copy.chunks_exact(stride).map(|line| &line[..width]);
+    copied.take(lines.len()).collect()
 }
 
-/// `y += alpha x A` for interleaved `x` and `y`, alone.
-pub(crate) fn add_product(y: MatMut<'_, f64>, alpha: f64, x: MatRef<'_, f64>, a: MatRef<'_, f64>) {
-    matmul(y, Accum::Add, x, a, alpha, Par::Seq);
-}
-
-/// $`x \leftarrow L^{-1} x`$ for `m` interleaved vectors and the lower triangle of `l`.
-pub(crate) fn solve_lower(l: MatRef<'_, f64>, x: &mut [f64], m: usize) {
+/// $`x \leftarrow L^{-1} x`$ for vectors interleaved at `stride` and the lower triangle of `l`, whose
+/// columns are adjacent.
+pub(crate) fn solve_lower(arch: Arch, l: MatRef<'_, f64>, x: &mut [f64], stride: usize) {
     let order = l.nrows();
     let mut rest = x;
     for first in (0..order).step_by(TRIANGLE) {
-        let width = TRIANGLE.min(order - first);
-        let (head, tail) = rest.split_at_mut(m * width);
-        triangular_solve::solve_lower_triangular_in_place(
-            l.submatrix(first, first, width, width),
-            as_mat_mut(head, m).transpose_mut(),
-            Par::Seq,
-        );
-        let head = as_mat(head, m);
-        tail.par_chunks_mut(m * SWEEP)
+        let last = (first + TRIANGLE).min(order);
+        let (head, tail) = rest.split_at_mut(stride * (last - first));
+        solve_lower_triangle(arch, l, first..last, head, stride);
+        let head = &*head;
+        tail.par_chunks_mut(stride * SWEEP)
             .enumerate()
-            .for_each(|(c, x)| {
-                let start = first + width + c * SWEEP;
-                let panel = l.submatrix(start, first, x.len() / m, width);
-                add_product(as_mat_mut(x, m), -1.0, head, panel.transpose());
+            .for_each_init(Vec::new, |copy, (c, x)| {
+                let start = last + c * SWEEP;
+                let rows = start..start + x.len() / stride;
+                for (c, head) in head.chunks(stride * LINES).enumerate() {
+                    let from = first + c * LINES;
+                    let columns = from..from + head.len() / stride;
+                    let lines: Vec<_> = columns.map(|j| column(l, j, rows.clone())).collect();
+                    let lines = gather(&lines, copy);
+                    let panel = Lines::new(&lines, 0..rows.len());
+                    subtract(arch, Side::Transposed, panel, head, x, stride);
+                }
             });
         rest = tail;
     }
 }
 
-/// $`x \leftarrow L^{-T} x`$ for `m` interleaved vectors and the lower triangle of `l`.
-pub(crate) fn solve_upper(l: MatRef<'_, f64>, x: &mut [f64], m: usize) {
+/// $`x \leftarrow L^{-T} x`$ for vectors interleaved at `stride` and the lower triangle of `l`, whose
+/// columns are adjacent.
+pub(crate) fn solve_upper(arch: Arch, l: MatRef<'_, f64>, x: &mut [f64], stride: usize) {
     let mut last = l.nrows();
     let mut rest = x;
     while last > 0 {
         let first = (last - 1) / TRIANGLE * TRIANGLE;
-        let width = last - first;
-        let (head, tail) = rest.split_at_mut(m * first);
-        triangular_solve::solve_upper_triangular_in_place(
-            l.submatrix(first, first, width, width).transpose(),
-            as_mat_mut(tail, m).transpose_mut(),
-            Par::Seq,
-        );
-        let tail = as_mat(tail, m);
-        head.par_chunks_mut(m * SWEEP)
+        let (head, tail) = rest.split_at_mut(stride * first);
+        solve_upper_triangle(arch, l, first..last, tail, stride);
+        let tail = &*tail;
+        head.par_chunks_mut(stride * SWEEP)
             .enumerate()
             .for_each(|(c, x)| {
-                let panel = l.submatrix(first, c * SWEEP, width, x.len() / m);
-                add_product(as_mat_mut(x, m), -1.0, tail, panel);
+                let columns = c * SWEEP..c * SWEEP + x.len() / stride;
+                let lines: Vec<_> = columns.map(|j| column(l, j, first..last)).collect();
+                let panel = Lines::new(&lines, 0..last - first);
+                subtract(arch, Side::Times, panel, tail, x, stride);
             });
+        rest = head;
+        last = first;
+    }
+}
+
+/// [`solve_lower`] with the block of `l` at `range` of the diagonal.
+fn solve_lower_triangle(
+    arch: Arch,
+    l: MatRef<'_, f64>,
+    range: Range<usize>,
+    x: &mut [f64],
+    stride: usize,
+) {
+    let mut rest = x;
+    for first in range.clone().step_by(SMALL) {
+        let last = (first + SMALL).min(range.end);
+        let (head, tail) = rest.split_at_mut(stride * (last - first));
+        for (j, entries) in (first..last).map(|j| (j - first, column(l, j, j..last))) {
+            let (done, below) = head[j * stride..].split_at_mut(stride);
+            done.iter_mut().for_each(|x| *x /= entries[0]);
+            for (x, entry) in below.chunks_exact_mut(stride).zip(&entries[1..]) {
+                x.iter_mut().zip(&*done).for_each(|(x, y)| *x -= entry * y);
+            }
+        }
+        let lines: Vec<_> = (first..last)
+            .map(|j| column(l, j, last..range.end))
+            .collect();
+        let panel = Lines::new(&lines, 0..range.end - last);
+        subtract(arch, Side::Transposed, panel, head, tail, stride);
+        rest = tail;
+    }
+}
+
+/// [`solve_upper`] with the block of `l` at `range` of the diagonal.
+fn solve_upper_triangle(
+    arch: Arch,
+    l: MatRef<'_, f64>,
+    range: Range<usize>,
+    x: &mut [f64],
+    stride: usize,
+) {
+    let mut last = range.end;
+    let mut rest = x;
+    while last > range.start {
+        let first = range.start + (last - 1 - range.start) / SMALL * SMALL;
+        let (head, tail) = rest.split_at_mut(stride * (first - range.start));
+        for (j, entries) in (first..last)
+            .rev()
+            .map(|j| (j - first, column(l, j, j..last)))
+        {
+            let (x, known) = tail[j * stride..].split_at_mut(stride);
+            for (y, entry) in known.chunks_exact(stride).zip(&entries[1..]) {
+                x.iter_mut().zip(y).for_each(|(x, y)| *x -= entry * y);
+            }
+            x.iter_mut().for_each(|x| *x /= entries[0]);
+        }
+        let lines: Vec<_> = (range.start..first)
+            .map(|j| column(l, j, first..last))
+            .collect();
+        let panel = Lines::new(&lines, 0..last - first);
+        subtract(arch, Side::Times, panel, tail, head, stride);
         rest = head;
         last = first;
     }
@@ -130,12 +252,14 @@ mod tests {
     fn interleaving_and_back_is_the_identity() {
         for (m, len) in [(1, 3), (3, 1), (5, 0), (4, 700)] {
             let columns: Vec<f64> = (0..m * len).map(|i| i as f64).collect();
-            let x = interleave(&columns, m);
-            if len > 0 {
-                assert_eq!(x[m - 1], columns[(m - 1) * len]);
+            let x = Interleaved::new(Arch::new(), &columns, m);
+            for (i, x) in x.numbers().chunks_exact(x.stride()).enumerate() {
+                let own: Vec<f64> = (0..m).map(|j| columns[j * len + i]).collect();
+                assert_eq!(x[..m], own);
+                assert!(x[m..].iter().all(|x| *x == 0.0));
             }
             let mut back = vec![0.0; m * len];
-            separate(&x, m, &mut back);
+            x.separate(&mut back);
             assert_eq!(back, columns);
         }
     }
@@ -145,6 +269,7 @@ mod tests {
         for order in [
             1,
             2,
+            SMALL + 1,
             TRIANGLE - 1,
             TRIANGLE,
             TRIANGLE + 1,
@@ -155,25 +280,28 @@ mod tests {
                 std::cmp::Ordering::Equal => 2.0,
                 std::cmp::Ordering::Greater => ((i * 3 + j * 7) % 9) as f64 / (9 * order) as f64,
             });
-            let m = 3;
-            let b: Vec<f64> = (0..m * order).map(|i| (i as f64 * 0.3).sin()).collect();
-            let entry = |i: usize, j: usize, transposed: bool| {
-                let (i, j) = if transposed { (j, i) } else { (i, j) };
-                if i < j { 0.0 } else { l[(i, j)] }
-            };
-            for transposed in [false, true] {
-                let mut x = b.clone();
+            let arch = Arch::new();
+            for (m, transposed) in [(3, false), (3, true), (24, false), (24, true)] {
+                let b: Vec<f64> = (0..m * order).map(|i| (i as f64 * 0.3).sin()).collect();
+                let entry = |i: usize, j: usize| {
+                    let (i, j) = if transposed { (j, i) } else { (i, j) };
+                    if i < j { 0.0 } else { l[(i, j)] }
+                };
+                let mut x = Interleaved::new(arch, &b, m);
+                let stride = x.stride();
                 if transposed {
-                    solve_upper(l.as_ref(), &mut x, m);
+                    solve_upper(arch, l.as_ref(), x.numbers_mut(), stride);
                 } else {
-                    solve_lower(l.as_ref(), &mut x, m);
+                    solve_lower(arch, l.as_ref(), x.numbers_mut(), stride);
                 }
-                for i in 0..order {
-                    for v in 0..m {
-                        let terms = (0..order).map(|j| entry(i, j, transposed) * x[j * m + v]);
+                let mut solved = vec![0.0; b.len()];
+                x.separate(&mut solved);
+                for (b, x) in b.chunks(order).zip(solved.chunks(order)) {
+                    for i in 0..order {
+                        let terms = (0..order).map(|j| entry(i, j) * x[j]);
                         let (sum, size) = terms.fold((0.0, 0.0), |(s, a), t| (s + t, a + t.abs()));
                         assert!(
-                            (sum - b[i * m + v]).abs() <= 1e-14 * (1.0 + size),
+                            (sum - b[i]).abs() <= 1e-14 * (1.0 + size),
                             "order {order} row {i}"
                         );
                     }

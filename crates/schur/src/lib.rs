@@ -41,6 +41,7 @@
 //!   on the number of threads. Work runs in the caller's rayon pool.
 
 mod blas1;
+mod blas_many;
 mod bump;
 mod cholesky;
 mod condition;

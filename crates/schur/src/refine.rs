@@ -11,7 +11,7 @@
 //! backward stable where the matrix is not too ill-conditioned (Skeel 1980).
 
 use crate::blas1::{larger, norm};
-use crate::interleaved::{VECTORS, interleave};
+use crate::interleaved::{Interleaved, VECTORS};
 use crate::system::ProductMut;
 use crate::system::par_ordered;
 use crate::{DenseSystem, Ridge, System};
@@ -240,13 +240,15 @@ pub(crate) fn measure_many(
     count: usize,
 ) -> Vec<BackwardError> {
     let (n, k) = (system.shape().row_unknowns(), system.shape().border());
+    let arch = Arch::new();
     let mut errors = Vec::with_capacity(count);
     for first in (0..count).step_by(VECTORS) {
         let m = VECTORS.min(count - first);
         let (row, border) = (first * n..(first + m) * n, first * k..(first + m) * k);
         let b = (&b.0[row.clone()], &b.1[border.clone()]);
-        let (x_row, x_border) = (interleave(&x.0[row], m), interleave(&x.1[border], m));
-        let y = system.product_many(&x_row, &x_border, m, ridge);
+        let x_row = Interleaved::new(arch, &x.0[row], m);
+        let x_border = Interleaved::new(arch, &x.1[border], m);
+        let y = system.product_many(arch, (&x_row, &x_border), m, ridge);
         let mut gauges = vec![ColumnGauge::default(); m];
         see_chunks(b.0, (&y.row, &y.row_abs), &mut gauges);
         see_chunks(b.1, (&y.border, &y.border_abs), &mut gauges);
@@ -273,9 +275,10 @@ impl ColumnGauge {
 }
 
 /// Shows every gauge its column of `b - y`, where `y` and its absolute twin are interleaved.
-fn see_chunks(b: &[f64], y: (&[f64], &[f64]), gauges: &mut [ColumnGauge]) {
+fn see_chunks(b: &[f64], y: (&Interleaved, &Interleaved), gauges: &mut [ColumnGauge]) {
     const CHUNK: usize = 512;
     let (m, len) = (gauges.len(), b.len() / gauges.len());
+    let (stride, y) = (y.0.stride(), (y.0.numbers(), y.1.numbers()));
     let seen = par_ordered(len, CHUNK, |range| {
         let mut residual = [0.0; CHUNK];
         let mut column = |j: usize| {
@@ -283,8 +286,8 @@ fn see_chunks(b: &[f64], y: (&[f64], &[f64]), gauges: &mut [ColumnGauge]) {
             let b = &b[j * len..][range.clone()];
             let residual = &mut residual[..b.len()];
             for ((i, b), r) in range.clone().zip(b).zip(&mut *residual) {
-                *r = b - y.0[i * m + j];
-                gauge.see(*r, y.1[i * m + j] + b.abs());
+                *r = b - y.0[i * stride + j];
+                gauge.see(*r, y.1[i * stride + j] + b.abs());
             }
             (gauge, norm(residual), norm(b))
         };

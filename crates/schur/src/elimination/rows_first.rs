@@ -324,7 +324,7 @@ impl Elimination for RowsFirst {
             0 => {}
             // Within the pool from end to end: to come into it at every step would wake threads.
             1 => rayon::scope(|_| self.solve_one(rhs.row, rhs.border)),
-            _ => solve_many(&self.rows, &self.whitened, &self.border, rhs),
+            _ => solve_many(self.arch, &self.rows, &self.whitened, &self.border, rhs),
         }
         Ok(SolveStats::default())
     }

@@ -2,73 +2,257 @@
 
 use super::row_blocks::RowFactors;
 use crate::RhsMut;
+use crate::blas_many::{LINES, Lines, Side, subtract};
 use crate::cholesky::Cholesky;
-use crate::interleaved::{
-    VECTORS, add_product, as_mat, as_mat_mut, interleave, separate, solve_lower, solve_upper,
-};
-use faer::MatRef;
+use crate::interleaved::{Interleaved, VECTORS, solve_lower, solve_upper};
+use pulp::Arch;
 use rayon::prelude::*;
 
 /// Columns of $`Y`$ of a task, where the border is wide.
 const COLUMNS: usize = 512;
-/// Lines of $`Y`$ of a task.
-const LINES: usize = 256;
 /// The most partial sums of $`Y' u`$, where the border is narrow.
 const PARTS: usize = 8;
 
 /// Overwrites right-hand sides by solutions; `y` is $`Y`$, `N x k` row-major.
-pub(super) fn solve_many(rows: &RowFactors, y: &[f64], border: &Cholesky, rhs: RhsMut<'_>) {
+pub(super) fn solve_many(
+    arch: Arch,
+    rows: &RowFactors,
+    y: &[f64],
+    border: &Cholesky,
+    rhs: RhsMut<'_>,
+) {
     let k = border.order();
     let n = rhs.row.len() / rhs.count;
-    let y = MatRef::from_row_major_slice(y, n, k);
     for first in (0..rhs.count).step_by(VECTORS) {
         let m = VECTORS.min(rhs.count - first);
         let row = &mut rhs.row[first * n..(first + m) * n];
         let border_columns = &mut rhs.border[first * k..(first + m) * k];
-        let mut u = interleave(row, m);
-        rows.solve_lower_many(&mut u, m);
-        let mut x = interleave(border_columns, m);
+        let mut u = Interleaved::new(arch, row, m);
+        let mut x = Interleaved::new(arch, border_columns, m);
+        let stride = x.stride();
+        rows.solve_lower_many(u.numbers_mut(), stride);
         if n > 0 && k > 0 {
-            subtract_pull(y, &u, &mut x, m);
+            subtract_pull(arch, y, &u, &mut x);
         }
-        solve_lower(border.as_mat(), &mut x, m);
-        solve_upper(border.as_mat(), &mut x, m);
-        let x_mat = as_mat(&x, m);
-        u.par_chunks_mut(m * LINES).enumerate().for_each(|(c, u)| {
-            let lines = y.subrows(c * LINES, u.len() / m);
-            add_product(as_mat_mut(u, m), -1.0, x_mat, lines.transpose());
-        });
-        rows.solve_upper_many(&mut u, m);
-        separate(&u, m, row);
-        separate(&x, m, border_columns);
+        solve_lower(arch, border.as_mat(), x.numbers_mut(), stride);
+        solve_upper(arch, border.as_mat(), x.numbers_mut(), stride);
+        if k > 0 {
+            let x = x.numbers();
+            let tasks = u.numbers_mut().par_chunks_mut(stride * LINES);
+            tasks.zip(y.par_chunks(k * LINES)).for_each(|(u, y)| {
+                let lines: Vec<_> = y.chunks_exact(k).collect();
+                let lines = Lines::new(&lines, 0..k);
+                subtract(arch, Side::Times, lines, x, u, stride);
+            });
+        }
+        rows.solve_upper_many(u.numbers_mut(), stride);
+        u.separate(row);
+        x.separate(border_columns);
     }
 }
 
-/// `x -= u Y`: by columns of a wide `Y`, else by parts of its lines, summed in order.
-fn subtract_pull(y: MatRef<'_, f64>, u: &[f64], x: &mut [f64], m: usize) {
-    let (n, k) = (y.nrows(), y.ncols());
-    let all = as_mat(u, m);
+/// `x -= Y' u`: by columns of a wide `Y`, else by parts of its lines, summed in order.
+fn subtract_pull(arch: Arch, y: &[f64], u: &Interleaved, x: &mut Interleaved) {
+    let (stride, u) = (x.stride(), u.numbers());
+    let (n, k) = (u.len() / stride, x.numbers().len() / stride);
+    let pull = |u: &[f64], y: &[f64], columns: std::ops::Range<usize>, x: &mut [f64]| {
+        for (u, y) in u.chunks(stride * LINES).zip(y.chunks(k * LINES)) {
+            let lines: Vec<_> = y.chunks_exact(k).collect();
+            let lines = Lines::new(&lines, columns.clone());
+            subtract(arch, Side::Transposed, lines, u, x, stride);
+        }
+    };
     if k >= 4 * COLUMNS {
-        x.par_chunks_mut(m * COLUMNS)
-            .enumerate()
-            .for_each(|(c, x)| {
-                let columns = y.subcols(c * COLUMNS, x.len() / m);
-                add_product(as_mat_mut(x, m), -1.0, all, columns);
-            });
+        let tasks = x.numbers_mut().par_chunks_mut(stride * COLUMNS);
+        tasks.enumerate().for_each(|(c, x)| {
+            let first = c * COLUMNS;
+            pull(u, y, first..first + x.len() / stride, x);
+        });
         return;
     }
     let lines = n.div_ceil(PARTS);
-    let parts: Vec<Vec<f64>> = u
-        .par_chunks(m * lines)
-        .enumerate()
-        .map(|(c, u)| {
-            let mut part = vec![0.0; x.len()];
-            let lines = y.subrows(c * lines, u.len() / m);
-            add_product(as_mat_mut(&mut part, m), -1.0, as_mat(u, m), lines);
+    let parts: Vec<_> = u
+        .par_chunks(stride * lines)
+        .zip(y.par_chunks(k * lines))
+        .map(|(u, y)| {
+            let mut part = Interleaved::zeros(arch, k, stride);
+            pull(u, y, 0..k, part.numbers_mut());
             part
         })
         .collect();
-    for part in parts {
-        x.iter_mut().zip(part).for_each(|(x, part)| *x += part);
+    for part in &parts {
+        let pairs = x.numbers_mut().iter_mut().zip(part.numbers());
+        pairs.for_each(|(x, part)| *x += part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::refine::{Residual, measure_many};
+    use crate::{
+        ArrowShape, CrossView, DenseSystem, EliminationKind, Gradient, Refinement, Ridge,
+        RowBlocks, RowDims, Solver, SolverOptions, StepMut, SymmetricView, System,
+    };
+    use faer::{Mat, MatMut, MatRef};
+
+    fn wave(i: usize) -> f64 {
+        (i as f64 * 0.7 + 1.0).sin()
+    }
+
+    /// Row blocks and a border with dominant diagonals, and what couples them.
+    struct Operands {
+        shape: ArrowShape,
+        d: Vec<f64>,
+        b: Mat<f64>,
+        c: Mat<f64>,
+    }
+
+    impl Operands {
+        fn new(dims: &[usize], k: usize) -> Self {
+            let shape = ArrowShape::new(RowDims::ragged(dims).unwrap(), k).unwrap();
+            let n = shape.row_unknowns();
+            let mut d = Vec::new();
+            for dim in dims {
+                for (a, b) in (0..*dim).flat_map(|a| (0..*dim).map(move |b| (a, b))) {
+                    d.push(if a == b {
+                        3.0
+                    } else {
+                        wave(a + b) / *dim as f64
+                    });
+                }
+            }
+            let scale = 1.0 / ((n + 1) as f64).sqrt() / ((k + 1) as f64).sqrt();
+            let b = Mat::from_fn(n, k, |i, j| scale * wave(i * 13 + j * 5));
+            let c = Mat::from_fn(k, k, |i, j| match i.cmp(&j) {
+                // What is above the diagonal is not read.
+                std::cmp::Ordering::Less => f64::NAN,
+                std::cmp::Ordering::Equal => 4.0,
+                std::cmp::Ordering::Greater => wave(i * 3 + j * 7) / (k + 1) as f64,
+            });
+            Self { shape, d, b, c }
+        }
+
+        fn system<'a>(&'a self, b: MatRef<'a, f64>, c: MatRef<'a, f64>) -> DenseSystem<'a> {
+            let (d, b) = (RowBlocks::packed(&self.d), CrossView::stacked(b));
+            DenseSystem::new(&self.shape, d, b, SymmetricView::new(c)).unwrap()
+        }
+    }
+
+    fn solve(
+        system: DenseSystem<'_>,
+        g: (&[f64], &[f64]),
+        count: usize,
+    ) -> (Vec<f64>, Vec<f64>, Option<f64>) {
+        let (n, k) = (system.shape().row_unknowns(), system.shape().border());
+        let options = SolverOptions {
+            elimination: Some(EliminationKind::Rows),
+            refinement: Refinement::Measure,
+            ..Default::default()
+        };
+        let mut solver = Solver::new(&System::from(system), options).unwrap();
+        let mut base = solver.refresh(system).unwrap();
+        let mut frame = base
+            .factor(Ridge {
+                row: 0.1,
+                border: 0.2,
+            })
+            .unwrap();
+        let (mut row, mut border) = (vec![0.0; n * count], vec![0.0; k * count]);
+        let columns = |x, len| MatRef::from_column_major_slice(x, len, count);
+        let gradient = Gradient::many(columns(g.0, n), columns(g.1, k));
+        let step = StepMut::many(
+            MatMut::from_column_major_slice_mut(&mut row, n, count),
+            MatMut::from_column_major_slice_mut(&mut border, k, count),
+        );
+        let report = frame.solve(gradient, step).unwrap();
+        (row, border, report.error.and_then(|e| e.componentwise))
+    }
+
+    /// Shapes with edges of every tile in them.
+    const SHAPES: [(&[usize], usize); 6] = [
+        (&[2; 40], 0),
+        (&[], 19),
+        (&[3, 1, 2, 0, 5, 2, 1], 7),
+        (&[2; 70], 150),
+        (&[1, 4, 2, 3, 3, 9, 7, 8, 1, 1, 40, 30], 131),
+        (&[3; 4], 2100),
+    ];
+
+    #[test]
+    fn many_right_hand_sides_are_solved_as_one_at_a_time() {
+        for (dims, k) in SHAPES {
+            let operands = Operands::new(dims, k);
+            let n = operands.shape.row_unknowns();
+            let by_row = operands.b.transpose().to_owned();
+            let system = operands.system(by_row.transpose(), operands.c.as_ref());
+            for count in [2, 3, 24, 37] {
+                let row: Vec<f64> = (0..n * count).map(|i| wave(i * 3)).collect();
+                let border: Vec<f64> = (0..k * count).map(|i| wave(i * 5 + 2)).collect();
+                let (x_row, x_border, error) = solve(system, (&row, &border), count);
+                let error = error.unwrap();
+                assert!(error <= 4e-15, "{dims:?} {k} {count}: {error:e}");
+                for j in [0, count - 1] {
+                    let (rows, borders) = (j * n..(j + 1) * n, j * k..(j + 1) * k);
+                    let g = (&row[rows.clone()], &border[borders.clone()]);
+                    let (one_row, one_border, _) = solve(system, g, 1);
+                    let one = one_row.iter().chain(&one_border);
+                    let many = x_row[rows].iter().chain(&x_border[borders]);
+                    for (one, many) in one.zip(many) {
+                        assert!((one - many).abs() <= 1e-13, "{dims:?} {k} {count} {j}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn many_errors_are_those_of_one_at_a_time_in_any_layout() {
+        let ridge = Ridge {
+            row: 0.1,
+            border: 0.2,
+        };
+        for (dims, k) in SHAPES {
+            let operands = Operands::new(dims, k);
+            let n = operands.shape.row_unknowns();
+            let (b, c) = (
+                operands.b.transpose().to_owned(),
+                operands.c.transpose().to_owned(),
+            );
+            let turned = operands.c.as_ref().reverse_rows_and_cols().to_owned();
+            for system in [
+                operands.system(operands.b.as_ref(), operands.c.as_ref()),
+                operands.system(b.transpose(), c.transpose()),
+                operands.system(b.transpose(), turned.as_ref().reverse_rows_and_cols()),
+            ] {
+                for count in [3, 24, 37] {
+                    let numbers = |len: usize, s: usize| -> Vec<f64> {
+                        (0..len * count).map(|i| wave(i * s + 1)).collect()
+                    };
+                    let (b, x) = (
+                        (numbers(n, 3), numbers(k, 5)),
+                        (numbers(n, 2), numbers(k, 7)),
+                    );
+                    let (b, x) = ((&b.0[..], &b.1[..]), (&x.0[..], &x.1[..]));
+                    let errors = measure_many(&system, ridge, b, x, count);
+                    for (j, many) in errors.into_iter().enumerate() {
+                        let (rows, borders) = (j * n..(j + 1) * n, j * k..(j + 1) * k);
+                        let one = Residual::new(n, k).measure(
+                            &System::from(system),
+                            ridge,
+                            (&b.0[rows.clone()], &b.1[borders.clone()]),
+                            (&x.0[rows], &x.1[borders]),
+                        );
+                        for (one, many) in [
+                            (one.normwise, many.normwise),
+                            (one.componentwise.unwrap(), many.componentwise.unwrap()),
+                            (one.relative_residual, many.relative_residual),
+                        ] {
+                            let case = format!("{dims:?} {k} {count} {j}: {one} {many}");
+                            assert!((one - many).abs() <= 1e-13 * one, "{case}");
+                        }
+                    }
+                }
+            }
+        }
     }
 }
