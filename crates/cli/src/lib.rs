@@ -13,6 +13,7 @@ mod error;
 pub mod input;
 pub mod labels;
 pub mod log;
+pub mod message;
 pub mod model;
 pub mod output;
 pub mod picture;
@@ -23,7 +24,6 @@ pub mod words;
 pub use error::{CliError, Exit, brief};
 
 use args::{Cli, Command};
-use std::io::Write;
 
 /// Runs one command, prints its summary or its error, and says how the program is to exit.
 pub fn run(cli: &Cli) -> Exit {
@@ -37,8 +37,7 @@ pub fn run(cli: &Cli) -> Exit {
     match done {
         Ok(()) => Exit::Done,
         Err(error) => {
-            // Nobody is left to be told where standard error is closed too.
-            let _ = writeln!(std::io::stderr(), "broadhead: {error}");
+            message::say(&error);
             error.exit()
         }
     }

@@ -4,7 +4,7 @@ use super::clock::{Clock, Seconds};
 use super::dispatch::{self, Device};
 use crate::args::{FitArgs, OutputArgs};
 use crate::error::CliError;
-use crate::input::{self, Extents, InputError, Named};
+use crate::input::{self, Named};
 use crate::labels::{self, Labels};
 use crate::model::{self, Note};
 use crate::output::{self, Staging};
@@ -18,7 +18,7 @@ use broadhead_sae::{
     Basis, Dictionary, Fit, FitOptions, GatePolicy, GateRound, Progress, SolveSummary, StartReport,
 };
 use broadhead_schur::{EliminationKind, SolverOptions};
-use ndarray::{Array2, Ix2};
+use ndarray::Array2;
 use ndarray_npy::WriteNpyExt;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -201,25 +201,7 @@ pub(super) fn gate_policy(
         GatesWord::TopK(count) => return Ok(GatePolicy::TopK(*count)),
         GatesWord::File(source) => source,
     };
-    let Named { name, array } = source.open()?.read_only()?;
-    if array.shape() != [rows, atoms] {
-        return Err(InputError::Shape {
-            array: name,
-            found: Extents(array.shape().to_vec()),
-            expected: Extents(vec![rows, atoms]),
-            because: "rows of X by atoms".to_owned(),
-        }
-        .into());
-    }
-    input::check_finite(&name, &array.view())?;
-    match array.into_dimensionality::<Ix2>() {
-        Ok(gates) => Ok(GatePolicy::Given(gates)),
-        Err(error) => Err(InputError::Malformed {
-            array: name,
-            reason: error.to_string(),
-        }
-        .into()),
-    }
+    Ok(GatePolicy::Given(input::read_gates(source, rows, atoms)?))
 }
 
 fn run(
