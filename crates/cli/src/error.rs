@@ -1,6 +1,7 @@
 //! Everything that ends a command early, and the exit code that it ends with.
 
 use crate::input::InputError;
+use crate::message;
 use crate::output::OutputError;
 use crate::plot::PlotError;
 use crate::words::WordError;
@@ -30,7 +31,7 @@ pub enum CliError {
     #[error(transparent)]
     Plot(#[from] PlotError),
     /// A system that cannot be solved.
-    #[error("{}: {failure}", path.display())]
+    #[error("{}: {failure}", message::path(path))]
     System {
         /// The system's file.
         path: PathBuf,

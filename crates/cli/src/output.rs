@@ -5,6 +5,7 @@
 //! another; whatever fails before leaves no trace, and a rename that fails takes back the files
 //! that it newly made.
 
+use crate::message;
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ const SUFFIX: &str = ".broadhead-tmp";
 #[non_exhaustive]
 pub enum OutputError {
     /// The system refused.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {source}", message::path(path))]
     Io {
         /// The output that was to be written.
         path: PathBuf,
@@ -26,10 +27,22 @@ pub enum OutputError {
         source: io::Error,
     },
     /// The target is there and is no regular file: a rename would replace it.
-    #[error("cannot write {}: it is not a regular file", path.display())]
+    #[error("cannot write {}: it is not a regular file", message::path(path))]
     NotRegular {
         /// The output that was to be written.
         path: PathBuf,
+    },
+    /// The folder that is to hold the target is not there.
+    #[error(
+        "cannot write {}: there is no folder {}",
+        message::path(path),
+        message::path(folder)
+    )]
+    NoFolder {
+        /// The output that was to be written.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
     },
     /// Standard output could not be written.
     #[error("cannot write the summary to standard output: {source}")]
@@ -154,11 +167,24 @@ pub fn prepare_folder(folder: &Path) -> Result<NewFolders, OutputError> {
 /// What the system says, or that the target is no regular file.
 pub fn prepare_file(target: &Path) -> Result<(), OutputError> {
     let target_file = resolve(target)?;
-    create_beside(&target_file).map_err(|source| OutputError::Io {
-        path: target.to_owned(),
-        source,
+    create_beside(&target_file).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => OutputError::NoFolder {
+            path: target.to_owned(),
+            folder: missing_folder(&target_file),
+        },
+        _ => OutputError::Io {
+            path: target.to_owned(),
+            source,
+        },
     })?;
     Ok(())
+}
+
+/// The outermost folder above `target` that is not there.
+fn missing_folder(target: &Path) -> PathBuf {
+    let above = target.ancestors().skip(1);
+    let missing = above.take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    missing.last().unwrap_or(target).to_owned()
 }
 
 /// Writes `text` to standard output. A reader that has gone away is no error.
@@ -168,7 +194,7 @@ pub fn prepare_file(target: &Path) -> Result<(), OutputError> {
 pub fn print(text: &str) -> Result<(), OutputError> {
     let mut stdout = io::stdout().lock();
     match stdout
-        .write_all(text.as_bytes())
+        .write_all(message::for_terminal(text).as_bytes())
         .and_then(|()| stdout.flush())
     {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

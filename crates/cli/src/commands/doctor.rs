@@ -2,6 +2,7 @@
 
 use crate::args::OutputArgs;
 use crate::error::{CliError, brief};
+use crate::message;
 use crate::output;
 use broadhead_device::{Absence, probe};
 use serde::ser::SerializeStruct;
@@ -50,7 +51,7 @@ pub fn doctor(options: OutputArgs) -> Result<(), CliError> {
         device_work: probe::cuda().map(|_| ()),
     };
     let text = if options.json {
-        serde_json::to_string_pretty(&findings)? + "\n"
+        message::json(&findings)?
     } else {
         findings.for_people()
     };

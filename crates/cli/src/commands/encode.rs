@@ -6,6 +6,7 @@ use super::fit::gate_policy;
 use crate::args::{EncodeArgs, OutputArgs};
 use crate::error::CliError;
 use crate::input::{self, Extents, InputError};
+use crate::message;
 use crate::model;
 use crate::output::{self, Staging};
 use crate::words::GatesWord;
@@ -42,7 +43,7 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
     if arguments.output.extension().is_none_or(|e| e != "npz") {
         return Err(CliError::Usage(format!(
             "-o {}: expected a file that ends in .npz",
-            arguments.output.display()
+            message::path(&arguments.output)
         )));
     }
     let device = dispatch::without_backend(arguments.device, "encode")?;
@@ -110,7 +111,7 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
         output: arguments.output.clone(),
     };
     let text = if options.json {
-        serde_json::to_string_pretty(&summary)? + "\n"
+        message::json(&summary)?
     } else {
         summary.for_people()
     };
@@ -125,7 +126,7 @@ fn gates_word(arguments: &EncodeArgs, model: &model::Model) -> Result<GatesWord,
     match model.note.gates.parse() {
         Ok(GatesWord::File(_)) => Err(CliError::Usage(format!(
             "the model was fitted with the gates of {}: give those of the new rows by --gates",
-            model.note.gates
+            message::name(&model.note.gates)
         ))),
         other => Ok(other?),
     }
@@ -156,7 +157,7 @@ impl Summary {
             self.converged,
             self.rows,
             self.seconds.total,
-            self.output.display(),
+            message::path(&self.output),
         )
     }
 }

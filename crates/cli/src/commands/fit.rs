@@ -6,6 +6,7 @@ use crate::args::{FitArgs, OutputArgs};
 use crate::error::CliError;
 use crate::input::{self, Named};
 use crate::labels::{self, Labels};
+use crate::message;
 use crate::model::{self, Note};
 use crate::output::{self, Staging};
 use crate::picture::{self, Fitted};
@@ -25,6 +26,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// The longest name in the picture's title, and the longest label in the summary for people.
+const TITLE: usize = 60;
+const LABEL: usize = 40;
+
 /// What the command did: `summary.json`.
 #[derive(Debug, Serialize)]
 struct Summary {
@@ -34,7 +39,9 @@ struct Summary {
     features: usize,
     dictionary: Dictionary,
     explained_variance: f64,
+    /// Null where it is no finite number, for the reason beside it.
     objective: f64,
+    objective_reason: Option<String>,
     iterations: u64,
     trials: u64,
     converged: bool,
@@ -98,7 +105,11 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         None => None,
         Some(path) => {
             let labels = input::read_labels(path, &rows.name, rows.array.nrows())?;
-            Some(labels::group(labels))
+            let groups = labels::group(labels);
+            if let Some(doubt) = labels::doubt(&groups) {
+                message::say(format_args!("warning: {}: {doubt}", message::path(path)));
+            }
+            Some(groups)
         }
     };
     let fit_options = FitOptions {
@@ -151,24 +162,21 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         label_statistics,
         &clock,
     );
-    let json = serde_json::to_string_pretty(&summary)? + "\n";
+    let json = message::json(&summary)?;
     let target = arguments.output.join("summary.json");
     staging.write(&target, |sink| sink.write_all(json.as_bytes()))?;
     staging.publish()?;
     if !summary.converged {
-        let _ = writeln!(
-            io::stderr(),
-            "broadhead: warning: not converged after {} iterations ({} trials)",
-            summary.iterations,
-            summary.trials
-        );
+        message::say(format_args!(
+            "warning: not converged after {} iterations ({} trials)",
+            summary.iterations, summary.trials
+        ));
     }
     if let [first, rest @ ..] = &summary.unused_atoms[..] {
         let atoms: String = rest.iter().map(|atom| format!(", {atom}")).collect();
-        let _ = writeln!(
-            io::stderr(),
-            "broadhead: warning: no row uses atom {first}{atoms}: fewer atoms would explain as much"
-        );
+        message::say(format_args!(
+            "warning: no row uses atom {first}{atoms}: fewer atoms would explain as much"
+        ));
     }
     let text = if options.json {
         json
@@ -240,7 +248,7 @@ fn draw(
     let file = arguments.rows.path.file_name().unwrap_or_default();
     let title = format!(
         "{}: explained variance {:.4}",
-        file.display(),
+        message::text(&file.to_string_lossy(), TITLE),
         fit.explained_variance
     );
     let (n, p) = rows.array.dim();
@@ -333,6 +341,11 @@ impl Summary {
             features: dictionary.features(),
             explained_variance: fit.explained_variance,
             objective: fit.objective,
+            objective_reason: (!fit.objective.is_finite()).then(|| {
+                "half the sum of squares of these rows is beyond FP64, about 1.8e308: the fit was \
+                 made in units of their size, where it is finite"
+                    .to_owned()
+            }),
             iterations: fit.iterations,
             trials: fit.trials,
             converged: fit.converged,
@@ -396,7 +409,13 @@ impl Summary {
                 self.converged, self.iterations, self.trials, options.starts
             ),
         );
-        line("objective", format!("{:.6e}", self.objective));
+        line(
+            "objective",
+            match &self.objective_reason {
+                None => format!("{:.6e}", self.objective),
+                Some(reason) => format!("absent: {reason}"),
+            },
+        );
         line(
             "log determinant",
             match (self.log_det_hessian, &self.log_det_hessian_reason) {
@@ -408,10 +427,10 @@ impl Summary {
         line("path", self.device.beside(path));
         line("seconds", format!("{:.3}", self.seconds.total));
         if let Some(order) = &self.label_order {
-            line("order", order.join(", "));
+            line("order", message::list(order.iter(), labels::NAMED));
         }
         if let Some(labels) = &self.labels {
-            for (label, statistics) in &labels.0 {
+            for (label, statistics) in labels.0.iter().take(labels::NAMED) {
                 let numbers = |values: &[f64]| {
                     let texts: Vec<String> = values.iter().map(|v| format!("{v:+.3}")).collect();
                     texts.join(" ")
@@ -431,10 +450,17 @@ impl Summary {
                 if !lengths.is_empty() {
                     text += &format!(", resultant length {}", lengths.join(" "));
                 }
-                line(&format!("  {label}"), text);
+                line(&format!("  {}", message::text(label, LABEL)), text);
+            }
+            let more = labels.0.len().saturating_sub(labels::NAMED);
+            if more > 0 {
+                line(
+                    "",
+                    format!("and {more} more labels, all of them in summary.json"),
+                );
             }
         }
-        line("wrote", options.output.display().to_string());
+        line("wrote", message::path(&options.output));
         lines.join("\n") + "\n"
     }
 }

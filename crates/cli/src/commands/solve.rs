@@ -5,6 +5,7 @@ use super::dispatch::{self, Device};
 use crate::args::{OutputArgs, SolveArgs};
 use crate::error::CliError;
 use crate::input::{Archive, Extents, InputError, Named, Source};
+use crate::message;
 use crate::output::{self, Staging};
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_schur::cuda::FrameSummary;
@@ -69,7 +70,7 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
     if arguments.output.extension().is_none_or(|e| e != "npz") {
         return Err(CliError::Usage(format!(
             "-o {}: expected a file that ends in .npz",
-            arguments.output.display()
+            message::path(&arguments.output)
         )));
     }
     output::prepare_file(&arguments.output)?;
@@ -153,7 +154,7 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
         output: arguments.output.clone(),
     };
     let text = if options.json {
-        serde_json::to_string_pretty(&summary)? + "\n"
+        message::json(&summary)?
     } else {
         summary.for_people()
     };
@@ -211,6 +212,7 @@ impl Operands {
                 RowDims::ragged(&dims)
             }
         };
+        archive.say_remarks();
         let shape = rows
             .and_then(|rows| ArrowShape::new(rows, k))
             .map_err(|error| InputError::Malformed {
@@ -371,7 +373,7 @@ impl Summary {
             "seconds",
             format!("{:.3} ({})", self.seconds.total, phases.join(", ")),
         );
-        line("wrote", self.output.display().to_string());
+        line("wrote", message::path(&self.output));
         lines.join("\n") + "\n"
     }
 }

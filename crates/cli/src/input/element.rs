@@ -119,10 +119,12 @@ impl Element {
             "u2" => integer(2, false),
             "u4" => integer(4, false),
             "u8" => integer(8, false),
-            other => Err(match other.as_bytes().first().and_then(|k| meaning(*k, other)) {
-                Some(meaning) => format!("{descriptor} ({meaning})"),
-                None => descriptor.to_owned(),
-            }),
+            other => Err(
+                match other.as_bytes().first().and_then(|k| meaning(*k, other)) {
+                    Some(meaning) => format!("{descriptor} ({meaning})"),
+                    None => descriptor.to_owned(),
+                },
+            ),
         }
     }
 
@@ -320,7 +322,10 @@ mod tests {
             ("<i3", "<i3"),
             ("<f16", "<f16 (long double, wider than FP64)"),
             ("<c16", "<c16 (complex numbers)"),
-            ("|O", "|O (Python objects in a pickle, which is never opened)"),
+            (
+                "|O",
+                "|O (Python objects in a pickle, which is never opened)",
+            ),
             ("<U7", "<U7 (text)"),
             (">V2", ">V2 (raw bytes)"),
             ("", ""),

@@ -37,7 +37,10 @@ pub enum InputError {
         source: io::Error,
     },
     /// The file's name ends in nothing that is read.
-    #[error("{}: expected a file that ends in .npy, .npz or .safetensors", file(path))]
+    #[error(
+        "{}: expected a file that ends in .npy, .npz or .safetensors",
+        file(path)
+    )]
     Extension {
         /// The file.
         path: PathBuf,
@@ -74,7 +77,10 @@ pub enum InputError {
         found: u64,
     },
     /// The file goes on after its array.
-    #[error("{}: {extra} bytes follow the array of shape {shape}: expected the file to end", ends(array))]
+    #[error(
+        "{}: {extra} bytes follow the array of shape {shape}: expected the file to end",
+        ends(array)
+    )]
     Trailing {
         /// The array.
         array: String,
@@ -84,7 +90,11 @@ pub enum InputError {
         extra: u64,
     },
     /// The elements are of a type that is not read.
-    #[error("{}: element type {} is not read: expected {expected}", ends(array), name(found))]
+    #[error(
+        "{}: element type {} is not read: expected {expected}",
+        ends(array),
+        name(found)
+    )]
     ElementType {
         /// The array.
         array: String,
@@ -126,7 +136,10 @@ pub enum InputError {
         expected: &'static str,
     },
     /// An element is NaN or infinite.
-    #[error("{}: element {index:?} is {value}: expected a finite number", ends(array))]
+    #[error(
+        "{}: element {index:?} is {value}: expected a finite number",
+        ends(array)
+    )]
     NotFinite {
         /// The array.
         array: String,
@@ -154,7 +167,10 @@ pub enum InputError {
         path: PathBuf,
     },
     /// The file holds several arrays and none was named.
-    #[error("{}: holds several arrays, name one as FILE:NAME: {listing}", file(path))]
+    #[error(
+        "{}: holds several arrays, name one as FILE:NAME: {listing}",
+        file(path)
+    )]
     Ambiguous {
         /// The file.
         path: PathBuf,
@@ -162,7 +178,11 @@ pub enum InputError {
         listing: String,
     },
     /// The file holds no array of that name.
-    #[error("{}: holds no array \"{}\": it holds {listing}", file(path), self::name(name))]
+    #[error(
+        "{}: holds no array \"{}\": it holds {listing}",
+        file(path),
+        self::name(name)
+    )]
     NoSuchArray {
         /// The file.
         path: PathBuf,
@@ -185,7 +205,11 @@ pub enum InputError {
         bytes: u128,
     },
     /// There is not one label a row.
-    #[error("{}: {labels} labels for the {rows} rows of {}: expected one a line, one a row", file(path), ends(array))]
+    #[error(
+        "{}: {labels} labels for the {rows} rows of {}: expected one a line, one a row",
+        file(path),
+        ends(array)
+    )]
     LabelCount {
         /// The labels' file.
         path: PathBuf,
@@ -213,7 +237,10 @@ pub enum InputError {
         found: String,
     },
     /// There is no model where one is expected.
-    #[error("{}: {found}: expected the folder that `broadhead fit` wrote, or the model.safetensors in it", file(path))]
+    #[error(
+        "{}: {found}: expected the folder that `broadhead fit` wrote, or the model.safetensors in it",
+        file(path)
+    )]
     NoModel {
         /// The folder.
         path: PathBuf,

@@ -146,7 +146,13 @@ mod tests {
     #[test]
     fn every_line_end_ends_a_line_and_one_blank_line_at_the_end_is_no_label() {
         for text in [
-            "a\nb", "a\nb\n", "a\nb\n\n", "a\r\nb\r\n", "a\r\nb\r\n\r\n", "a\rb\r", "a\nb\n  ",
+            "a\nb",
+            "a\nb\n",
+            "a\nb\n\n",
+            "a\r\nb\r\n",
+            "a\r\nb\r\n\r\n",
+            "a\rb\r",
+            "a\nb\n  ",
             " a\t\nb \n\t\n",
         ] {
             assert_eq!(read(text, 2), Ok(words("a b")), "{text:?}");
@@ -157,15 +163,23 @@ mod tests {
         let error = read("a\nb\n\n\n", 2).unwrap_err();
         assert_eq!(error, "l.txt: line 3 is empty: expected a label");
         let error = read("a\nb\n", 3).unwrap_err();
-        assert!(error.contains("2 labels for the 3 rows of x.npy"), "{error}");
+        assert!(
+            error.contains("2 labels for the 3 rows of x.npy"),
+            "{error}"
+        );
     }
 
     #[test]
     fn another_encoding_is_named() {
-        let utf16 = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
-        let big = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_be_bytes).collect() };
+        let utf16 =
+            |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+        let big =
+            |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_be_bytes).collect() };
         for bytes in [utf16("\u{feff}a\nb\n"), big("\u{feff}a\nb\n")] {
-            assert_eq!(read(bytes, 2).unwrap_err(), "l.txt: is UTF-16: expected UTF-8");
+            assert_eq!(
+                read(bytes, 2).unwrap_err(),
+                "l.txt: is UTF-16: expected UTF-8"
+            );
         }
         for bytes in [utf16("Montag\nDienstag\n"), big("Montag\nDienstag\n")] {
             let error = read(bytes, 2).unwrap_err();

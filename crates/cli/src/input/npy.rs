@@ -80,9 +80,8 @@ pub(super) fn read_header(
     let raw = matches!(&header.descriptor, Descriptor::Word(word) if word.ends_with("V2"));
     Ok(Slot {
         name: slot_name,
-        remark: (raw && element == Ok(Element::Bf16)).then_some(
-            "elements of two raw bytes (V2) are read as BF16, which NumPy writes so",
-        ),
+        remark: (raw && element == Ok(Element::Bf16))
+            .then_some("elements of two raw bytes (V2) are read as BF16, which NumPy writes so"),
         element,
         // Of one axis or none both orders are the same, and C's is read faster.
         order: match header.shape.len() {
