@@ -41,7 +41,7 @@ pub(crate) fn once(bytes: &mut Vec<u8>, others: &[Vec<u8>], random: &mut Random)
             let more = random.bytes(more);
             bytes.extend(more);
         }
-        10 => {
+        10 if !others.is_empty() => {
             let other = random.pick(others);
             let first = random.below(other.len() + 1);
             let count = random.below(1 + (other.len() - first).min(400));

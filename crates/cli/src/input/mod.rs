@@ -12,6 +12,7 @@
 //! Every error names the file, the array where a file holds several, the index where one element
 //! is at fault, and what was expected.
 
+mod directory;
 mod element;
 mod error;
 mod header;
