@@ -24,7 +24,9 @@ fn fit(folder: &Path, words: &[&str]) -> Ran {
 
 /// A file that NumPy wrote: a seed of the fuzzer.
 fn seed(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fuzz/corpus")
+        .join(name)
 }
 
 /// A `.npy` of these bytes.
@@ -53,22 +55,38 @@ fn a_byte_order_mark_and_a_blank_last_line_make_no_label() {
         let names: Vec<&str> = labels.keys().map(String::as_str).collect();
         assert_eq!(names, ["mon", "tue", "wed"], "{name}");
     }
-    let utf16: Vec<u8> = week.join("\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
-    std::fs::write(folder.path().join("l.txt"), [&[0xff, 0xfe], &utf16[..]].concat()).unwrap();
+    let utf16: Vec<u8> = week
+        .join("\n")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    std::fs::write(
+        folder.path().join("l.txt"),
+        [&[0xff, 0xfe], &utf16[..]].concat(),
+    )
+    .unwrap();
     let words = ["x.npy", "--labels", "l.txt"];
     fit(folder.path(), &words).failed(2, &["l.txt: is UTF-16: expected UTF-8"]);
     std::fs::write(folder.path().join("l.txt"), &utf16).unwrap();
     fit(folder.path(), &words).failed(2, &["l.txt: looks like UTF-16"]);
     std::fs::write(folder.path().join("l.txt"), b"a\nm\xe4rz\n").unwrap();
     fit(folder.path(), &words).failed(2, &["l.txt: line 2 holds the byte 0xe4"]);
-    std::fs::write(folder.path().join("l.txt"), week.join("\n").replacen("tue", "", 1)).unwrap();
+    std::fs::write(
+        folder.path().join("l.txt"),
+        week.join("\n").replacen("tue", "", 1),
+    )
+    .unwrap();
     fit(folder.path(), &words).failed(2, &["l.txt: line 2 is empty"]);
 }
 
 #[test]
 fn a_file_of_metadata_alone_holds_no_array() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["npz/empty.npz", "npz/no-array.npz", "safetensors/metadata.safetensors"] {
+    for name in [
+        "npz/empty.npz",
+        "npz/no-array.npz",
+        "safetensors/metadata.safetensors",
+    ] {
         let file = seed(name);
         let ran = fit(folder.path(), &[file.to_str().unwrap()]);
         ran.failed(2, &["holds no array\n"]);
@@ -82,14 +100,19 @@ fn a_model_that_is_not_there_is_named_with_what_is_expected() {
     write_npy(folder.path().join("x.npy"), &ring(4)).unwrap();
     std::fs::create_dir(folder.path().join("empty")).unwrap();
     let encode = |model: &str| {
-        let words = ["encode", "x.npy", "--device", "off", "-o", "y.npz", "--model", model];
+        let words = [
+            "encode", "x.npy", "--device", "off", "-o", "y.npz", "--model", model,
+        ];
         finish(broadhead().args(words).current_dir(folder.path()))
     };
     let expected = "expected the folder that `broadhead fit` wrote";
     encode("absent").failed(2, &["absent: there is no such folder", expected]);
     encode("empty").failed(2, &["empty: holds no model.safetensors", expected]);
     encode("m.safetensors").failed(2, &["m.safetensors: there is no such file", expected]);
-    encode("x.npy").failed(2, &["x.npy: is neither a folder nor a .safetensors", expected]);
+    encode("x.npy").failed(
+        2,
+        &["x.npy: is neither a folder nor a .safetensors", expected],
+    );
 }
 
 #[test]
@@ -97,7 +120,16 @@ fn a_parent_folder_that_is_missing_is_named() {
     let folder = tempfile::tempdir().unwrap();
     write_npy(folder.path().join("x.npy"), &ring(12)).unwrap();
     fit(folder.path(), &["x.npy"]).done();
-    let words = ["encode", "x.npy", "--device", "off", "--model", "out", "-o", "a/b/y.npz"];
+    let words = [
+        "encode",
+        "x.npy",
+        "--device",
+        "off",
+        "--model",
+        "out",
+        "-o",
+        "a/b/y.npz",
+    ];
     let ran = finish(broadhead().args(words).current_dir(folder.path()));
     ran.failed(1, &["cannot write a/b/y.npz: there is no folder a\n"]);
 }
@@ -106,11 +138,20 @@ fn a_parent_folder_that_is_missing_is_named() {
 fn types_that_are_not_read_are_named_for_what_they_are() {
     let folder = tempfile::tempdir().unwrap();
     for (name, part) in [
-        ("npy/long-double.npy", "<f16 (long double, wider than FP64) is not read"),
-        ("npy/objects.npy", "|O (Python objects in a pickle, which is never opened)"),
+        (
+            "npy/long-double.npy",
+            "<f16 (long double, wider than FP64) is not read",
+        ),
+        (
+            "npy/objects.npy",
+            "|O (Python objects in a pickle, which is never opened)",
+        ),
         ("npy/structured.npy", "structured, [('a', '<f4', (2,))"),
         ("npy/complex.npy", "<c16 (complex numbers)"),
-        ("npz/bzip2.npz", "npz:rows: is compressed by bzip2, which is not read: write it by numpy.savez"),
+        (
+            "npz/bzip2.npz",
+            "npz:rows: is compressed by bzip2, which is not read: write it by numpy.savez",
+        ),
         ("npz/lzma.npz", "npz:rows: is compressed by LZMA"),
     ] {
         let file = seed(name);
@@ -123,7 +164,10 @@ fn bf16_of_numpy_is_read_as_bf16_and_said() {
     let folder = tempfile::tempdir().unwrap();
     let x = ring(30).mapv(|v| half::bf16::from_f64(v).to_f64());
     write_npy(folder.path().join("f.npy"), &x).unwrap();
-    let bytes: Vec<u8> = x.iter().flat_map(|&v| half::bf16::from_f64(v).to_le_bytes()).collect();
+    let bytes: Vec<u8> = x
+        .iter()
+        .flat_map(|&v| half::bf16::from_f64(v).to_le_bytes())
+        .collect();
     npy(&folder.path().join("b.npy"), "'<V2'", "(30, 3)", &bytes);
     let coordinates = |file: &str| {
         let ran = fit(folder.path(), &[file]);
@@ -131,7 +175,10 @@ fn bf16_of_numpy_is_read_as_bf16_and_said() {
         (ran.done().stderr.clone(), read)
     };
     let (said, of_bf16) = coordinates("b.npy");
-    assert!(said.contains("note: b.npy: elements of two raw bytes (V2) are read as BF16"), "{said}");
+    assert!(
+        said.contains("note: b.npy: elements of two raw bytes (V2) are read as BF16"),
+        "{said}"
+    );
     let (said, of_fp64) = coordinates("f.npy");
     assert_eq!((said, of_bf16), (String::new(), of_fp64));
     // The file that ml_dtypes and NumPy wrote.
@@ -144,7 +191,15 @@ fn masks_of_truth_values_and_whole_numbers_are_gates() {
     let folder = tempfile::tempdir().unwrap();
     write_npy(folder.path().join("x.npy"), &ring(40)).unwrap();
     let mask = Array2::from_shape_fn((40, 2), |(i, a)| i % 2 == a || i % 5 == 0);
-    let words = ["x.npy", "--atoms", "2", "--max-iterations", "3", "--gates", "g.npy"];
+    let words = [
+        "x.npy",
+        "--atoms",
+        "2",
+        "--max-iterations",
+        "3",
+        "--gates",
+        "g.npy",
+    ];
     let gates = || {
         fit(folder.path(), &words).done();
         let gates: Array2<f64> = read_npy(folder.path().join("out/gates.npy")).unwrap();
@@ -166,7 +221,10 @@ fn masks_of_truth_values_and_whole_numbers_are_gates() {
     with(path, &mask, u64::from);
     assert_eq!(gates(), expected);
     with(path, &mask, |on| if on == 1 { -3i32 } else { 0 });
-    fit(path, &words).failed(2, &["g.npy: element [0, 0] is -3: expected a whole number from 0"]);
+    fit(path, &words).failed(
+        2,
+        &["g.npy: element [0, 0] is -3: expected a whole number from 0"],
+    );
     with(path, &mask, |on| if on == 1 { u64::MAX } else { 0 });
     fit(path, &words).failed(2, &["g.npy: element [0, 0] is 1844674407370955"]);
     npy(&path.join("g.npy"), "'|b1'", "(40, 2)", &[7; 80]);
@@ -180,12 +238,18 @@ fn row_dims_of_any_type_are_taken_and_those_out_of_range_are_named() {
     fn write<T: WritableElement>(path: &Path, dims: [T; 3]) {
         write_npz(path, |npz| {
             let identity = |(_, a, b): (usize, usize, usize)| if a == b { 4.0 } else { 0.5 };
-            npz.add_array("row_hessian", &Array3::from_shape_fn((3, 2, 2), identity)).unwrap();
-            npz.add_array("row_cross", &Array3::from_elem((3, 2, 1), 0.25)).unwrap();
-            npz.add_array("row_gradient", &Array2::<f64>::ones((3, 2))).unwrap();
-            npz.add_array("border_hessian", &Array2::from_elem((1, 1), 9.0)).unwrap();
-            npz.add_array("border_gradient", &Array1::<f64>::ones(1)).unwrap();
-            npz.add_array("row_dims", &Array1::from_vec(dims.into())).unwrap();
+            npz.add_array("row_hessian", &Array3::from_shape_fn((3, 2, 2), identity))
+                .unwrap();
+            npz.add_array("row_cross", &Array3::from_elem((3, 2, 1), 0.25))
+                .unwrap();
+            npz.add_array("row_gradient", &Array2::<f64>::ones((3, 2)))
+                .unwrap();
+            npz.add_array("border_hessian", &Array2::from_elem((1, 1), 9.0))
+                .unwrap();
+            npz.add_array("border_gradient", &Array1::<f64>::ones(1))
+                .unwrap();
+            npz.add_array("row_dims", &Array1::from_vec(dims.into()))
+                .unwrap();
         });
     }
     let solve = || {
@@ -230,8 +294,13 @@ fn an_archive_that_claims_more_than_it_holds_is_refused_at_once() {
     let entry = bytes.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
     bytes[entry + 24..entry + 28].copy_from_slice(&(1u32 << 31).to_le_bytes());
     std::fs::write(folder.path().join("bomb.npz"), &bytes).unwrap();
-    fit(folder.path(), &["bomb.npz"])
-        .failed(2, &["bomb.npz:rows: not a complete .npz archive", "claims 2147483648 bytes"]);
+    fit(folder.path(), &["bomb.npz"]).failed(
+        2,
+        &[
+            "bomb.npz:rows: not a complete .npz archive",
+            "claims 2147483648 bytes",
+        ],
+    );
     let mut end = b"PK\x05\x06\0\0\0\0\xff\xff\xff\xff".to_vec();
     end.extend([0; 10]);
     std::fs::write(folder.path().join("ends.npz"), end.repeat(1 << 17)).unwrap();

@@ -38,7 +38,7 @@ pub fn parse_labels(
         found,
     })?;
     let mut labels: Vec<&str> = lines(text)
-        .map(|line| line.trim_start_matches(MARK).trim())
+        .map(|line| line.trim_matches(|c: char| c == MARK || c.is_whitespace()))
         .collect();
     if labels.last().is_some_and(|last| last.is_empty()) {
         labels.pop();
@@ -141,6 +141,8 @@ mod tests {
         // Two files with a mark each, one behind the other.
         assert_eq!(read("\u{feff}a\n\u{feff}b\n", 2), Ok(words("a b")));
         assert_eq!(read("\u{feff}", 0), Ok(vec![]));
+        // Beside space, which found itself left in a label.
+        assert_eq!(read(" \u{feff} a\nb\u{feff}\n", 2), Ok(words("a b")));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::error::{Extents, InputError};
 use super::medium::Opened;
 use super::{Named, npy, npz, safetensor};
 use crate::message;
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use std::convert::Infallible;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -345,7 +345,12 @@ pub(super) fn label(path: &Path, array: &str) -> String {
     }
 }
 
-/// Reads the elements of `slot` from where `reader` stands into row-major FP64.
+/// The most axes of an array in Fortran order that is turned into row-major order: no command takes
+/// one of more.
+const MOST_TURNED: usize = 4;
+
+/// Reads the elements of `slot` from where `reader` stands into FP64, row-major up to
+/// [`MOST_TURNED`] axes.
 ///
 /// `available` is the number of bytes left for the array, where that is known: it must use all of
 /// them.
@@ -402,12 +407,26 @@ pub(super) fn read_elements(
     let mut values: Vec<f64> = Vec::new();
     values.try_reserve_exact(count).map_err(|_| too_large())?;
     values.resize(count, 0.0);
-    let mut array = ArrayD::from_shape_vec(IxDyn(&slot.shape), values).map_err(|_| too_large())?;
-    let filled = match slot.order {
-        Order::C => element.fill(reader, array.iter_mut()),
+    let shape = IxDyn(&slot.shape);
+    let (filled, array) = match slot.order {
+        Order::C => {
+            let filled = element.fill(reader, values.iter_mut());
+            (filled, ArrayD::from_shape_vec(shape, values))
+        }
+        // A walk through an array of more axes allocates an index for every element: such a one stays
+        // as the file has it.
+        Order::Fortran if slot.shape.len() > MOST_TURNED => {
+            let filled = element.fill(reader, values.iter_mut());
+            (filled, ArrayD::from_shape_vec(shape.f(), values))
+        }
         // In row-major order the transposed view runs through the array as the file does.
-        Order::Fortran => element.fill(reader, array.view_mut().reversed_axes().iter_mut()),
+        Order::Fortran => {
+            let mut array = ArrayD::from_shape_vec(shape, values).map_err(|_| too_large())?;
+            let filled = element.fill(reader, array.view_mut().reversed_axes().iter_mut());
+            (filled, Ok(array))
+        }
     };
+    let array = array.map_err(|_| too_large())?;
     filled.map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => match available {
             Some(found) => truncated(found),
@@ -427,6 +446,30 @@ pub(super) fn read_elements(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// More axes than an index holds inline took an allocation for every element.
+    #[test]
+    fn arrays_in_fortran_order_of_any_number_of_axes_are_read() {
+        for axes in [2, 3, 4, 5, 9] {
+            let mut shape = vec![1; axes];
+            (shape[0], shape[axes - 1]) = (2, 3);
+            let extents: String = shape.iter().map(|extent| format!("{extent},")).collect();
+            let text = format!("{{'descr':'<f8','fortran_order':True,'shape':({extents})}}");
+            let mut bytes = b"\x93NUMPY\x01\0".to_vec();
+            bytes.extend((text.len() as u16).to_le_bytes());
+            bytes.extend(text.as_bytes());
+            bytes.extend((0..6).flat_map(|number| f64::from(number).to_le_bytes()));
+            let read = Source::file("x.npy").open_bytes(bytes).unwrap().read_only();
+            let array = read.unwrap().array;
+            let mut index = vec![0; axes];
+            for row in 0..2 {
+                for column in 0..3 {
+                    (index[0], index[axes - 1]) = (row, column);
+                    assert_eq!(array[&index[..]], (row + 2 * column) as f64, "{axes}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_colon_parts_the_name_only_behind_an_archive() {
