@@ -55,6 +55,11 @@ const STEPS: &[Step] = &[
         run: examples::run,
     },
     Step {
+        name: "fuzz",
+        what: "a minute of mutated files through the readers of files",
+        run: crate::fuzz::minute,
+    },
+    Step {
         name: "clippy",
         what: "clippy on all targets, warnings denied",
         run: clippy,

@@ -11,6 +11,7 @@ mod bench_gpu;
 mod ci;
 mod docs;
 mod examples;
+mod fuzz;
 mod kernels;
 mod licences;
 mod memory;
@@ -43,6 +44,8 @@ enum Command {
     Docs,
     /// Runs every example of every crate.
     Examples,
+    /// Runs mutated files through the readers of files, for a minute or as long as is asked.
+    Fuzz(fuzz::Options),
     /// Measures on this machine's processors, peers in alternation, and writes records.
     BenchCpu(bench::Options),
     /// Measures on this machine's device, or packs all that a machine with one needs. Exits 3 without.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Licences => licences::run(&root),
         Command::Docs => docs::run(&root),
         Command::Examples => examples::run(&root),
+        Command::Fuzz(options) => fuzz::run(&root, &options),
         Command::BenchCpu(options) => bench::run(&root, &options),
         Command::BenchGpu(options) => bench_gpu::run(&root, &options),
         Command::TestGpu(options) => test_gpu::run(&root, &options),

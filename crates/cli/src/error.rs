@@ -2,6 +2,7 @@
 
 use crate::input::InputError;
 use crate::memory::Shortage;
+use crate::message;
 use crate::output::OutputError;
 use crate::picture::PictureError;
 use crate::plot::PlotError;
@@ -37,7 +38,7 @@ pub enum CliError {
     #[error(transparent)]
     Picture(#[from] PictureError),
     /// A system that cannot be solved.
-    #[error("{}: {failure}", path.display())]
+    #[error("{}: {failure}", message::path(path))]
     System {
         /// The system's file.
         path: PathBuf,
@@ -138,7 +139,7 @@ impl CliError {
         }) = failure
         {
             return InputError::NotFinite {
-                array: format!("{}:{array}", path.display()),
+                array: format!("{}:{array}", message::path(path)),
                 index,
                 value,
             }

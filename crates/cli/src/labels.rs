@@ -29,6 +29,20 @@ pub fn group(labels: Vec<String>) -> Groups {
     Groups { names, of_row }
 }
 
+/// The most labels that are named in a summary for people and in a picture.
+pub const NAMED: usize = 40;
+
+/// What is doubtful about labels that are many and hardly ever repeat.
+pub fn doubt(groups: &Groups) -> Option<String> {
+    let (labels, rows) = (groups.names.len(), groups.of_row.len());
+    (labels > NAMED && 2 * labels > rows).then(|| {
+        format!(
+            "{labels} different labels for {rows} rows: were names of rows given for labels? The \
+             picture and the summary name the first {NAMED}, summary.json all of them"
+        )
+    })
+}
+
 /// Where the rows of one label lie.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LabelStatistics {
@@ -174,6 +188,21 @@ mod tests {
         let groups = group(["b", "a", "b", "c"].map(str::to_owned).to_vec());
         assert_eq!(groups.names, ["b", "a", "c"]);
         assert_eq!(groups.of_row, [0, 1, 0, 2]);
+    }
+
+    #[test]
+    fn many_labels_that_hardly_repeat_are_doubtful() {
+        let of = |labels: usize, rows: usize| {
+            group((0..rows).map(|row| (row % labels).to_string()).collect())
+        };
+        assert!(
+            doubt(&of(1000, 1000))
+                .unwrap()
+                .contains("1000 different labels for 1000 rows")
+        );
+        assert!(doubt(&of(60, 100)).is_some());
+        assert_eq!(doubt(&of(60, 120)), None);
+        assert_eq!(doubt(&of(40, 40)), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod input;
 pub mod labels;
 pub mod log;
 pub mod memory;
+pub mod message;
 pub mod model;
 pub mod output;
 pub mod picture;
@@ -26,7 +27,6 @@ pub mod words;
 pub use error::{CliError, Exit, brief};
 
 use args::{Cli, Command};
-use std::io::Write;
 
 /// Runs one command, prints its summary or its error, and says how the program is to exit.
 pub fn run(cli: &Cli) -> Exit {
@@ -45,7 +45,6 @@ pub fn run(cli: &Cli) -> Exit {
 
 /// Says what went wrong, and how the program is to exit.
 pub fn failed(error: &CliError) -> Exit {
-    // Nobody is left to be told where standard error is closed too.
-    let _ = writeln!(std::io::stderr(), "broadhead: {error}");
+    message::say(error);
     error.exit()
 }

@@ -1,5 +1,6 @@
 //! Logs to standard error.
 
+use crate::message;
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
@@ -18,7 +19,14 @@ pub fn start(verbose: u8) {
     let (filter, fault) = match std::env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => match EnvFilter::try_new(&text) {
             Ok(filter) => (filter, None),
-            Err(error) => (EnvFilter::new(level), Some(format!("{text:?}: {error}"))),
+            Err(error) => (
+                EnvFilter::new(level),
+                Some(format!(
+                    "{:?}: {}",
+                    message::name(&text),
+                    message::name(&error.to_string())
+                )),
+            ),
         },
         _ => (EnvFilter::new(level), None),
     };

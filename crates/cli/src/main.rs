@@ -1,8 +1,8 @@
 //! The `broadhead` program.
 
-use broadhead_cli::{Exit, args::Cli, threads};
+use broadhead_cli::{Exit, args::Cli, message, threads};
 use clap::Parser;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -10,19 +10,36 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("no message");
         let place = panic.location().map(ToString::to_string);
-        let _ = writeln!(
-            std::io::stderr(),
-            "broadhead: internal fault at {}: {message}; please report it",
+        message::say(format_args!(
+            "internal fault at {}: {message}; please report it",
             place.as_deref().unwrap_or("an unknown place"),
-        );
+        ));
     }));
-    let run = || {
-        let cli = Cli::parse();
-        match threads::start() {
+    let exit = std::panic::catch_unwind(|| match Cli::try_parse() {
+        Ok(cli) => match threads::start() {
             Ok(()) => broadhead_cli::run(&cli),
             Err(error) => broadhead_cli::failed(&error),
-        }
-    };
-    let exit = std::panic::catch_unwind(run).unwrap_or(Exit::Failed);
-    ExitCode::from(exit as u8)
+        },
+        Err(answer) => say(&answer),
+    });
+    ExitCode::from(exit.unwrap_or(Exit::Failed) as u8)
+}
+
+/// Prints help and versions to standard output, and what is wrong with the words of the command line
+/// to standard error: those may hold anything, and are escaped.
+fn say(answer: &clap::Error) -> Exit {
+    let plain = answer.render().to_string();
+    let escaped = message::for_terminal(&plain);
+    let styled = escaped == plain && std::io::stderr().is_terminal();
+    if styled || !answer.use_stderr() {
+        // The library knows whether its stream takes colours. Nobody is left to be told otherwise.
+        let _ = answer.print();
+    } else {
+        let _ = std::io::stderr().write_all(escaped.as_bytes());
+    }
+    if answer.use_stderr() {
+        Exit::BadInput
+    } else {
+        Exit::Done
+    }
 }

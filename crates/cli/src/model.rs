@@ -8,7 +8,7 @@
 //! `atoms` names topologies and bases in the order of the decoder's rows, behind the intercept in
 //! row 0. `gates` and `kappa` are what the fit used: an encoding takes them up.
 
-use crate::input::{Extents, InputError, Named, Source};
+use crate::input::{Archive, Extents, InputError, Named, Source};
 use crate::words::GatesWord;
 use broadhead_sae::Dictionary;
 use ndarray::{Array2, ArrayView2, Ix2};
@@ -77,21 +77,46 @@ pub fn file(path: &Path) -> PathBuf {
 /// Reads the model in the folder `path`, or in the file itself.
 ///
 /// # Errors
-/// An unreadable or malformed file; a dictionary that is absent or not understood; a decoder of
-/// another shape than its dictionary says, or with an element that is not finite.
+/// [`InputError::NoModel`] where there is neither; what [`from_archive`] answers.
 pub fn read(path: &Path) -> Result<Model, InputError> {
+    let missing = |found| InputError::NoModel {
+        path: path.to_owned(),
+        found,
+    };
+    let is_file_name = path.extension().is_some_and(|e| e == "safetensors");
     let file = file(path);
+    if path.is_dir() {
+        if !file.exists() {
+            return Err(missing("holds no model.safetensors"));
+        }
+    } else if !path.exists() {
+        return Err(missing(if is_file_name {
+            "there is no such file"
+        } else {
+            "there is no such folder"
+        }));
+    } else if !is_file_name {
+        return Err(missing("is neither a folder nor a .safetensors file"));
+    }
+    from_archive(&file, Source::file(&file).open()?)
+}
+
+/// The model in an open file.
+///
+/// # Errors
+/// A malformed file; a dictionary that is absent or not understood; a decoder of another shape than
+/// its dictionary says, or with an element that is not finite.
+pub fn from_archive(file: &Path, mut archive: Archive) -> Result<Model, InputError> {
     let malformed = |reason: String| InputError::Malformed {
         array: file.display().to_string(),
         reason,
     };
-    let mut archive = Source::file(&file).open()?;
     let Some(text) = archive.metadata(NOTE) else {
         return Err(malformed(format!(
             "its metadata have no entry {NOTE:?}: expected a file that `broadhead fit` wrote"
         )));
     };
-    let note: Note = serde_json::from_str(text)
+    let note: Note = serde_json::from_str(text.trim_start_matches('\u{feff}'))
         .map_err(|error| malformed(format!("its {NOTE:?} is not understood: {error}")))?;
     let Named { name, array } = archive.read(TENSOR)?;
     let found = Extents(array.shape().to_vec());

@@ -26,7 +26,8 @@ fn manifests(tree: &Tree, findings: &mut Vec<Finding>) {
         let path = source.path.as_str();
         let member = path.starts_with("crates/")
             || path.starts_with("xtask/")
-            || path.starts_with("benches/");
+            || path.starts_with("benches/")
+            || path.starts_with("fuzz/");
         if !member || !path.ends_with("/Cargo.toml") {
             continue;
         }

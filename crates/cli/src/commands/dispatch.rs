@@ -1,11 +1,11 @@
 //! Whether a command runs on a device, and what is said where it does not.
 
 use crate::error::{CliError, brief};
+use crate::message;
 use broadhead_device::{Absence, DeviceError, DevicePolicy, ExecutionPath};
 use broadhead_schur::cuda::Placement;
 use broadhead_schur::{EliminationKind, Error, Failure};
 use serde::Serialize;
-use std::io::Write;
 use std::path::Path;
 
 /// The policy asked for, the device that is used, and why none is.
@@ -84,8 +84,7 @@ impl Device {
 
 fn note(policy: DevicePolicy, reason: &str) {
     if policy == DevicePolicy::Auto {
-        // Where it cannot be written the work goes on.
-        let _ = writeln!(std::io::stderr(), "broadhead: on the CPU: {reason}");
+        message::say(format_args!("on the CPU: {reason}"));
     }
 }
 

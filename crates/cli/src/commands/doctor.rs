@@ -2,6 +2,7 @@
 
 use crate::args::{DoctorArgs, OutputArgs};
 use crate::error::{CliError, brief};
+use crate::message;
 use crate::output;
 use broadhead_device::{Absence, Context, probe};
 use broadhead_gate::ceilings::Store;
@@ -72,7 +73,7 @@ pub fn doctor(arguments: DoctorArgs, options: OutputArgs) -> Result<(), CliError
         rates: KeptRates::of(&store),
     };
     let text = if options.json {
-        serde_json::to_string_pretty(&findings)? + "\n"
+        message::json(&findings)?
     } else {
         findings.for_people()
     };

@@ -8,6 +8,7 @@ use crate::digits;
 use crate::error::CliError;
 use crate::input::{self, Extents, InputError};
 use crate::memory;
+use crate::message;
 use crate::model;
 use crate::output::{self, Staging};
 use crate::words::GatesWord;
@@ -49,7 +50,7 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
     if arguments.output.extension().is_none_or(|e| e != "npz") {
         return Err(CliError::Usage(format!(
             "-o {}: expected a file that ends in .npz",
-            arguments.output.display()
+            message::path(&arguments.output)
         )));
     }
     let mut inputs = vec![arguments.rows.path.clone(), model::file(&arguments.model)];
@@ -135,15 +136,14 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
         warn_of_row(variation.largest_row, variation.median_row);
     }
     if summary.converged < summary.rows {
-        let _ = writeln!(
-            io::stderr(),
-            "broadhead: warning: not converged: {} of {} rows",
+        message::say(format_args!(
+            "warning: not converged: {} of {} rows",
             summary.rows - summary.converged,
             summary.rows
-        );
+        ));
     }
     let text = if options.json {
-        serde_json::to_string_pretty(&summary)? + "\n"
+        message::json(&summary)?
     } else {
         summary.for_people()
     };
@@ -164,7 +164,7 @@ fn room(
     let bytes = broadhead_sae::memory::encode_bytes(n, p, &model.note.dictionary, &options);
     // The rows as they were read, and centred for their variance.
     let beside = memory::numbers(&[n, p, 2]);
-    let what = format!("the encoding of {}", arguments.rows.path.display());
+    let what = format!("the encoding of {}", message::path(&arguments.rows.path));
     memory::require(&what, bytes.saturating_add(beside))?;
     Ok(())
 }
@@ -177,7 +177,7 @@ fn gates_word(arguments: &EncodeArgs, model: &model::Model) -> Result<GatesWord,
     match model.note.gates.parse() {
         Ok(GatesWord::File(_)) => Err(CliError::Usage(format!(
             "the model was fitted with the gates of {}: give those of the new rows by --gates",
-            model.note.gates
+            message::name(&model.note.gates)
         ))),
         other => Ok(other?),
     }
@@ -209,7 +209,7 @@ impl Summary {
             format!("{} of {} rows", self.converged, self.rows),
         );
         line("seconds", format!("{:.3}", self.seconds.total));
-        line("wrote", self.output.display().to_string());
+        line("wrote", message::path(&self.output));
         lines.join("\n") + "\n"
     }
 }

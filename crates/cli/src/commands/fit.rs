@@ -6,9 +6,10 @@ use super::rates::{self, Pins, UsedRates};
 use crate::args::{FitArgs, OutputArgs};
 use crate::digits;
 use crate::error::CliError;
-use crate::input::{self, Extents, InputError, Named};
+use crate::input::{self, Named};
 use crate::labels::{self, Labels};
 use crate::memory::{self, numbers};
+use crate::message;
 use crate::model::{self, Note};
 use crate::output::{self, RunFolder, Staging};
 use crate::picture::{self, Fitted};
@@ -22,12 +23,16 @@ use broadhead_sae::{
     StartReport,
 };
 use broadhead_schur::{EliminationKind, SolverOptions};
-use ndarray::{Array2, Ix2};
+use ndarray::Array2;
 use ndarray_npy::WriteNpyExt;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The longest name in the picture's title, and the longest label in the summary for people.
+const TITLE: usize = 60;
+const LABEL: usize = 40;
 
 /// What the command did: `summary.json`.
 #[derive(Debug, Serialize)]
@@ -44,7 +49,9 @@ struct Summary {
     /// Who holds most of `sum |x_i - mean|^2`.
     largest_row: Share,
     largest_column: Share,
+    /// Null where it is no finite number, for the reason beside it.
     objective: f64,
+    objective_reason: Option<String>,
     iterations: u64,
     trials: u64,
     converged: bool,
@@ -137,7 +144,11 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         None => None,
         Some(path) => {
             let labels = input::read_labels(path, &rows.name, rows.array.nrows())?;
-            Some(labels::group(labels))
+            let groups = labels::group(labels);
+            if let Some(doubt) = labels::doubt(&groups) {
+                message::say(format_args!("warning: {}: {doubt}", message::path(path)));
+            }
+            Some(groups)
         }
     };
     fit_options.gates = gate_policy(&arguments.gates, rows.array.nrows(), arguments.atoms)?;
@@ -176,7 +187,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         label_statistics,
         &clock,
     );
-    let json = serde_json::to_string_pretty(&summary)? + "\n";
+    let json = message::json(&summary)?;
     let target = arguments.output.join("summary.json");
     staging.write(&target, |sink| sink.write_all(json.as_bytes()))?;
     staging.publish()?;
@@ -184,19 +195,16 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         warn_of_row(summary.largest_row, summary.median_row_explained_variance);
     }
     if !summary.converged {
-        let _ = writeln!(
-            io::stderr(),
-            "broadhead: warning: not converged after {} iterations ({} trials)",
-            summary.iterations,
-            summary.trials
-        );
+        message::say(format_args!(
+            "warning: not converged after {} iterations ({} trials)",
+            summary.iterations, summary.trials
+        ));
     }
     if let [first, rest @ ..] = &summary.unused_atoms[..] {
         let atoms: String = rest.iter().map(|atom| format!(", {atom}")).collect();
-        let _ = writeln!(
-            io::stderr(),
-            "broadhead: warning: no row uses atom {first}{atoms}: fewer atoms would explain as much"
-        );
+        message::say(format_args!(
+            "warning: no row uses atom {first}{atoms}: fewer atoms would explain as much"
+        ));
     }
     let text = if options.json {
         json
@@ -208,14 +216,13 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
 
 /// Says that one row is most of what explained variance is about.
 pub(super) fn warn_of_row(row: Share, median: f64) {
-    let _ = writeln!(
-        io::stderr(),
-        "broadhead: warning: row {} holds {} of the squares about the mean: the explained variance \
+    message::say(format_args!(
+        "warning: row {} holds {} of the squares about the mean: the explained variance \
          says little of the other rows (of the median row it is {})",
         row.index,
         digits::share(row.share),
         digits::explained(1.0 - median)
-    );
+    ));
 }
 
 /// What a summary for people says of shares and of the median row.
@@ -254,7 +261,7 @@ fn room(
     let drawing = numbers(&[n, picture::MOST_ATOMS.min(dictionary.len()), 16]);
     let beside = [numbers(&[n, p]), labels, drawing];
     let beside = beside.into_iter().fold(0, u64::saturating_add);
-    let what = format!("the fit of {}", arguments.rows.path.display());
+    let what = format!("the fit of {}", message::path(&arguments.rows.path));
     let allowed = memory::require(&what, bytes.total().saturating_add(beside))?;
     Ok(bytes.solver_limit(allowed.saturating_sub(beside)))
 }
@@ -301,25 +308,7 @@ pub(super) fn gate_policy(
         GatesWord::TopK(count) => return Ok(GatePolicy::TopK(*count)),
         GatesWord::File(source) => source,
     };
-    let Named { name, array } = source.open()?.read_only()?;
-    if array.shape() != [rows, atoms] {
-        return Err(InputError::Shape {
-            array: name,
-            found: Extents(array.shape().to_vec()),
-            expected: Extents(vec![rows, atoms]),
-            because: "rows of X by atoms".to_owned(),
-        }
-        .into());
-    }
-    input::check_finite(&name, &array.view())?;
-    match array.into_dimensionality::<Ix2>() {
-        Ok(gates) => Ok(GatePolicy::Given(gates)),
-        Err(error) => Err(InputError::Malformed {
-            array: name,
-            reason: error.to_string(),
-        }
-        .into()),
-    }
+    Ok(GatePolicy::Given(input::read_gates(source, rows, atoms)?))
 }
 
 fn run(
@@ -359,7 +348,7 @@ fn draw(
     let file = arguments.rows.path.file_name().unwrap_or_default();
     let title = format!(
         "{}: explained variance {}",
-        file.display(),
+        message::text(&file.to_string_lossy(), TITLE),
         digits::explained(fit.variation.unexplained)
     );
     let (n, p) = rows.array.dim();
@@ -453,6 +442,11 @@ impl Summary {
             largest_row: fit.variation.largest_row,
             largest_column: fit.variation.largest_column,
             objective: fit.objective,
+            objective_reason: (!fit.objective.is_finite()).then(|| {
+                "half the sum of squares of these rows is beyond FP64, about 1.8e308: the fit was \
+                 made in units of their size, where it is finite"
+                    .to_owned()
+            }),
             iterations: fit.iterations,
             trials: fit.trials,
             converged: fit.converged,
@@ -521,7 +515,13 @@ impl Summary {
                 self.converged, self.iterations, self.trials, options.starts
             ),
         );
-        line("objective", format!("{:.6e}", self.objective));
+        line(
+            "objective",
+            match &self.objective_reason {
+                None => format!("{:.6e}", self.objective),
+                Some(reason) => format!("absent: {reason}"),
+            },
+        );
         line(
             "log determinant",
             match (self.log_det_hessian, &self.log_det_hessian_reason) {
@@ -539,10 +539,10 @@ impl Summary {
         }
         line("seconds", format!("{:.3}", self.seconds.total));
         if let Some(order) = &self.label_order {
-            line("order", order.join(", "));
+            line("order", message::list(order.iter(), labels::NAMED));
         }
         if let Some(labels) = &self.labels {
-            for (label, statistics) in &labels.0 {
+            for (label, statistics) in labels.0.iter().take(labels::NAMED) {
                 let number = |v: &f64| match v.is_nan() {
                     true => "none".to_owned(),
                     false => format!("{v:+.3}"),
@@ -566,10 +566,17 @@ impl Summary {
                 if !lengths.is_empty() {
                     text += &format!(", resultant length {}", lengths.join(" "));
                 }
-                line(&format!("  {label}"), text);
+                line(&format!("  {}", message::text(label, LABEL)), text);
+            }
+            let more = labels.0.len().saturating_sub(labels::NAMED);
+            if more > 0 {
+                line(
+                    "",
+                    format!("and {more} more labels, all of them in summary.json"),
+                );
             }
         }
-        line("wrote", options.output.display().to_string());
+        line("wrote", message::path(&options.output));
         lines.join("\n") + "\n"
     }
 }

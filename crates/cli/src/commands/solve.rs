@@ -7,6 +7,7 @@ use crate::args::{OutputArgs, SolveArgs};
 use crate::error::CliError;
 use crate::input::{Archive, Extents, InputError, Named, Source};
 use crate::memory::{self, numbers};
+use crate::message;
 use crate::output::{self, Staging};
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_schur::cuda::FrameSummary;
@@ -73,7 +74,7 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
     if arguments.output.extension().is_none_or(|e| e != "npz") {
         return Err(CliError::Usage(format!(
             "-o {}: expected a file that ends in .npz",
-            arguments.output.display()
+            message::path(&arguments.output)
         )));
     }
     let (input, target) = (&arguments.system, &arguments.output);
@@ -165,7 +166,7 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
         output: arguments.output.clone(),
     };
     let text = if options.json {
-        serde_json::to_string_pretty(&summary)? + "\n"
+        message::json(&summary)?
     } else {
         summary.for_people()
     };
@@ -207,7 +208,7 @@ fn room(
     let vectors = numbers(&[n, d, 12]).saturating_add(numbers(&[k, 12]));
     let beside = operands.saturating_add(vectors);
     let needed = least.unwrap_or(0).saturating_add(beside);
-    let what = format!("the solution of {}", arguments.system.display());
+    let what = format!("the solution of {}", message::path(&arguments.system));
     options.memory_limit = memory::require(&what, needed)?.saturating_sub(beside);
     Ok(())
 }
@@ -267,10 +268,11 @@ impl Operands {
                 RowDims::ragged(&dims)
             }
         };
+        archive.say_remarks();
         let shape = rows
             .and_then(|rows| ArrowShape::new(rows, k))
             .map_err(|error| InputError::Malformed {
-                array: path.display().to_string(),
+                array: message::path(path),
                 reason: error.to_string(),
             })?;
         let gradient = ArrowVector {
@@ -431,7 +433,7 @@ impl Summary {
         if !self.pinned {
             line("repeat elsewhere", self.pins.options().to_owned());
         }
-        line("wrote", self.output.display().to_string());
+        line("wrote", message::path(&self.output));
         lines.join("\n") + "\n"
     }
 }

@@ -31,7 +31,9 @@ pub enum Element {
         /// Whether the most significant byte comes first.
         big_endian: bool,
     },
-    /// A whole number of 1, 2, 4 or 8 bytes: read where counts are expected and nowhere else.
+    /// A truth value in one byte, 0 or 1: read where counts or gates are expected.
+    Bool,
+    /// A whole number of 1, 2, 4 or 8 bytes: read where counts or gates are expected.
     Integer {
         /// Bytes of one.
         bytes: u8,
@@ -52,6 +54,7 @@ impl Element {
             Self::F16 { .. } | Self::Bf16 => 2,
             Self::F32 { .. } => 4,
             Self::F64 { .. } => 8,
+            Self::Bool => 1,
             Self::Integer { bytes, .. } => usize::from(bytes),
         }
     }
@@ -63,6 +66,7 @@ impl Element {
             Self::Bf16 => "BF16",
             Self::F32 { .. } => "FP32",
             Self::F64 { .. } => "FP64",
+            Self::Bool => "BOOL",
             Self::Integer { bytes, signed, .. } => match (bytes, signed) {
                 (1, true) => "INT8",
                 (2, true) => "INT16",
@@ -76,38 +80,51 @@ impl Element {
         }
     }
 
-    /// The element of a NumPy type descriptor such as `<f4`.
-    pub fn from_numpy(descriptor: &str) -> Option<Self> {
-        let (order, kind) = descriptor.split_at_checked(1)?;
+    /// The element of a NumPy type descriptor such as `<f4`. NumPy knows no BF16: what
+    /// `ml_dtypes` calls so it writes as two raw bytes, `<V2` or `|V2`.
+    ///
+    /// # Errors
+    /// Of a type that is not read the descriptor with what it stands for.
+    pub fn from_numpy(descriptor: &str) -> Result<Self, String> {
+        if descriptor == "bfloat16" {
+            return Ok(Self::Bf16);
+        }
+        let (order, kind) = match descriptor.split_at_checked(1) {
+            Some((order @ ("<" | ">" | "=" | "|"), kind)) => (order, kind),
+            _ => ("=", descriptor),
+        };
         let big_endian = match order {
             "<" => false,
             ">" => true,
-            "=" | "|" => cfg!(target_endian = "big"),
-            _ => return None,
+            _ => cfg!(target_endian = "big"),
+        };
+        let integer = |bytes, signed| {
+            Ok(Self::Integer {
+                bytes,
+                signed,
+                big_endian,
+            })
         };
         match kind {
-            "f2" => Some(Self::F16 { big_endian }),
-            "f4" => Some(Self::F32 { big_endian }),
-            "f8" => Some(Self::F64 { big_endian }),
-            _ => {
-                let (signed, bytes) = match kind.split_at_checked(1)? {
-                    ("i", bytes) => (true, bytes),
-                    ("u", bytes) => (false, bytes),
-                    _ => return None,
-                };
-                let bytes = match bytes {
-                    "1" => 1,
-                    "2" => 2,
-                    "4" => 4,
-                    "8" => 8,
-                    _ => return None,
-                };
-                Some(Self::Integer {
-                    bytes,
-                    signed,
-                    big_endian,
-                })
-            }
+            "f2" => Ok(Self::F16 { big_endian }),
+            "f4" => Ok(Self::F32 { big_endian }),
+            "f8" => Ok(Self::F64 { big_endian }),
+            "V2" if !big_endian => Ok(Self::Bf16),
+            "b1" => Ok(Self::Bool),
+            "i1" => integer(1, true),
+            "i2" => integer(2, true),
+            "i4" => integer(4, true),
+            "i8" => integer(8, true),
+            "u1" => integer(1, false),
+            "u2" => integer(2, false),
+            "u4" => integer(4, false),
+            "u8" => integer(8, false),
+            other => Err(
+                match other.as_bytes().first().and_then(|k| meaning(*k, other)) {
+                    Some(meaning) => format!("{descriptor} ({meaning})"),
+                    None => descriptor.to_owned(),
+                },
+            ),
         }
     }
 
@@ -137,6 +154,7 @@ impl Element {
             }
             Self::F64 { big_endian: false } => fill(reader, slots, f64::from_le_bytes),
             Self::F64 { big_endian: true } => fill(reader, slots, f64::from_be_bytes),
+            Self::Bool => fill(reader, slots, |[byte]: [u8; 1]| f64::from(byte)),
             Self::Integer {
                 bytes,
                 signed,
@@ -149,6 +167,20 @@ impl Element {
             },
         }
     }
+}
+
+/// What a NumPy type that is not read stands for, by its letter.
+fn meaning(letter: u8, kind: &str) -> Option<&'static str> {
+    Some(match letter {
+        b'f' if kind == "f16" || kind == "f12" => "long double, wider than FP64",
+        b'c' => "complex numbers",
+        b'O' => "Python objects in a pickle, which is never opened",
+        b'S' | b'a' | b'U' | b'T' => "text",
+        b'M' => "dates",
+        b'm' => "spans of time",
+        b'V' => "raw bytes",
+        _ => return None,
+    })
 }
 
 /// The value of a whole number from its bytes.
@@ -173,7 +205,7 @@ fn fill<'a, const SIZE: usize>(
     mut slots: impl ExactSizeIterator<Item = &'a mut f64>,
     widen: impl Fn([u8; SIZE]) -> f64,
 ) -> io::Result<()> {
-    let mut buffer = vec![0u8; CHUNK];
+    let mut buffer = vec![0u8; CHUNK.min(slots.len() * SIZE)];
     while slots.len() > 0 {
         let count = slots.len().min(CHUNK / SIZE);
         let bytes = &mut buffer[..count * SIZE];
@@ -274,18 +306,32 @@ mod tests {
     fn numpy_descriptors_name_their_types() {
         assert_eq!(
             Element::from_numpy("<f4"),
-            Some(Element::F32 { big_endian: false })
+            Ok(Element::F32 { big_endian: false })
         );
         assert_eq!(
             Element::from_numpy(">f8"),
-            Some(Element::F64 { big_endian: true })
+            Ok(Element::F64 { big_endian: true })
         );
-        assert_eq!(
-            Element::from_numpy("|u1").map(Element::as_str),
-            Some("UINT8")
-        );
-        for other in ["<i3", "|b1", "<c16", "", "é", "<f16"] {
-            assert_eq!(Element::from_numpy(other), None, "{other}");
+        let word = |descriptor| Element::from_numpy(descriptor).map(Element::as_str);
+        assert_eq!(word("|u1"), Ok("UINT8"));
+        assert_eq!(word("|b1"), Ok("BOOL"));
+        for bf16 in ["|V2", "<V2", "bfloat16"] {
+            assert_eq!(word(bf16), Ok("BF16"));
+        }
+        for (other, meaning) in [
+            ("<i3", "<i3"),
+            ("<f16", "<f16 (long double, wider than FP64)"),
+            ("<c16", "<c16 (complex numbers)"),
+            (
+                "|O",
+                "|O (Python objects in a pickle, which is never opened)",
+            ),
+            ("<U7", "<U7 (text)"),
+            (">V2", ">V2 (raw bytes)"),
+            ("", ""),
+            ("é", "é"),
+        ] {
+            assert_eq!(word(other), Err(meaning.to_owned()));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What can be wrong with an input file.
 
+use crate::message::{REASON, ends, name, path as file, text};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ impl fmt::Display for Extents {
 #[non_exhaustive]
 pub enum InputError {
     /// The file cannot be opened or read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", file(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -36,19 +37,22 @@ pub enum InputError {
         source: io::Error,
     },
     /// The file's name ends in nothing that is read.
-    #[error("{}: expected a file that ends in .npy, .npz or .safetensors", path.display())]
+    #[error(
+        "{}: expected a file that ends in .npy, .npz or .safetensors",
+        file(path)
+    )]
     Extension {
         /// The file.
         path: PathBuf,
     },
     /// A system's file is no archive.
-    #[error("{}: expected a file that ends in .npz", path.display())]
+    #[error("{}: expected a file that ends in .npz", file(path))]
     SystemExtension {
         /// The file.
         path: PathBuf,
     },
     /// The file does not follow its own format.
-    #[error("{array}: {reason}")]
+    #[error("{}: {}", ends(array), text(reason, REASON))]
     Malformed {
         /// The file or array.
         array: String,
@@ -57,7 +61,8 @@ pub enum InputError {
     },
     /// The file ends before its array does.
     #[error(
-        "{array}: truncated: shape {shape} of {element} needs {needed} bytes, {found} are there"
+        "{}: truncated: shape {shape} of {element} needs {needed} bytes, {found} are there",
+        ends(array)
     )]
     Truncated {
         /// The array.
@@ -72,7 +77,10 @@ pub enum InputError {
         found: u64,
     },
     /// The file goes on after its array.
-    #[error("{array}: {extra} bytes follow the array of shape {shape}: expected the file to end")]
+    #[error(
+        "{}: {extra} bytes follow the array of shape {shape}: expected the file to end",
+        ends(array)
+    )]
     Trailing {
         /// The array.
         array: String,
@@ -82,7 +90,11 @@ pub enum InputError {
         extra: u64,
     },
     /// The elements are of a type that is not read.
-    #[error("{array}: element type {found} is not read: expected {expected}")]
+    #[error(
+        "{}: element type {} is not read: expected {expected}",
+        ends(array),
+        name(found)
+    )]
     ElementType {
         /// The array.
         array: String,
@@ -92,7 +104,7 @@ pub enum InputError {
         expected: &'static str,
     },
     /// The array has another number of axes.
-    #[error("{array}: shape {found}: expected {expected}")]
+    #[error("{}: shape {found}: expected {expected}", ends(array))]
     Rank {
         /// The array.
         array: String,
@@ -102,7 +114,7 @@ pub enum InputError {
         expected: String,
     },
     /// The array has an extent that contradicts another one.
-    #[error("{array}: shape {found}: expected {expected} ({because})")]
+    #[error("{}: shape {found}: expected {expected} ({because})", ends(array))]
     Shape {
         /// The array.
         array: String,
@@ -114,7 +126,7 @@ pub enum InputError {
         because: String,
     },
     /// The array is empty.
-    #[error("{array}: shape {shape}: expected {expected}")]
+    #[error("{}: shape {shape}: expected {expected}", ends(array))]
     Empty {
         /// The array.
         array: String,
@@ -124,7 +136,10 @@ pub enum InputError {
         expected: &'static str,
     },
     /// An element is NaN or infinite.
-    #[error("{array}: element {index:?} is {value}: expected a finite number")]
+    #[error(
+        "{}: element {index:?} is {value}: expected a finite number",
+        ends(array)
+    )]
     NotFinite {
         /// The array.
         array: String,
@@ -134,7 +149,7 @@ pub enum InputError {
         value: f64,
     },
     /// An element lies outside of what it may be.
-    #[error("{array}: element {index:?} is {value}: expected {expected}")]
+    #[error("{}: element {index:?} is {value}: expected {expected}", ends(array))]
     Value {
         /// The array.
         array: String,
@@ -145,8 +160,17 @@ pub enum InputError {
         /// What was expected.
         expected: String,
     },
+    /// The file holds no array at all.
+    #[error("{}: holds no array", file(path))]
+    NoArray {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file holds several arrays and none was named.
-    #[error("{}: holds several arrays, name one as FILE:NAME: {listing}", path.display())]
+    #[error(
+        "{}: holds several arrays, name one as FILE:NAME: {listing}",
+        file(path)
+    )]
     Ambiguous {
         /// The file.
         path: PathBuf,
@@ -154,7 +178,11 @@ pub enum InputError {
         listing: String,
     },
     /// The file holds no array of that name.
-    #[error("{}: holds no array {name:?}: it holds {listing}", path.display())]
+    #[error(
+        "{}: holds no array \"{}\": it holds {listing}",
+        file(path),
+        self::name(name)
+    )]
     NoSuchArray {
         /// The file.
         path: PathBuf,
@@ -168,7 +196,8 @@ pub enum InputError {
     Memory(#[from] crate::memory::Shortage),
     /// The array does not fit in memory.
     #[error(
-        "{array}: shape {shape} needs {bytes} bytes of memory as FP64, which are not to be had"
+        "{}: shape {shape} needs {bytes} bytes of memory as FP64, which are not to be had",
+        ends(array)
     )]
     TooLarge {
         /// The array.
@@ -179,7 +208,11 @@ pub enum InputError {
         bytes: u128,
     },
     /// There is not one label a row.
-    #[error("{}: {labels} labels for the {rows} rows of {array}: expected one a line, one a row", path.display())]
+    #[error(
+        "{}: {labels} labels for the {rows} rows of {}: expected one a line, one a row",
+        file(path),
+        ends(array)
+    )]
     LabelCount {
         /// The labels' file.
         path: PathBuf,
@@ -191,11 +224,30 @@ pub enum InputError {
         rows: usize,
     },
     /// A label is empty.
-    #[error("{}: line {line} is empty: expected a label", path.display())]
+    #[error("{}: line {line} is empty: expected a label", file(path))]
     EmptyLabel {
         /// The labels' file.
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
+    },
+    /// The labels are text in another encoding.
+    #[error("{}: {found}: expected UTF-8", file(path))]
+    Encoding {
+        /// The labels' file.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
+    /// There is no model where one is expected.
+    #[error(
+        "{}: {found}: expected the folder that `broadhead fit` wrote, or the model.safetensors in it",
+        file(path)
+    )]
+    NoModel {
+        /// The folder.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
     },
 }

@@ -12,9 +12,12 @@
 //! Every error names the file, the array where a file holds several, the index where one element
 //! is at fault, and what was expected.
 
+mod directory;
 mod element;
 mod error;
+mod header;
 mod labels;
+mod medium;
 mod npy;
 mod npz;
 mod safetensor;
@@ -22,7 +25,7 @@ mod source;
 
 pub use element::{Element, Order};
 pub use error::{Extents, InputError};
-pub use labels::read_labels;
+pub use labels::{parse_labels, read_labels};
 pub use source::{Archive, Slot, Source};
 
 use ndarray::{Array2, ArrayD, Ix2};
@@ -63,17 +66,9 @@ impl OpenMatrix {
     /// # Errors
     /// Anything that keeps the file from being such an array.
     pub fn read(mut self) -> Result<Named<Array2<f64>>, InputError> {
-        let Named { name, array } = self.archive.read_only()?;
-        let array = with_rank_two(&name, array)?;
-        if array.is_empty() {
-            return Err(InputError::Empty {
-                shape: Extents(array.shape().to_vec()),
-                array: name,
-                expected: "at least one row and one column",
-            });
-        }
-        check_finite(&name, &array.view().into_dyn())?;
-        Ok(Named { name, array })
+        let matrix = matrix_of(&mut self.archive)?;
+        self.archive.say_remarks();
+        Ok(matrix)
     }
 }
 
@@ -83,6 +78,58 @@ impl OpenMatrix {
 /// As those.
 pub fn read_matrix(source: &Source) -> Result<Named<Array2<f64>>, InputError> {
     open_matrix(source)?.read()
+}
+
+/// The rows of a fit from an open file.
+///
+/// # Errors
+/// As [`OpenMatrix::read`].
+pub fn matrix_of(archive: &mut Archive) -> Result<Named<Array2<f64>>, InputError> {
+    let Named { name, array } = archive.read_only()?;
+    let array = with_rank_two(&name, array)?;
+    if array.is_empty() {
+        return Err(InputError::Empty {
+            shape: Extents(array.shape().to_vec()),
+            array: name,
+            expected: "at least one row and one column",
+        });
+    }
+    check_finite(&name, &array.view().into_dyn())?;
+    Ok(Named { name, array })
+}
+
+/// Reads the gates of a fit, `rows x atoms`: amplitudes, or a mask of truth values or whole numbers.
+///
+/// # Errors
+/// Another shape; an element that is not finite, or of a whole type and negative.
+pub fn read_gates(source: &Source, rows: usize, atoms: usize) -> Result<Array2<f64>, InputError> {
+    let mut archive = source.open()?;
+    let gates = gates_of(&mut archive, rows, atoms)?;
+    archive.say_remarks();
+    Ok(gates)
+}
+
+/// The gates of a fit from an open file.
+///
+/// # Errors
+/// As [`read_gates`].
+pub fn gates_of(
+    archive: &mut Archive,
+    rows: usize,
+    atoms: usize,
+) -> Result<Array2<f64>, InputError> {
+    let Named { name, array } = archive.read_gates()?;
+    let found = Extents(array.shape().to_vec());
+    check_finite(&name, &array.view())?;
+    match array.into_dimensionality::<Ix2>() {
+        Ok(gates) if gates.dim() == (rows, atoms) => Ok(gates),
+        _ => Err(InputError::Shape {
+            array: name,
+            found,
+            expected: Extents(vec![rows, atoms]),
+            because: "rows of X by atoms".to_owned(),
+        }),
+    }
 }
 
 fn with_rank_two(name: &str, array: ArrayD<f64>) -> Result<Array2<f64>, InputError> {

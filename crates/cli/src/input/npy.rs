@@ -2,41 +2,64 @@
 
 use super::element::{Element, Order};
 use super::error::InputError;
-use super::source::{Slot, open_file, read_elements};
+use super::header::{self, Descriptor};
+use super::medium::{Opened, Reader};
+use super::source::{Slot, read_elements};
 use ndarray::ArrayD;
-use ndarray_npy::npy::header::{Header, Layout, ReadHeaderError};
-use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{Read, Seek};
 use std::path::Path;
 
 /// An open `.npy` that stands behind its header.
 #[derive(Debug)]
 pub(super) struct NpyFile {
-    reader: BufReader<File>,
+    reader: Reader,
+    /// Where the elements begin.
+    start: u64,
     /// Bytes behind the header, where the file's length is known.
     available: Option<u64>,
 }
 
 impl NpyFile {
-    pub(super) fn open(path: &Path) -> Result<(Self, Slot), InputError> {
+    pub(super) fn open(path: &Path, opened: Opened) -> Result<(Self, Slot), InputError> {
         let name = path.display().to_string();
-        let (mut reader, length) = open_file(path)?;
-        let slot = read_header(&mut reader, &name, String::new())?;
-        let available = match length {
-            None => None,
-            Some(length) => {
-                let position = reader.stream_position().map_err(|source| InputError::Io {
-                    path: path.to_owned(),
-                    source,
-                })?;
-                Some(length.saturating_sub(position))
-            }
+        let Opened { reader, length } = opened;
+        let mut counted = Counted { reader, count: 0 };
+        let slot = read_header(&mut counted, &name, String::new())?;
+        let Counted { reader, count } = counted;
+        let file = Self {
+            reader,
+            start: count,
+            available: length.map(|length| length.saturating_sub(count)),
         };
-        Ok((Self { reader, available }, slot))
+        Ok((file, slot))
     }
 
     pub(super) fn read(&mut self, name: &str, slot: &Slot) -> Result<ArrayD<f64>, InputError> {
-        read_elements(&mut self.reader, name, slot, self.available, true)
+        if self.available.is_some() {
+            // A second reading begins where the first one did.
+            let begin = std::io::SeekFrom::Start(self.start);
+            self.reader
+                .seek(begin)
+                .map_err(|error| InputError::Malformed {
+                    array: name.to_owned(),
+                    reason: error.to_string(),
+                })?;
+        }
+        read_elements(&mut self.reader, name, slot, self.available)
+    }
+}
+
+/// Counts the bytes that pass.
+pub(super) struct Counted<R> {
+    pub(super) reader: R,
+    pub(super) count: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.count += count as u64;
+        Ok(count)
     }
 }
 
@@ -46,23 +69,24 @@ pub(super) fn read_header(
     label: &str,
     slot_name: String,
 ) -> Result<Slot, InputError> {
-    let header = Header::from_reader(reader).map_err(|error| InputError::Malformed {
+    let header = header::read(reader).map_err(|reason| InputError::Malformed {
         array: label.to_owned(),
-        reason: match error {
-            ReadHeaderError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                "truncated inside its header".to_owned()
-            }
-            other => format!("not an .npy array: {other}"),
-        },
+        reason,
     })?;
-    let descriptor = header.type_descriptor.to_string();
-    let descriptor = descriptor.trim_matches(|c| c == '\'' || c == '"');
+    let element = match &header.descriptor {
+        Descriptor::Word(word) => Element::from_numpy(word),
+        Descriptor::Structured(fields) => Err(format!("structured, {fields},")),
+    };
+    let raw = matches!(&header.descriptor, Descriptor::Word(word) if word.ends_with("V2"));
     Ok(Slot {
         name: slot_name,
-        element: Element::from_numpy(descriptor).ok_or_else(|| descriptor.to_owned()),
-        order: match header.layout {
-            Layout::Fortran => Order::Fortran,
-            Layout::Standard => Order::C,
+        remark: (raw && element == Ok(Element::Bf16))
+            .then_some("elements of two raw bytes (V2) are read as BF16, which NumPy writes so"),
+        element,
+        // Of one axis or none both orders are the same, and C's is read faster.
+        order: match header.shape.len() {
+            0 | 1 => Order::C,
+            _ => header.order,
         },
         shape: header.shape,
     })

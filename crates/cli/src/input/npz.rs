@@ -1,44 +1,55 @@
 //! `.npz` archives: a ZIP of `.npy` members.
+//!
+//! What a member's directory entry claims is held against what its bytes can hold before anything is
+//! reserved for it: deflate makes at most 1032 bytes of one.
 
+use super::directory::{self, DEFLATED, Entry, Member, STORED};
 use super::error::InputError;
-use super::npy::read_header;
-use super::source::{Slot, label, open_file, read_elements};
+use super::medium::{Opened, Reader};
+use super::npy::{Counted, read_header};
+use super::source::{Slot, label, read_elements};
 use ndarray::ArrayD;
-use std::fs::File;
-use std::io::{BufReader, Read};
+use std::collections::HashSet;
+use std::io::Read;
 use std::path::Path;
-use zip::ZipArchive;
-use zip::read::ZipFile;
+
+/// The most that a byte of deflate stands for: 258 bytes in two bits.
+const DEFLATE_MOST: u64 = 1032;
 
 /// An open `.npz` whose members are listed.
 #[derive(Debug)]
 pub(super) struct NpzFile {
-    archive: ZipArchive<BufReader<File>>,
-    /// The ZIP index of each slot.
-    members: Vec<usize>,
+    reader: Reader,
+    /// The directory's entry of each slot.
+    members: Vec<Entry>,
 }
 
 impl NpzFile {
-    pub(super) fn open(path: &Path) -> Result<(Self, Vec<Slot>), InputError> {
-        let name = path.display().to_string();
-        let malformed = |error: zip::result::ZipError| InputError::Malformed {
-            array: name.clone(),
-            reason: format!("not a complete .npz archive: {error}"),
-        };
-        let (reader, _) = open_file(path)?;
-        let mut archive = ZipArchive::new(reader).map_err(malformed)?;
+    pub(super) fn open(path: &Path, opened: Opened) -> Result<(Self, Vec<Slot>), InputError> {
+        let malformed = |array: String, reason: String| InputError::Malformed { array, reason };
+        let Opened { mut reader, .. } = opened;
+        let entries = directory::entries(&mut reader).map_err(|reason| {
+            let reason = format!("not a complete .npz archive: {reason}");
+            malformed(path.display().to_string(), reason)
+        })?;
         let mut slots = Vec::new();
         let mut members = Vec::new();
-        for index in 0..archive.len() {
-            let mut member = archive.by_index(index).map_err(malformed)?;
-            let Some(array) = member.name().strip_suffix(".npy").map(str::to_owned) else {
+        let mut names = HashSet::new();
+        for entry in entries {
+            let Some(array) = entry.name.strip_suffix(".npy").map(str::to_owned) else {
                 continue;
             };
             let label = label(path, &array);
+            check(&entry).map_err(|reason| malformed(label.clone(), reason))?;
+            if !names.insert(array.clone()) {
+                return Err(malformed(label, "is there twice".to_owned()));
+            }
+            let mut member = Member::open(&mut reader, &entry)
+                .map_err(|reason| malformed(label.clone(), reason))?;
             slots.push(read_header(&mut member, &label, array)?);
-            members.push(index);
+            members.push(entry);
         }
-        Ok((Self { archive, members }, slots))
+        Ok((Self { reader, members }, slots))
     }
 
     pub(super) fn read(
@@ -51,17 +62,17 @@ impl NpzFile {
             array: name.to_owned(),
             reason,
         };
-        let mut member = self
-            .archive
-            .by_index(self.members[index])
-            .map_err(|error| malformed(error.to_string()))?;
-        let size = member.size();
-        let mut counted = Counted::new(&mut member);
+        let entry = &self.members[index];
+        let mut member = Member::open(&mut self.reader, entry).map_err(malformed)?;
+        let mut counted = Counted {
+            reader: &mut member,
+            count: 0,
+        };
         read_header(&mut counted, name, slot.name.clone())?;
-        let available = size.saturating_sub(counted.count);
-        let array = read_elements(&mut counted, name, slot, Some(available), true)?;
-        // Reading on to the end lets the archive compare the member's checksum.
-        match counted.read(&mut [0]) {
+        let available = entry.size.saturating_sub(counted.count);
+        let array = read_elements(&mut counted, name, slot, Some(available))?;
+        // Reading on to the end compares the member's length and checksum.
+        match member.read(&mut [0]) {
             Ok(0) => Ok(array),
             Ok(_) => Err(malformed("goes on after its array".to_owned())),
             Err(error) => Err(malformed(error.to_string())),
@@ -69,22 +80,45 @@ impl NpzFile {
     }
 }
 
-/// Counts the bytes that pass.
-struct Counted<'a, 'z> {
-    reader: &'a mut ZipFile<'z, BufReader<File>>,
-    count: u64,
+/// Refuses a member that is not read, or that claims more bytes than it can hold.
+fn check(entry: &Entry) -> Result<(), String> {
+    if entry.encrypted {
+        return Err("is encrypted, which is not read".to_owned());
+    }
+    let Entry { size, held, .. } = *entry;
+    let (word, most) = match entry.method {
+        STORED => ("stored bytes", held),
+        DEFLATED => ("deflate", held.saturating_mul(DEFLATE_MOST)),
+        other => {
+            return Err(format!(
+                "is compressed by {}, which is not read: write it by numpy.savez or \
+                 numpy.savez_compressed",
+                method(other)
+            ));
+        }
+    };
+    if size > most {
+        return Err(format!(
+            "not a complete .npz archive: its directory claims {size} bytes in {held} of {word}, \
+             which hold at most {most}"
+        ));
+    }
+    Ok(())
 }
 
-impl<'a, 'z> Counted<'a, 'z> {
-    fn new(reader: &'a mut ZipFile<'z, BufReader<File>>) -> Self {
-        Self { reader, count: 0 }
-    }
-}
-
-impl Read for Counted<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.reader.read(buffer)?;
-        self.count += count as u64;
-        Ok(count)
-    }
+/// The name of a method that is not read, by its number (APPNOTE 4.4.5).
+fn method(number: u16) -> String {
+    let name = match number {
+        1 => "shrinking",
+        2..=5 => "reducing",
+        6 => "imploding",
+        9 => "deflate64",
+        12 => "bzip2",
+        14 => "LZMA",
+        20 | 93 => "Zstandard",
+        95 => "XZ",
+        98 => "PPMd",
+        other => return format!("method {other}, which is not known"),
+    };
+    name.to_owned()
 }

@@ -2,12 +2,12 @@
 
 use super::element::{Element, Order};
 use super::error::InputError;
-use super::source::{Slot, open_file, read_elements};
+use super::medium::{Opened, Reader};
+use super::source::{Slot, read_elements};
 use ndarray::ArrayD;
 use safetensors::tensor::{Dtype, Metadata};
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// The longest header that is read, as in the reference implementation.
@@ -16,7 +16,7 @@ const MAX_HEADER: u64 = 100_000_000;
 /// An open `.safetensors` whose tensors are listed in the order of their data.
 #[derive(Debug)]
 pub(super) struct SafetensorsFile {
-    reader: BufReader<File>,
+    reader: Reader,
     /// Where the tensors' data begin.
     start: u64,
     /// First byte and length of each tensor, counted from `start`.
@@ -25,7 +25,7 @@ pub(super) struct SafetensorsFile {
 }
 
 impl SafetensorsFile {
-    pub(super) fn open(path: &Path) -> Result<(Self, Vec<Slot>), InputError> {
+    pub(super) fn open(path: &Path, opened: Opened) -> Result<(Self, Vec<Slot>), InputError> {
         let malformed = |reason: String| InputError::Malformed {
             array: path.display().to_string(),
             reason,
@@ -37,7 +37,7 @@ impl SafetensorsFile {
                 source: error,
             },
         };
-        let (mut reader, length) = open_file(path)?;
+        let Opened { mut reader, length } = opened;
         let mut prefix = [0; 8];
         reader.read_exact(&mut prefix).map_err(in_header)?;
         let header_length = u64::from_le_bytes(prefix);
@@ -49,8 +49,13 @@ impl SafetensorsFile {
         if length.is_some_and(|length| length < 8 + header_length) {
             return Err(malformed("truncated inside its header".to_owned()));
         }
-        let mut header = vec![0; header_length as usize];
-        reader.read_exact(&mut header).map_err(in_header)?;
+        // What is there is read, not what is declared reserved.
+        let mut header = Vec::new();
+        let mut bounded = (&mut reader).take(header_length);
+        bounded.read_to_end(&mut header).map_err(in_header)?;
+        if (header.len() as u64) < header_length {
+            return Err(in_header(io::ErrorKind::UnexpectedEof.into()));
+        }
         let header: Metadata = serde_json::from_slice(&header)
             .map_err(|error| malformed(format!("its header is not understood: {error}")))?;
 
@@ -81,6 +86,7 @@ impl SafetensorsFile {
             .into_iter()
             .map(|(name, info)| Slot {
                 name,
+                remark: None,
                 element: element(info.dtype),
                 order: Order::C,
                 shape: info.shape.clone(),
@@ -112,7 +118,7 @@ impl SafetensorsFile {
                 array: name.to_owned(),
                 reason: error.to_string(),
             })?;
-        read_elements(&mut self.reader, name, slot, Some(length), true)
+        read_elements(&mut self.reader, name, slot, Some(length))
     }
 }
 
@@ -126,6 +132,7 @@ fn element(dtype: Dtype) -> Result<Element, String> {
         })
     };
     match dtype {
+        Dtype::BOOL => Ok(Element::Bool),
         Dtype::I8 => integer(1, true),
         Dtype::I16 => integer(2, true),
         Dtype::I32 => integer(4, true),

@@ -2,12 +2,12 @@
 
 use super::element::{Element, Order};
 use super::error::{Extents, InputError};
+use super::medium::Opened;
 use super::{Named, npy, npz, safetensor};
-use crate::memory;
-use ndarray::{ArrayD, IxDyn};
+use crate::{memory, message};
+use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use std::convert::Infallible;
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -47,6 +47,8 @@ pub struct Slot {
     pub name: String,
     /// Its element type, or the word of one that is not read.
     pub element: Result<Element, String>,
+    /// What a reader should know of how it is read.
+    pub remark: Option<&'static str>,
     /// Its order in the file.
     pub order: Order,
     /// Its shape.
@@ -56,10 +58,11 @@ pub struct Slot {
 impl Slot {
     fn describe(&self) -> String {
         let element = match &self.element {
-            Ok(element) => element.as_str(),
-            Err(word) => word,
+            Ok(element) => (*element).as_str().to_owned(),
+            Err(word) => message::name(word),
         };
-        format!("{} ({element}, {})", self.name, Extents(self.shape.clone()))
+        let name = message::name(&self.name);
+        format!("{name} ({element}, {})", Extents(self.shape.clone()))
     }
 }
 
@@ -70,6 +73,7 @@ pub struct Archive {
     wanted: Option<String>,
     kind: Kind,
     slots: Vec<Slot>,
+    remarks: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -93,30 +97,63 @@ impl Source {
     /// # Errors
     /// An unreadable file, an unknown extension or a malformed header.
     pub fn open(&self) -> Result<Archive, InputError> {
+        let format = self.format()?;
+        self.list(format, Opened::file(&self.path)?)
+    }
+
+    /// Lists the arrays of a file whose bytes are at hand; its path serves for the format and for
+    /// messages, and nothing is read from it.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_bytes(&self, bytes: Vec<u8>) -> Result<Archive, InputError> {
+        let format = self.format()?;
+        self.list(format, Opened::memory(bytes))
+    }
+
+    fn format(&self) -> Result<Format, InputError> {
+        match self.path.extension().and_then(|e| e.to_str()) {
+            Some("npy") => Ok(Format::Npy),
+            Some("npz") => Ok(Format::Npz),
+            Some("safetensors") => Ok(Format::Safetensors),
+            _ => Err(InputError::Extension {
+                path: self.path.clone(),
+            }),
+        }
+    }
+
+    fn list(&self, format: Format, opened: Opened) -> Result<Archive, InputError> {
         let path = &self.path;
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-        let (kind, slots) = match extension {
-            "npy" => {
-                let (file, slot) = npy::NpyFile::open(path)?;
+        let (kind, slots) = match format {
+            Format::Npy => {
+                let (file, slot) = npy::NpyFile::open(path, opened)?;
                 (Kind::Npy(file), vec![slot])
             }
-            "npz" => {
-                let (file, slots) = npz::NpzFile::open(path)?;
+            Format::Npz => {
+                let (file, slots) = npz::NpzFile::open(path, opened)?;
                 (Kind::Npz(file), slots)
             }
-            "safetensors" => {
-                let (file, slots) = safetensor::SafetensorsFile::open(path)?;
+            Format::Safetensors => {
+                let (file, slots) = safetensor::SafetensorsFile::open(path, opened)?;
                 (Kind::Safetensors(file), slots)
             }
-            _ => return Err(InputError::Extension { path: path.clone() }),
         };
         Ok(Archive {
             path: path.clone(),
             wanted: self.array.clone(),
             kind,
             slots,
+            remarks: Vec::new(),
         })
     }
+}
+
+/// The formats that are read, by the ending of a name.
+#[derive(Clone, Copy, Debug)]
+enum Format {
+    Npy,
+    Npz,
+    Safetensors,
 }
 
 impl Archive {
@@ -130,9 +167,32 @@ impl Archive {
     /// # Errors
     /// [`InputError::Ambiguous`] with a listing, and what [`Archive::read`] answers.
     pub fn read_only(&mut self) -> Result<Named<ArrayD<f64>>, InputError> {
-        match (self.wanted.clone(), self.slots.len()) {
-            (Some(name), _) => self.read(&name),
-            (None, 1) => self.read_slot(0, Wanted::Numbers),
+        let index = self.only()?;
+        self.read_slot(index, Wanted::Numbers)
+    }
+
+    /// Reads the gates that were named, or that are there: of any type but text, so that masks serve.
+    ///
+    /// # Errors
+    /// [`InputError::Value`] naming the first element of an integer type that is negative or beyond
+    /// 2^53, and what [`Archive::read_only`] answers.
+    pub fn read_gates(&mut self) -> Result<Named<ArrayD<f64>>, InputError> {
+        let index = self.only()?;
+        let gates = self.read_slot(index, Wanted::Any)?;
+        if matches!(self.slots[index].element, Ok(Element::Integer { .. })) {
+            check_whole(&gates, EXACT)?;
+        }
+        Ok(gates)
+    }
+
+    /// The array that was named, or the only one.
+    fn only(&self) -> Result<usize, InputError> {
+        match (&self.wanted, self.slots.len()) {
+            (Some(name), _) => self.find(name),
+            (None, 1) => Ok(0),
+            (None, 0) => Err(InputError::NoArray {
+                path: self.path.clone(),
+            }),
             (None, _) => Err(InputError::Ambiguous {
                 path: self.path.clone(),
                 listing: self.listing(),
@@ -173,6 +233,22 @@ impl Archive {
         }
     }
 
+    fn find(&self, name: &str) -> Result<usize, InputError> {
+        let found = self.slots.iter().position(|slot| slot.name == name);
+        found.ok_or_else(|| InputError::NoSuchArray {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            listing: self.listing(),
+        })
+    }
+
+    /// Says on standard error what there is to know of the arrays that were read.
+    pub fn say_remarks(&self) {
+        for remark in &self.remarks {
+            message::say(format_args!("note: {remark}"));
+        }
+    }
+
     /// Reads an array of counts, which may be of integers, if there is one.
     ///
     /// # Errors
@@ -186,20 +262,9 @@ impl Archive {
         let Some(index) = self.slots.iter().position(|slot| slot.name == name) else {
             return Ok(None);
         };
-        let counts = self.read_slot(index, Wanted::Counts)?;
-        let fault = counts
-            .array
-            .indexed_iter()
-            .find(|(_, count)| !(count.fract() == 0.0 && (0.0..=most as f64).contains(*count)));
-        match fault {
-            None => Ok(Some(counts)),
-            Some((index, &value)) => Err(InputError::Value {
-                index: ndarray::Dimension::slice(&index).to_vec(),
-                value,
-                expected: format!("a whole number from 0 to {most}"),
-                array: counts.name,
-            }),
-        }
+        let counts = self.read_slot(index, Wanted::Any)?;
+        check_whole(&counts, most as f64)?;
+        Ok(Some(counts))
     }
 
     /// Reads the array called `name`.
@@ -207,14 +272,8 @@ impl Archive {
     /// # Errors
     /// [`InputError::NoSuchArray`] with a listing; a wrong element type; a truncated array.
     pub fn read(&mut self, name: &str) -> Result<Named<ArrayD<f64>>, InputError> {
-        match self.slots.iter().position(|slot| slot.name == name) {
-            Some(index) => self.read_slot(index, Wanted::Numbers),
-            None => Err(InputError::NoSuchArray {
-                path: self.path.clone(),
-                name: name.to_owned(),
-                listing: self.listing(),
-            }),
-        }
+        let index = self.find(name)?;
+        self.read_slot(index, Wanted::Numbers)
     }
 
     /// The metadata strings of a `.safetensors` file; none elsewhere.
@@ -227,10 +286,14 @@ impl Archive {
 
     fn listing(&self) -> String {
         if self.slots.is_empty() {
-            return "no array".to_owned();
+            return "none".to_owned();
         }
-        let names: Vec<String> = self.slots.iter().map(Slot::describe).collect();
-        names.join(", ")
+        let shown = self.slots.iter().take(message::LISTED);
+        let names: Vec<String> = shown.map(Slot::describe).collect();
+        match self.slots.len() - names.len() {
+            0 => names.join(", "),
+            more => format!("{} and {more} more", names.join(", ")),
+        }
     }
 
     fn read_slot(
@@ -240,7 +303,9 @@ impl Archive {
     ) -> Result<Named<ArrayD<f64>>, InputError> {
         let slot = &self.slots[index];
         let name = label(&self.path, &slot.name);
-        if let (Ok(element @ Element::Integer { .. }), Wanted::Numbers) = (&slot.element, wanted) {
+        if let (Ok(element @ (Element::Integer { .. } | Element::Bool)), Wanted::Numbers) =
+            (&slot.element, wanted)
+        {
             return Err(InputError::ElementType {
                 array: name,
                 found: element.as_str().to_owned(),
@@ -252,7 +317,43 @@ impl Archive {
             Kind::Npz(file) => file.read(&name, slot, index)?,
             Kind::Safetensors(file) => file.read(&name, slot, index)?,
         };
-        Ok(Named { name, array })
+        if let Some(remark) = slot.remark {
+            self.remarks
+                .push(format!("{}: {remark}", message::ends(&name)));
+        }
+        let array = Named { name, array };
+        if slot.element == Ok(Element::Bool) {
+            let other = |value: f64| value > 1.0;
+            refuse(&array, other, || "a truth value, 0 or 1".to_owned())?;
+        }
+        Ok(array)
+    }
+}
+
+/// Whole numbers up to here are exact in FP64.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Refuses the first element that is no whole number from 0 to `most`.
+fn check_whole(array: &Named<ArrayD<f64>>, most: f64) -> Result<(), InputError> {
+    let other = |value: f64| !(value.fract() == 0.0 && (0.0..=most).contains(&value));
+    refuse(array, other, || format!("a whole number from 0 to {most}"))
+}
+
+/// Refuses the first element, in row-major order, of which `fault` is true.
+fn refuse(
+    array: &Named<ArrayD<f64>>,
+    fault: impl Fn(f64) -> bool,
+    expected: impl Fn() -> String,
+) -> Result<(), InputError> {
+    let found = array.array.indexed_iter().find(|(_, value)| fault(**value));
+    match found {
+        None => Ok(()),
+        Some((index, &value)) => Err(InputError::Value {
+            index: ndarray::Dimension::slice(&index).to_vec(),
+            value,
+            expected: expected(),
+            array: array.name.clone(),
+        }),
     }
 }
 
@@ -261,8 +362,8 @@ impl Archive {
 enum Wanted {
     /// Floating-point numbers.
     Numbers,
-    /// Whole numbers, of any type.
-    Counts,
+    /// Numbers of any type, truth values too.
+    Any,
 }
 
 /// The element types of numbers.
@@ -276,35 +377,24 @@ pub(super) fn label(path: &Path, array: &str) -> String {
     if array.is_empty() {
         path.display().to_string()
     } else {
-        format!("{}:{array}", path.display())
+        format!("{}:{}", path.display(), message::name(array))
     }
 }
 
-/// Opens a file for buffered reading; `None` for the length of what is no regular file.
-pub(super) fn open_file(path: &Path) -> Result<(BufReader<File>, Option<u64>), InputError> {
-    let failed = |source| InputError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if metadata.is_dir() {
-        return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
-    }
-    let length = metadata.is_file().then_some(metadata.len());
-    Ok((BufReader::with_capacity(1 << 16, file), length))
-}
+/// The most axes of an array in Fortran order that is turned into row-major order: no command takes
+/// one of more.
+const MOST_TURNED: usize = 4;
 
-/// Reads the elements of `slot` from where `reader` stands into row-major FP64.
+/// Reads the elements of `slot` from where `reader` stands into FP64, row-major up to
+/// [`MOST_TURNED`] axes.
 ///
-/// `available` is the number of bytes left for the array, where that is known; `exact` says that
-/// the array must use all of them.
+/// `available` is the number of bytes left for the array, where that is known: it must use all of
+/// them.
 pub(super) fn read_elements(
     reader: &mut impl Read,
     name: &str,
     slot: &Slot,
     available: Option<u64>,
-    exact: bool,
 ) -> Result<ArrayD<f64>, InputError> {
     let element = slot
         .element
@@ -318,8 +408,9 @@ pub(super) fn read_elements(
     let too_large = || InputError::TooLarge {
         array: name.to_owned(),
         shape: extents(),
+        // An extent of 0 makes an array empty and another one no smaller.
         bytes: slot.shape.iter().fold(8u128, |product, &length| {
-            product.saturating_mul(length as u128)
+            product.saturating_mul(length.max(1) as u128)
         }),
     };
     let count = slot
@@ -339,7 +430,7 @@ pub(super) fn read_elements(
     };
     match available {
         Some(found) if found < needed => return Err(truncated(found)),
-        Some(found) if exact && found > needed => {
+        Some(found) if found > needed => {
             return Err(InputError::Trailing {
                 array: name.to_owned(),
                 shape: extents(),
@@ -355,12 +446,26 @@ pub(super) fn read_elements(
     let mut values: Vec<f64> = Vec::new();
     values.try_reserve_exact(count).map_err(|_| too_large())?;
     values.resize(count, 0.0);
-    let mut array = ArrayD::from_shape_vec(IxDyn(&slot.shape), values).map_err(|_| too_large())?;
-    let filled = match slot.order {
-        Order::C => element.fill(reader, array.iter_mut()),
+    let shape = IxDyn(&slot.shape);
+    let (filled, array) = match slot.order {
+        Order::C => {
+            let filled = element.fill(reader, values.iter_mut());
+            (filled, ArrayD::from_shape_vec(shape, values))
+        }
+        // A walk through an array of more axes allocates an index for every element: such a one stays
+        // as the file has it.
+        Order::Fortran if slot.shape.len() > MOST_TURNED => {
+            let filled = element.fill(reader, values.iter_mut());
+            (filled, ArrayD::from_shape_vec(shape.f(), values))
+        }
         // In row-major order the transposed view runs through the array as the file does.
-        Order::Fortran => element.fill(reader, array.view_mut().reversed_axes().iter_mut()),
+        Order::Fortran => {
+            let mut array = ArrayD::from_shape_vec(shape, values).map_err(|_| too_large())?;
+            let filled = element.fill(reader, array.view_mut().reversed_axes().iter_mut());
+            (filled, Ok(array))
+        }
     };
+    let array = array.map_err(|_| too_large())?;
     filled.map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => match available {
             Some(found) => truncated(found),
@@ -380,6 +485,30 @@ pub(super) fn read_elements(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// More axes than an index holds inline took an allocation for every element.
+    #[test]
+    fn arrays_in_fortran_order_of_any_number_of_axes_are_read() {
+        for axes in [2, 3, 4, 5, 9] {
+            let mut shape = vec![1; axes];
+            (shape[0], shape[axes - 1]) = (2, 3);
+            let extents: String = shape.iter().map(|extent| format!("{extent},")).collect();
+            let text = format!("{{'descr':'<f8','fortran_order':True,'shape':({extents})}}");
+            let mut bytes = b"\x93NUMPY\x01\0".to_vec();
+            bytes.extend((text.len() as u16).to_le_bytes());
+            bytes.extend(text.as_bytes());
+            bytes.extend((0..6).flat_map(|number| f64::from(number).to_le_bytes()));
+            let read = Source::file("x.npy").open_bytes(bytes).unwrap().read_only();
+            let array = read.unwrap().array;
+            let mut index = vec![0; axes];
+            for row in 0..2 {
+                for column in 0..3 {
+                    (index[0], index[axes - 1]) = (row, column);
+                    assert_eq!(array[&index[..]], (row + 2 * column) as f64, "{axes}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_colon_parts_the_name_only_behind_an_archive() {

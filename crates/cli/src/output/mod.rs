@@ -17,6 +17,7 @@ pub use folder::RunFolder;
 pub use identity::refuse_inputs;
 pub use staging::{Sink, Staging, prepare_file};
 
+use crate::message;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -25,7 +26,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum OutputError {
     /// The system refused. Exit code 1.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {source}", message::path(path))]
     Io {
         /// The output that was to be written.
         path: PathBuf,
@@ -33,15 +34,27 @@ pub enum OutputError {
         source: io::Error,
     },
     /// The target is there and is no regular file: a rename would replace it. Exit code 1.
-    #[error("cannot write {}: it is not a regular file", path.display())]
+    #[error("cannot write {}: it is not a regular file", message::path(path))]
     NotRegular {
         /// The output that was to be written.
         path: PathBuf,
     },
+    /// The folder that is to hold the target is not there. Exit code 1.
+    #[error(
+        "cannot write {}: there is no folder {}",
+        message::path(path),
+        message::path(folder)
+    )]
+    NoFolder {
+        /// The output that was to be written.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Another run writes into the folder. Exit code 1.
     #[error(
         "cannot write into {}: another run is writing there; wait for its end, or name another folder",
-        path.display()
+        message::path(path)
     )]
     Busy {
         /// The folder.
@@ -50,8 +63,8 @@ pub enum OutputError {
     /// The output is a file that the command reads. Exit code 2.
     #[error(
         "{} would be written over {}, which is read: expected another output",
-        output.display(),
-        input.display()
+        message::path(output),
+        message::path(input)
     )]
     OverInput {
         /// The output as it was named.
@@ -74,7 +87,7 @@ pub enum OutputError {
 pub fn print(text: &str) -> Result<(), OutputError> {
     let mut stdout = io::stdout().lock();
     match stdout
-        .write_all(text.as_bytes())
+        .write_all(message::for_terminal(text).as_bytes())
         .and_then(|()| stdout.flush())
     {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

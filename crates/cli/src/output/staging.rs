@@ -212,11 +212,24 @@ fn settle(folder: &Path) {
 /// What the system says, or that the target is no regular file.
 pub fn prepare_file(target: &Path) -> Result<(), OutputError> {
     let target_file = resolve(target)?;
-    create_beside(&target_file, LONE_PREFIX).map_err(|source| OutputError::Io {
-        path: target.to_owned(),
-        source,
+    create_beside(&target_file, LONE_PREFIX).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => OutputError::NoFolder {
+            path: target.to_owned(),
+            folder: missing_folder(&target_file),
+        },
+        _ => OutputError::Io {
+            path: target.to_owned(),
+            source,
+        },
     })?;
     Ok(())
+}
+
+/// The outermost folder above `target` that is not there.
+fn missing_folder(target: &Path) -> PathBuf {
+    let above = target.ancestors().skip(1);
+    let missing = above.take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    missing.last().unwrap_or(target).to_owned()
 }
 
 /// The file that a target names: through a symbolic link where it is one, so that a rename

@@ -5,6 +5,7 @@
 
 use super::palette::Rgb;
 use super::{Figure, PlotError};
+use crate::message;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -175,17 +176,15 @@ impl Canvas<'_> {
             .map_err(failed)
     }
 
-    /// A line of text. Characters that XML does not allow are replaced.
+    /// A line of text. Characters that XML does not allow, or that would turn its direction, are
+    /// escaped.
     pub(super) fn text(
         &self,
         point: [f64; 2],
         text: &str,
         look: &TextLook,
     ) -> Result<(), PlotError> {
-        let printable: String = text
-            .chars()
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-            .collect();
+        let printable = message::text(text, message::MESSAGE);
         let horizontal = match look.horizontal {
             Anchor::Right => HPos::Right,
             Anchor::Middle => HPos::Center,

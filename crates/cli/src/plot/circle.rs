@@ -21,7 +21,7 @@ pub(super) fn draw(
     points: &[[f64; 2]],
     curve: &[[f64; 2]],
 ) -> Result<(), PlotError> {
-    let members = drawn.members();
+    let members = drawn.named();
     let center = mean(curve);
     let crowd = quantile(points.iter().map(|&p| distance(p, center)), 0.998);
     let curve_reach = curve

@@ -7,6 +7,7 @@ use super::legend::shorten;
 use super::palette;
 use super::panel::{Drawn, Rect, View};
 use super::tags::Tags;
+use crate::labels::NAMED;
 
 /// Draws a scatter of the first two coordinates, or of one coordinate in lanes.
 pub(super) fn draw(
@@ -62,7 +63,7 @@ fn draw_plane(
         canvas.disc(view.at(point), radius, color, drawn.opacity())?;
     }
     let mut tags = Tags::new(canvas, TextLook::new(12.5, INK).bold(), rect.bounds());
-    for (name, _, positions) in drawn.members() {
+    for (name, _, positions) in drawn.named() {
         let count = positions.len() as f64;
         let mean =
             [0, 1].map(|axis| positions.iter().map(|&p| plane[p][axis]).sum::<f64>() / count);
@@ -72,7 +73,7 @@ fn draw_plane(
     Ok(())
 }
 
-/// One lane a group, or one for all; rows are spread within their lane so that they show.
+/// One lane a group, the last one for all beyond the named, or one for all; rows are spread within their lane so that they show.
 fn draw_lanes(
     canvas: &Canvas<'_>,
     rect: Rect,
@@ -89,13 +90,17 @@ fn draw_lanes(
     view.lines(canvas, &rect, 0)?;
     rect.frame(canvas)?;
     let members = drawn.members();
-    let lanes = members.len().max(1);
+    let lanes = members.len().clamp(1, NAMED + 1);
     let height = (rect.side - 40.0) / lanes as f64;
     let middle = |lane: usize| rect.top + 10.0 + (lane as f64 + 0.5) * height;
     let mut lane_of_group = vec![0; drawn.group_of(0).map_or(1, |(_, count)| count)];
-    for (lane, (_, _, positions)) in members.iter().enumerate() {
+    for (index, (_, _, positions)) in members.iter().enumerate() {
+        let lane = index.min(NAMED);
         if let Some((group, _)) = drawn.group_of(positions[0]) {
             lane_of_group[group] = lane;
+        }
+        if index > NAMED {
+            continue;
         }
         let y = middle(lane) + height / 2.0;
         canvas.line([[rect.left, y], [rect.right(), y]], FRAME, 0.6, 0.8)?;
@@ -119,7 +124,7 @@ fn draw_lanes(
     let [left, top, right, bottom] = rect.bounds();
     let inside = [left, top, right - 8.0, bottom];
     let mut tags = Tags::new(canvas, TextLook::new(12.0, INK).bold(), inside);
-    for (lane, (name, _, _)) in members.iter().enumerate() {
+    for (lane, (name, _, _)) in members.iter().take(NAMED).enumerate() {
         // Beyond the right edge: the tag is moved in.
         tags.put([rect.right(), middle(lane)], &shorten(name))?;
     }

@@ -2,6 +2,7 @@
 
 use super::canvas::{Canvas, INK, MUTED, TextLook};
 use super::{Groups, PlotError, palette};
+use crate::message;
 
 const LINE: f64 = 19.0;
 const MOST: usize = 28;
@@ -66,10 +67,5 @@ impl Legend {
 
 /// At most [`LONGEST`] characters of a name.
 pub(super) fn shorten(name: &str) -> String {
-    if name.chars().count() <= LONGEST {
-        return name.to_owned();
-    }
-    let mut short: String = name.chars().take(LONGEST - 1).collect();
-    short.push('…');
-    short
+    message::text(name, LONGEST)
 }

@@ -3,6 +3,7 @@
 use super::canvas::{Anchor, Canvas, FRAME, GRID, MUTED, TextLook};
 use super::palette::{self, Rgb};
 use super::{AtomView, Groups, PlotError};
+use crate::labels::NAMED;
 
 /// The square of a panel, in pixels.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +107,14 @@ impl<'a> Drawn<'a> {
     /// The opacity of a point: fainter where there are many.
     pub(super) fn opacity(&self) -> f64 {
         (0.85 / (self.len().max(1) as f64 / 150.0).max(1.0).powf(0.2)).max(0.4)
+    }
+
+    /// Those of [`Drawn::members`] that are named among the points: the first of many, as in the
+    /// legend.
+    pub(super) fn named(&self) -> Vec<(&'a str, Rgb, Vec<usize>)> {
+        let mut named = self.members();
+        named.truncate(NAMED);
+        named
     }
 
     /// Each group that is on here: its name, colour, and the positions of its rows. All rows of

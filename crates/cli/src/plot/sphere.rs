@@ -70,7 +70,7 @@ pub(super) fn draw(
         canvas.disc(place, radius, color, drawn.opacity())?;
     }
     let mut tags = Tags::new(canvas, TextLook::new(12.5, INK).bold(), rect.bounds());
-    for (name, _, positions) in drawn.members() {
+    for (name, _, positions) in drawn.named() {
         let mut mean = [0.0; 3];
         for &position in &positions {
             for (sum, value) in mean.iter_mut().zip(directions[position]) {

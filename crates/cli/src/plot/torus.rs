@@ -68,7 +68,7 @@ pub(super) fn draw_angles(
         canvas.disc(view.at(angles[position]), radius, color, drawn.opacity())?;
     }
     let mut tags = Tags::new(canvas, TextLook::new(12.5, INK).bold(), inner.bounds());
-    for (name, _, positions) in drawn.members() {
+    for (name, _, positions) in drawn.named() {
         let mean = [0, 1].map(|axis| {
             let (mut sine, mut cosine) = (0.0, 0.0);
             for &position in &positions {

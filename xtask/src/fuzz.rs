@@ -1,0 +1,74 @@
+//! Mutated files for the readers of files, by the program in `fuzz`.
+
+use crate::shell::{self, Failure, Outcome};
+use std::path::Path;
+
+/// How long the gate's step runs, all targets together.
+const SECONDS: u64 = 60;
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Seconds, all targets together.
+    #[arg(long, default_value_t = SECONDS)]
+    seconds: u64,
+    /// What the inputs are made from; by default the commit, so that every one looks elsewhere and
+    /// each finds again what it found.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Further arguments of `broadhead-fuzz`, as `--inputs 10000000 --record fuzz/records.jsonl`: with
+    /// them the seconds are those given among them.
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+/// Runs the readers for some seconds.
+///
+/// # Errors
+/// The build fails, or an input is found at which a limit is passed.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
+    let seed = match options.seed {
+        Some(seed) => seed,
+        None => commit(root)?,
+    };
+    // With all programs, and so with the features that the tests have built already.
+    shell::run(shell::cargo(root).args(["build", "--quiet", "--workspace", "--locked", "--bins"]))?;
+    let mut command = shell::cargo(root);
+    command
+        .args(["run", "--quiet", "--workspace", "--locked"])
+        .args(["--bin", "broadhead-fuzz", "--"])
+        .args(["--seed", &seed.to_string()]);
+    if options.rest.is_empty() {
+        command.args(["--seconds", &options.seconds.to_string()]);
+    }
+    shell::run(command.args(&options.rest))?;
+    Ok(Outcome::Passed)
+}
+
+/// The gate's step: a minute.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn minute(root: &Path) -> Result<Outcome, Failure> {
+    let options = Options {
+        seconds: SECONDS,
+        seed: None,
+        rest: Vec::new(),
+    };
+    run(root, &options)
+}
+
+/// The first 64 bits of the commit's name; 0 in a tree without history.
+fn commit(root: &Path) -> Result<u64, Failure> {
+    let mut git = std::process::Command::new("git");
+    git.current_dir(root).args(["rev-parse", "HEAD"]);
+    if !root.join(".git").exists() {
+        return Ok(0);
+    }
+    let name = shell::output(&mut git)?;
+    let digits = name.get(..16).unwrap_or_default();
+    u64::from_str_radix(digits, 16).map_err(|error| Failure::Format {
+        path: ".git".into(),
+        message: format!("the commit's name is not understood: {error}"),
+    })
+}
