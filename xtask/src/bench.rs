@@ -66,7 +66,7 @@ esac
 /// The build, the environment or the run fails.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
     if let Some(from) = &options.adopt {
-        return crate::bench_gpu::adopt(root, from);
+        return crate::bench_gpu::adopt(root, from, false);
     }
     if let Some(folder) = &options.pack {
         return pack(root, folder);

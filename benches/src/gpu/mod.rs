@@ -22,12 +22,11 @@ mod structured;
 pub use cell::{Wanted, run_cell};
 pub use peer::run_window;
 
-use crate::cell::{Place, Suite};
+use crate::cell::Suite;
 use crate::error::Error;
 use crate::receipt::{DeviceReceipt, Receipt, this_program};
 use crate::record::{self, Against, CellId, Outcome, Record, SCHEMA, Window};
 use crate::report;
-use crate::{evidence, machine};
 use broadhead_device::{probe, seal};
 use broadhead_gate::Decline;
 use job::{Child, Job};

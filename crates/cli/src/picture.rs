@@ -288,11 +288,12 @@ mod tests {
             Dictionary::uniform(1, Topology::Torus, Basis::Harmonics { highest: 1 }).unwrap();
         let wide = dictionary.features();
         let (rows, gates) = (Array2::zeros((2, 3)), Array2::ones((2, 1)));
+        let (decoder, coordinates) = (Array2::zeros((wide, 3)), Array2::zeros((2, 2)));
         let fitted = Fitted {
             rows: rows.view(),
             dictionary: &dictionary,
-            decoder: Array2::zeros((wide, 3)).view(),
-            coordinates: Array2::zeros((2, 2)).view(),
+            decoder: decoder.view(),
+            coordinates: coordinates.view(),
             gates: gates.view(),
         };
         // A torus drawn as if it were a circle.

@@ -146,8 +146,16 @@ impl<'b> Frame<'b> {
             if !engine.factors(&system, at)? {
                 return Ok(false);
             }
-            negate_into(gradient.row, &mut row);
-            negate_into(gradient.border, &mut border);
+            let negate = |from: MatRef<'_, f64>, to: &mut [f64]| {
+                for (j, to) in to.chunks_exact_mut(from.nrows().max(1)).enumerate() {
+                    let column = from.col(j);
+                    to.iter_mut()
+                        .zip(column.iter())
+                        .for_each(|(to, x)| *to = -x);
+                }
+            };
+            negate(gradient.row, &mut row);
+            negate(gradient.border, &mut border);
             let rhs = RhsMut {
                 row: &mut row,
                 border: &mut border,

@@ -16,7 +16,7 @@ use broadhead_device::ExecutionPath;
 use broadhead_sae::{EncodeOptions, Encoding, Share, Variation};
 use ndarray_npy::NpzWriter;
 use serde::Serialize;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 /// What the command did.

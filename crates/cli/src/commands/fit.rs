@@ -251,7 +251,7 @@ fn room(
     [n, p]: [usize; 2],
 ) -> Result<u64, CliError> {
     let bytes = broadhead_sae::memory::fit_bytes(n, p, dictionary, options)
-        .map_err(|error| CliError::fit(error.into()))?;
+        .map_err(|error| CliError::fit(&message::path(&arguments.rows.path), error.into()))?;
     let labels = match &arguments.labels {
         // The text, a string of its own for each line, and its group.
         Some(path) => std::fs::metadata(path).map_or(0, |file| 2 * file.len()) + numbers(&[n, 8]),
