@@ -39,6 +39,7 @@ mod tests {
 
     #[test]
     fn seeds_that_libraries_wrote_are_read_or_refused_by_name() {
+        let _alone = crate::run::alone();
         let refused = [
             (
                 "npy/structured.npy",

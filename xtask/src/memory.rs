@@ -223,14 +223,18 @@ fn built(root: &Path) -> Result<PathBuf, Failure> {
             .args(["test", "--locked", "--workspace", "--lib", "--no-run"])
             .arg("--message-format=json-render-diagnostics"),
     )?;
-    let program = said.lines().find_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let is_it = message["target"]["name"] == CRATE.replace('-', "_");
-        message["executable"]
-            .as_str()
-            .filter(|_| is_it)
-            .map(PathBuf::from)
-    });
+    let mut program = None;
+    for line in said.lines() {
+        let message: serde_json::Value =
+            serde_json::from_str(line).map_err(|error| Failure::Format {
+                path: root.to_path_buf(),
+                message: format!("cargo said what is no message ({error}): {line}"),
+            })?;
+        if message["target"]["name"] == CRATE.replace('-', "_") {
+            let executable = message["executable"].as_str();
+            program = program.or(executable.map(PathBuf::from));
+        }
+    }
     program.ok_or_else(|| Failure::Format {
         path: root.to_path_buf(),
         message: format!("cargo built no tests of {CRATE}"),

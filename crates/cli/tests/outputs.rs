@@ -2,6 +2,7 @@
 
 mod common;
 
+use broadhead_cli::digits;
 use common::{Ran, broadhead, finish, names, write_npz};
 use ndarray::{Array1, Array2, Array3};
 use ndarray_npy::{read_npy, write_npy};
@@ -58,8 +59,8 @@ fn is_one_set(out: &Path) {
     let trials = summary["trials"].as_u64().unwrap() as usize;
     assert_eq!(trace.lines().count(), trials, "{trace} beside {text}");
     let picture = fs::read_to_string(out.join("coordinates.svg")).unwrap();
-    let variance = summary["explained_variance"].as_f64().unwrap();
-    assert!(picture.contains(&format!("{variance:.4}")), "{text}");
+    let unexplained = summary["unexplained_variance"].as_f64().unwrap();
+    assert!(picture.contains(&digits::explained(unexplained)), "{text}");
 }
 
 #[test]

@@ -11,8 +11,7 @@
 //! The interleaved vectors are what a matrix product would pack: a number of the matrix is loaded
 //! into all lanes of a register and meets the registers of an unknown, several numbers at a time, so
 //! that the sums stay in registers. A general product packs the matrix besides, and fills its tile
-//! badly with few vectors: 24 of them go through it at a third of what the processor can do (AMD Zen
-//! 3), and through these loops at 55 to 80 %.
+//! badly with few vectors: 24 of them went through it at a third of what the processor can do (AMD Zen 3).
 //!
 //! A long sum is one of shorter ones; its order depends on the lengths and on the
 //! processor's width alone.
@@ -26,9 +25,6 @@ const DEPTH: usize = 128;
 /// Lines of a sum before it goes to memory: their pieces of a column lie far apart, in few places of
 /// a cache where they lie apart by a power of two.
 pub(crate) const LINES: usize = 64;
-
-/// Registers of one unknown that meet a number of the matrix at once.
-const GROUP: usize = 3;
 
 /// All bits but the sign's: what is left of a number by them is its absolute value.
 const UNSIGNED: f64 = f64::from_bits(!(1 << 63));
@@ -200,8 +196,10 @@ impl<S: Simd, const ABS: bool, const MINUS: bool> Work<'_, S, ABS, MINUS> {
     #[inline(always)]
     fn tile(&mut self, a: Lines<'_>, known: Range<usize>) {
         let mut first = 0;
-        // Groups of registers that are about equal.
-        let groups = self.registers.div_ceil(GROUP);
+        // Groups of registers that are about equal: as many as leave all sums in registers. A sum that goes
+        // through memory at every step waits for itself.
+        let most = if Self::WIDE && !ABS { 3 } else { 2 };
+        let groups = self.registers.div_ceil(most);
         let x = &self.x[known.start * self.registers..known.end * self.registers];
         let count = match self.side {
             Side::Times => a.lines.len(),
@@ -210,15 +208,12 @@ impl<S: Simd, const ABS: bool, const MINUS: bool> Work<'_, S, ABS, MINUS> {
         for g in 0..groups {
             let width = (self.registers - first).div_ceil(groups - g);
             match width {
-                3 if Self::WIDE && ABS => self.sums::<3, 4>(a, x, first, count),
-                3 if Self::WIDE => self.sums::<3, 8>(a, x, first, count),
-                3 if ABS => self.sums::<3, 2>(a, x, first, count),
-                3 if self.side == Side::Times => self.sums::<3, 4>(a, x, first, count),
-                3 => self.sums::<3, 3>(a, x, first, count),
-                2 if Self::WIDE => self.sums::<2, 6>(a, x, first, count),
-                2 if ABS => self.sums::<2, 3>(a, x, first, count),
-                2 => self.sums::<2, 4>(a, x, first, count),
-                _ if ABS => self.sums::<1, 6>(a, x, first, count),
+                3 => self.sums::<3, 8>(a, x, first, count),
+                2 if Self::WIDE && ABS => self.sums::<2, 5>(a, x, first, count),
+                2 if Self::WIDE => self.sums::<2, 8>(a, x, first, count),
+                2 if ABS => self.sums::<2, 2>(a, x, first, count),
+                2 => self.sums::<2, 6>(a, x, first, count),
+                _ if ABS => self.sums::<1, 4>(a, x, first, count),
                 _ => self.sums::<1, 8>(a, x, first, count),
             }
             first += width;
@@ -324,40 +319,7 @@ impl<S: Simd, const V: usize, const P: usize, const ABS: bool> Sums<S, V, P, ABS
     #[inline(always)]
     fn add(&mut self, b: &[f64; P], x: &[S::f64s]) {
         let x: &[S::f64s; V] = x.first_chunk().expect("V registers");
-        if ABS && V == GROUP {
-            self.add_by_register(b, x);
-        } else {
-            self.add_by_sum(b, x);
-        }
-    }
-
-    /// A register of `x` at a time, that many numbers of the matrix be in registers.
-    #[inline(always)]
-    fn add_by_register(&mut self, b: &[f64; P], x: &[S::f64s; V]) {
-        let simd = self.simd;
-        let mut all = [self.unsigned; P];
-        for p in 0..P {
-            all[p] = simd.splat_f64s(b[p]);
-        }
-        for v in 0..V {
-            for p in 0..P {
-                self.plain[p][v] = simd.mul_add_e_f64s(all[p], x[v], self.plain[p][v]);
-            }
-        }
-        for p in 0..P {
-            all[p] = simd.and_f64s(self.unsigned, all[p]);
-        }
-        for v in 0..V {
-            let x = simd.and_f64s(self.unsigned, x[v]);
-            for p in 0..P {
-                self.abs[p][v] = simd.mul_add_e_f64s(all[p], x, self.abs[p][v]);
-            }
-        }
-    }
-
-    /// A number of the matrix at a time, with all of `x` in registers.
-    #[inline(always)]
-    fn add_by_sum(&mut self, b: &[f64; P], x: &[S::f64s; V]) {
+        // A number of the matrix at a time, with all of `x` in registers.
         let simd = self.simd;
         let mut x_abs = *x;
         if ABS {
