@@ -143,7 +143,7 @@ impl<const ABS: bool, const MINUS: bool> WithSimd for Product<'_, ABS, MINUS> {
         let (x, rest) = S::as_simd_f64s(self.x);
         let (y, y_rest) = S::as_mut_simd_f64s(self.y);
         let (y_abs, _) = S::as_mut_simd_f64s(self.y_abs);
-        assert!(rest.is_empty() && y_rest.is_empty() && self.stride % S::F64_LANES == 0);
+        assert!(rest.is_empty() && y_rest.is_empty() && self.stride.is_multiple_of(S::F64_LANES));
         let work = Work::<S, ABS, MINUS> {
             simd,
             side: self.side,
