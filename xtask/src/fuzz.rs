@@ -1,5 +1,6 @@
 //! Mutated files for the readers of files, by the program in `fuzz`.
 
+use crate::examples;
 use crate::shell::{self, Failure, Outcome};
 use std::path::Path;
 
@@ -31,13 +32,13 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
         Some(seed) => seed,
         None => commit(root)?,
     };
-    // With all programs, and so with the features that the tests have built already.
-    shell::run(shell::cargo(root).args(["build", "--quiet", "--workspace", "--locked", "--bins"]))?;
-    let mut command = shell::cargo(root);
-    command
-        .args(["run", "--quiet", "--workspace", "--locked"])
-        .args(["--bin", "broadhead-fuzz", "--"])
-        .args(["--seed", &seed.to_string()]);
+    // With the examples, and so with the features that the tests have built already.
+    let which = ["--examples", "--bin", "broadhead-fuzz"];
+    let built = examples::built(root, examples::Kind::Binary, &which)?;
+    let mut command = examples::program(root, &built, &root.join("fuzz/src/main.rs"))?;
+    // This task's own, which cargo set, is not the fuzzer's.
+    command.env("CARGO_MANIFEST_DIR", root.join("fuzz"));
+    command.args(["--seed", &seed.to_string()]);
     if options.rest.is_empty() {
         command.args(["--seconds", &options.seconds.to_string()]);
     }

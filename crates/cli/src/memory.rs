@@ -231,7 +231,12 @@ mod linux {
     /// Both versions' names are looked for. `None` where it has no limit.
     fn left(group: &Path) -> Option<u64> {
         let text = |name: &str| std::fs::read_to_string(group.join(name));
-        let number = |text: std::io::Result<String>| text.ok()?.trim().parse::<u64>().ok();
+        // A limit that is no number is "max", which is none.
+        let number = |text: std::io::Result<String>| match text {
+            Ok(text) => text.trim().parse::<u64>().ok(),
+            // A group without this file does not limit.
+            Err(_) => None,
+        };
         let first = |names: [&str; 2]| names.into_iter().find_map(|name| number(text(name)));
         let limit = first(["memory.max", "memory.limit_in_bytes"])?;
         let used = first(["memory.current", "memory.usage_in_bytes"]).unwrap_or(0);
