@@ -1,18 +1,19 @@
-//! Symmetric rank updates, $`C \leftarrow C - A B'`$ and the lower triangle of $`C - X X'`$.
+//! Symmetric rank updates: the lower triangle of $`C \leftarrow C - X X'`$.
 //!
 //! ```text
 //!         columns of C                                       one tile in registers
 //!           +-------+
-//!           | \     |         B' packed: a tile's width        B'  b0 b1 b2 b3 b4 b5
-//!   rows    |   \   |         of numbers of one depth       A  a0 [ .  .  .  .  .  . ]
-//!   of C    |     \ |         adjacent                         a1 [ .  .  .  .  .  . ]
-//!           | tiles |         A packed: a tile's height
-//!           +-------+         of one depth adjacent         two registers high, 6 or 12 wide
+//!           | \     |         X packed: the numbers of       X'  x0 x1 x2 x3 x4 x5
+//!   rows    |   \   |         one depth adjacent for a    X  x6 [ .  .  .  .  .  . ]
+//!   of C    |     \ |         panel of rows, which is        x7 [ .  .  .  .  .  . ]
+//!           | tiles |         a number of whole tiles
+//!           +-------+         both ways                     2 registers by 6, or 3 by 8
 //! ```
 //!
-//! The depth is cut into slabs that stay in cache; both operands of a slab are packed once, for all
-//! tasks. Every entry of $`C`$ is a sum over one slab in its order, subtracted, slab after slab: the bits
-//! depend on shapes and on the width of the processor's registers, never on the number of threads.
+//! The depth is cut into slabs that stay in cache; those of several are packed at once, for all tasks, and
+//! serve as both operands. Every entry of $`C`$ is a sum over one slab in its order, subtracted, slab after
+//! slab: the bits depend on shapes and on the width of the processor's registers, never on the number of
+//! threads.
 //!
 //! faer's product does the same work. It is not used where a factorization spends its time: with 256-bit
 //! registers it took twice as long as OpenBLAS's (order 2048, depth 4000, two cores of an AMD Zen 3).
@@ -21,20 +22,20 @@ use faer::prelude::*;
 use faer::{ContiguousFwd, MatMut, Par};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
+use std::ops::Range;
 
-/// Registers of a tile's columns. With three the sums, a column of `A` and the numbers of `B` on their way
-/// need one register more than the sixteen there are, and a sum that goes through memory at every step
-/// halves the rate.
-const HIGH: usize = 2;
-/// Columns of a tile with sixteen registers.
-const WIDE: usize = 6;
-/// Columns of a tile with thirty-two registers, which are those of eight lanes.
-const WIDER: usize = 12;
-/// The most depth of a slab: a packed panel of rows is then about the first-level cache.
+/// Rows of a packed panel: whole tiles both ways, of one to eight lanes.
+///
+/// A tile is three registers high and 8 columns wide where there are thirty-two, those of eight lanes, else
+/// two and 6. With sixteen, three would need one register more than there are for the sums, a column of `X`
+/// and the number on its way: a sum that goes through memory at every step halves the rate.
+const PANEL: usize = 24;
+
+/// The most depth of a slab: the columns of a tile stay in the first-level cache, a task's rows in the second.
 pub(crate) const DEPTH: usize = 256;
-/// Columns of a task: its part of `B` stays in the second-level cache.
+/// Columns of a task.
 const COLUMNS: usize = 96;
-/// Rows of a task: its part of `C` stays there too.
+/// Rows of a task: its part of `C` stays in the second-level cache too.
 const ROWS: usize = 192;
 
 /// The operand of an update: `rows x depth`, the numbers of one depth adjacent, `stride` between depths.
@@ -63,103 +64,67 @@ impl<'a> Operand<'a> {
     }
 }
 
-/// Height and width of a tile for this processor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tile {
-    high: usize,
-    wide: usize,
+/// The most slabs that are packed at once: threads meet once for all of them.
+const SLABS: usize = 8;
+/// Numbers of packed slabs, where there is more than one.
+const PACKED: usize = 1 << 21;
+
+/// Slabs of operands of at most `order` rows, already whole panels, that are packed at once.
+fn slabs_at_once(order: usize) -> usize {
+    (PACKED / (order * DEPTH).max(1)).clamp(1, SLABS)
 }
 
-impl Tile {
-    fn of(arch: Arch) -> Self {
-        struct Lanes;
-        impl WithSimd for Lanes {
-            type Output = usize;
-            #[inline(always)]
-            fn with_simd<S: Simd>(self, _: S) -> usize {
-                S::F64_LANES
-            }
-        }
-        let lanes = arch.dispatch(Lanes);
-        Self {
-            high: HIGH * lanes,
-            wide: if lanes == 8 { WIDER } else { WIDE },
-        }
-    }
-
-    /// Rows and columns are cut at multiples of this: whole tiles both ways, of one to eight lanes.
-    fn unit(self) -> usize {
-        4 * self.wide
-    }
-}
-
-/// Room for one slab of both operands.
+/// Room for packed slabs.
 #[derive(Debug)]
 pub(crate) struct Room {
     arch: Arch,
-    tile: Tile,
-    rows: Vec<f64>,
-    columns: Vec<f64>,
+    packed: Vec<f64>,
 }
 
 impl Room {
     /// Bytes of the room for operands of `order` rows, at most.
     pub(crate) fn bytes(order: usize) -> u64 {
-        let padded = (order as u64).saturating_add(HIGH as u64 * 8);
+        let padded = (order as u64).saturating_add(PANEL as u64);
+        let slabs = slabs_at_once(order) as u64;
         padded
-            .saturating_mul(2 * DEPTH as u64)
-            .saturating_add(2 * LINE as u64)
+            .saturating_mul(slabs * DEPTH as u64)
+            .saturating_add(LINE as u64)
             .saturating_mul(8)
     }
 
     /// Room for operands of at most `order` rows.
     pub(crate) fn new(order: usize) -> Self {
-        let arch = Arch::new();
-        let tile = Tile::of(arch);
+        let padded = order.next_multiple_of(PANEL);
         Self {
-            arch,
-            tile,
-            rows: vec![0.0; order.next_multiple_of(tile.high) * DEPTH + LINE],
-            columns: vec![0.0; order.next_multiple_of(tile.wide) * DEPTH + LINE],
+            arch: Arch::new(),
+            packed: vec![0.0; padded * DEPTH * slabs_at_once(padded) + LINE],
         }
     }
 
-    /// The lower triangle of $`C \leftarrow C - X X'`$; what lies above is neither read nor written.
-    pub(crate) fn subtract_gram(&mut self, c: Columns<'_>, x: Operand<'_>, par: Par) {
+    /// The lower triangle of $`C \leftarrow C - X X'`$, of its first columns; what lies above is neither
+    /// read nor written.
+    pub(crate) fn subtract_gram(&mut self, mut c: Columns<'_>, x: Operand<'_>, par: Par) {
         debug_assert!(c.nrows() == x.rows && c.ncols() <= x.rows);
-        self.subtract(c, x, x, Shape::Lower, par);
-    }
-
-    /// Slab after slab: packs both operands, then visits the tasks.
-    fn subtract(
-        &mut self,
-        mut c: Columns<'_>,
-        a: Operand<'_>,
-        b: Operand<'_>,
-        shape: Shape,
-        par: Par,
-    ) {
-        if c.nrows() == 0 || c.ncols() == 0 {
+        if c.nrows() == 0 || c.ncols() == 0 || x.depth == 0 {
             return;
         }
-        let slabs = a.depth.div_ceil(DEPTH).max(1);
-        let slab = a.depth.div_ceil(slabs).max(1);
-        for first in (0..a.depth).step_by(slab) {
-            let depth = slab.min(a.depth - first);
+        let padded = x.rows.next_multiple_of(PANEL);
+        let slab = x.depth.div_ceil(x.depth.div_ceil(DEPTH));
+        let room = aligned(&mut self.packed);
+        let most = slab * (room.len() / (padded * slab)).clamp(1, SLABS);
+        for first in (0..x.depth).step_by(most) {
+            let depth = most.min(x.depth - first);
             let threads = !matches!(par, Par::Seq) && c.nrows() * c.ncols() * depth > FEW;
-            let Tile { high, wide } = self.tile;
-            let (rows, columns) = (aligned(&mut self.rows), aligned(&mut self.columns));
-            pack(a, c.nrows(), first, depth, high, rows, threads);
-            pack(b, c.ncols(), first, depth, wide, columns, threads);
+            let packed = &mut room[..padded * depth];
+            pack(x, first, slab, packed, threads);
             let task = Task {
                 arch: self.arch,
-                tile: self.tile,
-                depth,
-                rows,
-                columns,
+                rows: padded,
+                slab,
+                packed,
                 threads,
             };
-            task.run(c.rb_mut(), (0, 0), shape);
+            task.run(c.rb_mut(), (0, 0), Shape::Lower);
         }
     }
 }
@@ -189,42 +154,57 @@ pub(crate) fn columns_of(data: &mut [f64], rows: usize) -> Columns<'_> {
     }
 }
 
-/// Packs `depth` lines from `first` of the first `rows` rows of `from`: panels of `width` rows, the
-/// numbers of one depth adjacent, zeros behind the last row.
-fn pack(
-    from: Operand<'_>,
-    rows: usize,
-    first: usize,
-    depth: usize,
-    width: usize,
-    to: &mut [f64],
-    threads: bool,
-) {
+/// Packs lines of `from` from `first` on, as many as `to` has room for, in slabs of `slab` lines: panels of
+/// [`PANEL`] rows, the numbers of one depth adjacent, zeros behind the last row.
+fn pack(from: Operand<'_>, first: usize, slab: usize, to: &mut [f64], threads: bool) {
     /// Panels that a line is read for at once.
     const TOGETHER: usize = 8;
-    let panel = width * depth;
-    let to = &mut to[..rows.div_ceil(width) * panel];
-    let fill = |(group, to): (usize, &mut [f64])| {
-        let start = group * TOGETHER * width;
-        let end = rows.min(start + TOGETHER * width);
-        for l in 0..depth {
-            let line = &from.line(first + l)[start..end];
-            let (whole, rest) = line.split_at(line.len() / width * width);
-            for (p, part) in whole.chunks_exact(width).enumerate() {
-                to[p * panel + l * width..][..width].copy_from_slice(part);
-            }
-            if !rest.is_empty() {
-                let to = &mut to[whole.len() * depth + l * width..][..width];
-                to[..rest.len()].copy_from_slice(rest);
-                to[rest.len()..].fill(0.0);
-            }
+    let padded = from.rows.next_multiple_of(PANEL);
+    let fill = |(s, to): (usize, &mut [f64])| {
+        let depth = to.len() / padded;
+        let lines = first + s * slab..first + s * slab + depth;
+        let group = TOGETHER * PANEL * depth;
+        let fill = |(g, to): (usize, &mut [f64])| {
+            let start = g * TOGETHER * PANEL;
+            let rows = start..from.rows.min(start + TOGETHER * PANEL);
+            pack_panels(from, rows, lines.clone(), to);
+        };
+        if threads {
+            to.par_chunks_mut(group).enumerate().for_each(fill);
+        } else {
+            to.chunks_mut(group).enumerate().for_each(fill);
         }
     };
     if threads {
-        let groups = to.par_chunks_mut(TOGETHER * panel);
-        groups.enumerate().for_each(fill);
+        to.par_chunks_mut(padded * slab).enumerate().for_each(fill);
     } else {
-        to.chunks_mut(TOGETHER * panel).enumerate().for_each(fill);
+        to.chunks_mut(padded * slab).enumerate().for_each(fill);
+    }
+}
+
+/// [`pack`] of one slab for the panels of `rows`.
+fn pack_panels(from: Operand<'_>, rows: Range<usize>, lines: Range<usize>, to: &mut [f64]) {
+    let depth = lines.len();
+    for (l, at) in lines.enumerate() {
+        let line = &from.line(at)[rows.clone()];
+        let (whole, rest) = line.as_chunks::<PANEL>();
+        for (p, part) in whole.iter().enumerate() {
+            // A line of the cache at a time: more, or an unknown number, would be a call.
+            let to = &mut to[(p * depth + l) * PANEL..][..PANEL];
+            for (to, part) in to
+                .as_chunks_mut::<LINE>()
+                .0
+                .iter_mut()
+                .zip(part.as_chunks().0)
+            {
+                *to = *part;
+            }
+        }
+        if !rest.is_empty() {
+            let to = &mut to[(whole.len() * depth + l) * PANEL..][..PANEL];
+            to[..rest.len()].copy_from_slice(rest);
+            to[rest.len()..].fill(0.0);
+        }
     }
 }
 
@@ -237,14 +217,15 @@ enum Shape {
     Full,
 }
 
-/// One slab, packed.
+/// Slabs, packed.
 #[derive(Clone, Copy)]
 struct Task<'a> {
     arch: Arch,
-    tile: Tile,
-    depth: usize,
-    rows: &'a [f64],
-    columns: &'a [f64],
+    /// Of a slab, whole panels.
+    rows: usize,
+    /// Depth of a slab but the last.
+    slab: usize,
+    packed: &'a [f64],
     threads: bool,
 }
 
@@ -275,7 +256,7 @@ impl Task<'_> {
         if rows > ROWS {
             let above = if shape == Shape::Lower {
                 // The triangle, and what lies below it.
-                columns.next_multiple_of(self.tile.unit()).min(rows)
+                columns.next_multiple_of(PANEL).min(rows)
             } else {
                 self.cut(rows)
             };
@@ -295,7 +276,7 @@ impl Task<'_> {
 
     /// About half, in whole tiles both ways.
     fn cut(&self, length: usize) -> usize {
-        (length / 2).next_multiple_of(self.tile.unit())
+        (length / 2).next_multiple_of(PANEL)
     }
 
     fn both(&self, one: impl FnOnce() + Send, other: impl FnOnce() + Send) {
@@ -322,9 +303,9 @@ impl WithSimd for Tiles<'_, '_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         if S::F64_LANES == 8 {
-            self.run::<S, WIDER>(simd);
+            self.run::<S, 3, 8>(simd);
         } else {
-            self.run::<S, WIDE>(simd);
+            self.run::<S, 3, 8>(simd);
         }
     }
 }
@@ -348,23 +329,35 @@ impl Tiles<'_, '_, '_> {
     }
 
     #[inline(always)]
-    fn run<S: Simd, const W: usize>(mut self, simd: S) {
-        let (depth, high) = (self.task.depth, HIGH * S::F64_LANES);
-        let (rows, columns) = (self.c.nrows(), self.c.ncols());
-        let mut tile = [[simd.splat_f64s(0.0); HIGH]; W];
+    fn run<S: Simd, const H: usize, const W: usize>(mut self, simd: S) {
         self.touch();
-        for i in (0..rows).step_by(high) {
-            let a = &self.task.rows[(self.at.0 + i) * depth..][..high * depth];
-            let height = high.min(rows - i);
-            for j in (0..columns).step_by(W) {
-                let width = W.min(columns - j);
+        for slab in self.task.packed.chunks(self.task.rows * self.task.slab) {
+            self.subtract_slab::<S, H, W>(simd, slab);
+        }
+    }
+
+    #[inline(always)]
+    fn subtract_slab<S: Simd, const H: usize, const W: usize>(&mut self, simd: S, slab: &[f64]) {
+        let (depth, high) = (slab.len() / self.task.rows, H * S::F64_LANES);
+        let (rows, columns) = (self.c.nrows(), self.c.ncols());
+        // Of a row or column, the panel and its place in every line of it.
+        let panel = |at: usize| {
+            (
+                &slab[at / PANEL * PANEL * depth..][..PANEL * depth],
+                at % PANEL,
+            )
+        };
+        let mut tile = [[simd.splat_f64s(0.0); H]; W];
+        for j in (0..columns).step_by(W) {
+            let width = W.min(columns - j);
+            for i in (0..rows).step_by(high) {
+                let height = high.min(rows - i);
                 // How far the tile's first row lies below its first column on the diagonal.
                 let (row, column) = (self.at.0 + i, self.at.1 + j);
                 if self.lower && row + height <= column {
-                    break;
+                    continue;
                 }
-                let b = &self.task.columns[(self.at.1 + j) * depth..][..W * depth];
-                multiply(simd, a, b, &mut tile);
+                multiply::<S, H, W>(simd, panel(row), panel(column), &mut tile);
                 let whole = !self.lower || row + 1 >= column + width;
                 if whole && height == high && width == W {
                     for (o, sums) in tile.iter().enumerate() {
@@ -382,7 +375,7 @@ impl Tiles<'_, '_, '_> {
                     } else {
                         0
                     };
-                    let mut plain = [0.0; HIGH * 8];
+                    let mut plain = [0.0; PANEL];
                     let to = S::as_mut_simd_f64s(&mut plain[..high]).0;
                     to.copy_from_slice(sums);
                     let c = self.c.rb_mut().col_mut(j + o).as_slice_mut();
@@ -395,31 +388,56 @@ impl Tiles<'_, '_, '_> {
     }
 }
 
-/// Writes the products of a packed panel of rows with one of columns to `tile`.
+/// Writes to `tile` the products of rows at a place of a packed panel with columns at a place of another.
 ///
 /// The sums are copied there by loops of constant bounds alone: what is indexed by a variable stays in
 /// memory, and its sums would be stored at every step.
 #[inline(always)]
-fn multiply<S: Simd, const W: usize>(
+fn multiply<S: Simd, const H: usize, const W: usize>(
     simd: S,
-    a: &[f64],
-    b: &[f64],
-    tile: &mut [[S::f64s; HIGH]; W],
+    a: (&[f64], usize),
+    b: (&[f64], usize),
+    tile: &mut [[S::f64s; H]; W],
 ) {
-    let a = S::as_simd_f64s(a).0.as_chunks::<HIGH>().0;
-    let b = b.as_chunks::<W>().0;
-    let mut sums = [[simd.splat_f64s(0.0); HIGH]; W];
-    for (a, b) in a.iter().zip(b) {
-        for o in 0..W {
-            let weight = simd.splat_f64s(b[o]);
-            for v in 0..HIGH {
-                sums[o][v] = simd.mul_add_e_f64s(a[v], weight, sums[o][v]);
-            }
+    const LINES: usize = 4;
+    let registers = PANEL / S::F64_LANES;
+    let a = &S::as_simd_f64s(a.0).0[a.1 / S::F64_LANES..];
+    let b = &b.0[b.1..];
+    let mut sums = [[simd.splat_f64s(0.0); H]; W];
+    // Several lines at a time, whose lengths need no look.
+    let (some_a, some_b) = (LINES * registers, LINES * PANEL);
+    let whole = (a.len() / some_a).min(b.len() / some_b);
+    let ((a, a_rest), (b, b_rest)) = (a.split_at(whole * some_a), b.split_at(whole * some_b));
+    for (a, b) in a.chunks_exact(some_a).zip(b.chunks_exact(some_b)) {
+        for l in 0..LINES {
+            add_line(simd, &a[l * registers..], &b[l * PANEL..], &mut sums);
         }
     }
+    for (a, b) in a_rest.chunks(registers).zip(b_rest.chunks(PANEL)) {
+        add_line(simd, a, b, &mut sums);
+    }
     for o in 0..W {
-        for v in 0..HIGH {
+        for v in 0..H {
             tile[o][v] = sums[o][v];
+        }
+    }
+}
+
+/// Adds the products of one line.
+#[inline(always)]
+fn add_line<S: Simd, const H: usize, const W: usize>(
+    simd: S,
+    a: &[S::f64s],
+    b: &[f64],
+    sums: &mut [[S::f64s; H]; W],
+) {
+    let (Some(a), Some(b)) = (a.first_chunk::<H>(), b.first_chunk::<W>()) else {
+        unreachable!("tiles are whole in a panel")
+    };
+    for o in 0..W {
+        let weight = simd.splat_f64s(b[o]);
+        for v in 0..H {
+            sums[o][v] = simd.mul_add_e_f64s(a[v], weight, sums[o][v]);
         }
     }
 }
