@@ -305,7 +305,7 @@ impl WithSimd for Tiles<'_, '_, '_> {
         if S::F64_LANES == 8 {
             self.run::<S, 3, 8>(simd);
         } else {
-            self.run::<S, 3, 8>(simd);
+            self.run::<S, 2, 6>(simd);
         }
     }
 }
