@@ -136,7 +136,7 @@ class Arrow:
         if name in ("solve", "solve-unmeasured"):
             return lambda: self.solve(self.g_row[0], self.g_border[0])
         together, apart = "solve-24-together", "solve-24-apart"
-        if name == together:
+        if name in (together, "solve-24-together-unmeasured"):
             g_row, g_border = self.g_row.T, self.g_border.T
             return lambda: self.solve(g_row, g_border)
         if name == apart:

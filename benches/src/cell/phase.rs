@@ -37,6 +37,9 @@ pub enum Phase {
     /// 24 gradients in one call.
     #[serde(rename = "solve-24-together")]
     SolveTogether,
+    /// The same on the host without a measurement of the steps' errors.
+    #[serde(rename = "solve-24-together-unmeasured")]
+    SolveTogetherUnmeasured,
     /// 24 gradients in 24 calls.
     #[serde(rename = "solve-24-apart")]
     SolveApart,
@@ -80,7 +83,7 @@ impl Phase {
     pub const PRODUCT_ORDER: usize = 2048;
 
     /// All of them, in order.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Refresh,
         Self::Pack,
         Self::Upload,
@@ -94,6 +97,7 @@ impl Phase {
         Self::SolveHost,
         Self::Download,
         Self::SolveTogether,
+        Self::SolveTogetherUnmeasured,
         Self::SolveApart,
         Self::Build,
         Self::BuildGraph,
@@ -125,6 +129,7 @@ impl Phase {
             Self::SolveHost => "solve-host",
             Self::Download => "download",
             Self::SolveTogether => "solve-24-together",
+            Self::SolveTogetherUnmeasured => "solve-24-together-unmeasured",
             Self::SolveApart => "solve-24-apart",
             Self::Build => "build-24",
             Self::BuildGraph => "build-24-graph",

@@ -318,7 +318,7 @@ impl<'o> Worker<'o> {
                     Ok((ledger, place(&frame)))
                 })
             }
-            Phase::SolveUnmeasured => {
+            Phase::SolveUnmeasured | Phase::SolveTogetherUnmeasured => {
                 let unmeasured = SolverOptions {
                     refinement: Refinement::Off,
                     ..self.options.clone()
@@ -337,11 +337,28 @@ impl<'o> Worker<'o> {
                     _ => check::DIRECT_BOUND,
                 };
                 check::parity(error, bound, None, None)?;
-                turns.take(|| {
-                    let solved = frame.solve(columns.gradient(0), one.as_step());
-                    solved.map_err(failed)?;
+                if phase == Phase::SolveUnmeasured {
+                    return turns.take(|| {
+                        let solved = frame.solve(columns.gradient(0), one.as_step());
+                        solved.map_err(failed)?;
+                        Ok((ledger, place(&frame)))
+                    });
+                }
+                let mut row = Mat::<f64>::zeros(n, Phase::MANY);
+                let mut border = Mat::<f64>::zeros(k, Phase::MANY);
+                let mut all = |row: &mut Mat<f64>, border: &mut Mat<f64>| {
+                    let step = StepMut::many(row.as_mut(), border.as_mut());
+                    let gradients = Gradient::many(columns.row, columns.border);
+                    frame.solve(gradients, step).map_err(failed)?;
                     Ok((ledger, place(&frame)))
-                })
+                };
+                all(&mut row, &mut border)?;
+                for j in 0..Phase::MANY {
+                    let (row, border) = (row.col_as_slice(j), border.col_as_slice(j));
+                    let error = check::componentwise_error(operands, j, row, border);
+                    check::parity(error, bound, None, None)?;
+                }
+                turns.take(|| all(&mut row, &mut border))
             }
             Phase::Product => {
                 let mut product = Product::checked(self.seed)?;

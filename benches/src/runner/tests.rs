@@ -33,6 +33,7 @@ fn every_phase_of_every_elimination_is_checked_and_sampled() {
         Phase::Solve,
         Phase::SolveUnmeasured,
         Phase::SolveTogether,
+        Phase::SolveTogetherUnmeasured,
         Phase::SolveApart,
         Phase::Step,
     ];

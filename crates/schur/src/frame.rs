@@ -1,7 +1,7 @@
 //! Frames: a factored operator at one ridge that solves for any number of gradients.
 
 use crate::elimination::{
-    Elimination, Factored, NoLogDeterminant, factor_or_advise, holds, whole_bump,
+    Elimination, Factored, NoLogDeterminant, SolveStats, factor_or_advise, holds, whole_bump,
 };
 use crate::refine::{BackwardError, Refinement, measure_many};
 use crate::registers::release_upper_parts;
@@ -206,7 +206,14 @@ impl<'b> Frame<'b> {
             copy_out(&buffers.x_border, step.border.rb_mut());
             return Ok(());
         }
-        let (stats, multiplied) = if measure && count == 1 {
+        let together = if measure && count > TOGETHER {
+            self.engine().solve_and_measure(&system, ridge, &mut rhs)?
+        } else {
+            None
+        };
+        let (stats, multiplied) = if together.is_some() {
+            (SolveStats::default(), false)
+        } else if measure && count == 1 {
             let y = buffers.residual.product_mut();
             self.engine().solve_and_multiply(&system, ridge, rhs, y)?
         } else {
@@ -231,7 +238,7 @@ impl<'b> Frame<'b> {
             return Err(not_converged(stats.iterations, residual, target));
         }
         if measure {
-            let measured = self.measure_together(buffers, count);
+            let measured = together.unwrap_or_else(|| self.measure_together(buffers, count));
             for j in 0..count {
                 let (error, steps) = match measured.get(j) {
                     Some(error) if self.good_enough(error) => (*error, 0),
@@ -249,7 +256,7 @@ impl<'b> Frame<'b> {
     /// The errors of all columns, where measuring them together costs less than one by one.
     fn measure_together(&self, buffers: &Buffers, count: usize) -> Vec<BackwardError> {
         match &self.system {
-            System::Dense(system) if count > 2 => measure_many(
+            System::Dense(system) if count > TOGETHER => measure_many(
                 system,
                 self.ridge,
                 (&buffers.rhs_row, &buffers.rhs_border),
@@ -478,6 +485,9 @@ fn within(error: &BackwardError, limit: f64) -> bool {
 
 /// Numbers that one thread has looked at or moved before another has woken.
 const ALONE: usize = 1 << 16;
+
+/// So many right-hand sides are measured one by one: to interleave them costs more than it saves.
+const TOGETHER: usize = 2;
 
 /// Writes the negative of `from` to both, column by column.
 fn negate_into(from: MatRef<'_, f64>, to: &mut [f64], copy: &mut [f64]) {

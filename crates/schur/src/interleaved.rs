@@ -8,7 +8,7 @@
 //! in its order: see [`crate::blas_many`]. The zeros fill the last register. Products run alone in
 //! tasks that depend on shapes alone, so the bits do not depend on the number of threads.
 
-use crate::blas_many::{LINES, Lines, Side, lanes, subtract};
+use crate::blas_many::{LINES, Side, WIDTH, lanes, with_tile};
 use crate::registers::release_upper_parts;
 use faer::MatRef;
 use pulp::Arch;
@@ -24,13 +24,12 @@ const CHUNK: usize = 512;
 const TRIANGLE: usize = 128;
 /// Order of a triangle that is solved entry by entry.
 const SMALL: usize = 16;
-/// Unknowns of a task of a sweep.
-const SWEEP: usize = 256;
+/// Unknowns of a task of a backward sweep.
+const COLUMNS: usize = 16;
+/// Unknowns of a task of a forward sweep.
+const SWEEP: usize = WIDTH;
 /// Numbers of a line of cache.
 const CACHE_LINE: usize = 8;
-/// Numbers between copied lines: unlike a power of two, it spreads them over a cache.
-pub(crate) const SPREAD: usize = CACHE_LINE;
-
 /// Interleaved vectors, the first number at the edge of a line of cache.
 #[derive(Debug)]
 pub(crate) struct Interleaved {
@@ -77,6 +76,14 @@ impl Interleaved {
         out
     }
 
+    /// Another of what `map` makes of each number.
+    pub(crate) fn map(&self, arch: Arch, map: impl Fn(f64) -> f64 + Sync) -> Self {
+        let mut out = Self::zeros(arch, self.len / self.stride.max(1), self.count);
+        let pairs = out.numbers_mut().par_iter_mut().with_min_len(1 << 14);
+        pairs.zip(self.numbers()).for_each(|(to, x)| *to = map(*x));
+        out
+    }
+
     /// Numbers from one unknown to the next.
     pub(crate) fn stride(&self) -> usize {
         self.stride
@@ -119,18 +126,6 @@ fn column(l: MatRef<'_, f64>, j: usize, rows: Range<usize>) -> &[f64] {
     column.as_slice()
 }
 
-/// Copies lines that lie far apart to where they lie side by side; `copy` keeps its room.
-pub(crate) fn gather<'c>(lines: &[&[f64]], copy: &'c mut Vec<f64>) -> Vec<&'c [f64]> {
-    let width = lines.first().map_or(0, |line| line.len());
-    let stride = width + SPREAD;
-    copy.resize(copy.len().max(lines.len() * stride), 0.0);
-    for (to, line) in copy.chunks_exact_mut(stride).zip(lines) {
-        to[..width].copy_from_slice(line);
-    }
-    let copied = copy.chunks_exact(stride).map(|line| &line[..width]);
-    copied.take(lines.len()).collect()
-}
-
 /// $`x \leftarrow L^{-1} x`$ for vectors interleaved at `stride` and the lower triangle of `l`, whose
 /// columns are adjacent.
 pub(crate) fn solve_lower(arch: Arch, l: MatRef<'_, f64>, x: &mut [f64], stride: usize) {
@@ -143,17 +138,19 @@ pub(crate) fn solve_lower(arch: Arch, l: MatRef<'_, f64>, x: &mut [f64], stride:
         let head = &*head;
         tail.par_chunks_mut(stride * SWEEP)
             .enumerate()
-            .for_each_init(Vec::new, |copy, (c, x)| {
+            .for_each(|(c, x)| {
+                release_upper_parts();
                 let start = last + c * SWEEP;
                 let rows = start..start + x.len() / stride;
-                for (c, head) in head.chunks(stride * LINES).enumerate() {
-                    let from = first + c * LINES;
-                    let columns = from..from + head.len() / stride;
-                    let lines: Vec<_> = columns.map(|j| column(l, j, rows.clone())).collect();
-                    let lines = gather(&lines, copy);
-                    let panel = Lines::new(&lines, 0..rows.len());
-                    subtract(arch, Side::Transposed, panel, head, x, stride);
-                }
+                with_tile(|tile| {
+                    for (h, head) in head.chunks(stride * LINES).enumerate() {
+                        tile.resize(head.len() / stride, rows.len());
+                        for (to, j) in tile.lines_mut().zip(first + h * LINES..) {
+                            to.copy_from_slice(column(l, j, rows.clone()));
+                        }
+                        tile.subtract(arch, Side::Transposed, head, x, stride);
+                    }
+                });
             });
         rest = tail;
     }
@@ -162,23 +159,31 @@ pub(crate) fn solve_lower(arch: Arch, l: MatRef<'_, f64>, x: &mut [f64], stride:
 /// $`x \leftarrow L^{-T} x`$ for vectors interleaved at `stride` and the lower triangle of `l`, whose
 /// columns are adjacent.
 pub(crate) fn solve_upper(arch: Arch, l: MatRef<'_, f64>, x: &mut [f64], stride: usize) {
-    let mut last = l.nrows();
-    let mut rest = x;
-    while last > 0 {
-        let first = (last - 1) / TRIANGLE * TRIANGLE;
-        let (head, tail) = rest.split_at_mut(stride * first);
-        solve_upper_triangle(arch, l, first..last, tail, stride);
-        let tail = &*tail;
-        head.par_chunks_mut(stride * SWEEP)
+    let order = l.nrows();
+    for first in (0..order).step_by(TRIANGLE).rev() {
+        let last = (first + TRIANGLE).min(order);
+        let (head, known) = x.split_at_mut(stride * last);
+        let head = &mut head[stride * first..];
+        let known = &*known;
+        // A task's columns of L are read from the triangle to their end.
+        head.par_chunks_mut(stride * COLUMNS)
             .enumerate()
             .for_each(|(c, x)| {
-                let columns = c * SWEEP..c * SWEEP + x.len() / stride;
-                let lines: Vec<_> = columns.map(|j| column(l, j, first..last)).collect();
-                let panel = Lines::new(&lines, 0..last - first);
-                subtract(arch, Side::Times, panel, tail, x, stride);
+                release_upper_parts();
+                let columns = first + c * COLUMNS..;
+                with_tile(|tile| {
+                    for (t, known) in known.chunks(stride * WIDTH).enumerate() {
+                        let start = last + t * WIDTH;
+                        let rows = start..start + known.len() / stride;
+                        tile.resize(x.len() / stride, rows.len());
+                        for (to, j) in tile.lines_mut().zip(columns.clone()) {
+                            to.copy_from_slice(column(l, j, rows.clone()));
+                        }
+                        tile.subtract(arch, Side::Times, known, x, stride);
+                    }
+                });
             });
-        rest = head;
-        last = first;
+        solve_upper_triangle(arch, l, first..last, head, stride);
     }
 }
 
@@ -201,11 +206,13 @@ fn solve_lower_triangle(
                 x.iter_mut().zip(&*done).for_each(|(x, y)| *x -= entry * y);
             }
         }
-        let lines: Vec<_> = (first..last)
-            .map(|j| column(l, j, last..range.end))
-            .collect();
-        let panel = Lines::new(&lines, 0..range.end - last);
-        subtract(arch, Side::Transposed, panel, head, tail, stride);
+        with_tile(|tile| {
+            tile.resize(last - first, range.end - last);
+            for (to, j) in tile.lines_mut().zip(first..) {
+                to.copy_from_slice(column(l, j, last..range.end));
+            }
+            tile.subtract(arch, Side::Transposed, head, tail, stride);
+        });
         rest = tail;
     }
 }
@@ -233,11 +240,15 @@ fn solve_upper_triangle(
             }
             x.iter_mut().for_each(|x| *x /= entries[0]);
         }
-        let lines: Vec<_> = (range.start..first)
-            .map(|j| column(l, j, first..last))
-            .collect();
-        let panel = Lines::new(&lines, 0..last - first);
-        subtract(arch, Side::Times, panel, tail, head, stride);
+        with_tile(|tile| {
+            for (h, x) in head.chunks_mut(stride * LINES).enumerate() {
+                tile.resize(x.len() / stride, last - first);
+                for (to, j) in tile.lines_mut().zip(range.start + h * LINES..) {
+                    to.copy_from_slice(column(l, j, first..last));
+                }
+                tile.subtract(arch, Side::Times, tail, x, stride);
+            }
+        });
         rest = head;
         last = first;
     }

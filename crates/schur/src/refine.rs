@@ -10,13 +10,13 @@
 //! normwise one. One step of refinement at working precision makes a Cholesky solve componentwise
 //! backward stable where the matrix is not too ill-conditioned (Skeel 1980).
 
-use crate::blas1::{larger, norm};
+use crate::blas1::{larger, norm, power_of_two_near};
 use crate::interleaved::{Interleaved, VECTORS};
 use crate::system::ProductMut;
-use crate::system::par_ordered;
 use crate::{DenseSystem, Ridge, System};
 use pulp::Arch;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// What is done about the error of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -215,7 +215,11 @@ impl Gauge {
 
     fn error(self, r: (&[f64], &[f64]), b: (&[f64], &[f64])) -> BackwardError {
         let size = |(row, border): (&[f64], &[f64])| norm(row).hypot(norm(border));
-        let (residual, gradient) = (size(r), size(b));
+        self.error_of(size(r), size(b))
+    }
+
+    /// Of a residual and a right-hand side of these norms.
+    fn error_of(self, residual: f64, gradient: f64) -> BackwardError {
         // A residual that is not a number is as large as can be, by every measure.
         let ratio = |a: f64, b: f64| match (residual.is_nan(), a == 0.0) {
             (true, _) => f64::INFINITY,
@@ -245,61 +249,162 @@ pub(crate) fn measure_many(
     for first in (0..count).step_by(VECTORS) {
         let m = VECTORS.min(count - first);
         let (row, border) = (first * n..(first + m) * n, first * k..(first + m) * k);
-        let b = (&b.0[row.clone()], &b.1[border.clone()]);
-        let x_row = Interleaved::new(arch, &x.0[row], m);
-        let x_border = Interleaved::new(arch, &x.1[border], m);
-        let y = system.product_many(arch, (&x_row, &x_border), m, ridge);
-        let mut gauges = vec![ColumnGauge::default(); m];
-        see_chunks(b.0, (&y.row, &y.row_abs), &mut gauges);
-        see_chunks(b.1, (&y.border, &y.border_abs), &mut gauges);
-        errors.extend(gauges.into_iter().map(ColumnGauge::error));
+        let interleave = |numbers: &[f64]| Interleaved::new(arch, numbers, m);
+        let mut x_row = interleave(&x.0[row.clone()]);
+        let x = (&mut x_row, &interleave(&x.1[border.clone()]));
+        let b = (interleave(&b.0[row]), interleave(&b.1[border]));
+        let rows = |rows: Range<usize>, _, _: &mut [f64], _: &[f64], right: &mut [f64]| {
+            let stride = b.0.stride();
+            right.copy_from_slice(&b.0.numbers()[rows.start * stride..rows.end * stride]);
+        };
+        errors.extend(system.errors_many(arch, x, &b.1, m, ridge, rows));
     }
     errors
 }
 
-/// A gauge with the norms of the chunks that it has seen.
-#[derive(Clone, Debug, Default)]
-struct ColumnGauge {
-    gauge: Gauge,
-    residual: Vec<f64>,
-    gradient: Vec<f64>,
+/// Vectors that one [`LaneGauge`] sees.
+const TOGETHER: usize = 8;
+
+/// Gauges of adjacent interleaved vectors.
+#[derive(Clone, Copy, Debug, Default)]
+struct LaneGauge {
+    largest: [f64; TOGETHER],
+    scale: [f64; TOGETHER],
+    worst: [f64; TOGETHER],
+    poison: [f64; TOGETHER],
 }
 
-impl ColumnGauge {
-    fn error(self) -> BackwardError {
-        let nothing: &[f64] = &[];
-        // The norm of the norms of chunks is that of the whole.
-        self.gauge
-            .error((&self.residual, nothing), (&self.gradient, nothing))
+/// One number for each of the vectors of a pass.
+type OfVectors = [[f64; TOGETHER]; VECTORS / TOGETHER];
+
+/// Gauges of interleaved vectors, with the norms of the chunks that they have seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ManyGauge {
+    gauges: [LaneGauge; VECTORS / TOGETHER],
+    residual: Vec<OfVectors>,
+    gradient: Vec<OfVectors>,
+}
+
+impl ManyGauge {
+    /// Replaces `y` by `b - y` and sees it; `abs` holds the sizes of the terms of `y`.
+    pub(crate) fn see(&mut self, arch: Arch, b: &[f64], y: &mut [f64], abs: &[f64], stride: usize) {
+        arch.dispatch(
+            #[inline(always)]
+            || {
+                let unknowns = y.chunks_exact_mut(stride).zip(b.chunks_exact(stride));
+                for ((y, b), abs) in unknowns.zip(abs.chunks_exact(stride)) {
+                    let pieces = y.chunks_mut(TOGETHER).zip(b.chunks(TOGETHER));
+                    let pieces = pieces.zip(abs.chunks(TOGETHER));
+                    for (((y, b), abs), gauge) in pieces.zip(&mut self.gauges) {
+                        // The usual width has no loop of unknown length.
+                        match (y.first_chunk_mut(), b.first_chunk(), abs.first_chunk()) {
+                            (Some(y), Some(b), Some(abs)) => {
+                                gauge.see::<TOGETHER>(y, b, abs);
+                            }
+                            _ => gauge.see_some(y, b, abs),
+                        }
+                    }
+                }
+                self.residual.push(norms(y, stride));
+                self.gradient.push(norms(b, stride));
+            },
+        );
+    }
+
+    /// Both, this one first.
+    pub(crate) fn and(&mut self, mut other: Self) {
+        for (gauge, seen) in self.gauges.iter_mut().zip(&other.gauges) {
+            for l in 0..TOGETHER {
+                gauge.largest[l] = gauge.largest[l].max(seen.largest[l]);
+                gauge.scale[l] = gauge.scale[l].max(seen.scale[l]);
+                gauge.worst[l] = gauge.worst[l].max(seen.worst[l]);
+                gauge.poison[l] += seen.poison[l];
+            }
+        }
+        self.residual.append(&mut other.residual);
+        self.gradient.append(&mut other.gradient);
+    }
+
+    /// The errors of the first `count` vectors.
+    pub(crate) fn errors(&self, count: usize) -> impl Iterator<Item = BackwardError> + '_ {
+        (0..count).map(|j| {
+            let (g, l) = (j / TOGETHER, j % TOGETHER);
+            let gauge = &self.gauges[g];
+            let worst = if gauge.poison[l] == 0.0 {
+                gauge.worst[l]
+            } else {
+                f64::INFINITY
+            };
+            // The norm of the norms of chunks is that of the whole.
+            let whole = |chunks: &[OfVectors]| {
+                norm(&chunks.iter().map(|norms| norms[g][l]).collect::<Vec<_>>())
+            };
+            let gauge = Gauge {
+                largest: gauge.largest[l],
+                scale: gauge.scale[l],
+                worst,
+            };
+            gauge.error_of(whole(&self.residual), whole(&self.gradient))
+        })
     }
 }
 
-/// Shows every gauge its column of `b - y`, where `y` and its absolute twin are interleaved.
-fn see_chunks(b: &[f64], y: (&Interleaved, &Interleaved), gauges: &mut [ColumnGauge]) {
-    const CHUNK: usize = 512;
-    let (m, len) = (gauges.len(), b.len() / gauges.len());
-    let (stride, y) = (y.0.stride(), (y.0.numbers(), y.1.numbers()));
-    let seen = par_ordered(len, CHUNK, |range| {
-        let mut residual = [0.0; CHUNK];
-        let mut column = |j: usize| {
-            let mut gauge = Gauge::default();
-            let b = &b[j * len..][range.clone()];
-            let residual = &mut residual[..b.len()];
-            for ((i, b), r) in range.clone().zip(b).zip(&mut *residual) {
-                *r = b - y.0[i * stride + j];
-                gauge.see(*r, y.1[i * stride + j] + b.abs());
-            }
-            (gauge, norm(residual), norm(b))
-        };
-        (0..m).map(&mut column).collect::<Vec<_>>()
-    });
-    for chunk in seen {
-        for (gauge, (seen, residual, gradient)) in gauges.iter_mut().zip(chunk) {
-            gauge.gauge = gauge.gauge.and(seen);
-            gauge.residual.push(residual);
-            gauge.gradient.push(gradient);
+impl LaneGauge {
+    #[inline(always)]
+    fn see<const L: usize>(&mut self, y: &mut [f64; L], b: &[f64; L], abs: &[f64; L]) {
+        self.see_some(y, b, abs);
+    }
+
+    #[inline(always)]
+    fn see_some(&mut self, y: &mut [f64], b: &[f64], abs: &[f64]) {
+        for l in 0..y.len().min(TOGETHER) {
+            let r = b[l] - y[l];
+            let weight = abs[l] + b[l].abs();
+            y[l] = r;
+            self.largest[l] = self.largest[l].max(r.abs());
+            self.scale[l] = self.scale[l].max(weight);
+            let ratio = if r == 0.0 { 0.0 } else { r.abs() / weight };
+            self.worst[l] = self.worst[l].max(ratio);
+            // NaN for a NaN or an infinite ratio, and from then on.
+            self.poison[l] += ratio * 0.0;
         }
     }
+}
+
+/// The norms of interleaved vectors, without overflow or underflow: as [`norm`].
+#[inline(always)]
+fn norms(x: &[f64], stride: usize) -> OfVectors {
+    let mut norms = OfVectors::default();
+    for (g, norms) in norms.iter_mut().enumerate().take(stride.div_ceil(TOGETHER)) {
+        let lanes = g * TOGETHER..stride.min((g + 1) * TOGETHER);
+        let mut largest = [0.0_f64; TOGETHER];
+        for x in x.chunks_exact(stride) {
+            for (largest, x) in largest.iter_mut().zip(&x[lanes.clone()]) {
+                *largest = largest.max(x.abs());
+            }
+        }
+        let scale = largest.map(|l| {
+            if l > 0.0 && l.is_finite() {
+                power_of_two_near(l)
+            } else {
+                1.0
+            }
+        });
+        let inverse = scale.map(|scale| 1.0 / scale);
+        for x in x.chunks_exact(stride) {
+            for ((sum, x), inverse) in norms.iter_mut().zip(&x[lanes.clone()]).zip(inverse) {
+                *sum += (x * inverse) * (x * inverse);
+            }
+        }
+        for l in 0..TOGETHER {
+            norms[l] = if largest[l].is_finite() {
+                norms[l].sqrt() * scale[l]
+            } else {
+                largest[l]
+            };
+        }
+    }
+    norms
 }
 
 #[cfg(test)]

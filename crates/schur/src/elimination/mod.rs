@@ -33,7 +33,8 @@ pub(crate) use structured_parts::decoder_rank;
 
 use crate::cuda::FrameSummary;
 use crate::{
-    Error, Failure, PivotSite, ProductMut, Refinement, RhsMut, Ridge, SolveReport, System,
+    BackwardError, Error, Failure, PivotSite, ProductMut, Refinement, RhsMut, Ridge, SolveReport,
+    System,
 };
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use serde::{Deserialize, Serialize};
@@ -267,6 +268,21 @@ pub trait Elimination: Send {
     ) -> Result<(SolveStats, bool), Failure> {
         let _ = (ridge, y);
         self.solve(system, rhs).map(|stats| (stats, false))
+    }
+
+    /// As [`Elimination::solve`] for several right-hand sides, by factors at `ridge`, and measures every
+    /// solution where that costs less than a pass of its own; `None`, and nothing done, where not.
+    ///
+    /// # Errors
+    /// As [`Elimination::solve`].
+    fn solve_and_measure(
+        &mut self,
+        system: &System<'_>,
+        ridge: Ridge,
+        rhs: &mut RhsMut<'_>,
+    ) -> Result<Option<Vec<BackwardError>>, Failure> {
+        let _ = (system, ridge, rhs);
+        Ok(None)
     }
 
     /// Solves for one right-hand side by the last factors, measures and refines, where the engine can

@@ -175,33 +175,21 @@ impl RowFactors {
     /// $`x_i \leftarrow L_i^{-1} x_i`$ for the row parts of `m` interleaved vectors.
     pub(crate) fn solve_lower_many(&self, x: &mut [f64], m: usize) {
         crate::system::par_rows(&self.rows, m, x, ROW_CHUNK / m.max(1), |i, x| {
-            let (l, d) = (self.factor_of(i), x.len() / m);
-            for a in 0..d {
-                let (above, x) = x.split_at_mut(a * m);
-                for (b, above) in above.chunks_exact(m).enumerate() {
-                    let weight = l[a * d + b];
-                    let pairs = x.iter_mut().zip(above);
-                    pairs.for_each(|(x, above)| *x -= weight * above);
-                }
-                x[..m].iter_mut().for_each(|x| *x /= l[a * d + a]);
-            }
+            forward_many(self.factor_of(i), x, m);
         });
     }
 
     /// $`x_i \leftarrow L_i^{-T} x_i`$ for the row parts of `m` interleaved vectors.
     pub(crate) fn solve_upper_many(&self, x: &mut [f64], m: usize) {
         crate::system::par_rows(&self.rows, m, x, ROW_CHUNK / m.max(1), |i, x| {
-            let (l, d) = (self.factor_of(i), x.len() / m);
-            for a in (0..d).rev() {
-                let (x, below) = x[a * m..].split_at_mut(m);
-                for (b, below) in below.chunks_exact(m).enumerate() {
-                    let weight = l[(a + 1 + b) * d + a];
-                    let pairs = x.iter_mut().zip(below);
-                    pairs.for_each(|(x, below)| *x -= weight * below);
-                }
-                x.iter_mut().for_each(|x| *x /= l[a * d + a]);
-            }
+            backward_many(self.factor_of(i), x, m);
         });
+    }
+
+    /// $`x \leftarrow (L_i L_i')^{-1} x`$ for the parts of one row of `m` interleaved vectors.
+    pub(crate) fn solve_block_many(&self, i: usize, x: &mut [f64], m: usize) {
+        forward_many(self.factor_of(i), x, m);
+        backward_many(self.factor_of(i), x, m);
     }
 
     /// $`x \leftarrow L_i^{-1} x`$ for the part of one row.
@@ -221,6 +209,32 @@ impl RowFactors {
     pub(crate) fn solve_block(&self, i: usize, x: &mut [f64]) {
         forward(self.factor_of(i), x);
         backward(self.factor_of(i), x);
+    }
+}
+
+fn forward_many(l: &[f64], x: &mut [f64], m: usize) {
+    let d = x.len() / m;
+    for a in 0..d {
+        let (above, x) = x.split_at_mut(a * m);
+        for (b, above) in above.chunks_exact(m).enumerate() {
+            let weight = l[a * d + b];
+            let pairs = x.iter_mut().zip(above);
+            pairs.for_each(|(x, above)| *x -= weight * above);
+        }
+        x[..m].iter_mut().for_each(|x| *x /= l[a * d + a]);
+    }
+}
+
+fn backward_many(l: &[f64], x: &mut [f64], m: usize) {
+    let d = x.len() / m;
+    for a in (0..d).rev() {
+        let (x, below) = x[a * m..].split_at_mut(m);
+        for (b, below) in below.chunks_exact(m).enumerate() {
+            let weight = l[(a + 1 + b) * d + a];
+            let pairs = x.iter_mut().zip(below);
+            pairs.for_each(|(x, below)| *x -= weight * below);
+        }
+        x.iter_mut().for_each(|x| *x /= l[a * d + a]);
     }
 }
 

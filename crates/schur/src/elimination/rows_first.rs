@@ -10,7 +10,7 @@
 //! Cost $`N k^2 + k^3 / 3`$, with $`Y`$ ($`N \times k`$) and $`L_S`$ kept.
 
 use super::row_blocks::RowFactors;
-use super::rows_many::solve_many;
+use super::rows_many::{solve_and_measure_many, solve_many};
 use super::rows_push::{Whitened, pull, push, push_and_multiply};
 use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, dense_only};
 use crate::blas1::{axpy, axpys, dots};
@@ -18,8 +18,8 @@ use crate::bump::least_rung;
 use crate::cholesky::{Cholesky, FailedPivot};
 use crate::system::{par_ordered, par_rows};
 use crate::{
-    ArrowShape, DenseSystem, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite,
-    ProductMut, RhsMut, Ridge, System,
+    ArrowShape, BackwardError, DenseSystem, Error, Failure, LogDeterminant, NotPositiveDefinite,
+    PivotSite, ProductMut, RhsMut, Ridge, System,
 };
 use faer::Par;
 use pulp::Arch;
@@ -327,6 +327,27 @@ impl Elimination for RowsFirst {
             _ => solve_many(self.arch, &self.rows, &self.whitened, &self.border, rhs),
         }
         Ok(SolveStats::default())
+    }
+
+    fn solve_and_measure(
+        &mut self,
+        system: &System<'_>,
+        ridge: Ridge,
+        rhs: &mut RhsMut<'_>,
+    ) -> Result<Option<Vec<BackwardError>>, Failure> {
+        let dense = dense_only(Self::KIND, system)?;
+        rhs.check(&self.shape)?;
+        if rhs.count < 2 || self.rows.growth() > PUSH_GROWTH {
+            return Ok(None);
+        }
+        let (arch, rows, border) = (self.arch, &self.rows, &self.border);
+        let rhs = RhsMut {
+            row: rhs.row,
+            border: rhs.border,
+            count: rhs.count,
+        };
+        let errors = solve_and_measure_many(arch, &dense, rows, border, ridge, rhs);
+        Ok(Some(errors))
     }
 
     fn solve_and_multiply(

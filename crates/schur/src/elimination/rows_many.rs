@@ -1,16 +1,22 @@
-//! Rows-first solves for several right-hand sides at once: each pass over $`Y`$ and $`L_S`$ serves all.
+//! Rows-first solves for several right-hand sides at once: each pass over $`Y`$ or $`B`$ and $`L_S`$
+//! serves all.
 
 use super::row_blocks::RowFactors;
-use crate::RhsMut;
-use crate::blas_many::{LINES, Lines, Side, subtract};
+use crate::blas_many::Side;
 use crate::cholesky::Cholesky;
 use crate::interleaved::{Interleaved, VECTORS, solve_lower, solve_upper};
+use crate::refine::BackwardError;
+use crate::registers::release_upper_parts;
+use crate::system::tiles;
+use crate::{DenseSystem, RhsMut, Ridge};
 use pulp::Arch;
 use rayon::prelude::*;
 
-/// Columns of $`Y`$ of a task, where the border is wide.
-const COLUMNS: usize = 512;
-/// The most partial sums of $`Y' u`$, where the border is narrow.
+/// Lines of $`Y`$ of a task.
+const LINES: usize = 64;
+/// The fewest lines of a partial sum of $`Y' u`$.
+const PART_LINES: usize = 64;
+/// The most partial sums of it.
 const PARTS: usize = 8;
 
 /// Overwrites right-hand sides by solutions; `y` is $`Y`$, `N x k` row-major.
@@ -19,70 +25,104 @@ pub(super) fn solve_many(
     rows: &RowFactors,
     y: &[f64],
     border: &Cholesky,
-    rhs: RhsMut<'_>,
+    mut rhs: RhsMut<'_>,
 ) {
     let k = border.order();
-    let n = rhs.row.len() / rhs.count;
-    for first in (0..rhs.count).step_by(VECTORS) {
-        let m = VECTORS.min(rhs.count - first);
-        let row = &mut rhs.row[first * n..(first + m) * n];
-        let border_columns = &mut rhs.border[first * k..(first + m) * k];
+    in_batches(&mut rhs, |row, border_columns, m| {
         let mut u = Interleaved::new(arch, row, m);
         let mut x = Interleaved::new(arch, border_columns, m);
         let stride = x.stride();
         rows.solve_lower_many(u.numbers_mut(), stride);
-        if n > 0 && k > 0 {
-            subtract_pull(arch, y, &u, &mut x);
+        if !y.is_empty() {
+            subtract_pull(arch, y, &u, &mut x, m);
         }
         solve_lower(arch, border.as_mat(), x.numbers_mut(), stride);
         solve_upper(arch, border.as_mat(), x.numbers_mut(), stride);
-        if k > 0 {
+        if !y.is_empty() {
             let x = x.numbers();
             let tasks = u.numbers_mut().par_chunks_mut(stride * LINES);
             tasks.zip(y.par_chunks(k * LINES)).for_each(|(u, y)| {
+                release_upper_parts();
                 let lines: Vec<_> = y.chunks_exact(k).collect();
-                let lines = Lines::new(&lines, 0..k);
-                subtract(arch, Side::Times, lines, x, u, stride);
+                tiles(&lines, k, |tile, lines, columns| {
+                    let x = &x[columns.start * stride..columns.end * stride];
+                    let u = &mut u[lines.start * stride..lines.end * stride];
+                    tile.subtract(arch, Side::Times, x, u, stride);
+                });
             });
         }
         rows.solve_upper_many(u.numbers_mut(), stride);
         u.separate(row);
         x.separate(border_columns);
+    });
+}
+
+/// Overwrites right-hand sides by solutions and returns the errors of these. Both passes over the rows
+/// read $`B`$, which for one vector [`super::rows_push`] does: see there for when that serves.
+pub(super) fn solve_and_measure_many(
+    arch: Arch,
+    system: &DenseSystem<'_>,
+    rows: &RowFactors,
+    border: &Cholesky,
+    ridge: Ridge,
+    mut rhs: RhsMut<'_>,
+) -> Vec<BackwardError> {
+    let mut errors = Vec::with_capacity(rhs.count);
+    in_batches(&mut rhs, |row, border_columns, m| {
+        let mut u = Interleaved::new(arch, row, m);
+        let right = Interleaved::new(arch, border_columns, m);
+        let mut x = right.map(arch, |b| b);
+        let stride = x.stride();
+        let solve = |i: usize, u: &mut [f64]| rows.solve_block_many(i, u, stride);
+        system.subtract_cross_many(arch, &u, &mut x, m, solve);
+        solve_lower(arch, border.as_mat(), x.numbers_mut(), stride);
+        solve_upper(arch, border.as_mat(), x.numbers_mut(), stride);
+        let settle = |_, i: usize, x: &mut [f64], s: &[f64], right: &mut [f64]| {
+            right.copy_from_slice(x);
+            x.iter_mut().zip(s).for_each(|(x, s)| *x -= s);
+            solve(i, x);
+        };
+        errors.extend(system.errors_many(arch, (&mut u, &x), &right, m, ridge, settle));
+        u.separate(row);
+        x.separate(border_columns);
+    });
+    errors
+}
+
+/// Hands out the right-hand sides, row parts and border parts, as many as make one pass.
+fn in_batches(rhs: &mut RhsMut<'_>, mut work: impl FnMut(&mut [f64], &mut [f64], usize)) {
+    let (n, k) = (rhs.row.len() / rhs.count, rhs.border.len() / rhs.count);
+    for first in (0..rhs.count).step_by(VECTORS) {
+        let m = VECTORS.min(rhs.count - first);
+        let row = &mut rhs.row[first * n..(first + m) * n];
+        work(row, &mut rhs.border[first * k..(first + m) * k], m);
     }
 }
 
-/// `x -= Y' u`: by columns of a wide `Y`, else by parts of its lines, summed in order.
-fn subtract_pull(arch: Arch, y: &[f64], u: &Interleaved, x: &mut Interleaved) {
+/// `x -= Y' u`, by parts of its lines, summed in order.
+fn subtract_pull(arch: Arch, y: &[f64], u: &Interleaved, x: &mut Interleaved, m: usize) {
     let (stride, u) = (x.stride(), u.numbers());
     let (n, k) = (u.len() / stride, x.numbers().len() / stride);
-    let pull = |u: &[f64], y: &[f64], columns: std::ops::Range<usize>, x: &mut [f64]| {
-        for (u, y) in u.chunks(stride * LINES).zip(y.chunks(k * LINES)) {
-            let lines: Vec<_> = y.chunks_exact(k).collect();
-            let lines = Lines::new(&lines, columns.clone());
-            subtract(arch, Side::Transposed, lines, u, x, stride);
-        }
-    };
-    if k >= 4 * COLUMNS {
-        let tasks = x.numbers_mut().par_chunks_mut(stride * COLUMNS);
-        tasks.enumerate().for_each(|(c, x)| {
-            let first = c * COLUMNS;
-            pull(u, y, first..first + x.len() / stride, x);
-        });
-        return;
-    }
-    let lines = n.div_ceil(PARTS);
+    let lines = n.div_ceil((n / PART_LINES).clamp(1, PARTS));
     let parts: Vec<_> = u
         .par_chunks(stride * lines)
         .zip(y.par_chunks(k * lines))
         .map(|(u, y)| {
-            let mut part = Interleaved::zeros(arch, k, stride);
-            pull(u, y, 0..k, part.numbers_mut());
+            release_upper_parts();
+            let mut part = Interleaved::zeros(arch, k, m);
+            let lines: Vec<_> = y.chunks_exact(k).collect();
+            tiles(&lines, k, |tile, lines, columns| {
+                let u = &u[lines.start * stride..lines.end * stride];
+                let range = columns.start * stride..columns.end * stride;
+                let part = &mut part.numbers_mut()[range];
+                tile.add(arch, Side::Transposed, u, part, stride);
+            });
             part
         })
         .collect();
     for part in &parts {
-        let pairs = x.numbers_mut().iter_mut().zip(part.numbers());
-        pairs.for_each(|(x, part)| *x += part);
+        let pairs = x.numbers_mut().par_iter_mut().with_min_len(1 << 14);
+        pairs.zip(part.numbers()).for_each(|(x, part)| *x -= part);
     }
 }
 

@@ -99,9 +99,9 @@ impl<'a> BorderLines<'a> {
         }
     }
 
-    /// Ranges of lines with about equal numbers of entries: at most 16, by the order alone.
-    pub(crate) fn balanced_groups(&self, k: usize) -> Vec<Range<usize>> {
-        let groups = k.div_ceil(64).clamp(1, 16);
+    /// Ranges of lines with about equal numbers of entries: at most `most`, by the order alone.
+    pub(crate) fn balanced_groups(&self, k: usize, most: usize) -> Vec<Range<usize>> {
+        let groups = k.div_ceil(64).clamp(1, most);
         // Lines 0..x of a triangle hold a share (x / k)^2 of the rows, 1 - (1 - x / k)^2 of the
         // columns.
         let edge = |g: usize| {
@@ -235,7 +235,7 @@ mod tests {
             for view in [matrix.as_ref(), by_row.transpose(), reversed] {
                 let lines = BorderLines::new(view);
                 let (mut y, mut y_abs) = (vec![0.0; k], vec![0.0; k]);
-                for group in lines.balanced_groups(k) {
+                for group in lines.balanced_groups(k, 16) {
                     lines.add_product(Arch::new(), group, &x, &mut y, &mut y_abs);
                 }
                 for i in 0..k {

@@ -257,7 +257,7 @@ impl<'a> DenseSystem<'a> {
         let k = self.shape.border();
         let lines = BorderLines::new(self.border_hessian.matrix());
         let parts: Vec<_> = lines
-            .balanced_groups(k)
+            .balanced_groups(k, 16)
             .into_par_iter()
             .map(|group| {
                 let (mut part, mut part_abs) = (vec![0.0; k], vec![0.0; k]);

@@ -5,274 +5,385 @@
 //!   y_T += T x,   y += T' x_T, and the same with absolute values: see blas_many
 //! ```
 //!
+//! A group of rows meets $`B`$ twice, for $`B_i x_\beta`$ and then for $`B_i' x_i`$, the second time from
+//! cache; what the rows are may be found between the two.
+//!
 //! The sums run in another order than for one vector: the two agree to rounding, and each is the
 //! same for any number of threads.
 
 use super::border_lines::BorderLines;
 use super::dense::DenseSystem;
 use crate::Ridge;
-use crate::blas_many::{LINES, Lines, Side, add_abs};
-use crate::interleaved::{Interleaved, SPREAD};
+use crate::blas_many::{LINES, Side, Tile, WIDTH, with_tile};
+use crate::interleaved::Interleaved;
+use crate::refine::{BackwardError, ManyGauge};
 use crate::registers::release_upper_parts;
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Columns of a tile of $`B`$.
-const COLUMNS: usize = 512;
-/// Order of a tile of $`C`$.
-const TILE: usize = 128;
-/// The most partial sums of either, whatever the shape.
+/// The most partial sums, whatever the shape.
 const PARTS: usize = 8;
 
-/// $`(H + \rho) x`$ and $`|H + \rho| |x|`$ for interleaved vectors.
-#[derive(Debug)]
-pub(crate) struct ManyProduct {
-    pub(crate) row: Interleaved,
-    pub(crate) border: Interleaved,
-    pub(crate) row_abs: Interleaved,
-    pub(crate) border_abs: Interleaved,
-}
+/// The fewest lines of a part of the rows: to add up its sums costs as much as a few lines.
+const PART_LINES: usize = 64;
 
-/// Sums of the border's part of a product, plain and absolute.
-struct BorderSums {
+/// Bytes of the lines of a group of rows, which are read twice.
+const GROUP_BYTES: usize = 1 << 19;
+
+/// The most lines of a group, by a row at most.
+const GROUP_LINES: usize = 4 * LINES;
+
+/// Vectors with their absolute values.
+struct Pair {
     plain: Interleaved,
     abs: Interleaved,
 }
 
-impl BorderSums {
-    fn zeros(arch: Arch, k: usize, count: usize) -> Self {
+impl Pair {
+    fn zeros(arch: Arch, len: usize, count: usize) -> Self {
         Self {
-            plain: Interleaved::zeros(arch, k, count),
-            abs: Interleaved::zeros(arch, k, count),
+            plain: Interleaved::zeros(arch, len, count),
+            abs: Interleaved::zeros(arch, len, count),
         }
     }
 
-    /// Adds the products of `lines` with `x` to the unknowns `range`.
-    fn add(&mut self, arch: Arch, side: Side, lines: Lines<'_>, x: &[f64], range: Range<usize>) {
+    /// Adds the products of a tile with `x` to the unknowns `range`.
+    fn add(&mut self, arch: Arch, side: Side, tile: &Tile, x: PairRef<'_>, range: Range<usize>) {
         let stride = self.plain.stride();
         let range = range.start * stride..range.end * stride;
         let plain = &mut self.plain.numbers_mut()[range.clone()];
-        let abs = &mut self.abs.numbers_mut()[range];
-        add_abs(arch, side, lines, x, plain, abs, stride);
+        tile.add(arch, side, x.plain, plain, stride);
+        tile.add_abs(
+            arch,
+            side,
+            x.abs,
+            &mut self.abs.numbers_mut()[range],
+            stride,
+        );
     }
 }
 
-/// A range of rows with its part of the product.
-struct RowsPart<'y> {
-    rows: Range<usize>,
-    plain: &'y mut [f64],
-    abs: &'y mut [f64],
-}
-
-/// Vectors interleaved, with the numbers of an unknown.
+/// Numbers of interleaved vectors, with their absolute values.
 #[derive(Clone, Copy)]
-struct Vectors<'x> {
-    numbers: &'x [f64],
-    stride: usize,
+struct PairRef<'x> {
+    plain: &'x [f64],
+    abs: &'x [f64],
 }
 
-impl<'x> Vectors<'x> {
-    fn new(x: &'x Interleaved) -> Self {
+impl<'x> PairRef<'x> {
+    /// The unknowns `range` of vectors interleaved at `stride`.
+    fn of(self, range: Range<usize>, stride: usize) -> Self {
+        let range = range.start * stride..range.end * stride;
         Self {
-            numbers: x.numbers(),
-            stride: x.stride(),
+            plain: &self.plain[range.clone()],
+            abs: &self.abs[range],
         }
-    }
-
-    fn of(&self, range: Range<usize>) -> &'x [f64] {
-        &self.numbers[range.start * self.stride..range.end * self.stride]
     }
 }
 
 impl DenseSystem<'_> {
-    /// $`(H + \rho) x`$ and $`|H + \rho| |x|`$ for interleaved vectors, `count` of them.
-    pub(crate) fn product_many(
+    /// The backward errors of interleaved vectors, `count` of them, for the right-hand side of the border
+    /// and one of the rows.
+    ///
+    /// The rows' part of `x` may be found on the way: `settle` is shown the unknowns of every row once, with
+    /// their part of `x` and of $`B x_\beta`$, before that part of `x` is used, and writes the right-hand
+    /// side there.
+    pub(crate) fn errors_many(
         &self,
         arch: Arch,
-        x: (&Interleaved, &Interleaved),
+        x: (&mut Interleaved, &Interleaved),
+        right: &Interleaved,
         count: usize,
         ridge: Ridge,
-    ) -> ManyProduct {
-        let (n, k) = (self.shape().row_unknowns(), self.shape().border());
-        let (row, border) = (Vectors::new(x.0), Vectors::new(x.1));
-        let zeros = |len| Interleaved::zeros(arch, len, count);
-        let mut y = ManyProduct {
-            row: zeros(n),
-            row_abs: zeros(n),
-            border: zeros(k),
-            border_abs: zeros(k),
-        };
-        let sums = y.border.numbers_mut().iter_mut();
-        let sums = sums.zip(y.border_abs.numbers_mut());
-        for ((plain, abs), x) in sums.zip(border.numbers) {
-            (*plain, *abs) = (ridge.border * x, ridge.border * x.abs());
+        settle: impl Fn(Range<usize>, usize, &mut [f64], &[f64], &mut [f64]) + Sync,
+    ) -> Vec<BackwardError> {
+        let (k, stride) = (self.shape().border(), right.stride());
+        let mut sums = Pair::zeros(arch, k, count);
+        let (plain, abs) = (x.1.numbers(), x.1.map(arch, f64::abs));
+        let abs = abs.numbers();
+        let border = PairRef { plain, abs };
+        for (y, x) in sums.plain.numbers_mut().iter_mut().zip(border.plain) {
+            *y = ridge.border * x;
         }
-        let of_rows = self.add_rows(arch, row, border, count, ridge.row, &mut y);
+        for (y, x) in sums.abs.numbers_mut().iter_mut().zip(border.abs) {
+            *y = ridge.border * x;
+        }
+        let of_rows: Vec<_> = self
+            .rows_parts(x.0)
+            .into_par_iter()
+            .map(|part| {
+                release_upper_parts();
+                self.rows_errors(arch, border, count, ridge.row, part, &settle)
+            })
+            .collect();
         let of_border = self.border_parts(arch, border, count);
-        for part in of_rows.iter().chain(&of_border) {
-            add_all(y.border.numbers_mut(), part.plain.numbers());
-            add_all(y.border_abs.numbers_mut(), part.abs.numbers());
+        for part in of_rows.iter().map(|part| &part.0).chain(&of_border) {
+            add_all(sums.plain.numbers_mut(), part.plain.numbers());
+            add_all(sums.abs.numbers_mut(), part.abs.numbers());
         }
-        y
+        let mut gauge = ManyGauge::default();
+        of_rows.into_iter().for_each(|part| gauge.and(part.1));
+        let chunk = stride * LINES;
+        let border_chunks: Vec<_> = (sums.plain.numbers_mut().par_chunks_mut(chunk))
+            .zip(sums.abs.numbers().par_chunks(chunk))
+            .zip(right.numbers().par_chunks(chunk))
+            .map(|((y, abs), b)| {
+                release_upper_parts();
+                let mut gauge = ManyGauge::default();
+                gauge.see(arch, b, y, abs, stride);
+                gauge
+            })
+            .collect();
+        border_chunks.into_iter().for_each(|seen| gauge.and(seen));
+        gauge.errors(count).collect()
     }
 
-    /// Fills the rows' part; returns partial sums of the border's.
-    fn add_rows(
+    /// $`y \leftarrow y - B' z`$ for interleaved vectors, `count` of them, where `prepare` makes every row's
+    /// part of `z` of that of `x`.
+    pub(crate) fn subtract_cross_many(
         &self,
         arch: Arch,
-        row: Vectors<'_>,
-        border: Vectors<'_>,
+        x: &Interleaved,
+        y: &mut Interleaved,
         count: usize,
-        rho: f64,
-        y: &mut ManyProduct,
-    ) -> Vec<BorderSums> {
-        let parts = self.rows_parts(row.stride, y.row.numbers_mut(), y.row_abs.numbers_mut());
-        let sums = parts.into_par_iter().map(|mut part| {
-            let mut sums = BorderSums::zeros(arch, self.shape().border(), count);
-            release_upper_parts();
-            self.add_blocks(row, rho, &mut part);
-            self.add_cross(arch, row, border, &mut part, &mut sums);
-            sums
-        });
-        sums.collect()
+        prepare: impl Fn(usize, &mut [f64]) + Sync,
+    ) {
+        let (dims, k, stride) = (self.shape().rows(), self.shape().border(), x.stride());
+        let parts: Vec<_> = self
+            .ranges()
+            .into_par_iter()
+            .map(|rows| {
+                release_upper_parts();
+                let mut sum = Interleaved::zeros(arch, k, count);
+                let mut z = Vec::new();
+                self.groups(rows, GROUP_LINES, |rows, lines| {
+                    let first = dims.offset(rows.start);
+                    z.clear();
+                    z.extend_from_slice(&x.numbers()[first * stride..][..lines.len() * stride]);
+                    for i in rows {
+                        let own = dims.offset(i) - first..dims.offset(i + 1) - first;
+                        prepare(i, &mut z[own.start * stride..own.end * stride]);
+                    }
+                    tiles(lines, k, |tile, lines, columns| {
+                        let z = &z[lines.start * stride..lines.end * stride];
+                        let range = columns.start * stride..columns.end * stride;
+                        let sum = &mut sum.numbers_mut()[range];
+                        tile.add(arch, Side::Transposed, z, sum, stride);
+                    });
+                });
+                sum
+            })
+            .collect();
+        for part in &parts {
+            let pairs = y.numbers_mut().par_iter_mut().with_min_len(1 << 14);
+            pairs.zip(part.numbers()).for_each(|(y, x)| *y -= x);
+        }
     }
 
     /// At most [`PARTS`] ranges of rows, by the shape alone.
-    fn rows_parts<'y>(
-        &self,
-        stride: usize,
-        mut plain: &'y mut [f64],
-        mut abs: &'y mut [f64],
-    ) -> Vec<RowsPart<'y>> {
+    fn ranges(&self) -> Vec<Range<usize>> {
         let rows = self.shape().rows();
-        let chunk = rows.rows().div_ceil(PARTS).max(1);
-        let cut = |first: usize| {
-            let last = (first + chunk).min(rows.rows());
-            let len = stride * (rows.offset(last) - rows.offset(first));
-            let part = |from: &mut &'y mut [f64]| {
-                let (head, tail) = std::mem::take(from).split_at_mut(len);
-                *from = tail;
-                head
-            };
-            RowsPart {
-                rows: first..last,
-                plain: part(&mut plain),
-                abs: part(&mut abs),
-            }
+        let parts = (self.shape().row_unknowns() / PART_LINES).clamp(1, PARTS);
+        let chunk = rows.rows().div_ceil(parts).max(1);
+        let firsts = (0..rows.rows()).step_by(chunk);
+        firsts
+            .map(|first| first..(first + chunk).min(rows.rows()))
+            .collect()
+    }
+
+    /// The ranges with their parts of `x`.
+    fn rows_parts<'x>(&self, x: &'x mut Interleaved) -> Vec<(Range<usize>, &'x mut [f64])> {
+        let (rows, stride) = (self.shape().rows(), x.stride());
+        let mut rest = x.numbers_mut();
+        let cut = |range: Range<usize>| {
+            let len = stride * (rows.offset(range.end) - rows.offset(range.start));
+            let (head, tail) = std::mem::take(&mut rest).split_at_mut(len);
+            rest = tail;
+            (range, head)
         };
-        (0..rows.rows()).step_by(chunk).map(cut).collect()
+        self.ranges().into_iter().map(cut).collect()
+    }
+
+    /// Visits whole rows in groups of `lines` lines of $`B`$ or more, by a row at most.
+    fn groups(
+        &self,
+        rows: Range<usize>,
+        lines: usize,
+        mut visit: impl FnMut(Range<usize>, &[&[f64]]),
+    ) {
+        let dims = self.shape().rows();
+        let mut copy = Vec::new();
+        let mut first = rows.start;
+        while first < rows.end {
+            let start = dims.offset(first);
+            let mut last = first + 1;
+            while last < rows.end && dims.offset(last) - start < lines {
+                last += 1;
+            }
+            visit(
+                first..last,
+                &self.lines(self.unknowns(first..last), &mut copy),
+            );
+            first = last;
+        }
+    }
+
+    /// What some rows add to the border's part of the product, and their errors.
+    fn rows_errors(
+        &self,
+        arch: Arch,
+        border: PairRef<'_>,
+        count: usize,
+        rho: f64,
+        (rows, x): (Range<usize>, &mut [f64]),
+        settle: &impl Fn(Range<usize>, usize, &mut [f64], &[f64], &mut [f64]),
+    ) -> (Pair, ManyGauge) {
+        let (dims, k) = (self.shape().rows(), self.shape().border());
+        let (mut sums, mut gauge) = (Pair::zeros(arch, k, count), ManyGauge::default());
+        let stride = sums.plain.stride();
+        let group = (GROUP_BYTES / (8 * k).max(1)).clamp(LINES / 4, GROUP_LINES);
+        let start = dims.offset(rows.start);
+        let [mut plain, mut abs, mut sizes, mut right] = [const { Vec::new() }; 4];
+        self.groups(rows, group, |rows, lines| {
+            let first = dims.offset(rows.start);
+            let len = lines.len() * stride;
+            let x = &mut x[(first - start) * stride..][..len];
+            for room in [&mut plain, &mut abs, &mut sizes, &mut right] {
+                room.clear();
+                room.resize(len, 0.0);
+            }
+            tiles(lines, k, |tile, lines, columns| {
+                tile.take_abs();
+                let x = border.of(columns, stride);
+                let own = lines.start * stride..lines.end * stride;
+                tile.add(arch, Side::Times, x.plain, &mut plain[own.clone()], stride);
+                tile.add_abs(arch, Side::Times, x.abs, &mut abs[own], stride);
+            });
+            for i in rows {
+                let unknowns = dims.offset(i)..dims.offset(i + 1);
+                let own = (unknowns.start - first) * stride..(unknowns.end - first) * stride;
+                let (x, plain) = (&mut x[own.clone()], &mut plain[own.clone()]);
+                settle(unknowns, i, x, plain, &mut right[own.clone()]);
+                self.add_block(i, rho, x, plain, &mut abs[own]);
+            }
+            gauge.see(arch, &right, &mut plain, &abs, stride);
+            sizes
+                .iter_mut()
+                .zip(&*x)
+                .for_each(|(size, x)| *size = x.abs());
+            let x = PairRef {
+                plain: x,
+                abs: &sizes,
+            };
+            tiles(lines, k, |tile, lines, columns| {
+                tile.take_abs();
+                sums.add(arch, Side::Transposed, tile, x.of(lines, stride), columns);
+            });
+        });
+        (sums, gauge)
     }
 
     /// Adds $`(D_i + \rho) x_i`$.
-    fn add_blocks(&self, x: Vectors<'_>, rho: f64, part: &mut RowsPart<'_>) {
-        let (rows, blocks, stride) = (self.shape().rows(), self.row_hessian(), x.stride);
-        let start = rows.offset(part.rows.start);
-        for i in part.rows.clone() {
-            let at = rows.offset(i);
-            for a in 0..rows.dim(i) {
-                let y = (at - start + a) * stride..(at - start + a + 1) * stride;
-                for b in 0..rows.dim(i) {
-                    let entry = blocks.get(rows, i, a.max(b), a.min(b));
-                    let entry = if a == b { entry + rho } else { entry };
-                    let plain = part.plain[y.clone()].iter_mut();
-                    let sums = plain.zip(&mut part.abs[y.clone()]);
-                    for ((plain, abs), x) in sums.zip(x.of(at + b..at + b + 1)) {
-                        let term = entry * x;
-                        *plain += term;
-                        *abs += term.abs();
-                    }
+    fn add_block(&self, i: usize, rho: f64, x: &[f64], plain: &mut [f64], abs: &mut [f64]) {
+        let (rows, blocks) = (self.shape().rows(), self.row_hessian());
+        let d = rows.dim(i);
+        let stride = x.len() / d.max(1);
+        for a in 0..d {
+            let own = a * stride..(a + 1) * stride;
+            for b in 0..d {
+                let entry = blocks.get(rows, i, a.max(b), a.min(b));
+                let entry = if a == b { entry + rho } else { entry };
+                let sums = plain[own.clone()].iter_mut().zip(&mut abs[own.clone()]);
+                for ((plain, abs), x) in sums.zip(&x[b * stride..(b + 1) * stride]) {
+                    let term = entry * x;
+                    *plain += term;
+                    *abs += term.abs();
                 }
             }
         }
     }
 
-    /// Adds $`B x_\beta`$ to the rows' part and $`B' x_t`$ to `sums`, tile by tile.
-    fn add_cross(
-        &self,
-        arch: Arch,
-        row: Vectors<'_>,
-        border: Vectors<'_>,
-        part: &mut RowsPart<'_>,
-        sums: &mut BorderSums,
-    ) {
-        let (k, stride) = (self.shape().border(), row.stride);
-        let mut places = self.unknowns(part.rows.clone());
-        let start = self.shape().rows().offset(part.rows.start);
-        let len = self.shape().rows().offset(part.rows.end) - start;
-        let mut copy = Vec::new();
-        for at in (0..len).step_by(LINES) {
-            let lines = self.lines(places.clone().take(LINES), &mut copy);
-            places.by_ref().take(LINES).for_each(drop);
-            let x_row = row.of(start + at..start + at + lines.len());
-            let own = at * stride..(at + lines.len()) * stride;
-            for first in (0..k).step_by(COLUMNS) {
-                let columns = first..(first + COLUMNS).min(k);
-                let tile = Lines::new(&lines, columns.clone());
-                let (plain, abs) = (&mut part.plain[own.clone()], &mut part.abs[own.clone()]);
-                let x = border.of(columns.clone());
-                add_abs(arch, Side::Times, tile, x, plain, abs, stride);
-                sums.add(arch, Side::Transposed, tile, x_row, columns);
-            }
-        }
-    }
-
-    /// Partial sums of $`C x_\beta`$, tile by tile of the lower triangle.
-    fn border_parts(&self, arch: Arch, x: Vectors<'_>, count: usize) -> Vec<BorderSums> {
+    /// Partial sums of $`C x_\beta`$, from the lower triangle, by groups of its lines.
+    fn border_parts(&self, arch: Arch, x: PairRef<'_>, count: usize) -> Vec<Pair> {
         let k = self.shape().border();
         let border = BorderLines::new(self.border_hessian().matrix());
-        let tiles = k.div_ceil(TILE);
-        let all: Vec<_> = (0..tiles)
-            .flat_map(|j| (j..tiles).map(move |i| (i, j)))
-            .collect();
-        let range = |t: usize| t * TILE..((t + 1) * TILE).min(k);
-        let parts = all
-            .par_chunks(all.len().div_ceil(PARTS).max(1))
-            .map(|tiles| {
-                let mut sums = BorderSums::zeros(arch, k, count);
-                let mut scratch = Vec::new();
-                for &(i, j) in tiles {
-                    // Lines are columns of C, or its rows.
-                    let (own, other) = if border.by_column() { (j, i) } else { (i, j) };
-                    let (own, other) = (range(own), range(other));
-                    copy_tile(&border, own.clone(), other.clone(), &mut scratch);
-                    let lines: Vec<_> = scratch.chunks_exact(other.len() + SPREAD).collect();
-                    let tile = Lines::new(&lines[..own.len()], 0..other.len());
-                    sums.add(arch, Side::Times, tile, x.of(other.clone()), own.clone());
-                    if i != j {
-                        sums.add(arch, Side::Transposed, tile, x.of(own), other);
+        let parts = border.balanced_groups(k, PARTS).into_par_iter();
+        let parts = parts.map(|part| {
+            release_upper_parts();
+            let mut sums = Pair::zeros(arch, k, count);
+            let stride = sums.plain.stride();
+            with_tile(|tile| {
+                for first in part.clone().step_by(LINES) {
+                    let own = first..(first + LINES).min(part.end);
+                    copy_diagonal(&border, own.clone(), tile);
+                    let x_own = x.of(own.clone(), stride);
+                    sums.add(arch, Side::Times, tile, x_own, own.clone());
+                    let others = if border.by_column() {
+                        own.end..k
+                    } else {
+                        0..own.start
+                    };
+                    for start in others.clone().step_by(WIDTH) {
+                        let other = start..(start + WIDTH).min(others.end);
+                        copy_lines(&border, own.clone(), other.clone(), tile);
+                        let known = x.of(other.clone(), stride);
+                        sums.add(arch, Side::Times, tile, known, own.clone());
+                        sums.add(arch, Side::Transposed, tile, x_own, other);
                     }
                 }
-                sums
             });
+            sums
+        });
         parts.collect()
     }
 }
 
-/// Copies the tile of a symmetric matrix with lines `own` and their numbers `other`, [`SPREAD`] numbers
-/// between lines. Of a tile on the diagonal the lower triangle alone is read.
-fn copy_tile(
-    border: &BorderLines<'_>,
-    own: Range<usize>,
-    other: Range<usize>,
-    copy: &mut Vec<f64>,
+/// Visits the tiles of lines of `k` numbers: each with its lines and its columns.
+pub(crate) fn tiles(
+    lines: &[&[f64]],
+    k: usize,
+    mut visit: impl FnMut(&mut Tile, Range<usize>, Range<usize>),
 ) {
-    let stride = other.len() + SPREAD;
-    copy.resize(copy.len().max(own.len() * stride), 0.0);
+    with_tile(|tile| {
+        for (l, lines) in lines.chunks(LINES).enumerate() {
+            let own = l * LINES..l * LINES + lines.len();
+            for first in (0..k).step_by(WIDTH) {
+                let columns = first..(first + WIDTH).min(k);
+                tile.copy(lines, columns.clone());
+                visit(tile, own.clone(), columns);
+            }
+        }
+    });
+}
+
+/// Copies the numbers `other` of some lines of a symmetric matrix, all on one side of the diagonal.
+fn copy_lines(border: &BorderLines<'_>, own: Range<usize>, other: Range<usize>, tile: &mut Tile) {
+    tile.resize(own.len(), other.len());
+    let mut line = Vec::new();
+    for (to, l) in tile.lines_mut().zip(own) {
+        let (first, entries) = border.get(l, &mut line);
+        to.copy_from_slice(&entries[other.start - first..other.end - first]);
+    }
+    tile.take_abs();
+}
+
+/// Copies the square of a symmetric matrix on the diagonal; its lower triangle alone is read.
+fn copy_diagonal(border: &BorderLines<'_>, own: Range<usize>, tile: &mut Tile) {
+    tile.resize(own.len(), own.len());
     let mut line = Vec::new();
     for (o, l) in own.clone().enumerate() {
         let (first, entries) = border.get(l, &mut line);
-        let known = first.max(other.start)..(first + entries.len()).min(other.end);
+        let known = first.max(own.start)..(first + entries.len()).min(own.end);
         let entries = &entries[known.start - first..known.end - first];
-        let at = known.start - other.start;
-        copy[o * stride + at..][..entries.len()].copy_from_slice(entries);
-        if own == other {
-            // The other half of the square, which this line holds for those beside it.
-            for (c, entry) in (at..).zip(entries) {
-                copy[c * stride + o] = *entry;
-            }
+        let at = known.start - own.start;
+        tile.line_mut(o)[at..][..entries.len()].copy_from_slice(entries);
+        // The other half, which this line holds for those beside it.
+        for (c, entry) in (at..).zip(entries) {
+            tile.line_mut(c)[o] = *entry;
         }
     }
+    tile.take_abs();
 }
 
 fn add_all(y: &mut [f64], x: &[f64]) {
