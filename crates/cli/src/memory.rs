@@ -12,7 +12,8 @@
 //!
 //! The process's own limits count addresses, of which the allocator takes more than it gives: a heap
 //! of 64 MiB for each thread, and more as they fill. So what is needed is counted up to twice there,
-//! beside a heap for each thread.
+//! beside a heap for each thread. There faer's products count too: every thread with one keeps room for two
+//! operands of the size of the last-level cache, of which little is used.
 
 use std::fmt;
 
@@ -75,7 +76,11 @@ pub struct Shortage {
 /// [`Shortage`] with both figures.
 pub fn require(what: &str, bytes: u64) -> Result<u64, Shortage> {
     match allowed() {
-        Some(allowed) => judge(what, bytes, allowed, rayon::current_num_threads() as u64),
+        Some(allowed) => {
+            let threads = rayon::current_num_threads() as u64 + 1;
+            let each = HEAP.saturating_add(last_level_cache().saturating_mul(2));
+            judge(what, bytes, allowed, threads.saturating_mul(each))
+        }
         None => Ok(u64::MAX),
     }
 }
@@ -85,9 +90,32 @@ const HEAP: u64 = 64 << 20;
 /// Bytes of heaps that more allocations may open at most: what is large has pages of its own.
 const MOST_HEAPS: u64 = 1 << 30;
 
-fn judge(what: &str, bytes: u64, allowed: Allowed, threads: u64) -> Result<u64, Shortage> {
+/// Bytes of the last-level caches, all together.
+#[cfg(target_os = "linux")]
+fn last_level_cache() -> u64 {
+    let of = |processor: usize| {
+        let folder = format!("/sys/devices/system/cpu/cpu{processor}/cache/index3");
+        let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}"));
+        let (shared, size) = (read("shared_cpu_list").ok()?, read("size").ok()?);
+        let kibibytes: u64 = size.trim().strip_suffix('K')?.parse().ok()?;
+        Some((shared, kibibytes << 10))
+    };
+    let caches: std::collections::BTreeMap<_, _> = (0..).map_while(of).collect();
+    caches.values().sum::<u64>().max(LEAST_CACHE)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn last_level_cache() -> u64 {
+    LEAST_CACHE
+}
+
+/// What the library of products takes for the cache at least.
+const LEAST_CACHE: u64 = 2 << 20;
+
+/// `addresses`: what threads take beside, where addresses are counted.
+fn judge(what: &str, bytes: u64, allowed: Allowed, addresses: u64) -> Result<u64, Shortage> {
     let heaps = match allowed.bound {
-        Bound::AddressSpace | Bound::Data => Some((threads + 1).saturating_mul(HEAP)),
+        Bound::AddressSpace | Bound::Data => Some(addresses),
         _ => None,
     };
     let beside = match heaps {
@@ -261,7 +289,7 @@ mod tests {
             bytes: 100 << 20,
             bound: Bound::ControlGroup,
         };
-        let error = judge("the fit of x.npy", 96 << 20, allowed, 2).unwrap_err();
+        let error = judge("the fit of x.npy", 96 << 20, allowed, 3 * HEAP).unwrap_err();
         let text = error.to_string();
         for part in [
             "the fit of x.npy needs 138412032 bytes",
@@ -274,12 +302,12 @@ mod tests {
         for bound in [Bound::ControlGroup, Bound::AddressSpace, Bound::Data] {
             for bytes in [1 << 30, 4 << 30, 40 << 30] {
                 let allowed = Allowed { bytes, bound };
-                let most = judge("less", 1 << 20, allowed, 2).unwrap();
-                judge("the most", most, allowed, 2).unwrap();
-                judge("more", most + (most >> 4), allowed, 2).unwrap_err();
+                let most = judge("less", 1 << 20, allowed, 3 * HEAP).unwrap();
+                judge("the most", most, allowed, 3 * HEAP).unwrap();
+                judge("more", most + (most >> 4), allowed, 3 * HEAP).unwrap_err();
             }
         }
-        judge("too much", u64::MAX, allowed, 2).unwrap_err();
+        judge("too much", u64::MAX, allowed, 3 * HEAP).unwrap_err();
     }
 
     #[test]

@@ -30,22 +30,48 @@ fn limited(kind: &str, megabytes: usize, words: &[&str]) -> Ran {
     finish(&mut command)
 }
 
-/// Asserts that a command was done, or refused with what it needs and what it may have.
-fn done_or_refused(ran: &Ran, what: &str) -> bool {
+/// The bytes that a command lacked, where it was refused with what it needs and what it may have; asserts
+/// that it was that or done.
+fn lacked(ran: &Ran, what: &str) -> Option<u64> {
     if ran.code == 0 {
-        return true;
+        return None;
     }
     ran.failed(1, &["needs", "bytes", "are allowed"]);
-    let figures = ran.stderr.split(|c: char| !c.is_ascii_digit());
-    let figures: Vec<u64> = figures
-        .filter_map(|digits| digits.parse().ok())
-        .filter(|&figure| figure > 1 << 20)
-        .collect();
-    assert!(
-        matches!(figures[..], [needed, allowed, ..] if needed > allowed),
-        "{what}: {ran:?}"
-    );
-    false
+    let needed = figure(ran, " needs ", what);
+    let allowed = figure(ran, " of memory, ", what);
+    assert!(needed > allowed, "{what}: {ran:?}");
+    Some(needed - allowed)
+}
+
+/// The figure behind some words.
+fn figure(ran: &Ran, words: &str, what: &str) -> u64 {
+    let behind = ran.stderr.split(words).nth(1);
+    let digits = behind.and_then(|text| text.split(|c: char| !c.is_ascii_digit()).next());
+    let figure = digits.and_then(|digits| digits.parse().ok());
+    figure.unwrap_or_else(|| panic!("{what}: no figure behind {words:?}: {ran:?}"))
+}
+
+/// Runs a command under every limit, then under one raised by what was lacking until it is done: what it
+/// says it needs serves. Returns whether each of the limits served.
+#[cfg(target_os = "linux")]
+fn under_limits(words: &[&str], limits: &[usize]) -> Vec<bool> {
+    let run = |megabytes: usize| {
+        let ran = limited("v", megabytes, words);
+        lacked(&ran, &format!("{} in {megabytes} MB", words[0]))
+    };
+    let lacked: Vec<_> = limits.iter().map(|&megabytes| run(megabytes)).collect();
+    let (mut megabytes, mut lack) = (limits[limits.len() - 1], lacked[limits.len() - 1]);
+    let mut raised = 0;
+    while let Some(bytes) = lack {
+        assert!(
+            raised < 8,
+            "{words:?}: {bytes} bytes lack in {megabytes} MB"
+        );
+        megabytes += usize::try_from(bytes.div_ceil(1_000_000)).unwrap() + 1;
+        lack = run(megabytes);
+        raised += 1;
+    }
+    lacked.iter().map(Option::is_none).collect()
 }
 
 #[cfg(target_os = "linux")]
@@ -71,25 +97,14 @@ fn a_fit_and_an_encoding_under_any_limit_of_memory_are_done_or_refused() {
     ];
     finish(broadhead().args(fit)).done();
     let encode = ["encode", &x, "--model", &out, "-o", &encoded];
-    for (words, wide) in [(&fit[..], 1500), (&encode[..], 1200)] {
-        let mut ended = Vec::new();
-        for megabytes in [100, 150, 200, 260, 320, 400, 520, 700, wide] {
-            let ran = limited("v", megabytes, words);
-            ended.push(done_or_refused(
-                &ran,
-                &format!("{} in {megabytes} MB", words[0]),
-            ));
-        }
-        // Too little is refused, enough serves.
-        assert_eq!(
-            (ended[1], ended[ended.len() - 1]),
-            (false, true),
-            "{ended:?}"
-        );
+    for words in [&fit[..], &encode[..]] {
+        let served = under_limits(words, &[100, 150, 200, 260, 320, 400, 520, 700, 1500]);
+        // Too little is refused.
+        assert!(!served[1], "{served:?}");
         // A limit of data is another limit.
         for megabytes in [120, 300] {
             let ran = limited("d", megabytes, words);
-            done_or_refused(&ran, &format!("{} with {megabytes} MB of data", words[0]));
+            lacked(&ran, &format!("{} with {megabytes} MB of data", words[0]));
         }
     }
     assert_eq!(names(folder.path()), ["encoded.npz", "out", "x.npy"]);
@@ -121,19 +136,8 @@ fn a_solution_under_any_limit_of_memory_is_done_or_refused() {
     for elimination in ["auto", "rows", "border", "iterative"] {
         let words = ["solve", "--device", "off", "--elimination", elimination];
         let words = [&words[..], &[&system, "-o", &step]].concat();
-        let mut ended = Vec::new();
-        for megabytes in [60, 80, 110, 150, 200, 300, 500, 1600] {
-            let ran = limited("v", megabytes, &words);
-            ended.push(done_or_refused(
-                &ran,
-                &format!("{elimination} in {megabytes} MB"),
-            ));
-        }
-        assert_eq!(
-            (ended[1], ended[7]),
-            (false, true),
-            "{elimination}: {ended:?}"
-        );
+        let served = under_limits(&words, &[60, 80, 110, 150, 200, 300, 500, 1600]);
+        assert!(!served[1], "{elimination}: {served:?}");
     }
     assert_eq!(names(folder.path()), ["step.npz", "system.npz"]);
 }
