@@ -96,9 +96,11 @@ fn last_level_cache() -> u64 {
     let of = |processor: usize| {
         let folder = format!("/sys/devices/system/cpu/cpu{processor}/cache/index3");
         let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}"));
-        let (shared, size) = (read("shared_cpu_list").ok()?, read("size").ok()?);
-        let kibibytes: u64 = size.trim().strip_suffix('K')?.parse().ok()?;
-        Some((shared, kibibytes << 10))
+        match (read("shared_cpu_list"), read("size")) {
+            (Ok(shared), Ok(size)) => Some((shared, kibibytes(&size)? << 10)),
+            // There is no such processor, or its caches are not told.
+            _ => None,
+        }
     };
     let caches: std::collections::BTreeMap<_, _> = (0..).map_while(of).collect();
     caches.values().sum::<u64>().max(LEAST_CACHE)
@@ -107,6 +109,15 @@ fn last_level_cache() -> u64 {
 #[cfg(not(target_os = "linux"))]
 fn last_level_cache() -> u64 {
     LEAST_CACHE
+}
+
+/// A figure as Linux tells it: `2048K`.
+#[cfg(target_os = "linux")]
+fn kibibytes(size: &str) -> Option<u64> {
+    match size.trim().strip_suffix('K').map(str::parse) {
+        Some(Ok(kibibytes)) => Some(kibibytes),
+        _ => None,
+    }
 }
 
 /// What the library of products takes for the cache at least.

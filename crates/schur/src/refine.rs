@@ -265,17 +265,20 @@ pub(crate) fn measure_many(
 /// Vectors that one [`LaneGauge`] sees.
 const TOGETHER: usize = 8;
 
+/// Numbers of one unknown of these.
+type Lanes = [f64; TOGETHER];
+
 /// Gauges of adjacent interleaved vectors.
 #[derive(Clone, Copy, Debug, Default)]
 struct LaneGauge {
-    largest: [f64; TOGETHER],
-    scale: [f64; TOGETHER],
-    worst: [f64; TOGETHER],
-    poison: [f64; TOGETHER],
+    largest: Lanes,
+    scale: Lanes,
+    worst: Lanes,
+    poison: Lanes,
 }
 
 /// One number for each of the vectors of a pass.
-type OfVectors = [[f64; TOGETHER]; VECTORS / TOGETHER];
+type OfVectors = [Lanes; VECTORS / TOGETHER];
 
 /// Gauges of interleaved vectors, with the norms of the chunks that they have seen.
 #[derive(Clone, Debug, Default)]
@@ -299,9 +302,10 @@ impl ManyGauge {
                         // The usual width has no loop of unknown length.
                         match (y.first_chunk_mut(), b.first_chunk(), abs.first_chunk()) {
                             (Some(y), Some(b), Some(abs)) => {
-                                gauge.see::<TOGETHER>(y, b, abs);
+                                let (y, b, abs): (&mut Lanes, &Lanes, &Lanes) = (y, b, abs);
+                                gauge.see(y, b, abs);
                             }
-                            _ => gauge.see_some(y, b, abs),
+                            _ => gauge.see(y, b, abs),
                         }
                     }
                 }
@@ -350,13 +354,9 @@ impl ManyGauge {
 }
 
 impl LaneGauge {
+    /// Replaces at most [`TOGETHER`] numbers `y` by `b - y` and sees them.
     #[inline(always)]
-    fn see<const L: usize>(&mut self, y: &mut [f64; L], b: &[f64; L], abs: &[f64; L]) {
-        self.see_some(y, b, abs);
-    }
-
-    #[inline(always)]
-    fn see_some(&mut self, y: &mut [f64], b: &[f64], abs: &[f64]) {
+    fn see(&mut self, y: &mut [f64], b: &[f64], abs: &[f64]) {
         for l in 0..y.len().min(TOGETHER) {
             let r = b[l] - y[l];
             let weight = abs[l] + b[l].abs();

@@ -135,6 +135,11 @@ mod tests {
     };
     use faer::{Mat, MatMut, MatRef};
 
+    const RIDGE: Ridge = Ridge {
+        row: 0.1,
+        border: 0.2,
+    };
+
     fn wave(i: usize) -> f64 {
         (i as f64 * 0.7 + 1.0).sin()
     }
@@ -191,12 +196,7 @@ mod tests {
         };
         let mut solver = Solver::new(&System::from(system), options).unwrap();
         let mut base = solver.refresh(system).unwrap();
-        let mut frame = base
-            .factor(Ridge {
-                row: 0.1,
-                border: 0.2,
-            })
-            .unwrap();
+        let mut frame = base.factor(RIDGE).unwrap();
         let (mut row, mut border) = (vec![0.0; n * count], vec![0.0; k * count]);
         let columns = |x, len| MatRef::from_column_major_slice(x, len, count);
         let gradient = Gradient::many(columns(g.0, n), columns(g.1, k));
@@ -231,6 +231,20 @@ mod tests {
                 let (x_row, x_border, error) = solve(system, (&row, &border), count);
                 let error = error.unwrap();
                 assert!(error <= 4e-15, "{dims:?} {k} {count}: {error:e}");
+                // Measured on the way or by a pass of its own: rounding alone, but no more and no less of it.
+                let rhs: (Vec<f64>, Vec<f64>) = (
+                    row.iter().map(|g| -g).collect(),
+                    border.iter().map(|g| -g).collect(),
+                );
+                let (b, x) = ((&rhs.0[..], &rhs.1[..]), (&x_row[..], &x_border[..]));
+                let apart = measure_many(&system, RIDGE, b, x, count);
+                let apart = apart.iter().filter_map(|e| e.componentwise);
+                let apart = apart.fold(0.0, f64::max);
+                let near = apart / 8.0..=apart * 8.0;
+                assert!(
+                    near.contains(&error),
+                    "{dims:?} {k} {count}: {error:e} {apart:e}"
+                );
                 for j in [0, count - 1] {
                     let (rows, borders) = (j * n..(j + 1) * n, j * k..(j + 1) * k);
                     let g = (&row[rows.clone()], &border[borders.clone()]);
@@ -247,10 +261,7 @@ mod tests {
 
     #[test]
     fn many_errors_are_those_of_one_at_a_time_in_any_layout() {
-        let ridge = Ridge {
-            row: 0.1,
-            border: 0.2,
-        };
+        let ridge = RIDGE;
         for (dims, k) in SHAPES {
             let operands = Operands::new(dims, k);
             let n = operands.shape.row_unknowns();
