@@ -158,9 +158,9 @@ impl DenseSystem<'_> {
                 let mut sum = Interleaved::zeros(arch, k, count);
                 let mut z = Vec::new();
                 self.groups(rows, GROUP_LINES, |rows, lines| {
-                    let first = dims.offset(rows.start);
+                    let (first, last) = (dims.offset(rows.start), dims.offset(rows.end));
                     z.clear();
-                    z.extend_from_slice(&x.numbers()[first * stride..][..lines.len() * stride]);
+                    z.extend_from_slice(&x.numbers()[first * stride..last * stride]);
                     for i in rows {
                         let own = dims.offset(i) - first..dims.offset(i + 1) - first;
                         prepare(i, &mut z[own.start * stride..own.end * stride]);
@@ -205,7 +205,8 @@ impl DenseSystem<'_> {
         self.ranges().into_iter().map(cut).collect()
     }
 
-    /// Visits whole rows in groups of `lines` lines of $`B`$ or more, by a row at most.
+    /// Visits whole rows in groups of `lines` lines of $`B`$ or more, by a row at most. Lines of no numbers may
+    /// be missing.
     fn groups(
         &self,
         rows: Range<usize>,
@@ -247,7 +248,7 @@ impl DenseSystem<'_> {
         let [mut plain, mut abs, mut sizes, mut right] = [const { Vec::new() }; 4];
         self.groups(rows, group, |rows, lines| {
             let first = dims.offset(rows.start);
-            let len = lines.len() * stride;
+            let len = (dims.offset(rows.end) - first) * stride;
             let x = &mut x[(first - start) * stride..][..len];
             for room in [&mut plain, &mut abs, &mut sizes, &mut right] {
                 room.clear();
