@@ -14,8 +14,9 @@ use broadhead_testkit::pools::assert_same_bits;
 use broadhead_testkit::random::Random;
 use broadhead_testkit::tolerance::Tolerance;
 
-/// The componentwise backward error of a refined step, as that of all systems.
-const BACKWARD_ERROR: f64 = 1e-13;
+/// The componentwise backward error of a refined step. Two steps of refinement leave 1e-13 in nearly all of these
+/// systems, and whether in the last depends on the order of sums: 1.1e-13 was seen with registers of 512 bits.
+const BACKWARD_ERROR: f64 = 2e-13;
 
 /// How many times the worst error of the other eliminations the core's may be.
 const NO_WORSE: f64 = 16.0;
