@@ -84,6 +84,16 @@ impl Interleaved {
         out
     }
 
+    /// Subtracts others, one after another.
+    pub(crate) fn subtract_all(&mut self, others: &[Self]) {
+        for other in others {
+            let pairs = self.numbers_mut().par_iter_mut().with_min_len(1 << 14);
+            pairs
+                .zip(other.numbers())
+                .for_each(|(x, other)| *x -= other);
+        }
+    }
+
     /// Numbers from one unknown to the next.
     pub(crate) fn stride(&self) -> usize {
         self.stride

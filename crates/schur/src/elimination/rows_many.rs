@@ -7,7 +7,7 @@ use crate::cholesky::Cholesky;
 use crate::interleaved::{Interleaved, VECTORS, solve_lower, solve_upper};
 use crate::refine::BackwardError;
 use crate::registers::release_upper_parts;
-use crate::system::tiles;
+use crate::system::{add_transposed, tiles};
 use crate::{DenseSystem, RhsMut, Ridge};
 use pulp::Arch;
 use rayon::prelude::*;
@@ -111,19 +111,11 @@ fn subtract_pull(arch: Arch, y: &[f64], u: &Interleaved, x: &mut Interleaved, m:
             release_upper_parts();
             let mut part = Interleaved::zeros(arch, k, m);
             let lines: Vec<_> = y.chunks_exact(k).collect();
-            tiles(&lines, k, |tile, lines, columns| {
-                let u = &u[lines.start * stride..lines.end * stride];
-                let range = columns.start * stride..columns.end * stride;
-                let part = &mut part.numbers_mut()[range];
-                tile.add(arch, Side::Transposed, u, part, stride);
-            });
+            add_transposed(arch, &lines, u, &mut part);
             part
         })
         .collect();
-    for part in &parts {
-        let pairs = x.numbers_mut().par_iter_mut().with_min_len(1 << 14);
-        pairs.zip(part.numbers()).for_each(|(x, part)| *x -= part);
-    }
+    x.subtract_all(&parts);
 }
 
 #[cfg(test)]

@@ -165,20 +165,12 @@ impl DenseSystem<'_> {
                         let own = dims.offset(i) - first..dims.offset(i + 1) - first;
                         prepare(i, &mut z[own.start * stride..own.end * stride]);
                     }
-                    tiles(lines, k, |tile, lines, columns| {
-                        let z = &z[lines.start * stride..lines.end * stride];
-                        let range = columns.start * stride..columns.end * stride;
-                        let sum = &mut sum.numbers_mut()[range];
-                        tile.add(arch, Side::Transposed, z, sum, stride);
-                    });
+                    add_transposed(arch, lines, &z, &mut sum);
                 });
                 sum
             })
             .collect();
-        for part in &parts {
-            let pairs = y.numbers_mut().par_iter_mut().with_min_len(1 << 14);
-            pairs.zip(part.numbers()).for_each(|(y, x)| *y -= x);
-        }
+        y.subtract_all(&parts);
     }
 
     /// At most [`PARTS`] ranges of rows, by the shape alone.
@@ -338,6 +330,18 @@ impl DenseSystem<'_> {
         });
         parts.collect()
     }
+}
+
+/// $`y \leftarrow y + \sum_l s_l x_l`$ for lines $`s_l`$ with a number for each unknown of `y`, and interleaved
+/// vectors.
+pub(crate) fn add_transposed(arch: Arch, lines: &[&[f64]], x: &[f64], y: &mut Interleaved) {
+    let stride = y.stride();
+    let k = y.numbers().len() / stride;
+    tiles(lines, k, |tile, lines, columns| {
+        let x = &x[lines.start * stride..lines.end * stride];
+        let y = &mut y.numbers_mut()[columns.start * stride..columns.end * stride];
+        tile.add(arch, Side::Transposed, x, y, stride);
+    });
 }
 
 /// Visits the tiles of lines of `k` numbers: each with its lines and its columns.

@@ -18,7 +18,7 @@ mod structured;
 
 pub(crate) use border_lines::BorderLines;
 pub use dense::DenseSystem;
-pub(crate) use dense_many::tiles;
+pub(crate) use dense_many::{add_transposed, tiles};
 pub use operator::{BorderProduct, CrossProduct, OperatorSystem};
 pub use shape::SystemShape;
 pub use structured::{StructuredFeatures, StructuredShape, StructuredSystem};
