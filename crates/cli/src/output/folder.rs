@@ -100,6 +100,8 @@ impl RunFolder {
                 Ok(Locked::Taken(lock)) => return Ok(Some(lock)),
                 Ok(Locked::Vanished) => {}
                 Err(TryLockError::WouldBlock) => {
+                    // Whoever made it: the other run has it now, and it may be empty yet.
+                    self.made.clear();
                     return Err(OutputError::Busy {
                         path: self.path.clone(),
                     });
@@ -216,6 +218,8 @@ fn still_there(_open: &File, path: &Path) -> bool {
 mod tests {
     use super::*;
     use std::io::Write;
+    use std::sync::Barrier;
+    use std::thread;
 
     const NAMES: &[&str] = &["a", "b", "mark"];
 
@@ -265,6 +269,40 @@ mod tests {
         assert!(names(&out).is_empty(), "a lock is no file");
         drop(taken);
         drop(RunFolder::take(&out, NAMES).unwrap());
+    }
+
+    /// Of two that make one folder, the one that is refused may be the one that made it.
+    #[test]
+    fn who_is_refused_leaves_the_folder_to_who_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out").join("inner");
+        let ready = Barrier::new(2);
+        // Neither may leave the other waiting, so what is wrong is told at the end.
+        let run = || {
+            let (mut refused, mut faults) = (0, Vec::new());
+            for _ in 0..300 {
+                ready.wait();
+                let taken = RunFolder::take(&out, NAMES);
+                ready.wait();
+                match &taken {
+                    Ok(_) if out.is_dir() => {}
+                    Ok(_) => faults.push("removed from under the run that has it".to_owned()),
+                    Err(OutputError::Busy { .. }) => refused += 1,
+                    Err(error) => faults.push(error.to_string()),
+                }
+                ready.wait();
+                drop(taken);
+            }
+            (refused, faults)
+        };
+        let both = thread::scope(|scope| {
+            let runs = [scope.spawn(run), scope.spawn(run)];
+            runs.map(|run| run.join().unwrap())
+        });
+        for (_, faults) in &both {
+            assert!(faults.is_empty(), "{faults:?}");
+        }
+        assert!(both[0].0 + both[1].0 > 0, "no two met: nothing was shown");
     }
 
     #[test]
