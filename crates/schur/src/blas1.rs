@@ -13,6 +13,56 @@ const LANES: usize = 8;
 /// All bits but the sign's: what is left of a number by them is its absolute value.
 const UNSIGNED: f64 = f64::from_bits(!(1 << 63));
 
+// What follows is called where the vector instructions are allowed, and must become part of the caller:
+// a closure would not, and would then run without them, a call and two trips through memory each.
+
+/// Whole registers of the first `n` numbers of each vector, and what is left of each.
+#[inline(always)]
+fn split<S: Simd, const N: usize>(x: [&[f64]; N], n: usize) -> ([&[S::f64s]; N], [&[f64]; N]) {
+    let (mut heads, mut tails): ([&[S::f64s]; N], _) = ([&[]; N], [&[][..]; N]);
+    for l in 0..N {
+        (heads[l], tails[l]) = S::as_simd_f64s(&x[l][..n]);
+    }
+    (heads, tails)
+}
+
+#[inline(always)]
+fn splats<S: Simd, const N: usize>(simd: S, x: [f64; N]) -> [S::f64s; N] {
+    let mut out = [simd.splat_f64s(0.0); N];
+    for l in 0..N {
+        out[l] = simd.splat_f64s(x[l]);
+    }
+    out
+}
+
+#[inline(always)]
+fn absolute<S: Simd, const N: usize>(simd: S, mut x: [S::f64s; N]) -> [S::f64s; N] {
+    for x in &mut x {
+        *x = simd.and_f64s(simd.splat_f64s(UNSIGNED), *x);
+    }
+    x
+}
+
+/// The sum of each register's numbers.
+#[inline(always)]
+fn reduce<S: Simd, const N: usize>(simd: S, sums: [S::f64s; N]) -> [f64; N] {
+    let mut out = [0.0; N];
+    for l in 0..N {
+        out[l] = simd.reduce_sum_f64s(sums[l]);
+    }
+    out
+}
+
+/// [`reduce`] of pairs.
+#[inline(always)]
+fn reduce_pairs<S: Simd, const N: usize>(simd: S, sums: [[S::f64s; 2]; N]) -> [[f64; 2]; N] {
+    let mut out = [[0.0; 2]; N];
+    for l in 0..N {
+        out[l] = reduce(simd, sums[l]);
+    }
+    out
+}
+
 /// $`x_l' y`$ for `N` vectors at once.
 #[inline]
 pub(crate) fn dots<const N: usize>(arch: Arch, x: [&[f64]; N], y: &[f64]) -> [f64; N] {
@@ -30,8 +80,7 @@ impl<const N: usize> WithSimd for Dots<'_, N> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> [f64; N] {
         let (y, y_tail) = S::as_simd_f64s(self.y);
-        let x = self.x.map(|x| S::as_simd_f64s(&x[..self.y.len()]));
-        let heads = x.map(|(head, _)| &head[..y.len()]);
+        let (heads, tails) = split::<S, N>(self.x, self.y.len());
         let mut sums = [simd.splat_f64s(0.0); N];
         for (i, &y) in y.iter().enumerate() {
             for l in 0..N {
@@ -41,11 +90,11 @@ impl<const N: usize> WithSimd for Dots<'_, N> {
         if !y_tail.is_empty() {
             let y = simd.partial_load_f64s(y_tail);
             for l in 0..N {
-                let x = simd.partial_load_f64s(x[l].1);
+                let x = simd.partial_load_f64s(tails[l]);
                 sums[l] = simd.mul_add_e_f64s(x, y, sums[l]);
             }
         }
-        sums.map(|sum| simd.reduce_sum_f64s(sum))
+        reduce(simd, sums)
     }
 }
 
@@ -114,10 +163,9 @@ impl<const N: usize> WithSimd for Axpys<'_, N> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let x = self.x.map(|x| S::as_simd_f64s(&x[..self.y.len()]));
+        let (heads, tails) = split::<S, N>(self.x, self.y.len());
         let (y, y_tail) = S::as_mut_simd_f64s(self.y);
-        let heads = x.map(|(head, _)| &head[..y.len()]);
-        let alpha = self.alpha.map(|alpha| simd.splat_f64s(alpha));
+        let alpha = splats(simd, self.alpha);
         for (i, y) in y.iter_mut().enumerate() {
             let mut sum = *y;
             for l in 0..N {
@@ -128,7 +176,7 @@ impl<const N: usize> WithSimd for Axpys<'_, N> {
         if !y_tail.is_empty() {
             let mut sum = simd.partial_load_f64s(y_tail);
             for l in 0..N {
-                let x = simd.partial_load_f64s(x[l].1);
+                let x = simd.partial_load_f64s(tails[l]);
                 sum = simd.mul_add_e_f64s(x, alpha[l], sum);
             }
             simd.partial_store_f64s(y_tail, sum);
@@ -174,11 +222,10 @@ impl<const N: usize> WithSimd for Lines<'_, N> {
         let (x, x_tail) = S::as_simd_f64s(self.x);
         let (y, y_tail) = S::as_mut_simd_f64s(&mut self.y[..n]);
         let (y_abs, y_abs_tail) = S::as_mut_simd_f64s(&mut self.y_abs[..n]);
-        let s = self.s.map(|s| S::as_simd_f64s(&s[..n]));
-        let heads = s.map(|(head, _)| &head[..x.len()]);
+        let (heads, tails) = split::<S, N>(self.s, n);
         let unsigned = simd.splat_f64s(UNSIGNED);
-        let alpha = self.alpha.map(|alpha| simd.splat_f64s(alpha));
-        let size = self.alpha.map(|alpha| simd.splat_f64s(alpha.abs()));
+        let alpha = splats(simd, self.alpha);
+        let size = absolute(simd, alpha);
         let zero = simd.splat_f64s(0.0);
         let (mut sum, mut sum_abs) = ([zero; N], [zero; N]);
         for (i, ((&x, y), y_abs)) in x.iter().zip(y).zip(y_abs).enumerate() {
@@ -200,7 +247,7 @@ impl<const N: usize> WithSimd for Lines<'_, N> {
             let mut at = simd.partial_load_f64s(y_tail);
             let mut at_abs = simd.partial_load_f64s(y_abs_tail);
             for l in 0..N {
-                let s = simd.partial_load_f64s(s[l].1);
+                let s = simd.partial_load_f64s(tails[l]);
                 let s_abs = simd.and_f64s(unsigned, s);
                 at = simd.mul_add_e_f64s(s, alpha[l], at);
                 at_abs = simd.mul_add_e_f64s(s_abs, size[l], at_abs);
@@ -210,10 +257,7 @@ impl<const N: usize> WithSimd for Lines<'_, N> {
             simd.partial_store_f64s(y_tail, at);
             simd.partial_store_f64s(y_abs_tail, at_abs);
         }
-        (
-            sum.map(|sum| simd.reduce_sum_f64s(sum)),
-            sum_abs.map(|sum| simd.reduce_sum_f64s(sum)),
-        )
+        (reduce(simd, sum), reduce(simd, sum_abs))
     }
 }
 
@@ -246,8 +290,7 @@ impl<const N: usize> WithSimd for DotsAbs<'_, N> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
         let (x, x_tail) = S::as_simd_f64s(self.x);
-        let s = self.s.map(|s| S::as_simd_f64s(&s[..self.x.len()]));
-        let heads = s.map(|(head, _)| &head[..x.len()]);
+        let (heads, tails) = split::<S, N>(self.s, self.x.len());
         let unsigned = simd.splat_f64s(UNSIGNED);
         let mut sums = [[simd.splat_f64s(0.0); 2]; N];
         for (i, &x) in x.iter().enumerate() {
@@ -262,12 +305,12 @@ impl<const N: usize> WithSimd for DotsAbs<'_, N> {
             let x = simd.partial_load_f64s(x_tail);
             let x_abs = simd.and_f64s(unsigned, x);
             for l in 0..N {
-                let s = simd.partial_load_f64s(s[l].1);
+                let s = simd.partial_load_f64s(tails[l]);
                 sums[l][0] = simd.mul_add_e_f64s(s, x, sums[l][0]);
                 sums[l][1] = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), x_abs, sums[l][1]);
             }
         }
-        sums.map(|sums| sums.map(|sum| simd.reduce_sum_f64s(sum)))
+        reduce_pairs(simd, sums)
     }
 }
 
@@ -310,13 +353,12 @@ impl<const N: usize> WithSimd for AxpysAbs<'_, N> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let n = self.y.len();
-        let s = self.s.map(|s| S::as_simd_f64s(&s[..n]));
+        let (heads, tails) = split::<S, N>(self.s, n);
         let (y, y_tail) = S::as_mut_simd_f64s(self.y);
         let (y_abs, y_abs_tail) = S::as_mut_simd_f64s(&mut self.y_abs[..n]);
-        let heads = s.map(|(head, _)| &head[..y.len()]);
         let unsigned = simd.splat_f64s(UNSIGNED);
-        let alpha = self.alpha.map(|alpha| simd.splat_f64s(alpha));
-        let size = self.alpha.map(|alpha| simd.splat_f64s(alpha.abs()));
+        let alpha = splats(simd, self.alpha);
+        let size = absolute(simd, alpha);
         for (i, (y, y_abs)) in y.iter_mut().zip(y_abs).enumerate() {
             let (mut at, mut at_abs) = (*y, *y_abs);
             for l in 0..N {
@@ -330,13 +372,113 @@ impl<const N: usize> WithSimd for AxpysAbs<'_, N> {
             let mut at = simd.partial_load_f64s(y_tail);
             let mut at_abs = simd.partial_load_f64s(y_abs_tail);
             for l in 0..N {
-                let s = simd.partial_load_f64s(s[l].1);
+                let s = simd.partial_load_f64s(tails[l]);
                 at = simd.mul_add_e_f64s(s, alpha[l], at);
                 at_abs = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), size[l], at_abs);
             }
             simd.partial_store_f64s(y_tail, at);
             simd.partial_store_f64s(y_abs_tail, at_abs);
         }
+    }
+}
+
+/// Vector registers of the processor.
+pub(crate) fn registers(arch: Arch) -> usize {
+    struct Count;
+    impl WithSimd for Count {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _simd: S) -> usize {
+            S::REGISTER_COUNT
+        }
+    }
+    arch.dispatch(Count)
+}
+
+/// [`axpys_abs`] of the `N` lines `s` and [`dots_abs`] of as many others, those of `next`, at once: while
+/// the latter come from memory, the sums of the former, which are in cache, run. For processors of
+/// 32 registers: with fewer, the sums and factors of both do not fit.
+pub(crate) fn axpys_and_dots_abs<const N: usize>(
+    arch: Arch,
+    alpha: &[f64; N],
+    s: [&[f64]; N],
+    (y, y_abs): (&mut [f64], &mut [f64]),
+    next: [&[f64]; N],
+    x: &[f64],
+) -> [[f64; 2]; N] {
+    arch.dispatch(AxpysAndDotsAbs {
+        alpha: *alpha,
+        s,
+        y,
+        y_abs,
+        next,
+        x,
+    })
+}
+
+struct AxpysAndDotsAbs<'a, const N: usize> {
+    alpha: [f64; N],
+    s: [&'a [f64]; N],
+    y: &'a mut [f64],
+    y_abs: &'a mut [f64],
+    next: [&'a [f64]; N],
+    x: &'a [f64],
+}
+
+impl<const N: usize> WithSimd for AxpysAndDotsAbs<'_, N> {
+    type Output = [[f64; 2]; N];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let Self {
+            alpha,
+            s,
+            y,
+            y_abs,
+            next,
+            x,
+        } = self;
+        let n = x.len();
+        let (x, x_tail) = S::as_simd_f64s(x);
+        let (y, y_tail) = S::as_mut_simd_f64s(&mut y[..n]);
+        let (y_abs, y_abs_tail) = S::as_mut_simd_f64s(&mut y_abs[..n]);
+        let (heads, tails) = split::<S, N>(s, n);
+        let (next_heads, next_tails) = split::<S, N>(next, n);
+        let unsigned = simd.splat_f64s(UNSIGNED);
+        let alpha = splats(simd, alpha);
+        let size = absolute(simd, alpha);
+        let mut sums = [[simd.splat_f64s(0.0); 2]; N];
+        for (i, &x) in x.iter().enumerate() {
+            let x_abs = simd.and_f64s(unsigned, x);
+            let (mut at, mut at_abs) = (y[i], y_abs[i]);
+            for l in 0..N {
+                let s = heads[l][i];
+                at = simd.mul_add_e_f64s(s, alpha[l], at);
+                at_abs = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), size[l], at_abs);
+                let s = next_heads[l][i];
+                sums[l][0] = simd.mul_add_e_f64s(s, x, sums[l][0]);
+                sums[l][1] = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), x_abs, sums[l][1]);
+            }
+            (y[i], y_abs[i]) = (at, at_abs);
+        }
+        if !x_tail.is_empty() {
+            let x = simd.partial_load_f64s(x_tail);
+            let x_abs = simd.and_f64s(unsigned, x);
+            let mut at = simd.partial_load_f64s(y_tail);
+            let mut at_abs = simd.partial_load_f64s(y_abs_tail);
+            for l in 0..N {
+                let s = simd.partial_load_f64s(tails[l]);
+                at = simd.mul_add_e_f64s(s, alpha[l], at);
+                at_abs = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), size[l], at_abs);
+                let s = simd.partial_load_f64s(next_tails[l]);
+                sums[l][0] = simd.mul_add_e_f64s(s, x, sums[l][0]);
+                sums[l][1] = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), x_abs, sums[l][1]);
+            }
+            simd.partial_store_f64s(y_tail, at);
+            simd.partial_store_f64s(y_abs_tail, at_abs);
+        }
+        reduce_pairs(simd, sums)
     }
 }
 
@@ -429,6 +571,17 @@ mod tests {
                     assert!((z_abs[i] - size).abs() <= 1e-14 * size);
                 }
             }
+            let both: [&[f64]; WIDTH] = std::array::from_fn(|l| both[l % 2]);
+            let alpha = std::array::from_fn(|l| 2.0 - l as f64);
+            let (mut at, mut at_abs) = (y.clone(), y.clone());
+            axpys_abs(arch, &alpha, &both, &mut at, &mut at_abs);
+            let mut sums = [[0.0; 2]; WIDTH];
+            dots_abs(arch, &both, &y, &mut sums);
+            // The same to the bit, whichever way it goes.
+            let (mut on, mut on_abs) = (y.clone(), y.clone());
+            let onto = (&mut on[..], &mut on_abs[..]);
+            let found = axpys_and_dots_abs(arch, &alpha, both, onto, both, &y);
+            assert_eq!((found, on, on_abs), (sums, at, at_abs));
             let ([sum], [sum_abs]) = lines(arch, [-2.0], [&x], &y, &mut z, &mut z_abs);
             assert!(sum.abs() <= sum_abs * (1.0 + 1e-14));
             for i in 0..n {

@@ -17,7 +17,8 @@
 //! Each pass reads its lines once, and is as fast as memory. So a round takes its rows from distant
 //! places: several long streams keep the memory busy, where neighbouring lines that are short begin
 //! new streams all the time. The lines of a round come from memory for $`s`$ and once more from
-//! cache for $`B' x`$. The push takes the parts in the reverse order, so that it finds in cache what
+//! cache for $`B' x`$; where there are registers enough, the latter runs while the next round's lines
+//! come, so that memory is never left idle for it. The push takes the parts in the reverse order, so that it finds in cache what
 //! the pull read last.
 //!
 //! $`D_i^{-1}`$ meets a rounding error of the size of $`B_i x_\beta`$, where $`L_i^{-T}`$ would meet one of
@@ -25,7 +26,7 @@
 //! [`RowFactors::growth`], so the caller comes here through $`B`$ where it is small.
 
 use super::row_blocks::RowFactors;
-use crate::blas1::{WIDTH, axpy, axpys, axpys_abs, dots, dots_abs};
+use crate::blas1::{WIDTH, axpy, axpys, axpys_abs, axpys_and_dots_abs, dots, dots_abs, registers};
 use crate::registers::release_upper_parts;
 use crate::{DenseSystem, ProductMut, Ridge, RowDims};
 use pulp::Arch;
@@ -105,7 +106,7 @@ pub(super) fn pull<'a>(
             release_upper_parts();
             let [u] = part.own;
             let (mut sum, mut weights) = (vec![0.0; k], Vec::new());
-            walk(rows, k, part.rows, lines, |round, lines| {
+            walk(rows, k, part.rows, lines, |round, lines, _| {
                 for row in &round.rows {
                     prepare(row.row, &mut u[row.own()]);
                 }
@@ -138,7 +139,7 @@ pub(super) fn push<'a>(
             release_upper_parts();
             let [u] = part.own;
             let mut sums = Vec::new();
-            walk(rows, x_border.len(), part.rows, lines, |round, lines| {
+            walk(rows, x_border.len(), part.rows, lines, |round, lines, _| {
                 sums.clear();
                 multiply_lines(arch, lines, x_border, &mut sums);
                 for (place, sum) in round.places.iter().zip(&sums) {
@@ -170,14 +171,17 @@ pub(super) fn push_and_multiply(
         .map(|part| {
             release_upper_parts();
             let [x, y, y_abs] = part.own;
-            let (mut border, mut border_abs) = (vec![0.0; k], vec![0.0; k]);
+            let mut border = BorderSums {
+                plain: vec![0.0; k],
+                abs: vec![0.0; k],
+            };
             let (mut sums, mut weights) = (Vec::new(), Vec::new());
-            walk(rows, k, part.rows, system, |round, lines| {
+            // The round before, whose lines are in cache while this one's come from memory.
+            let mut past: Vec<&[f64]> = Vec::new();
+            walk(rows, k, part.rows, system, |round, lines, kept| {
                 sums.clear();
                 sums.resize(lines.len(), [0.0; 2]);
-                for (lines, sums) in lines.chunks(WIDTH).zip(sums.chunks_mut(WIDTH)) {
-                    dots_abs(arch, lines, x_border, sums);
-                }
+                border.relay(arch, (&weights, &past), (lines, &mut sums), x_border);
                 for (&place, [sum, sum_abs]) in round.places.iter().zip(&sums) {
                     x[place] -= sum;
                     (y[place], y_abs[place]) = (*sum, *sum_abs);
@@ -190,16 +194,77 @@ pub(super) fn push_and_multiply(
                 }
                 weights.clear();
                 weights.extend(round.places.iter().map(|p| x[*p]));
-                for (weights, lines) in weights.chunks(WIDTH).zip(lines.chunks(WIDTH)) {
-                    axpys_abs(arch, weights, lines, &mut border, &mut border_abs);
+                past.clear();
+                match kept {
+                    Some(lines) => past.extend(lines),
+                    None => {
+                        border.relay(arch, (&weights, lines), (&[], &mut []), x_border);
+                        weights.clear();
+                    }
                 }
             });
-            (border, border_abs)
+            border.relay(arch, (&weights, &past), (&[], &mut []), x_border);
+            border
         })
         .collect();
-    for (sum, sum_abs) in sums {
-        axpy(arch, 1.0, &sum, y.border);
-        axpy(arch, 1.0, &sum_abs, y.border_abs);
+    for sum in sums {
+        axpy(arch, 1.0, &sum.plain, y.border);
+        axpy(arch, 1.0, &sum.abs, y.border_abs);
+    }
+}
+
+/// The border's part of the product, and of that of absolute values.
+struct BorderSums {
+    plain: Vec<f64>,
+    abs: Vec<f64>,
+}
+
+impl BorderSums {
+    /// Adds the lines of `past` times `weights`, and multiplies those of `next` by `x`.
+    fn relay(
+        &mut self,
+        arch: Arch,
+        (weights, past): (&[f64], &[&[f64]]),
+        (next, sums): (&[&[f64]], &mut [[f64; 2]]),
+        x: &[f64],
+    ) {
+        let mut done = 0;
+        if registers(arch) >= 32 {
+            done = self.both::<LINES>(arch, (weights, past), (next, sums), x);
+            let (past, next) = ((&weights[done..], &past[done..]), &next[done..]);
+            done += self.both::<WIDTH>(arch, past, (next, &mut sums[done..]), x);
+        }
+        let apart = weights[done..]
+            .chunks(WIDTH)
+            .zip(past[done..].chunks(WIDTH));
+        for (weights, past) in apart {
+            axpys_abs(arch, weights, past, &mut self.plain, &mut self.abs);
+        }
+        let apart = next[done..]
+            .chunks(WIDTH)
+            .zip(sums[done..].chunks_mut(WIDTH));
+        for (next, sums) in apart {
+            dots_abs(arch, next, x, sums);
+        }
+    }
+
+    /// The same for the first lines of either, `N` of both at a time; says for how many.
+    fn both<const N: usize>(
+        &mut self,
+        arch: Arch,
+        (weights, past): (&[f64], &[&[f64]]),
+        (next, sums): (&[&[f64]], &mut [[f64; 2]]),
+        x: &[f64],
+    ) -> usize {
+        let ((weights, _), (past, _)) = (weights.as_chunks::<N>(), past.as_chunks::<N>());
+        let ((next, _), (sums, _)) = (next.as_chunks::<N>(), sums.as_chunks_mut::<N>());
+        let lines = weights.iter().zip(past).zip(next.iter().zip(sums));
+        let count = lines.len();
+        for ((weights, past), (next, sums)) in lines {
+            let both = (&mut self.plain[..], &mut self.abs[..]);
+            *sums = axpys_and_dots_abs(arch, weights, *past, both, *next, x);
+        }
+        N * count
     }
 }
 
@@ -290,13 +355,14 @@ struct Round {
     places: Vec<usize>,
 }
 
-/// Visits the rows of `range` a round at a time, with the lines of the round's places.
+/// Visits the rows of `range` a round at a time, with the lines of the round's places; once more where
+/// they are the source's own, which last longer than the round.
 fn walk<'a>(
     dims: &RowDims,
     k: usize,
     range: Range<usize>,
     source: &impl Lines<'a>,
-    mut work: impl FnMut(&Round, &[&[f64]]),
+    mut work: impl FnMut(&Round, &[&[f64]], Option<&[&'a [f64]]>),
 ) {
     let start = dims.offset(range.start);
     let row_bytes = dims.max_dim().max(1).saturating_mul(k).saturating_mul(8);
@@ -322,7 +388,7 @@ fn walk<'a>(
             }
         }
         if adjacent.len() == round.places.len() {
-            work(&round, &adjacent);
+            work(&round, &adjacent, Some(&adjacent));
             continue;
         }
         copies.resize(round.places.len() * k, 0.0);
@@ -336,7 +402,7 @@ fn walk<'a>(
                 rest = after;
             }
         }
-        work(&round, &lines);
+        work(&round, &lines, None);
     }
 }
 
@@ -420,7 +486,7 @@ mod tests {
             let mut seen = vec![0; n];
             for part in parts::<0>(&rows, []) {
                 let start = rows.offset(part.rows.start);
-                walk(&rows, k, part.rows, &lines, |round, lines| {
+                walk(&rows, k, part.rows, &lines, |round, lines, _| {
                     assert_eq!(round.places.len(), lines.len());
                     for (place, line) in round.places.iter().zip(lines) {
                         let u = start + place;
