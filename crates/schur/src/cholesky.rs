@@ -14,11 +14,11 @@
 //! not depend on the number of threads.
 
 use crate::registers::release_upper_parts;
+use crate::substitution;
 use crate::sweep;
 use crate::update::{Operand, Room, columns_of};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt;
-use faer::linalg::triangular_solve;
 use faer::prelude::*;
 use faer::{MatMut, MatRef, Par, Spec};
 use pulp::Arch;
@@ -112,7 +112,7 @@ impl Cholesky {
             let last = (first + BLOCK).min(self.order);
             for at in (first..last).step_by(STEP) {
                 let next = (at + STEP).min(last);
-                self.factor_step(at, next, par)?;
+                self.factor_step(at, next)?;
                 self.update(at..next, next..last, par);
             }
             self.update(first..last, last..self.order, par);
@@ -122,7 +122,7 @@ impl Cholesky {
     }
 
     /// Factors the columns `at..next`, up to date with all before them.
-    fn factor_step(&mut self, at: usize, next: usize, par: Par) -> Result<(), FailedPivot> {
+    fn factor_step(&mut self, at: usize, next: usize) -> Result<(), FailedPivot> {
         let Self {
             order,
             data,
@@ -152,11 +152,7 @@ impl Cholesky {
                 ..failed
             });
         }
-        triangular_solve::solve_lower_triangular_in_place(
-            diagonal.as_ref(),
-            below.transpose_mut(),
-            par,
-        );
+        substitution::solve_lower(diagonal.as_ref(), below.transpose_mut());
         Ok(())
     }
 
@@ -203,7 +199,7 @@ impl Cholesky {
     }
 
     /// $`X \leftarrow A^{-1} X`$.
-    pub(crate) fn solve(&self, arch: Arch, mut x: MatMut<'_, f64>, par: Par) {
+    pub(crate) fn solve(&self, arch: Arch, mut x: MatMut<'_, f64>) {
         if self.order == 0 {
             return;
         }
@@ -215,9 +211,8 @@ impl Cholesky {
             self.solve_upper(arch, column);
             return;
         }
-        triangular_solve::solve_lower_triangular_in_place(self.as_mat(), x.rb_mut(), par);
-        triangular_solve::solve_upper_triangular_in_place(self.as_mat().transpose(), x, par);
-        release_upper_parts();
+        substitution::solve_lower(self.as_mat(), x.rb_mut());
+        substitution::solve_upper(self.as_mat().transpose(), x);
     }
 }
 
@@ -298,11 +293,7 @@ mod tests {
             factor.factor(Par::Seq).unwrap();
             let b: Vec<f64> = (0..order).map(|i| (i as f64 * 0.7).sin()).collect();
             let mut x = b.clone();
-            factor.solve(
-                arch,
-                MatMut::from_column_major_slice_mut(&mut x, order, 1),
-                Par::Seq,
-            );
+            factor.solve(arch, MatMut::from_column_major_slice_mut(&mut x, order, 1));
             for i in 0..order {
                 let row: f64 = (0..order)
                     .map(|j| a[i.min(j) * order + i.max(j)] * x[j])

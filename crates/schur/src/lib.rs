@@ -57,6 +57,7 @@ mod relay;
 mod ridge;
 mod shape;
 mod solver;
+mod substitution;
 mod sweep;
 mod system;
 mod update;

@@ -28,6 +28,7 @@ use super::structured_parts::{
 use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, another_kind};
 use crate::bump::{LEAST_BUMP, least_bump, least_rung};
 use crate::cholesky::{Cholesky, FailedPivot};
+use crate::substitution;
 use crate::system::{ROW_CHUNK, par_rows, product_par};
 use crate::{
     ArrowShape, DenseSystem, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite,
@@ -36,7 +37,6 @@ use crate::{
 };
 use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::linalg::triangular_solve;
 use faer::prelude::*;
 use faer::{Accum, MatMut, MatRef, Par};
 use pulp::Arch;
@@ -324,14 +324,13 @@ impl BorderFirst {
         border: &mut [f64],
     ) -> Result<(), Error> {
         let arch = Arch::new();
-        let par = Par::rayon(0);
         let own_row = row.to_vec();
         match (system, &self.operand) {
             (System::Dense(_), Operand::Dense { pulled }) => {
                 // Not faer's products with a vector, whose sums follow the number of threads.
                 self.border.solve_lower(arch, border);
                 subtract_push(arch, pulled, border, row);
-                self.rows.solve(arch, column_mut(row), par);
+                self.rows.solve(arch, column_mut(row));
                 subtract_pull(arch, pulled, row, border);
                 self.border.solve_upper(arch, border);
             }
@@ -339,7 +338,7 @@ impl BorderFirst {
                 let own = border.to_vec();
                 solve_gram(&self.border, border, *outputs);
                 super::structured_parts::subtract_push(system, border, row);
-                self.rows.solve(arch, column_mut(row), par);
+                self.rows.solve(arch, column_mut(row));
                 border.copy_from_slice(&own);
                 let outer = system.feature_outer(row);
                 add_outer_times_decoder(outer.as_ref(), system.decoder(), -1.0, border);
@@ -480,11 +479,8 @@ fn pull_cross(shape: &ArrowShape, system: &DenseSystem<'_>, border: &Cholesky, p
             system.row_cross().copy_row(rows, i, a, line);
         }
     });
-    triangular_solve::solve_lower_triangular_in_place(
-        border.as_mat(),
-        MatMut::from_column_major_slice_mut(pulled, k, rows.unknowns()),
-        Par::rayon(0),
-    );
+    let pulled = MatMut::from_column_major_slice_mut(pulled, k, rows.unknowns());
+    substitution::solve_lower(border.as_mat(), pulled);
 }
 
 /// $`\tilde\phi_i`$ and $`\Psi_i R`$ of every row.
@@ -636,12 +632,11 @@ impl Elimination for BorderFirst {
         if m > 1
             && let Operand::Dense { pulled } = &self.operand
         {
-            let par = Par::rayon(0);
             let x = MatRef::from_column_major_slice(pulled, k, n);
             let mut border = MatMut::from_column_major_slice_mut(rhs.border, k, m);
             let mut row = MatMut::from_column_major_slice_mut(rhs.row, n, m);
             let l = self.border.as_mat();
-            triangular_solve::solve_lower_triangular_in_place(l, border.rb_mut(), par);
+            substitution::solve_lower(l, border.rb_mut());
             matmul(
                 row.rb_mut(),
                 Accum::Add,
@@ -650,7 +645,7 @@ impl Elimination for BorderFirst {
                 -1.0,
                 product_par(n, k, m),
             );
-            self.rows.solve(Arch::new(), row.rb_mut(), par);
+            self.rows.solve(Arch::new(), row.rb_mut());
             matmul(
                 border.rb_mut(),
                 Accum::Add,
@@ -659,7 +654,7 @@ impl Elimination for BorderFirst {
                 -1.0,
                 product_par(k, n, m),
             );
-            triangular_solve::solve_upper_triangular_in_place(l.transpose(), border, par);
+            substitution::solve_upper(l.transpose(), border);
             return Ok(SolveStats::default());
         }
         for j in 0..m {

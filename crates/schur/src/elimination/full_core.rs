@@ -15,10 +15,10 @@ use super::structured_parts::{
 };
 use crate::cholesky::{Cholesky, FailedPivot};
 use crate::registers::release_upper_parts;
+use crate::substitution;
 use crate::system::product_par;
 use crate::{ArrowShape, StructuredShape, StructuredSystem};
 use faer::linalg::matmul::matmul;
-use faer::linalg::triangular_solve;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use pulp::Arch;
 use rayon::prelude::*;
@@ -224,7 +224,7 @@ impl FullCore {
         let mut flat = vec![0.0; order];
         MatMut::from_row_major_slice_mut(&mut flat, m, r).copy_from(&c);
         let column = MatMut::from_column_major_slice_mut(&mut flat, order, 1);
-        self.core.solve(Arch::new(), column, Par::rayon(0));
+        self.core.solve(Arch::new(), column);
         c.copy_from(MatRef::from_row_major_slice(&flat, m, r));
         let mut v = apply_q(system, parts.features, push(parts, c).as_ref());
         v += w;
@@ -239,14 +239,13 @@ impl FullCore {
 fn pull(parts: Parts<'_>, a: MatRef<'_, f64>) -> Mat<f64> {
     let mut out = times(a, parts.root);
     let l = parts.gram.as_mat();
-    triangular_solve::solve_lower_triangular_in_place(l, out.as_mut(), Par::Seq);
-    release_upper_parts();
+    substitution::solve_lower(l, out.as_mut());
     out
 }
 
 /// $`F \mathrm{vec}\,C = \mathrm{vec}(L_G^{-T} C R')`$.
 fn push(parts: Parts<'_>, mut c: Mat<f64>) -> Mat<f64> {
     let l = parts.gram.as_mat();
-    triangular_solve::solve_upper_triangular_in_place(l.transpose(), c.as_mut(), Par::Seq);
+    substitution::solve_upper(l.transpose(), c.as_mut());
     times(c.as_ref(), parts.root.transpose())
 }

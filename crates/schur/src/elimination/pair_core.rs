@@ -36,13 +36,13 @@ use super::structured_parts::{
     add_outer_times_decoder, solve_gram, times, times_decoder_transpose, whiten_mixed,
 };
 use crate::cholesky::{Cholesky, FailedPivot};
+use crate::substitution;
 use crate::system::{par_ordered, product_par};
 use crate::{ArrowShape, StructuredShape, StructuredSystem};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt_pivoting::factor as pivoted;
 use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Accum, Mat, MatMut, MatRef, Par, Spec};
 use pulp::Arch;
 
@@ -287,8 +287,7 @@ impl PairCore {
         let (order, par) = (self.pairs.len(), Par::rayon(0));
         let mut whitened = Mat::zeros(self.features, order);
         self.basis.write(&self.pairs, whitened.as_mut());
-        let alone_if_few = product_par(self.features, self.features, order);
-        solve_lower_triangular_in_place(gram.as_mat(), whitened.as_mut(), alone_if_few);
+        substitution::solve_lower(gram.as_mat(), whitened.as_mut());
         let mut kernel = Mat::zeros(order, order);
         triangular::matmul(
             kernel.as_mut(),
@@ -345,7 +344,7 @@ impl PairCore {
         let rank = c.nrows();
         let mut column: Vec<f64> = (0..rank).map(|i| c[(i, 0)]).collect();
         let solution = MatMut::from_column_major_slice_mut(&mut column, rank, 1);
-        self.core.solve(Arch::new(), solution, Par::rayon(0));
+        self.core.solve(Arch::new(), solution);
         c.copy_from(MatRef::from_column_major_slice(&column, rank, 1));
         let v = times(self.root.as_ref(), c.as_ref());
         let v = self.basis.times(v.as_ref());

@@ -261,7 +261,7 @@ impl Elimination for Reference {
             x[..n].copy_from_slice(&rhs.row[j * n..(j + 1) * n]);
             x[n..].copy_from_slice(&rhs.border[j * k..(j + 1) * k]);
             let column = MatMut::from_column_major_slice_mut(&mut x, n + k, 1);
-            self.matrix.solve(Arch::new(), column, Par::rayon(0));
+            self.matrix.solve(Arch::new(), column);
             rhs.row[j * n..(j + 1) * n].copy_from_slice(&x[..n]);
             rhs.border[j * k..(j + 1) * k].copy_from_slice(&x[n..]);
         }

@@ -300,7 +300,7 @@ pub(crate) fn times_decoder_transpose(border: &[f64], decoder: MatRef<'_, f64>) 
 pub(crate) fn solve_gram(gram: &Cholesky, border: &mut [f64], p: usize) {
     let m = gram.order();
     let x = MatMut::from_row_major_slice_mut(border, m, p);
-    gram.solve(Arch::new(), x, product_par(m, m, p));
+    gram.solve(Arch::new(), x);
 }
 
 /// $`t \leftarrow t - B x`$ for $`x = \mathrm{vec}\,X`$ in `border`.
