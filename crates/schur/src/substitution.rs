@@ -11,7 +11,7 @@ use faer::linalg::triangular_solve::{
 use faer::{MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-/// The most tasks.
+/// The most tasks, but for those of [`MOST`] columns.
 const TASKS: usize = 16;
 
 /// The fewest columns of a task: fewer leave registers empty.
@@ -41,11 +41,20 @@ fn by_columns(
         release_upper_parts();
         return;
     }
-    let width = columns.div_ceil(TASKS).clamp(FEWEST, MOST);
-    x.par_col_chunks_mut(width).for_each(|x| {
+    x.par_col_chunks_mut(width(columns)).for_each(|x| {
         solve(a, x);
         release_upper_parts();
     });
+}
+
+/// Columns of a task.
+fn width(columns: usize) -> usize {
+    columns.div_ceil(TASKS).clamp(FEWEST, MOST)
+}
+
+/// Tasks that so many columns make.
+pub(crate) fn tasks(columns: f64) -> f64 {
+    (columns / width(columns as usize) as f64).ceil()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 use super::{Bill, sizes, structured_sizes};
 use crate::elimination::{PRECONDITIONER_BLOCK, core_order, kept_directions};
 use crate::plan::{HostCeilings, Workload};
+use crate::substitution;
 use crate::{ArrowShape, StructuredShape};
 
 /// Bytes that a solve reads and writes an unknown of the border, apart from its products: the right-hand
@@ -25,9 +26,11 @@ impl Bill {
         self
     }
 
-    /// Triangular solves of `order` with `columns` in all.
+    /// Triangular solves of `order` with `columns` in all. Each task reads the triangle.
     fn many_columns(self, order: f64, columns: f64, c: &HostCeilings) -> Self {
-        let mut bill = self.gemm(order * order * columns, c);
+        let mut bill = self
+            .gemm(order * order * columns, c)
+            .traffic(substitution::tasks(columns) * 4.0 * order * order, c);
         bill.seconds += order * columns * c.substitution;
         bill
     }
