@@ -3,8 +3,8 @@
 use crate::input::Source;
 use crate::words::GatesWord;
 use broadhead_device::DevicePolicy;
-use broadhead_sae::basis::Basis;
-use broadhead_sae::topology::Topology;
+use broadhead_sae::model::basis::Basis;
+use broadhead_sae::model::topology::Topology;
 use broadhead_schur::EliminationKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;

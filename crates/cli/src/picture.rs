@@ -6,7 +6,7 @@
 //! at angle 0 on the right.
 
 use crate::plot::{AtomShape, AtomView, Figure, Groups};
-use broadhead_sae::dictionary::DictionaryError;
+use broadhead_sae::model::dictionary::DictionaryError;
 use broadhead_sae::{Dictionary, Topology};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use std::f64::consts::{PI, TAU};

@@ -1,8 +1,8 @@
 //! What can go wrong in a fit or an encoding.
 
-use crate::dictionary::DictionaryError;
+use crate::data::variation::NoVariation;
 use crate::lm::LmError;
-use crate::variation::NoVariation;
+use crate::model::dictionary::DictionaryError;
 
 /// Why a fit, or an encoding, ended without a result.
 #[derive(Debug, thiserror::Error)]

@@ -7,22 +7,22 @@
 //! Everything random comes from the seed and the start's index, and every sum has a fixed order:
 //! a fit has the same bits for any number of threads, alone or beside others ([`fit_many`]).
 
-use crate::coordinates::Gates;
-use crate::curved::Chosen;
 use crate::data::Data;
-use crate::dictionary::Dictionary;
+use crate::data::variation::Variation;
 use crate::encode::given_gates;
 use crate::error::FitError;
-use crate::gates::GatePolicy;
-use crate::layout::Layout;
+use crate::iterate::coordinates::Gates;
+use crate::iterate::layout::Layout;
+use crate::iterate::point::Penalty;
+use crate::lm::curved::Chosen;
 use crate::lm::{Status, TraceEntry};
+use crate::model::dictionary::Dictionary;
 use crate::options::FitOptions;
-use crate::point::Penalty;
 use crate::report::{Fit, StartReport, StartStage};
-use crate::screen::{Candidate, Screen};
-use crate::sequence::{self, Sequence, Settings};
+use crate::rounds::gates::GatePolicy;
+use crate::rounds::{self, Sequence, Settings};
+use crate::starts::screen::{Candidate, Screen};
 use crate::starts::{FirstGates, Starter};
-use crate::variation::Variation;
 use broadhead_device::{DevicePolicy, Ledger};
 use broadhead_schur::{RowDims, StructuredShape, SystemShape, plan};
 use ndarray::ArrayView2;
@@ -269,7 +269,7 @@ impl Job<'_> {
             reports.push(report);
         }
         let key = |screened: &Result<_, FitError>| match screened {
-            Ok(crate::screen::Screened { objective, .. }) => *objective,
+            Ok(crate::starts::screen::Screened { objective, .. }) => *objective,
             Err(_) => f64::INFINITY,
         };
         ranked.sort_by(|a, b| key(&a.2).total_cmp(&key(&b.2)).then(a.0.cmp(&b.0)));
@@ -314,7 +314,7 @@ impl Job<'_> {
                         });
                     };
                     let outcome =
-                        sequence::run(&settings, coordinates, gates, penalty, &mut observer);
+                        rounds::run(&settings, coordinates, gates, penalty, &mut observer);
                     let status = outcome.as_ref().ok().map(|sequence| sequence.report.status);
                     (self.progress)(&Progress::Finished { start, of, status });
                     (start, outcome)
@@ -356,7 +356,7 @@ impl Job<'_> {
         let layout = Layout::new(self.dictionary, gates, self.data.outputs())?;
         coordinates.whiten(&layout);
         let lambda = self.options.lambda;
-        Ok(sequence::penalty(
+        Ok(rounds::penalty(
             self.data,
             self.dictionary,
             &layout,

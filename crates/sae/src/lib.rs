@@ -27,48 +27,41 @@
 //! ```
 //!
 //! [`fit`] fits, [`encode`] places new rows, [`fit_many`] runs many fits side by side.
+//!
+//! ```text
+//!   data      rows centred and scaled, how they vary
+//!   model     topologies, bases, dictionaries
+//!   iterate   what follows from coordinates and a decoder: features, residuals, objective
+//!   lm        the decision, the host loop, the device's; the problems it runs: curved, quadratic
+//!   starts    where a fit begins, and which beginnings are worth finishing
+//!   rounds    gates chosen anew between inner fits
+//!   encode    one row under a fixed decoder; new rows
+//! ```
 
-pub mod basis;
-mod cluster;
-mod coordinates;
-mod curved;
 mod data;
-pub mod dictionary;
 mod encode;
 mod error;
-mod features;
 mod fit;
-mod gates;
-mod grid;
-mod layout;
+mod iterate;
 pub mod lm;
 pub mod memory;
+pub mod model;
 mod options;
-mod planes;
-mod point;
-mod principal;
-pub mod quadratic;
 mod report;
-mod reseed;
-mod row;
-mod screen;
-mod sequence;
+mod rounds;
 mod starts;
-pub mod topology;
-mod variation;
-mod whitening;
 
-pub use basis::Basis;
-pub use coordinates::Gates;
-pub use curved::{BorderMode, Chosen, SolveSummary};
-pub use dictionary::{Atom, Dictionary, DictionaryError};
+pub use data::variation::{NoVariation, Share, Variation};
 pub use encode::{EncodeOptions, Encoding, NoExplanation, encode};
 pub use error::{CurvedError, FitError};
 pub use fit::{FitJob, Progress, fit, fit_many};
-pub use gates::GatePolicy;
+pub use iterate::coordinates::Gates;
+pub use lm::curved::{BorderMode, Chosen, SolveSummary};
+pub use model::basis::Basis;
+pub use model::dictionary::{Atom, Dictionary, DictionaryError};
+pub use model::topology::Topology;
 pub use options::{FitOptions, Screening};
 pub use report::{Fit, StartReport, StartStage};
-pub use sequence::GateRound;
+pub use rounds::GateRound;
+pub use rounds::gates::GatePolicy;
 pub use starts::StartKind;
-pub use topology::Topology;
-pub use variation::{NoVariation, Share, Variation};

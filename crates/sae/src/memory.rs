@@ -10,11 +10,11 @@
 //! These are bounds from above by what the code holds at its widest, not predictions: who has as many
 //! bytes free does not run out.
 
-use crate::dictionary::Dictionary;
 use crate::encode::EncodeOptions;
 use crate::fit::finalists;
-use crate::gates::GatePolicy;
+use crate::model::dictionary::Dictionary;
 use crate::options::FitOptions;
+use crate::rounds::gates::GatePolicy;
 use broadhead_schur::{EliminationKind, Error, RowDims, Solver, StructuredShape, SystemShape};
 
 /// The bytes of a fit on the CPU, in parts.

@@ -1,9 +1,9 @@
 //! What may be chosen of a fit.
 
-use crate::curved::BorderMode;
 use crate::error::FitError;
-use crate::gates::GatePolicy;
 use crate::lm::Rule;
+use crate::lm::curved::BorderMode;
+use crate::rounds::gates::GatePolicy;
 use broadhead_schur::SolverOptions;
 
 /// Options of a fit; [`Default`] is what the command line does.

@@ -1,12 +1,12 @@
 //! What a fit gives back, in the units of its data.
 
-use crate::curved::{Chosen, SolveSummary};
 use crate::data::Data;
-use crate::dictionary::Dictionary;
+use crate::data::variation::Variation;
+use crate::lm::curved::{Chosen, SolveSummary};
 use crate::lm::{Status, TraceEntry};
-use crate::sequence::{GateRound, Sequence};
+use crate::model::dictionary::Dictionary;
+use crate::rounds::{GateRound, Sequence};
 use crate::starts::StartKind;
-use crate::variation::Variation;
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_schur::EliminationKind;
 use ndarray::{Array1, Array2};

@@ -1,8 +1,8 @@
 //! What the CPU's loop does where a quadratic is not done in one step; the device's loop is held to the
 //! same problems.
 
+use broadhead_sae::lm::quadratic::LogDeterminantAbsence;
 use broadhead_sae::lm::{LastTrial, LmError, LmReport, Status, TraceEntry};
-use broadhead_sae::quadratic::LogDeterminantAbsence;
 use broadhead_schur::{EliminationKind, Error};
 use hard::{Hard, OnCpu, Path, on_cpu, on_cpu_by, problems, same};
 

@@ -1,9 +1,9 @@
 //! The quadratic workspace: one step, the loop, outer sequences, many at once.
 
-use broadhead_sae::lm::{LmError, Rule, Status};
-use broadhead_sae::quadratic::{
+use broadhead_sae::lm::quadratic::{
     LogDeterminantAbsence, ManyFit, QuadraticFit, QuadraticWorkspace, fit_many,
 };
+use broadhead_sae::lm::{LmError, Rule, Status};
 use broadhead_schur::{
     ArrowShape, ArrowVector, CrossView, DenseSystem, EliminationKind, Error, ProductMut, Ridge,
     RowBlocks, SolverOptions, SymmetricView, System,

@@ -15,9 +15,11 @@
 //! Invariants: only a step that is accepted can converge; only "not positive definite" and a
 //! rejection grow the ridge; an error that is neither ends the loop at once.
 
+pub(crate) mod curved;
 mod decision;
 pub mod device;
 mod driver;
+pub mod quadratic;
 
 pub use decision::{Decision, Outcome, Rule, State, Status, begin, decide, settle};
 pub use driver::{

@@ -6,8 +6,8 @@
 )]
 
 use crate::case::{Case, Outcome};
+use broadhead_sae::lm::quadratic::{LogDeterminantAbsence, QuadraticError, QuadraticWorkspace};
 use broadhead_sae::lm::{LastTrial, LmError, LmReport, Rule, TraceEntry};
-use broadhead_sae::quadratic::{LogDeterminantAbsence, QuadraticError, QuadraticWorkspace};
 use broadhead_schur::{ArrowVector, EliminationKind, Error, LogDeterminant, SolverOptions};
 
 /// One problem.

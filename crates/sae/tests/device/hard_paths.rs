@@ -6,7 +6,7 @@ use super::{Outcome, expect, expect_eq, on_device, stream};
 use broadhead_device::{Context, Stream};
 use broadhead_sae::lm::Rule;
 use broadhead_sae::lm::device::ResidentQuadratic;
-use broadhead_sae::quadratic::LogDeterminantAbsence;
+use broadhead_sae::lm::quadratic::LogDeterminantAbsence;
 use broadhead_schur::LogDeterminant;
 use broadhead_schur::cuda::Keep;
 use broadhead_testkit::device::{Trial, is_racechecked};

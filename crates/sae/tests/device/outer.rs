@@ -5,7 +5,7 @@ use super::{Outcome, expect, expect_eq, on_device, stream};
 use broadhead_device::{Context, DevicePolicy, ExecutionPath};
 use broadhead_sae::lm::Rule;
 use broadhead_sae::lm::device::ResidentQuadratic;
-use broadhead_sae::quadratic::QuadraticWorkspace;
+use broadhead_sae::lm::quadratic::QuadraticWorkspace;
 use broadhead_schur::cuda::{Keep, Placement};
 use broadhead_schur::{ArrowVector, EliminationKind, Ridge, SolverOptions};
 use broadhead_testkit::device::Trial;

@@ -13,8 +13,8 @@
 use super::resident::{ResidentQuadratic, report};
 use super::{STATE, state_of};
 use crate::lm::driver::past_ceiling;
+use crate::lm::quadratic::QuadraticError;
 use crate::lm::{LastTrial, LmError, LmReport, Rule, State, Status};
-use crate::quadratic::QuadraticError;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{
     ByteClass, DeviceBuffer, DeviceError, Fault, Graph, PinnedBuffer, Refusal, Stream,

@@ -9,7 +9,7 @@
 //!       graph:  solve -> t = z + delta, H delta, H t -> judge, decide, accept -> record out
 //! ```
 //! # Invariants
-//! - What is refused, and what ends a fit, is the CPU's: [`crate::quadratic::QuadraticProblem::fit`].
+//! - What is refused, and what ends a fit, is the CPU's: [`crate::lm::quadratic::QuadraticProblem::fit`].
 //! - An iterate's graph holds no number of a problem: the rule and `|X|^2 / 2` are read from the
 //!   device's memory at every launch, where [`ResidentQuadratic::start`] puts them. So one serves every
 //!   problem of its workspace, and none runs between a load and a start. That of a whole fit holds the
@@ -19,12 +19,12 @@
 use super::fit::{WholeFit, device_error};
 use super::{RULE, STATE, decision_of, rule_numbers, state_numbers};
 use crate::lm::driver::{entry, past_ceiling, start_at};
+use crate::lm::quadratic::{
+    LogDeterminantAbsence, QuadraticError, at_zero_ridge, check_data_norm_squared, norm,
+};
 use crate::lm::{
     Decision, LastTrial, LmError, LmReport, Objective, Outcome, Rule, State, Status, TraceEntry,
     decide,
-};
-use crate::quadratic::{
-    LogDeterminantAbsence, QuadraticError, at_zero_ridge, check_data_norm_squared, norm,
 };
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{
@@ -197,7 +197,7 @@ impl ResidentQuadratic {
     /// problem, not that before either.
     ///
     /// # Errors
-    /// As [`crate::quadratic::QuadraticWorkspace::load`], and [`Error::Device`].
+    /// As [`crate::lm::quadratic::QuadraticWorkspace::load`], and [`Error::Device`].
     pub fn load(
         &mut self,
         system: &DenseSystem<'_>,
@@ -318,7 +318,7 @@ impl ResidentQuadratic {
     }
 
     /// `log|H|` of the problem's operator at zero ridge, or why it has none: what a fit of the CPU
-    /// reports ([`crate::quadratic::QuadraticFit::log_determinant`]). Free after a fit that the host
+    /// reports ([`crate::lm::quadratic::QuadraticFit::log_determinant`]). Free after a fit that the host
     /// drove and that ended at zero ridge, else one factorization, whose factors are then those at hand;
     /// nothing is sent, and no fit or iterate pays for it.
     ///
@@ -461,7 +461,7 @@ impl ResidentQuadratic {
     }
 
     /// Minimises from `z = 0` under `rule`; every trial is shown to `observer`. As
-    /// [`crate::quadratic::QuadraticProblem::fit`].
+    /// [`crate::lm::quadratic::QuadraticProblem::fit`].
     ///
     /// # Errors
     /// [`LmError`]: the ridge past its ceiling, or what ends a fit at once.

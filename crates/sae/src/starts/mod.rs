@@ -6,13 +6,18 @@
 //! from as many as they have), the rest *random*. With several atoms and top-k gates the first gates
 //! are clusters of rows, and each atom's coordinates come from its own cluster's leading directions.
 
-use crate::cluster::clusters;
-use crate::coordinates::{Coordinates, Gates};
+mod cluster;
+mod planes;
+pub(crate) mod principal;
+pub(crate) mod screen;
+
 use crate::data::Data;
-use crate::dictionary::{Atom, Dictionary};
-use crate::planes::separate;
-use crate::principal::Principal;
-use crate::topology::Topology;
+use crate::iterate::coordinates::{Coordinates, Gates};
+use crate::model::dictionary::{Atom, Dictionary};
+use crate::model::topology::Topology;
+use crate::starts::cluster::clusters;
+use crate::starts::planes::separate;
+use crate::starts::principal::Principal;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -298,7 +303,7 @@ fn at_random(topology: Topology, t: &mut [f64], rng: &mut ChaCha8Rng) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::basis::Basis;
+    use crate::model::basis::Basis;
     use ndarray::Array2;
 
     fn circle_data() -> Data {
@@ -331,7 +336,7 @@ mod tests {
                     start.coordinates.row(i)[0],
                     start.coordinates.row((i + 1) % 40)[0],
                 );
-                crate::topology::wrap_angle(b - a)
+                crate::model::topology::wrap_angle(b - a)
             })
             .collect();
         let turns = steps.iter().sum::<f64>() / TAU;

@@ -17,10 +17,10 @@
 //! amplitude 1 a shift would be a function of the row that no decoder has, so the mean stays as it
 //! is and the covariance is taken about it.
 
-use crate::basis::Basis;
-use crate::coordinates::{Coordinates, Gates};
-use crate::dictionary::Dictionary;
-use crate::principal::descending;
+use crate::iterate::coordinates::{Coordinates, Gates};
+use crate::model::basis::Basis;
+use crate::model::dictionary::Dictionary;
+use crate::starts::principal::descending;
 use broadhead_schur::RowDims;
 use faer::Mat;
 use std::ops::Range;
@@ -247,8 +247,8 @@ impl Map {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::Layout;
-    use crate::topology::Topology;
+    use crate::iterate::layout::Layout;
+    use crate::model::topology::Topology;
 
     fn some(rows: usize, dimension: usize, degree: usize) -> (Dictionary, Coordinates) {
         let topology = Topology::Euclidean { dimension };

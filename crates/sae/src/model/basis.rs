@@ -12,7 +12,7 @@
 //! local coordinate. A constant is absent because the dictionary has one intercept, and two
 //! constants would make `Phi' Phi` singular.
 
-use crate::topology::{Topology, tangent_basis};
+use crate::model::topology::{Topology, tangent_basis};
 use serde::{Deserialize, Serialize};
 
 /// The functions of an atom's coordinate.

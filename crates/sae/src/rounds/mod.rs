@@ -6,21 +6,23 @@
 //!
 //! While gates still change the inner fits are short; once they stand still one runs to the end. An
 //! update is accepted only if it lowers the objective, so accepted objectives decrease through the
-//! whole trace. Atoms that no row chooses are given rows anew (see [`crate::reseed`]) under the same
+//! whole trace. Atoms that no row chooses are given rows anew (see [`crate::rounds::reseed`]) under the same
 //! condition. Iterations and trials are counted over all inner fits, and so are their limits.
 
-use crate::coordinates::{Coordinates, Gates};
-use crate::curved::{BorderMode, Curved, Seconds, SolveSummary};
+pub(crate) mod gates;
+mod reseed;
+
 use crate::data::Data;
-use crate::dictionary::Dictionary;
+use crate::encode::row::RowModel;
 use crate::error::{CurvedError, FitError};
-use crate::features;
-use crate::gates::{self, Changed};
-use crate::layout::Layout;
+use crate::iterate::coordinates::{Coordinates, Gates};
+use crate::iterate::features;
+use crate::iterate::layout::Layout;
+use crate::iterate::point::{Decoder, Model, Penalty, Point};
+use crate::lm::curved::{BorderMode, Curved, Seconds, SolveSummary};
 use crate::lm::{LmReport, Rule, TraceEntry, minimise};
-use crate::point::{Decoder, Model, Penalty, Point};
-use crate::reseed;
-use crate::row::RowModel;
+use crate::model::dictionary::Dictionary;
+use crate::rounds::gates::Changed;
 use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath, Ledger};
 use broadhead_schur::{EliminationKind, Error, SolverOptions};
 use serde::{Deserialize, Serialize};
@@ -470,8 +472,8 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::basis::Basis;
-    use crate::topology::Topology;
+    use crate::model::basis::Basis;
+    use crate::model::topology::Topology;
     use ndarray::Array2;
 
     /// Rows on three circles, in planes and at places of their own.
@@ -509,7 +511,7 @@ mod tests {
             coordinates.row_mut(i).fill(2.399_963 * i as f64);
             let t = coordinates.row_mut(i);
             t.iter_mut()
-                .for_each(|t| *t = crate::topology::wrap_angle(*t));
+                .for_each(|t| *t = crate::model::topology::wrap_angle(*t));
         }
         let layout = Layout::new(&dictionary, &gates, 24).unwrap();
         let penalty = penalty(&data, &dictionary, &layout, &coordinates, None).unwrap();

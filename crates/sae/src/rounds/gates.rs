@@ -5,9 +5,9 @@
 //! other coordinates on the same atoms, found from the atoms' grids. A row changes only where its own
 //! objective falls, so the whole objective falls, and again when the decoder is projected afterwards.
 
-use crate::coordinates::{Coordinates, Gates};
 use crate::data::Data;
-use crate::row::{RowModel, RowPoint, for_rows};
+use crate::encode::row::{RowModel, RowPoint, for_rows};
+use crate::iterate::coordinates::{Coordinates, Gates};
 use ndarray::Array2;
 
 /// Which atoms are on.

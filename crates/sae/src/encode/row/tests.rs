@@ -1,7 +1,7 @@
 use super::*;
-use crate::basis::Basis;
-use crate::dictionary::Atom;
-use crate::topology::Topology;
+use crate::model::basis::Basis;
+use crate::model::dictionary::Atom;
+use crate::model::topology::Topology;
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

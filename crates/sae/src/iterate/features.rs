@@ -11,10 +11,10 @@
 //! All functions write into storage made once for a [`Layout`]; refreshing allocates only what its
 //! parallel tasks need. Sums over rows are taken over fixed chunks in order.
 
-use crate::coordinates::Coordinates;
 use crate::data::{Data, ROW_CHUNK, axpy, carve, dot, dots, sum_into};
-use crate::dictionary::Dictionary;
-use crate::layout::Layout;
+use crate::iterate::coordinates::Coordinates;
+use crate::iterate::layout::Layout;
+use crate::model::dictionary::Dictionary;
 use broadhead_schur::release_upper_parts;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
@@ -382,7 +382,7 @@ fn block_of(
 ) {
     let stride = layout.row_indices(i).len();
     let d = layout.row_dims().dim(i);
-    let extent = |on: &crate::layout::Active| {
+    let extent = |on: &crate::iterate::layout::Active| {
         let atom = dictionary.atoms()[on.atom];
         (
             atom.local_dim(),

@@ -13,7 +13,7 @@
 //! manifold and no chart has a singular point.
 
 use crate::data::larger;
-use crate::dictionary::DictionaryError;
+use crate::model::dictionary::DictionaryError;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::{PI, TAU};
 

@@ -4,13 +4,15 @@
 //! intercept, scanned on its atoms' grids and finished by Newton's method, in parallel. See
 //! [`crate::GatePolicy`] for which atoms are on.
 
-use crate::coordinates::{Coordinates, Gates};
+pub(crate) mod row;
+
+use crate::data::variation::{NoVariation, Variation};
 use crate::data::{Data, binary_unit, norm};
-use crate::dictionary::Dictionary;
+use crate::encode::row::{RowModel, RowPoint, rows_in_parallel};
 use crate::error::FitError;
-use crate::gates::GatePolicy;
-use crate::row::{RowModel, RowPoint, rows_in_parallel};
-use crate::variation::{NoVariation, Variation};
+use crate::iterate::coordinates::{Coordinates, Gates};
+use crate::model::dictionary::Dictionary;
+use crate::rounds::gates::GatePolicy;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 /// What may be chosen.

@@ -5,17 +5,17 @@
 //! every trial, the exact minimiser for its coordinates, so the border's gradient vanishes and only
 //! the coordinates' part of a step is used; in the *joint* loop decoder and coordinates take the
 //! step together. Both predict by the same bare quadratic and are judged by the same decision, and
-//! both keep Euclidean coordinates whitened (see [`crate::whitening`]).
+//! both keep Euclidean coordinates whitened (see [`crate::iterate::whitening`]).
 //!
 //! Invariants: a trial is evaluated from its own residual rows; nothing of the current point changes
 //! before a trial is accepted; the penalties are fixed for the whole fit.
 
 use crate::data::larger;
 use crate::error::CurvedError;
-use crate::features;
-use crate::layout::Layout;
+use crate::iterate::features;
+use crate::iterate::layout::Layout;
+use crate::iterate::point::{Decoder, Model, Penalty, Point};
 use crate::lm::{Objective, Problem, StepFailure, Trial};
-use crate::point::{Decoder, Model, Penalty, Point};
 use broadhead_device::{DeviceError, ExecutionPath};
 use broadhead_schur::cuda::Keep;
 use broadhead_schur::{

@@ -3,7 +3,7 @@
 //! Centres are drawn as k-means++ does (Arthur and Vassilvitskii 2007), then moved a few times. A
 //! guess is all that is needed: gates are updated by reconstruction afterwards.
 
-use crate::principal::Principal;
+use crate::starts::principal::Principal;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;

@@ -3,9 +3,9 @@
 //! Fine enough that the nearest grid point lies in the basin of the best minimum of the atom's
 //! functions: about eight points for each period of the highest harmonic.
 
-use crate::basis::Basis;
-use crate::dictionary::Atom;
-use crate::topology::Topology;
+use crate::model::basis::Basis;
+use crate::model::dictionary::Atom;
+use crate::model::topology::Topology;
 use std::f64::consts::{PI, TAU};
 
 /// Points of an atom with the values of its functions there.

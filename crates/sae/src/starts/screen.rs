@@ -4,16 +4,16 @@
 //! those. It needs no arrow system, so it costs little whatever the border is; it converges slowly,
 //! but ranks well, and its decoder carries over to rows outside the sample.
 
-use crate::coordinates::{Coordinates, Gates};
 use crate::data::Data;
-use crate::dictionary::Dictionary;
+use crate::encode::row::{RowModel, for_rows};
 use crate::error::FitError;
-use crate::gates;
-use crate::layout::Layout;
+use crate::iterate::coordinates::{Coordinates, Gates};
+use crate::iterate::layout::Layout;
+use crate::iterate::point::{Decoder, Model, Penalty, Point};
+use crate::model::dictionary::Dictionary;
 use crate::options::Screening;
-use crate::point::{Decoder, Model, Penalty, Point};
-use crate::row::{RowModel, for_rows};
-use crate::sequence::penalty;
+use crate::rounds::gates;
+use crate::rounds::penalty;
 use crate::starts::Start;
 use rand::SeedableRng;
 use rand::seq::index::sample;

@@ -4,10 +4,10 @@
 //! (gate 0) contributes neither unknowns nor features there; its stored numbers are kept only so
 //! that it can come back, and are NaN in what a caller is given.
 
-use crate::dictionary::Dictionary;
 use crate::error::FitError;
-use crate::layout::Layout;
-use crate::whitening::Map;
+use crate::iterate::layout::Layout;
+use crate::iterate::whitening::Map;
+use crate::model::dictionary::Dictionary;
 use ndarray::{Array2, ArrayView2};
 
 /// Amplitudes of the atoms, `n x atoms`: 0 is off, 1 the usual on.
@@ -153,7 +153,7 @@ impl Coordinates {
         array
     }
 
-    /// Whitens the Euclidean coordinates: see [`crate::whitening`]. The maps that lead back, one a
+    /// Whitens the Euclidean coordinates: see [`crate::iterate::whitening`]. The maps that lead back, one a
     /// Euclidean atom.
     pub(crate) fn whiten(&mut self, layout: &Layout) -> Vec<Map> {
         let flat = layout.flat().iter();
@@ -164,8 +164,8 @@ impl Coordinates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::basis::Basis;
-    use crate::topology::Topology;
+    use crate::model::basis::Basis;
+    use crate::model::topology::Topology;
 
     #[test]
     fn off_atoms_are_not_numbers_in_what_a_caller_is_given() {

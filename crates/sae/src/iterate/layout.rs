@@ -7,12 +7,12 @@
 //! ```
 //!
 //! Fixed while the gates are; everything that changes with coordinates lives in
-//! [`crate::features`]. Atoms stand in order, so feature indices ascend.
+//! [`crate::iterate::features`]. Atoms stand in order, so feature indices ascend.
 
-use crate::coordinates::Gates;
 use crate::data::chunk_bounds;
-use crate::dictionary::Dictionary;
-use crate::whitening::Flat;
+use crate::iterate::coordinates::Gates;
+use crate::iterate::whitening::Flat;
+use crate::model::dictionary::Dictionary;
 use broadhead_schur::{RowDims, ShapeError, StructuredShape};
 
 /// An atom that is on in a row.

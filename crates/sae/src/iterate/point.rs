@@ -9,13 +9,13 @@
 //! Its terms are sums of squares, each formed from the residual rows, decoder entries and
 //! coordinates themselves; `s`, the sum of their absolute values, is therefore `f` itself.
 
-use crate::coordinates::Coordinates;
 use crate::data::{Data, axpy, ordered_sum, par_sum};
-use crate::dictionary::Dictionary;
 use crate::error::CurvedError;
-use crate::features::{self, ResidualsMut};
-use crate::layout::Layout;
+use crate::iterate::coordinates::Coordinates;
+use crate::iterate::features::{self, ResidualsMut};
+use crate::iterate::layout::Layout;
 use crate::lm::Objective;
+use crate::model::dictionary::Dictionary;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt;
 use faer::{Mat, MatMut, Par};

@@ -3,12 +3,12 @@
 //! Where rows choose their atoms, an atom may end with no row: its decoder is then zero, no row can
 //! prefer it, and it stays dead. It is given the rows that are reconstructed worst, at coordinates
 //! from their own principal components. A few rounds of alternation let all rows choose again, and
-//! the whole is kept only if the objective falls: see [`crate::sequence`]. Nothing is random here.
+//! the whole is kept only if the objective falls: see [`crate::rounds`]. Nothing is random here.
 
-use crate::coordinates::{Coordinates, Gates};
 use crate::data::Data;
-use crate::dictionary::Dictionary;
-use crate::principal::Principal;
+use crate::iterate::coordinates::{Coordinates, Gates};
+use crate::model::dictionary::Dictionary;
+use crate::starts::principal::Principal;
 use crate::starts::seat;
 
 /// The most rows that a dead atom is given.
@@ -64,8 +64,8 @@ pub(crate) fn reseed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::basis::Basis;
-    use crate::topology::Topology;
+    use crate::model::basis::Basis;
+    use crate::model::topology::Topology;
     use ndarray::Array2;
 
     #[test]

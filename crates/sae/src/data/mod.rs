@@ -15,8 +15,10 @@
 //! Work over rows runs in parallel over chunks whose boundaries depend on the shapes alone, and
 //! results are combined in the order of the chunks: any number of threads gives the same bits.
 
+pub(crate) mod variation;
+
+use crate::data::variation::NoVariation;
 use crate::error::FitError;
-use crate::variation::NoVariation;
 use ndarray::ArrayView2;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;

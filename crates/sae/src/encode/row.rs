@@ -16,9 +16,9 @@
 //! Rows are independent, so any number may be done in parallel.
 
 use crate::data::{Data, dot, dots};
-use crate::dictionary::Dictionary;
-use crate::features::decoder_gram;
-use crate::grid::Grid;
+use crate::iterate::features::decoder_gram;
+use crate::model::dictionary::Dictionary;
+use crate::model::grid::Grid;
 use broadhead_schur::release_upper_parts;
 use faer::Mat;
 

@@ -12,8 +12,8 @@
 //!
 //! A dictionary is checked when it is made: every basis is defined on its topology.
 
-use crate::basis::Basis;
-use crate::topology::Topology;
+use crate::model::basis::Basis;
+use crate::model::topology::Topology;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
