@@ -199,13 +199,10 @@ fn read_labels(bytes: &[u8]) -> Result<(), InputError> {
 
 fn read_model(bytes: Vec<u8>) -> Result<(), InputError> {
     let path = Path::new("model.safetensors");
-    let model = model::from_archive(path, Source::file(path).open_bytes(bytes)?)?;
-    assert_eq!(
-        model.decoder.array.nrows(),
-        model.note.dictionary.features()
-    );
+    let model = model::from_archive(path, Source::file(path).open_bytes(bytes)?)?.array;
+    assert_eq!(model.decoder().nrows(), model.dictionary().features());
     // A word of gates that is none is refused by the command that takes it up.
-    if let Ok(word) = model.note.gates.parse::<GatesWord>() {
+    if let Ok(word) = model.gates().parse::<GatesWord>() {
         assert_eq!(word.to_string().parse(), Ok(word));
     }
     Ok(())

@@ -50,6 +50,7 @@ fn circle(title: &str, rows: usize, groups: usize) -> AtomView {
     AtomView {
         title: title.to_owned(),
         rows: (0..rows).collect(),
+        coverage: None,
         shape: AtomShape::Circle {
             points: angles
                 .iter()
@@ -83,6 +84,7 @@ fn figures() -> Vec<(&'static str, Figure)> {
     let torus = AtomView {
         title: "torus".to_owned(),
         rows: all.clone(),
+        coverage: None,
         shape: AtomShape::Torus {
             angles: (0..rows)
                 .map(|row| [TAU * (row % 12) as f64 / 12.0 - PI + 0.1, angle(row, 0.618)])
@@ -92,6 +94,7 @@ fn figures() -> Vec<(&'static str, Figure)> {
     let sphere = AtomView {
         title: "sphere".to_owned(),
         rows: all.clone(),
+        coverage: None,
         shape: AtomShape::Sphere {
             directions: (0..rows)
                 .map(|row| {
@@ -106,6 +109,7 @@ fn figures() -> Vec<(&'static str, Figure)> {
     let plane = |title: &str, dimension: usize| AtomView {
         title: title.to_owned(),
         rows: all.clone(),
+        coverage: None,
         shape: AtomShape::Euclidean {
             points: (0..rows)
                 .map(|row| {

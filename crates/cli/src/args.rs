@@ -1,7 +1,7 @@
 //! The words of the command line.
 
 use crate::input::Source;
-use crate::words::GatesWord;
+use crate::words::{AtomsWord, GatesWord};
 use broadhead_device::DevicePolicy;
 use broadhead_sae::model::basis::Basis;
 use broadhead_sae::model::topology::Topology;
@@ -66,9 +66,10 @@ pub struct FitArgs {
     /// FP64, or FP32, FP16 or BF16, which are widened; C or Fortran order.
     #[arg(value_name = "X")]
     pub rows: Source,
-    /// The shape of every atom: circle, torus, sphere or euclidean:D.
-    #[arg(long, value_name = "SHAPE", default_value = "circle")]
-    pub topology: Topology,
+    /// The shape of every atom, where --atoms is a number: circle (the default), torus, sphere or
+    /// euclidean:D.
+    #[arg(long, value_name = "SHAPE")]
+    pub topology: Option<Topology>,
     /// The functions on every atom: harmonics:H (circle, torus), spherical:DEG (sphere, 1 or 2),
     /// monomials:DEG (euclidean, 1 or 2).
     ///
@@ -76,9 +77,15 @@ pub struct FitArgs {
     /// monomials:1.
     #[arg(long, value_name = "BASIS")]
     pub basis: Option<Basis>,
-    /// How many atoms there are.
-    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = at_least_one)]
-    pub atoms: usize,
+    /// How many atoms there are, or which: [N*]SHAPE[/BASIS],..., as 32*circle,64*euclidean:1 or
+    /// 2*torus/harmonics:1,circle/harmonics:3.
+    #[arg(
+        long,
+        value_name = "ATOMS",
+        default_value = "1",
+        allow_negative_numbers = true
+    )]
+    pub atoms: AtomsWord,
     /// Which atoms are on in which row: all, top-k:N (chosen by reconstruction), or a file of
     /// amplitudes (rows x atoms, 0 is off).
     #[arg(long, value_name = "GATES", default_value = "all")]

@@ -1,69 +1,15 @@
-//! The model file: `model.safetensors`, a tensor `decoder` (M x p, FP64) whose metadata entry
-//! `dictionary` is JSON.
-//!
-//! ```text
-//! {"atoms": [{"topology": "circle", "basis": "harmonics:1"}], "gates": "all", "kappa": 0.0}
-//! ```
-//!
-//! `atoms` names topologies and bases in the order of the decoder's rows, behind the intercept in
-//! row 0. `gates` and `kappa` are what the fit used: an encoding takes them up.
+//! Models as the command line names them: a folder that `fit` wrote, or the file in it. What the file
+//! holds is [`broadhead_sae::model::file`]'s; it is read here by the reader of all inputs, which names
+//! what it refuses and takes no more memory than there is.
 
 use crate::input::{Archive, Extents, InputError, Named, Source};
-use crate::words::GatesWord;
-use broadhead_sae::Dictionary;
-use ndarray::{Array2, ArrayView2, Ix2};
-use safetensors::tensor::{Dtype, SafeTensorError, TensorView};
-use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::io::{self, Write};
+use broadhead_sae::Model;
+use broadhead_sae::model::file::{ENTRY, Note, TENSOR};
+use ndarray::Ix2;
 use std::path::{Path, PathBuf};
 
 /// The name of the file in a fit's folder.
 pub const FILE: &str = "model.safetensors";
-const TENSOR: &str = "decoder";
-const NOTE: &str = "dictionary";
-
-/// What the metadata say.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Note {
-    /// Atoms in order.
-    #[serde(flatten)]
-    pub dictionary: Dictionary,
-    /// Which atoms were on, as a word of the command line.
-    #[serde(default = "all")]
-    pub gates: String,
-    /// The penalty on Euclidean coordinates, in the units of the data squared.
-    #[serde(default)]
-    pub kappa: f64,
-}
-
-fn all() -> String {
-    GatesWord::All.to_string()
-}
-
-/// A fitted dictionary.
-#[derive(Clone, Debug)]
-pub struct Model {
-    /// What was fitted.
-    pub note: Note,
-    /// `M x p`; row 0 is the intercept.
-    pub decoder: Named<Array2<f64>>,
-}
-
-/// Writes a model.
-///
-/// # Errors
-/// What the sink says.
-pub fn write(sink: &mut impl Write, note: &Note, decoder: ArrayView2<'_, f64>) -> io::Result<()> {
-    let other = |error: SafeTensorError| io::Error::other(error.to_string());
-    let bytes: Vec<u8> = decoder.iter().flat_map(|w| w.to_le_bytes()).collect();
-    let shape = decoder.shape().to_vec();
-    let tensor = TensorView::new(Dtype::F64, shape, &bytes).map_err(other)?;
-    // One entry: a map of several would be written in an order of its own each time.
-    let note = HashMap::from([(NOTE.to_owned(), serde_json::to_string(note)?)]);
-    let file = safetensors::serialize([(TENSOR, tensor)], Some(note)).map_err(other)?;
-    sink.write_all(&file)
-}
 
 /// The file of the model in the folder `path`, or that is `path` itself.
 pub fn file(path: &Path) -> PathBuf {
@@ -74,11 +20,11 @@ pub fn file(path: &Path) -> PathBuf {
     }
 }
 
-/// Reads the model in the folder `path`, or in the file itself.
+/// Reads the model in the folder `path`, or in the file itself; with the name of its decoder.
 ///
 /// # Errors
 /// [`InputError::NoModel`] where there is neither; what [`from_archive`] answers.
-pub fn read(path: &Path) -> Result<Model, InputError> {
+pub fn read(path: &Path) -> Result<Named<Model>, InputError> {
     let missing = |found| InputError::NoModel {
         path: path.to_owned(),
         found,
@@ -106,18 +52,18 @@ pub fn read(path: &Path) -> Result<Model, InputError> {
 /// # Errors
 /// A malformed file; a dictionary that is absent or not understood; a decoder of another shape than
 /// its dictionary says, or with an element that is not finite.
-pub fn from_archive(file: &Path, mut archive: Archive) -> Result<Model, InputError> {
+pub fn from_archive(file: &Path, mut archive: Archive) -> Result<Named<Model>, InputError> {
     let malformed = |reason: String| InputError::Malformed {
         array: file.display().to_string(),
         reason,
     };
-    let Some(text) = archive.metadata(NOTE) else {
+    let Some(text) = archive.metadata(ENTRY) else {
         return Err(malformed(format!(
-            "its metadata have no entry {NOTE:?}: expected a file that `broadhead fit` wrote"
+            "its metadata have no entry {ENTRY:?}: expected a file that `broadhead fit` wrote"
         )));
     };
-    let note: Note = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-        .map_err(|error| malformed(format!("its {NOTE:?} is not understood: {error}")))?;
+    let note = Note::parse(text)
+        .map_err(|error| malformed(format!("its {ENTRY:?} is not understood: {error}")))?;
     let Named { name, array } = archive.read(TENSOR)?;
     let found = Extents(array.shape().to_vec());
     let features = note.dictionary.features();
@@ -132,11 +78,6 @@ pub fn from_archive(file: &Path, mut archive: Archive) -> Result<Model, InputErr
         }
     };
     crate::input::check_finite(&name, &decoder.view().into_dyn())?;
-    Ok(Model {
-        note,
-        decoder: Named {
-            name,
-            array: decoder,
-        },
-    })
+    let model = Model::new(note, decoder).map_err(|error| malformed(error.to_string()))?;
+    Ok(Named { name, array: model })
 }

@@ -24,6 +24,8 @@ pub struct Fitted<'a> {
     pub coordinates: ArrayView2<'a, f64>,
     /// `n x atoms`.
     pub gates: ArrayView2<'a, f64>,
+    /// The share of its manifold that each atom covers.
+    pub coverage: &'a [Option<f64>],
 }
 
 /// The most atoms in one picture.
@@ -115,7 +117,12 @@ impl Fitted<'_> {
         } else {
             format!("{index}: {kind}")
         };
-        Ok(AtomView { title, rows, shape })
+        Ok(AtomView {
+            title,
+            rows,
+            shape,
+            coverage: self.coverage.get(index).copied().flatten(),
+        })
     }
 
     fn circle(&self, index: usize, rows: &[usize]) -> Result<AtomShape, PictureError> {
@@ -249,6 +256,7 @@ mod tests {
             decoder: decoder.view(),
             coordinates: coordinates.view(),
             gates: gates.view(),
+            coverage: &[],
         };
         let axes = plane(decoder.row(1), decoder.row(2));
         let AtomShape::Circle { points, curve, .. } = fitted.view(0).unwrap().shape else {
@@ -295,6 +303,7 @@ mod tests {
             decoder: decoder.view(),
             coordinates: coordinates.view(),
             gates: gates.view(),
+            coverage: &[],
         };
         // A torus drawn as if it were a circle.
         let error = fitted.circle(0, &[0, 1]).unwrap_err();

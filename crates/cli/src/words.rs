@@ -1,7 +1,8 @@
-//! The word for gates on the command line. Topologies and bases are words of the dictionary.
+//! The words for gates and atoms on the command line. Topologies and bases are words of the dictionary.
 
 use crate::input::Source;
-use broadhead_sae::GatePolicy;
+use broadhead_sae::model::dictionary::ParseDictionaryError;
+use broadhead_sae::{Dictionary, GatePolicy};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -17,9 +18,42 @@ pub enum GatesWord {
     File(Source),
 }
 
+/// The atoms: so many that are alike, or a list of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AtomsWord {
+    /// So many of `--topology` and `--basis`.
+    Alike(usize),
+    /// `[N*]TOPOLOGY[/BASIS]`, separated by commas.
+    Listed(Dictionary),
+}
+
+impl FromStr for AtomsWord {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        match text.parse() {
+            Ok(0) => Err(WordError::NoAtoms),
+            Ok(count) => Ok(Self::Alike(count)),
+            Err(_)
+                if text.starts_with(|c: char| c == '-' || c == '+' || c.is_ascii_digit())
+                    && !text.contains('*') =>
+            {
+                Err(WordError::NoAtoms)
+            }
+            Err(_) => Ok(Self::Listed(text.parse()?)),
+        }
+    }
+}
+
 /// A word that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WordError {
+    /// A number of atoms that is none.
+    #[error("expected a whole number of at least 1, or [N*]TOPOLOGY[/BASIS],...")]
+    NoAtoms,
+    /// A list that is none.
+    #[error(transparent)]
+    Atoms(#[from] ParseDictionaryError),
     /// No such gates.
     #[error("expected all, top-k:N with N at least 1, or a file .npy, .npz or .safetensors")]
     Gates,
@@ -88,6 +122,23 @@ mod tests {
     fn words_print_as_they_are_read() {
         for word in ["all", "top-k:3", "gates.npy", "gates.npz:on"] {
             assert_eq!(word.parse::<GatesWord>().unwrap().to_string(), word);
+        }
+    }
+
+    #[test]
+    fn atoms_are_counted_or_listed() {
+        assert_eq!("3".parse(), Ok(AtomsWord::Alike(3)));
+        let listed = "2*circle,sphere".parse::<AtomsWord>().unwrap();
+        assert_eq!(
+            listed,
+            AtomsWord::Listed("2*circle,sphere".parse().unwrap())
+        );
+        for word in ["0", "-1", "+", "1.5", "99999999999999999999"] {
+            assert_eq!(word.parse::<AtomsWord>(), Err(WordError::NoAtoms), "{word}");
+        }
+        for word in ["", "2*", "2*disc", "circle/spherical:1"] {
+            let error = word.parse::<AtomsWord>().unwrap_err();
+            assert!(matches!(error, WordError::Atoms(_)), "{word}");
         }
     }
 

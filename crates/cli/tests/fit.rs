@@ -583,3 +583,76 @@ fn an_encoding_has_no_device_backend_and_says_so() {
     assert_eq!(auto.stderr, said);
     assert_eq!(encode("off").done().stderr, "");
 }
+
+/// A circle and a line at once, named in a list.
+#[test]
+fn atoms_of_several_kinds_are_named_in_a_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let mut rows = ring(200, 9);
+    for (i, mut row) in rows.rows_mut().into_iter().enumerate() {
+        let t = (i as f64 * 0.754_877_7).fract() - 0.5;
+        row.iter_mut()
+            .enumerate()
+            .for_each(|(c, x)| *x += 4.0 * t * (c as f64).cos());
+    }
+    write_npy(at("x.npy"), &rows).unwrap();
+    let list = ["--atoms", "circle,euclidean:1", "--json"];
+    let ran = fit(&at("x.npy"), &at("out"), &list);
+    let summary = ran.done().json();
+    assert!(summary["explained_variance"].as_f64().unwrap() > 0.999);
+    assert_eq!(summary["options"]["atoms"], 2);
+    assert_eq!(summary["options"]["topology"], Value::Null);
+    let atoms = summary["dictionary"]["atoms"].as_array().unwrap();
+    assert_eq!(atoms[1]["basis"], "monomials:1");
+    for share in summary["coverage"].as_array().unwrap() {
+        assert!(share.as_f64().unwrap() > 0.8, "{summary}");
+    }
+    let said = fit(&at("x.npy"), &at("out"), &list[..2]);
+    let said = &said.done().stdout;
+    assert!(said.contains("2 atoms (circle/harmonics:1,euclidean:1/monomials:1)"));
+    let mut encode = broadhead();
+    encode.arg("encode").arg(at("x.npy"));
+    encode
+        .arg("--model")
+        .arg(at("out"))
+        .arg("-o")
+        .arg(at("y.npz"));
+    finish(&mut encode).done();
+    let mut found = NpzReader::new(File::open(at("y.npz")).unwrap()).unwrap();
+    let found: Array2<f64> = found.by_name("coordinates").unwrap();
+    let fitted: Array2<f64> = read_npy(at("out").join("coordinates.npy")).unwrap();
+    assert!((&found - &fitted).iter().all(|t| t.abs() < 1e-3));
+
+    let refused = |more: &[&str], expected: &[&str]| {
+        fit(&at("x.npy"), &at("none"), more).failed(2, expected);
+        assert!(!at("none").exists());
+    };
+    refused(&["--atoms", "2*disc"], &["disc", "is no topology"]);
+    refused(&["--atoms", "0*circle"], &["0*circle", "is no atom"]);
+    refused(&["--atoms", "sphere/harmonics:1"], &["not defined"]);
+    refused(&["--atoms", "9999999999*circle"], &["16384"]);
+    let both = ["--atoms", "circle,sphere", "--basis", "harmonics:2"];
+    refused(&both, &["--topology and --basis", "alike"]);
+}
+
+#[test]
+fn a_circle_that_is_used_as_an_arc_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (x, out) = (folder.path().join("x.npy"), folder.path().join("out"));
+    // A parabola: a circle fits it by an arc.
+    let bent = Array2::from_shape_fn((300, 3), |(i, c)| {
+        let t = (i as f64 * 0.618_033_988).fract() - 0.5;
+        [t, 0.5 * t * t, 0.001 * ((i * 7) as f64).sin()][c]
+    });
+    write_npy(&x, &bent).unwrap();
+    let ran = fit(&x, &out, &[]);
+    let warned = "circles whose rows cover a short arc: 0 (";
+    assert!(ran.done().stderr.contains(warned), "{}", ran.stderr);
+    let picture = std::fs::read_to_string(out.join("coordinates.svg")).unwrap();
+    assert!(picture.contains("covered to"), "{picture}");
+    write_npy(&x, &ring(300, 5)).unwrap();
+    let ran = fit(&x, &out, &[]);
+    assert!(!ran.done().stderr.contains("arc"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("rows cover"), "{}", ran.stdout);
+}

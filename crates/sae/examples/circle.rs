@@ -2,7 +2,7 @@
 //! how far their angles are from those that made them.
 #![allow(clippy::print_stdout, reason = "an example's output is for a person")]
 
-use broadhead_sae::{Basis, Dictionary, EncodeOptions, FitOptions, Topology, encode, fit};
+use broadhead_sae::{Basis, Dictionary, EncodeOptions, FitOptions, Topology, fit, go_on};
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -20,18 +20,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (seen, new) = rows.view().split_at(ndarray::Axis(0), n);
 
     let dictionary = Dictionary::uniform(1, Topology::Circle, Basis::Harmonics { highest: 1 })?;
-    let fit = fit(seen, &dictionary, &FitOptions::default(), &|_| {})?;
+    let fit = fit(seen, &dictionary, &FitOptions::default(), &go_on)?;
     println!(
         "explained variance {:.4} after {} iterations by {} elimination, converged: {}",
         fit.explained_variance, fit.iterations, fit.elimination, fit.converged
     );
 
-    let encoded = encode(
-        new,
-        &dictionary,
-        fit.decoder.view(),
-        &EncodeOptions::default(),
-    )?;
+    let encoded = fit.model.encode(new, &EncodeOptions::default())?;
     let resultant = |sign: f64| {
         let (mut c, mut s) = (0.0, 0.0);
         for i in 0..n {

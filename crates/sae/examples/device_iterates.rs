@@ -2,8 +2,8 @@
 #![allow(clippy::print_stdout, reason = "a program whose output is its result")]
 
 use broadhead_device::{Context, Ledger};
-use broadhead_sae::lm::Rule;
 use broadhead_sae::lm::device::ResidentQuadratic;
+use broadhead_sae::lm::{Rule, go_on};
 use broadhead_schur::Ridge;
 use broadhead_schur::cuda::Keep;
 use case::{Case, Outcome};
@@ -59,7 +59,7 @@ fn main() -> Outcome<()> {
             let (mut host, mut whole, mut report) = (Vec::new(), Vec::new(), None);
             for _ in 0..5 {
                 let start = Instant::now();
-                let by_host = resident.fit(&rule, &mut |_| {})?;
+                let by_host = resident.fit(&rule, &mut go_on)?;
                 host.push(start.elapsed().as_secs_f64() * 1e6);
                 let start = Instant::now();
                 let by_graph = resident.fit_in_one_graph(&rule)?;

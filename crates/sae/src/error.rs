@@ -39,6 +39,14 @@ pub enum FitError {
         /// Rows and atoms.
         expected: [usize; 2],
     },
+    /// Coordinates of another shape than rows by the dictionary's columns.
+    #[error("coordinates have shape {got:?}, expected {expected:?} (rows by columns)")]
+    CoordinatesShape {
+        /// What was given.
+        got: [usize; 2],
+        /// Rows and columns.
+        expected: [usize; 2],
+    },
     /// A decoder of another shape than features by columns.
     #[error("the decoder has shape {got:?}, expected {expected:?} (features by columns)")]
     DecoderShape {
@@ -66,6 +74,9 @@ pub enum FitError {
     /// The linear algebra ended the fit.
     #[error(transparent)]
     Solver(#[from] broadhead_schur::Error),
+    /// The caller stopped it.
+    #[error("the fit was stopped")]
+    Cancelled,
     /// The inner loop failed from every start; this is the failure of the best of them.
     #[error("the inner loop failed: {0}")]
     Loop(#[from] LmError<CurvedError>),

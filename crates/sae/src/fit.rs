@@ -15,7 +15,7 @@ use crate::iterate::coordinates::Gates;
 use crate::iterate::layout::Layout;
 use crate::iterate::point::Penalty;
 use crate::lm::curved::Chosen;
-use crate::lm::{Status, TraceEntry};
+use crate::lm::{Status, TraceEntry, go_on};
 use crate::model::dictionary::Dictionary;
 use crate::options::FitOptions;
 use crate::report::{Fit, StartReport, StartStage};
@@ -27,6 +27,8 @@ use broadhead_device::{DevicePolicy, Ledger};
 use broadhead_schur::{RowDims, StructuredShape, SystemShape, plan};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// What a fit tells while it runs. Calls come from worker threads, in no order between starts.
@@ -58,15 +60,19 @@ pub enum Progress {
     },
 }
 
-/// Fits `dictionary` to the rows of `x` (`n x p`).
+/// What is told of a fit while it runs, and may stop it.
+pub type Watch<'a> = dyn Fn(&Progress) -> ControlFlow<()> + Sync + 'a;
+
+/// Fits `dictionary` to the rows of `x` (`n x p`). `watch` is told how it goes; once it answers with a break,
+/// every start ends at its next trial ([`go_on`](crate::go_on) never does).
 ///
 /// # Errors
-/// [`FitError`]. A fit that ran out of iterations is no error: [`Fit::converged`] says so.
+/// [`FitError`], [`FitError::Cancelled`] where `watch` stopped it. A fit that ran out of iterations is no error: [`Fit::converged`] says so.
 pub fn fit(
     x: ArrayView2<'_, f64>,
     dictionary: &Dictionary,
     options: &FitOptions,
-    progress: &(dyn Fn(&Progress) + Sync),
+    watch: &Watch<'_>,
 ) -> Result<Fit, FitError> {
     let started = Instant::now();
     options.validate()?;
@@ -82,7 +88,8 @@ pub fn fit(
         options,
         given: &given,
         top_k,
-        progress,
+        watch,
+        stopped: AtomicBool::new(false),
     };
     job.check_backend()?;
     let loaded = started.elapsed();
@@ -93,9 +100,11 @@ pub fn fit(
     } else {
         job.all_starts()
     };
+    job.expect_going()?;
     let started_up = begun.elapsed();
     let ledger = Ledger::new();
     let finished = job.finish(candidates, &mut reports, &ledger)?;
+    job.expect_going()?;
     let solves = (finished.iter()).filter_map(|(_, outcome)| outcome.as_ref().ok());
     let chosen = Chosen::distinct(solves.flat_map(|sequence| &sequence.solves.chosen));
     let (start, sequence) = lowest(finished, options.rule.decrease_tolerance)?;
@@ -113,13 +122,14 @@ pub fn fit(
     let variation = Variation::of(&data, &sequence.point.squares)?;
     let mut fit = Fit::new(
         dictionary,
+        &options.gates,
         &data,
         sequence,
         variation,
         start,
         reports,
         ledger.snapshot(),
-    );
+    )?;
     fit.chosen = chosen;
     fit.seconds = seconds.collect();
     fit.seconds_total = started.elapsed().as_secs_f64();
@@ -141,7 +151,7 @@ pub struct FitJob<'a> {
 /// its own.
 pub fn fit_many(jobs: &[FitJob<'_>]) -> Vec<Result<Fit, FitError>> {
     jobs.par_iter()
-        .map(|job| fit(job.x, job.dictionary, job.options, &|_| {}))
+        .map(|job| fit(job.x, job.dictionary, job.options, &go_on))
         .collect()
 }
 
@@ -151,13 +161,36 @@ struct Job<'a> {
     options: &'a FitOptions,
     given: &'a Gates,
     top_k: Option<usize>,
-    progress: &'a (dyn Fn(&Progress) + Sync),
+    watch: &'a Watch<'a>,
+    /// Whether the watch has stopped it.
+    stopped: AtomicBool,
 }
 
 /// A start that was finished, or how it failed.
 type Finished = (usize, Result<Sequence, FitError>);
 
 impl Job<'_> {
+    /// Tells how it goes; breaks once it is to stop.
+    fn tell(&self, progress: &Progress) -> ControlFlow<()> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
+        }
+        let answer = (self.watch)(progress);
+        if answer.is_break() {
+            self.stopped.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// # Errors
+    /// [`FitError::Cancelled`].
+    fn expect_going(&self) -> Result<(), FitError> {
+        match self.stopped.load(Ordering::Relaxed) {
+            true => Err(FitError::Cancelled),
+            false => Ok(()),
+        }
+    }
+
     /// Where a device is required, that it has a backend for the systems to come: before any work,
     /// by the widest rows that there may be.
     ///
@@ -250,8 +283,9 @@ impl Job<'_> {
             .map(|s| {
                 let start = starter.make(s);
                 let kind = start.kind;
-                let screened = screen.run(start);
-                (self.progress)(&Progress::Screened {
+                let screened = self.expect_going().and_then(|()| screen.run(start));
+                // Whoever comes next sees that it is stopped.
+                let _ = self.tell(&Progress::Screened {
                     start: s,
                     of: starts,
                 });
@@ -308,15 +342,15 @@ impl Job<'_> {
                      gates,
                  }| {
                     let mut observer = |entry: &TraceEntry| {
-                        (self.progress)(&Progress::Trial {
+                        self.tell(&Progress::Trial {
                             start,
                             entry: *entry,
-                        });
+                        })
                     };
                     let outcome =
                         rounds::run(&settings, coordinates, gates, penalty, &mut observer);
                     let status = outcome.as_ref().ok().map(|sequence| sequence.report.status);
-                    (self.progress)(&Progress::Finished { start, of, status });
+                    let _ = self.tell(&Progress::Finished { start, of, status });
                     (start, outcome)
                 },
             )

@@ -13,7 +13,7 @@
 //! arrow system ([`broadhead_schur`]).
 //!
 //! ```
-//! use broadhead_sae::{Basis, Dictionary, FitOptions, Topology, fit};
+//! use broadhead_sae::{Basis, Dictionary, FitOptions, Topology, fit, go_on};
 //! use ndarray::Array2;
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let rows = Array2::from_shape_fn((60, 4), |(i, j)| {
@@ -21,12 +21,12 @@
 //!     [3.0 + 2.0 * cos, sin - cos, 0.5 * sin, 1.0][j]
 //! });
 //! let dictionary = Dictionary::uniform(1, Topology::Circle, Basis::Harmonics { highest: 1 })?;
-//! let fit = fit(rows.view(), &dictionary, &FitOptions::default(), &|_| {})?;
+//! let fit = fit(rows.view(), &dictionary, &FitOptions::default(), &go_on)?;
 //! assert!(fit.converged && fit.explained_variance > 0.999_999);
 //! # Ok(()) }
 //! ```
 //!
-//! [`fit`] fits, [`encode`] places new rows, [`fit_many`] runs many fits side by side.
+//! [`fit`] fits, a [`Model`] places new rows and goes into a file, [`fit_many`] runs many fits side by side.
 //!
 //! ```text
 //!   data      rows centred and scaled, how they vary
@@ -52,13 +52,16 @@ mod rounds;
 mod starts;
 
 pub use data::variation::{NoVariation, Share, Variation};
-pub use encode::{EncodeOptions, Encoding, NoExplanation, encode};
+pub use encode::{EncodeOptions, Encoding, NoExplanation};
 pub use error::{CurvedError, FitError};
-pub use fit::{FitJob, Progress, fit, fit_many};
+pub use fit::{FitJob, Progress, Watch, fit, fit_many};
 pub use iterate::coordinates::Gates;
 pub use lm::curved::{BorderMode, Chosen, SolveSummary};
+pub use lm::go_on;
 pub use model::basis::Basis;
 pub use model::dictionary::{Atom, Dictionary, DictionaryError};
+pub use model::file::ModelError;
+pub use model::fitted::Model;
 pub use model::topology::Topology;
 pub use options::{FitOptions, Screening};
 pub use report::{Fit, StartReport, StartStage};

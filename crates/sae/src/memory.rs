@@ -165,7 +165,7 @@ pub fn fit_bytes(
     })
 }
 
-/// The memory that [`crate::encode`] needs for `rows x outputs` numbers, which are not counted
+/// The memory that [`crate::Model::encode`] needs for `rows x outputs` numbers, which are not counted
 /// themselves.
 pub fn encode_bytes(
     rows: usize,
@@ -176,7 +176,7 @@ pub fn encode_bytes(
     let (n, m) = (rows, dictionary.features());
     let place = dictionary.columns() + dictionary.len();
     let given = match options.gates {
-        GatePolicy::Given(_) => 2,
+        Some(GatePolicy::Given(_)) => 2,
         _ => 1,
     };
     sum(&[

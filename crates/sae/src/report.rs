@@ -2,9 +2,14 @@
 
 use crate::data::Data;
 use crate::data::variation::Variation;
+use crate::error::FitError;
 use crate::lm::curved::{Chosen, SolveSummary};
 use crate::lm::{Status, TraceEntry};
+use crate::model::coverage::coverage;
 use crate::model::dictionary::Dictionary;
+use crate::model::file::Note;
+use crate::model::fitted::Model;
+use crate::rounds::gates::GatePolicy;
 use crate::rounds::{GateRound, Sequence};
 use crate::starts::StartKind;
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
@@ -61,12 +66,14 @@ impl StartReport {
 /// A fit. Objectives are in the units of the data squared, decoders in those of the data.
 #[derive(Clone, Debug)]
 pub struct Fit {
-    /// `M x p`; row 0 is the intercept.
-    pub decoder: Array2<f64>,
+    /// The dictionary with its decoder, which places new rows and goes into a file.
+    pub model: Model,
     /// `n x columns`, atoms in order; NaN where an atom is off.
     pub coordinates: Array2<f64>,
     /// `n x atoms`; 0 is off.
     pub gates: Array2<f64>,
+    /// The share of its manifold that each atom's rows cover: see [`crate::model::coverage`].
+    pub coverage: Vec<Option<f64>>,
     /// `|x_i - W' phi_i|^2`, one a row.
     pub squared_error: Array1<f64>,
     /// One entry a trial of the start that won.
@@ -81,8 +88,6 @@ pub struct Fit {
     pub objective: f64,
     /// The penalty on the decoder, in the units of `Phi' Phi`.
     pub lambda: f64,
-    /// The penalty on Euclidean coordinates, in the units of the data squared.
-    pub kappa: f64,
     /// Accepted steps, over all inner fits.
     pub iterations: u64,
     /// Trials, over all inner fits.
@@ -119,15 +124,20 @@ pub struct Fit {
 
 impl Fit {
     /// Puts the units back.
+    ///
+    /// # Errors
+    /// [`FitError::NotFinite`] where the decoder overflows in those units.
+    #[expect(clippy::too_many_arguments, reason = "all that a fit is made of")]
     pub(crate) fn new(
         dictionary: &Dictionary,
+        policy: &GatePolicy,
         data: &Data,
         sequence: Sequence,
         variation: Variation,
         start: usize,
         starts: Vec<StartReport>,
         ledger: LedgerSnapshot,
-    ) -> Self {
+    ) -> Result<Self, FitError> {
         let (scale, point) = (data.scale(), &sequence.point);
         // One after the other: 0 stays 0 where the square of the scale overflows.
         let squared = |value: f64| value * scale * scale;
@@ -140,14 +150,24 @@ impl Fit {
             ..*entry
         });
         let rounds = sequence.rounds.iter();
-        Self {
-            decoder: Array2::from_shape_fn(shape, |(m, c)| match point.decoder[m * shape.1 + c] {
-                // The centre goes onto the intercept.
-                w if m == 0 => data.raw(c, w),
-                w => w * scale,
-            }),
-            coordinates: point.coordinates.to_array(dictionary, &sequence.gates),
-            gates: sequence.gates.to_array(),
+        let decoder = Array2::from_shape_fn(shape, |(m, c)| match point.decoder[m * shape.1 + c] {
+            // The centre goes onto the intercept.
+            w if m == 0 => data.raw(c, w),
+            w => w * scale,
+        });
+        let coordinates = point.coordinates.to_array(dictionary, &sequence.gates);
+        let gates = sequence.gates.to_array();
+        let note = Note {
+            dictionary: dictionary.clone(),
+            gates: policy.word(),
+            // A model holds it, so it has to be a number.
+            kappa: squared(sequence.penalty.kappa).min(f64::MAX),
+        };
+        Ok(Self {
+            model: Model::new(note, decoder)?,
+            coverage: coverage(dictionary, coordinates.view(), gates.view()),
+            coordinates,
+            gates,
             squared_error: point.squares.iter().map(|s| squared(*s)).collect(),
             trace: trace.collect(),
             gate_rounds: rounds
@@ -160,8 +180,6 @@ impl Fit {
             variation,
             objective: squared(sequence.report.objective),
             lambda: sequence.penalty.lambda,
-            // A model holds it, so it has to be a number.
-            kappa: squared(sequence.penalty.kappa).min(f64::MAX),
             iterations: sequence.report.iterations,
             trials: sequence.report.trials,
             converged,
@@ -180,6 +198,6 @@ impl Fit {
             starts,
             seconds: Vec::new(),
             seconds_total: 0.0,
-        }
+        })
     }
 }

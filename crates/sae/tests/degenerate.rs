@@ -4,8 +4,8 @@
 mod common;
 
 use broadhead_sae::*;
-use common::{few, made, one, quiet};
-use ndarray::{Array1, Array2, Axis, s};
+use common::{encode, few, made, one, quiet};
+use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -58,13 +58,14 @@ fn a_common_offset_of_any_size_changes_no_decision() {
                 assert_near(found.0, found.1, angles, 1e-7, &what);
                 // Beside an offset the intercept has the digits that the rows have.
                 for c in 0..8 {
-                    let intercept = fit.decoder[(0, c)] - offset[c] - base.decoder[(0, c)];
+                    let intercept =
+                        fit.model.decoder()[(0, c)] - offset[c] - base.model.decoder()[(0, c)];
                     let rounding = 4.0 * f64::EPSILON * offset[c].abs() + 1e-8;
                     assert!(intercept.abs() < rounding, "{what} {c}: {intercept}");
                 }
                 let atoms = (
-                    fit.decoder.slice(s![1.., ..]),
-                    base.decoder.slice(s![1.., ..]),
+                    fit.model.decoder().slice_move(s![1.., ..]),
+                    base.model.decoder().slice_move(s![1.., ..]),
                 );
                 assert_near(&atoms.0.to_owned(), &atoms.1.to_owned(), false, 1e-7, &what);
             }
@@ -154,7 +155,7 @@ fn columns_and_directions_that_do_not_vary_are_fitted() {
             assert!(
                 fit.coordinates
                     .iter()
-                    .chain(&fit.decoder)
+                    .chain(fit.model.decoder())
                     .all(|v| v.is_finite())
             );
         }
@@ -179,7 +180,10 @@ fn clusters_and_atoms_without_spread_leave_no_nan() {
         let fit = quiet(&x, &dictionary, &options).unwrap();
         let share = fit.explained_variance;
         assert!(share > 0.99 && share <= 1.0, "{topology}: {share}");
-        assert!(fit.decoder.iter().all(|w| w.is_finite()), "{topology}");
+        assert!(
+            fit.model.decoder().iter().all(|w| w.is_finite()),
+            "{topology}"
+        );
         for ((i, c), t) in fit.coordinates.indexed_iter() {
             let atom = (0..5)
                 .find(|&a| dictionary.atom_columns(a).contains(&c))
@@ -237,14 +241,8 @@ fn fitted(topology: Topology) -> (Dictionary, Array2<f64>, Fit) {
     (dictionary, x, fit)
 }
 
-fn encoded(x: &Array2<f64>, dictionary: &Dictionary, decoder: &Array2<f64>) -> Encoding {
-    encode(
-        x.view(),
-        dictionary,
-        decoder.view(),
-        &EncodeOptions::default(),
-    )
-    .unwrap()
+fn encoded(x: &Array2<f64>, dictionary: &Dictionary, decoder: ArrayView2<'_, f64>) -> Encoding {
+    encode(x.view(), dictionary, decoder, &EncodeOptions::default()).unwrap()
 }
 
 #[test]
@@ -255,16 +253,16 @@ fn an_encoding_does_not_see_a_common_offset() {
         for size in [1.0, 1e4, 1e8, 1.7e9, 1e12] {
             let offset = Array1::from_shape_fn(6, |c| size * [1.0, -0.3, 2.5][c % 3]);
             // The intercept on the grid of the rows' own rounding.
-            let mut decoder = fit.decoder.clone();
+            let mut decoder = fit.model.decoder().to_owned();
             let (moved, back) = offset_pair(&x, &offset);
-            let mut plain = fit.decoder.clone();
+            let mut plain = fit.model.decoder().to_owned();
             for c in 0..6 {
                 decoder[(0, c)] += offset[c];
                 plain[(0, c)] = decoder[(0, c)] - offset[c];
             }
             let (a, b) = (
-                encoded(&moved, &dictionary, &decoder),
-                encoded(&back, &dictionary, &plain),
+                encoded(&moved, &dictionary, decoder.view()),
+                encoded(&back, &dictionary, plain.view()),
             );
             let what = format!("{topology} {size:e}");
             assert_eq!(a.converged, b.converged, "{what}");
@@ -284,11 +282,11 @@ fn rows_of_another_scale_are_encoded_without_nan() {
         Topology::Euclidean { dimension: 2 },
     ] {
         let (dictionary, x, fit) = fitted(topology);
-        let intercept = fit.decoder.row(0);
+        let intercept = fit.model.decoder().row(0).to_owned();
         for a in [1e-300, 1e-200, 1e-9, 1.0, 1e9, 1e60, 1e200, 1e300] {
             let what = format!("{topology} {a:e}");
             let rows = &x * a;
-            let found = encoded(&rows, &dictionary, &fit.decoder);
+            let found = encoded(&rows, &dictionary, fit.model.decoder());
             assert!(found.coordinates.iter().all(|t| t.is_finite()), "{what}");
             assert!(found.squared_error.iter().all(|e| !e.is_nan()), "{what}");
             // Squares that FP64 can hold are there.
@@ -300,12 +298,12 @@ fn rows_of_another_scale_are_encoded_without_nan() {
             assert_eq!(all, within, "{what}: {:?}", found.converged);
             if topology == Topology::Circle && a >= 1e9 {
                 // The intercept is nothing beside them: all such rows have the same angles.
-                let far = encoded(&(&x * 1e40), &dictionary, &fit.decoder);
+                let far = encoded(&(&x * 1e40), &dictionary, fit.model.decoder());
                 assert_near(&found.coordinates, &far.coordinates, true, 1e-6, &what);
             }
             if topology.is_euclidean() && within && a >= 1.0 {
                 // First degrees: W_1 W_1' t = W_1 (x - w_0).
-                let lines = fit.decoder.slice(s![1.., ..]);
+                let lines = fit.model.decoder().slice_move(s![1.., ..]);
                 let rest = &rows - &intercept;
                 let pull = rest.dot(&lines.t());
                 let reached = found.coordinates.dot(&lines.dot(&lines.t()));
@@ -321,10 +319,10 @@ fn rows_of_another_scale_are_encoded_without_nan() {
 #[test]
 fn models_and_rows_at_the_ends_of_the_range_end_without_nan() {
     let (dictionary, x, fit) = fitted(Topology::Circle);
-    let base = encoded(&x, &dictionary, &fit.decoder);
+    let base = encoded(&x, &dictionary, fit.model.decoder());
     // Everything in other units: nothing changes but those.
     for a in [1e-300, 1e-170, 1e170, 1e300] {
-        let found = encoded(&(&x * a), &dictionary, &(&fit.decoder * a));
+        let found = encoded(&(&x * a), &dictionary, (&fit.model.decoder() * a).view());
         assert!(found.converged.iter().all(|done| *done), "{a:e}");
         assert_near(
             &found.coordinates,
@@ -349,10 +347,10 @@ fn models_and_rows_at_the_ends_of_the_range_end_without_nan() {
         let (dictionary, x, fit) = fitted(topology);
         for at in at {
             for value in [1.3e308, -1.3e308, 1e-320] {
-                let mut decoder = fit.decoder.clone();
+                let mut decoder = fit.model.decoder().to_owned();
                 decoder[at] = value;
                 for rows in [x.clone(), x.mapv(|v| v.signum() * f64::MAX)] {
-                    let found = encoded(&rows, &dictionary, &decoder);
+                    let found = encoded(&rows, &dictionary, decoder.view());
                     let what = format!("{topology} {at:?} {value:e}");
                     assert!(found.coordinates.iter().all(|t| t.is_finite()), "{what}");
                     assert!(found.squared_error.iter().all(|e| !e.is_nan()), "{what}");
@@ -368,10 +366,10 @@ fn amplitudes_that_overflow_end_the_work_and_are_not_called_converged() {
     for amplitude in [1e160, 1e300] {
         let gates = GatePolicy::Given(Array2::from_elem((40, 1), amplitude));
         let options = EncodeOptions {
-            gates: gates.clone(),
+            gates: Some(gates.clone()),
             ..EncodeOptions::default()
         };
-        let found = encode(x.view(), &dictionary, fit.decoder.view(), &options).unwrap();
+        let found = encode(x.view(), &dictionary, fit.model.decoder(), &options).unwrap();
         assert!(found.converged.iter().all(|done| !done), "{amplitude:e}");
         assert!(
             found.coordinates.iter().all(|t| t.is_finite()),
@@ -387,11 +385,11 @@ fn copies_of_one_row_are_encoded_without_an_explained_variance() {
     let (dictionary, x, fit) = fitted(Topology::Circle);
     let mean = x.mean_axis(Axis(0)).unwrap();
     let copies = Array2::from_shape_fn((9, 6), |(_, c)| mean[c]);
-    let found = encoded(&copies, &dictionary, &fit.decoder);
+    let found = encoded(&copies, &dictionary, fit.model.decoder());
     let reason = found.variation.unwrap_err();
     assert!(matches!(reason, NoExplanation::NoVariation(_)), "{reason}");
     assert!(found.squared_error.iter().all(|e| e.is_finite()));
     // Rows about a millionth of FP64's range away from a dictionary: no ratio.
-    let found = encoded(&(&x * 1e-200), &dictionary, &fit.decoder);
+    let found = encoded(&(&x * 1e-200), &dictionary, fit.model.decoder());
     assert_eq!(found.variation.unwrap_err(), NoExplanation::Overflow);
 }

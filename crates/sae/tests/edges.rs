@@ -5,7 +5,7 @@ mod common;
 use broadhead_device::{Absence, DevicePolicy, ExecutionPath, LedgerSnapshot};
 use broadhead_sae::*;
 use broadhead_schur::Error;
-use common::{few, made, one, quiet};
+use common::{encode, few, made, one, quiet};
 use ndarray::Array2;
 
 #[test]
@@ -15,8 +15,8 @@ fn few_rows_and_one_column_are_fitted() {
         let x = Array2::from_shape_fn((n, p), |(i, j)| ((i * 7 + j * 3) % 5) as f64 - 1.0);
         let fit = quiet(&x, &dictionary, &few(2)).unwrap();
         assert!(fit.objective.is_finite(), "{n} x {p}");
-        assert_eq!(fit.decoder.dim(), (3, p));
-        assert!(fit.decoder.iter().all(|w| w.is_finite()));
+        assert_eq!(fit.model.decoder().dim(), (3, p));
+        assert!(fit.model.decoder().iter().all(|w| w.is_finite()));
     }
 }
 
@@ -64,7 +64,7 @@ fn gates_that_are_all_off_leave_the_intercept() {
     assert!(fit.coordinates.iter().all(|t| t.is_nan()));
     for c in 0..5 {
         let mean = x.column(c).sum() / 30.0;
-        assert!((fit.decoder[(0, c)] - mean).abs() < 1e-12 * mean.abs().max(1.0));
+        assert!((fit.model.decoder()[(0, c)] - mean).abs() < 1e-12 * mean.abs().max(1.0));
     }
 }
 

@@ -5,6 +5,8 @@ mod common;
 use broadhead_sae::*;
 use common::{accepted, few, made, one, quiet};
 use ndarray::Array2;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The mean resultant length of `sign * found - true`: 1 where they agree up to a turn or a mirror.
 fn agreement(found: &Array2<f64>, truth: &Array2<f64>, column: usize, rows: &[usize]) -> f64 {
@@ -70,7 +72,7 @@ fn every_topology_and_basis_is_fitted_and_explains_its_rows() {
         let objectives = accepted(&fit);
         assert!(decreasing(&objectives), "{topology} {basis}");
         if topology.is_euclidean() {
-            assert!(fit.kappa > 0.0);
+            assert!(fit.model.kappa() > 0.0);
             assert_whitened(&fit.coordinates);
         }
     }
@@ -314,11 +316,15 @@ fn encoding_the_fitted_rows_gives_their_coordinates_back() {
     let dictionary = one(Topology::Circle);
     let made = made(&dictionary, 100, 12, None, 0.1);
     let fit = quiet(&made.x, &dictionary, &few(2)).unwrap();
-    let options = EncodeOptions {
-        kappa: fit.kappa,
-        ..EncodeOptions::default()
-    };
-    let encoded = encode(made.x.view(), &dictionary, fit.decoder.view(), &options).unwrap();
+    let options = EncodeOptions::default();
+    let encoded = fit.model.encode(made.x.view(), &options).unwrap();
+    let rebuilt = (fit.model)
+        .reconstruct(encoded.coordinates.view(), encoded.gates.view())
+        .unwrap();
+    for (i, square) in encoded.squared_error.iter().enumerate() {
+        let left = &made.x.row(i) - &rebuilt.row(i);
+        assert!((left.dot(&left) - square).abs() <= 1e-12 * made.x.row(i).dot(&made.x.row(i)));
+    }
     assert!(encoded.converged.iter().all(|&converged| converged));
     for i in 0..100 {
         assert!(encoded.squared_error[i] <= fit.squared_error[i] * (1.0 + 1e-9));
@@ -330,4 +336,38 @@ fn encoding_the_fitted_rows_gives_their_coordinates_back() {
     let total: f64 = fit.squared_error.iter().sum();
     let gone: f64 = encoded.squared_error.iter().sum();
     assert!((total - gone).abs() < 1e-6 * total);
+}
+
+#[test]
+fn a_watch_stops_a_fit_whatever_it_is_at() {
+    let dictionary = one(Topology::Circle);
+    let made = made(&dictionary, 200, 12, None, 0.5);
+    let screened = FitOptions {
+        screening: Screening {
+            budget: 0.0,
+            ..Screening::default()
+        },
+        ..few(6)
+    };
+    for (options, at) in [(few(3), "trial"), (screened, "screened")] {
+        let told = AtomicUsize::new(0);
+        let watch = |progress: &Progress| {
+            let named = match progress {
+                Progress::Trial { .. } => "trial",
+                Progress::Screened { .. } => "screened",
+                _ => "finished",
+            };
+            told.fetch_add(1, Ordering::Relaxed);
+            match named == at {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let error = fit(made.x.view(), &dictionary, &options, &watch).unwrap_err();
+        assert!(matches!(error, FitError::Cancelled), "{at}: {error}");
+        // Those that were under way at most: nobody is told after the break.
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        assert!(told.into_inner() <= threads.max(6), "{at}");
+        assert!(fit(made.x.view(), &dictionary, &options, &go_on).is_ok());
+    }
 }

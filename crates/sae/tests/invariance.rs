@@ -3,7 +3,7 @@
 mod common;
 
 use broadhead_sae::*;
-use common::{few, made, one, quiet};
+use common::{encode, few, made, one, quiet};
 use ndarray::{Array2, Axis};
 
 fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
@@ -18,7 +18,7 @@ fn bits(fit: &Fit) -> (Vec<u64>, Vec<u64>, Vec<u64>, u64, usize) {
     let of = |array: &Array2<f64>| array.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     let trace = fit.trace.iter().map(|e| e.gain.to_bits()).collect();
     (
-        of(&fit.decoder),
+        of(&fit.model.decoder().to_owned()),
         of(&fit.coordinates),
         trace,
         fit.objective.to_bits(),
@@ -93,14 +93,14 @@ fn any_number_of_threads_gives_the_same_bits() {
         let run = |threads| {
             let fit = in_pool(threads, || quiet(&made.x, &dictionary, &options).unwrap());
             let encode_options = EncodeOptions {
-                gates: GatePolicy::TopK(1),
+                gates: Some(GatePolicy::TopK(1)),
                 ..EncodeOptions::default()
             };
             let encoded = in_pool(threads, || {
                 encode(
                     made.x.view(),
                     &dictionary,
-                    fit.decoder.view(),
+                    fit.model.decoder(),
                     &encode_options,
                 )
                 .unwrap()

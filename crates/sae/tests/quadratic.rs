@@ -3,7 +3,7 @@
 use broadhead_sae::lm::quadratic::{
     LogDeterminantAbsence, ManyFit, QuadraticFit, QuadraticWorkspace, fit_many,
 };
-use broadhead_sae::lm::{LmError, Rule, Status};
+use broadhead_sae::lm::{LmError, Rule, Status, go_on};
 use broadhead_schur::{
     ArrowShape, ArrowVector, CrossView, DenseSystem, EliminationKind, Error, ProductMut, Ridge,
     RowBlocks, SolverOptions, SymmetricView, System,
@@ -76,7 +76,7 @@ impl Operands {
         let mut problem = workspace
             .load(self.system(), g0, data_norm_squared)
             .unwrap();
-        problem.fit(rule, &mut |_| {}).unwrap()
+        problem.fit(rule, &mut go_on).unwrap()
     }
 
     /// The largest entry of `H z - g0`, relative to that of `|H| |z| + |g0|`.
@@ -285,7 +285,7 @@ fn a_singular_operator_grows_the_ridge_and_has_no_log_determinant() {
     let g0 = operands.g0.as_gradient();
     let mut problem = workspace.load(operands.system(), g0, 10.0).unwrap();
     let fit = problem
-        .fit(&Rule::quadratic().with_max_iterations(60), &mut |_| {})
+        .fit(&Rule::quadratic().with_max_iterations(60), &mut go_on)
         .unwrap();
     assert!(!fit.trace[0].accepted && fit.trace[0].objective.is_none());
     assert!(fit.trace[1].ridge > 0.0 && fit.trace[1].accepted);
@@ -308,7 +308,7 @@ fn an_indefinite_operator_descends_or_fails_with_its_reason() {
         .load(operands.system(), operands.g0.as_gradient(), 10.0)
         .unwrap();
     // Unbounded below: every accepted step lowers the objective, and nothing converges.
-    let fit = problem.fit(&Rule::quadratic(), &mut |_| {}).unwrap();
+    let fit = problem.fit(&Rule::quadratic(), &mut go_on).unwrap();
     assert_eq!(fit.report.status, Status::IterationLimit);
     assert!(fit.log_determinant.is_err());
 }

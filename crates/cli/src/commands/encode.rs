@@ -13,7 +13,7 @@ use crate::model;
 use crate::output::{self, Staging};
 use crate::words::GatesWord;
 use broadhead_device::ExecutionPath;
-use broadhead_sae::{EncodeOptions, Encoding, Share, Variation};
+use broadhead_sae::{EncodeOptions, Encoding, Model, Share, Variation};
 use ndarray_npy::NpzWriter;
 use serde::Serialize;
 use std::io;
@@ -59,33 +59,32 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
     let device = dispatch::without_backend(arguments.device, "encode")?;
     let mut clock = Clock::start();
     let model = model::read(&arguments.model)?;
-    let word = gates_word(arguments, &model)?;
+    let word = gates_word(arguments, &model.array)?;
     let opened = input::open_matrix(&arguments.rows)?;
     if let Some(shape) = opened.shape() {
-        room(arguments, &model, &word, shape)?;
+        room(arguments, &model.array, &word, shape)?;
     }
     let rows = opened.read()?;
     let (n, p) = rows.array.dim();
-    if p != model.decoder.array.ncols() {
+    let (decoder, model) = (model.name, model.array);
+    if p != model.decoder().ncols() {
         return Err(InputError::Shape {
             array: rows.name,
             found: Extents(vec![n, p]),
-            expected: Extents(vec![n, model.decoder.array.ncols()]),
-            because: format!("the columns of {}", model.decoder.name),
+            expected: Extents(vec![n, model.decoder().ncols()]),
+            because: format!("the columns of {decoder}"),
         }
         .into());
     }
-    let dictionary = &model.note.dictionary;
+    let dictionary = model.dictionary();
     let encode_options = EncodeOptions {
-        gates: gate_policy(&word, n, dictionary.len())?,
-        kappa: model.note.kappa,
+        gates: Some(gate_policy(&word, n, dictionary.len())?),
         ..EncodeOptions::default()
     };
     output::prepare_file(&arguments.output)?;
     clock.lap("read");
 
-    let decoder = model.decoder.array.view();
-    let encoding = broadhead_sae::encode(rows.array.view(), dictionary, decoder, &encode_options)?;
+    let encoding = model.encode(rows.array.view(), &encode_options)?;
     clock.lap("encode");
     let mut staging = Staging::new();
     staging.write(&arguments.output, |sink| {
@@ -153,15 +152,15 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
 /// Finds that all is to be had which encoding `n x p` numbers needs, reading included.
 fn room(
     arguments: &EncodeArgs,
-    model: &model::Model,
+    model: &Model,
     word: &GatesWord,
     [n, p]: [usize; 2],
 ) -> Result<(), CliError> {
     let options = EncodeOptions {
-        gates: word.policy(),
+        gates: Some(word.policy()),
         ..EncodeOptions::default()
     };
-    let bytes = broadhead_sae::memory::encode_bytes(n, p, &model.note.dictionary, &options);
+    let bytes = broadhead_sae::memory::encode_bytes(n, p, model.dictionary(), &options);
     // The rows as they were read, and centred for their variance.
     let beside = memory::numbers(&[n, p, 2]);
     let what = format!("the encoding of {}", message::path(&arguments.rows.path));
@@ -170,14 +169,14 @@ fn room(
 }
 
 /// The gates given, or those that the model was fitted with.
-fn gates_word(arguments: &EncodeArgs, model: &model::Model) -> Result<GatesWord, CliError> {
+fn gates_word(arguments: &EncodeArgs, model: &Model) -> Result<GatesWord, CliError> {
     if let Some(word) = &arguments.gates {
         return Ok(word.clone());
     }
-    match model.note.gates.parse() {
+    match model.gates().parse() {
         Ok(GatesWord::File(_)) => Err(CliError::Usage(format!(
             "the model was fitted with the gates of {}: give those of the new rows by --gates",
-            message::name(&model.note.gates)
+            message::name(model.gates())
         ))),
         other => Ok(other?),
     }

@@ -10,29 +10,33 @@ use crate::input::{self, Named};
 use crate::labels::{self, Labels};
 use crate::memory::{self, numbers};
 use crate::message;
-use crate::model::{self, Note};
+use crate::model;
 use crate::output::{self, RunFolder, Staging};
 use crate::picture::{self, Fitted};
 use crate::plot::{Figure, Groups};
 use crate::progress::Line;
-use crate::words::GatesWord;
+use crate::words::{AtomsWord, GatesWord};
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_sae::lm::{Rule, Status};
+use broadhead_sae::model::coverage::ARC;
 use broadhead_sae::{
-    Basis, Dictionary, Fit, FitOptions, GatePolicy, GateRound, Progress, Share, SolveSummary,
-    StartReport,
+    Atom, Basis, Dictionary, Fit, FitOptions, GatePolicy, GateRound, Model, Progress, Share,
+    SolveSummary, StartReport, Topology,
 };
 use broadhead_schur::{EliminationKind, SolverOptions};
 use ndarray::Array2;
 use ndarray_npy::WriteNpyExt;
 use serde::Serialize;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The longest name in the picture's title, and the longest label in the summary for people.
 const TITLE: usize = 60;
 const LABEL: usize = 40;
+/// Arcs that a warning names.
+const ARCS: usize = 12;
 
 /// What the command did: `summary.json`.
 #[derive(Debug, Serialize)]
@@ -60,6 +64,9 @@ struct Summary {
     gate_rounds: Vec<GateRound>,
     reseeded_atoms: usize,
     unused_atoms: Vec<usize>,
+    /// The share of its circle, torus, sphere or line that each atom's rows cover; null where there is
+    /// none.
+    coverage: Vec<Option<f64>>,
     log_det_hessian: Option<f64>,
     log_det_hessian_reason: Option<String>,
     execution_path: ExecutionPath,
@@ -88,8 +95,9 @@ struct Summary {
 #[derive(Debug, Serialize)]
 struct Options {
     x: String,
-    topology: String,
-    basis: String,
+    /// Those of atoms that are all alike; `dictionary` has every one.
+    topology: Option<String>,
+    basis: Option<String>,
     atoms: usize,
     gates: String,
     labels: Option<PathBuf>,
@@ -107,13 +115,7 @@ struct Options {
 /// [`CliError`], with the exit code that belongs to it. A fit that ran out of iterations is no
 /// error.
 pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
-    let basis = arguments
-        .basis
-        .unwrap_or(Basis::default_for(arguments.topology));
-    let atoms = (arguments.atoms as u64).saturating_mul(256);
-    memory::require(&format!("a dictionary of {} atoms", arguments.atoms), atoms)?;
-    let dictionary = Dictionary::uniform(arguments.atoms, arguments.topology, basis)
-        .map_err(|error| CliError::Usage(error.to_string()))?;
+    let dictionary = dictionary(arguments)?;
     refuse_own_inputs(arguments)?;
     let folder = RunFolder::take(&arguments.output, FILES)?;
     let (placement, mut device) = dispatch::open(arguments.device, &arguments.rows.path)?;
@@ -151,7 +153,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
             Some(groups)
         }
     };
-    fit_options.gates = gate_policy(&arguments.gates, rows.array.nrows(), arguments.atoms)?;
+    fit_options.gates = gate_policy(&arguments.gates, rows.array.nrows(), dictionary.len())?;
     clock.lap("read");
 
     let fitted = run(&rows, &dictionary, &fit_options)?;
@@ -167,18 +169,14 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         .map(|groups| labels::statistics(groups, &dictionary, fitted.coordinates.view()));
     let picture = draw(arguments, &rows, &dictionary, &fitted, groups)?;
     clock.lap("draw");
-    let note = Note {
-        dictionary: dictionary.clone(),
-        gates: arguments.gates.to_string(),
-        kappa: fitted.kappa,
-    };
+    let model = fitted.model.clone();
+    let model = model.with_gates(arguments.gates.to_string());
     let mut staging = folder.stage();
-    stage(&mut staging, &arguments.output, &fitted, &note, &picture)?;
+    stage(&mut staging, &arguments.output, &fitted, &model, &picture)?;
     clock.lap("write");
 
     let summary = Summary::new(
         arguments,
-        basis,
         dictionary,
         &rows,
         fitted,
@@ -206,12 +204,42 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
             "warning: no row uses atom {first}{atoms}: fewer atoms would explain as much"
         ));
     }
+    summary.warn_of_arcs();
     let text = if options.json {
         json
     } else {
         summary.for_people()
     };
     Ok(output::print(&text)?)
+}
+
+/// The atoms that the arguments name.
+fn dictionary(arguments: &FitArgs) -> Result<Dictionary, CliError> {
+    let count = match &arguments.atoms {
+        AtomsWord::Alike(count) => *count,
+        AtomsWord::Listed(dictionary) => {
+            if arguments.topology.is_some() || arguments.basis.is_some() {
+                return Err(CliError::Usage(
+                    "--topology and --basis are for atoms that are alike: expected --atoms with a number, \
+                     or neither of them"
+                        .to_owned(),
+                ));
+            }
+            return Ok(dictionary.clone());
+        }
+    };
+    let topology = arguments.topology.unwrap_or(Topology::Circle);
+    let basis = arguments.basis.unwrap_or(Basis::default_for(topology));
+    let bytes = (count as u64).saturating_mul(256);
+    memory::require(&format!("a dictionary of {count} atoms"), bytes)?;
+    Dictionary::uniform(count, topology, basis).map_err(|error| CliError::Usage(error.to_string()))
+}
+
+/// The atom that all are like, if they are.
+fn alike(dictionary: &Dictionary) -> Option<Atom> {
+    let atoms = dictionary.atoms();
+    let first = *atoms.first()?;
+    atoms.iter().all(|atom| *atom == first).then_some(first)
 }
 
 /// Says that one row is most of what explained variance is about.
@@ -318,21 +346,24 @@ fn run(
 ) -> Result<Fit, CliError> {
     let line = Line::new("starts", options.starts);
     let finished = AtomicUsize::new(0);
-    let tell = |progress: &Progress| match progress {
-        Progress::Screened { of, .. } => {
-            line.done(finished.fetch_add(1, Ordering::Relaxed) + 1, *of);
-            if finished.load(Ordering::Relaxed) == *of {
-                finished.store(0, Ordering::Relaxed);
+    let tell = |progress: &Progress| {
+        match progress {
+            Progress::Screened { of, .. } => {
+                line.done(finished.fetch_add(1, Ordering::Relaxed) + 1, *of);
+                if finished.load(Ordering::Relaxed) == *of {
+                    finished.store(0, Ordering::Relaxed);
+                }
             }
+            Progress::Trial { start, entry } => line.say(format!(
+                "start {start}: trial {}, iteration {}, ridge {:.0e}",
+                entry.trial, entry.iteration, entry.ridge
+            )),
+            Progress::Finished { of, .. } => {
+                line.done(finished.fetch_add(1, Ordering::Relaxed) + 1, *of);
+            }
+            _ => {}
         }
-        Progress::Trial { start, entry } => line.say(format!(
-            "start {start}: trial {}, iteration {}, ridge {:.0e}",
-            entry.trial, entry.iteration, entry.ridge
-        )),
-        Progress::Finished { of, .. } => {
-            line.done(finished.fetch_add(1, Ordering::Relaxed) + 1, *of);
-        }
-        _ => {}
+        ControlFlow::Continue(())
     };
     broadhead_sae::fit(rows.array.view(), dictionary, options, &tell)
         .map_err(|error| CliError::fit(&rows.name, error))
@@ -366,9 +397,10 @@ fn draw(
     let fitted = Fitted {
         rows: rows.array.view(),
         dictionary,
-        decoder: fit.decoder.view(),
+        decoder: fit.model.decoder(),
         coordinates: fit.coordinates.view(),
         gates: fit.gates.view(),
+        coverage: &fit.coverage,
     };
     Ok(picture::figure(&fitted, title, note, groups)?.to_svg()?)
 }
@@ -378,7 +410,7 @@ fn stage(
     staging: &mut Staging,
     folder: &Path,
     fit: &Fit,
-    note: &Note,
+    model: &Model,
     picture: &str,
 ) -> Result<(), CliError> {
     for (name, array) in [
@@ -389,9 +421,7 @@ fn stage(
             array.write_npy(sink).map_err(io::Error::other)
         })?;
     }
-    staging.write(&folder.join(model::FILE), |sink| {
-        model::write(sink, note, fit.decoder.view())
-    })?;
+    staging.write(&folder.join(model::FILE), |sink| model.write(sink))?;
     staging.write(&folder.join("trace.jsonl"), |sink| {
         for entry in &fit.trace {
             serde_json::to_writer(&mut *sink, entry)?;
@@ -409,7 +439,6 @@ impl Summary {
     #[expect(clippy::too_many_arguments, reason = "everything that is summarised")]
     fn new(
         arguments: &FitArgs,
-        basis: Basis,
         dictionary: Dictionary,
         rows: &Named<Array2<f64>>,
         fit: Fit,
@@ -455,6 +484,7 @@ impl Summary {
             reseeded_atoms: fit.gate_rounds.iter().map(|round| round.reseeded).sum(),
             unused_atoms: unused(&fit.gates),
             gate_rounds: fit.gate_rounds,
+            coverage: fit.coverage,
             log_det_hessian,
             log_det_hessian_reason,
             execution_path: fit.execution_path,
@@ -465,14 +495,14 @@ impl Summary {
             pins_reason,
             solves: fit.solves,
             lambda: fit.lambda,
-            kappa: fit.kappa,
+            kappa: fit.model.kappa(),
             seconds,
             ledger: fit.ledger,
             options: Options {
                 x: rows.name.clone(),
-                topology: arguments.topology.to_string(),
-                basis: basis.to_string(),
-                atoms: arguments.atoms,
+                topology: alike(&dictionary).map(|atom| atom.topology().to_string()),
+                basis: alike(&dictionary).map(|atom| atom.basis().to_string()),
+                atoms: dictionary.len(),
                 gates: arguments.gates.to_string(),
                 labels: arguments.labels.clone(),
                 starts: arguments.starts,
@@ -493,12 +523,55 @@ impl Summary {
         }
     }
 
+    /// Says which circles are used as short arcs.
+    fn warn_of_arcs(&self) {
+        let atoms = self.dictionary.atoms().iter().zip(&self.coverage);
+        let circles = atoms
+            .enumerate()
+            .filter(|(_, (atom, _))| atom.topology() == Topology::Circle);
+        let arcs: Vec<String> = circles
+            .filter_map(|(index, (_, share))| match share {
+                Some(share) if *share < ARC => Some(format!("{index} ({:.0} %)", 100.0 * share)),
+                _ => None,
+            })
+            .collect();
+        if arcs.is_empty() {
+            return;
+        }
+        let more = match arcs.len().saturating_sub(ARCS) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let named = arcs[..arcs.len().min(ARCS)].join(", ");
+        message::say(format_args!(
+            "warning: circles whose rows cover a short arc: {named}{more}"
+        ));
+    }
+
+    /// What atoms cover, in few words.
+    fn covered(&self) -> Option<String> {
+        let mut shares: Vec<f64> = self.coverage.iter().copied().flatten().collect();
+        shares.sort_by(f64::total_cmp);
+        match shares[..] {
+            [] => None,
+            [share] => Some(format!("{share:.2} of its shape")),
+            [least, .., most] => Some(format!(
+                "{least:.2} to {most:.2} of their shapes, {:.2} in the middle",
+                shares[shares.len() / 2]
+            )),
+        }
+    }
+
     fn for_people(&self) -> String {
         let options = &self.options;
         let atoms = if options.atoms == 1 { "atom" } else { "atoms" };
+        let what = match alike(&self.dictionary) {
+            Some(atom) => format!("{} {atoms} ({})", atom.topology(), atom.basis()),
+            None => format!("{atoms} ({})", self.dictionary),
+        };
         let mut lines = vec![format!(
-            "fitted {} {} {atoms} ({}) to {} rows x {}",
-            options.atoms, options.topology, options.basis, self.rows, self.columns
+            "fitted {} {what} to {} rows x {}",
+            options.atoms, self.rows, self.columns
         )];
         let mut line = |name: &str, value: String| lines.push(format!("  {name:<18} {value}"));
         let explained = digits::explained(self.unexplained_variance);
@@ -506,6 +579,9 @@ impl Summary {
         let median = self.median_row_explained_variance;
         for (name, value) in variation_lines(median, self.largest_row, self.largest_column) {
             line(name, value);
+        }
+        if let Some(covered) = self.covered() {
+            line("rows cover", covered);
         }
         let start = self.start.as_ref().map_or(0, |start| start.start);
         line(

@@ -59,6 +59,8 @@ pub struct AtomView {
     pub rows: Vec<usize>,
     /// What is drawn, with one entry a row of `rows`.
     pub shape: AtomShape,
+    /// The share of its shape that the rows cover, where that is known.
+    pub coverage: Option<f64>,
 }
 
 /// The coordinates of an atom's rows.
@@ -160,6 +162,11 @@ impl Figure {
             format!("{rows} rows")
         } else {
             String::new()
+        };
+        let note = match atom.coverage {
+            Some(share) if note.is_empty() => format!("covered to {:.0} %", 100.0 * share),
+            Some(share) => format!("{note}, covered to {:.0} %", 100.0 * share),
+            None => note,
         };
         let right = panels[panels.len() - 1].right();
         let look = TextLook::new(11.0, MUTED).anchor(Anchor::Right, Anchor::Middle);

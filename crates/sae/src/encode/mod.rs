@@ -12,16 +12,15 @@ use crate::encode::row::{RowModel, RowPoint, rows_in_parallel};
 use crate::error::FitError;
 use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::model::dictionary::Dictionary;
+use crate::model::fitted::Model;
 use crate::rounds::gates::GatePolicy;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 /// What may be chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncodeOptions {
-    /// Which atoms are on.
-    pub gates: GatePolicy,
-    /// The penalty on Euclidean coordinates, in the units of the data squared ([`crate::Fit::kappa`]).
-    pub kappa: f64,
+    /// Which atoms may be on; as in the fit where that is absent.
+    pub gates: Option<GatePolicy>,
     /// The most Newton steps of a row.
     pub max_iterations: usize,
 }
@@ -29,8 +28,7 @@ pub struct EncodeOptions {
 impl Default for EncodeOptions {
     fn default() -> Self {
         Self {
-            gates: GatePolicy::All,
-            kappa: 0.0,
+            gates: None,
             max_iterations: 100,
         }
     }
@@ -52,52 +50,33 @@ pub struct Encoding {
     pub variation: Result<Variation, NoExplanation>,
 }
 
-/// Encodes the rows of `x` (`n x p`) under `dictionary` and `decoder` (`M x p`).
-///
-/// # Errors
-/// [`FitError::Empty`], [`FitError::NotFinite`] naming array and index, [`FitError::DecoderShape`],
-/// [`FitError::GatesShape`], [`FitError::Option`].
-pub fn encode(
+/// Encodes the rows of `x` (`n x p`) under a model: see [`Model::encode`].
+pub(crate) fn encode(
+    model: &Model,
     x: ArrayView2<'_, f64>,
-    dictionary: &Dictionary,
-    decoder: ArrayView2<'_, f64>,
-    options: &EncodeOptions,
+    policy: &GatePolicy,
+    max_iterations: usize,
 ) -> Result<Encoding, FitError> {
+    let (dictionary, decoder) = (model.dictionary(), model.decoder());
     let data = Data::normalised(x)?;
-    let expected = [dictionary.features(), data.outputs()];
-    if [decoder.nrows(), decoder.ncols()] != expected {
+    if decoder.ncols() != data.outputs() {
         return Err(FitError::DecoderShape {
             got: [decoder.nrows(), decoder.ncols()],
-            expected,
+            expected: [dictionary.features(), data.outputs()],
         });
     }
-    if let Some(((row, column), value)) = decoder.indexed_iter().find(|(_, v)| !v.is_finite()) {
-        return Err(FitError::NotFinite {
-            array: "decoder",
-            row,
-            column,
-            value: *value,
-        });
-    }
-    if !(options.kappa.is_finite() && options.kappa >= 0.0) {
-        return Err(FitError::Option {
-            option: "kappa",
-            value: options.kappa.to_string(),
-            expected: "a finite number of at least 0",
-        });
-    }
-    let given = given_gates(&options.gates, data.rows(), dictionary.len())?;
-    let frame = Frame::of(decoder, dictionary, options.kappa);
-    let model = RowModel::new(dictionary, &frame.decoder, data.outputs(), frame.kappa);
+    let given = given_gates(policy, data.rows(), dictionary.len())?;
+    let frame = Frame::of(decoder, dictionary, model.kappa());
+    let rows = RowModel::new(dictionary, &frame.decoder, data.outputs(), frame.kappa);
     let found = rows_in_parallel(data.rows(), |i| {
         let (rest, within) = frame.rest(x.row(i));
-        let row = model.reduce(&rest);
-        let mut point = match (&options.gates, &given) {
-            (GatePolicy::TopK(k), _) => model.encode_greedy(&row, *k, options.max_iterations),
-            (_, given) => model.encode_gated(&row, given.row(i), options.max_iterations),
+        let row = rows.reduce(&rest);
+        let mut point = match (policy, &given) {
+            (GatePolicy::TopK(k), _) => rows.encode_greedy(&row, *k, max_iterations),
+            (_, given) => rows.encode_gated(&row, given.row(i), max_iterations),
         };
         let error = match within {
-            true => model.squared_error(&rest, &point).sqrt() * frame.scale,
+            true => rows.squared_error(&rest, &point).sqrt() * frame.scale,
             // Beside such a row no atom is more than its rounding.
             false => frame.distance(x.row(i)),
         };

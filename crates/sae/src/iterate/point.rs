@@ -22,7 +22,7 @@ use faer::{Mat, MatMut, Par};
 
 /// What stays fixed in an inner loop.
 #[derive(Clone, Copy)]
-pub(crate) struct Model<'a> {
+pub(crate) struct Frozen<'a> {
     pub(crate) data: &'a Data,
     pub(crate) dictionary: &'a Dictionary,
     pub(crate) layout: &'a Layout,
@@ -98,7 +98,7 @@ impl Point {
     /// [`CurvedError::Decoder`] where the decoder is not determined.
     pub(crate) fn evaluate(
         &mut self,
-        model: &Model<'_>,
+        model: &Frozen<'_>,
         decoder: Decoder,
     ) -> Result<(), CurvedError> {
         self.refresh_features(model);
@@ -110,8 +110,8 @@ impl Point {
     }
 
     /// `phi`, `psi` and `G`.
-    pub(crate) fn refresh_features(&mut self, model: &Model<'_>) {
-        let Model {
+    pub(crate) fn refresh_features(&mut self, model: &Frozen<'_>) {
+        let Frozen {
             dictionary,
             layout,
             penalty,
@@ -132,7 +132,7 @@ impl Point {
     ///
     /// # Errors
     /// [`CurvedError::Decoder`].
-    pub(crate) fn project(&mut self, model: &Model<'_>) -> Result<(), CurvedError> {
+    pub(crate) fn project(&mut self, model: &Frozen<'_>) -> Result<(), CurvedError> {
         let (m, p) = (model.layout.features(), model.layout.outputs());
         features::project_data(model.layout, &self.phi, model.data, &mut self.decoder);
         self.factor.copy_from(&self.gram);
@@ -165,8 +165,8 @@ impl Point {
     }
 
     /// Residuals, gradients and the objective, given features and decoder.
-    fn refresh_residuals(&mut self, model: &Model<'_>, decoder: Decoder) {
-        let Model {
+    fn refresh_residuals(&mut self, model: &Frozen<'_>, decoder: Decoder) {
+        let Frozen {
             data,
             dictionary,
             layout,

@@ -14,7 +14,7 @@ use crate::data::larger;
 use crate::error::CurvedError;
 use crate::iterate::features;
 use crate::iterate::layout::Layout;
-use crate::iterate::point::{Decoder, Model, Penalty, Point};
+use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
 use crate::lm::{Objective, Problem, StepFailure, Trial};
 use broadhead_device::{DeviceError, ExecutionPath};
 use broadhead_schur::cuda::Keep;
@@ -117,7 +117,7 @@ impl SolveSummary {
 
 /// The problem that the loop minimises.
 pub(crate) struct Curved<'a> {
-    model: Model<'a>,
+    model: Frozen<'a>,
     mode: BorderMode,
     pub(crate) current: Point,
     trial: Point,
@@ -154,7 +154,7 @@ impl<'a> Curved<'a> {
     /// # Errors
     /// [`CurvedError::Solver`]: too little memory, an elimination that does not serve.
     pub(crate) fn new(
-        model: Model<'a>,
+        model: Frozen<'a>,
         mode: BorderMode,
         start: Point,
         options: SolverOptions,
@@ -236,7 +236,7 @@ impl<'a> Curved<'a> {
     }
 
     fn assemble(&mut self, kappa: f64) {
-        let Model {
+        let Frozen {
             dictionary, layout, ..
         } = self.model;
         let gram =
@@ -298,7 +298,7 @@ impl<'a> Curved<'a> {
     /// What ends the fit.
     fn advance(&mut self) -> Result<(), StepFailure<CurvedError>> {
         let started = Instant::now();
-        let Model {
+        let Frozen {
             dictionary, layout, ..
         } = self.model;
         let (from, to) = (&self.current.coordinates, &mut self.trial.coordinates);
@@ -392,7 +392,7 @@ fn tangent(layout: &Layout, point: &mut Point) {
 }
 
 fn system_of<'s>(
-    model: &Model<'s>,
+    model: &Frozen<'s>,
     point: &'s Point,
     row_hessian: &'s [f64],
 ) -> Result<System<'s>, CurvedError> {

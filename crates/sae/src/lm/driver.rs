@@ -2,6 +2,7 @@
 
 use super::decision::{Outcome, Rule, State, Status, begin, decide, settle};
 use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 
 /// An objective and its scale.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -158,6 +159,14 @@ pub enum LmError<E: std::error::Error + 'static> {
         /// Residual norms of the row and the border block.
         norms: [f64; 2],
     },
+    /// The observer stopped it.
+    #[error("stopped at iteration {iteration} (trial {trial})")]
+    Cancelled {
+        /// Accepted steps so far.
+        iteration: u64,
+        /// Trials so far.
+        trial: u64,
+    },
     /// A number of the rule is out of range.
     #[error("the rule's {field} is out of range")]
     Rule {
@@ -169,14 +178,19 @@ pub enum LmError<E: std::error::Error + 'static> {
     Problem(#[from] E),
 }
 
-/// Minimises `problem` under `rule`; every trial is shown to `observer`.
+/// An observer that never stops what it is shown.
+pub fn go_on<T: ?Sized>(_: &T) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// Minimises `problem` under `rule`; every trial is shown to `observer`, which may stop the loop.
 ///
 /// # Errors
 /// [`LmError`]. Running out of iterations or trials is no error: the report says so.
 pub fn minimise<P: Problem>(
     problem: &mut P,
     rule: &Rule,
-    observer: &mut dyn FnMut(&TraceEntry),
+    observer: &mut dyn FnMut(&TraceEntry) -> ControlFlow<()>,
 ) -> Result<LmReport, LmError<P::Error>>
 where
     P::Error: 'static,
@@ -202,7 +216,9 @@ where
         };
         let decision = decide(rule, &state, &outcome);
         state = decision.state;
-        observer(&entry(&state, &outcome, ridge, &decision));
+        if observer(&entry(&state, &outcome, ridge, &decision)).is_break() {
+            return Err(cancelled(&state));
+        }
         if decision.accepted {
             problem.accept()?;
             state = settle(rule, &state, problem.residual_norms());
@@ -261,6 +277,14 @@ pub(super) fn past_ceiling<E: std::error::Error>(
         ridge: state.ridge,
         ceiling: rule.ridge_ceiling,
         last,
+    }
+}
+
+/// The end of a loop that was stopped.
+pub(super) fn cancelled<E: std::error::Error>(state: &State) -> LmError<E> {
+    LmError::Cancelled {
+        iteration: state.iterations,
+        trial: state.trials,
     }
 }
 

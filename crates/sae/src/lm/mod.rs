@@ -23,5 +23,6 @@ pub mod quadratic;
 
 pub use decision::{Decision, Outcome, Rule, State, Status, begin, decide, settle};
 pub use driver::{
-    LastTrial, LmError, LmReport, Objective, Problem, StepFailure, TraceEntry, Trial, minimise,
+    LastTrial, LmError, LmReport, Objective, Problem, StepFailure, TraceEntry, Trial, go_on,
+    minimise,
 };

@@ -12,8 +12,8 @@
 //!
 //! A dictionary is checked when it is made: every basis is defined on its topology.
 
-use crate::model::basis::Basis;
-use crate::model::topology::Topology;
+use crate::model::basis::{Basis, ParseBasisError};
+use crate::model::topology::{ParseTopologyError, Topology};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -173,6 +173,71 @@ impl DictionaryError {
 /// The most features of one dictionary: Gram matrices of this order are formed.
 pub const MAX_FEATURES: usize = 16_384;
 
+/// A word that is no list of atoms.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseDictionaryError {
+    /// Not of the form of an atom.
+    #[error("{0:?} is no atom: expected [N*]TOPOLOGY[/BASIS], for one 32*circle/harmonics:2")]
+    Atom(String),
+    /// A word that is no topology.
+    #[error(transparent)]
+    Topology(#[from] ParseTopologyError),
+    /// A word that is no basis.
+    #[error(transparent)]
+    Basis(#[from] ParseBasisError),
+    /// Atoms that make no dictionary.
+    #[error(transparent)]
+    Dictionary(#[from] DictionaryError),
+}
+
+impl std::str::FromStr for Dictionary {
+    type Err = ParseDictionaryError;
+
+    /// Atoms as the command line names them: `[N*]TOPOLOGY[/BASIS]`, separated by commas.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (mut atoms, mut features) = (Vec::new(), 1_usize);
+        for item in text.split(',') {
+            let (count, word) = match item.split_once('*') {
+                None => (1, item),
+                Some((count, word)) => match count.parse() {
+                    Ok(count) if count > 0 => (count, word),
+                    _ => return Err(ParseDictionaryError::Atom(item.to_owned())),
+                },
+            };
+            let (topology, basis) = match word.split_once('/') {
+                Some((topology, basis)) => (topology, Some(basis.parse::<Basis>()?)),
+                None => (word, None),
+            };
+            let topology: Topology = topology.parse()?;
+            let atom = Atom::new(topology, basis.unwrap_or(Basis::default_for(topology)))?;
+            // So many are refused before they are made.
+            features = features.saturating_add(atom.width().saturating_mul(count));
+            if features > MAX_FEATURES {
+                let limit = MAX_FEATURES;
+                return Err(DictionaryError::TooWide { features, limit }.into());
+            }
+            atoms.extend(std::iter::repeat_n(atom, count));
+        }
+        Ok(Self::new(atoms)?)
+    }
+}
+
+impl std::fmt::Display for Dictionary {
+    /// As it is read: atoms that are alike and follow each other as one item.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (i, alike) in self.atoms.chunk_by(|a, b| a == b).enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            let Atom { topology, basis } = alike[0];
+            match alike.len() {
+                1 => write!(f, "{comma}{topology}/{basis}")?,
+                count => write!(f, "{comma}{count}*{topology}/{basis}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A list of atoms over one shared intercept. The JSON of a model file is this type's serde form:
 /// `{"atoms":[{"topology":"circle","basis":"harmonics:1"}]}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -325,6 +390,41 @@ mod tests {
         assert_eq!(dictionary.atom_features(1), 5..8);
         assert_eq!(dictionary.columns(), 1 + 3 + 2);
         assert_eq!(dictionary.atom_columns(2), 4..6);
+    }
+
+    #[test]
+    fn words_name_atoms_and_round_trip() {
+        for word in [
+            "circle/harmonics:1",
+            "32*circle/harmonics:1,64*euclidean:1/monomials:1",
+            "2*torus/harmonics:1,circle/harmonics:3",
+            "circle/harmonics:1,circle/harmonics:2,circle/harmonics:1",
+        ] {
+            let dictionary: Dictionary = word.parse().unwrap();
+            assert_eq!(dictionary.to_string(), word);
+        }
+        let short: Dictionary = "2*sphere,euclidean".parse().unwrap();
+        let long = "2*sphere/spherical:1,euclidean:1/monomials:1";
+        assert_eq!(short.to_string(), long);
+        assert_eq!(mixed().to_string().parse(), Ok(mixed()));
+    }
+
+    #[test]
+    fn words_that_name_no_dictionary_are_refused_before_it_is_made() {
+        use ParseDictionaryError as E;
+        let refused = |word: &str| word.parse::<Dictionary>().unwrap_err();
+        for word in ["0*circle", "x*circle", "-1*circle", "*circle"] {
+            assert!(matches!(refused(word), E::Atom(item) if item == word));
+        }
+        assert!(matches!(refused(""), E::Topology(_)));
+        assert!(matches!(refused("circle,"), E::Topology(_)));
+        assert!(matches!(refused("2*disc"), E::Topology(_)));
+        assert!(matches!(refused("circle/waves:1"), E::Basis(_)));
+        let off = |e: E| matches!(e, E::Dictionary(DictionaryError::Basis { .. }));
+        assert!(off(refused("sphere/harmonics:1")));
+        let wide = |e: E| matches!(e, E::Dictionary(DictionaryError::TooWide { .. }));
+        assert!(wide(refused("18446744073709551615*circle")));
+        assert!(wide(refused("8191*circle,circle")));
     }
 
     #[test]

@@ -5,9 +5,15 @@
 //!   basis        the functions that an atom offers of it
 //!   dictionary   atoms in order, with the features and columns of each
 //!   grid         points of an atom from which a row's search begins
+//!   coverage     the share of its manifold that an atom's rows cover
+//!   fitted       a dictionary with a decoder: encode, reconstruct, save, load
+//!   file         the model's file
 //! ```
 
 pub mod basis;
+pub mod coverage;
 pub mod dictionary;
+pub mod file;
+pub(crate) mod fitted;
 pub(crate) mod grid;
 pub mod topology;

@@ -128,6 +128,21 @@ impl Topology {
         }
     }
 
+    /// The place of a stored coordinate in a square whose equal parts are equal parts of the manifold; of
+    /// a circle in its first direction alone. A line's place is its coordinate; Euclidean spaces of more
+    /// have none.
+    pub(crate) fn even_place(self, t: &[f64]) -> Option<[f64; 2]> {
+        let turn = |angle: f64| (angle + PI) / TAU;
+        match self {
+            Self::Circle => Some([turn(t[0]), f64::NAN]),
+            Self::Torus => Some([turn(t[0]), turn(t[1])]),
+            // The area between two heights is as their difference (Archimedes).
+            Self::Sphere => Some([0.5 * (t[2] + 1.0), turn(t[1].atan2(t[0]))]),
+            Self::Euclidean { dimension: 1 } => Some([t[0], f64::NAN]),
+            Self::Euclidean { .. } => None,
+        }
+    }
+
     /// As [`Topology::projected`], in place.
     pub(crate) fn project(self, t: &mut [f64]) {
         match self {

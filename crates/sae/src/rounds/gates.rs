@@ -23,6 +23,26 @@ pub enum GatePolicy {
     Given(Array2<f64>),
 }
 
+impl GatePolicy {
+    /// The word of a model for it: `all`, `top-k:N`, or `given`.
+    pub fn word(&self) -> String {
+        match self {
+            Self::All => "all".to_owned(),
+            Self::TopK(count) => format!("top-k:{count}"),
+            Self::Given(_) => "given".to_owned(),
+        }
+    }
+
+    /// The policy of such a word; none where gates were given.
+    pub fn of_word(word: &str) -> Option<Self> {
+        match word.strip_prefix("top-k:").map(str::parse) {
+            Some(Ok(count)) if count > 0 => Some(Self::TopK(count)),
+            None if word == "all" => Some(Self::All),
+            _ => None,
+        }
+    }
+}
+
 /// What an update did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changed {

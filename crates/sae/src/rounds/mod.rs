@@ -18,7 +18,7 @@ use crate::error::{CurvedError, FitError};
 use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::iterate::features;
 use crate::iterate::layout::Layout;
-use crate::iterate::point::{Decoder, Model, Penalty, Point};
+use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
 use crate::lm::curved::{BorderMode, Curved, Seconds, SolveSummary};
 use crate::lm::{LmReport, Rule, TraceEntry, minimise};
 use crate::model::dictionary::Dictionary;
@@ -26,6 +26,7 @@ use crate::rounds::gates::Changed;
 use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath, Ledger};
 use broadhead_schur::{EliminationKind, Error, SolverOptions};
 use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 /// What a sequence is run with.
@@ -104,7 +105,7 @@ pub(crate) fn penalty(
         kappa: 0.0,
     };
     let mut point = Point::new(layout, coordinates.clone());
-    let mut model = Model {
+    let mut model = Frozen {
         data,
         dictionary,
         layout,
@@ -155,7 +156,7 @@ pub(crate) fn run(
     coordinates: Coordinates,
     mut gates: Gates,
     penalty: Penalty,
-    observer: &mut dyn FnMut(&TraceEntry),
+    observer: &mut dyn FnMut(&TraceEntry) -> ControlFlow<()>,
 ) -> Result<Sequence, FitError> {
     let Settings {
         data, dictionary, ..
@@ -172,7 +173,7 @@ pub(crate) fn run(
     let mut settled = settings.top_k.is_none();
     loop {
         let rule = log.rest(&settings.rule, settled);
-        let model = Model {
+        let model = Frozen {
             data,
             dictionary,
             layout: &layout,
@@ -346,7 +347,7 @@ fn evaluated(
     } = *settings;
     let mut point = Point::new(layout, coordinates);
     point.evaluate(
-        &Model {
+        &Frozen {
             data,
             dictionary,
             layout,
@@ -451,14 +452,18 @@ impl Log {
         self.iterations >= rule.max_iterations || self.trials >= rule.max_trials
     }
 
-    fn record(&mut self, entry: &TraceEntry, observer: &mut dyn FnMut(&TraceEntry)) {
+    fn record(
+        &mut self,
+        entry: &TraceEntry,
+        observer: &mut dyn FnMut(&TraceEntry) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let entry = TraceEntry {
             iteration: entry.iteration + self.iterations,
             trial: entry.trial + self.trials,
             ..*entry
         };
-        observer(&entry);
         self.trace.push(entry);
+        observer(&entry)
     }
 
     fn absorb(&mut self, curved: &Curved<'_>, report: &LmReport) {
@@ -472,6 +477,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lm::go_on;
     use crate::model::basis::Basis;
     use crate::model::topology::Topology;
     use ndarray::Array2;
@@ -516,7 +522,7 @@ mod tests {
         let layout = Layout::new(&dictionary, &gates, 24).unwrap();
         let penalty = penalty(&data, &dictionary, &layout, &coordinates, None).unwrap();
         let before = laid_out(&settings, penalty, &gates, coordinates.clone()).unwrap();
-        let ended = run(&settings, coordinates, gates, penalty, &mut |_| {}).unwrap();
+        let ended = run(&settings, coordinates, gates, penalty, &mut go_on).unwrap();
         assert_eq!(
             ended
                 .rounds

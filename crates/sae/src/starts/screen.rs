@@ -9,7 +9,7 @@ use crate::encode::row::{RowModel, for_rows};
 use crate::error::FitError;
 use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::iterate::layout::Layout;
-use crate::iterate::point::{Decoder, Model, Penalty, Point};
+use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
 use crate::model::dictionary::Dictionary;
 use crate::options::Screening;
 use crate::rounds::gates;
@@ -154,7 +154,7 @@ impl<'a> Screen<'a> {
         coordinates.whiten(&layout);
         let mut point = Point::new(&layout, coordinates);
         let (data, dictionary) = (self.data(), self.dictionary);
-        let model = Model {
+        let model = Frozen {
             data,
             dictionary,
             layout: &layout,

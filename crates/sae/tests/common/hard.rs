@@ -7,7 +7,7 @@
 
 use crate::case::{Case, Outcome};
 use broadhead_sae::lm::quadratic::{LogDeterminantAbsence, QuadraticError, QuadraticWorkspace};
-use broadhead_sae::lm::{LastTrial, LmError, LmReport, Rule, TraceEntry};
+use broadhead_sae::lm::{LastTrial, LmError, LmReport, Rule, TraceEntry, go_on};
 use broadhead_schur::{ArrowVector, EliminationKind, Error, LogDeterminant, SolverOptions};
 
 /// One problem.
@@ -149,7 +149,10 @@ pub fn on_cpu_by(hard: &Hard, elimination: EliminationKind) -> Outcome<OnCpu> {
     let g0 = hard.case.g.as_gradient();
     let mut problem = workspace.load(system, g0, hard.data_norm_squared)?;
     let mut trace = Vec::new();
-    let fit = problem.fit(&hard.rule, &mut |entry| trace.push(*entry));
+    let fit = problem.fit(&hard.rule, &mut |entry| {
+        trace.push(*entry);
+        go_on(entry)
+    });
     let (ended, point, log) = match fit {
         Ok(fit) => (Ok(fit.report), Some(fit.point), Some(fit.log_determinant)),
         Err(error) => (Err(error), None, None),

@@ -6,8 +6,9 @@
     reason = "each test file uses its own part"
 )]
 
+use broadhead_sae::model::file::Note;
 use broadhead_sae::*;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -95,7 +96,7 @@ pub fn quiet(
     dictionary: &Dictionary,
     options: &FitOptions,
 ) -> Result<Fit, FitError> {
-    fit(x.view(), dictionary, options, &|_| {})
+    fit(x.view(), dictionary, options, &go_on)
 }
 
 /// Options with few starts.
@@ -113,4 +114,19 @@ pub fn accepted(fit: &Fit) -> Vec<f64> {
         .filter(|entry| entry.accepted)
         .filter_map(|entry| entry.objective)
         .collect()
+}
+
+/// Encodes under a decoder of the test's own, without a penalty.
+pub fn encode(
+    x: ArrayView2<'_, f64>,
+    dictionary: &Dictionary,
+    decoder: ArrayView2<'_, f64>,
+    options: &EncodeOptions,
+) -> Result<Encoding, FitError> {
+    let note = Note {
+        dictionary: dictionary.clone(),
+        gates: "all".to_owned(),
+        kappa: 0.0,
+    };
+    Model::new(note, decoder.to_owned())?.encode(x, options)
 }

@@ -110,7 +110,7 @@ fn accounts(fit: &Fit) -> Outcome {
 }
 
 fn same(what: &str, found: &Fit, wanted: &Fit) -> Outcome {
-    expect_eq(what, &found.decoder, &wanted.decoder)?;
+    expect_eq(what, &found.model, &wanted.model)?;
     expect_eq(what, found.objective.to_bits(), wanted.objective.to_bits())?;
     expect_eq(what, &found.trace, &wanted.trace)?;
     expect_eq(

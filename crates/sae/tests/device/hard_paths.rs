@@ -4,9 +4,9 @@ use super::case::Case;
 use super::hard::{Hard, Path, on_cpu, problems, same};
 use super::{Outcome, expect, expect_eq, on_device, stream};
 use broadhead_device::{Context, Stream};
-use broadhead_sae::lm::Rule;
 use broadhead_sae::lm::device::ResidentQuadratic;
 use broadhead_sae::lm::quadratic::LogDeterminantAbsence;
+use broadhead_sae::lm::{Rule, go_on};
 use broadhead_schur::LogDeterminant;
 use broadhead_schur::cuda::Keep;
 use broadhead_testkit::device::{Trial, is_racechecked};
@@ -28,7 +28,10 @@ pub(super) fn fit(resident: &mut ResidentQuadratic, hard: &Hard) -> Boxed<(Path,
     let g0 = hard.case.g.as_gradient();
     resident.load(&hard.case.system()?, g0, hard.data_norm_squared)?;
     let mut trace = Vec::new();
-    let ended = resident.fit(&hard.rule, &mut |entry| trace.push(*entry));
+    let ended = resident.fit(&hard.rule, &mut |entry| {
+        trace.push(*entry);
+        go_on(entry)
+    });
     let point = ended.is_ok().then(|| resident.point()).transpose()?;
     let path = Path {
         trace,
@@ -139,7 +142,7 @@ fn sound(context: &Context) -> Outcome {
             let (_, log) = on_cpu(&hard)?;
             let there = matches!(log, Some(Ok(_)));
             expect(there, format!("the CPU's fit has none: {log:?}"))?;
-            resident.fit(&hard.rule, &mut |_| {})?;
+            resident.fit(&hard.rule, &mut go_on)?;
             let before = ledger(&stream);
             resident.log_determinant()?.map_err(|why| why.to_string())?;
             let moved = ledger(&stream).since(&before);

@@ -2,7 +2,7 @@
 
 use broadhead_device::{ByteClass, Context};
 use broadhead_sae::lm::device::{ResidentQuadratic, decide_on_device, kernel_sources};
-use broadhead_sae::lm::{Outcome as Tried, Rule, State, Status, begin, decide, settle};
+use broadhead_sae::lm::{Outcome as Tried, Rule, State, Status, begin, decide, go_on, settle};
 use broadhead_schur::cuda::Keep;
 use broadhead_schur::{MeanDiagonals, Ridge};
 use broadhead_testkit::device::{Outcome, expect, expect_eq, on_device, run, stream};
@@ -227,7 +227,7 @@ fn same_bits(context: &Context) -> Outcome {
                     initial_ridge,
                     ..forced()
                 };
-                let host = resident.fit(&rule, &mut |_| {})?;
+                let host = resident.fit(&rule, &mut go_on)?;
                 let point = resident.point()?;
                 for _ in 0..2 {
                     let whole = resident.fit_in_one_graph(&rule)?;

@@ -3,9 +3,9 @@
 use super::case::Case;
 use super::{Outcome, expect, expect_eq, on_device, stream};
 use broadhead_device::{Context, DevicePolicy, ExecutionPath};
-use broadhead_sae::lm::Rule;
 use broadhead_sae::lm::device::ResidentQuadratic;
 use broadhead_sae::lm::quadratic::QuadraticWorkspace;
+use broadhead_sae::lm::{Rule, go_on};
 use broadhead_schur::cuda::{Keep, Placement};
 use broadhead_schur::{ArrowVector, EliminationKind, Ridge, SolverOptions};
 use broadhead_testkit::device::Trial;
@@ -147,7 +147,7 @@ fn resident(context: &Context, in_one_graph: bool) -> Outcome {
         }
         let report = match in_one_graph {
             true => resident.fit_in_one_graph(&rule)?,
-            false => resident.fit(&rule, &mut |_| {})?,
+            false => resident.fit(&rule, &mut go_on)?,
         };
         expect(report.converged(), format!("{report:?}"))?;
         let point = resident.point()?;
@@ -174,7 +174,7 @@ fn points_of_the_cpu(case: &Case, rule: &Rule) -> Boxed<Vec<ArrowVector>> {
         let g = gradient.as_gradient();
         let fit = workspace
             .load(case.system()?, g, 3.0 + i as f64)?
-            .fit(rule, &mut |_| {})?;
+            .fit(rule, &mut go_on)?;
         next(case, &fit.point, &mut gradient);
         points.push(fit.point);
     }

@@ -5,7 +5,7 @@ use super::{Outcome, expect, expect_eq, on_device, stream};
 use broadhead_device::{Context, DeviceError, MatrixMut, Refusal, Stream};
 use broadhead_sae::lm::device::ResidentQuadratic;
 use broadhead_sae::lm::quadratic::{QuadraticError, QuadraticWorkspace};
-use broadhead_sae::lm::{LmError, Rule};
+use broadhead_sae::lm::{LmError, Rule, go_on};
 use broadhead_schur::cuda::{Base, Keep};
 use broadhead_schur::{ArrowShape, Error, Failure, Ridge, RowDims, SolverOptions};
 use broadhead_testkit::device::{Trial, expect_no_room};
@@ -73,14 +73,14 @@ fn as_the_cpu(context: &Context) -> Outcome {
         let (found, wanted) = (found.map_err(text), wanted.map(drop).map_err(text));
         expect(wanted.is_err(), format!("the CPU took {what}"))?;
         expect_eq(what, found, wanted)?;
-        let after = problem(resident.fit(&Rule::quadratic(), &mut |_| {}));
+        let after = problem(resident.fit(&Rule::quadratic(), &mut go_on));
         expect_refusal("a fit of a problem that was refused", after)?;
         // A gradient alone that is refused leaves the problem as it was.
         if what != "an operand" {
             resident.load(&good.system()?, good.g.as_gradient(), 1.0)?;
             let refused = resident.load_gradient(from.g.as_gradient(), data);
             expect(refused.is_err(), format!("{what} was taken"))?;
-            let report = resident.fit(&Rule::quadratic(), &mut |_| {})?;
+            let report = resident.fit(&Rule::quadratic(), &mut go_on)?;
             expect(report.converged(), format!("{report:?}"))?;
         }
     }
@@ -102,7 +102,7 @@ fn early(context: &Context) -> Outcome {
     let mut resident = ResidentQuadratic::new(&stream, &case.shape, Keep::Factor)?;
     let g = case.g.as_gradient();
     expect_refusal("a start", problem(resident.start(&rule)))?;
-    expect_refusal("a fit", problem(resident.fit(&rule, &mut |_| {})))?;
+    expect_refusal("a fit", problem(resident.fit(&rule, &mut go_on)))?;
     expect_refusal("a whole fit", problem(resident.fit_in_one_graph(&rule)))?;
     expect_refusal("a graph", stop(resident.graph(Ridge::ZERO)))?;
     expect_refusal("an iterate", stop(resident.submit(Ridge::ZERO)))?;
@@ -173,7 +173,7 @@ fn graphs(context: &Context) -> Outcome {
 fn wanted_objective(case: &Case, data: f64) -> Result<f64, Box<dyn std::error::Error>> {
     let mut workspace = QuadraticWorkspace::new(&case.system()?.into(), SolverOptions::default())?;
     let mut problem = workspace.load(case.system()?, case.g.as_gradient(), data)?;
-    let fit = problem.fit(&Rule::quadratic(), &mut |_| {})?;
+    let fit = problem.fit(&Rule::quadratic(), &mut go_on)?;
     Ok(fit.report.objective)
 }
 

@@ -67,7 +67,7 @@ fn case(full: bool) -> Case {
 
 impl Case {
     fn evaluate(&self, point: &mut Point, decoder: Decoder) {
-        let model = Model {
+        let model = Frozen {
             data: &self.data,
             dictionary: &self.dictionary,
             layout: &self.layout,

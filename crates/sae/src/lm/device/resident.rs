@@ -18,7 +18,7 @@
 
 use super::fit::{WholeFit, device_error};
 use super::{RULE, STATE, decision_of, rule_numbers, state_numbers};
-use crate::lm::driver::{entry, past_ceiling, start_at};
+use crate::lm::driver::{cancelled, entry, past_ceiling, start_at};
 use crate::lm::quadratic::{
     LogDeterminantAbsence, QuadraticError, at_zero_ridge, check_data_norm_squared, norm,
 };
@@ -37,6 +37,7 @@ use broadhead_schur::{
     ArrowShape, ArrowVector, DenseSystem, Error, Failure, Gradient, LogDeterminant, MeanDiagonals,
     NotPositiveDefinite, Ridge, System,
 };
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// The loop's kernels, with the decision's text before them.
@@ -460,7 +461,8 @@ impl ResidentQuadratic {
         })
     }
 
-    /// Minimises from `z = 0` under `rule`; every trial is shown to `observer`. As
+    /// Minimises from `z = 0` under `rule`; every trial is shown to `observer`, which may stop
+    /// it. As
     /// [`crate::lm::quadratic::QuadraticProblem::fit`].
     ///
     /// # Errors
@@ -468,7 +470,7 @@ impl ResidentQuadratic {
     pub fn fit(
         &mut self,
         rule: &Rule,
-        observer: &mut dyn FnMut(&TraceEntry),
+        observer: &mut dyn FnMut(&TraceEntry) -> ControlFlow<()>,
     ) -> Result<LmReport, QuadraticError> {
         let mut state = self.start(rule)?;
         let mut norms = state.largest;
@@ -500,7 +502,9 @@ impl ResidentQuadratic {
                 Err(Failure::Stop(stop)) => return Err(LmError::Problem(stop)),
             };
             state = decision.state;
-            observer(&entry(&state, &outcome, relative, &decision));
+            if observer(&entry(&state, &outcome, relative, &decision)).is_break() {
+                return Err(cancelled(&state));
+            }
             if state.status == Status::RidgeCeiling {
                 return Err(past_ceiling(rule, &state, last));
             }

@@ -85,7 +85,10 @@ impl Problem for Well {
 
 fn traced(problem: &mut Well, rule: &Rule) -> (Result<LmReport, LmError<Lost>>, Vec<TraceEntry>) {
     let mut trace = Vec::new();
-    let report = minimise(problem, rule, &mut |entry| trace.push(*entry));
+    let report = minimise(problem, rule, &mut |entry| {
+        trace.push(*entry);
+        ControlFlow::Continue(())
+    });
     (report, trace)
 }
 

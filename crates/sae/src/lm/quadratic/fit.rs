@@ -11,6 +11,7 @@ use broadhead_schur::{
     Ridge,
 };
 use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 
 /// Why a quadratic fit failed.
 pub type QuadraticError = LmError<Error>;
@@ -61,14 +62,15 @@ struct Run<'p, 'w> {
 }
 
 impl QuadraticProblem<'_> {
-    /// Minimises from $`z = 0`$ under `rule`; every trial is shown to `observer`.
+    /// Minimises from $`z = 0`$ under `rule`; every trial is shown to `observer`, which may stop
+    /// it.
     ///
     /// # Errors
     /// [`LmError`]: the ridge past its ceiling, or what ends a fit at once.
     pub fn fit(
         &mut self,
         rule: &Rule,
-        observer: &mut dyn FnMut(&TraceEntry),
+        observer: &mut dyn FnMut(&TraceEntry) -> ControlFlow<()>,
     ) -> Result<QuadraticFit, QuadraticError> {
         self.vectors.reset();
         let (before, mut trace) = (self.base.ledger().factorizations, Vec::new());
@@ -78,8 +80,8 @@ impl QuadraticProblem<'_> {
             refinements: 0,
         };
         let report = minimise(&mut run, rule, &mut |entry| {
-            observer(entry);
             trace.push(*entry);
+            observer(entry)
         })?;
         let Run {
             error, refinements, ..

@@ -1,7 +1,7 @@
 //! Many quadratic fits at once: bit-identical to one after another, no error shared.
 
 use super::{QuadraticError, QuadraticFit, QuadraticWorkspace};
-use crate::lm::Rule;
+use crate::lm::{Rule, go_on};
 use broadhead_schur::{ArrowVector, System};
 use rayon::prelude::*;
 
@@ -30,7 +30,7 @@ pub fn fit_many(
         .map(|fit| {
             let g0 = fit.g0.as_gradient();
             let mut problem = fit.workspace.load(fit.system, g0, fit.data_norm_squared)?;
-            problem.fit(rule, &mut |_| {})
+            problem.fit(rule, &mut go_on)
         })
         .collect()
 }

@@ -1,0 +1,329 @@
+//! A fitted dictionary: what places new rows, rebuilds rows from coordinates, and goes into a file.
+
+use crate::encode::{EncodeOptions, Encoding, encode};
+use crate::error::FitError;
+use crate::model::dictionary::Dictionary;
+use crate::model::file::{self, ModelError, Note};
+use crate::rounds::gates::GatePolicy;
+use ndarray::{Array2, ArrayView2};
+use rayon::prelude::*;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// A dictionary with the decoder that a fit found for it.
+///
+/// ```
+/// use broadhead_sae::{Basis, Dictionary, EncodeOptions, FitOptions, Model, Topology, fit, go_on};
+/// use ndarray::Array2;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("model.safetensors");
+/// let x = Array2::from_shape_fn((60, 3), |(i, j)| (i as f64 * 0.7 + j as f64).sin());
+/// let dictionary = Dictionary::uniform(1, Topology::Circle, Basis::default_for(Topology::Circle))?;
+/// fit(x.view(), &dictionary, &FitOptions::default(), &go_on)?.model.save(&path)?;
+/// let model = Model::load(&path)?;
+/// let found = model.encode(x.view(), &EncodeOptions::default())?;
+/// let rebuilt = model.reconstruct(found.coordinates.view(), found.gates.view())?;
+/// assert!((&rebuilt - &x).iter().all(|r| r.abs() < 1e-3));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    note: Note,
+    decoder: Array2<f64>,
+}
+
+impl Model {
+    /// A model of what a file's note says, and a decoder (`M x p`, row 0 the intercept).
+    ///
+    /// # Errors
+    /// [`FitError::DecoderShape`], [`FitError::NotFinite`], [`FitError::Option`] where kappa is no penalty.
+    pub fn new(note: Note, decoder: Array2<f64>) -> Result<Self, FitError> {
+        let expected = [note.dictionary.features(), decoder.ncols().max(1)];
+        if [decoder.nrows(), decoder.ncols()] != expected {
+            return Err(FitError::DecoderShape {
+                got: [decoder.nrows(), decoder.ncols()],
+                expected,
+            });
+        }
+        if let Some(((row, column), value)) = decoder.indexed_iter().find(|(_, v)| !v.is_finite()) {
+            return Err(FitError::NotFinite {
+                array: "decoder",
+                row,
+                column,
+                value: *value,
+            });
+        }
+        if !(note.kappa.is_finite() && note.kappa >= 0.0) {
+            return Err(FitError::Option {
+                option: "kappa",
+                value: note.kappa.to_string(),
+                expected: "a finite number of at least 0",
+            });
+        }
+        Ok(Self { note, decoder })
+    }
+
+    /// The atoms.
+    pub fn dictionary(&self) -> &Dictionary {
+        &self.note.dictionary
+    }
+
+    /// `M x p`; row 0 is the intercept.
+    pub fn decoder(&self) -> ArrayView2<'_, f64> {
+        self.decoder.view()
+    }
+
+    /// The penalty on Euclidean coordinates, in the units of the data squared.
+    pub fn kappa(&self) -> f64 {
+        self.note.kappa
+    }
+
+    /// Which atoms were on in the fit, in a word: `all`, `top-k:N`, or where they were given.
+    pub fn gates(&self) -> &str {
+        &self.note.gates
+    }
+
+    /// The same model that says of its gates where they were given.
+    #[must_use]
+    pub fn with_gates(mut self, word: String) -> Self {
+        self.note.gates = word;
+        self
+    }
+
+    /// Places the rows of `x` (`n x p`): the best coordinates under this decoder. Which atoms may be on is
+    /// as it was in the fit, unless the options say.
+    ///
+    /// # Errors
+    /// [`FitError::Option`] where the fit's gates were given and the options have none;
+    /// [`FitError::Empty`], [`FitError::NotFinite`], [`FitError::DecoderShape`] where columns differ,
+    /// [`FitError::GatesShape`].
+    pub fn encode(
+        &self,
+        x: ArrayView2<'_, f64>,
+        options: &EncodeOptions,
+    ) -> Result<Encoding, FitError> {
+        let policy = match &options.gates {
+            Some(policy) => policy.clone(),
+            None => self.policy()?,
+        };
+        encode(self, x, &policy, options.max_iterations)
+    }
+
+    /// The policy that the fit's word for its gates stands for.
+    fn policy(&self) -> Result<GatePolicy, FitError> {
+        GatePolicy::of_word(&self.note.gates).ok_or_else(|| FitError::Option {
+            option: "gates",
+            value: format!("that of the fit, {:?}", self.note.gates),
+            expected: "those of these rows",
+        })
+    }
+
+    /// The rows at coordinates (`n x columns`, as a fit or an encoding gives them) and gates (`n x atoms`):
+    /// $`W' \phi_i(t_i)`$ with amplitudes, `n x p`. What the coordinates of an atom that is off are does not
+    /// matter.
+    ///
+    /// # Errors
+    /// [`FitError::CoordinatesShape`], [`FitError::GatesShape`], and [`FitError::NotFinite`] for a gate or the
+    /// coordinate of an atom that is on.
+    pub fn reconstruct(
+        &self,
+        coordinates: ArrayView2<'_, f64>,
+        gates: ArrayView2<'_, f64>,
+    ) -> Result<Array2<f64>, FitError> {
+        let dictionary = self.dictionary();
+        let n = coordinates.nrows();
+        if coordinates.ncols() != dictionary.columns() {
+            return Err(FitError::CoordinatesShape {
+                got: [n, coordinates.ncols()],
+                expected: [n, dictionary.columns()],
+            });
+        }
+        if gates.dim() != (n, dictionary.len()) {
+            return Err(FitError::GatesShape {
+                got: [gates.nrows(), gates.ncols()],
+                expected: [n, dictionary.len()],
+            });
+        }
+        let p = self.decoder.ncols();
+        let mut rows = vec![0.0; n * p];
+        (rows.par_chunks_mut(p).enumerate()).try_for_each(|(i, row)| {
+            row.iter_mut()
+                .zip(self.decoder.row(0))
+                .for_each(|(to, w)| *to = *w);
+            self.add_atoms(i, coordinates, gates, row)
+        })?;
+        Ok(Array2::from_shape_fn((n, p), |(i, c)| rows[i * p + c]))
+    }
+
+    /// Adds the atoms of row `i` to `sum`.
+    fn add_atoms(
+        &self,
+        i: usize,
+        coordinates: ArrayView2<'_, f64>,
+        gates: ArrayView2<'_, f64>,
+        sum: &mut [f64],
+    ) -> Result<(), FitError> {
+        let dictionary = self.dictionary();
+        let (mut t, mut phi) = (Vec::new(), Vec::new());
+        for (a, atom) in dictionary.atoms().iter().enumerate() {
+            let not_finite = |array, column, value| FitError::NotFinite {
+                array,
+                row: i,
+                column,
+                value,
+            };
+            let gate = gates[(i, a)];
+            if !gate.is_finite() {
+                return Err(not_finite("gates", a, gate));
+            }
+            if gate == 0.0 {
+                continue;
+            }
+            t.clear();
+            for c in dictionary.atom_columns(a) {
+                if !coordinates[(i, c)].is_finite() {
+                    return Err(not_finite("coordinates", c, coordinates[(i, c)]));
+                }
+                t.push(coordinates[(i, c)]);
+            }
+            atom.topology().project(&mut t);
+            phi.clear();
+            phi.resize(atom.width(), 0.0);
+            atom.values(&t, &mut phi);
+            for (m, value) in dictionary.atom_features(a).zip(&phi) {
+                let line = self.decoder.row(m);
+                sum.iter_mut()
+                    .zip(line)
+                    .for_each(|(sum, w)| *sum += gate * value * w);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the model as a `.safetensors` file: see [`file`](crate::model::file).
+    ///
+    /// # Errors
+    /// What the sink says.
+    pub fn write(&self, sink: &mut impl Write) -> io::Result<()> {
+        file::write(&self.note, self.decoder.view(), sink)
+    }
+
+    /// Writes the model to `path`, whole or not at all.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`].
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        file::save(path, |sink| self.write(sink))
+    }
+
+    /// Reads a model that [`Model::save`] or `broadhead fit` wrote.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        file::load(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Atom, Basis, Topology};
+
+    /// A circle and a plane over four columns.
+    fn model() -> Model {
+        let circle = Atom::new(Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
+        let plane = Topology::Euclidean { dimension: 2 };
+        let plane = Atom::new(plane, Basis::Monomials { degree: 1 }).unwrap();
+        let note = Note {
+            dictionary: Dictionary::new(vec![circle, plane]).unwrap(),
+            gates: "top-k:1".to_owned(),
+            kappa: 1e-9,
+        };
+        let decoder = Array2::from_shape_fn((5, 4), |(m, c)| ((m * 7 + c * 3) as f64).sin());
+        Model::new(note, decoder).unwrap()
+    }
+
+    #[test]
+    fn what_is_rebuilt_is_encoded_where_it_came_from() {
+        let model = model();
+        let t = [[0.4, f64::NAN, f64::NAN], [f64::NAN, 0.5, -1.0]];
+        let coordinates = Array2::from_shape_fn((2, 3), |(i, c)| t[i][c]);
+        let gates = Array2::from_shape_fn((2, 2), |(i, a)| f64::from(u8::from(i == a)));
+        let rows = model.reconstruct(coordinates.view(), gates.view()).unwrap();
+        let found = model
+            .encode(rows.view(), &EncodeOptions::default())
+            .unwrap();
+        assert_eq!(found.gates, gates);
+        for (found, t) in found.coordinates.iter().zip(&coordinates) {
+            assert!(
+                (found.is_nan() && t.is_nan()) || (found - t).abs() < 1e-6,
+                "{found} {t}"
+            );
+        }
+        let error = model.reconstruct(coordinates.view(), Array2::ones((2, 2)).view());
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains("coordinates[0, 1]"), "{message}");
+        let wide = Array2::zeros((2, 4));
+        let error = model.reconstruct(wide.view(), gates.view()).unwrap_err();
+        assert!(error.to_string().contains("[2, 3]"), "{error}");
+        let error = model.reconstruct(coordinates.view(), wide.view());
+        assert!(matches!(error, Err(FitError::GatesShape { .. })));
+    }
+
+    #[test]
+    fn a_model_is_what_was_saved_and_gates_that_were_given_are_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let model = model().with_gates("gates.npy".to_owned());
+        model.save(&path).unwrap();
+        assert_eq!(Model::load(&path).unwrap(), model);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let x = Array2::zeros((1, 4));
+        let error = model.encode(x.view(), &EncodeOptions::default());
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains("gates.npy"), "{message}");
+        let options = EncodeOptions {
+            gates: Some(GatePolicy::All),
+            ..EncodeOptions::default()
+        };
+        assert!(model.encode(x.view(), &options).is_ok());
+        let narrow = Array2::zeros((1, 3));
+        let error = model.encode(narrow.view(), &options);
+        assert!(matches!(error, Err(FitError::DecoderShape { .. })));
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused_with_the_file_and_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.safetensors");
+        let refused = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let message = Model::load(&path).unwrap_err().to_string();
+            assert!(message.contains("m.safetensors"), "{message}");
+            message
+        };
+        assert!(refused(b"nothing of the kind").contains("safetensors"));
+        let model = model();
+        let mut bytes = Vec::new();
+        file::write(
+            &model.note,
+            model.decoder.slice(ndarray::s![..4, ..]),
+            &mut bytes,
+        )
+        .unwrap();
+        let message = refused(&bytes);
+        assert!(
+            message.contains("[4, 4]") && message.contains("[5, 4]"),
+            "{message}"
+        );
+        let mut decoder = model.decoder.clone();
+        decoder[(3, 2)] = f64::NAN;
+        bytes.clear();
+        file::write(&model.note, decoder.view(), &mut bytes).unwrap();
+        assert!(refused(&bytes).contains("decoder[3, 2]"));
+        let missing = Model::load(&folder.path().join("absent")).unwrap_err();
+        assert!(matches!(missing, ModelError::Io { .. }), "{missing}");
+    }
+}
