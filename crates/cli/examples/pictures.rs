@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let taken = RunFolder::take(&folder, &[])?;
     let mut staging = taken.stage();
     for (name, figure) in figures() {
-        let svg = figure.to_svg()?;
+        let svg = figure.to_svg();
         let target = folder.join(format!("{name}.svg"));
         staging.write(&target, |sink| sink.write_all(svg.as_bytes()))?;
     }

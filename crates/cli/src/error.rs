@@ -5,7 +5,6 @@ use crate::memory::Shortage;
 use crate::message;
 use crate::output::OutputError;
 use crate::picture::PictureError;
-use crate::plot::PlotError;
 use crate::words::WordError;
 use broadhead_device::{Absence, DeviceError};
 use broadhead_gate::ceilings::MeasureError;
@@ -31,9 +30,6 @@ pub enum CliError {
     /// A file that cannot be written, or must not be.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// A picture that cannot be drawn.
-    #[error(transparent)]
-    Plot(#[from] PlotError),
     /// Atoms that cannot be evaluated for a picture.
     #[error(transparent)]
     Picture(#[from] PictureError),
@@ -100,7 +96,6 @@ impl CliError {
             }
             Self::Output(OutputError::OverInput { .. }) => Exit::BadInput,
             Self::Output(_)
-            | Self::Plot(_)
             | Self::Picture(_)
             | Self::Json(_)
             | Self::OpenDevice(_)

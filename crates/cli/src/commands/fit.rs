@@ -402,7 +402,7 @@ fn draw(
         gates: fit.gates.view(),
         coverage: &fit.coverage,
     };
-    Ok(picture::figure(&fitted, title, note, groups)?.to_svg()?)
+    Ok(picture::figure(&fitted, title, note, groups)?.to_svg())
 }
 
 /// Writes everything but the summary beside its targets.

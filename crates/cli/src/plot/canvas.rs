@@ -1,15 +1,13 @@
-//! A thin face of the drawing library: shapes and text in pixels, as floating-point numbers.
+//! A thin face over SVG text: shapes and lines of text in pixels, written one after another.
 //!
-//! The library rounds to whole units, so a pixel here is four of its units and the picture's
-//! declared size is set back to pixels at the end.
+//! Plain strings: elements of five kinds are all that a picture needs, and a backend of pixels that are
+//! whole numbers, without rims of text, had to be corrected afterwards.
 
+use super::Figure;
 use super::palette::Rgb;
-use super::{Figure, PlotError};
 use crate::message;
-use plotters::coord::Shift;
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use std::fmt::Display;
+use std::cell::RefCell;
+use std::fmt::{self, Display, Write};
 
 /// Text and strong lines.
 pub(super) const INK: Rgb = Rgb(0x22, 0x26, 0x2b);
@@ -21,12 +19,6 @@ pub(super) const FRAME: Rgb = Rgb(0xc3, 0xc8, 0xce);
 pub(super) const GRID: Rgb = Rgb(0xe6, 0xe9, 0xec);
 /// The ground.
 pub(super) const PAPER: Rgb = Rgb(0xff, 0xff, 0xff);
-
-/// Stands for the light rim of a text, and is used for nothing else.
-const RIM: Rgb = Rgb(0xfe, 0xff, 0xfd);
-
-/// Library units a pixel.
-const UNITS: f64 = 4.0;
 
 /// Where a text stands relative to its point, in one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,53 +76,80 @@ impl TextLook {
 }
 
 /// The ground of one picture.
-pub(super) struct Canvas<'a> {
-    area: DrawingArea<SVGBackend<'a>, Shift>,
+pub(super) struct Canvas {
+    elements: RefCell<String>,
 }
 
-fn units(length: f64) -> i32 {
-    (length * UNITS).round() as i32
+/// A length or a place in pixels, to a hundredth.
+struct Px(f64);
+
+impl Display for Px {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{:.2}", self.0);
+        let text = text.trim_end_matches('0').trim_end_matches('.');
+        f.write_str(if text == "-0" { "0" } else { text })
+    }
 }
 
-fn at(point: [f64; 2]) -> (i32, i32) {
-    (units(point[0]), units(point[1]))
+impl Display for Rgb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(red, green, blue) = self;
+        write!(f, "#{red:02x}{green:02x}{blue:02x}")
+    }
 }
 
-/// A colour as the library writes it.
-fn hex(Rgb(red, green, blue): Rgb) -> String {
-    format!("#{red:02X}{green:02X}{blue:02X}")
-}
+/// A colour of a fill or a stroke, with its opacity where that is not full.
+struct Paint(&'static str, Rgb, f64);
 
-fn failed(error: impl Display) -> PlotError {
-    PlotError(error.to_string())
-}
-
-impl Canvas<'_> {
-    /// Draws a picture of `width` x `height` pixels and returns it as text.
-    pub(super) fn draw(
-        width: f64,
-        height: f64,
-        contents: impl FnOnce(&Canvas<'_>) -> Result<(), PlotError>,
-    ) -> Result<String, PlotError> {
-        let size = (units(width) as u32, units(height) as u32);
-        let mut text = String::new();
-        {
-            let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
-            area.fill(&plotters_color(PAPER, 1.0)).map_err(failed)?;
-            let canvas = Canvas { area };
-            contents(&canvas)?;
-            canvas.area.present().map_err(failed)?;
+impl Display for Paint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(what, color, opacity) = self;
+        write!(f, "{what}=\"{color}\"")?;
+        match *opacity < 1.0 {
+            true => write!(f, " {what}-opacity=\"{}\"", Px(*opacity)),
+            false => Ok(()),
         }
-        let declared = format!("width=\"{}\" height=\"{}\"", size.0, size.1);
-        let shown = format!("width=\"{}\" height=\"{}\"", width.ceil(), height.ceil());
-        // The library strokes no text: what is drawn in the rim's colour is a rim.
-        let rim = format!("fill=\"{}\"", hex(RIM));
-        let stroke = format!(
-            "fill=\"{0}\" stroke=\"{0}\" stroke-width=\"{1}\" stroke-linejoin=\"round\"",
-            hex(PAPER),
-            units(3.0)
-        );
-        Ok(text.replacen(&declared, &shown, 1).replace(&rim, &stroke))
+    }
+}
+
+/// Text between tags.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '&' => f.write_str("&amp;"),
+            '<' => f.write_str("&lt;"),
+            '>' => f.write_str("&gt;"),
+            '"' => f.write_str("&quot;"),
+            '\'' => f.write_str("&apos;"),
+            other => f.write_char(other),
+        })
+    }
+}
+
+impl Canvas {
+    /// Draws a picture of `width` x `height` pixels and returns it as text.
+    pub(super) fn draw(width: f64, height: f64, contents: impl FnOnce(&Self)) -> String {
+        let canvas = Self {
+            elements: RefCell::default(),
+        };
+        contents(&canvas);
+        let (width, height) = (width.ceil(), height.ceil());
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+             viewBox=\"0 0 {width} {height}\" font-family=\"Helvetica, Arial, sans-serif\" \
+             stroke-linejoin=\"round\">\n<rect width=\"{width}\" height=\"{height}\" fill=\"{PAPER}\"/>\n\
+             {}</svg>\n",
+            canvas.elements.into_inner()
+        )
+    }
+
+    /// One more element, on a line of its own.
+    fn element(&self, element: fmt::Arguments<'_>) {
+        let mut elements = self.elements.borrow_mut();
+        elements.push_str(&element.to_string());
+        elements.push('\n');
     }
 
     /// A straight or broken line of `width` pixels.
@@ -140,92 +159,91 @@ impl Canvas<'_> {
         color: Rgb,
         opacity: f64,
         width: f64,
-    ) -> Result<(), PlotError> {
-        let points: Vec<_> = points.into_iter().map(at).collect();
-        let style = plotters_color(color, opacity).stroke_width(units(width).max(1) as u32);
-        self.area
-            .draw(&PathElement::new(points, style))
-            .map_err(failed)
+    ) {
+        let points: Vec<String> = (points.into_iter())
+            .map(|[x, y]| format!("{},{}", Px(x), Px(y)))
+            .collect();
+        self.element(format_args!(
+            "<polyline points=\"{}\" fill=\"none\" {} stroke-width=\"{}\"/>",
+            points.join(" "),
+            Paint("stroke", color, opacity),
+            Px(width)
+        ));
     }
 
     /// A full disc.
-    pub(super) fn disc(
-        &self,
-        center: [f64; 2],
-        radius: f64,
-        color: Rgb,
-        opacity: f64,
-    ) -> Result<(), PlotError> {
-        let style = plotters_color(color, opacity).filled();
-        self.area
-            .draw(&Circle::new(at(center), units(radius), style))
-            .map_err(failed)
+    pub(super) fn disc(&self, center: [f64; 2], radius: f64, color: Rgb, opacity: f64) {
+        self.circle(
+            center,
+            radius,
+            format_args!("{}", Paint("fill", color, opacity)),
+        );
     }
 
     /// The outline of a disc.
-    pub(super) fn ring(
-        &self,
-        center: [f64; 2],
-        radius: f64,
-        color: Rgb,
-        width: f64,
-    ) -> Result<(), PlotError> {
-        let style = plotters_color(color, 1.0).stroke_width(units(width).max(1) as u32);
-        self.area
-            .draw(&Circle::new(at(center), units(radius), style))
-            .map_err(failed)
+    pub(super) fn ring(&self, center: [f64; 2], radius: f64, color: Rgb, width: f64) {
+        let (stroke, width) = (Paint("stroke", color, 1.0), Px(width));
+        let look = format_args!("fill=\"none\" {stroke} stroke-width=\"{width}\"");
+        self.circle(center, radius, look);
+    }
+
+    fn circle(&self, [x, y]: [f64; 2], radius: f64, look: fmt::Arguments<'_>) {
+        let (x, y, r) = (Px(x), Px(y), Px(radius));
+        self.element(format_args!(
+            "<circle cx=\"{x}\" cy=\"{y}\" r=\"{r}\" {look}/>"
+        ));
     }
 
     /// A line of text. Characters that XML does not allow, or that would turn its direction, are
     /// escaped.
-    pub(super) fn text(
-        &self,
-        point: [f64; 2],
-        text: &str,
-        look: &TextLook,
-    ) -> Result<(), PlotError> {
+    pub(super) fn text(&self, point: [f64; 2], text: &str, look: &TextLook) {
+        self.words(point, text, look, "");
+    }
+
+    fn words(&self, [x, y]: [f64; 2], text: &str, look: &TextLook, more: &str) {
         let printable = message::text(text, message::MESSAGE);
-        let horizontal = match look.horizontal {
-            Anchor::Right => HPos::Right,
-            Anchor::Middle => HPos::Center,
-            _ => HPos::Left,
+        let anchor = match look.horizontal {
+            Anchor::Right => " text-anchor=\"end\"",
+            Anchor::Middle => " text-anchor=\"middle\"",
+            _ => "",
         };
-        let vertical = match look.vertical {
-            Anchor::Top => VPos::Top,
-            Anchor::Bottom => VPos::Bottom,
-            _ => VPos::Center,
+        // From the point to the line that letters stand on: capitals are about 0.72 of the size high.
+        let down = match look.vertical {
+            Anchor::Top => 0.76,
+            Anchor::Bottom => -0.25,
+            _ => 0.35,
         };
-        // The library divides by 1.24 when it writes the size.
-        let font = ("Helvetica, Arial, sans-serif", look.size * UNITS * 1.24).into_font();
-        let font = if look.bold {
-            font.style(FontStyle::Bold)
+        let weight = if look.bold {
+            " font-weight=\"bold\""
         } else {
-            font
+            ""
         };
-        let style = font
-            .color(&plotters_color(look.color, 1.0))
-            .pos(Pos::new(horizontal, vertical));
-        self.area
-            .draw(&Text::new(printable, at(point), style))
-            .map_err(failed)
+        self.element(format_args!(
+            "<text x=\"{}\" y=\"{}\" font-size=\"{}\"{anchor}{weight} {}{more}>{}</text>",
+            Px(x),
+            Px(y + down * look.size),
+            Px(look.size),
+            Paint("fill", look.color, 1.0),
+            Escaped(&printable)
+        ));
     }
 
     /// A text around `center` with a light rim, readable over points and hiding none but those under
     /// its letters.
-    pub(super) fn tag(
-        &self,
-        center: [f64; 2],
-        text: &str,
-        look: &TextLook,
-    ) -> Result<(), PlotError> {
+    pub(super) fn tag(&self, center: [f64; 2], text: &str, look: &TextLook) {
         let look = look.anchor(Anchor::Middle, Anchor::Middle);
-        self.text(center, text, &TextLook { color: RIM, ..look })?;
-        self.text(center, text, &look)
+        let rim = format!(" {} stroke-width=\"3\"", Paint("stroke", PAPER, 1.0));
+        self.words(
+            center,
+            text,
+            &TextLook {
+                color: PAPER,
+                ..look
+            },
+            &rim,
+        );
+        self.text(center, text, &look);
     }
-}
-
-fn plotters_color(color: Rgb, opacity: f64) -> RGBAColor {
-    RGBColor(color.0, color.1, color.2).mix(opacity)
 }
 
 impl Figure {
@@ -240,5 +258,35 @@ impl Figure {
             text.push(digit);
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_stand_in_order_with_short_numbers_and_escaped_text() {
+        let look = TextLook::new(10.0, INK).bold();
+        let svg = Canvas::draw(99.5, 50.0, |canvas| {
+            canvas.line([[0.0, -0.001], [1.25, 1.0 / 3.0]], GRID, 0.5, 1.0);
+            canvas.disc([1.0, 2.0], 3.0, INK, 1.0);
+            canvas.ring([1.0, 2.0], 3.0, INK, 2.0);
+            canvas.text([4.0, 5.0], "a < b & \u{1b}[2J \"c\"", &look);
+        });
+        let lines: Vec<&str> = svg.lines().collect();
+        assert!(lines[0].contains("width=\"100\" height=\"50\" viewBox=\"0 0 100 50\""));
+        assert_eq!(
+            lines[2..],
+            [
+                "<polyline points=\"0,0 1.25,0.33\" fill=\"none\" stroke=\"#e6e9ec\" \
+                 stroke-opacity=\"0.5\" stroke-width=\"1\"/>",
+                "<circle cx=\"1\" cy=\"2\" r=\"3\" fill=\"#22262b\"/>",
+                "<circle cx=\"1\" cy=\"2\" r=\"3\" fill=\"none\" stroke=\"#22262b\" stroke-width=\"2\"/>",
+                "<text x=\"4\" y=\"8.5\" font-size=\"10\" font-weight=\"bold\" fill=\"#22262b\">\
+                 a &lt; b &amp; \\u{1b}[2J &quot;c&quot;</text>",
+                "</svg>"
+            ]
+        );
     }
 }

@@ -1,6 +1,5 @@
 //! Rows around their fitted closed curve.
 
-use super::PlotError;
 use super::canvas::{Anchor, Canvas, INK, MUTED, TextLook};
 use super::legend::shorten;
 use super::palette;
@@ -14,13 +13,13 @@ const NAMES: f64 = 1.12;
 /// Draws the rows, the curve with its quarter turns, and each group's name in the direction of its
 /// mean.
 pub(super) fn draw(
-    canvas: &Canvas<'_>,
+    canvas: &Canvas,
     rect: Rect,
     drawn: &Drawn<'_>,
     angles: &[f64],
     points: &[[f64; 2]],
     curve: &[[f64; 2]],
-) -> Result<(), PlotError> {
+) {
     let members = drawn.named();
     let center = mean(curve);
     let crowd = quantile(points.iter().map(|&p| distance(p, center)), 0.998);
@@ -42,8 +41,8 @@ pub(super) fn draw(
         data_reach * rect.side / (2.0 * radius)
     };
     let view = View::around(center, reach, &rect);
-    view.grid(canvas, &rect)?;
-    rect.frame(canvas)?;
+    view.grid(canvas, &rect);
+    rect.frame(canvas);
 
     let names = mean_directions(&members, points, center);
     // Two names part as soon as they part in one of both directions.
@@ -59,11 +58,11 @@ pub(super) fn draw(
         let through = polar(center, names[member], data_reach);
         let end = polar(center, spread_names[member], data_reach * (NAMES - 0.04));
         let line = [center, through, end].map(|point| view.at(point));
-        canvas.line(line, *color, 0.35, 1.0)?;
+        canvas.line(line, *color, 0.35, 1.0);
     }
-    canvas.line(curve.iter().map(|&point| view.at(point)), INK, 0.75, 1.8)?;
+    canvas.line(curve.iter().map(|&point| view.at(point)), INK, 0.75, 1.8);
     // Below the rows, which they must not hide.
-    quarter_turns(canvas, &view, &rect, center, curve, curve_reach)?;
+    quarter_turns(canvas, &view, &rect, center, curve, curve_reach);
     let dot = drawn.radius(&rect);
     for position in drawn.picks() {
         if distance(points[position], center) > reach {
@@ -71,7 +70,7 @@ pub(super) fn draw(
         }
         let color = drawn.color(position, || palette::cyclic(angles[position]));
         let place = view.at(points[position]);
-        canvas.disc(place, dot, color, drawn.opacity())?;
+        canvas.disc(place, dot, color, drawn.opacity());
     }
 
     for ((name, _, _), &direction) in members.iter().zip(&spread_names) {
@@ -85,28 +84,27 @@ pub(super) fn draw(
             place,
             &shorten(name),
             &look.anchor(horizontal, Anchor::Middle),
-        )?;
+        );
     }
-    Ok(())
 }
 
 /// A dot and the angle at every quarter turn of the curve, on its inner side.
 fn quarter_turns(
-    canvas: &Canvas<'_>,
+    canvas: &Canvas,
     view: &View,
     rect: &Rect,
     center: [f64; 2],
     curve: &[[f64; 2]],
     curve_reach: f64,
-) -> Result<(), PlotError> {
+) {
     let mut tags = Tags::new(canvas, TextLook::new(11.0, MUTED), rect.bounds());
     // The curve runs from -pi to pi, both ends included.
     let steps = curve.len().saturating_sub(1);
     for (quarter, text) in ["±π", "−π/2", "0", "π/2"].into_iter().enumerate() {
         let Some(&point) = curve.get(quarter * steps / 4) else {
-            return Ok(());
+            return;
         };
-        canvas.disc(view.at(point), 3.2, INK, 1.0)?;
+        canvas.disc(view.at(point), 3.2, INK, 1.0);
         let length = distance(point, center);
         if length < 0.2 * curve_reach {
             continue;
@@ -116,9 +114,8 @@ fn quarter_turns(
             center[0] + (point[0] - center[0]) * factor,
             center[1] + (point[1] - center[1]) * factor,
         ];
-        tags.put(view.at(inner), text)?;
+        tags.put(view.at(inner), text);
     }
-    Ok(())
 }
 
 fn mean_directions(

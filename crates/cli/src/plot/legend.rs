@@ -1,7 +1,7 @@
 //! The list of groups at the right of a picture.
 
 use super::canvas::{Canvas, INK, MUTED, TextLook};
-use super::{Groups, PlotError, palette};
+use super::{Groups, palette};
 use crate::message;
 
 const LINE: f64 = 19.0;
@@ -50,18 +50,17 @@ impl Legend {
         (self.entries.len() + usize::from(self.left_out > 0) + 1) as f64 * LINE
     }
 
-    pub(super) fn draw(&self, canvas: &Canvas<'_>, left: f64, top: f64) -> Result<(), PlotError> {
+    pub(super) fn draw(&self, canvas: &Canvas, left: f64, top: f64) {
         let mut y = top + LINE;
         for (name, color) in &self.entries {
-            canvas.disc([left, y], 5.5, *color, 1.0)?;
-            canvas.text([left + 13.0, y], name, &Self::look())?;
+            canvas.disc([left, y], 5.5, *color, 1.0);
+            canvas.text([left + 13.0, y], name, &Self::look());
             y += LINE;
         }
         if self.left_out > 0 {
             let more = format!("and {} more", self.left_out);
-            canvas.text([left + 13.0, y], &more, &TextLook::new(11.0, MUTED))?;
+            canvas.text([left + 13.0, y], &more, &TextLook::new(11.0, MUTED));
         }
-        Ok(())
     }
 }
 

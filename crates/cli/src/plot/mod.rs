@@ -101,11 +101,6 @@ impl AtomShape {
     }
 }
 
-/// A picture that could not be drawn.
-#[derive(Debug, thiserror::Error)]
-#[error("the picture could not be drawn: {0}")]
-pub struct PlotError(pub(crate) String);
-
 /// The most rows drawn in one cell, and in all cells together.
 const MAX_ROWS_CELL: usize = 6000;
 const MAX_ROWS_FIGURE: usize = 12_000;
@@ -117,10 +112,7 @@ const GAP: f64 = 22.0;
 
 impl Figure {
     /// Draws the picture.
-    ///
-    /// # Errors
-    /// [`PlotError`] where the drawing library fails.
-    pub fn to_svg(&self) -> Result<String, PlotError> {
+    pub fn to_svg(&self) -> String {
         let layout = Layout::of(self);
         let legend = legend::Legend::of(self.groups.as_ref());
         let width = layout.width + legend.width();
@@ -130,36 +122,31 @@ impl Figure {
                 [MARGIN, MARGIN + 6.0],
                 &self.title,
                 &TextLook::new(19.0, INK).bold(),
-            )?;
+            );
             canvas.text(
                 [MARGIN, MARGIN + 30.0],
                 &self.note,
                 &TextLook::new(12.5, MUTED),
-            )?;
+            );
             for (index, atom) in self.atoms.iter().enumerate() {
-                self.draw_cell(canvas, &layout, index, atom)?;
+                self.draw_cell(canvas, &layout, index, atom);
             }
             legend.draw(canvas, layout.width, HEADER + CELL_HEAD)
         })
     }
 
-    fn draw_cell(
-        &self,
-        canvas: &Canvas<'_>,
-        layout: &Layout,
-        index: usize,
-        atom: &AtomView,
-    ) -> Result<(), PlotError> {
+    fn draw_cell(&self, canvas: &Canvas, layout: &Layout, index: usize, atom: &AtomView) {
         let (panels, head) = layout.cell(index, atom.shape.panels());
         let limit = MAX_ROWS_CELL.min(MAX_ROWS_FIGURE / self.atoms.len().max(1));
         let drawn = panel::Drawn::of(atom, self.groups.as_ref(), limit);
         let look = TextLook::new(13.0, INK).bold();
-        canvas.text([head[0], head[1]], &atom.title, &look)?;
+        canvas.text([head[0], head[1]], &atom.title, &look);
         let rows = Self::thousands(atom.rows.len());
         let note = if drawn.is_sample() {
             format!("{} of {rows} rows drawn", Self::thousands(drawn.len()))
         } else if self.atoms.len() > 1 {
-            format!("{rows} rows")
+            let plural = if atom.rows.len() == 1 { "" } else { "s" };
+            format!("{rows} row{plural}")
         } else {
             String::new()
         };
@@ -170,7 +157,7 @@ impl Figure {
         };
         let right = panels[panels.len() - 1].right();
         let look = TextLook::new(11.0, MUTED).anchor(Anchor::Right, Anchor::Middle);
-        canvas.text([right, head[1]], &note, &look)?;
+        canvas.text([right, head[1]], &note, &look);
         match &atom.shape {
             AtomShape::Circle {
                 angles,
@@ -178,11 +165,11 @@ impl Figure {
                 curve,
             } => circle::draw(canvas, panels[0], &drawn, angles, points, curve),
             AtomShape::Torus { angles } => {
-                torus::draw_angles(canvas, panels[0], &drawn, angles)?;
+                torus::draw_angles(canvas, panels[0], &drawn, angles);
                 torus::draw_surface(canvas, panels[1], &drawn, angles)
             }
             AtomShape::Sphere { directions } => {
-                sphere::draw(canvas, panels[0], &drawn, directions, sphere::Side::North)?;
+                sphere::draw(canvas, panels[0], &drawn, directions, sphere::Side::North);
                 sphere::draw(canvas, panels[1], &drawn, directions, sphere::Side::South)
             }
             AtomShape::Euclidean { points } => euclidean::draw(canvas, panels[0], &drawn, points),

@@ -2,7 +2,7 @@
 
 use super::canvas::{Anchor, Canvas, FRAME, GRID, MUTED, TextLook};
 use super::palette::{self, Rgb};
-use super::{AtomView, Groups, PlotError};
+use super::{AtomView, Groups};
 use crate::labels::NAMED;
 
 /// The square of a panel, in pixels.
@@ -31,7 +31,7 @@ impl Rect {
         [self.left, self.top, self.right(), self.bottom()]
     }
 
-    pub(super) fn frame(&self, canvas: &Canvas<'_>) -> Result<(), PlotError> {
+    pub(super) fn frame(&self, canvas: &Canvas) {
         let corners = [
             [self.left, self.top],
             [self.right(), self.top],
@@ -171,18 +171,13 @@ impl View {
 
     /// Light lines at round numbers of both axes, with their values along the left and lower
     /// edges.
-    pub(super) fn grid(&self, canvas: &Canvas<'_>, rect: &Rect) -> Result<(), PlotError> {
-        self.lines(canvas, rect, 0)?;
+    pub(super) fn grid(&self, canvas: &Canvas, rect: &Rect) {
+        self.lines(canvas, rect, 0);
         self.lines(canvas, rect, 1)
     }
 
     /// The lines of one axis: 0 across, 1 up.
-    pub(super) fn lines(
-        &self,
-        canvas: &Canvas<'_>,
-        rect: &Rect,
-        axis: usize,
-    ) -> Result<(), PlotError> {
+    pub(super) fn lines(&self, canvas: &Canvas, rect: &Rect, axis: usize) {
         let reach = rect.side / (2.0 * self.scale);
         let look = TextLook::new(10.0, MUTED);
         let step = round_step(2.0 * reach / 6.0);
@@ -196,19 +191,18 @@ impl View {
             let [x, y] = self.at(point);
             let text = tick_text(value, step);
             if axis == 0 {
-                canvas.line([[x, rect.top], [x, rect.bottom()]], GRID, 1.0, 1.0)?;
+                canvas.line([[x, rect.top], [x, rect.bottom()]], GRID, 1.0, 1.0);
                 if x > rect.left + 14.0 && x < rect.right() - 14.0 {
                     let look = look.anchor(Anchor::Middle, Anchor::Bottom);
-                    canvas.text([x, rect.bottom() - 3.0], &text, &look)?;
+                    canvas.text([x, rect.bottom() - 3.0], &text, &look);
                 }
             } else {
-                canvas.line([[rect.left, y], [rect.right(), y]], GRID, 1.0, 1.0)?;
+                canvas.line([[rect.left, y], [rect.right(), y]], GRID, 1.0, 1.0);
                 if y > rect.top + 14.0 && y < rect.bottom() - 22.0 {
-                    canvas.text([rect.left + 4.0, y], &text, &look)?;
+                    canvas.text([rect.left + 4.0, y], &text, &look);
                 }
             }
         }
-        Ok(())
     }
 }
 

@@ -3,7 +3,6 @@
 //!
 //! The southern panel is mirrored, as seen from outside, so that both rims meet at the same point.
 
-use super::PlotError;
 use super::canvas::{Anchor, Canvas, FRAME, GRID, INK, MUTED, TextLook};
 use super::legend::shorten;
 use super::palette;
@@ -34,30 +33,30 @@ impl Side {
 
 /// Draws one hemisphere with its net of 30 degrees.
 pub(super) fn draw(
-    canvas: &Canvas<'_>,
+    canvas: &Canvas,
     rect: Rect,
     drawn: &Drawn<'_>,
     directions: &[[f64; 3]],
     side: Side,
-) -> Result<(), PlotError> {
+) {
     let view = View::around([0.0, 0.0], 1.08, &rect);
     let pixels = |length: f64| view.at([length, 0.0])[0] - view.at([0.0, 0.0])[0];
     for meridian in 0..12 {
         let (y, x) = (TAU * f64::from(meridian) / 12.0).sin_cos();
-        canvas.line([view.at([0.0, 0.0]), view.at([x, y])], GRID, 1.0, 1.0)?;
+        canvas.line([view.at([0.0, 0.0]), view.at([x, y])], GRID, 1.0, 1.0);
     }
     for parallel in [30.0f64, 60.0] {
         let height = parallel.to_radians().sin();
         let radius = (1.0 - height).sqrt();
-        canvas.ring(view.at([0.0, 0.0]), pixels(radius), GRID, 1.0)?;
+        canvas.ring(view.at([0.0, 0.0]), pixels(radius), GRID, 1.0);
     }
-    canvas.ring(view.at([0.0, 0.0]), pixels(1.0), FRAME, 1.3)?;
+    canvas.ring(view.at([0.0, 0.0]), pixels(1.0), FRAME, 1.3);
     let caption = match side {
         Side::North => "third coordinate ≥ 0",
         Side::South => "third coordinate < 0, seen from outside",
     };
     let look = TextLook::new(11.0, MUTED).anchor(Anchor::Middle, Anchor::Bottom);
-    canvas.text([rect.center()[0], rect.bottom() - 1.0], caption, &look)?;
+    canvas.text([rect.center()[0], rect.bottom() - 1.0], caption, &look);
 
     let radius = drawn.radius(&rect);
     for position in drawn.picks().filter(|&p| side.shows(directions[p])) {
@@ -67,7 +66,7 @@ pub(super) fn draw(
             // Longitude by hue: near the pole all hues meet, as the meridians do.
             palette::cyclic(direction[1].atan2(direction[0]) + PI)
         });
-        canvas.disc(place, radius, color, drawn.opacity())?;
+        canvas.disc(place, radius, color, drawn.opacity());
     }
     let mut tags = Tags::new(canvas, TextLook::new(12.5, INK).bold(), rect.bounds());
     for (name, _, positions) in drawn.named() {
@@ -86,11 +85,10 @@ pub(super) fn draw(
                 let places = here
                     .filter(|&direction| side.shows(direction))
                     .map(|direction| view.at(side.project(direction)));
-                tags.beside(place, places, &shorten(name))?;
+                tags.beside(place, places, &shorten(name));
             }
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

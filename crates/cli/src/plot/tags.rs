@@ -1,13 +1,12 @@
 //! Names and ticks among the points of a panel: inside it, beside the points that they name, and off
 //! each other.
 
-use super::PlotError;
 use super::canvas::{Canvas, TextLook};
 
 /// The tags of one panel. A tag that would lie on an earlier one is left out: the legend names what it
 /// would have named.
-pub(super) struct Tags<'c, 'a> {
-    canvas: &'c Canvas<'a>,
+pub(super) struct Tags<'c> {
+    canvas: &'c Canvas,
     look: TextLook,
     /// Left, top, right, bottom.
     bounds: [f64; 4],
@@ -20,8 +19,8 @@ const AROUND: f64 = 40.0;
 /// The share of a panel's width within which points are around their place.
 const NEAR: f64 = 0.15;
 
-impl<'c, 'a> Tags<'c, 'a> {
-    pub(super) fn new(canvas: &'c Canvas<'a>, look: TextLook, bounds: [f64; 4]) -> Self {
+impl<'c> Tags<'c> {
+    pub(super) fn new(canvas: &'c Canvas, look: TextLook, bounds: [f64; 4]) -> Self {
         Self {
             canvas,
             look,
@@ -37,7 +36,7 @@ impl<'c, 'a> Tags<'c, 'a> {
         place: [f64; 2],
         points: impl Iterator<Item = [f64; 2]>,
         text: &str,
-    ) -> Result<(), PlotError> {
+    ) {
         let half = self.look.width(text) / 2.0 + 4.0;
         let near = NEAR * (self.bounds[2] - self.bounds[0]);
         let (mut up, mut down) = (0.0_f64, 0.0_f64);
@@ -52,19 +51,19 @@ impl<'c, 'a> Tags<'c, 'a> {
         }
         // Of a group that lies across the edge of a periodic panel a half may be far.
         if 5 * around < 2 * all {
-            return Ok(());
+            return;
         }
         let room = self.look.height() / 2.0 + 8.0;
         let (above, below) = (place[1] - up - room, place[1] + down + room);
-        if above > self.bounds[1] + self.look.height() && self.put([place[0], above], text)? {
-            return Ok(());
+        if above > self.bounds[1] + self.look.height() && self.put([place[0], above], text) {
+            return;
         }
-        self.put([place[0], below], text).map(|_| ())
+        self.put([place[0], below], text);
     }
 
     /// Draws a tag around `center`, moved inside the panel, unless an earlier one is in its way.
-    /// Whether it was drawn.
-    pub(super) fn put(&mut self, center: [f64; 2], text: &str) -> Result<bool, PlotError> {
+    /// Says whether it was drawn.
+    pub(super) fn put(&mut self, center: [f64; 2], text: &str) -> bool {
         let half = [self.look.width(text) / 2.0 + 3.0, self.look.height() / 2.0];
         let inside = |axis: usize| {
             let low = self.bounds[axis] + half[axis];
@@ -75,11 +74,11 @@ impl<'c, 'a> Tags<'c, 'a> {
         let [x, y] = [inside(0), inside(1)];
         let here = [x - half[0], y - half[1], x + half[0], y + half[1]];
         if self.taken.iter().any(|there| overlap(&here, there)) {
-            return Ok(false);
+            return false;
         }
         self.taken.push(here);
-        self.canvas.tag([x, y], text, &self.look)?;
-        Ok(true)
+        self.canvas.tag([x, y], text, &self.look);
+        true
     }
 }
 
@@ -93,23 +92,21 @@ mod tests {
     use super::super::canvas::INK;
     use super::*;
 
-    fn drawn(contents: impl FnOnce(&mut Tags<'_, '_>) -> Result<(), PlotError>) -> String {
+    fn drawn(contents: impl FnOnce(&mut Tags<'_>)) -> String {
         Canvas::draw(200.0, 200.0, |canvas| {
             let look = TextLook::new(10.0, INK);
             contents(&mut Tags::new(canvas, look, [0.0, 0.0, 200.0, 200.0]))
         })
-        .unwrap()
     }
 
     #[test]
     fn a_tag_on_another_is_left_out_and_one_beside_it_is_not() {
         let svg = drawn(|tags| {
-            assert!(tags.put([100.0, 50.0], "first")?);
-            assert!(!tags.put([110.0, 55.0], "second")?);
-            assert!(tags.put([110.0, 80.0], "third")?);
+            assert!(tags.put([100.0, 50.0], "first"));
+            assert!(!tags.put([110.0, 55.0], "second"));
+            assert!(tags.put([110.0, 80.0], "third"));
             // Outside: moved in, where there is room.
-            assert!(tags.put([500.0, -3.0], "fourth")?);
-            Ok(())
+            assert!(tags.put([500.0, -3.0], "fourth"));
         });
         let holds = ["first", "second", "third", "fourth"].map(|name| svg.contains(name));
         assert_eq!(holds, [true, false, true, true]);
@@ -120,10 +117,10 @@ mod tests {
         let around = |[x, y]: [f64; 2]| [[x - 3.0, y], [x + 3.0, y + 2.0], [x, y - 2.0]];
         let svg = drawn(|tags| {
             let place = [100.0, 100.0];
-            tags.beside(place, around(place).into_iter(), "above")?;
+            tags.beside(place, around(place).into_iter(), "above");
             // Above is taken: below.
-            tags.beside(place, around(place).into_iter(), "below")?;
-            tags.beside(place, around(place).into_iter(), "nowhere")?;
+            tags.beside(place, around(place).into_iter(), "below");
+            tags.beside(place, around(place).into_iter(), "nowhere");
             let corners = [[0.0, 0.0], [200.0, 0.0], [0.0, 200.0], [200.0, 200.0]];
             tags.beside([100.0, 40.0], corners.into_iter(), "scattered")
         });

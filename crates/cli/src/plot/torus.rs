@@ -1,6 +1,5 @@
 //! Rows on a torus: their two angles, and the torus seen from the side.
 
-use super::PlotError;
 use super::canvas::{Anchor, Canvas, FRAME, GRID, INK, MUTED, TextLook};
 use super::legend::shorten;
 use super::palette::{self, Rgb};
@@ -16,12 +15,7 @@ const TUBE: f64 = 0.42;
 const TILT: f64 = 0.8;
 
 /// The angles in a square from -pi to pi.
-pub(super) fn draw_angles(
-    canvas: &Canvas<'_>,
-    rect: Rect,
-    drawn: &Drawn<'_>,
-    angles: &[[f64; 2]],
-) -> Result<(), PlotError> {
+pub(super) fn draw_angles(canvas: &Canvas, rect: Rect, drawn: &Drawn<'_>, angles: &[[f64; 2]]) {
     let inner = Rect {
         left: rect.left + 30.0,
         top: rect.top,
@@ -37,35 +31,35 @@ pub(super) fn draw_angles(
             color,
             1.0,
             1.0,
-        )?;
+        );
         canvas.line(
             [view.at([-PI, value]), view.at([PI, value])],
             color,
             1.0,
             1.0,
-        )?;
+        );
         let [x, y] = view.at([value, -PI]);
         let below = look.anchor(Anchor::Middle, Anchor::Top);
-        canvas.text([x, y + 5.0], text, &below)?;
+        canvas.text([x, y + 5.0], text, &below);
         let [x, y] = view.at([-PI, value]);
         let beside = look.anchor(Anchor::Right, Anchor::Middle);
-        canvas.text([x - 6.0, y], text, &beside)?;
+        canvas.text([x - 6.0, y], text, &beside);
     }
     let caption = TextLook::new(11.0, INK).anchor(Anchor::Middle, Anchor::Top);
     let [x, y] = view.at([0.0, -PI]);
-    canvas.text([x, y + 19.0], "first angle", &caption)?;
+    canvas.text([x, y + 19.0], "first angle", &caption);
     let caption = TextLook::new(11.0, INK);
     canvas.text(
         [inner.left + 6.0, inner.top + 12.0],
         "second angle",
         &caption,
-    )?;
-    inner.frame(canvas)?;
+    );
+    inner.frame(canvas);
 
     let radius = drawn.radius(&inner);
     for position in drawn.picks() {
         let color = color(drawn, position, angles);
-        canvas.disc(view.at(angles[position]), radius, color, drawn.opacity())?;
+        canvas.disc(view.at(angles[position]), radius, color, drawn.opacity());
     }
     let mut tags = Tags::new(canvas, TextLook::new(12.5, INK).bold(), inner.bounds());
     for (name, _, positions) in drawn.named() {
@@ -78,21 +72,15 @@ pub(super) fn draw_angles(
             f64::atan2(sine, cosine)
         });
         let places = positions.iter().map(|&p| view.at(angles[p]));
-        tags.beside(view.at(mean), places, &shorten(name))?;
+        tags.beside(view.at(mean), places, &shorten(name));
     }
-    Ok(())
 }
 
 /// The torus in space, the first angle round the ring and the second round the tube; what lies on
 /// the far side is fainter.
-pub(super) fn draw_surface(
-    canvas: &Canvas<'_>,
-    rect: Rect,
-    drawn: &Drawn<'_>,
-    angles: &[[f64; 2]],
-) -> Result<(), PlotError> {
+pub(super) fn draw_surface(canvas: &Canvas, rect: Rect, drawn: &Drawn<'_>, angles: &[[f64; 2]]) {
     let view = View::around([0.0, 0.0], 1.5, &rect);
-    rect.frame(canvas)?;
+    rect.frame(canvas);
     let wire = |fixed: f64, axis: usize| {
         (0..=STEPS).map(move |step| {
             let moving = TAU * step as f64 / STEPS as f64;
@@ -106,9 +94,9 @@ pub(super) fn draw_surface(
     };
     for line in 0..24 {
         let angle = TAU * f64::from(line) / 24.0;
-        canvas.line(wire(angle, 0).map(|p| view.at(p)), FRAME, 0.6, 0.7)?;
+        canvas.line(wire(angle, 0).map(|p| view.at(p)), FRAME, 0.6, 0.7);
         if line % 2 == 0 {
-            canvas.line(wire(angle, 1).map(|p| view.at(p)), FRAME, 0.6, 0.7)?;
+            canvas.line(wire(angle, 1).map(|p| view.at(p)), FRAME, 0.6, 0.7);
         }
     }
     // Far rows first, so that near ones cover them.
@@ -130,9 +118,8 @@ pub(super) fn draw_surface(
             radius * (0.7 + 0.4 * nearness),
             color,
             opacity,
-        )?;
+        );
     }
-    Ok(())
 }
 
 fn color(drawn: &Drawn<'_>, position: usize, angles: &[[f64; 2]]) -> Rgb {

@@ -1,4 +1,9 @@
 //! Newton's method with a ridge on the coordinates of one row.
+//!
+//! Not the decision of [`crate::lm`]: there a trial costs a factorization of the whole system, so each is
+//! judged by what the quadratic predicted, noted and counted. Here are millions of problems of one to a few
+//! unknowns with their true second derivatives, where a trial costs as much as its judgement: a step that
+//! lowers the row's objective is taken, else the ridge grows.
 
 use super::{RowModel, RowPoint};
 use crate::data::{axpy, dot};
