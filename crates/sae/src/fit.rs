@@ -1,7 +1,7 @@
 //! The fit: starts, screening, outer sequences, and what comes out of them.
 //!
 //! ```text
-//! (data - mean) / RMS -> starts -> [screen on a sample -> best few] -> sequences -> lowest objective -> units
+//! (data - mean) / RMS -> starts -> [screen on a sample -> best few] -> rounds of each -> lowest objective -> units
 //! ```
 //!
 //! Everything random comes from the seed and the start's index, and every sum has a fixed order:
@@ -17,10 +17,10 @@ use crate::iterate::point::Penalty;
 use crate::lm::curved::Chosen;
 use crate::lm::{Status, TraceEntry, go_on};
 use crate::model::dictionary::Dictionary;
+use crate::model::gates::GatePolicy;
 use crate::options::FitOptions;
 use crate::report::{Fit, StartReport, StartStage};
-use crate::rounds::gates::GatePolicy;
-use crate::rounds::{self, Sequence, Settings};
+use crate::rounds::{self, Settled, Settings};
 use crate::starts::screen::{Candidate, Screen};
 use crate::starts::{FirstGates, Starter};
 use broadhead_device::{DevicePolicy, Ledger};
@@ -106,25 +106,25 @@ pub fn fit(
     let finished = job.finish(candidates, &mut reports, &ledger)?;
     job.expect_going()?;
     let solves = (finished.iter()).filter_map(|(_, outcome)| outcome.as_ref().ok());
-    let chosen = Chosen::distinct(solves.flat_map(|sequence| &sequence.solves.chosen));
-    let (start, sequence) = lowest(finished, options.rule.decrease_tolerance)?;
+    let chosen = Chosen::distinct(solves.flat_map(|ended| &ended.solves.chosen));
+    let (start, ended) = lowest(finished, options.rule.decrease_tolerance)?;
     let mut phases = vec![("load", loaded), ("starts", started_up)];
     phases.extend([
-        ("assemble", sequence.seconds.assemble),
-        ("factor", sequence.seconds.factor),
-        ("solve", sequence.seconds.solve),
-        ("evaluate", sequence.seconds.evaluate),
-        ("gates", sequence.gate_time),
+        ("assemble", ended.seconds.assemble),
+        ("factor", ended.seconds.factor),
+        ("solve", ended.seconds.solve),
+        ("evaluate", ended.seconds.evaluate),
+        ("gates", ended.gate_time),
     ]);
     let seconds = phases
         .into_iter()
         .map(|(name, time)| (name.to_owned(), time.as_secs_f64()));
-    let variation = Variation::of(&data, &sequence.point.squares)?;
+    let variation = Variation::of(&data, &ended.point.squares)?;
     let mut fit = Fit::new(
         dictionary,
         &options.gates,
         &data,
-        sequence,
+        ended,
         variation,
         start,
         reports,
@@ -167,7 +167,7 @@ struct Job<'a> {
 }
 
 /// A start that was finished, or how it failed.
-type Finished = (usize, Result<Sequence, FitError>);
+type Finished = (usize, Result<Settled, FitError>);
 
 impl Job<'_> {
     /// Tells how it goes; breaks once it is to stop.
@@ -314,7 +314,7 @@ impl Job<'_> {
         Ok((candidates, reports))
     }
 
-    /// Runs the sequences of `candidates`, side by side.
+    /// Runs the rounds of `candidates`, side by side.
     fn finish(
         &self,
         candidates: Vec<Candidate>,
@@ -349,7 +349,7 @@ impl Job<'_> {
                     };
                     let outcome =
                         rounds::run(&settings, coordinates, gates, penalty, &mut observer);
-                    let status = outcome.as_ref().ok().map(|sequence| sequence.report.status);
+                    let status = outcome.as_ref().ok().map(|ended| ended.report.status);
                     let _ = self.tell(&Progress::Finished { start, of, status });
                     (start, outcome)
                 },
@@ -361,10 +361,10 @@ impl Job<'_> {
             report.stage = StartStage::Finished;
             report.rows = self.data.rows();
             match outcome {
-                Ok(sequence) => {
-                    report.objective = Some(sequence.report.objective);
-                    report.iterations = sequence.report.iterations;
-                    report.converged = sequence.converged();
+                Ok(ended) => {
+                    report.objective = Some(ended.report.objective);
+                    report.iterations = ended.report.iterations;
+                    report.converged = ended.converged();
                 }
                 Err(error) => {
                     report.objective = None;
@@ -378,7 +378,7 @@ impl Job<'_> {
         Ok(finished)
     }
 
-    /// The penalties of all sequences, from the first candidate.
+    /// The penalties of all starts, from the first candidate.
     fn penalty(&self, candidates: &[Candidate]) -> Result<Penalty, FitError> {
         let Some(Candidate {
             coordinates, gates, ..
@@ -426,22 +426,22 @@ pub(crate) fn finalists(
     (affordable as usize).clamp(least, options.starts)
 }
 
-/// The sequence of the lowest objective, the first where several are equal but for `tolerance` of
+/// The end of the lowest objective, the first where several are equal but for `tolerance` of
 /// it: rounding chooses no start.
 ///
 /// # Errors
 /// Where all failed, how the first of them did.
-fn lowest(finished: Vec<Finished>, tolerance: f64) -> Result<(usize, Sequence), FitError> {
-    let mut best: Option<(usize, Sequence)> = None;
+fn lowest(finished: Vec<Finished>, tolerance: f64) -> Result<(usize, Settled), FitError> {
+    let mut best: Option<(usize, Settled)> = None;
     let mut failure = None;
     for (start, outcome) in finished {
         match outcome {
-            Ok(sequence) => {
-                let objective = sequence.report.objective;
+            Ok(ended) => {
+                let objective = ended.report.objective;
                 if best.as_ref().is_none_or(|(_, lowest)| {
                     objective < lowest.report.objective * (1.0 - tolerance)
                 }) {
-                    best = Some((start, sequence));
+                    best = Some((start, ended));
                 }
             }
             Err(error) => {

@@ -3,7 +3,7 @@
 //! ```text
 //!   shared        rows divided by their scale, screening sample, gates and coordinates of all starts
 //!   finalists x   the point where each ended
-//!   at once x     the points, slabs and sums of a sequence that runs, and its solver twice: a
+//!   at once x     the points, slabs and sums of a start that runs, and its solver twice: a
 //!                 log-determinant without ridge has factors of its own
 //! ```
 //!
@@ -13,8 +13,8 @@
 use crate::encode::EncodeOptions;
 use crate::fit::finalists;
 use crate::model::dictionary::Dictionary;
+use crate::model::gates::GatePolicy;
 use crate::options::FitOptions;
-use crate::rounds::gates::GatePolicy;
 use broadhead_schur::{EliminationKind, Error, RowDims, Solver, StructuredShape, SystemShape};
 
 /// The bytes of a fit on the CPU, in parts.
@@ -23,10 +23,10 @@ use broadhead_schur::{EliminationKind, Error, RowDims, Solver, StructuredShape, 
 pub struct FitBytes {
     /// Everything but the solvers.
     pub problem: u64,
-    /// The least that the solver of one sequence holds, by the elimination that needs least or by the
+    /// The least that the solver of one start holds, by the elimination that needs least or by the
     /// one that is pinned.
     pub solver: u64,
-    /// How many sequences run at once.
+    /// How many starts run at once.
     pub at_once: u64,
 }
 
@@ -37,7 +37,7 @@ impl FitBytes {
         self.problem.saturating_add(solvers)
     }
 
-    /// What [`broadhead_schur::SolverOptions::memory_limit`] may be for each sequence where `allowed`
+    /// What [`broadhead_schur::SolverOptions::memory_limit`] may be for each start where `allowed`
     /// bytes are there for the whole fit.
     pub fn solver_limit(&self, allowed: u64) -> u64 {
         allowed.saturating_sub(self.problem) / self.at_once.max(1)

@@ -3,7 +3,7 @@
 use crate::error::FitError;
 use crate::lm::Rule;
 use crate::lm::curved::BorderMode;
-use crate::rounds::gates::GatePolicy;
+use crate::model::gates::GatePolicy;
 use broadhead_schur::SolverOptions;
 
 /// Options of a fit; [`Default`] is what the command line does.

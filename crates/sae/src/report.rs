@@ -9,8 +9,8 @@ use crate::model::coverage::coverage;
 use crate::model::dictionary::Dictionary;
 use crate::model::file::Note;
 use crate::model::fitted::Model;
-use crate::rounds::gates::GatePolicy;
-use crate::rounds::{GateRound, Sequence};
+use crate::model::gates::GatePolicy;
+use crate::rounds::{Settled, GateRound};
 use crate::starts::StartKind;
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_schur::EliminationKind;
@@ -132,36 +132,36 @@ impl Fit {
         dictionary: &Dictionary,
         policy: &GatePolicy,
         data: &Data,
-        sequence: Sequence,
+        ended: Settled,
         variation: Variation,
         start: usize,
         starts: Vec<StartReport>,
         ledger: LedgerSnapshot,
     ) -> Result<Self, FitError> {
-        let (scale, point) = (data.scale(), &sequence.point);
+        let (scale, point) = (data.scale(), &ended.point);
         // One after the other: 0 stays 0 where the square of the scale overflows.
         let squared = |value: f64| value * scale * scale;
-        let converged = sequence.converged();
+        let converged = ended.converged();
         let unknowns = point.row_gradient.len() as f64;
         let shape = (dictionary.features(), data.outputs());
-        let trace = sequence.trace.iter().map(|entry| TraceEntry {
+        let trace = ended.trace.iter().map(|entry| TraceEntry {
             objective: entry.objective.map(squared),
             predicted: entry.predicted.map(squared),
             ..*entry
         });
-        let rounds = sequence.rounds.iter();
+        let rounds = ended.rounds.iter();
         let decoder = Array2::from_shape_fn(shape, |(m, c)| match point.decoder[m * shape.1 + c] {
             // The centre goes onto the intercept.
             w if m == 0 => data.raw(c, w),
             w => w * scale,
         });
-        let coordinates = point.coordinates.to_array(dictionary, &sequence.gates);
-        let gates = sequence.gates.to_array();
+        let coordinates = point.coordinates.to_array(dictionary, &ended.gates);
+        let gates = ended.gates.to_array();
         let note = Note {
             dictionary: dictionary.clone(),
             gates: policy.word(),
             // A model holds it, so it has to be a number.
-            kappa: squared(sequence.penalty.kappa).min(f64::MAX),
+            kappa: squared(ended.penalty.kappa).min(f64::MAX),
         };
         Ok(Self {
             model: Model::new(note, decoder)?,
@@ -178,21 +178,19 @@ impl Fit {
                 .collect(),
             explained_variance: variation.explained(),
             variation,
-            objective: squared(sequence.report.objective),
-            lambda: sequence.penalty.lambda,
-            iterations: sequence.report.iterations,
-            trials: sequence.report.trials,
+            objective: squared(ended.report.objective),
+            lambda: ended.penalty.lambda,
+            iterations: ended.report.iterations,
+            trials: ended.report.trials,
             converged,
-            status: sequence.report.status,
-            gates_stand_still: sequence.gates_stand_still,
+            status: ended.report.status,
+            gates_stand_still: ended.gates_stand_still,
             // Units scale the row unknowns' part of H by a congruence.
-            log_det_hessian: sequence
-                .log_det
-                .map(|log| log + 2.0 * unknowns * scale.ln()),
-            execution_path: sequence.path,
-            elimination: sequence.elimination,
-            chosen: sequence.solves.chosen.clone(),
-            solves: sequence.solves,
+            log_det_hessian: ended.log_det.map(|log| log + 2.0 * unknowns * scale.ln()),
+            execution_path: ended.path,
+            elimination: ended.elimination,
+            chosen: ended.solves.chosen.clone(),
+            solves: ended.solves,
             ledger,
             start,
             starts,

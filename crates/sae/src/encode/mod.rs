@@ -13,7 +13,7 @@ use crate::error::FitError;
 use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::model::dictionary::Dictionary;
 use crate::model::fitted::Model;
-use crate::rounds::gates::GatePolicy;
+use crate::model::gates::GatePolicy;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 /// What may be chosen.

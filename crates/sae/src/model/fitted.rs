@@ -4,7 +4,7 @@ use crate::encode::{EncodeOptions, Encoding, encode};
 use crate::error::FitError;
 use crate::model::dictionary::Dictionary;
 use crate::model::file::{self, ModelError, Note};
-use crate::rounds::gates::GatePolicy;
+use crate::model::gates::GatePolicy;
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 use std::io::{self, Write};

@@ -6,6 +6,7 @@
 //!   dictionary   atoms in order, with the features and columns of each
 //!   grid         points of an atom from which a row's search begins
 //!   coverage     the share of its manifold that an atom's rows cover
+//!   gates        which atoms may be on
 //!   fitted       a dictionary with a decoder: encode, reconstruct, save, load
 //!   file         the model's file
 //! ```
@@ -15,5 +16,6 @@ pub mod coverage;
 pub mod dictionary;
 pub mod file;
 pub(crate) mod fitted;
+pub(crate) mod gates;
 pub(crate) mod grid;
 pub mod topology;

@@ -1,4 +1,4 @@
-//! The outer sequence of one start: inner fits for frozen gates, gate updates between them.
+//! The rounds of one start: inner fits for frozen gates, gate updates between them.
 //!
 //! ```text
 //! inner fit -> gates chosen anew -> decoder projected -> lower? -> inner fit -> ... -> stand still
@@ -9,7 +9,7 @@
 //! whole trace. Atoms that no row chooses are given rows anew (see [`crate::rounds::reseed`]) under the same
 //! condition. Iterations and trials are counted over all inner fits, and so are their limits.
 
-pub(crate) mod gates;
+pub(crate) mod choose;
 mod reseed;
 
 use crate::data::Data;
@@ -22,14 +22,14 @@ use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
 use crate::lm::curved::{BorderMode, Curved, Seconds, SolveSummary};
 use crate::lm::{LmReport, Rule, TraceEntry, minimise};
 use crate::model::dictionary::Dictionary;
-use crate::rounds::gates::Changed;
+use crate::rounds::choose::Changed;
 use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath, Ledger};
 use broadhead_schur::{EliminationKind, Error, SolverOptions};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-/// What a sequence is run with.
+/// What a start is run with.
 pub(crate) struct Settings<'a> {
     pub(crate) data: &'a Data,
     pub(crate) dictionary: &'a Dictionary,
@@ -61,8 +61,8 @@ pub struct GateRound {
     pub accepted: bool,
 }
 
-/// Where a sequence ended. Numbers are in the units of the normalised data.
-pub(crate) struct Sequence {
+/// Where a start's rounds ended. Numbers are in the units of the normalised data.
+pub(crate) struct Settled {
     pub(crate) gates: Gates,
     pub(crate) point: Point,
     pub(crate) penalty: Penalty,
@@ -78,7 +78,7 @@ pub(crate) struct Sequence {
     pub(crate) gate_time: Duration,
 }
 
-impl Sequence {
+impl Settled {
     /// Whether the inner loop converged and the gates stand still.
     pub(crate) fn converged(&self) -> bool {
         self.report.converged() && self.gates_stand_still
@@ -147,7 +147,7 @@ pub(crate) fn penalty(
     Ok(model.penalty)
 }
 
-/// Runs the sequence from `coordinates` and `gates`.
+/// Runs the rounds from `coordinates` and `gates`.
 ///
 /// # Errors
 /// [`FitError::Loop`], [`FitError::Solver`].
@@ -157,7 +157,7 @@ pub(crate) fn run(
     mut gates: Gates,
     penalty: Penalty,
     observer: &mut dyn FnMut(&TraceEntry) -> ControlFlow<()>,
-) -> Result<Sequence, FitError> {
+) -> Result<Settled, FitError> {
     let Settings {
         data, dictionary, ..
     } = *settings;
@@ -289,7 +289,7 @@ fn choose(
     } = *settings;
     let model = RowModel::new(dictionary, &point.decoder, data.outputs(), penalty.kappa);
     let mut coordinates = point.coordinates.clone();
-    let changed = gates::update(&model, data, settings.top_k, &mut coordinates, gates);
+    let changed = choose::update(&model, data, settings.top_k, &mut coordinates, gates);
     (coordinates, changed)
 }
 
@@ -358,7 +358,7 @@ fn evaluated(
     Ok(point)
 }
 
-/// The solver's options with a stream of its own, where a device is given: sequences run side by
+/// The solver's options with a stream of its own, where a device is given: starts run side by
 /// side. Without one where none is left and the device need not be used, with what it answered.
 ///
 /// # Errors
@@ -393,7 +393,7 @@ fn finish(
     mut log: Log,
     report: LmReport,
     gates_stand_still: bool,
-) -> Result<Sequence, FitError> {
+) -> Result<Settled, FitError> {
     curved.summary = SolveSummary::default();
     let log_det = curved.log_determinant()?.map(|log_det| log_det.value);
     log.solves.merge(&curved.summary);
@@ -401,7 +401,7 @@ fn finish(
     // A stream counts its own.
     let on_host = solves.factorizations - solves.device_factorizations;
     settings.ledger.factored(on_host);
-    Ok(Sequence {
+    Ok(Settled {
         gates,
         penalty: curved.penalty(),
         trace: log.trace,

@@ -12,7 +12,7 @@ use crate::iterate::layout::Layout;
 use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
 use crate::model::dictionary::Dictionary;
 use crate::options::Screening;
-use crate::rounds::gates;
+use crate::rounds::choose;
 use crate::rounds::penalty;
 use crate::starts::Start;
 use rand::SeedableRng;
@@ -20,7 +20,7 @@ use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use std::borrow::Cow;
 
-/// A start that a sequence can run from, over all rows.
+/// A start that a ended can run from, over all rows.
 pub(crate) struct Candidate {
     pub(crate) start: usize,
     pub(crate) coordinates: Coordinates,
@@ -129,9 +129,9 @@ impl<'a> Screen<'a> {
             // Scans of the grids are dear with many atoms on: every other round.
             if self.top_k.is_some() || (self.dictionary.len() == 1 && round % 2 == 1) {
                 let choice = self.top_k;
-                gates::update(&model, &self.sample, choice, &mut coordinates, &mut gates);
+                choose::update(&model, &self.sample, choice, &mut coordinates, &mut gates);
             } else {
-                gates::refine(&model, &self.sample, &mut coordinates, &gates, ITERATIONS);
+                choose::refine(&model, &self.sample, &mut coordinates, &gates, ITERATIONS);
             }
             point = self.evaluated(penalty, &gates, coordinates)?;
         }

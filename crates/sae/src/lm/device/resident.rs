@@ -54,7 +54,7 @@ const JUDGES: usize = 132;
 const RECORD: usize = 17;
 /// The rule, and `|X|^2 / 2` after it.
 const GIVEN: usize = RULE + 1;
-/// Vectors of a problem.
+/// ResidentVectors of a problem.
 const VECTORS: u64 = 6;
 
 /// A quadratic problem on a device.
@@ -66,7 +66,7 @@ pub struct ResidentQuadratic {
     stage: Stage,
     /// The ridge of the factors on the device, where there are some.
     pub(super) at_hand: Option<Ridge>,
-    vectors: Vectors,
+    vectors: ResidentVectors,
     judge: Kernel,
     pub(super) whole: WholeFit,
     /// The rule and `|X|^2 / 2`.
@@ -102,7 +102,7 @@ pub struct IterateGraph {
     of: Arc<()>,
 }
 
-struct Vectors {
+struct ResidentVectors {
     g0: ResidentVector,
     point: ResidentVector,
     residual: ResidentVector,
@@ -156,7 +156,7 @@ impl ResidentQuadratic {
             data: 0.0,
             stage: Stage::Empty,
             at_hand: None,
-            vectors: Vectors {
+            vectors: ResidentVectors {
                 g0: base.vector()?,
                 point: base.vector()?,
                 residual: base.vector()?,
@@ -400,7 +400,7 @@ impl ResidentQuadratic {
         stream: &'s Stream,
         kernel: &'s Kernel,
     ) -> Result<Launch<'s>, Error> {
-        let Vectors {
+        let ResidentVectors {
             g0,
             point,
             residual,

@@ -1,6 +1,6 @@
 //! The Levenberg-Marquardt loop of a quadratic problem.
 
-use super::{Point, QuadraticProblem, Vectors};
+use super::{QuadraticProblem, Vectors, Which};
 use crate::data::larger;
 use crate::lm::{
     LmError, LmReport, Objective, Problem, Rule, StepFailure, TraceEntry, Trial, minimise,
@@ -138,7 +138,7 @@ impl Problem for Run<'_, '_> {
     fn objective(&self) -> Objective {
         self.problem
             .vectors
-            .objective(self.problem.data_norm_squared, Point::Current)
+            .objective(self.problem.data_norm_squared, Which::Current)
     }
 
     fn residual_norms(&self) -> [f64; 2] {

@@ -31,7 +31,7 @@ use broadhead_schur::{
     ArrowVector, Base, Error, Failure, Gradient, LogDeterminant, MeanDiagonals, ProductMut, Ridge,
     SolveReport, Solver, SolverOptions, System,
 };
-use vectors::{Point, Vectors};
+use vectors::{Vectors, Which};
 
 /// Storage for quadratic problems of one shape.
 #[derive(Debug)]
@@ -149,7 +149,7 @@ impl QuadraticProblem<'_> {
         let trial = self.evaluate_trial()?;
         let start = self
             .vectors
-            .objective(self.data_norm_squared, Point::Current);
+            .objective(self.data_norm_squared, Which::Current);
         Ok(SingleStep {
             step: self.vectors.step.clone(),
             solve,
@@ -185,6 +185,6 @@ impl QuadraticProblem<'_> {
         };
         self.base
             .product(&trial.row, &trial.border, Ridge::ZERO, y)?;
-        Ok(self.vectors.objective(self.data_norm_squared, Point::Trial))
+        Ok(self.vectors.objective(self.data_norm_squared, Which::Trial))
     }
 }

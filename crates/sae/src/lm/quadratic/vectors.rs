@@ -5,7 +5,7 @@ use broadhead_schur::{ArrowShape, ArrowVector, Base, Error, Gradient, MeanDiagon
 
 /// Which of the two points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Point {
+pub(super) enum Which {
     Current,
     Trial,
 }
@@ -106,10 +106,10 @@ impl Vectors {
     }
 
     /// $`\phi`$ and the sum of the absolute values of its terms, from $`H z`$ over the operands.
-    pub(super) fn objective(&self, data_norm_squared: f64, point: Point) -> Objective {
-        let (z, hz) = match point {
-            Point::Current => (&self.point, &self.product),
-            Point::Trial => (&self.trial, &self.trial_product),
+    pub(super) fn objective(&self, data_norm_squared: f64, which: Which) -> Objective {
+        let (z, hz) = match which {
+            Which::Current => (&self.point, &self.product),
+            Which::Trial => (&self.trial, &self.trial_product),
         };
         let (data, curvature) = (0.5 * data_norm_squared, 0.5 * dot(z, hz));
         let linear = dot(&self.g0, z);

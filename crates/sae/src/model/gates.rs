@@ -1,0 +1,37 @@
+//! Which atoms may be on in a row: what is asked of a fit or an encoding. The amplitudes themselves are
+//! [`Gates`](crate::Gates).
+
+use ndarray::Array2;
+
+/// Which atoms are on.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum GatePolicy {
+    /// Every atom in every row.
+    #[default]
+    All,
+    /// In every row the given number of atoms, at amplitude 1, chosen greedily by reconstruction.
+    TopK(usize),
+    /// Given amplitudes, `n x atoms`; 0 is off.
+    Given(Array2<f64>),
+}
+
+impl GatePolicy {
+    /// The word of a model for it: `all`, `top-k:N`, or `given`.
+    pub fn word(&self) -> String {
+        match self {
+            Self::All => "all".to_owned(),
+            Self::TopK(count) => format!("top-k:{count}"),
+            Self::Given(_) => "given".to_owned(),
+        }
+    }
+
+    /// The policy of such a word; none where gates were given.
+    pub fn of_word(word: &str) -> Option<Self> {
+        match word.strip_prefix("top-k:").map(str::parse) {
+            Some(Ok(count)) if count > 0 => Some(Self::TopK(count)),
+            None if word == "all" => Some(Self::All),
+            _ => None,
+        }
+    }
+}
