@@ -103,46 +103,13 @@ pub fn statistics(
     Labels(labels.collect())
 }
 
-/// A mean of unit vectors of at most this length is rounding.
-const NO_DIRECTION: f64 = 8.0 * f64::EPSILON;
-
-/// The mean of places on `topology`, and its resultant length.
+/// The mean of places on `topology`, and its resultant length; not numbers where there are none.
 fn mean_of(topology: Topology, places: &[Vec<f64>]) -> (Vec<f64>, f64) {
     if places.is_empty() {
         return (vec![f64::NAN; topology.stored()], f64::NAN);
     }
-    let count = places.len() as f64;
-    let average = |value: &dyn Fn(&[f64]) -> f64| {
-        places.iter().map(|place| value(place)).sum::<f64>() / count
-    };
-    match topology {
-        Topology::Circle | Topology::Torus => {
-            let angles = topology.stored();
-            let vectors: Vec<[f64; 2]> = (0..angles)
-                .map(|c| [average(&|t| t[c].cos()), average(&|t| t[c].sin())])
-                .collect();
-            let squares: f64 = vectors.iter().map(|[x, y]| x * x + y * y).sum();
-            let direction = |[x, y]: &[f64; 2]| match x.hypot(*y) > NO_DIRECTION {
-                true => y.atan2(*x),
-                false => f64::NAN,
-            };
-            let mean = vectors.iter().map(direction).collect();
-            (mean, (squares / angles as f64).sqrt())
-        }
-        Topology::Sphere => {
-            let mean: Vec<f64> = (0..3).map(|c| average(&|t| t[c])).collect();
-            let length = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
-            let direction = |x: &f64| match length > NO_DIRECTION {
-                true => x / length,
-                false => f64::NAN,
-            };
-            (mean.iter().map(direction).collect(), length)
-        }
-        Topology::Euclidean { dimension } => {
-            let mean = (0..dimension).map(|c| average(&|t| t[c])).collect();
-            (mean, f64::NAN)
-        }
-    }
+    let (mean, length) = topology.mean(places);
+    (mean, length.unwrap_or(f64::NAN))
 }
 
 /// The labels in the order of their mean angles, from the first one on and in the direction in which

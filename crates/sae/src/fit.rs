@@ -20,7 +20,7 @@ use crate::model::dictionary::Dictionary;
 use crate::model::gates::GatePolicy;
 use crate::options::FitOptions;
 use crate::report::{Fit, StartReport, StartStage};
-use crate::rounds::{self, Settled, Settings};
+use crate::rounds::{self, Settings, Settled};
 use crate::starts::screen::{Candidate, Screen};
 use crate::starts::{FirstGates, Starter};
 use broadhead_device::{DevicePolicy, Ledger};

@@ -10,7 +10,7 @@ use crate::model::dictionary::Dictionary;
 use crate::model::file::Note;
 use crate::model::fitted::Model;
 use crate::model::gates::GatePolicy;
-use crate::rounds::{Settled, GateRound};
+use crate::rounds::{GateRound, Settled};
 use crate::starts::StartKind;
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_schur::EliminationKind;

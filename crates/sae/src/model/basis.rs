@@ -12,7 +12,8 @@
 //! local coordinate. A constant is absent because the dictionary has one intercept, and two
 //! constants would make `Phi' Phi` singular.
 
-use crate::model::topology::{Topology, tangent_basis};
+use crate::model::factor::tangent_basis;
+use crate::model::topology::Topology;
 use serde::{Deserialize, Serialize};
 
 /// The functions of an atom's coordinate.
@@ -66,6 +67,14 @@ impl Basis {
             }
             (Self::Spherical { degree }, Topology::Sphere) => matches!(degree, 1 | 2),
             _ => false,
+        }
+    }
+
+    /// The highest degree of its functions: harmonic, power, or degree of a spherical harmonic.
+    pub(crate) fn degree(self) -> usize {
+        match self {
+            Self::Monomials { degree } | Self::Spherical { degree } => degree,
+            Self::Harmonics { highest } => highest,
         }
     }
 

@@ -1,7 +1,8 @@
 //! What a model is made of: topologies, the bases on them, dictionaries of atoms.
 //!
 //! ```text
-//!   topology     where an atom's coordinate lives, and how it moves
+//!   factor       line, circle, sphere: all that topologies are made of
+//!   topology     where an atom's coordinate lives: a product of factors
 //!   basis        the functions that an atom offers of it
 //!   dictionary   atoms in order, with the features and columns of each
 //!   grid         points of an atom from which a row's search begins
@@ -14,6 +15,7 @@
 pub mod basis;
 pub mod coverage;
 pub mod dictionary;
+pub mod factor;
 pub mod file;
 pub(crate) mod fitted;
 pub(crate) mod gates;

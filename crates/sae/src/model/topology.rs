@@ -1,21 +1,21 @@
-//! Topologies: where an atom's coordinate lives, and how it moves.
+//! Topologies: where an atom's coordinate lives, and how it moves. A topology is a product of
+//! [factors](super::factor).
 //!
-//! | topology | stored numbers | local dimension | move by `delta` |
-//! |---|---|---|---|
-//! | Euclidean(D) | D | D | `t + delta` |
-//! | circle | 1 angle in `[-pi, pi)` | 1 | `wrap(t + delta)` |
-//! | torus | 2 angles | 2 | `wrap(t + delta)` |
-//! | sphere | unit 3-vector `u` | 2 | `(u + E' delta) / abs(u + E' delta)` |
+//! | topology | factors |
+//! |---|---|
+//! | Euclidean(D) | a line of D |
+//! | circle | a circle |
+//! | torus | two circles |
+//! | sphere | a sphere |
 //!
-//! `E` (2 x 3) is an orthonormal basis of the tangent plane at `u`. Unknowns of a fit are *local*:
-//! a derivative is taken by `delta` at `delta = 0`, and a step is applied by `Topology::retract`.
-//! The chart is therefore a new one at every point, which is why no coordinate ever leaves its
-//! manifold and no chart has a singular point.
+//! Unknowns of a fit are *local*: a derivative is taken by `delta` at `delta = 0`, and a step is applied by
+//! `Topology::retract`. The chart is therefore a new one at every point, which is why no coordinate ever
+//! leaves its manifold and no chart has a singular point.
 
-use crate::data::larger;
 use crate::model::dictionary::DictionaryError;
+use crate::model::factor::Factor;
 use serde::{Deserialize, Serialize};
-use std::f64::consts::{PI, TAU};
+use std::ops::Range;
 
 /// Where the coordinate of an atom lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,39 +42,57 @@ pub struct ParseTopologyError(pub String);
 /// The most coordinates of one Euclidean atom.
 pub const MAX_EUCLIDEAN: usize = 16;
 
+/// A factor with its places among the numbers of a topology.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// The factor.
+    pub factor: Factor,
+    /// Its stored numbers.
+    pub stored: Range<usize>,
+    /// Its unknowns.
+    pub local: Range<usize>,
+    /// Its scores, of those that seat a row.
+    pub(crate) scores: Range<usize>,
+}
+
 impl Topology {
+    /// The factors, in the order of their numbers.
+    pub fn factors(self) -> impl ExactSizeIterator<Item = Placed> + Clone {
+        let (factor, count) = match self {
+            Self::Euclidean { dimension } => (Factor::Line { dimension }, 1),
+            Self::Circle => (Factor::Circle, 1),
+            Self::Torus => (Factor::Circle, 2),
+            Self::Sphere => (Factor::Sphere, 1),
+        };
+        (0..count).map(move |i| {
+            let at = |size: usize| i * size..(i + 1) * size;
+            Placed {
+                factor,
+                stored: at(factor.stored()),
+                local: at(factor.local_dim()),
+                scores: at(factor.components()),
+            }
+        })
+    }
+
     /// Numbers stored per row (the columns of a coordinates file).
     pub fn stored(self) -> usize {
-        match self {
-            Self::Euclidean { dimension } => dimension,
-            Self::Circle => 1,
-            Self::Torus => 2,
-            Self::Sphere => 3,
-        }
+        self.factors().map(|f| f.factor.stored()).sum()
     }
 
     /// Unknowns per row: the dimension of the tangent space.
     pub fn local_dim(self) -> usize {
-        match self {
-            Self::Euclidean { dimension } => dimension,
-            Self::Circle => 1,
-            Self::Torus | Self::Sphere => 2,
-        }
+        self.factors().map(|f| f.factor.local_dim()).sum()
     }
 
     /// Principal components that a first guess at a coordinate is made from.
     pub(crate) fn components(self) -> usize {
-        match self {
-            Self::Circle => 2,
-            Self::Torus => 4,
-            Self::Sphere => 3,
-            Self::Euclidean { dimension } => dimension,
-        }
+        self.factors().map(|f| f.factor.components()).sum()
     }
 
     /// Whether the coordinate has a scale of its own, so that a fit has to standardise it.
     pub fn is_euclidean(self) -> bool {
-        matches!(self, Self::Euclidean { .. })
+        self.factors().all(|f| f.factor.is_flat())
     }
 
     /// `t` (stored form) moved by the local step `delta`.
@@ -106,89 +124,58 @@ impl Topology {
     ///
     /// A step that is not finite gives a coordinate that is not finite; a fit's objective then is
     /// not finite either and the step is rejected.
+    #[inline]
     pub(crate) fn retract(self, t: &mut [f64], delta: &[f64]) {
-        match self {
-            Self::Euclidean { .. } => {
-                for (t, d) in t.iter_mut().zip(delta) {
-                    *t += d;
-                }
-            }
-            Self::Circle | Self::Torus => {
-                for (t, d) in t.iter_mut().zip(delta) {
-                    *t = wrap_angle(*t + d);
-                }
-            }
-            Self::Sphere => {
-                let basis = tangent_basis([t[0], t[1], t[2]]);
-                for c in 0..3 {
-                    t[c] += delta[0] * basis[0][c] + delta[1] * basis[1][c];
-                }
-                normalise(t);
-            }
+        for part in self.factors() {
+            part.factor.retract(&mut t[part.stored], &delta[part.local]);
         }
     }
 
-    /// The place of a stored coordinate in a square whose equal parts are equal parts of the manifold; of
-    /// a circle in its first direction alone. A line's place is its coordinate; Euclidean spaces of more
-    /// have none.
+    /// The place of a stored coordinate in a square whose equal parts are equal parts of the manifold; the
+    /// second number is none where there is one direction alone, and a line's place is its coordinate.
+    /// Spaces of more directions have none.
     pub(crate) fn even_place(self, t: &[f64]) -> Option<[f64; 2]> {
-        let turn = |angle: f64| (angle + PI) / TAU;
-        match self {
-            Self::Circle => Some([turn(t[0]), f64::NAN]),
-            Self::Torus => Some([turn(t[0]), turn(t[1])]),
-            // The area between two heights is as their difference (Archimedes).
-            Self::Sphere => Some([0.5 * (t[2] + 1.0), turn(t[1].atan2(t[0]))]),
-            Self::Euclidean { dimension: 1 } => Some([t[0], f64::NAN]),
-            Self::Euclidean { .. } => None,
+        let mut place = Vec::with_capacity(2);
+        let all = self
+            .factors()
+            .all(|part| part.factor.even_place(&t[part.stored], &mut place));
+        match place[..] {
+            [one] if all => Some([one, f64::NAN]),
+            [one, two] if all => Some([one, two]),
+            _ => None,
         }
     }
 
     /// As [`Topology::projected`], in place.
+    #[inline]
     pub(crate) fn project(self, t: &mut [f64]) {
-        match self {
-            Self::Euclidean { .. } => {}
-            Self::Circle | Self::Torus => t.iter_mut().for_each(|t| *t = wrap_angle(*t)),
-            Self::Sphere => normalise(t),
+        for part in self.factors() {
+            part.factor.project(&mut t[part.stored]);
         }
     }
-}
 
-/// The angle in `[-pi, pi)` equal to `angle` modulo a turn; not finite where `angle` is not.
-pub fn wrap_angle(angle: f64) -> f64 {
-    if (-PI..PI).contains(&angle) {
-        return angle;
+    /// A first guess from standardised scores, [`Topology::components`] of them; to be projected.
+    pub(crate) fn seat(self, score: impl Fn(usize) -> f64, t: &mut [f64]) {
+        for part in self.factors() {
+            let first = part.scores.start;
+            part.factor.seat(|c| score(first + c), &mut t[part.stored]);
+        }
     }
-    let wrapped = angle - TAU * ((angle + PI) / TAU).floor();
-    // Rounding may land on the excluded end, or outside where `angle` is huge.
-    if wrapped.is_nan() || (-PI..PI).contains(&wrapped) {
-        wrapped
-    } else {
-        -PI
-    }
-}
 
-/// An orthonormal basis (two rows) of the plane orthogonal to the unit vector `u`, right-handed
-/// with `u` and smooth away from the equator's plane (Duff et al., *Building an Orthonormal Basis,
-/// Revisited*, JCGT 6(1), 2017).
-pub fn tangent_basis(u: [f64; 3]) -> [[f64; 3]; 2] {
-    let [x, y, z] = u;
-    let sign = 1.0_f64.copysign(z);
-    let a = -1.0 / (sign + z);
-    let b = x * y * a;
-    [
-        [1.0 + sign * x * x * a, sign * b, -sign * x],
-        [b, sign + y * y * a, -y],
-    ]
-}
-
-fn normalise(t: &mut [f64]) {
-    let largest = t.iter().fold(0.0, |m, v| larger(m, v.abs()));
-    if largest == 0.0 {
-        t.copy_from_slice(&[0.0, 0.0, 1.0]);
-        return;
+    /// The mean of stored coordinates, factor by factor, and the root mean square of the lengths of mean unit
+    /// vectors ([`Factor::mean`]); that is none of a Euclidean space.
+    pub fn mean(self, places: &[Vec<f64>]) -> (Vec<f64>, Option<f64>) {
+        let (mut mean, mut lengths) = (Vec::with_capacity(self.stored()), Vec::new());
+        for part in self.factors() {
+            let own = places.iter().map(|place| &place[part.stored.clone()]);
+            let (of_factor, length) = part.factor.mean(own);
+            mean.extend(of_factor);
+            lengths.extend(length);
+        }
+        let squares: f64 = lengths.iter().map(|length| length * length).sum();
+        let length = (!lengths.is_empty()).then(|| (squares / lengths.len() as f64).sqrt());
+        (mean, length)
     }
-    let norm = largest * t.iter().map(|v| (v / largest).powi(2)).sum::<f64>().sqrt();
-    t.iter_mut().for_each(|v| *v /= norm);
 }
 
 impl std::fmt::Display for Topology {
@@ -238,7 +225,9 @@ impl std::str::FromStr for Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::factor::{tangent_basis, wrap_angle};
     use proptest::prelude::*;
+    use std::f64::consts::PI;
 
     proptest! {
         #[test]

@@ -517,7 +517,7 @@ mod tests {
             coordinates.row_mut(i).fill(2.399_963 * i as f64);
             let t = coordinates.row_mut(i);
             t.iter_mut()
-                .for_each(|t| *t = crate::model::topology::wrap_angle(*t));
+                .for_each(|t| *t = crate::model::factor::wrap_angle(*t));
         }
         let layout = Layout::new(&dictionary, &gates, 24).unwrap();
         let penalty = penalty(&data, &dictionary, &layout, &coordinates, None).unwrap();

@@ -14,14 +14,14 @@ pub(crate) mod screen;
 use crate::data::Data;
 use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::model::dictionary::{Atom, Dictionary};
-use crate::model::topology::Topology;
+use crate::model::factor::Factor;
+use crate::model::topology::Placed;
 use crate::starts::cluster::clusters;
 use crate::starts::planes::separate;
 use crate::starts::principal::Principal;
+use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::{PI, TAU};
 use std::ops::Range;
@@ -204,7 +204,8 @@ impl<'a> Starter<'a> {
         let columns = self.dictionary.atom_columns(a);
         let enough = source.chosen.len() == atom.topology().components();
         let principal = kind == StartKind::Principal && enough;
-        let planes = if principal && atom.topology() == Topology::Torus {
+        let circles = |part: &Placed| part.factor == Factor::Circle;
+        let planes = if principal && atom.topology().factors().filter(circles).count() == 2 {
             source.planes(members.len())
         } else {
             Vec::new()
@@ -213,8 +214,12 @@ impl<'a> Starter<'a> {
             let t = &mut coordinates.row_mut(i)[columns.clone()];
             match planes.get(j) {
                 Some(z) => t.copy_from_slice(&[z[1].atan2(z[0]), z[3].atan2(z[2])]),
-                None if principal => from_scores(atom.topology(), j, &source, t),
-                None => at_random(atom.topology(), t, rng),
+                None if principal => atom.topology().seat(|c| source.score(j, c), t),
+                None => {
+                    for part in atom.topology().factors() {
+                        part.factor.scatter(&mut t[part.stored], rng);
+                    }
+                }
             }
             atom.topology().project(t);
         }
@@ -239,7 +244,7 @@ pub(crate) fn seat(
     for (j, &i) in members.iter().enumerate() {
         let t = &mut coordinates.row_mut(i)[columns.clone()];
         if enough {
-            from_scores(atom.topology(), j, &source, t);
+            atom.topology().seat(|c| source.score(j, c), t);
         } else {
             for (c, t) in t.iter_mut().enumerate() {
                 *t = TAU * ((j + 1) as f64 * GOLDEN * (c + 1) as f64).fract() - PI;
@@ -273,37 +278,11 @@ impl Source<'_> {
     }
 }
 
-fn from_scores(topology: Topology, row: usize, source: &Source<'_>, t: &mut [f64]) {
-    match topology {
-        Topology::Circle | Topology::Torus => {
-            for (c, t) in t.iter_mut().enumerate() {
-                *t = source.score(row, 2 * c + 1).atan2(source.score(row, 2 * c));
-            }
-        }
-        Topology::Sphere | Topology::Euclidean { .. } => {
-            for (c, t) in t.iter_mut().enumerate() {
-                *t = source.score(row, c);
-            }
-        }
-    }
-}
-
-fn at_random(topology: Topology, t: &mut [f64], rng: &mut ChaCha8Rng) {
-    match topology {
-        Topology::Circle | Topology::Torus => {
-            t.iter_mut()
-                .for_each(|t| *t = -PI + TAU * rng.random::<f64>());
-        }
-        Topology::Sphere | Topology::Euclidean { .. } => {
-            t.iter_mut().for_each(|t| *t = StandardNormal.sample(rng));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::basis::Basis;
+    use crate::model::topology::Topology;
     use ndarray::Array2;
 
     fn circle_data() -> Data {
@@ -336,7 +315,7 @@ mod tests {
                     start.coordinates.row(i)[0],
                     start.coordinates.row((i + 1) % 40)[0],
                 );
-                crate::model::topology::wrap_angle(b - a)
+                crate::model::factor::wrap_angle(b - a)
             })
             .collect();
         let turns = steps.iter().sum::<f64>() / TAU;
