@@ -105,11 +105,11 @@ pub fn statistics(
 
 /// The mean of places on `topology`, and its resultant length; not numbers where there are none.
 fn mean_of(topology: Topology, places: &[Vec<f64>]) -> (Vec<f64>, f64) {
-    if places.is_empty() {
-        return (vec![f64::NAN; topology.stored()], f64::NAN);
+    match topology.mean(places) {
+        Ok((mean, length)) if !places.is_empty() => (mean, length.unwrap_or(f64::NAN)),
+        // Every place has the columns of its atom: there are none here.
+        _ => (vec![f64::NAN; topology.stored()], f64::NAN),
     }
-    let (mean, length) = topology.mean(places);
-    (mean, length.unwrap_or(f64::NAN))
 }
 
 /// The labels in the order of their mean angles, from the first one on and in the direction in which

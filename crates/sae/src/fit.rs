@@ -64,7 +64,7 @@ pub enum Progress {
 pub type Watch<'a> = dyn Fn(&Progress) -> ControlFlow<()> + Sync + 'a;
 
 /// Fits `dictionary` to the rows of `x` (`n x p`). `watch` is told how it goes; once it answers with a break,
-/// every start ends at its next trial ([`go_on`](crate::go_on) never does).
+/// every start ends at its next trial, one that is being screened when it has been ([`go_on`](crate::go_on) never does).
 ///
 /// # Errors
 /// [`FitError`], [`FitError::Cancelled`] where `watch` stopped it. A fit that ran out of iterations is no error: [`Fit::converged`] says so.
@@ -308,10 +308,17 @@ impl Job<'_> {
         };
         ranked.sort_by(|a, b| key(&a.2).total_cmp(&key(&b.2)).then(a.0.cmp(&b.0)));
         let mut candidates = Vec::new();
+        let mut failure = None;
         for (s, _, screened) in ranked.into_iter().take(finalists) {
-            candidates.push(screen.carry(s, screened?));
+            match screened {
+                Ok(screened) => candidates.push(screen.carry(s, screened)),
+                Err(error) => drop(failure.get_or_insert(error)),
+            }
         }
-        Ok((candidates, reports))
+        match failure {
+            Some(error) if candidates.is_empty() => Err(error),
+            _ => Ok((candidates, reports)),
+        }
     }
 
     /// Runs the rounds of `candidates`, side by side.

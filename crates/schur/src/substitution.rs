@@ -14,7 +14,7 @@ use rayon::prelude::*;
 /// The most tasks, but for those of [`MOST`] columns.
 const TASKS: usize = 16;
 
-/// The fewest columns of a task: fewer leave registers empty.
+/// The fewest columns of a task but the last: fewer leave registers empty.
 const FEWEST: usize = 8;
 
 /// The most columns of a task: with more, the triangle is read seldom enough.

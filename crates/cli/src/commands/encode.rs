@@ -174,11 +174,12 @@ fn gates_word(arguments: &EncodeArgs, model: &Model) -> Result<GatesWord, CliErr
         return Ok(word.clone());
     }
     match model.gates().parse() {
-        Ok(GatesWord::File(_)) => Err(CliError::Usage(format!(
-            "the model was fitted with the gates of {}: give those of the new rows by --gates",
+        Ok(word @ (GatesWord::All | GatesWord::TopK(_))) => Ok(word),
+        Ok(GatesWord::File(_)) | Err(_) => Err(CliError::Usage(format!(
+            "{}: the model was fitted with gates that were given ({}): give those of the new rows by --gates",
+            message::path(&arguments.model),
             message::name(model.gates())
         ))),
-        other => Ok(other?),
     }
 }
 

@@ -554,11 +554,16 @@ impl Summary {
         shares.sort_by(f64::total_cmp);
         match shares[..] {
             [] => None,
-            [share] => Some(format!("{share:.2} of its shape")),
-            [least, .., most] => Some(format!(
-                "{least:.2} to {most:.2} of their shapes, {:.2} in the middle",
-                shares[shares.len() / 2]
-            )),
+            [share] if self.coverage.len() == 1 => Some(format!("{share:.2} of its shape")),
+            [share] => Some(format!("{share:.2} of the one shape that tells")),
+            [least, most] => Some(format!("{least:.2} and {most:.2} of their shapes")),
+            [least, .., most] => {
+                let (low, high) = (shares[(shares.len() - 1) / 2], shares[shares.len() / 2]);
+                let middle = 0.5 * (low + high);
+                Some(format!(
+                    "{least:.2} to {most:.2} of their shapes, {middle:.2} in the middle"
+                ))
+            }
         }
     }
 

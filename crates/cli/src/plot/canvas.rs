@@ -80,6 +80,11 @@ pub(super) struct Canvas {
     elements: RefCell<String>,
 }
 
+/// Whether a point can be drawn: what overflowed has no place.
+fn is_place([x, y]: [f64; 2]) -> bool {
+    x.is_finite() && y.is_finite()
+}
+
 /// A length or a place in pixels, to a hundredth.
 struct Px(f64);
 
@@ -161,6 +166,7 @@ impl Canvas {
         width: f64,
     ) {
         let points: Vec<String> = (points.into_iter())
+            .filter(|point| is_place(*point))
             .map(|[x, y]| format!("{},{}", Px(x), Px(y)))
             .collect();
         self.element(format_args!(
@@ -188,6 +194,9 @@ impl Canvas {
     }
 
     fn circle(&self, [x, y]: [f64; 2], radius: f64, look: fmt::Arguments<'_>) {
+        if !is_place([x, y]) || !radius.is_finite() {
+            return;
+        }
         let (x, y, r) = (Px(x), Px(y), Px(radius));
         self.element(format_args!(
             "<circle cx=\"{x}\" cy=\"{y}\" r=\"{r}\" {look}/>"
@@ -201,6 +210,9 @@ impl Canvas {
     }
 
     fn words(&self, [x, y]: [f64; 2], text: &str, look: &TextLook, more: &str) {
+        if !is_place([x, y]) {
+            return;
+        }
         let printable = message::text(text, message::MESSAGE);
         let anchor = match look.horizontal {
             Anchor::Right => " text-anchor=\"end\"",
@@ -269,9 +281,12 @@ mod tests {
     fn elements_stand_in_order_with_short_numbers_and_escaped_text() {
         let look = TextLook::new(10.0, INK).bold();
         let svg = Canvas::draw(99.5, 50.0, |canvas| {
-            canvas.line([[0.0, -0.001], [1.25, 1.0 / 3.0]], GRID, 0.5, 1.0);
+            let points = [[0.0, -0.001], [f64::INFINITY, 0.0], [1.25, 1.0 / 3.0]];
+            canvas.line(points, GRID, 0.5, 1.0);
             canvas.disc([1.0, 2.0], 3.0, INK, 1.0);
             canvas.ring([1.0, 2.0], 3.0, INK, 2.0);
+            canvas.disc([f64::NAN, 2.0], 3.0, INK, 1.0);
+            canvas.text([4.0, f64::INFINITY], "nowhere", &look);
             canvas.text([4.0, 5.0], "a < b & \u{1b}[2J \"c\"", &look);
         });
         let lines: Vec<&str> = svg.lines().collect();

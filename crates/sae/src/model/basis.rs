@@ -13,7 +13,7 @@
 //! constants would make `Phi' Phi` singular.
 
 use crate::model::factor::tangent_basis;
-use crate::model::topology::Topology;
+use crate::model::topology::{MAX_EUCLIDEAN, Topology};
 use serde::{Deserialize, Serialize};
 
 /// The functions of an atom's coordinate.
@@ -61,7 +61,9 @@ impl Basis {
     /// Whether this basis is defined on `topology`.
     pub fn fits(self, topology: Topology) -> bool {
         match (self, topology) {
-            (Self::Monomials { degree }, Topology::Euclidean { .. }) => matches!(degree, 1 | 2),
+            (Self::Monomials { degree }, Topology::Euclidean { dimension }) => {
+                (1..=MAX_EUCLIDEAN).contains(&dimension) && matches!(degree, 1 | 2)
+            }
             (Self::Harmonics { highest }, Topology::Circle | Topology::Torus) => {
                 (1..=MAX_HARMONIC).contains(&highest)
             }

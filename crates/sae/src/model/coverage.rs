@@ -10,8 +10,8 @@
 //! what lies between its 0.5 % and 99.5 % quantiles. So seven days around a circle cover it, rows on a tenth
 //! of it a tenth, and few rows elsewhere change nothing.
 //!
-//! A torus or a sphere is cut into $`K`$ cells of equal area, about eight rows to a cell, of which a share
-//! $`p_c`$ of the rows lies in cell $`c`$,
+//! A torus or a sphere is cut into $`K`$ cells of equal area, eight rows to a cell or more and 256 cells at
+//! most, of which a share $`p_c`$ of the rows lies in cell $`c`$,
 //!
 //! ```math
 //! \text{coverage} = \frac1K \exp\Bigl(-\sum_c p_c \log p_c\Bigr) :
@@ -45,7 +45,7 @@ const TAIL: f64 = 0.005;
 /// The coverage of every atom over the rows that it is on in; absent for Euclidean atoms of several
 /// coordinates, which have no shape to cover, and where fewer than 32 rows have the atom on.
 /// `coordinates` is `n x columns`, `gates` `n x atoms`.
-pub fn coverage(
+pub(crate) fn coverage(
     dictionary: &Dictionary,
     coordinates: ArrayView2<'_, f64>,
     gates: ArrayView2<'_, f64>,

@@ -444,6 +444,10 @@ mod tests {
     #[test]
     fn a_basis_off_its_topology_is_refused_also_in_json() {
         assert!(Atom::new(Topology::Sphere, Basis::Harmonics { highest: 1 }).is_err());
+        for dimension in [0, crate::model::topology::MAX_EUCLIDEAN + 1] {
+            let space = Topology::Euclidean { dimension };
+            assert!(Atom::new(space, Basis::Monomials { degree: 1 }).is_err());
+        }
         let json = r#"{"atoms":[{"topology":"sphere","basis":"harmonics:1"}]}"#;
         let error = serde_json::from_str::<Dictionary>(json).unwrap_err();
         assert!(error.to_string().contains("not defined"), "{error}");

@@ -133,8 +133,8 @@ impl Factor {
 
     /// The mean of stored coordinates where they live: the direction of the mean of unit vectors on a circle
     /// or a sphere (not a number where they have none), with the length of that mean; the average on a
-    /// line, which has no length.
-    pub fn mean<'t>(
+    /// line, which has no length. Not numbers where there are no coordinates.
+    pub(crate) fn mean<'t>(
         self,
         places: impl Iterator<Item = &'t [f64]> + Clone,
     ) -> (Vec<f64>, Option<f64>) {

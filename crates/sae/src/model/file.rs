@@ -109,7 +109,21 @@ pub(super) fn save(
         _ => Path::new("."),
     };
     let put = || {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // Readable as any new file is: the process's mask applies.
+            builder.permissions(fs::Permissions::from_mode(0o666));
+        }
+        // The caller names the file: not the one beside it.
+        let mut file = (builder.tempfile_in(folder)).map_err(|error| {
+            let text = error.to_string();
+            let what = text
+                .rsplit_once(" at path ")
+                .map_or(&*text, |(what, _)| what);
+            io::Error::new(error.kind(), what)
+        })?;
         let mut sink = BufWriter::new(file.as_file_mut());
         write(&mut sink)?;
         sink.flush()?;

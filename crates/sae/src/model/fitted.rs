@@ -95,7 +95,8 @@ impl Model {
     /// as it was in the fit, unless the options say.
     ///
     /// # Errors
-    /// [`FitError::Option`] where the fit's gates were given and the options have none;
+    /// [`FitError::Option`] where the fit's gates were given and the options have none, and for a top-k that
+    /// the dictionary does not have;
     /// [`FitError::Empty`], [`FitError::NotFinite`], [`FitError::DecoderShape`] where columns differ,
     /// [`FitError::GatesShape`].
     pub fn encode(
@@ -121,7 +122,7 @@ impl Model {
 
     /// The rows at coordinates (`n x columns`, as a fit or an encoding gives them) and gates (`n x atoms`):
     /// $`W' \phi_i(t_i)`$ with amplitudes, `n x p`. What the coordinates of an atom that is off are does not
-    /// matter.
+    /// matter; what is beyond FP64 is infinite or no number.
     ///
     /// # Errors
     /// [`FitError::CoordinatesShape`], [`FitError::GatesShape`], and [`FitError::NotFinite`] for a gate or the
@@ -145,15 +146,44 @@ impl Model {
                 expected: [n, dictionary.len()],
             });
         }
+        self.expect_finite(coordinates, gates)?;
         let p = self.decoder.ncols();
         let mut rows = vec![0.0; n * p];
-        (rows.par_chunks_mut(p).enumerate()).try_for_each(|(i, row)| {
+        (rows.par_chunks_mut(p).enumerate()).for_each(|(i, row)| {
             row.iter_mut()
                 .zip(self.decoder.row(0))
                 .for_each(|(to, w)| *to = *w);
-            self.add_atoms(i, coordinates, gates, row)
-        })?;
+            self.add_atoms(i, coordinates, gates, row);
+        });
         Ok(Array2::from_shape_fn((n, p), |(i, c)| rows[i * p + c]))
+    }
+
+    /// # Errors
+    /// [`FitError::NotFinite`] for the first gate, or coordinate of an atom that is on, that is no number.
+    fn expect_finite(
+        &self,
+        coordinates: ArrayView2<'_, f64>,
+        gates: ArrayView2<'_, f64>,
+    ) -> Result<(), FitError> {
+        let check = |array, row, column, value: f64| match value.is_finite() {
+            true => Ok(()),
+            false => Err(FitError::NotFinite {
+                array,
+                row,
+                column,
+                value,
+            }),
+        };
+        for i in 0..coordinates.nrows() {
+            for a in 0..self.dictionary().len() {
+                check("gates", i, a, gates[(i, a)])?;
+                let on = gates[(i, a)] != 0.0;
+                for c in self.dictionary().atom_columns(a).filter(|_| on) {
+                    check("coordinates", i, c, coordinates[(i, c)])?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Adds the atoms of row `i` to `sum`.
@@ -163,30 +193,16 @@ impl Model {
         coordinates: ArrayView2<'_, f64>,
         gates: ArrayView2<'_, f64>,
         sum: &mut [f64],
-    ) -> Result<(), FitError> {
+    ) {
         let dictionary = self.dictionary();
         let (mut t, mut phi) = (Vec::new(), Vec::new());
         for (a, atom) in dictionary.atoms().iter().enumerate() {
-            let not_finite = |array, column, value| FitError::NotFinite {
-                array,
-                row: i,
-                column,
-                value,
-            };
             let gate = gates[(i, a)];
-            if !gate.is_finite() {
-                return Err(not_finite("gates", a, gate));
-            }
             if gate == 0.0 {
                 continue;
             }
             t.clear();
-            for c in dictionary.atom_columns(a) {
-                if !coordinates[(i, c)].is_finite() {
-                    return Err(not_finite("coordinates", c, coordinates[(i, c)]));
-                }
-                t.push(coordinates[(i, c)]);
-            }
+            t.extend(dictionary.atom_columns(a).map(|c| coordinates[(i, c)]));
             atom.topology().project(&mut t);
             phi.clear();
             phi.resize(atom.width(), 0.0);
@@ -198,7 +214,6 @@ impl Model {
                     .for_each(|(sum, w)| *sum += gate * value * w);
             }
         }
-        Ok(())
     }
 
     /// Writes the model as a `.safetensors` file: see [`file`](crate::model::file).
@@ -280,6 +295,18 @@ mod tests {
         model.save(&path).unwrap();
         assert_eq!(Model::load(&path).unwrap(), model);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let plain = folder.path().join("plain");
+            std::fs::write(&plain, "").unwrap();
+            let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode(&path), mode(&plain));
+        }
+        let message = model
+            .save(&folder.path().join("no/m.safetensors"))
+            .unwrap_err();
+        assert!(message.to_string().ends_with("(os error 2)"), "{message}");
         let x = Array2::zeros((1, 4));
         let error = model.encode(x.view(), &EncodeOptions::default());
         let message = error.unwrap_err().to_string();

@@ -162,9 +162,17 @@ impl Topology {
         }
     }
 
-    /// The mean of stored coordinates, factor by factor, and the root mean square of the lengths of mean unit
-    /// vectors ([`Factor::mean`]); that is none of a Euclidean space.
-    pub fn mean(self, places: &[Vec<f64>]) -> (Vec<f64>, Option<f64>) {
+    /// The mean of stored coordinates where they live, factor by factor: the direction of the mean of unit
+    /// vectors on a circle or a sphere (not a number where they have none), the average on a line; and the
+    /// root mean square of the lengths of those mean vectors, which a Euclidean space does not have. Not
+    /// numbers where there are no coordinates.
+    ///
+    /// # Errors
+    /// [`DictionaryError::Length`] unless each has [`Topology::stored`] numbers.
+    pub fn mean(self, places: &[Vec<f64>]) -> Result<(Vec<f64>, Option<f64>), DictionaryError> {
+        for place in places {
+            DictionaryError::check_length("a coordinate", place.len(), self.stored())?;
+        }
         let (mut mean, mut lengths) = (Vec::with_capacity(self.stored()), Vec::new());
         for part in self.factors() {
             let own = places.iter().map(|place| &place[part.stored.clone()]);
@@ -174,7 +182,7 @@ impl Topology {
         }
         let squares: f64 = lengths.iter().map(|length| length * length).sum();
         let length = (!lengths.is_empty()).then(|| (squares / lengths.len() as f64).sqrt());
-        (mean, length)
+        Ok((mean, length))
     }
 }
 

@@ -20,7 +20,7 @@ use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use std::borrow::Cow;
 
-/// A start that a ended can run from, over all rows.
+/// A start that rounds can run from, over all rows.
 pub(crate) struct Candidate {
     pub(crate) start: usize,
     pub(crate) coordinates: Coordinates,

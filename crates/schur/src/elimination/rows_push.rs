@@ -45,7 +45,7 @@ const STREAMS: usize = 4;
 /// The most bytes of a round's lines, which are read twice: half of a small second-level cache.
 const ROUND_BYTES: usize = 1 << 18;
 
-/// Lines of plain sums read at once.
+/// Lines read at once: of plain sums, and where sums of the round before run beside.
 const LINES: usize = 8;
 
 /// A matrix with a line of `k` numbers for each unknown of the rows.

@@ -54,7 +54,7 @@ const JUDGES: usize = 132;
 const RECORD: usize = 17;
 /// The rule, and `|X|^2 / 2` after it.
 const GIVEN: usize = RULE + 1;
-/// ResidentVectors of a problem.
+/// Vectors of a problem.
 const VECTORS: u64 = 6;
 
 /// A quadratic problem on a device.
