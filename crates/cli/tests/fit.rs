@@ -656,3 +656,29 @@ fn a_circle_that_is_used_as_an_arc_is_named() {
     assert!(!ran.done().stderr.contains("arc"), "{}", ran.stderr);
     assert!(ran.stdout.contains("rows cover"), "{}", ran.stdout);
 }
+
+/// A model that a library made with gates of its own says so, and which option helps.
+#[test]
+fn a_model_whose_gates_were_given_asks_for_those_of_the_new_rows() {
+    use broadhead_sae::model::file::Note;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    write_npy(at("x.npy"), &ring(40, 5)).unwrap();
+    for word in ["given", "top-k:0", "mask.npy"] {
+        let note = Note {
+            dictionary: "circle".parse().unwrap(),
+            gates: word.to_owned(),
+            kappa: 0.0,
+        };
+        let model = broadhead_sae::Model::new(note, Array2::ones((3, 5))).unwrap();
+        model.save(&at("m.safetensors")).unwrap();
+        let encode = |more: &[&str]| {
+            let mut command = broadhead();
+            command.arg("encode").arg(at("x.npy"));
+            command.arg("--model").arg(at("m.safetensors"));
+            finish(command.arg("-o").arg(at("y.npz")).args(more))
+        };
+        encode(&[]).failed(2, &["m.safetensors", word, "--gates"]);
+        encode(&["--gates", "all"]).done();
+    }
+}
