@@ -43,6 +43,21 @@ fn absolute<S: Simd, const N: usize>(simd: S, mut x: [S::f64s; N]) -> [S::f64s; 
     x
 }
 
+/// $`y \leftarrow y + \alpha s`$ and the same of absolute values, a register of each.
+#[inline(always)]
+fn add_line<S: Simd>(simd: S, [alpha, size]: [S::f64s; 2], s: S::f64s, y: &mut [S::f64s; 2]) {
+    y[0] = simd.mul_add_e_f64s(s, alpha, y[0]);
+    y[1] = simd.mul_add_e_f64s(simd.and_f64s(simd.splat_f64s(UNSIGNED), s), size, y[1]);
+}
+
+/// $`\sigma \leftarrow \sigma + s x`$ and the same of absolute values, a register of each.
+#[inline(always)]
+fn dot_line<S: Simd>(simd: S, s: S::f64s, x: S::f64s, sum: &mut [S::f64s; 2]) {
+    let [s_abs, x_abs] = absolute(simd, [s, x]);
+    sum[0] = simd.mul_add_e_f64s(s, x, sum[0]);
+    sum[1] = simd.mul_add_e_f64s(s_abs, x_abs, sum[1]);
+}
+
 /// The sum of each register's numbers.
 #[inline(always)]
 fn reduce<S: Simd, const N: usize>(simd: S, sums: [S::f64s; N]) -> [f64; N] {
@@ -195,7 +210,7 @@ pub(crate) fn lines<const N: usize>(
     x: &[f64],
     y: &mut [f64],
     y_abs: &mut [f64],
-) -> ([f64; N], [f64; N]) {
+) -> [[f64; 2]; N] {
     arch.dispatch(Lines {
         alpha,
         s,
@@ -214,7 +229,7 @@ struct Lines<'a, const N: usize> {
 }
 
 impl<const N: usize> WithSimd for Lines<'_, N> {
-    type Output = ([f64; N], [f64; N]);
+    type Output = [[f64; 2]; N];
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
@@ -223,41 +238,32 @@ impl<const N: usize> WithSimd for Lines<'_, N> {
         let (y, y_tail) = S::as_mut_simd_f64s(&mut self.y[..n]);
         let (y_abs, y_abs_tail) = S::as_mut_simd_f64s(&mut self.y_abs[..n]);
         let (heads, tails) = split::<S, N>(self.s, n);
-        let unsigned = simd.splat_f64s(UNSIGNED);
         let alpha = splats(simd, self.alpha);
         let size = absolute(simd, alpha);
-        let zero = simd.splat_f64s(0.0);
-        let (mut sum, mut sum_abs) = ([zero; N], [zero; N]);
+        let mut sums = [[simd.splat_f64s(0.0); 2]; N];
         for (i, ((&x, y), y_abs)) in x.iter().zip(y).zip(y_abs).enumerate() {
-            let x_abs = simd.and_f64s(unsigned, x);
-            let (mut at, mut at_abs) = (*y, *y_abs);
+            let mut at = [*y, *y_abs];
             for l in 0..N {
-                let s = heads[l][i];
-                let s_abs = simd.and_f64s(unsigned, s);
-                at = simd.mul_add_e_f64s(s, alpha[l], at);
-                at_abs = simd.mul_add_e_f64s(s_abs, size[l], at_abs);
-                sum[l] = simd.mul_add_e_f64s(s, x, sum[l]);
-                sum_abs[l] = simd.mul_add_e_f64s(s_abs, x_abs, sum_abs[l]);
+                add_line(simd, [alpha[l], size[l]], heads[l][i], &mut at);
+                dot_line(simd, heads[l][i], x, &mut sums[l]);
             }
-            (*y, *y_abs) = (at, at_abs);
+            [*y, *y_abs] = at;
         }
         if !x_tail.is_empty() {
             let x = simd.partial_load_f64s(x_tail);
-            let x_abs = simd.and_f64s(unsigned, x);
-            let mut at = simd.partial_load_f64s(y_tail);
-            let mut at_abs = simd.partial_load_f64s(y_abs_tail);
+            let mut at = [
+                simd.partial_load_f64s(y_tail),
+                simd.partial_load_f64s(y_abs_tail),
+            ];
             for l in 0..N {
                 let s = simd.partial_load_f64s(tails[l]);
-                let s_abs = simd.and_f64s(unsigned, s);
-                at = simd.mul_add_e_f64s(s, alpha[l], at);
-                at_abs = simd.mul_add_e_f64s(s_abs, size[l], at_abs);
-                sum[l] = simd.mul_add_e_f64s(s, x, sum[l]);
-                sum_abs[l] = simd.mul_add_e_f64s(s_abs, x_abs, sum_abs[l]);
+                add_line(simd, [alpha[l], size[l]], s, &mut at);
+                dot_line(simd, s, x, &mut sums[l]);
             }
-            simd.partial_store_f64s(y_tail, at);
-            simd.partial_store_f64s(y_abs_tail, at_abs);
+            simd.partial_store_f64s(y_tail, at[0]);
+            simd.partial_store_f64s(y_abs_tail, at[1]);
         }
-        (reduce(simd, sum), reduce(simd, sum_abs))
+        reduce_pairs(simd, sums)
     }
 }
 
@@ -291,23 +297,16 @@ impl<const N: usize> WithSimd for DotsAbs<'_, N> {
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
         let (x, x_tail) = S::as_simd_f64s(self.x);
         let (heads, tails) = split::<S, N>(self.s, self.x.len());
-        let unsigned = simd.splat_f64s(UNSIGNED);
         let mut sums = [[simd.splat_f64s(0.0); 2]; N];
         for (i, &x) in x.iter().enumerate() {
-            let x_abs = simd.and_f64s(unsigned, x);
             for l in 0..N {
-                let s = heads[l][i];
-                sums[l][0] = simd.mul_add_e_f64s(s, x, sums[l][0]);
-                sums[l][1] = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), x_abs, sums[l][1]);
+                dot_line(simd, heads[l][i], x, &mut sums[l]);
             }
         }
         if !x_tail.is_empty() {
             let x = simd.partial_load_f64s(x_tail);
-            let x_abs = simd.and_f64s(unsigned, x);
             for l in 0..N {
-                let s = simd.partial_load_f64s(tails[l]);
-                sums[l][0] = simd.mul_add_e_f64s(s, x, sums[l][0]);
-                sums[l][1] = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), x_abs, sums[l][1]);
+                dot_line(simd, simd.partial_load_f64s(tails[l]), x, &mut sums[l]);
             }
         }
         reduce_pairs(simd, sums)
@@ -356,28 +355,26 @@ impl<const N: usize> WithSimd for AxpysAbs<'_, N> {
         let (heads, tails) = split::<S, N>(self.s, n);
         let (y, y_tail) = S::as_mut_simd_f64s(self.y);
         let (y_abs, y_abs_tail) = S::as_mut_simd_f64s(&mut self.y_abs[..n]);
-        let unsigned = simd.splat_f64s(UNSIGNED);
         let alpha = splats(simd, self.alpha);
         let size = absolute(simd, alpha);
         for (i, (y, y_abs)) in y.iter_mut().zip(y_abs).enumerate() {
-            let (mut at, mut at_abs) = (*y, *y_abs);
+            let mut at = [*y, *y_abs];
             for l in 0..N {
-                let s = heads[l][i];
-                at = simd.mul_add_e_f64s(s, alpha[l], at);
-                at_abs = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), size[l], at_abs);
+                add_line(simd, [alpha[l], size[l]], heads[l][i], &mut at);
             }
-            (*y, *y_abs) = (at, at_abs);
+            [*y, *y_abs] = at;
         }
         if !y_tail.is_empty() {
-            let mut at = simd.partial_load_f64s(y_tail);
-            let mut at_abs = simd.partial_load_f64s(y_abs_tail);
+            let mut at = [
+                simd.partial_load_f64s(y_tail),
+                simd.partial_load_f64s(y_abs_tail),
+            ];
             for l in 0..N {
                 let s = simd.partial_load_f64s(tails[l]);
-                at = simd.mul_add_e_f64s(s, alpha[l], at);
-                at_abs = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), size[l], at_abs);
+                add_line(simd, [alpha[l], size[l]], s, &mut at);
             }
-            simd.partial_store_f64s(y_tail, at);
-            simd.partial_store_f64s(y_abs_tail, at_abs);
+            simd.partial_store_f64s(y_tail, at[0]);
+            simd.partial_store_f64s(y_abs_tail, at[1]);
         }
     }
 }
@@ -398,8 +395,8 @@ pub(crate) fn registers(arch: Arch) -> usize {
 
 /// [`axpys_abs`] of the `N` lines `s` and [`dots_abs`] of as many others, those of `next`, at once: while
 /// the latter come from memory, the sums of the former, which are in cache, run. For processors of
-/// 32 registers: four lines of either fit those, and of eight the factors come from the nearest cache,
-/// which still is faster; with sixteen not even the sums of four fit beside the rest.
+/// 32 registers: four lines of either fit those, of eight some factors come from the nearest cache; with
+/// sixteen not even the sums of four fit beside the rest.
 pub(crate) fn axpys_and_dots_abs<const N: usize>(
     arch: Arch,
     alpha: &[f64; N],
@@ -446,38 +443,30 @@ impl<const N: usize> WithSimd for AxpysAndDotsAbs<'_, N> {
         let (y_abs, y_abs_tail) = S::as_mut_simd_f64s(&mut y_abs[..n]);
         let (heads, tails) = split::<S, N>(s, n);
         let (next_heads, next_tails) = split::<S, N>(next, n);
-        let unsigned = simd.splat_f64s(UNSIGNED);
         let alpha = splats(simd, alpha);
         let size = absolute(simd, alpha);
         let mut sums = [[simd.splat_f64s(0.0); 2]; N];
         for (i, &x) in x.iter().enumerate() {
-            let x_abs = simd.and_f64s(unsigned, x);
-            let (mut at, mut at_abs) = (y[i], y_abs[i]);
+            let mut at = [y[i], y_abs[i]];
             for l in 0..N {
-                let s = heads[l][i];
-                at = simd.mul_add_e_f64s(s, alpha[l], at);
-                at_abs = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), size[l], at_abs);
-                let s = next_heads[l][i];
-                sums[l][0] = simd.mul_add_e_f64s(s, x, sums[l][0]);
-                sums[l][1] = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), x_abs, sums[l][1]);
+                add_line(simd, [alpha[l], size[l]], heads[l][i], &mut at);
+                dot_line(simd, next_heads[l][i], x, &mut sums[l]);
             }
-            (y[i], y_abs[i]) = (at, at_abs);
+            [y[i], y_abs[i]] = at;
         }
         if !x_tail.is_empty() {
             let x = simd.partial_load_f64s(x_tail);
-            let x_abs = simd.and_f64s(unsigned, x);
-            let mut at = simd.partial_load_f64s(y_tail);
-            let mut at_abs = simd.partial_load_f64s(y_abs_tail);
+            let mut at = [
+                simd.partial_load_f64s(y_tail),
+                simd.partial_load_f64s(y_abs_tail),
+            ];
             for l in 0..N {
                 let s = simd.partial_load_f64s(tails[l]);
-                at = simd.mul_add_e_f64s(s, alpha[l], at);
-                at_abs = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), size[l], at_abs);
-                let s = simd.partial_load_f64s(next_tails[l]);
-                sums[l][0] = simd.mul_add_e_f64s(s, x, sums[l][0]);
-                sums[l][1] = simd.mul_add_e_f64s(simd.and_f64s(unsigned, s), x_abs, sums[l][1]);
+                add_line(simd, [alpha[l], size[l]], s, &mut at);
+                dot_line(simd, simd.partial_load_f64s(next_tails[l]), x, &mut sums[l]);
             }
-            simd.partial_store_f64s(y_tail, at);
-            simd.partial_store_f64s(y_abs_tail, at_abs);
+            simd.partial_store_f64s(y_tail, at[0]);
+            simd.partial_store_f64s(y_abs_tail, at[1]);
         }
         reduce_pairs(simd, sums)
     }
@@ -592,7 +581,7 @@ mod tests {
             let found = axpys_and_dots_abs(arch, &alpha, s, onto, s, &y);
             assert_eq!(found, std::array::from_fn(|l| sums[twice(l)]));
             assert_eq!((on, on_abs), (at, at_abs));
-            let ([sum], [sum_abs]) = lines(arch, [-2.0], [&x], &y, &mut z, &mut z_abs);
+            let [[sum, sum_abs]] = lines(arch, [-2.0], [&x], &y, &mut z, &mut z_abs);
             assert!(sum.abs() <= sum_abs * (1.0 + 1e-14));
             for i in 0..n {
                 // Doubling is exact: fused or not, one rounding.

@@ -18,8 +18,8 @@
 //! places: several long streams keep the memory busy, where neighbouring lines that are short begin
 //! new streams all the time. The lines of a round come from memory for $`s`$ and once more from
 //! cache for $`B' x`$; where there are registers enough, the latter runs while the next round's lines
-//! come, so that memory is never left idle for it. The push takes the parts in the reverse order, so that it finds in cache what
-//! the pull read last.
+//! come, and memory does not wait for it. The push takes the parts in the reverse order, so that it
+//! finds in cache what the pull read last.
 //!
 //! $`D_i^{-1}`$ meets a rounding error of the size of $`B_i x_\beta`$, where $`L_i^{-T}`$ would meet one of
 //! the size of $`Y_i x_\beta`$: in the border's equations that is larger by at most the growth of

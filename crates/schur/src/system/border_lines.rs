@@ -145,7 +145,7 @@ impl<'a> BorderLines<'a> {
             }
             let (diagonal, start, others) = self.split(l, &mut copy);
             let range = start..start + others.len();
-            let ([sum], [sum_abs]) = blas1::lines(
+            let [[sum, sum_abs]] = blas1::lines(
                 arch,
                 [x[l]],
                 [others],
@@ -179,7 +179,7 @@ impl<'a> BorderLines<'a> {
             let first = if self.by_column { STREAMS - o } else { 0 };
             &lines[o][first..first + common.len()]
         });
-        let (sums, sums_abs) = blas1::lines::<STREAMS>(
+        let sums = blas1::lines::<STREAMS>(
             arch,
             std::array::from_fn(|o| x[l + o]),
             others,
@@ -205,8 +205,8 @@ impl<'a> BorderLines<'a> {
             add(a, a, lines[a][at]);
         }
         for o in 0..STREAMS {
-            y[l + o] += sums[o];
-            y_abs[l + o] += sums_abs[o];
+            y[l + o] += sums[o][0];
+            y_abs[l + o] += sums[o][1];
         }
     }
 }

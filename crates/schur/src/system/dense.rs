@@ -173,7 +173,7 @@ impl<'a> DenseSystem<'a> {
                 places.by_ref().take(STREAMS).for_each(drop);
                 let x = |o: usize| x_row[first + o];
                 if let Ok(slices) = slices.as_slice().try_into() {
-                    let (sums, sums_abs) = lines::<STREAMS>(
+                    let sums = lines::<STREAMS>(
                         arch,
                         std::array::from_fn(x),
                         slices,
@@ -181,13 +181,12 @@ impl<'a> DenseSystem<'a> {
                         &mut part,
                         &mut part_abs,
                     );
-                    own.extend(sums.into_iter().zip(sums_abs));
+                    own.extend(sums);
                     continue;
                 }
                 for (o, slice) in slices.into_iter().enumerate() {
-                    let ([sum], [sum_abs]) =
-                        lines(arch, [x(o)], [slice], x_border, &mut part, &mut part_abs);
-                    own.push((sum, sum_abs));
+                    let [sums] = lines(arch, [x(o)], [slice], x_border, &mut part, &mut part_abs);
+                    own.push(sums);
                 }
             }
             (part, part_abs, own)
@@ -196,7 +195,7 @@ impl<'a> DenseSystem<'a> {
         for (part, part_abs, own) in parts {
             axpy(arch, 1.0, &part, y_border);
             axpy(arch, 1.0, &part_abs, y_border_abs);
-            for (sum, sum_abs) in own {
+            for [sum, sum_abs] in own {
                 y_row[u] += sum;
                 y_row_abs[u] += sum_abs;
                 u += 1;
