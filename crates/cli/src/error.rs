@@ -9,7 +9,7 @@ use crate::words::WordError;
 use broadhead_device::{Absence, DeviceError};
 use broadhead_gate::ceilings::MeasureError;
 use broadhead_sae::lm::LmError;
-use broadhead_sae::{CurvedError, FitError, NoVariation};
+use broadhead_sae::{CurvedError, DictionaryError, FitError, NoVariation};
 use broadhead_schur::{Error, Failure};
 use rayon::ThreadPoolBuildError;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,9 @@ pub enum CliError {
     /// Atoms that cannot be evaluated for a picture.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// Coordinates that cannot be averaged by labels.
+    #[error("the means of labels: {0}")]
+    Labels(#[from] DictionaryError),
     /// A system that cannot be solved.
     #[error("{}: {failure}", message::path(path))]
     System {
@@ -97,6 +100,7 @@ impl CliError {
             Self::Output(OutputError::OverInput { .. }) => Exit::BadInput,
             Self::Output(_)
             | Self::Picture(_)
+            | Self::Labels(_)
             | Self::Json(_)
             | Self::OpenDevice(_)
             | Self::Measure(_)

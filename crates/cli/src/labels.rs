@@ -8,7 +8,7 @@
 //! it has no direction, and the mean position is not a number.
 
 use crate::plot::Groups;
-use broadhead_sae::{Dictionary, Topology};
+use broadhead_sae::{Dictionary, DictionaryError, Topology};
 use ndarray::ArrayView2;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -70,11 +70,14 @@ impl Serialize for Labels {
 }
 
 /// Scores `coordinates` (`n x columns`) by `groups`.
+///
+/// # Errors
+/// [`DictionaryError::Length`] where coordinates are not those of the dictionary.
 pub fn statistics(
     groups: &Groups,
     dictionary: &Dictionary,
     coordinates: ArrayView2<'_, f64>,
-) -> Labels {
+) -> Result<Labels, DictionaryError> {
     let mut members: Vec<Vec<usize>> = vec![Vec::new(); groups.names.len()];
     for (row, &group) in groups.of_row.iter().enumerate() {
         members[group].push(row);
@@ -89,7 +92,7 @@ pub fn statistics(
                 .map(|&row| columns.clone().map(|c| coordinates[(row, c)]).collect())
                 .filter(|place: &Vec<f64>| place.iter().all(|t| t.is_finite()))
                 .collect();
-            let (mean, length) = mean_of(atom.topology(), &on);
+            let (mean, length) = mean_of(atom.topology(), &on)?;
             mean_position.extend(mean);
             resultant_length.push(length);
         }
@@ -98,18 +101,15 @@ pub fn statistics(
             mean_position,
             resultant_length,
         };
-        (name.clone(), statistics)
+        Ok((name.clone(), statistics))
     });
-    Labels(labels.collect())
+    Ok(Labels(labels.collect::<Result<_, _>>()?))
 }
 
 /// The mean of places on `topology`, and its resultant length; not numbers where there are none.
-fn mean_of(topology: Topology, places: &[Vec<f64>]) -> (Vec<f64>, f64) {
-    match topology.mean(places) {
-        Ok((mean, length)) if !places.is_empty() => (mean, length.unwrap_or(f64::NAN)),
-        // Every place has the columns of its atom: there are none here.
-        _ => (vec![f64::NAN; topology.stored()], f64::NAN),
-    }
+fn mean_of(topology: Topology, places: &[Vec<f64>]) -> Result<(Vec<f64>, f64), DictionaryError> {
+    let (mean, length) = topology.mean(places)?;
+    Ok((mean, length.unwrap_or(f64::NAN)))
 }
 
 /// The labels in the order of their mean angles, from the first one on and in the direction in which
@@ -174,27 +174,27 @@ mod tests {
 
     #[test]
     fn angles_are_averaged_across_the_seam() {
-        let (mean, length) = mean_of(Topology::Circle, &[vec![PI - 0.1], vec![-PI + 0.1]]);
+        let (mean, length) = mean_of(Topology::Circle, &[vec![PI - 0.1], vec![-PI + 0.1]]).unwrap();
         assert!((mean[0].abs() - PI).abs() < 1e-12, "{mean:?}");
         assert!((length - 0.1f64.cos()).abs() < 1e-12);
-        let (_, spread) = mean_of(Topology::Circle, &[vec![0.0], vec![PI]]);
+        let (_, spread) = mean_of(Topology::Circle, &[vec![0.0], vec![PI]]).unwrap();
         assert!(spread < 1e-12);
     }
 
     #[test]
     fn places_that_cancel_have_no_mean_position() {
-        let (mean, _) = mean_of(Topology::Circle, &[vec![0.5], vec![0.5 - PI]]);
+        let (mean, _) = mean_of(Topology::Circle, &[vec![0.5], vec![0.5 - PI]]).unwrap();
         assert!(mean[0].is_nan(), "{mean:?}");
         let thirds = [0.1, 0.1 + TAU / 3.0, 0.1 - TAU / 3.0];
-        let (mean, _) = mean_of(Topology::Torus, &thirds.map(|t| vec![t, 1.0]));
+        let (mean, _) = mean_of(Topology::Torus, &thirds.map(|t| vec![t, 1.0])).unwrap();
         assert!(
             mean[0].is_nan() && (mean[1] - 1.0).abs() < 1e-15,
             "{mean:?}"
         );
         let poles = [vec![0.6, 0.0, 0.8], vec![-0.6, 0.0, -0.8]];
-        let (mean, length) = mean_of(Topology::Sphere, &poles);
+        let (mean, length) = mean_of(Topology::Sphere, &poles).unwrap();
         assert!(mean.iter().all(|v| v.is_nan()) && length == 0.0, "{mean:?}");
-        let (mean, length) = mean_of(Topology::Sphere, &poles[..1]);
+        let (mean, length) = mean_of(Topology::Sphere, &poles[..1]).unwrap();
         assert!((mean[2] - 0.8).abs() < 1e-15 && (length - 1.0).abs() < 1e-15);
     }
 
@@ -203,17 +203,19 @@ mod tests {
         let dictionary =
             Dictionary::uniform(1, Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
         let groups = group(["x", "y", "z"].map(str::to_owned).to_vec());
-        let labels = statistics(&groups, &dictionary, array![[2.0], [-3.0], [-1.0]].view());
+        let labels =
+            statistics(&groups, &dictionary, array![[2.0], [-3.0], [-1.0]].view()).unwrap();
         let order = circular_order(&labels, &dictionary).unwrap();
         assert_eq!(order, ["x", "y", "z"]);
         // The other way round it reads the same.
-        let labels = statistics(&groups, &dictionary, array![[-2.0], [3.0], [1.0]].view());
+        let labels = statistics(&groups, &dictionary, array![[-2.0], [3.0], [1.0]].view()).unwrap();
         assert_eq!(circular_order(&labels, &dictionary).unwrap(), order);
         let labels = statistics(
             &groups,
             &dictionary,
             array![[2.0], [f64::NAN], [1.0]].view(),
-        );
+        )
+        .unwrap();
         assert_eq!(circular_order(&labels, &dictionary), None);
         let json = serde_json::to_value(&labels).unwrap();
         assert!(json["y"]["mean_position"][0].is_null());

@@ -3,6 +3,7 @@
 use crate::data::variation::NoVariation;
 use crate::lm::LmError;
 use crate::model::dictionary::DictionaryError;
+use ndarray::ArrayView2;
 
 /// Why a fit, or an encoding, ended without a result.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,25 @@ pub enum FitError {
     /// The inner loop failed from every start; this is the failure of the best of them.
     #[error("the inner loop failed: {0}")]
     Loop(#[from] LmError<CurvedError>),
+}
+
+impl FitError {
+    /// # Errors
+    /// [`FitError::NotFinite`] for the first element of `values` that is no number, as that of `array`.
+    pub(crate) fn expect_finite(
+        array: &'static str,
+        values: ArrayView2<'_, f64>,
+    ) -> Result<(), Self> {
+        match values.indexed_iter().find(|(_, v)| !v.is_finite()) {
+            None => Ok(()),
+            Some(((row, column), value)) => Err(Self::NotFinite {
+                array,
+                row,
+                column,
+                value: *value,
+            }),
+        }
+    }
 }
 
 impl From<broadhead_schur::ShapeError> for FitError {

@@ -379,20 +379,6 @@ impl<const N: usize> WithSimd for AxpysAbs<'_, N> {
     }
 }
 
-/// Vector registers of the processor.
-pub(crate) fn registers(arch: Arch) -> usize {
-    struct Count;
-    impl WithSimd for Count {
-        type Output = usize;
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, _simd: S) -> usize {
-            S::REGISTER_COUNT
-        }
-    }
-    arch.dispatch(Count)
-}
-
 /// [`axpys_abs`] of the `N` lines `s` and [`dots_abs`] of as many others, those of `next`, at once: while
 /// the latter come from memory, the sums of the former, which are in cache, run. For processors of
 /// 32 registers: four lines of either fit those, of eight some factors come from the nearest cache; with

@@ -16,6 +16,7 @@
 //! A long sum is one of shorter ones; its order depends on the lengths and on the
 //! processor's width alone.
 
+use crate::registers::MANY;
 use pulp::{Arch, Simd, WithSimd};
 use std::cell::Cell;
 use std::ops::Range;
@@ -37,19 +38,6 @@ const STRIDE: usize = WIDTH + SUMS;
 
 /// Terms of a sum between two looks at lengths.
 const TERMS: usize = 4;
-
-/// Numbers of a register: interleaved vectors are padded to a multiple.
-pub(crate) fn lanes(arch: Arch) -> usize {
-    struct Lanes;
-    impl WithSimd for Lanes {
-        type Output = usize;
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            S::F64_LANES
-        }
-    }
-    arch.dispatch(Lanes)
-}
 
 thread_local! {
     static KEPT: Cell<Option<Tile>> = const { Cell::new(None) };
@@ -208,8 +196,7 @@ struct Work<'w, S: Simd, const MINUS: bool> {
 }
 
 impl<S: Simd, const MINUS: bool> Work<'_, S, MINUS> {
-    /// Whether there are 32 registers, not 16.
-    const WIDE: bool = S::F64_LANES == 8 || cfg!(target_arch = "aarch64");
+    const WIDE: bool = S::REGISTER_COUNT >= MANY;
 
     /// Groups of registers that are about equal: as many as leave all sums in registers. A sum that goes
     /// through memory at every step waits for itself.
@@ -369,6 +356,7 @@ fn copy_sums<F: Copy, const V: usize, const P: usize>(from: &[[F; V]; P], to: &m
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registers::lanes;
 
     /// Small integers: every sum is exact, in any order.
     fn number(i: usize, j: usize) -> f64 {

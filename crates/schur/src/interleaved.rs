@@ -8,8 +8,8 @@
 //! in its order: see [`crate::blas_many`]. The zeros fill the last register. Products run alone in
 //! tasks that depend on shapes alone, so the bits do not depend on the number of threads.
 
-use crate::blas_many::{LINES, Side, WIDTH, lanes, with_tile};
-use crate::registers::release_upper_parts;
+use crate::blas_many::{LINES, Side, WIDTH, with_tile};
+use crate::registers::{lanes, release_upper_parts};
 use faer::MatRef;
 use pulp::Arch;
 use rayon::prelude::*;

@@ -166,7 +166,8 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     }
     let label_statistics = groups
         .as_ref()
-        .map(|groups| labels::statistics(groups, &dictionary, fitted.coordinates.view()));
+        .map(|groups| labels::statistics(groups, &dictionary, fitted.coordinates.view()))
+        .transpose()?;
     let picture = draw(arguments, &rows, &dictionary, &fitted, groups)?;
     clock.lap("draw");
     let model = fitted.model.clone();

@@ -58,6 +58,18 @@ pub(crate) struct RowPoint {
     pub(crate) converged: bool,
 }
 
+impl RowPoint {
+    /// Amplitudes and coordinates that nobody has evaluated yet.
+    pub(crate) fn new(gates: Vec<f64>, t: Vec<f64>) -> Self {
+        Self {
+            gates,
+            t,
+            energy: 0.0,
+            converged: true,
+        }
+    }
+}
+
 impl<'a> RowModel<'a> {
     /// Prepares `decoder` (`M x p` row-major).
     pub(crate) fn new(
@@ -293,12 +305,7 @@ impl<'a> RowModel<'a> {
             atom.topology()
                 .project(&mut t[self.dictionary.atom_columns(a)]);
         }
-        RowPoint {
-            gates: vec![0.0; self.dictionary.len()],
-            t,
-            energy: 0.0,
-            converged: true,
-        }
+        RowPoint::new(vec![0.0; self.dictionary.len()], t)
     }
 
     fn newton<'m>(&'m self, data: &'m RowData, point: &RowPoint) -> newton::Newton<'m> {

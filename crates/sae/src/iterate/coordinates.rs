@@ -49,14 +49,7 @@ impl Gates {
                 expected: [rows, atoms],
             });
         }
-        if let Some(((row, column), value)) = array.indexed_iter().find(|(_, v)| !v.is_finite()) {
-            return Err(FitError::NotFinite {
-                array: "gates",
-                row,
-                column,
-                value: *value,
-            });
-        }
+        FitError::expect_finite("gates", array)?;
         Ok(Self {
             values: array.iter().copied().collect(),
             atoms,

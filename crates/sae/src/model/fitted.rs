@@ -46,14 +46,7 @@ impl Model {
                 expected,
             });
         }
-        if let Some(((row, column), value)) = decoder.indexed_iter().find(|(_, v)| !v.is_finite()) {
-            return Err(FitError::NotFinite {
-                array: "decoder",
-                row,
-                column,
-                value: *value,
-            });
-        }
+        FitError::expect_finite("decoder", decoder.view())?;
         if !(note.kappa.is_finite() && note.kappa >= 0.0) {
             return Err(FitError::Option {
                 option: "kappa",
@@ -165,21 +158,18 @@ impl Model {
         coordinates: ArrayView2<'_, f64>,
         gates: ArrayView2<'_, f64>,
     ) -> Result<(), FitError> {
-        let check = |array, row, column, value: f64| match value.is_finite() {
-            true => Ok(()),
-            false => Err(FitError::NotFinite {
-                array,
-                row,
-                column,
-                value,
-            }),
-        };
-        for i in 0..coordinates.nrows() {
-            for a in 0..self.dictionary().len() {
-                check("gates", i, a, gates[(i, a)])?;
-                let on = gates[(i, a)] != 0.0;
-                for c in self.dictionary().atom_columns(a).filter(|_| on) {
-                    check("coordinates", i, c, coordinates[(i, c)])?;
+        FitError::expect_finite("gates", gates)?;
+        for ((row, atom), _) in gates.indexed_iter().filter(|(_, gate)| **gate != 0.0) {
+            for column in self.dictionary().atom_columns(atom) {
+                let value = coordinates[(row, column)];
+                if !value.is_finite() {
+                    let array = "coordinates";
+                    return Err(FitError::NotFinite {
+                        array,
+                        row,
+                        column,
+                        value,
+                    });
                 }
             }
         }

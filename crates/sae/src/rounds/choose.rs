@@ -35,12 +35,7 @@ pub(crate) fn update(
     gates: &mut Gates,
 ) -> Changed {
     let found = for_rows(model, data, |i, row| {
-        let mut now = RowPoint {
-            gates: gates.row(i).to_vec(),
-            t: coordinates.row(i).to_vec(),
-            energy: 0.0,
-            converged: true,
-        };
+        let mut now = RowPoint::new(gates.row(i).to_vec(), coordinates.row(i).to_vec());
         model.evaluate(row, &mut now);
         let best = match top_k {
             Some(k) => model.encode_greedy(row, k, ITERATIONS),
@@ -72,12 +67,7 @@ pub(crate) fn refine(
     iterations: usize,
 ) {
     let found = for_rows(model, data, |i, row| {
-        let mut now = RowPoint {
-            gates: gates.row(i).to_vec(),
-            t: coordinates.row(i).to_vec(),
-            energy: 0.0,
-            converged: true,
-        };
+        let mut now = RowPoint::new(gates.row(i).to_vec(), coordinates.row(i).to_vec());
         if now.gates.iter().filter(|&&gate| gate != 0.0).count() > 2 {
             for _ in 0..2 {
                 model.sweep(row, &mut now, iterations.div_ceil(2));

@@ -26,8 +26,8 @@
 //! [`RowFactors::growth`], so the caller comes here through $`B`$ where it is small.
 
 use super::row_blocks::RowFactors;
-use crate::blas1::{WIDTH, axpy, axpys, axpys_abs, axpys_and_dots_abs, dots, dots_abs, registers};
-use crate::registers::release_upper_parts;
+use crate::blas1::{WIDTH, axpy, axpys, axpys_abs, axpys_and_dots_abs, dots, dots_abs};
+use crate::registers::{are_many, release_upper_parts};
 use crate::{DenseSystem, ProductMut, Ridge, RowDims};
 use pulp::Arch;
 use rayon::prelude::*;
@@ -229,7 +229,7 @@ impl BorderSums {
         x: &[f64],
     ) {
         let mut done = 0;
-        if registers(arch) >= 32 {
+        if are_many(arch) {
             done = self.both::<LINES>(arch, (weights, past), (next, sums), x);
             let (past, next) = ((&weights[done..], &past[done..]), &next[done..]);
             done += self.both::<WIDTH>(arch, past, (next, &mut sums[done..]), x);
