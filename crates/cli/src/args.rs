@@ -3,6 +3,7 @@
 use crate::input::Source;
 use crate::words::{AtomsWord, GatesWord};
 use broadhead_device::DevicePolicy;
+use broadhead_sae::Pulls;
 use broadhead_sae::model::basis::Basis;
 use broadhead_sae::model::topology::Topology;
 use broadhead_schur::EliminationKind;
@@ -102,6 +103,13 @@ pub struct FitArgs {
     /// The most accepted Levenberg-Marquardt steps of a fit.
     #[arg(long, value_name = "COUNT", default_value_t = 200)]
     pub max_iterations: usize,
+    /// Wall time after which a fit ends with what it has.
+    #[arg(long, value_name = "SECONDS", value_parser = finite_and_not_negative)]
+    pub max_seconds: Option<f64>,
+    /// The precision of products with the rows while they explore which atoms to choose; auto is single
+    /// where all numbers of the data are of single precision.
+    #[arg(long, value_name = "PRECISION", default_value = "auto")]
+    pub pulls: PullsWord,
     /// The penalty on the decoder; by default 1e-5 of the mean diagonal of its normal matrix.
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = finite_and_not_negative)]
     pub lambda: Option<f64>,
@@ -220,6 +228,27 @@ pub enum SolveEliminationWord {
     Iterative,
     /// One dense factorization of everything (small systems).
     Reference,
+}
+
+/// `--pulls`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PullsWord {
+    /// Single precision where all numbers of the data are of it.
+    Auto,
+    /// Single precision.
+    Fp32,
+    /// Double precision.
+    Fp64,
+}
+
+impl From<PullsWord> for Pulls {
+    fn from(word: PullsWord) -> Self {
+        match word {
+            PullsWord::Auto => Self::Auto,
+            PullsWord::Fp32 => Self::Fp32,
+            PullsWord::Fp64 => Self::Fp64,
+        }
+    }
 }
 
 impl EliminationWord {

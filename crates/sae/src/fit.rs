@@ -10,9 +10,9 @@
 use crate::data::Data;
 use crate::data::variation::Variation;
 use crate::encode::given_gates;
+use crate::encode::search::Arrangement;
 use crate::error::FitError;
 use crate::iterate::coordinates::Gates;
-use crate::iterate::layout::Layout;
 use crate::iterate::point::Penalty;
 use crate::lm::curved::Chosen;
 use crate::lm::{Status, TraceEntry, go_on};
@@ -20,16 +20,21 @@ use crate::model::dictionary::Dictionary;
 use crate::model::gates::GatePolicy;
 use crate::options::FitOptions;
 use crate::report::{Fit, StartReport, StartStage};
-use crate::rounds::{self, Settings, Settled};
+use crate::rounds::explore::Explorer;
+use crate::rounds::round::{Choice, Ground};
+use crate::rounds::{self, Begin, GateRound, Settings, Settled};
+use crate::starts::halving::{Halving, Sample, penalty_of};
 use crate::starts::screen::{Candidate, Screen};
 use crate::starts::{FirstGates, Starter};
 use broadhead_device::{DevicePolicy, Ledger};
 use broadhead_schur::{RowDims, StructuredShape, SystemShape, plan};
 use ndarray::ArrayView2;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a fit tells while it runs. Calls come from worker threads, in no order between starts.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +46,13 @@ pub enum Progress {
         start: usize,
         /// The number of starts.
         of: usize,
+    },
+    /// A round of a start, on a sample of rows or on all.
+    Round {
+        /// The start, where it is known whose round it is.
+        start: Option<usize>,
+        /// The round; its objective is in the units of the normalised data.
+        round: GateRound,
     },
     /// A trial of a start that is being finished.
     Trial {
@@ -90,20 +102,33 @@ pub fn fit(
         top_k,
         watch,
         stopped: AtomicBool::new(false),
+        until: (options.max_seconds).map(|seconds| started + Duration::from_secs_f64(seconds)),
+        single: options.pulls.are_single(x),
     };
     job.check_backend()?;
+    let arrangement = Arrangement::of(dictionary);
+    let single = (job.single && top_k.is_some()).then(|| data.single());
+    let choosing = top_k.map(|slots| {
+        let ground = Ground {
+            data: &data,
+            dictionary,
+            arrangement: &arrangement,
+            single: single.as_deref(),
+        };
+        (slots, ground)
+    });
     let loaded = started.elapsed();
     let finalists = finalists(data.rows(), data.outputs(), dictionary, options);
     let begun = Instant::now();
-    let (candidates, mut reports) = if finalists < options.starts {
-        job.screen(finalists)?
-    } else {
-        job.all_starts()
+    let (candidates, mut reports) = match (&choosing, finalists < options.starts) {
+        (Some((slots, ground)), _) => job.halve(*slots, *ground, finalists)?,
+        (None, true) => job.screen(finalists)?,
+        (None, false) => job.all_starts(),
     };
     job.expect_going()?;
     let started_up = begun.elapsed();
     let ledger = Ledger::new();
-    let finished = job.finish(candidates, &mut reports, &ledger)?;
+    let finished = job.finish(candidates, choosing, &mut reports, &ledger)?;
     job.expect_going()?;
     let solves = (finished.iter()).filter_map(|(_, outcome)| outcome.as_ref().ok());
     let chosen = Chosen::distinct(solves.flat_map(|ended| &ended.solves.chosen));
@@ -164,6 +189,10 @@ struct Job<'a> {
     watch: &'a Watch<'a>,
     /// Whether the watch has stopped it.
     stopped: AtomicBool,
+    /// When to stop.
+    until: Option<Instant>,
+    /// Whether pulls are made in single precision.
+    single: bool,
 }
 
 /// A start that was finished, or how it failed.
@@ -228,17 +257,10 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn first_gates<'g>(&self, given: &'g Gates) -> FirstGates<'g> {
-        match self.top_k {
-            Some(_) => FirstGates::Clusters,
-            None => FirstGates::Fixed(given),
-        }
-    }
-
     /// Every start as a candidate.
     fn all_starts(&self) -> (Vec<Candidate>, Vec<StartReport>) {
         let FitOptions { seed, starts, .. } = *self.options;
-        let gates = self.first_gates(self.given);
+        let gates = FirstGates::Fixed(self.given);
         let starter = Starter::new(self.data, self.dictionary, gates, seed, starts);
         (0..starts)
             .into_par_iter()
@@ -249,8 +271,7 @@ impl Job<'_> {
                 (
                     Candidate {
                         start: s,
-                        coordinates,
-                        gates,
+                        begin: Begin::Coordinates(coordinates, gates),
                     },
                     report,
                 )
@@ -271,12 +292,11 @@ impl Job<'_> {
             self.data,
             self.dictionary,
             self.given,
-            self.top_k,
             lambda,
             seed,
             screening,
         );
-        let gates = self.first_gates(screen.given());
+        let gates = FirstGates::Fixed(screen.given());
         let starter = Starter::new(screen.data(), self.dictionary, gates, seed, starts);
         let mut ranked: Vec<_> = (0..starts)
             .into_par_iter()
@@ -321,14 +341,80 @@ impl Job<'_> {
         }
     }
 
+    /// The best few starts, where rows choose their atoms: ranked on a sample where there are many rows.
+    fn halve(
+        &self,
+        slots: usize,
+        ground: Ground<'_>,
+        finalists: usize,
+    ) -> Result<(Vec<Candidate>, Vec<StartReport>), FitError> {
+        let FitOptions {
+            seed,
+            starts,
+            lambda,
+            screening,
+            ..
+        } = *self.options;
+        let features = self.dictionary.features();
+        let sample = Sample::of(self.data, features, screening.rows, seed, self.single);
+        let halving = Halving {
+            ground: sample.ground(self.dictionary, ground.arrangement),
+            slots,
+            lambda: lambda.map(|l| l * sample.data.rows() as f64 / self.data.rows() as f64),
+            seed,
+            starts,
+            finalists,
+            until: self.until,
+            tell: &|round| {
+                self.tell(&Progress::Round {
+                    start: None,
+                    round: *round,
+                })
+            },
+        };
+        let begun = halving.run();
+        self.expect_going()?;
+        let mut reports: Vec<StartReport> = (begun.iter())
+            .map(|begun| {
+                let mut report = StartReport::new(begun.start, begun.kind, sample.data.rows());
+                report.stage = StartStage::Screened;
+                match &begun.ended {
+                    Ok(ranked) => report.objective = Some(ranked.objective),
+                    Err(error) => report.error = Some(error.to_string()),
+                }
+                report
+            })
+            .collect();
+        reports.sort_by_key(|report| report.start);
+        let (mut candidates, mut failure) = (Vec::new(), None);
+        for begun in begun.into_iter().take(finalists) {
+            match begun.ended {
+                Ok(ranked) => {
+                    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+                    rng.set_stream(RELOCATIONS + begun.start as u64);
+                    candidates.push(Candidate {
+                        start: begun.start,
+                        begin: Begin::Decoder(ranked.decoder, begun.rounds, rng),
+                    });
+                }
+                Err(error) => drop(failure.get_or_insert(error)),
+            }
+        }
+        match failure {
+            Some(error) if candidates.is_empty() => Err(error),
+            _ => Ok((candidates, reports)),
+        }
+    }
+
     /// Runs the rounds of `candidates`, side by side.
     fn finish(
         &self,
         candidates: Vec<Candidate>,
+        choosing: Option<(usize, Ground<'_>)>,
         reports: &mut [StartReport],
         ledger: &Ledger,
     ) -> Result<Vec<Finished>, FitError> {
-        let penalty = self.penalty(&candidates)?;
+        let penalty = self.penalty(&candidates, choosing)?;
         let settings = Settings {
             data: self.data,
             dictionary: self.dictionary,
@@ -336,31 +422,31 @@ impl Job<'_> {
             mode: self.options.border,
             solver: &self.options.solver,
             ledger,
-            top_k: self.top_k,
+            choosing,
             max_rounds: self.options.max_gate_rounds,
+            until: self.until,
         };
         let of = candidates.len();
         let finished: Vec<Finished> = candidates
             .into_par_iter()
-            .map(
-                |Candidate {
-                     start,
-                     coordinates,
-                     gates,
-                 }| {
-                    let mut observer = |entry: &TraceEntry| {
-                        self.tell(&Progress::Trial {
-                            start,
-                            entry: *entry,
-                        })
-                    };
-                    let outcome =
-                        rounds::run(&settings, coordinates, gates, penalty, &mut observer);
-                    let status = outcome.as_ref().ok().map(|ended| ended.report.status);
-                    let _ = self.tell(&Progress::Finished { start, of, status });
-                    (start, outcome)
-                },
-            )
+            .map(|Candidate { start, begin }| {
+                let mut observer = |entry: &TraceEntry| {
+                    self.tell(&Progress::Trial {
+                        start,
+                        entry: *entry,
+                    })
+                };
+                let tell = |round: &GateRound| {
+                    self.tell(&Progress::Round {
+                        start: Some(start),
+                        round: *round,
+                    })
+                };
+                let outcome = rounds::run(&settings, begin, penalty, &tell, &mut observer);
+                let status = outcome.as_ref().ok().map(|ended| ended.report.status);
+                let _ = self.tell(&Progress::Finished { start, of, status });
+                (start, outcome)
+            })
             .collect();
         let scale = self.data.scale();
         for (start, outcome) in &finished {
@@ -386,31 +472,46 @@ impl Job<'_> {
     }
 
     /// The penalties of all starts, from the first candidate.
-    fn penalty(&self, candidates: &[Candidate]) -> Result<Penalty, FitError> {
-        let Some(Candidate {
-            coordinates, gates, ..
-        }) = candidates.first()
-        else {
+    fn penalty(
+        &self,
+        candidates: &[Candidate],
+        choosing: Option<(usize, Ground<'_>)>,
+    ) -> Result<Penalty, FitError> {
+        let Some(Candidate { begin, .. }) = candidates.first() else {
             return Err(FitError::NoStart);
         };
-        let mut coordinates = coordinates.clone();
-        let layout = Layout::new(self.dictionary, gates, self.data.outputs())?;
-        coordinates.whiten(&layout);
+        let (mut coordinates, gates) = match (begin, choosing) {
+            (Begin::Coordinates(coordinates, gates), _) => (coordinates.clone(), gates.clone()),
+            (Begin::Decoder(decoder, ..), Some((slots, ground))) => {
+                let none = Penalty {
+                    lambda: 1.0,
+                    kappa: 0.0,
+                };
+                let mut explorer = Explorer::new(ground, none, slots);
+                let mut state = explorer.state(decoder.clone());
+                explorer.round(Choice::Anew, &mut state)?;
+                state.codes.dense(self.dictionary, ground.arrangement)
+            }
+            (Begin::Decoder(..), None) => return Err(FitError::NoStart),
+        };
+        let ground = Ground {
+            data: self.data,
+            dictionary: self.dictionary,
+            arrangement: &Arrangement::of(self.dictionary),
+            single: None,
+        };
         let lambda = self.options.lambda;
-        Ok(rounds::penalty(
-            self.data,
-            self.dictionary,
-            &layout,
-            &coordinates,
-            lambda,
-        )?)
+        penalty_of(ground, &mut coordinates, &gates, lambda)
     }
 }
 
+/// Streams of random numbers from this one on are those of relocations.
+const RELOCATIONS: u64 = 1 << 32;
+
 /// How many starts the screening budget lets be finished.
 ///
-/// A start is priced at 60 trials (200 where gates are chosen), each of passes over the data and
-/// of the cheaper of two eliminations.
+/// A start is priced at 60 trials, each of passes over the data and of the cheaper of two eliminations;
+/// where gates are chosen at 100 rounds.
 pub(crate) fn finalists(
     rows: usize,
     outputs: usize,
@@ -419,16 +520,19 @@ pub(crate) fn finalists(
 ) -> usize {
     let (n, p) = (rows as f64, outputs as f64);
     let m = dictionary.features() as f64;
-    let (share, trials) = match options.gates {
-        GatePolicy::TopK(k) if k < dictionary.len() => (k as f64 / dictionary.len() as f64, 200.0),
-        _ => (1.0, 60.0),
+    let price = match options.gates {
+        GatePolicy::TopK(k) if k < dictionary.len() => {
+            let rows = n * (2.0 * m * p + 40.0 * k as f64 * m);
+            100.0 * (rows + m * m * (m / 3.0 + 2.0 * p))
+        }
+        _ => {
+            let dims = dictionary.atoms().iter().map(|a| a.local_dim() as f64);
+            let unknowns: f64 = dims.sum();
+            let factor = (m * m).min(n * unknowns).powi(3);
+            60.0 * (8.0 * n * m * p + factor + n * m * m * unknowns)
+        }
     };
-    let on = 1.0 + share * (m - 1.0);
-    let dims = dictionary.atoms().iter().map(|a| a.local_dim() as f64);
-    let unknowns: f64 = dims.map(|d| d * share).sum();
-    let factor = (m * m).min(n * unknowns).powi(3);
-    let trial = 8.0 * n * on * p + factor + n * on * on * unknowns;
-    let affordable = options.screening.budget / (trials * trial);
+    let affordable = options.screening.budget / price;
     let least = options.screening.finalists.min(options.starts);
     (affordable as usize).clamp(least, options.starts)
 }

@@ -5,6 +5,7 @@ use crate::lm::Rule;
 use crate::lm::curved::BorderMode;
 use crate::model::gates::GatePolicy;
 use broadhead_schur::SolverOptions;
+use ndarray::ArrayView2;
 
 /// Options of a fit; [`Default`] is what the command line does.
 #[derive(Clone, Debug)]
@@ -29,6 +30,34 @@ pub struct FitOptions {
     pub solver: SolverOptions,
     /// How starts are sieved.
     pub screening: Screening,
+    /// Wall time after which a fit ends with what it has. Default: none.
+    pub max_seconds: Option<f64>,
+    /// The precision of pulls while rows choose their atoms.
+    pub pulls: Pulls,
+}
+
+/// The precision in which rows are multiplied by the decoder while they explore which atoms to choose. What
+/// is kept is compared, and every sum and every decoder formed, in double precision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pulls {
+    /// Single where every number of the data is one of single precision.
+    #[default]
+    Auto,
+    /// Single.
+    Fp32,
+    /// Double.
+    Fp64,
+}
+
+impl Pulls {
+    /// Whether those of `x` are made in single precision.
+    pub(crate) fn are_single(self, x: ArrayView2<'_, f64>) -> bool {
+        match self {
+            Self::Auto => x.iter().all(|&v| f64::from(v as f32) == v),
+            Self::Fp32 => true,
+            Self::Fp64 => false,
+        }
+    }
 }
 
 impl Default for FitOptions {
@@ -43,6 +72,8 @@ impl Default for FitOptions {
             max_gate_rounds: 60,
             solver: SolverOptions::default(),
             screening: Screening::default(),
+            max_seconds: None,
+            pulls: Pulls::Auto,
         }
     }
 }
@@ -97,6 +128,12 @@ impl FitOptions {
             let expected = "a finite number of at least 0";
             return Err(error("lambda", lambda.to_string(), expected));
         }
+        if let Some(seconds) = self.max_seconds
+            && !(seconds >= 0.0 && seconds < MAX_SECONDS)
+        {
+            let expected = "at least 0 and less than 1e9 seconds";
+            return Err(error("max-seconds", seconds.to_string(), expected));
+        }
         if let Some(field) = self.rule.out_of_range() {
             return Err(error("rule", format!("{:?}", self.rule), field));
         }
@@ -119,3 +156,5 @@ impl FitOptions {
 }
 
 const MAX_STARTS: usize = 100_000;
+
+const MAX_SECONDS: f64 = 1e9;

@@ -132,6 +132,8 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         seed: arguments.seed,
         rule: Rule::curved().with_max_iterations(arguments.max_iterations as u64),
         lambda: arguments.lambda,
+        max_seconds: arguments.max_seconds,
+        pulls: arguments.pulls.into(),
         solver,
         ..FitOptions::default()
     };
@@ -355,6 +357,10 @@ fn run(
                     finished.store(0, Ordering::Relaxed);
                 }
             }
+            Progress::Round { round, .. } => line.say(format!(
+                "round: {}, objective {:.6e}",
+                round.stage, round.objective
+            )),
             Progress::Trial { start, entry } => line.say(format!(
                 "start {start}: trial {}, iteration {}, ridge {:.0e}",
                 entry.trial, entry.iteration, entry.ridge

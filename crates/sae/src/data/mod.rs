@@ -162,6 +162,11 @@ impl Data {
         base.with_rows(x)
     }
 
+    /// The rows in single precision.
+    pub(crate) fn single(&self) -> Vec<f32> {
+        self.x.par_iter().map(|&v| v as f32).collect()
+    }
+
     /// `n`.
     pub(crate) fn rows(&self) -> usize {
         self.rows
@@ -349,7 +354,7 @@ pub(crate) fn norm(values: &[f64]) -> f64 {
 
 /// The widest instructions of the processor. They change no bit: sums run in lanes of their own,
 /// whatever width a register has, and nothing is contracted.
-static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
+pub(crate) static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 
 /// Below it a call costs more than wide instructions save.
 const SHORT: usize = 32;

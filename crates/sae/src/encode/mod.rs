@@ -4,7 +4,9 @@
 //! intercept, scanned on its atoms' grids and finished by Newton's method, in parallel. See
 //! [`crate::GatePolicy`] for which atoms are on.
 
+pub(crate) mod angle;
 pub(crate) mod row;
+pub(crate) mod search;
 
 use crate::data::variation::{NoVariation, Variation};
 use crate::data::{Data, binary_unit, norm};

@@ -190,7 +190,7 @@ impl<'a> RowModel<'a> {
     }
 
     /// The lowest energy that atom `a` adds over its grid, and where.
-    fn scan(&self, a: usize, gate: f64, left: &[f64]) -> (f64, usize) {
+    pub(crate) fn scan(&self, a: usize, gate: f64, left: &[f64]) -> (f64, usize) {
         let euclidean = self.dictionary.atoms()[a].topology().is_euclidean();
         let grid = &self.grids[a];
         let mut best = (f64::INFINITY, 0);
@@ -205,6 +205,22 @@ impl<'a> RowModel<'a> {
             }
         }
         best
+    }
+
+    /// The best place of atom `a` at amplitude 1 where `left` is left over, found from its best grid points
+    /// and written among the coordinates `all`; its energy.
+    pub(crate) fn best_place(
+        &self,
+        a: usize,
+        left: &[f64],
+        iterations: usize,
+        all: &mut [f64],
+    ) -> f64 {
+        let (_, at) = self.scan(a, 1.0, left);
+        let range = self.dictionary.atom_columns(a);
+        all[range].copy_from_slice(self.grids[a].point(at));
+        let alone = newton::Newton::alone(self, left, dot(left, left).sqrt(), a, 1.0);
+        alone.minimise(all, iterations).energy
     }
 
     /// Puts an atom (`a`, its amplitude, a grid point) on and refines it alone.

@@ -18,7 +18,7 @@ use crate::lm::Objective;
 use crate::model::dictionary::Dictionary;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt;
-use faer::{Mat, MatMut, Par};
+use faer::{Mat, MatMut, MatRef, Par};
 
 /// What stays fixed in an inner loop.
 #[derive(Clone, Copy)]
@@ -210,6 +210,11 @@ impl Point {
             value,
             scale: value,
         };
+    }
+
+    /// The Cholesky factor of `G`, where the decoder has been projected here.
+    pub(crate) fn factor(&self) -> MatRef<'_, f64> {
+        self.factor.as_ref()
     }
 
     /// The mean diagonal of `Phi' Phi` (taken from `G` before any penalty was added).

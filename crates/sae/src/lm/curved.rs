@@ -15,8 +15,9 @@ use crate::error::CurvedError;
 use crate::iterate::features;
 use crate::iterate::layout::Layout;
 use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
-use crate::lm::{Objective, Problem, StepFailure, Trial};
-use broadhead_device::{DeviceError, ExecutionPath};
+use crate::lm::gradients::{Gradients, Linearised};
+use crate::lm::{LmReport, Objective, Problem, Rule, Status, StepFailure, Trial};
+use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath};
 use broadhead_schur::cuda::Keep;
 use broadhead_schur::{
     EliminationKind, Failure, Gradient, LogDeterminant, MeanDiagonals, Plan, Ridge, RowBlocks,
@@ -53,6 +54,9 @@ pub struct SolveSummary {
     pub chosen: Vec<Chosen>,
     /// Refinement steps.
     pub refinements: u64,
+    /// Products of conjugate gradients.
+    #[serde(default)]
+    pub products: u64,
     /// The worst `|H x + g| / |g|` of any solve; 0 before the first.
     pub relative_residual: f64,
     /// The worst componentwise backward error of any solve.
@@ -110,6 +114,7 @@ impl SolveSummary {
         }
         self.chosen = Chosen::distinct(self.chosen.iter().chain(&other.chosen));
         self.refinements += other.refinements;
+        self.products += other.products;
         self.relative_residual = larger(self.relative_residual, other.relative_residual);
         self.componentwise_error = larger(self.componentwise_error, other.componentwise_error);
     }
@@ -123,12 +128,35 @@ pub(crate) struct Curved<'a> {
     trial: Point,
     row_hessian: Vec<f64>,
     linearised: bool,
-    solver: Solver,
+    way: Way,
     step_row: Vec<f64>,
     step_border: Vec<f64>,
     pub(crate) summary: SolveSummary,
     pub(crate) seconds: Seconds,
+    largest_gradient: f64,
 }
+
+/// How steps are found.
+enum Way {
+    /// By an elimination.
+    Factored(Box<Solver>),
+    /// By conjugate gradients in the space of features.
+    Gradients(Box<Gradients>),
+}
+
+/// The order of a border's core (or the number of unknowns) from which on it is not factored.
+const LARGE: usize = 768;
+
+/// A gradient of this share of the largest seen, and a fall of this share of the objective, are none where a
+/// fit goes by conjugate gradients.
+const SMALL_GRADIENT: f64 = 1e-5;
+const SMALL_DECREASE: f64 = 1e-7;
+
+/// The residual of a step beside its gradient, where that is as large as at first.
+const FORCING: f64 = 0.1;
+
+/// Products of one step at most.
+const MOST_PRODUCTS: u64 = 200;
 
 /// Wall time by phase.
 #[derive(Clone, Copy, Debug, Default)]
@@ -159,20 +187,55 @@ impl<'a> Curved<'a> {
         start: Point,
         options: SolverOptions,
     ) -> Result<Self, CurvedError> {
-        let layout = model.layout;
-        let row_hessian = vec![0.0; layout.row_dims().block_len()];
+        let row_hessian = vec![0.0; model.layout.row_dims().block_len()];
         let system = system_of(&model, &start, &row_hessian)?;
         let solver = Solver::new(&system, options)?;
-        let declined = solver.plan().declined.clone();
+        Ok(Self::by(
+            model,
+            mode,
+            start,
+            Way::Factored(Box::new(solver)),
+        ))
+    }
+
+    /// [`Curved::new`] where rows choose their atoms: by conjugate gradients where the border's core would be
+    /// large and nothing else is asked for.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn chosen(
+        model: Frozen<'a>,
+        mode: BorderMode,
+        start: Point,
+        options: SolverOptions,
+    ) -> Result<Self, CurvedError> {
+        let (m, unknowns) = (model.layout.features(), model.layout.row_dims().unknowns());
+        let order = unknowns.min(m * m);
+        let pinned =
+            options.elimination.is_some() || options.device_policy == DevicePolicy::Required;
+        if order < LARGE || pinned || mode == BorderMode::Joint {
+            return Self::new(model, mode, start, options);
+        }
+        let way = Way::Gradients(Box::new(Gradients::new(model.layout)));
+        Ok(Self::by(model, mode, start, way))
+    }
+
+    fn by(model: Frozen<'a>, mode: BorderMode, start: Point, way: Way) -> Self {
+        let layout = model.layout;
+        let row_hessian = vec![0.0; layout.row_dims().block_len()];
+        let declined = match &way {
+            Way::Factored(solver) => solver.plan().declined.clone(),
+            Way::Gradients(_) => None,
+        };
         let mut start = start;
         tangent(layout, &mut start);
         let trial = start.clone();
-        Ok(Self {
+        Self {
             model,
             mode,
             row_hessian,
             linearised: false,
-            solver,
+            way,
             step_row: vec![0.0; layout.row_dims().unknowns()],
             step_border: vec![0.0; start.decoder.len()],
             current: start,
@@ -182,17 +245,49 @@ impl<'a> Curved<'a> {
                 ..SolveSummary::default()
             },
             seconds: Seconds::default(),
-        })
+            largest_gradient: 0.0,
+        }
+    }
+
+    /// The rule that it converges by: where a fit goes by conjugate gradients half of the variance is left
+    /// over as a rule, and Gauss-Newton has a linear tail.
+    pub(crate) fn rule(&self, rule: &Rule) -> Rule {
+        match self.way {
+            Way::Factored(_) => *rule,
+            Way::Gradients(_) => Rule {
+                residual_tolerance: larger(rule.residual_tolerance, SMALL_GRADIENT),
+                decrease_tolerance: larger(rule.decrease_tolerance, SMALL_DECREASE),
+                ..*rule
+            },
+        }
+    }
+
+    /// The report of a loop that was stopped here, after so many iterations and trials.
+    pub(crate) fn where_it_is(&self, rule: &Rule, [iterations, trials]: [u64; 2]) -> LmReport {
+        LmReport {
+            status: Status::TimeLimit,
+            iterations,
+            trials,
+            objective: self.current.objective.value,
+            ridge: rule.initial_ridge,
+            residual_norms: self.residual_norms(),
+        }
     }
 
     /// The elimination that the planner chose, or that was pinned.
     pub(crate) fn elimination(&self) -> EliminationKind {
-        self.solver.plan().chosen
+        match &self.way {
+            Way::Factored(solver) => solver.plan().chosen,
+            Way::Gradients(_) => EliminationKind::Iterative,
+        }
     }
 
     /// Where its linear solves run.
     pub(crate) fn path(&self) -> ExecutionPath {
-        self.solver.plan().path
+        match &self.way {
+            Way::Factored(solver) => solver.plan().path,
+            Way::Gradients(_) => ExecutionPath::Cpu,
+        }
     }
 
     /// The penalties of its objective.
@@ -207,12 +302,18 @@ impl<'a> Curved<'a> {
     pub(crate) fn log_determinant(
         &mut self,
     ) -> Result<Result<LogDeterminant, String>, CurvedError> {
+        if matches!(self.way, Way::Gradients(_)) {
+            return Ok(Err("conjugate gradients factor no Hessian".to_owned()));
+        }
         // H is that of `f`, the penalty on Euclidean coordinates included.
         self.assemble(self.model.penalty.kappa);
         self.linearised = false;
         let system = system_of(&self.model, &self.current, &self.row_hessian)?;
-        let chosen = Chosen::of(self.solver.plan());
-        let mut base = self.solver.refresh(system)?;
+        let Way::Factored(solver) = &mut self.way else {
+            return Ok(Err("conjugate gradients factor no Hessian".to_owned()));
+        };
+        let chosen = Chosen::of(solver.plan());
+        let mut base = solver.refresh(system)?;
         self.summary.factored(chosen);
         match base.factor(Ridge::ZERO) {
             Ok(frame) => Ok(frame.log_determinant().map_err(|reason| reason.to_string())),
@@ -254,14 +355,18 @@ impl<'a> Curved<'a> {
     /// Solves at the relative ridge; the predicted reduction.
     fn step(&mut self, relative_ridge: f64) -> Result<f64, StepFailure<CurvedError>> {
         let started = Instant::now();
-        let (changed, chosen) = (self.linearise(), Chosen::of(self.solver.plan()));
+        let changed = self.linearise();
+        let Way::Factored(solver) = &mut self.way else {
+            return self.step_by_gradients(relative_ridge);
+        };
+        let chosen = Chosen::of(solver.plan());
         let stop = |error: broadhead_schur::Error| StepFailure::Stop(error.into());
         let system =
             system_of(&self.model, &self.current, &self.row_hessian).map_err(StepFailure::Stop)?;
         let base = match changed {
-            true => self.solver.refresh(system),
+            true => solver.refresh(system),
             // After a rejected trial only the ridge is another.
-            false => self.solver.resume(system),
+            false => solver.resume(system),
         };
         let mut base = base.map_err(stop)?;
         let means = base.mean_diagonals();
@@ -290,6 +395,47 @@ impl<'a> Curved<'a> {
         let predicted = base.quadratic_model(gradient, step).map_err(stop)?;
         self.seconds.solve += started.elapsed();
         Ok(predicted.predicted_reduction())
+    }
+
+    /// [`Curved::step`] by conjugate gradients. The better the last step did, the further the next is solved.
+    fn step_by_gradients(&mut self, relative_ridge: f64) -> Result<f64, StepFailure<CurvedError>> {
+        let started = Instant::now();
+        let layout = self.model.layout;
+        let (m, p) = (layout.features(), layout.outputs());
+        let decoder_gram = features::decoder_gram(&self.current.decoder, m, p);
+        let at = Linearised {
+            layout,
+            point: &self.current,
+            decoder_gram: &decoder_gram,
+            blocks: &self.row_hessian,
+        };
+        let mean = at.mean_diagonal();
+        self.seconds.assemble += started.elapsed();
+        let Way::Gradients(gradients) = &mut self.way else {
+            return Ok(f64::NAN);
+        };
+        let started = Instant::now();
+        let gradient = &self.current.row_gradient;
+        self.largest_gradient = larger(self.largest_gradient, crate::data::norm(gradient));
+        let share = crate::data::norm(gradient) / self.largest_gradient;
+        let tolerance = FORCING * share.sqrt().min(1.0);
+        let solved = gradients.solve(
+            &at,
+            gradient,
+            relative_ridge * mean,
+            tolerance,
+            MOST_PRODUCTS,
+            &mut self.step_row,
+        );
+        self.seconds.solve += started.elapsed();
+        let solved = solved.map_err(|none| StepFailure::NotPositiveDefinite {
+            relative_bump: larger(relative_ridge, 1e-6),
+            what: none.to_string(),
+        })?;
+        let summary = &mut self.summary;
+        summary.products += solved.iterations;
+        summary.relative_residual = larger(summary.relative_residual, solved.relative_residual);
+        Ok(solved.predicted)
     }
 
     /// Moves the trial point by the step and evaluates it.

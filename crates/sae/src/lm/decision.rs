@@ -142,6 +142,8 @@ pub enum Status {
     TrialLimit = 5,
     /// The ridge passed its ceiling: the fit failed.
     RidgeCeiling = 6,
+    /// The time was up. No decision says so: who drives the loop does.
+    TimeLimit = 7,
 }
 
 impl Status {

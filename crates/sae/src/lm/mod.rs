@@ -19,6 +19,7 @@ pub(crate) mod curved;
 mod decision;
 pub mod device;
 mod driver;
+pub(crate) mod gradients;
 pub mod quadratic;
 
 pub use decision::{Decision, Outcome, Rule, State, Status, begin, decide, settle};

@@ -9,15 +9,6 @@ use crate::data::Data;
 use crate::encode::row::{RowModel, RowPoint, for_rows};
 use crate::iterate::coordinates::{Coordinates, Gates};
 
-/// What an update did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Changed {
-    /// Rows in which other atoms are on.
-    pub(crate) gates: usize,
-    /// Rows whose coordinates moved to a better place on the same atoms.
-    pub(crate) moved: usize,
-}
-
 /// How much of a row's `|r0|^2` its objective has to fall by for a change to count: rounding alone
 /// must not move a gate.
 const WORTH: f64 = 1e-9;
@@ -25,36 +16,26 @@ const WORTH: f64 = 1e-9;
 /// Newton steps of a row while gates are updated; the inner loop does the rest.
 const ITERATIONS: usize = 10;
 
-/// Lets every row choose anew: `top_k` atoms, or coordinates alone where that is `None`. Changes are
-/// written into `coordinates` and `gates`.
+/// Lets every row search other coordinates on the atoms that are on in it; how many moved.
 pub(crate) fn update(
     model: &RowModel<'_>,
     data: &Data,
-    top_k: Option<usize>,
     coordinates: &mut Coordinates,
-    gates: &mut Gates,
-) -> Changed {
+    gates: &Gates,
+) -> usize {
     let found = for_rows(model, data, |i, row| {
         let mut now = RowPoint::new(gates.row(i).to_vec(), coordinates.row(i).to_vec());
         model.evaluate(row, &mut now);
-        let best = match top_k {
-            Some(k) => model.encode_greedy(row, k, ITERATIONS),
-            None => model.encode_gated(row, gates.row(i), ITERATIONS),
-        };
+        let best = model.encode_gated(row, gates.row(i), ITERATIONS);
         (best.energy < now.energy - WORTH * row.square).then_some(best)
     });
-    let mut changed = Changed::default();
+    let mut moved = 0;
     for (i, best) in found.into_iter().enumerate() {
         let Some(best) = best else { continue };
-        if gates.row(i) == best.gates {
-            changed.moved += 1;
-        } else {
-            changed.gates += 1;
-        }
-        gates.row_mut(i).copy_from_slice(&best.gates);
+        moved += 1;
         coordinates.row_mut(i).copy_from_slice(&best.t);
     }
-    changed
+    moved
 }
 
 /// Lowers every row's objective under a fixed decoder and fixed gates: to the nearest minimum where

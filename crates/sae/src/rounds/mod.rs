@@ -10,7 +10,10 @@
 //! condition. Iterations and trials are counted over all inner fits, and so are their limits.
 
 pub(crate) mod choose;
-mod reseed;
+pub(crate) mod codes;
+pub(crate) mod explore;
+pub(crate) mod relocate;
+pub(crate) mod round;
 
 use crate::data::Data;
 use crate::encode::row::RowModel;
@@ -20,11 +23,13 @@ use crate::iterate::features;
 use crate::iterate::layout::Layout;
 use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
 use crate::lm::curved::{BorderMode, Curved, Seconds, SolveSummary};
-use crate::lm::{LmReport, Rule, TraceEntry, minimise};
+use crate::lm::{LmError, LmReport, Rule, Status, TraceEntry, minimise};
 use crate::model::dictionary::Dictionary;
-use crate::rounds::choose::Changed;
+use crate::rounds::explore::{Explorer, Patience, Tell, Way};
+use crate::rounds::round::{Arranged, Ground};
 use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath, Ledger};
 use broadhead_schur::{EliminationKind, Error, SolverOptions};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -38,27 +43,61 @@ pub(crate) struct Settings<'a> {
     pub(crate) solver: &'a SolverOptions,
     /// The account of the whole fit.
     pub(crate) ledger: &'a Ledger,
-    /// The number of atoms a row may choose; with `None` gates stay and coordinates alone are
-    /// searched anew.
-    pub(crate) top_k: Option<usize>,
+    /// The number of atoms a row may choose, and where it does; with `None` gates stay and coordinates
+    /// alone are searched anew.
+    pub(crate) choosing: Option<(usize, Ground<'a>)>,
     pub(crate) max_rounds: usize,
+    /// When to stop.
+    pub(crate) until: Option<Instant>,
+}
+
+/// What a round is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoundStage {
+    /// One of a start on a sample of rows.
+    Start,
+    /// Rows choose anew, whatever they had.
+    Exploring,
+    /// The same after atoms were moved to where the errors are.
+    Relocation,
+    /// Rows keep what they had unless anew is better.
+    Finishing,
+    /// Coordinates are searched anew where gates are given.
+    Coordinates,
+}
+
+impl std::fmt::Display for RoundStage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Exploring => "exploring",
+            Self::Relocation => "relocation",
+            Self::Finishing => "finishing",
+            Self::Coordinates => "coordinates",
+        })
+    }
 }
 
 /// One gate update.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GateRound {
+    /// What it is for.
+    pub stage: RoundStage,
     /// Accepted steps before it.
     pub iteration: u64,
     /// Rows in which other atoms are on.
     pub changed: usize,
     /// Rows whose coordinates moved elsewhere on the same atoms.
     pub moved: usize,
-    /// Atoms that no row had chosen and that it gave rows anew.
+    /// Atoms that were moved to where the errors are.
     pub reseeded: usize,
     /// The objective after it.
     pub objective: f64,
     /// Whether it lowered the objective and was kept.
     pub accepted: bool,
+    /// Wall time since the start began, in seconds.
+    pub seconds: f64,
 }
 
 /// Where a start's rounds ended. Numbers are in the units of the normalised data.
@@ -84,9 +123,6 @@ impl Settled {
         self.report.converged() && self.gates_stand_still
     }
 }
-
-/// Accepted steps of an inner fit while gates still change.
-const SHORT: u64 = 4;
 
 /// The penalties of fits from starts like this one, the same for all so that their objectives compare: `lambda` (or 1e-5 of the mean diagonal of `Phi' Phi`)
 /// and 1e-3 of the mean diagonal of `D` over Euclidean coordinates.
@@ -147,179 +183,173 @@ pub(crate) fn penalty(
     Ok(model.penalty)
 }
 
-/// Runs the rounds from `coordinates` and `gates`.
+/// What the rounds of a start begin from.
+pub(crate) enum Begin {
+    /// Coordinates, and gates that stay.
+    Coordinates(Coordinates, Gates),
+    /// A decoder under which rows choose, the rounds that led to it, and what seeds its relocations.
+    Decoder(Arranged, Vec<GateRound>, ChaCha8Rng),
+}
+
+/// Runs the rounds of one start to their end.
 ///
 /// # Errors
-/// [`FitError::Loop`], [`FitError::Solver`].
+/// [`FitError::Loop`], [`FitError::Solver`], [`FitError::Cancelled`].
 pub(crate) fn run(
     settings: &Settings<'_>,
-    coordinates: Coordinates,
-    mut gates: Gates,
+    begin: Begin,
     penalty: Penalty,
+    tell: &Tell<'_>,
     observer: &mut dyn FnMut(&TraceEntry) -> ControlFlow<()>,
 ) -> Result<Settled, FitError> {
     let Settings {
         data, dictionary, ..
     } = *settings;
     let (solver, device_declined) = apart(settings)?;
-    let mut log = Log {
-        solves: SolveSummary {
-            device_declined,
-            ..SolveSummary::default()
-        },
-        ..Log::default()
+    let mut log = Log::new(device_declined);
+    let mut way = Way::new(settings.until, tell);
+    let started = Instant::now();
+    let (coordinates, mut gates, mut chooser) = match (begin, settings.choosing) {
+        (Begin::Decoder(decoder, rounds, mut rng), Some((slots, ground))) => {
+            let mut explorer = Explorer::new(ground, penalty, slots);
+            way.rounds = rounds;
+            let mut state = explorer.state(decoder);
+            let Patience {
+                exploring, vain, ..
+            } = explorer.patience;
+            let stage = RoundStage::Exploring;
+            explorer.explore(stage, (exploring, vain), &mut state, &mut way)?;
+            explorer.relocate(&mut state, &mut rng, &mut way)?;
+            explorer.finish(&mut state, &mut way)?;
+            let (coordinates, gates) = state.codes.dense(dictionary, ground.arrangement);
+            (coordinates, gates, Some(explorer))
+        }
+        (Begin::Coordinates(coordinates, gates), _) => (coordinates, gates, None),
+        (Begin::Decoder(..), None) => return Err(FitError::NoStart),
     };
+    log.gate_time = started.elapsed();
     let (mut layout, mut point) = laid_out(settings, penalty, &gates, coordinates)?;
-    let mut settled = settings.top_k.is_none();
     loop {
-        let rule = log.rest(&settings.rule, settled);
         let model = Frozen {
             data,
             dictionary,
             layout: &layout,
             penalty,
         };
-        let mut curved = Curved::new(model, settings.mode, point, solver.clone())?;
-        let report = minimise(&mut curved, &rule, &mut |entry| log.record(entry, observer))?;
+        let mut curved = match chooser {
+            Some(_) => Curved::chosen(model, settings.mode, point, solver.clone())?,
+            None => Curved::new(model, settings.mode, point, solver.clone())?,
+        };
+        let rule = log.rest(&curved.rule(&settings.rule));
+        let report = log.inner(&mut curved, &rule, &way, observer)?;
         log.absorb(&curved, &report);
-        let out_of_steps = !report.converged() && (settled || log.spent(&settings.rule));
-        if out_of_steps || log.rounds.len() >= settings.max_rounds {
-            let stand_still = settings.top_k.is_none();
-            return finish(settings, curved, gates, log, report, stand_still);
+        way.iterations = log.iterations;
+        let stopped = !report.converged();
+        if stopped || log.cycles >= settings.max_rounds {
+            return finish(settings, curved, gates, log, way, report, chooser.is_none());
         }
-        let update = next(settings, &curved.current, penalty, &gates, &mut log)?;
+        log.cycles += 1;
+        let started = Instant::now();
+        let update = match &mut chooser {
+            Some(explorer) => again(
+                settings,
+                explorer,
+                &curved.current,
+                penalty,
+                &gates,
+                &mut way,
+            )?,
+            None => next(settings, &curved.current, penalty, &gates, &mut way)?,
+        };
+        log.gate_time += started.elapsed();
         match update {
-            Some(update) => {
-                (layout, point, gates) = (update.layout, update.point, update.gates);
-                // Coordinates that moved on the same atoms are the inner fit's business.
-                settled = update.gates_stand_still;
-            }
-            None if report.converged() => {
-                return finish(settings, curved, gates, log, report, true);
-            }
-            None => {
-                point = curved.current;
-                settled = true;
-            }
+            Some(update) => (layout, point, gates) = (update.layout, update.point, update.gates),
+            None => return finish(settings, curved, gates, log, way, report, true),
         }
     }
 }
+
+/// Finishing rounds from where Newton's method has ended, where they lower the objective by more than a
+/// millionth.
+fn again(
+    settings: &Settings<'_>,
+    explorer: &mut Explorer<'_>,
+    current: &Point,
+    penalty: Penalty,
+    gates: &Gates,
+    way: &mut Way<'_>,
+) -> Result<Option<Update>, FitError> {
+    let mut state = explorer.around(&current.coordinates, gates)?;
+    let before = state.objective;
+    explorer.finish(&mut state, way)?;
+    if before - state.objective <= WORTH * current.objective.scale {
+        return Ok(None);
+    }
+    let Ground {
+        dictionary,
+        arrangement,
+        ..
+    } = explorer.ground;
+    let (coordinates, gates) = state.codes.dense(dictionary, arrangement);
+    let (layout, point) = laid_out(settings, penalty, &gates, coordinates)?;
+    Ok(Some(Update {
+        layout,
+        point,
+        gates,
+    }))
+}
+
+/// Choices that lower the objective by less than this share of its scale are none: the fit has converged.
+const WORTH: f64 = 1e-6;
 
 struct Update {
     layout: Layout,
     point: Point,
     gates: Gates,
-    gates_stand_still: bool,
 }
 
-/// The gates chosen anew, where that lowers the objective, and dead atoms given rows anew, where
-/// that does.
+/// Coordinates searched anew on the same atoms, where that lowers the objective.
 fn next(
     settings: &Settings<'_>,
     current: &Point,
     penalty: Penalty,
     gates: &Gates,
-    log: &mut Log,
+    way: &mut Way<'_>,
 ) -> Result<Option<Update>, FitError> {
-    let started = Instant::now();
-    let mut chosen = gates.clone();
-    let (mut coordinates, changed) = choose(settings, current, penalty, &mut chosen);
-    let mut round = GateRound {
-        iteration: log.iterations,
-        changed: changed.gates,
-        moved: changed.moved,
-        reseeded: 0,
-        objective: current.objective.value,
-        accepted: false,
-    };
+    let (coordinates, moved) = search(settings, current, penalty, gates);
     // A gain within the noise of the decision is no change.
     let noise = settings.rule.decrease_tolerance * current.objective.scale;
     let mut update = None;
-    if changed.gates + changed.moved > 0 {
-        let (layout, point) = laid_out(settings, penalty, &chosen, coordinates)?;
-        round.objective = point.objective.value;
-        round.accepted = point.objective.value < current.objective.value - noise;
-        if round.accepted {
+    let mut objective = current.objective.value;
+    if moved > 0 {
+        let (layout, point) = laid_out(settings, penalty, gates, coordinates)?;
+        objective = point.objective.value;
+        if objective < current.objective.value - noise {
             update = Some(Update {
                 layout,
                 point,
-                gates: chosen,
-                gates_stand_still: changed.gates == 0,
+                gates: gates.clone(),
             });
         }
     }
-    let (from, chosen) = match &update {
-        Some(update) => (&update.point, &update.gates),
-        None => (current, gates),
-    };
-    let dead = reseed::dead(settings.dictionary, chosen).len();
-    if settings.top_k.is_some() && dead > 0 && log.vain < VAIN {
-        coordinates = from.coordinates.clone();
-        let mut revived = revive(settings, penalty, from, chosen, coordinates)?;
-        if revived.point.objective.value < from.objective.value - noise {
-            let left = reseed::dead(settings.dictionary, &revived.gates).len();
-            round.reseeded = dead.saturating_sub(left);
-            round.objective = revived.point.objective.value;
-            round.accepted = true;
-            revived.gates_stand_still = false;
-            update = Some(revived);
-        }
-        log.vain += usize::from(round.reseeded == 0);
-    }
-    log.gate_time += started.elapsed();
-    log.rounds.push(round);
+    way.searched(moved, objective, update.is_some())?;
     Ok(update)
 }
 
-/// Attempts to bring dead atoms back that may fail: what fails twice would fail again.
-const VAIN: usize = 2;
-
-/// Rounds in which all rows choose again after dead atoms were given rows.
-const REVIVING: usize = 4;
-
-/// Every row's choice under the decoder of `point`, written into `gates`; the coordinates.
-fn choose(
+/// Every row's best coordinates under the decoder of `point`, and how many rows they moved.
+fn search(
     settings: &Settings<'_>,
     point: &Point,
     penalty: Penalty,
-    gates: &mut Gates,
-) -> (Coordinates, Changed) {
+    gates: &Gates,
+) -> (Coordinates, usize) {
     let Settings {
         data, dictionary, ..
     } = *settings;
     let model = RowModel::new(dictionary, &point.decoder, data.outputs(), penalty.kappa);
     let mut coordinates = point.coordinates.clone();
-    let changed = choose::update(&model, data, settings.top_k, &mut coordinates, gates);
-    (coordinates, changed)
-}
-
-/// Gives dead atoms rows, and lets all rows choose again a few times.
-fn revive(
-    settings: &Settings<'_>,
-    penalty: Penalty,
-    from: &Point,
-    gates: &Gates,
-    mut coordinates: Coordinates,
-) -> Result<Update, FitError> {
-    let mut gates = gates.clone();
-    reseed::reseed(
-        settings.dictionary,
-        settings.data,
-        &from.squares,
-        &mut coordinates,
-        &mut gates,
-    );
-    let (mut layout, mut point) = laid_out(settings, penalty, &gates, coordinates)?;
-    for _ in 0..REVIVING {
-        let (coordinates, _) = choose(settings, &point, penalty, &mut gates);
-        (layout, point) = laid_out(settings, penalty, &gates, coordinates)?;
-    }
-    Ok(Update {
-        layout,
-        point,
-        gates,
-        gates_stand_still: false,
-    })
+    let moved = choose::update(&model, data, &mut coordinates, gates);
+    (coordinates, moved)
 }
 
 /// A layout for `gates` and a point on it.
@@ -391,11 +421,15 @@ fn finish(
     mut curved: Curved<'_>,
     gates: Gates,
     mut log: Log,
+    way: Way<'_>,
     report: LmReport,
     gates_stand_still: bool,
 ) -> Result<Settled, FitError> {
     curved.summary = SolveSummary::default();
-    let log_det = curved.log_determinant()?.map(|log_det| log_det.value);
+    let log_det = match report.status {
+        Status::TimeLimit => Err("the time was up before it was found".to_owned()),
+        _ => curved.log_determinant()?.map(|log_det| log_det.value),
+    };
     log.solves.merge(&curved.summary);
     let solves = log.solves;
     // A stream counts its own.
@@ -405,7 +439,7 @@ fn finish(
         gates,
         penalty: curved.penalty(),
         trace: log.trace,
-        rounds: log.rounds,
+        rounds: way.rounds,
         report: LmReport {
             iterations: log.iterations,
             trials: log.trials,
@@ -426,30 +460,59 @@ fn finish(
 #[derive(Default)]
 struct Log {
     trace: Vec<TraceEntry>,
-    rounds: Vec<GateRound>,
     iterations: u64,
     trials: u64,
     solves: SolveSummary,
     seconds: Seconds,
     gate_time: Duration,
-    /// Attempts to bring dead atoms back that failed.
-    vain: usize,
+    /// How often rows have been asked again after an inner fit.
+    cycles: usize,
 }
 
 impl Log {
-    /// What is left of the limits for the next inner fit, a short one unless gates have settled.
-    fn rest(&self, rule: &Rule, settled: bool) -> Rule {
-        let left = rule.max_iterations.saturating_sub(self.iterations);
+    fn new(device_declined: Option<DeviceError>) -> Self {
+        Self {
+            solves: SolveSummary {
+                device_declined,
+                ..SolveSummary::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    /// What is left of the limits for the next inner fit.
+    fn rest(&self, rule: &Rule) -> Rule {
         Rule {
-            max_iterations: if settled { left } else { left.min(SHORT) },
+            max_iterations: rule.max_iterations.saturating_sub(self.iterations),
             max_trials: rule.max_trials.saturating_sub(self.trials),
             ..*rule
         }
     }
 
-    /// Whether a limit has been reached.
-    fn spent(&self, rule: &Rule) -> bool {
-        self.iterations >= rule.max_iterations || self.trials >= rule.max_trials
+    /// One inner fit, which ends where it is when the time is up.
+    fn inner(
+        &mut self,
+        curved: &mut Curved<'_>,
+        rule: &Rule,
+        way: &Way<'_>,
+        observer: &mut dyn FnMut(&TraceEntry) -> ControlFlow<()>,
+    ) -> Result<LmReport, FitError> {
+        if way.is_over() {
+            return Ok(curved.where_it_is(rule, [0; 2]));
+        }
+        let ended = minimise(curved, rule, &mut |entry| {
+            self.record(entry, observer)?;
+            match way.is_over() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        match ended {
+            Err(LmError::Cancelled { iteration, trial }) if way.is_over() => {
+                Ok(curved.where_it_is(rule, [iteration, trial]))
+            }
+            ended => Ok(ended?),
+        }
     }
 
     fn record(

@@ -7,6 +7,7 @@
 //! are clusters of rows, and each atom's coordinates come from its own cluster's leading directions.
 
 mod cluster;
+pub(crate) mod halving;
 mod planes;
 pub(crate) mod principal;
 pub(crate) mod screen;
@@ -23,8 +24,6 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use std::f64::consts::{PI, TAU};
-use std::ops::Range;
 
 /// Where a start's coordinates come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +33,8 @@ pub enum StartKind {
     Principal,
     /// Random coordinates.
     Random,
+    /// Random rows as lines of a decoder.
+    Rows,
 }
 
 /// A first guess.
@@ -226,37 +227,6 @@ impl<'a> Starter<'a> {
     }
 }
 
-/// Writes coordinates of `atom` in rows `members` from components of those rows alone; where there
-/// are too few, members are spread evenly.
-pub(crate) fn seat(
-    atom: Atom,
-    principal: &Principal,
-    members: &[usize],
-    columns: Range<usize>,
-    coordinates: &mut Coordinates,
-) {
-    let chosen: Vec<usize> = (0..principal.len()).collect();
-    let enough = chosen.len() >= atom.topology().components();
-    let source = Source {
-        principal,
-        chosen: &chosen,
-    };
-    for (j, &i) in members.iter().enumerate() {
-        let t = &mut coordinates.row_mut(i)[columns.clone()];
-        if enough {
-            atom.topology().seat(|c| source.score(j, c), t);
-        } else {
-            for (c, t) in t.iter_mut().enumerate() {
-                *t = TAU * ((j + 1) as f64 * GOLDEN * (c + 1) as f64).fract() - PI;
-            }
-        }
-        atom.topology().project(t);
-    }
-}
-
-/// The golden ratio's fraction: its multiples are spread evenly over a circle.
-const GOLDEN: f64 = 0.618_033_988_749_894_9;
-
 #[derive(Clone, Copy)]
 struct Source<'a> {
     principal: &'a Principal,
@@ -284,6 +254,7 @@ mod tests {
     use crate::model::basis::Basis;
     use crate::model::topology::Topology;
     use ndarray::Array2;
+    use std::f64::consts::TAU;
 
     fn circle_data() -> Data {
         let raw = Array2::from_shape_fn((40, 6), |(i, j)| {

@@ -12,6 +12,7 @@ use crate::iterate::layout::Layout;
 use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
 use crate::model::dictionary::Dictionary;
 use crate::options::Screening;
+use crate::rounds::Begin;
 use crate::rounds::choose;
 use crate::rounds::penalty;
 use crate::starts::Start;
@@ -23,8 +24,7 @@ use std::borrow::Cow;
 /// A start that rounds can run from, over all rows.
 pub(crate) struct Candidate {
     pub(crate) start: usize,
-    pub(crate) coordinates: Coordinates,
-    pub(crate) gates: Gates,
+    pub(crate) begin: Begin,
 }
 
 /// A start after screening, over the sample.
@@ -43,7 +43,6 @@ pub(crate) struct Screen<'a> {
     given: Gates,
     all_given: &'a Gates,
     dictionary: &'a Dictionary,
-    top_k: Option<usize>,
     lambda: Option<f64>,
     rounds: usize,
 }
@@ -56,16 +55,12 @@ impl<'a> Screen<'a> {
         all: &'a Data,
         dictionary: &'a Dictionary,
         all_given: &'a Gates,
-        top_k: Option<usize>,
         lambda: Option<f64>,
         seed: u64,
         screening: Screening,
     ) -> Self {
-        // Where gates are not chosen, enough rows to determine the decoder rank starts as well.
-        let most = match top_k {
-            Some(_) => screening.rows,
-            None => screening.rows.min((12 * dictionary.features()).max(512)),
-        };
+        // Enough rows to determine the decoder rank starts as well.
+        let most = screening.rows.min((12 * dictionary.features()).max(512));
         let (sample, given) = if all.rows() > most {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(u64::MAX);
@@ -82,7 +77,6 @@ impl<'a> Screen<'a> {
             given,
             all_given,
             dictionary,
-            top_k,
             lambda,
             rounds,
         }
@@ -105,7 +99,7 @@ impl<'a> Screen<'a> {
     pub(crate) fn run(&self, start: Start) -> Result<Screened, FitError> {
         let Start {
             mut coordinates,
-            mut gates,
+            gates,
             ..
         } = start;
         let layout = Layout::new(self.dictionary, &gates, self.sample.outputs())?;
@@ -127,9 +121,8 @@ impl<'a> Screen<'a> {
                 penalty.kappa,
             );
             // Scans of the grids are dear with many atoms on: every other round.
-            if self.top_k.is_some() || (self.dictionary.len() == 1 && round % 2 == 1) {
-                let choice = self.top_k;
-                choose::update(&model, &self.sample, choice, &mut coordinates, &mut gates);
+            if self.dictionary.len() == 1 && round % 2 == 1 {
+                choose::update(&model, &self.sample, &mut coordinates, &gates);
             } else {
                 choose::refine(&model, &self.sample, &mut coordinates, &gates, ITERATIONS);
             }
@@ -172,15 +165,13 @@ impl<'a> Screen<'a> {
             } = screened;
             return Candidate {
                 start,
-                coordinates,
-                gates,
+                begin: Begin::Coordinates(coordinates, gates),
             };
         }
         let outputs = self.all.outputs();
         let model = RowModel::new(self.dictionary, &screened.decoder, outputs, screened.kappa);
-        let found = for_rows(&model, self.all, |i, row| match self.top_k {
-            Some(k) => model.encode_greedy(row, k, ITERATIONS),
-            None => model.encode_gated(row, self.all_given.row(i), ITERATIONS),
+        let found = for_rows(&model, self.all, |i, row| {
+            model.encode_gated(row, self.all_given.row(i), ITERATIONS)
         });
         let mut coordinates = Coordinates::origin(self.dictionary, self.all.rows());
         let mut gates = self.all_given.clone();
@@ -190,8 +181,7 @@ impl<'a> Screen<'a> {
         }
         Candidate {
             start,
-            coordinates,
-            gates,
+            begin: Begin::Coordinates(coordinates, gates),
         }
     }
 }

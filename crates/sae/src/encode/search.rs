@@ -1,0 +1,723 @@
+//! The problem of one row in the space of features: which atoms, and where on them.
+//!
+//! With the pull `c = W r0` of a row (`r0` the row less the intercept) and `K = W W'` the data occur no
+//! more: an atom `a` beside the others that are on has what they leave over, and a best place,
+//!
+//! ```text
+//! q_a = c_a - sum_b K_ab phi_b        max over t of  q_a' phi_a(t) - phi_a(t)' K_aa phi_a(t) / 2
+//! ```
+//!
+//! Atoms are chosen greedily by that gain, each at its *globally* best place: in closed form for a circle
+//! of a first harmonic ([`super::angle`]) and for a flat atom of degree 1, else from a grid. After each
+//! choice all that are on are refitted, one after another, each at its best place beside the others.
+//!
+//! Circles of a first harmonic are searched side by side in single precision, in their own axes: the
+//! caller keeps `K_aa` of each diagonal, longer axis first ([`Arrangement::turn`]). Whichever wins is placed
+//! in double precision.
+
+use super::angle::{self, LANES};
+use super::row::RowModel;
+use crate::data::{ARCH, dot};
+use crate::iterate::features::decoder_gram;
+use crate::model::basis::Basis;
+use crate::model::dictionary::{Atom, Dictionary};
+use crate::model::topology::Topology;
+use faer::linalg::solvers::{DenseSolveCore, Llt};
+use faer::{Mat, Side};
+
+/// Where features stand while rows choose: first functions of all circles of a first harmonic, their
+/// second functions, then the other atoms' one after another. The intercept stands apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrangement {
+    /// Atoms that are circles of a first harmonic.
+    circles: Vec<usize>,
+    places: Vec<Place>,
+    /// The dictionary's feature at every place.
+    order: Vec<usize>,
+    /// The widest atom, and the most stored numbers of one whose functions do not say as much.
+    width: usize,
+    stored: usize,
+}
+
+/// Where an atom's features stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) first: usize,
+    pub(crate) step: usize,
+    pub(crate) width: usize,
+}
+
+impl Place {
+    /// The places of its features.
+    pub(crate) fn all(self) -> impl Iterator<Item = usize> + Clone {
+        (0..self.width).map(move |m| self.first + m * self.step)
+    }
+}
+
+fn is_first_harmonic(atom: Atom) -> bool {
+    atom.topology() == Topology::Circle && atom.basis() == (Basis::Harmonics { highest: 1 })
+}
+
+impl Arrangement {
+    pub(crate) fn of(dictionary: &Dictionary) -> Self {
+        let atoms = dictionary.atoms();
+        let circles: Vec<usize> = (0..atoms.len())
+            .filter(|&a| is_first_harmonic(atoms[a]))
+            .collect();
+        let mut order = vec![0; dictionary.features() - 1];
+        let mut places = vec![
+            Place {
+                first: 0,
+                step: 1,
+                width: 0
+            };
+            atoms.len()
+        ];
+        let mut next = 2 * circles.len();
+        let mut circle = 0;
+        for (a, atom) in atoms.iter().enumerate() {
+            places[a] = match is_first_harmonic(*atom) {
+                true => Place {
+                    first: circle,
+                    step: circles.len(),
+                    width: 2,
+                },
+                false => Place {
+                    first: next,
+                    step: 1,
+                    width: atom.width(),
+                },
+            };
+            match is_first_harmonic(*atom) {
+                true => circle += 1,
+                false => next += atom.width(),
+            }
+            for (at, feature) in places[a].all().zip(dictionary.atom_features(a)) {
+                order[at] = feature;
+            }
+        }
+        Self {
+            circles,
+            places,
+            order,
+            width: atoms.iter().map(|atom| atom.width()).max().unwrap_or(0),
+            stored: (atoms.iter())
+                .filter(|atom| !is_first_harmonic(**atom))
+                .map(|atom| atom.stored())
+                .max()
+                .unwrap_or(0),
+        }
+    }
+
+    /// Features but the intercept.
+    pub(crate) fn features(&self) -> usize {
+        self.order.len()
+    }
+
+    pub(crate) fn atoms(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether atom `a` is a circle of a first harmonic.
+    pub(crate) fn is_circle(&self, a: usize) -> bool {
+        self.circles.binary_search(&a).is_ok()
+    }
+
+    pub(crate) fn place(&self, a: usize) -> Place {
+        self.places[a]
+    }
+
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(crate) fn stored(&self) -> usize {
+        self.stored
+    }
+
+    /// Atoms that are circles of a first harmonic.
+    pub(crate) fn circles(&self) -> &[usize] {
+        &self.circles
+    }
+
+    /// Rows of the dictionary's decoder (`M x p`, intercept first) in this order, without the intercept.
+    pub(crate) fn gather(&self, decoder: &[f64], outputs: usize) -> Vec<f64> {
+        let line = |&f: &usize| decoder[f * outputs..][..outputs].iter().copied();
+        self.order.iter().flat_map(line).collect()
+    }
+
+    /// [`Arrangement::gather`] back, with the intercept.
+    pub(crate) fn scatter(&self, arranged: &[f64], intercept: &[f64]) -> Vec<f64> {
+        let p = intercept.len();
+        let mut decoder = vec![0.0; (self.order.len() + 1) * p];
+        decoder[..p].copy_from_slice(intercept);
+        for (line, &f) in arranged.chunks_exact(p.max(1)).zip(&self.order) {
+            decoder[f * p..][..p].copy_from_slice(line);
+        }
+        decoder
+    }
+
+    /// Turns every circle of a first harmonic into its own axes, the longer one first: the two lines of
+    /// its decoder become orthogonal, and the angles of its rows turn with them. The turns (cosine and
+    /// sine), one a circle, for [`Codes::turn`].
+    pub(crate) fn turn(&self, arranged: &mut [f64], outputs: usize) -> Vec<[f64; 2]> {
+        let count = self.circles.len();
+        let (firsts, rest) = arranged.split_at_mut(count * outputs);
+        let seconds = &mut rest[..count * outputs];
+        let pairs = firsts
+            .chunks_exact_mut(outputs)
+            .zip(seconds.chunks_exact_mut(outputs));
+        pairs
+            .map(|(w0, w1)| {
+                let (a, b, d) = (dot(w0, w0), dot(w0, w1), dot(w1, w1));
+                let (sin, cos) = (0.5 * (2.0 * b).atan2(a - d)).sin_cos();
+                for (w0, w1) in w0.iter_mut().zip(w1) {
+                    (*w0, *w1) = (cos * *w0 + sin * *w1, cos * *w1 - sin * *w0);
+                }
+                [cos, sin]
+            })
+            .collect()
+    }
+}
+
+/// What no atom has.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// Which atoms are on in one row, and where: slots one after another, empty ones last.
+pub(crate) struct RowCode<'c> {
+    pub(crate) atoms: &'c mut [u32],
+    /// The functions of each, [`Arrangement::width`] a slot.
+    pub(crate) phi: &'c mut [f64],
+    /// The stored coordinates of each, [`Arrangement::stored`] a slot; of circles of a first harmonic
+    /// not kept, since their functions say as much.
+    pub(crate) t: &'c mut [f64],
+}
+
+impl RowCode<'_> {
+    /// The atoms that are on.
+    pub(crate) fn on(&self) -> usize {
+        let is_on = |a: &&u32| **a != NONE;
+        self.atoms.iter().take_while(is_on).count()
+    }
+
+    fn copy(&mut self, other: &RowCode<'_>) {
+        self.atoms.copy_from_slice(other.atoms);
+        self.phi.copy_from_slice(other.phi);
+        self.t.copy_from_slice(other.t);
+    }
+
+    fn clear(&mut self) {
+        self.atoms.fill(NONE);
+    }
+}
+
+/// How an atom finds its best place.
+enum Seat {
+    /// A circle of a first harmonic, by its number among those.
+    Circle(usize),
+    /// A flat atom of degree 1: `(K_aa + kappa I)^-1`.
+    Linear(Mat<f64>),
+    /// From its grid, then by Newton's method.
+    Grid,
+}
+
+/// What is the same for all rows under one decoder.
+pub(crate) struct Search<'a> {
+    dictionary: &'a Dictionary,
+    arrangement: &'a Arrangement,
+    /// `K`, row-major in the arranged order.
+    gram: Vec<f64>,
+    kappa: f64,
+    seats: Vec<Seat>,
+    /// Atoms that are no circles of a first harmonic.
+    others: Vec<usize>,
+    /// For atoms that go by grids.
+    grids: Option<RowModel<'a>>,
+    /// By circle, in double precision.
+    axes: Vec<[f64; 2]>,
+    /// Axes of circles in lanes, and the lines of `K` that belong to circles, likewise.
+    lanes: Lanes,
+}
+
+struct Lanes {
+    axes: [Vec<angle::Lanes>; 2],
+    /// For line `l` of `2 count`: what the first functions have there, then the second.
+    gram: Vec<angle::Lanes>,
+    blocks: usize,
+}
+
+/// Memory of one worker.
+pub(crate) struct Work {
+    pulls: Vec<angle::Lanes>,
+    left: Vec<angle::Lanes>,
+    gains: Vec<angle::Lanes>,
+    q: Vec<f64>,
+    /// A row's code while another is tried.
+    atoms: Vec<u32>,
+    phi: Vec<f64>,
+    t: Vec<f64>,
+    /// Coordinates of all atoms, for Newton's method.
+    all: Vec<f64>,
+}
+
+impl Work {
+    pub(crate) fn new(arrangement: &Arrangement, dictionary: &Dictionary, slots: usize) -> Self {
+        let blocks = arrangement.circles.len().div_ceil(LANES);
+        let (width, stored) = (arrangement.width, arrangement.stored);
+        Self {
+            pulls: vec![[0.0; LANES]; 2 * blocks],
+            left: vec![[0.0; LANES]; 2 * blocks],
+            gains: vec![[0.0; LANES]; blocks],
+            q: vec![0.0; width],
+            atoms: vec![NONE; slots],
+            phi: vec![0.0; slots * width],
+            t: vec![0.0; slots * stored],
+            all: vec![0.0; dictionary.columns()],
+        }
+    }
+}
+
+/// Sweeps over the atoms of a row at most, while rows choose.
+const SWEEPS: usize = 3;
+
+/// Functions that move less than this have arrived, while rows choose and where they are compared with
+/// what they had.
+const STILL: [f64; 2] = [1e-3, 1e-7];
+
+/// Atoms whose best grid points are followed to their minima.
+const LEADERS: usize = 3;
+
+/// Newton steps from a grid point.
+const STEPS: usize = 8;
+
+impl<'a> Search<'a> {
+    /// Prepares `arranged` (`F x p`, row-major, circles in their own axes). `decoder` is the same in the
+    /// dictionary's order, with an intercept that is not read.
+    pub(crate) fn new(
+        dictionary: &'a Dictionary,
+        arrangement: &'a Arrangement,
+        arranged: &[f64],
+        decoder: &'a [f64],
+        outputs: usize,
+        kappa: f64,
+    ) -> Self {
+        let features = arrangement.features();
+        let gram_matrix = decoder_gram(arranged, features, outputs);
+        let gram: Vec<f64> = (0..features)
+            .flat_map(|f| gram_matrix.col_as_slice(f).iter().copied())
+            .collect();
+        let atoms = dictionary.atoms();
+        let others: Vec<usize> = (0..atoms.len())
+            .filter(|&a| !is_first_harmonic(atoms[a]))
+            .collect();
+        let mut circle = 0;
+        let seats: Vec<Seat> = (0..atoms.len())
+            .map(|a| {
+                if is_first_harmonic(atoms[a]) {
+                    circle += 1;
+                    return Seat::Circle(circle - 1);
+                }
+                let place = arrangement.place(a);
+                match atoms[a].basis() {
+                    Basis::Monomials { degree: 1 } => linear(&gram, features, place, kappa),
+                    _ => Seat::Grid,
+                }
+            })
+            .collect();
+        let wants_grid = seats.iter().any(|seat| matches!(seat, Seat::Grid));
+        let grids = wants_grid.then(|| RowModel::new(dictionary, decoder, outputs, kappa));
+        let count = arrangement.circles.len();
+        let axes: Vec<[f64; 2]> = (0..count)
+            .map(|j| {
+                let second = count + j;
+                [gram[j * features + j], gram[second * features + second]]
+            })
+            .collect();
+        Self {
+            lanes: Lanes::of(&gram, features, &axes),
+            dictionary,
+            arrangement,
+            gram,
+            kappa,
+            seats,
+            others,
+            grids,
+            axes,
+        }
+    }
+
+    /// Chooses atoms anew for the row of `pulls` (arranged, less the intercept's part), as many as there
+    /// are slots and lower the row's energy; the energy, 0 where no atom is on.
+    pub(crate) fn choose(&self, pulls: &[f64], work: &mut Work, code: &mut RowCode<'_>) -> f64 {
+        self.choose_to(pulls, STILL[0], work, code)
+    }
+
+    fn choose_to(&self, pulls: &[f64], still: f64, work: &mut Work, code: &mut RowCode<'_>) -> f64 {
+        code.clear();
+        self.lanes.load(pulls, &mut work.pulls);
+        work.left.copy_from_slice(&work.pulls);
+        for slot in 0..code.atoms.len() {
+            if !self.add(pulls, work, code, slot) {
+                break;
+            }
+            if slot > 0 {
+                self.refit(pulls, work, code, still);
+            }
+            if slot + 1 < code.atoms.len() {
+                self.lanes.leave(self, code, slot + 1, work);
+            }
+        }
+        self.energy(pulls, code)
+    }
+
+    /// The better of the code that the row has, refitted, and one chosen anew, by more than `noise`; its
+    /// energy, and whether other atoms are on.
+    pub(crate) fn improve(
+        &self,
+        pulls: &[f64],
+        noise: f64,
+        work: &mut Work,
+        code: &mut RowCode<'_>,
+    ) -> (f64, bool) {
+        let before = self.energy(pulls, code);
+        self.refit(pulls, work, code, STILL[1]);
+        let kept = self.energy(pulls, code).min(before);
+        let mut buffers = (
+            std::mem::take(&mut work.atoms),
+            std::mem::take(&mut work.phi),
+            std::mem::take(&mut work.t),
+        );
+        let mut anew = RowCode {
+            atoms: &mut buffers.0,
+            phi: &mut buffers.1,
+            t: &mut buffers.2,
+        };
+        let energy = self.choose_to(pulls, STILL[1], work, &mut anew);
+        let better = energy < kept - noise;
+        let other = better && !same(code, &anew);
+        if better {
+            code.copy(&anew);
+        }
+        (work.atoms, work.phi, work.t) = buffers;
+        (if better { energy } else { kept }, other)
+    }
+
+    /// Puts the atom of the largest gain into `slot`; whether any has a gain.
+    fn add(&self, pulls: &[f64], work: &mut Work, code: &mut RowCode<'_>, slot: usize) -> bool {
+        let width = self.arrangement.width;
+        let stored = self.arrangement.stored;
+        let mut found: Option<(f64, usize)> = None;
+        if let Some(circle) = self.best_circle(work, code, slot) {
+            let a = self.arrangement.circles[circle];
+            self.left_over(pulls, code, slot, a, &mut work.q);
+            let ([x, y], gain) = angle::best([work.q[0], work.q[1]], self.axes[circle]);
+            if gain > 0.0 {
+                found = Some((gain, a));
+                code.phi[slot * width..][..2].copy_from_slice(&[x, y]);
+            }
+        }
+        let mut leaders: [Option<(f64, usize)>; LEADERS] = [None; LEADERS];
+        for &a in &self.others {
+            if code.atoms[..slot].contains(&(a as u32)) {
+                continue;
+            }
+            self.left_over(pulls, code, slot, a, &mut work.q);
+            let guess = self.guess(a, &work.q);
+            insert(&mut leaders, (guess, a));
+        }
+        for (_, a) in leaders.into_iter().flatten() {
+            self.left_over(pulls, code, slot, a, &mut work.q);
+            let mut phi = [0.0; STACK];
+            let mut t = [0.0; STACK];
+            let w = self.arrangement.place(a).width;
+            let s = self.dictionary.atoms()[a].stored();
+            let gain = self.seat(a, &work.q, &mut work.all, &mut phi[..w], &mut t[..s]);
+            if gain > found.map_or(0.0, |(best, _)| best) {
+                found = Some((gain, a));
+                code.phi[slot * width..][..w].copy_from_slice(&phi[..w]);
+                code.t[slot * stored..][..s].copy_from_slice(&t[..s]);
+            }
+        }
+        match found {
+            Some((_, a)) => {
+                code.atoms[slot] = a as u32;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The circle of the largest gain among those that are off.
+    fn best_circle(&self, work: &mut Work, code: &RowCode<'_>, slots: usize) -> Option<usize> {
+        let count = self.arrangement.circles.len();
+        if count == 0 {
+            return None;
+        }
+        let lanes = &self.lanes;
+        let (left0, left1) = work.left.split_at(lanes.blocks);
+        ARCH.dispatch(angle::Gains {
+            pulls: [left0, left1],
+            axes: [&lanes.axes[0], &lanes.axes[1]],
+            out: &mut work.gains,
+        });
+        let gains = work.gains.as_flattened_mut();
+        for &a in &code.atoms[..slots] {
+            if let Seat::Circle(j) = self.seats[a as usize] {
+                gains[j] = f32::NEG_INFINITY;
+            }
+        }
+        let mut best = (f32::NEG_INFINITY, None);
+        for (j, &gain) in gains[..count].iter().enumerate() {
+            if gain > best.0 {
+                best = (gain, Some(j));
+            }
+        }
+        best.1
+    }
+
+    /// A gain of atom `a` that is no larger than its best, near enough to choose who is looked at.
+    fn guess(&self, a: usize, q: &[f64]) -> f64 {
+        let q = &q[..self.arrangement.place(a).width];
+        match (&self.seats[a], &self.grids) {
+            (Seat::Linear(inverse), _) => {
+                let mut sum = 0.0;
+                for (j, v) in q.iter().enumerate() {
+                    sum += v * dot(inverse.col_as_slice(j), q);
+                }
+                0.5 * sum
+            }
+            (Seat::Grid, Some(grids)) => -grids.scan(a, 1.0, q).0,
+            _ => 0.0,
+        }
+    }
+
+    /// The best place of atom `a` where `q` is left over: its functions and stored numbers, and its gain.
+    fn seat(&self, a: usize, q: &[f64], all: &mut [f64], phi: &mut [f64], t: &mut [f64]) -> f64 {
+        let q = &q[..phi.len()];
+        match (&self.seats[a], &self.grids) {
+            (Seat::Circle(j), _) => {
+                let (z, gain) = angle::best([q[0], q[1]], self.axes[*j]);
+                phi.copy_from_slice(&z);
+                gain
+            }
+            (Seat::Linear(inverse), _) => {
+                for (j, t) in t.iter_mut().enumerate() {
+                    *t = dot(inverse.col_as_slice(j), q);
+                }
+                phi.copy_from_slice(t);
+                0.5 * dot(q, phi)
+            }
+            (Seat::Grid, Some(grids)) => {
+                let columns = self.dictionary.atom_columns(a);
+                let energy = grids.best_place(a, q, STEPS, all);
+                t.copy_from_slice(&all[columns]);
+                self.dictionary.atoms()[a].values(t, phi);
+                -energy
+            }
+            (Seat::Grid, None) => f64::NAN,
+        }
+    }
+
+    /// `q = c_a - sum over the first slots, a itself excepted, of K_ab phi_b`.
+    fn left_over(&self, pulls: &[f64], code: &RowCode<'_>, slots: usize, a: usize, q: &mut [f64]) {
+        let features = self.arrangement.features();
+        let own = self.arrangement.place(a);
+        for (q, at) in q.iter_mut().zip(own.all()) {
+            *q = pulls[at];
+        }
+        for (slot, &b) in code.atoms[..slots].iter().enumerate() {
+            if b as usize == a || b == NONE {
+                continue;
+            }
+            let other = self.arrangement.place(b as usize);
+            let phi = &code.phi[slot * self.arrangement.width..][..other.width];
+            for (q, at) in q.iter_mut().zip(own.all()) {
+                let line = &self.gram[at * features..][..features];
+                for (v, from) in phi.iter().zip(other.all()) {
+                    *q -= line[from] * v;
+                }
+            }
+        }
+    }
+
+    /// Brings all atoms that are on to their best places, one after another, until they stand still.
+    pub(crate) fn refit(&self, pulls: &[f64], work: &mut Work, code: &mut RowCode<'_>, still: f64) {
+        let (width, stored) = (self.arrangement.width, self.arrangement.stored);
+        let on = code.on();
+        let sweeps = if on < 2 { 1 } else { SWEEPS };
+        for _ in 0..sweeps {
+            let mut moved = 0.0_f64;
+            for slot in 0..on {
+                let a = code.atoms[slot] as usize;
+                self.left_over(pulls, code, on, a, &mut work.q);
+                let w = self.arrangement.place(a).width;
+                let phi = &mut code.phi[slot * width..][..w];
+                if let Seat::Circle(j) = self.seats[a] {
+                    let (z, _) = angle::best([work.q[0], work.q[1]], self.axes[j]);
+                    moved = moved.max((z[0] - phi[0]).abs() + (z[1] - phi[1]).abs());
+                    phi.copy_from_slice(&z);
+                    continue;
+                }
+                let mut before = [0.0; STACK];
+                before[..w].copy_from_slice(phi);
+                let s = self.dictionary.atoms()[a].stored();
+                let t = &mut code.t[slot * stored..][..s];
+                self.seat(a, &work.q, &mut work.all, phi, t);
+                for (v, before) in phi.iter().zip(&before) {
+                    moved = moved.max((v - before).abs());
+                }
+            }
+            if moved < still {
+                break;
+            }
+        }
+    }
+
+    /// `sum (K phi / 2 - c)' phi + kappa |t|^2 / 2`.
+    pub(crate) fn energy(&self, pulls: &[f64], code: &RowCode<'_>) -> f64 {
+        let features = self.arrangement.features();
+        let (width, stored) = (self.arrangement.width, self.arrangement.stored);
+        let on = code.on();
+        let mut sum = 0.0;
+        for slot in 0..on {
+            let a = code.atoms[slot] as usize;
+            let own = self.arrangement.place(a);
+            for (v, at) in code.phi[slot * width..].iter().zip(own.all()) {
+                let line = &self.gram[at * features..][..features];
+                let mut there = -2.0 * pulls[at];
+                for (other, &b) in code.atoms[..on].iter().enumerate() {
+                    let place = self.arrangement.place(b as usize);
+                    for (u, from) in code.phi[other * width..].iter().zip(place.all()) {
+                        there += line[from] * u;
+                    }
+                }
+                sum += v * there;
+            }
+            let atom = self.dictionary.atoms()[a];
+            if atom.topology().is_euclidean() {
+                let t = &code.t[slot * stored..][..atom.stored()];
+                sum += self.kappa * dot(t, t);
+            }
+        }
+        0.5 * sum
+    }
+}
+
+/// Functions and stored numbers of one atom that are kept on the stack.
+const STACK: usize = (2 * crate::model::basis::MAX_HARMONIC + 1).pow(2);
+
+/// Whether the same atoms are on.
+fn same(a: &RowCode<'_>, b: &RowCode<'_>) -> bool {
+    a.on() == b.on() && a.atoms.iter().all(|atom| b.atoms.contains(atom))
+}
+
+/// Keeps the largest, the first of those that are equal before the others.
+fn insert(leaders: &mut [Option<(f64, usize)>], mut new: (f64, usize)) {
+    for leader in leaders {
+        match leader {
+            Some(old) if old.0 >= new.0 => {}
+            Some(old) => std::mem::swap(old, &mut new),
+            None => {
+                *leader = Some(new);
+                return;
+            }
+        }
+    }
+}
+
+/// [`Seat::Linear`], a grid of one point where the matrix is singular.
+fn linear(gram: &[f64], features: usize, place: Place, kappa: f64) -> Seat {
+    let own: Vec<usize> = place.all().collect();
+    let matrix = Mat::from_fn(place.width, place.width, |a, b| {
+        gram[own[a] * features + own[b]] + if a == b { kappa } else { 0.0 }
+    });
+    match Llt::new(matrix.as_ref(), Side::Lower) {
+        Ok(factor) => Seat::Linear(factor.inverse()),
+        Err(_) => Seat::Linear(Mat::zeros(place.width, place.width)),
+    }
+}
+
+impl Lanes {
+    fn of(gram: &[f64], features: usize, axes: &[[f64; 2]]) -> Self {
+        let count = axes.len();
+        let blocks = count.div_ceil(LANES);
+        // What is left over in the last lanes has no pull, and axes that give no gain.
+        let in_lanes = |number: &dyn Fn(usize) -> f64, rest: f32| -> Vec<angle::Lanes> {
+            let mut lanes = vec![[rest; LANES]; blocks];
+            for (j, to) in lanes.as_flattened_mut()[..count].iter_mut().enumerate() {
+                *to = number(j) as f32;
+            }
+            lanes
+        };
+        let axes = [
+            in_lanes(&|j| axes[j][0], 1.0),
+            in_lanes(&|j| axes[j][1], 1.0),
+        ];
+        let lines = (0..2 * count).flat_map(|l| {
+            let line = &gram[l * features..];
+            let mut both = in_lanes(&|j| line[j], 0.0);
+            both.extend(in_lanes(&|j| line[count + j], 0.0));
+            both
+        });
+        Self {
+            axes,
+            gram: lines.collect(),
+            blocks,
+        }
+    }
+
+    /// Pulls in lanes.
+    fn load(&self, pulls: &[f64], into: &mut [angle::Lanes]) {
+        if self.blocks == 0 {
+            return;
+        }
+        let count = self.gram.len() / (4 * self.blocks);
+        let (firsts, seconds) = into.split_at_mut(self.blocks);
+        for (to, &from) in firsts.as_flattened_mut().iter_mut().zip(&pulls[..count]) {
+            *to = from as f32;
+        }
+        let seconds = seconds.as_flattened_mut().iter_mut();
+        for (to, &from) in seconds.zip(&pulls[count..2 * count]) {
+            *to = from as f32;
+        }
+    }
+
+    /// What the first slots leave over, in lanes.
+    fn leave(&self, search: &Search<'_>, code: &RowCode<'_>, slots: usize, work: &mut Work) {
+        if self.blocks == 0 {
+            return;
+        }
+        let width = search.arrangement.width;
+        work.left.copy_from_slice(&work.pulls);
+        for (slot, &a) in code.atoms[..slots].iter().enumerate() {
+            let place = search.arrangement.place(a as usize);
+            for (&v, at) in code.phi[slot * width..].iter().zip(place.all()) {
+                if at < self.gram.len() / (2 * self.blocks) {
+                    let line = &self.gram[2 * self.blocks * at..][..2 * self.blocks];
+                    ARCH.dispatch(angle::Less {
+                        left: &mut work.left,
+                        line,
+                        by: v as f32,
+                    });
+                } else {
+                    // A function of another atom: its line is in double precision alone.
+                    search.leave_other(at, v, &mut work.left);
+                }
+            }
+        }
+    }
+}
+
+impl Search<'_> {
+    fn leave_other(&self, at: usize, v: f64, left: &mut [angle::Lanes]) {
+        let count = self.arrangement.circles.len();
+        let line = &self.gram[at * self.arrangement.features()..];
+        let (firsts, seconds) = left.split_at_mut(self.lanes.blocks);
+        for (half, from) in [(firsts, 0), (seconds, count)] {
+            let half = half.as_flattened_mut()[..count].iter_mut();
+            for (to, k) in half.zip(&line[from..]) {
+                *to -= (v * k) as f32;
+            }
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! From starts to a state that Newton's method can take over, where rows choose their atoms.
+//!
+//! ```text
+//! starts, on a sample of rows   rounds; the better half goes on, with half as many rounds again; the best few
+//! exploring, on all rows        rows choose anew; the best state seen is kept
+//! relocation                    the atoms that explain least go onto residual planes; a few rounds; kept
+//!                               if the objective is lower, else as before
+//! finishing                     rows keep what they had unless anew is better; undone if f did not fall
+//! ```
+//!
+//! Counts of rounds decide, never a clock, except that of a limit that the caller sets.
+
+use super::codes::Codes;
+use super::relocate::Residuals;
+use super::round::{Arranged, Bench, Choice, Ground, Penalty, State};
+use super::{GateRound, RoundStage};
+use crate::error::FitError;
+use crate::iterate::coordinates::{Coordinates, Gates};
+use rand::seq::index::sample;
+use rand_chacha::ChaCha8Rng;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+/// How long each stage goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Rounds of exploring on all rows at most, and how many without a lower objective end it.
+    pub(crate) exploring: usize,
+    pub(crate) vain: usize,
+    /// Rounds of one relocation.
+    pub(crate) relocation: usize,
+    /// Finishing rounds at most.
+    pub(crate) finishing: usize,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            exploring: 24,
+            vain: 4,
+            relocation: 3,
+            finishing: 40,
+        }
+    }
+}
+
+/// Rounds lower the objective by less than this share of what all rounds have: Newton's method takes over.
+const SLOW: f64 = 1e-4;
+
+/// Of so many rows one may still change its atoms when Newton's method takes over.
+const SETTLED: usize = 1000;
+
+/// A round that lowers `f` by less than this share of `f` is undone.
+pub(crate) const NOISE: f64 = 1e-11;
+
+/// Told after every round.
+pub(crate) type Tell<'a> = dyn Fn(&GateRound) -> ControlFlow<()> + Sync + 'a;
+
+/// What stops a start, and what became of it so far.
+pub(crate) struct Way<'a> {
+    begun: Instant,
+    until: Option<Instant>,
+    tell: &'a Tell<'a>,
+    pub(crate) rounds: Vec<GateRound>,
+    /// Accepted Newton steps so far.
+    pub(crate) iterations: u64,
+}
+
+impl<'a> Way<'a> {
+    pub(crate) fn new(until: Option<Instant>, tell: &'a Tell<'a>) -> Self {
+        Self {
+            begun: Instant::now(),
+            until,
+            tell,
+            rounds: Vec::new(),
+            iterations: 0,
+        }
+    }
+}
+
+impl Way<'_> {
+    /// Whether the time is up.
+    pub(crate) fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// Notes a search of other coordinates on the same atoms.
+    ///
+    /// # Errors
+    /// [`FitError::Cancelled`].
+    pub(crate) fn searched(
+        &mut self,
+        moved: usize,
+        objective: f64,
+        accepted: bool,
+    ) -> Result<(), FitError> {
+        self.push(GateRound {
+            stage: RoundStage::Coordinates,
+            iteration: self.iterations,
+            changed: 0,
+            moved,
+            reseeded: 0,
+            objective,
+            accepted,
+            seconds: self.begun.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn note(
+        &mut self,
+        stage: RoundStage,
+        state: &State,
+        accepted: bool,
+        relocated: usize,
+    ) -> Result<(), FitError> {
+        self.push(GateRound {
+            stage,
+            iteration: self.iterations,
+            changed: state.changed,
+            moved: 0,
+            reseeded: relocated,
+            objective: state.objective,
+            accepted,
+            seconds: self.begun.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn push(&mut self, round: GateRound) -> Result<(), FitError> {
+        self.rounds.push(round);
+        match (self.tell)(&round) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(FitError::Cancelled),
+        }
+    }
+}
+
+/// Rounds over one set of rows.
+pub(crate) struct Explorer<'a> {
+    pub(crate) ground: Ground<'a>,
+    pub(crate) penalty: Penalty,
+    pub(crate) slots: usize,
+    pub(crate) patience: Patience,
+    bench: Bench,
+    /// What a round starts from, where it may be undone.
+    spare: Option<State>,
+}
+
+impl<'a> Explorer<'a> {
+    pub(crate) fn new(ground: Ground<'a>, penalty: Penalty, slots: usize) -> Self {
+        Self {
+            ground,
+            penalty,
+            slots,
+            patience: Patience::default(),
+            bench: ground.bench(slots),
+            spare: None,
+        }
+    }
+
+    /// A state around `decoder`, of which no round has been.
+    pub(crate) fn state(&self, decoder: Arranged) -> State {
+        let (atoms, n) = (self.ground.arrangement.atoms(), self.ground.data.rows());
+        State {
+            decoder,
+            codes: Codes::empty(self.ground.arrangement, n, self.slots),
+            objective: f64::INFINITY,
+            shares: vec![0.0; atoms],
+            squares: vec![0.0; n],
+            changed: n,
+        }
+    }
+
+    /// A decoder of random rows: every function of an atom gets one, the higher the smaller.
+    pub(crate) fn from_rows(&self, rng: &mut ChaCha8Rng) -> Arranged {
+        let Ground {
+            data, arrangement, ..
+        } = self.ground;
+        let (n, p, features) = (data.rows(), data.outputs(), arrangement.features());
+        let mut lines = Vec::with_capacity(features * p);
+        while lines.len() < features * p {
+            let left = features - lines.len() / p;
+            for i in sample(rng, n, left.min(n)) {
+                lines.extend(data.row(i).iter().map(|x| START * x));
+            }
+        }
+        arrangement.turn(&mut lines, p);
+        Arranged {
+            lines,
+            intercept: data.mean().to_vec(),
+        }
+    }
+
+    /// A state whose codes are given, with the decoder that is theirs.
+    ///
+    /// # Errors
+    /// Features that determine no decoder.
+    pub(crate) fn around(
+        &mut self,
+        coordinates: &Coordinates,
+        gates: &Gates,
+    ) -> Result<State, FitError> {
+        let Ground {
+            data,
+            dictionary,
+            arrangement,
+            ..
+        } = self.ground;
+        let features = arrangement.features() * data.outputs();
+        let mut state = self.state(Arranged {
+            lines: vec![0.0; features],
+            intercept: vec![0.0; data.outputs()],
+        });
+        state
+            .codes
+            .load(dictionary, arrangement, coordinates, gates);
+        self.round(Choice::Stay, &mut state)?;
+        Ok(state)
+    }
+
+    pub(crate) fn round(&mut self, choice: Choice, state: &mut State) -> Result<(), FitError> {
+        Ok(self
+            .ground
+            .round(&mut self.bench, self.penalty, choice, state)?)
+    }
+
+    /// Rounds in which rows choose anew, `most` of them, fewer where `vain` in a row lower nothing; the best
+    /// state seen is left in `state`.
+    ///
+    /// # Errors
+    /// Features that determine no decoder; [`FitError::Cancelled`].
+    pub(crate) fn explore(
+        &mut self,
+        stage: RoundStage,
+        (most, vain): (usize, usize),
+        state: &mut State,
+        way: &mut Way<'_>,
+    ) -> Result<(), FitError> {
+        let mut now = self.spare.take().unwrap_or_else(|| state.clone());
+        now.clone_from(state);
+        let mut in_vain = 0;
+        for _ in 0..most {
+            if way.is_over() && state.objective.is_finite() {
+                break;
+            }
+            self.round(Choice::Anew, &mut now)?;
+            let better = now.objective < state.objective;
+            way.note(stage, &now, better, 0)?;
+            in_vain = if better { 0 } else { in_vain + 1 };
+            if better {
+                state.clone_from(&now);
+            } else if in_vain == vain {
+                break;
+            }
+        }
+        self.spare = Some(now);
+        Ok(())
+    }
+
+    /// Moves the atoms that explain least to where the errors are, as long as that lowers the objective
+    /// now and then.
+    ///
+    /// # Errors
+    /// As [`Explorer::explore`].
+    pub(crate) fn relocate(
+        &mut self,
+        state: &mut State,
+        rng: &mut ChaCha8Rng,
+        way: &mut Way<'_>,
+    ) -> Result<(), FitError> {
+        let Ground {
+            data, arrangement, ..
+        } = self.ground;
+        let (atoms, p) = (arrangement.atoms(), data.outputs());
+        let mut many = (atoms / 8).max(1);
+        let (mut vain, mut tries) = (0, 0);
+        let patience = (atoms / 3).clamp(4, 24);
+        let mut trial = state.clone();
+        while vain < patience && !way.is_over() {
+            let mut order: Vec<usize> = (0..atoms).collect();
+            order.sort_by(|&a, &b| state.shares[a].total_cmp(&state.shares[b]).then(a.cmp(&b)));
+            let residuals = Residuals::draw(
+                &self.ground,
+                &state.decoder,
+                &state.codes,
+                &state.squares,
+                rng,
+            );
+            trial.clone_from(state);
+            // One atom alone is not always the least: what failed would fail again.
+            let from = if many == 1 { vain % atoms } else { 0 };
+            let mut moved = 0;
+            for &a in order.iter().skip(from).take(many) {
+                let place = arrangement.place(a);
+                let Some(lines) = residuals.plane(place.width, rng) else {
+                    continue;
+                };
+                moved += 1;
+                for (line, at) in lines.chunks_exact(p).zip(place.all()) {
+                    trial.decoder.lines[at * p..][..p].copy_from_slice(line);
+                }
+            }
+            if moved == 0 {
+                break;
+            }
+            trial.objective = f64::INFINITY;
+            let rounds = self.patience.relocation;
+            self.explore(RoundStage::Relocation, (rounds, rounds), &mut trial, way)?;
+            tries += 1;
+            let better = trial.objective < state.objective * (1.0 - NOISE);
+            if let Some(last) = way.rounds.last_mut() {
+                (last.accepted, last.reseeded) = (better, moved);
+            }
+            if better {
+                state.clone_from(&trial);
+                vain = 0;
+            } else {
+                many = (many / 2).max(1);
+                vain += 1;
+            }
+        }
+        tracing::debug!(tries, objective = state.objective, "relocated");
+        Ok(())
+    }
+
+    /// Rounds in which rows keep what they had unless anew is better, until they hardly change.
+    ///
+    /// # Errors
+    /// As [`Explorer::explore`].
+    pub(crate) fn finish(&mut self, state: &mut State, way: &mut Way<'_>) -> Result<(), FitError> {
+        let mut now = self.spare.take().unwrap_or_else(|| state.clone());
+        let first = state.objective;
+        for _ in 0..self.patience.finishing {
+            if way.is_over() {
+                break;
+            }
+            now.clone_from(state);
+            self.round(Choice::Better, &mut now)?;
+            let fall = state.objective - now.objective;
+            let better = fall > NOISE * state.objective.abs();
+            way.note(RoundStage::Finishing, &now, better, 0)?;
+            if better {
+                state.clone_from(&now);
+            }
+            let few = now.changed * SETTLED < self.ground.data.rows().max(SETTLED);
+            if !better || few || fall < SLOW * (first - state.objective) {
+                break;
+            }
+        }
+        self.spare = Some(now);
+        Ok(())
+    }
+}
+
+/// How long the lines of a random start are beside its rows.
+const START: f64 = 0.7;

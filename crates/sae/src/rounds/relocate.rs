@@ -1,0 +1,203 @@
+//! New places for atoms that explain little: planes of what is left of rows.
+//!
+//! Rows are drawn by their squared errors, so a plane is looked for where the errors are. Around each of a
+//! few of them, the *heads*, the rows whose residuals point most the same way span a plane by their leading
+//! directions; the plane that would explain most of all drawn rows, weighed back to all rows alike, becomes
+//! the atom's lines.
+
+use crate::data::{dot, larger};
+use crate::rounds::codes::Codes;
+use crate::rounds::round::{Arranged, Ground};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+/// Rows that are drawn.
+const DRAWN: usize = 2048;
+
+/// Heads that are tried for one atom.
+const HEADS: usize = 12;
+
+/// Rows around a head, one after another of these.
+const AROUND: [usize; 4] = [32, 64, 128, 256];
+
+/// Steps of the iteration for leading directions.
+const STEPS: usize = 6;
+
+/// Residuals of rows that were drawn by their squares.
+pub(crate) struct Residuals {
+    p: usize,
+    rows: Vec<f64>,
+    /// `|r|` of each.
+    norms: Vec<f64>,
+    /// One over what each was drawn by.
+    weights: Vec<f64>,
+}
+
+impl Residuals {
+    /// Draws rows by `squares`, their squared errors; none where all are zero.
+    pub(crate) fn draw(
+        ground: &Ground<'_>,
+        decoder: &Arranged,
+        codes: &Codes,
+        squares: &[f64],
+        rng: &mut ChaCha8Rng,
+    ) -> Self {
+        let p = ground.data.outputs();
+        let mut ends = Vec::with_capacity(squares.len());
+        let mut total = 0.0;
+        for &square in squares {
+            total += square.max(0.0);
+            ends.push(total);
+        }
+        let mut chosen: Vec<usize> = Vec::new();
+        if total > 0.0 && total.is_finite() {
+            let count = DRAWN.min(4 * squares.len());
+            chosen.extend((0..count).map(|_| {
+                let at = total * rng.random::<f64>();
+                ends.partition_point(|&end| end <= at)
+                    .min(squares.len() - 1)
+            }));
+        }
+        let rows: Vec<Vec<f64>> = (chosen.par_iter())
+            .map(|&i| residual(ground, decoder, codes, i))
+            .collect();
+        let norms: Vec<f64> = rows.iter().map(|r| dot(r, r).sqrt()).collect();
+        let weights = chosen.iter().map(|&i| 1.0 / squares[i]).collect();
+        Self {
+            p,
+            rows: rows.concat(),
+            norms,
+            weights,
+        }
+    }
+
+    fn row(&self, i: usize) -> &[f64] {
+        &self.rows[i * self.p..][..self.p]
+    }
+
+    /// The best of a few planes (of `width` directions), lines one after another; none where nothing is left.
+    pub(crate) fn plane(&self, width: usize, rng: &mut ChaCha8Rng) -> Option<Vec<f64>> {
+        let count = self.norms.len();
+        if count == 0 {
+            return None;
+        }
+        let heads: Vec<(usize, usize)> = (0..HEADS)
+            .map(|h| (rng.random_range(0..count), AROUND[h % AROUND.len()]))
+            .collect();
+        let planes: Vec<(f64, Vec<f64>)> = heads
+            .into_par_iter()
+            .map(|(head, around)| {
+                let lines = self.around(head, around, width);
+                (self.worth(&lines, width), lines)
+            })
+            .collect();
+        let best = planes
+            .into_iter()
+            .reduce(|a, b| if b.0 > a.0 { b } else { a });
+        best.filter(|(worth, _)| *worth > 0.0)
+            .map(|(_, lines)| lines)
+    }
+
+    /// Leading directions of the rows that point most like row `head`, each as long as the rows' root
+    /// mean square along it.
+    fn around(&self, head: usize, count: usize, width: usize) -> Vec<f64> {
+        let p = self.p;
+        let direction = self.row(head);
+        let mut alike: Vec<(f64, usize)> = (0..self.norms.len())
+            .map(|i| {
+                let along = dot(self.row(i), direction).abs();
+                (along / larger(self.norms[i], f64::MIN_POSITIVE), i)
+            })
+            .collect();
+        let count = count.min(alike.len());
+        alike.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let near = &alike[..count];
+        let mut lines = vec![0.0; width * p];
+        for (j, line) in lines.chunks_exact_mut(p).enumerate() {
+            line.copy_from_slice(self.row(near[j * count / width].1));
+        }
+        orthonormalise(&mut lines, p);
+        let mut next = vec![0.0; width * p];
+        for step in 0..=STEPS {
+            next.fill(0.0);
+            for &(_, i) in near {
+                let row = self.row(i);
+                for (line, next) in lines.chunks_exact(p).zip(next.chunks_exact_mut(p)) {
+                    crate::data::axpy(dot(row, line), row, next);
+                }
+            }
+            if step == STEPS {
+                break;
+            }
+            std::mem::swap(&mut lines, &mut next);
+            orthonormalise(&mut lines, p);
+        }
+        for (line, product) in lines.chunks_exact_mut(p).zip(next.chunks_exact(p)) {
+            let spread = larger(dot(line, product), 0.0) / count as f64;
+            line.iter_mut().for_each(|v| *v *= spread.sqrt());
+        }
+        lines
+    }
+
+    /// What an atom with these orthogonal lines would explain of all rows, as a sphere does.
+    fn worth(&self, lines: &[f64], width: usize) -> f64 {
+        let p = self.p;
+        let squares: Vec<f64> = lines.chunks_exact(p).map(|l| dot(l, l)).collect();
+        let mut q = vec![0.0; width];
+        let mut sum = 0.0;
+        for (i, weight) in self.weights.iter().enumerate() {
+            for (q, line) in q.iter_mut().zip(lines.chunks_exact(p)) {
+                *q = dot(line, self.row(i));
+            }
+            let norm = dot(&q, &q).sqrt();
+            if norm > 0.0 {
+                let gain: f64 = (q.iter().zip(&squares))
+                    .map(|(q, square)| {
+                        let u = q / norm;
+                        q * u - 0.5 * square * u * u
+                    })
+                    .sum();
+                sum += weight * larger(gain, 0.0);
+            }
+        }
+        sum
+    }
+}
+
+/// `x - c - W' phi` of a row.
+fn residual(ground: &Ground<'_>, decoder: &Arranged, codes: &Codes, i: usize) -> Vec<f64> {
+    let p = ground.data.outputs();
+    let mut r: Vec<f64> = (ground.data.row(i).iter())
+        .zip(&decoder.intercept)
+        .map(|(x, c)| x - c)
+        .collect();
+    for (a, phi, _) in codes.row(i) {
+        for (&v, at) in phi.iter().zip(ground.arrangement.place(a).all()) {
+            crate::data::axpy(-v, &decoder.lines[at * p..][..p], &mut r);
+        }
+    }
+    r
+}
+
+/// Gram and Schmidt, twice; what is left of dependent lines is zero.
+fn orthonormalise(lines: &mut [f64], p: usize) {
+    for j in 0..lines.len() / p {
+        let (before, rest) = lines.split_at_mut(j * p);
+        let line = &mut rest[..p];
+        let whole = dot(line, line).sqrt();
+        for _ in 0..2 {
+            for other in before.chunks_exact(p) {
+                let along = dot(other, line);
+                crate::data::axpy(-along, other, line);
+            }
+        }
+        let norm = dot(line, line).sqrt();
+        let by = if norm > 1e-10 * whole {
+            1.0 / norm
+        } else {
+            0.0
+        };
+        line.iter_mut().for_each(|v| *v *= by);
+    }
+}

@@ -1,0 +1,463 @@
+//! One round: every row chooses under a fixed decoder, then the decoder for those choices.
+//!
+//! ```text
+//! by tile of rows   pulls  C = (X - c) W'          a product of matrices
+//!                   rows   codes                   the search of [`crate::encode::search`]
+//!                   sums   G += Phi' Phi, F += Phi' X
+//! reduce            the sums of all chunks, in order
+//! decoder           W = (G + lambda P)^-1 F
+//! ```
+//!
+//! The three steps share nothing but their results. Chunks and tiles have bounds from shapes alone, so
+//! that sums have the same bits for any number of threads. The objective of codes with *their* decoder is
+//! `(|X|^2 - <W, F>) / 2`, and kappa's term.
+
+use crate::data::{Data, axpy, dot, larger, ordered_sum};
+use crate::encode::search::{Arrangement, Search, Work};
+use crate::error::CurvedError;
+use crate::iterate::features::euclidean_squares;
+use crate::iterate::layout::Layout;
+use crate::model::dictionary::Dictionary;
+use crate::rounds::codes::{Codes, CodesMut};
+use broadhead_schur::release_upper_parts;
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, MatMut, MatRef, Par};
+use rayon::prelude::*;
+
+/// What rounds are over.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    pub(crate) data: &'a Data,
+    pub(crate) dictionary: &'a Dictionary,
+    pub(crate) arrangement: &'a Arrangement,
+    /// The rows in single precision, where pulls are to be made in it.
+    pub(crate) single: Option<&'a [f32]>,
+}
+
+/// The two penalties.
+pub(crate) use crate::iterate::point::Penalty;
+
+/// A decoder in the arranged order, circles in their own axes.
+#[derive(Clone, Debug)]
+pub(crate) struct Arranged {
+    /// `F x p`, row-major.
+    pub(crate) lines: Vec<f64>,
+    /// `p`.
+    pub(crate) intercept: Vec<f64>,
+}
+
+/// How rows choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// Anew, whatever they had.
+    Anew,
+    /// What they had, unless anew is better by more than noise.
+    Better,
+    /// What they have: sums alone.
+    Stay,
+}
+
+/// Rows that go through a pass together.
+const TILE: usize = 128;
+
+/// Partial sums at most.
+const CHUNKS: usize = 16;
+
+/// Numbers of all partial sums together, unless two are more.
+const PARTIAL: usize = 1 << 25;
+
+/// A choice has to be better than the one before by this share of `|r0|^2`.
+const NOISE: f64 = 1e-12;
+
+impl Ground<'_> {
+    fn outputs(&self) -> usize {
+        self.data.outputs()
+    }
+
+    /// Rows of a chunk.
+    fn chunk(&self) -> usize {
+        let m = self.arrangement.features() + 1;
+        let most = (PARTIAL / (m * (m + self.outputs()))).clamp(2, CHUNKS);
+        self.data.rows().div_ceil(most).next_multiple_of(TILE)
+    }
+
+    /// Memory of rounds over this ground, each row with `slots` atoms at most.
+    pub(crate) fn bench(&self, slots: usize) -> Bench {
+        let (m, p) = (self.arrangement.features() + 1, self.outputs());
+        let part = || Part {
+            gram: vec![0.0; m * m],
+            moment: vec![0.0; m * p],
+            changed: 0,
+            pulls: vec![0.0; TILE * (m - 1)],
+            single: vec![0.0; TILE * (m - 1)],
+            work: Work::new(self.arrangement, self.dictionary, slots),
+        };
+        let parts = self.data.rows().div_ceil(self.chunk());
+        Bench {
+            parts: (0..parts).map(|_| part()).collect(),
+            factor: Mat::zeros(m, m),
+            solution: Mat::zeros(m, p),
+            flat: vec![0.0; m * p],
+        }
+    }
+
+    /// Lets every row choose under the state's decoder, and sums up what they chose.
+    fn pass(&self, bench: &mut Bench, kappa: f64, choice: Choice, state: &mut State) {
+        let p = self.outputs();
+        let decoder = &state.decoder;
+        let all = self.arrangement.scatter(&decoder.lines, &decoder.intercept);
+        let search = Search::new(
+            self.dictionary,
+            self.arrangement,
+            &decoder.lines,
+            &all,
+            p,
+            kappa,
+        );
+        let shift: Vec<f64> = decoder
+            .lines
+            .chunks_exact(p)
+            .map(|line| dot(line, &decoder.intercept))
+            .collect();
+        let single: Option<Vec<f32>> = (self.single)
+            .filter(|_| choice == Choice::Anew)
+            .map(|_| decoder.lines.iter().map(|&w| w as f32).collect());
+        let under = Under {
+            decoder,
+            single: single.as_deref(),
+            search: &search,
+            shift: &shift,
+            square: dot(&decoder.intercept, &decoder.intercept),
+            choice,
+        };
+        let chunk = self.chunk();
+        state
+            .codes
+            .chunks(chunk)
+            .into_par_iter()
+            .zip(state.squares.par_chunks_mut(chunk))
+            .zip(&mut bench.parts)
+            .enumerate()
+            .for_each(|(c, ((codes, squares), part))| {
+                self.part(c * chunk, &under, codes, squares, part);
+            });
+        if let [sum, parts @ ..] = &mut bench.parts[..] {
+            for part in parts {
+                axpy(1.0, &part.gram, &mut sum.gram);
+                axpy(1.0, &part.moment, &mut sum.moment);
+                sum.changed += part.changed;
+            }
+            if let Some(last) = sum.gram.last_mut() {
+                *last = self.data.rows() as f64;
+            }
+            state.changed = sum.changed;
+        }
+    }
+
+    /// One round: rows choose, and the decoder follows.
+    ///
+    /// # Errors
+    /// [`CurvedError::Decoder`] where the features determine none.
+    pub(crate) fn round(
+        &self,
+        bench: &mut Bench,
+        penalty: Penalty,
+        choice: Choice,
+        state: &mut State,
+    ) -> Result<(), CurvedError> {
+        self.pass(bench, penalty.kappa, choice, state);
+        if !self.has_flat() {
+            return self.decode(bench, penalty, state);
+        }
+        // Flat coordinates are kept at unit variance; what the functions are then is summed up anew.
+        let (mut coordinates, gates) = state.codes.dense(self.dictionary, self.arrangement);
+        let layout = Layout::new(self.dictionary, &gates, self.outputs())
+            .map_err(broadhead_schur::Error::from)?;
+        coordinates.whiten(&layout);
+        let spread = euclidean_squares(self.dictionary, &layout, &coordinates);
+        (state.codes).load(self.dictionary, self.arrangement, &coordinates, &gates);
+        let changed = state.changed;
+        self.pass(bench, penalty.kappa, Choice::Stay, state);
+        state.changed = changed;
+        self.decode(bench, penalty, state)?;
+        state.objective += 0.5 * penalty.kappa * spread;
+        Ok(())
+    }
+
+    /// Whether any atom has coordinates with a scale of their own.
+    fn has_flat(&self) -> bool {
+        let mut atoms = self.dictionary.atoms().iter();
+        atoms.any(|atom| atom.topology().is_euclidean())
+    }
+
+    fn part(
+        &self,
+        first: usize,
+        under: &Under<'_>,
+        mut codes: CodesMut<'_>,
+        squares: &mut [f64],
+        part: &mut Part,
+    ) {
+        release_upper_parts();
+        let (f, p) = (self.arrangement.features(), self.outputs());
+        let Part {
+            gram,
+            moment,
+            changed,
+            pulls,
+            single,
+            work,
+        } = part;
+        gram.fill(0.0);
+        moment.fill(0.0);
+        *changed = 0;
+        for from in (0..codes.rows()).step_by(TILE) {
+            let count = TILE.min(codes.rows() - from);
+            let x = &self.data.flat()[(first + from) * p..][..count * p];
+            let pulls = &mut pulls[..count * f];
+            if under.choice == Choice::Stay {
+                for (i, x) in x.chunks_exact(p).enumerate() {
+                    self.add(gram, moment, x, codes.read(from + i));
+                }
+                continue;
+            }
+            match (self.single, under.single) {
+                (Some(rows), Some(lines)) if under.choice == Choice::Anew => {
+                    let single = &mut single[..count * f];
+                    let x = &rows[(first + from) * p..][..count * p];
+                    product(x, lines, single, [count, f, p]);
+                    for (to, &from) in pulls.iter_mut().zip(&*single) {
+                        *to = f64::from(from);
+                    }
+                }
+                _ => product(x, &under.decoder.lines, pulls, [count, f, p]),
+            }
+            release_upper_parts();
+            for (i, (pulls, x)) in pulls.chunks_exact_mut(f).zip(x.chunks_exact(p)).enumerate() {
+                for (pull, shift) in pulls.iter_mut().zip(under.shift) {
+                    *pull -= shift;
+                }
+                let square = dot(x, x) - 2.0 * dot(x, &under.decoder.intercept) + under.square;
+                let mut code = codes.row(from + i);
+                let energy = match under.choice {
+                    Choice::Stay => 0.0,
+                    Choice::Anew => under.search.choose(pulls, work, &mut code),
+                    Choice::Better => {
+                        let noise = NOISE * square;
+                        let (energy, other) = under.search.improve(pulls, noise, work, &mut code);
+                        *changed += usize::from(other);
+                        energy
+                    }
+                };
+                squares[from + i] = larger(square + 2.0 * energy, 0.0);
+                self.add(gram, moment, x, codes.read(from + i));
+            }
+        }
+    }
+
+    /// Adds a row to the sums.
+    fn add<'c>(
+        &self,
+        gram: &mut [f64],
+        moment: &mut [f64],
+        x: &[f64],
+        code: impl Iterator<Item = (usize, &'c [f64])> + Clone,
+    ) {
+        let (m, p) = (self.arrangement.features() + 1, self.outputs());
+        for (a, phi) in code.clone() {
+            let own = self.arrangement.place(a);
+            for (&v, at) in phi.iter().zip(own.all()) {
+                axpy(v, x, &mut moment[at * p..][..p]);
+                gram[(m - 1) * m + at] += v;
+                let line = &mut gram[at * m..][..m];
+                for (b, other) in code.clone() {
+                    for (&u, to) in other.iter().zip(self.arrangement.place(b).all()) {
+                        line[to] += v * u;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The decoder of codes whose sums are in the first part, circles turned into their own axes, and what
+    /// it makes of the objective; the codes follow.
+    fn decode(
+        &self,
+        bench: &mut Bench,
+        penalty: Penalty,
+        state: &mut State,
+    ) -> Result<(), CurvedError> {
+        let (m, p) = (self.arrangement.features() + 1, self.outputs());
+        let Bench {
+            parts,
+            factor,
+            solution,
+            flat,
+        } = bench;
+        let (gram, moment) = match &parts[..] {
+            [sum, ..] => (&sum.gram, &sum.moment),
+            [] => return Ok(()),
+        };
+        factor.copy_from(MatRef::from_row_major_slice(gram, m, m));
+        for j in 0..m - 1 {
+            factor[(j, j)] += penalty.lambda;
+            // Functions that are on in no row have no line.
+            if factor[(j, j)] == 0.0 {
+                factor[(j, j)] = 1.0;
+            }
+        }
+        let mut memory = MemBuffer::new(llt::factor::cholesky_in_place_scratch::<f64>(
+            m,
+            Par::Seq,
+            Default::default(),
+        ));
+        llt::factor::cholesky_in_place(
+            factor.as_mut(),
+            Default::default(),
+            Par::Seq,
+            MemStack::new(&mut memory),
+            Default::default(),
+        )
+        .map_err(|error| {
+            let llt::factor::LltError::NonPositivePivot { index } = error;
+            CurvedError::Decoder { pivot: index }
+        })?;
+        release_upper_parts();
+        // By columns, so that they are solved for side by side.
+        let factor = factor.as_ref();
+        let right = MatRef::from_row_major_slice(moment, m, p);
+        let columns = solution.as_mut().par_col_chunks_mut(COLUMNS);
+        columns.enumerate().for_each(|(c, mut columns)| {
+            columns.copy_from(right.subcols(c * COLUMNS, columns.ncols()));
+            let scratch = llt::solve::solve_in_place_scratch::<f64>(m, columns.ncols(), Par::Seq);
+            let mut memory = MemBuffer::new(scratch);
+            llt::solve::solve_in_place(factor, columns, Par::Seq, MemStack::new(&mut memory));
+            release_upper_parts();
+        });
+        MatMut::from_row_major_slice_mut(flat, m, p).copy_from(&*solution);
+        let explained = dot(flat, moment);
+        let (lines, intercept) = flat.split_at((m - 1) * p);
+        state.decoder.lines.copy_from_slice(lines);
+        state.decoder.intercept.copy_from_slice(intercept);
+        self.shares(&state.decoder.lines, gram, &mut state.shares);
+        let turns = self.arrangement.turn(&mut state.decoder.lines, p);
+        state.codes.turn(self.arrangement, &turns);
+        state.objective = 0.5 * (self.square() - explained);
+        Ok(())
+    }
+
+    /// `|X|^2`.
+    fn square(&self) -> f64 {
+        ordered_sum(self.data.spreads())
+            + self.data.rows() as f64 * dot(self.data.mean(), self.data.mean())
+    }
+
+    /// What each atom explains alone: the trace of `W_a W_a' G_aa`.
+    fn shares(&self, lines: &[f64], gram: &[f64], shares: &mut [f64]) {
+        let (m, p) = (self.arrangement.features() + 1, self.outputs());
+        let line = |f: usize| &lines[f * p..][..p];
+        for (a, share) in shares.iter_mut().enumerate() {
+            let place = self.arrangement.place(a);
+            *share = 0.0;
+            for f in place.all() {
+                for g in place.all() {
+                    let weight = gram[f * m + g];
+                    if weight != 0.0 {
+                        *share += weight * dot(line(f), line(g));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Columns of the data that are solved for together.
+const COLUMNS: usize = 48;
+
+/// A decoder, codes, and what follows from them.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) decoder: Arranged,
+    pub(crate) codes: Codes,
+    /// Of the codes with the decoder, which is theirs. Infinite before the first round.
+    pub(crate) objective: f64,
+    /// By atom, the trace of `W_a W_a' G_aa`.
+    pub(crate) shares: Vec<f64>,
+    /// `|x_i - W' phi_i|^2` by row under the decoder that the codes were chosen under.
+    pub(crate) squares: Vec<f64>,
+    /// Rows in which the last round put other atoms on, where they were compared.
+    pub(crate) changed: usize,
+}
+
+impl Clone for State {
+    fn clone(&self) -> Self {
+        Self {
+            decoder: self.decoder.clone(),
+            codes: self.codes.clone(),
+            objective: self.objective,
+            shares: self.shares.clone(),
+            squares: self.squares.clone(),
+            changed: self.changed,
+        }
+    }
+
+    /// Into the memory that is there.
+    fn clone_from(&mut self, other: &Self) {
+        self.decoder.lines.clone_from(&other.decoder.lines);
+        self.decoder.intercept.clone_from(&other.decoder.intercept);
+        self.codes.clone_from(&other.codes);
+        self.objective = other.objective;
+        self.shares.clone_from(&other.shares);
+        self.squares.clone_from(&other.squares);
+        self.changed = other.changed;
+    }
+}
+
+/// Memory of rounds, made once.
+pub(crate) struct Bench {
+    parts: Vec<Part>,
+    factor: Mat<f64>,
+    solution: Mat<f64>,
+    flat: Vec<f64>,
+}
+
+struct Under<'a> {
+    decoder: &'a Arranged,
+    single: Option<&'a [f32]>,
+    search: &'a Search<'a>,
+    shift: &'a [f64],
+    /// `|c|^2`.
+    square: f64,
+    choice: Choice,
+}
+
+/// Partial sums, and the memory of who makes them.
+struct Part {
+    /// `Phi' Phi`, all of it but the intercept's column; the intercept last.
+    gram: Vec<f64>,
+    /// `Phi' X`, `M x p` row-major.
+    moment: Vec<f64>,
+    changed: usize,
+    pulls: Vec<f64>,
+    single: Vec<f32>,
+    work: Work,
+}
+
+/// `out = X W'` of `[rows, lines, columns]`, all row-major.
+fn product<T: faer::traits::ComplexField>(
+    x: &[T],
+    lines: &[T],
+    out: &mut [T],
+    [count, f, p]: [usize; 3],
+) {
+    matmul(
+        MatMut::from_row_major_slice_mut(out, count, f),
+        Accum::Replace,
+        MatRef::from_row_major_slice(x, count, p),
+        MatRef::from_row_major_slice(lines, f, p).transpose(),
+        T::one_impl(),
+        Par::Seq,
+    );
+}

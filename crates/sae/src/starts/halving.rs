@@ -1,0 +1,235 @@
+//! Starts where rows choose their atoms, by successive halving.
+//!
+//! Every start goes a few rounds on a seeded sample of rows; the better half goes on with half as many
+//! rounds again, until as few are left as are to be finished. Half of the starts are decoders of random
+//! rows, which serve where there are many atoms; the others are clusters of rows with their own leading
+//! directions, which serve where there are few.
+
+use crate::data::Data;
+use crate::encode::search::Arrangement;
+use crate::error::FitError;
+use crate::iterate::coordinates::{Coordinates, Gates};
+use crate::iterate::layout::Layout;
+use crate::iterate::point::Penalty;
+use crate::model::dictionary::Dictionary;
+use crate::rounds::explore::{Explorer, Tell, Way};
+use crate::rounds::round::{Arranged, Choice, Ground, State};
+use crate::rounds::{GateRound, RoundStage, penalty};
+use crate::starts::{FirstGates, Start, StartKind, Starter};
+use rand::SeedableRng;
+use rand::seq::index::sample;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use std::borrow::Cow;
+use std::time::Instant;
+
+/// The rows that starts are compared on.
+pub(crate) struct Sample<'a> {
+    pub(crate) data: Cow<'a, Data>,
+    pub(crate) single: Option<Vec<f32>>,
+}
+
+impl<'a> Sample<'a> {
+    /// At most `most` of the rows, seeded; all where there are no more, or where features are as many.
+    pub(crate) fn of(all: &'a Data, features: usize, most: usize, seed: u64, single: bool) -> Self {
+        let most = most.max(ROWS_PER_FEATURE * features);
+        let data = match all.rows() > most {
+            true => {
+                let mut rng = ChaCha8Rng::seed_from_u64(seed);
+                rng.set_stream(u64::MAX);
+                let mut chosen = sample(&mut rng, all.rows(), most).into_vec();
+                chosen.sort_unstable();
+                Cow::Owned(all.subset(&chosen))
+            }
+            false => Cow::Borrowed(all),
+        };
+        let single = single.then(|| data.single());
+        Self { data, single }
+    }
+
+    pub(crate) fn ground<'s>(
+        &'s self,
+        dictionary: &'s Dictionary,
+        arrangement: &'s Arrangement,
+    ) -> Ground<'s> {
+        Ground {
+            data: &self.data,
+            dictionary,
+            arrangement,
+            single: self.single.as_deref(),
+        }
+    }
+}
+
+/// A decoder of `M` lines is ranked by no fewer rows than this times `M`.
+const ROWS_PER_FEATURE: usize = 16;
+
+/// A start and what became of it.
+pub(crate) struct Begun {
+    pub(crate) start: usize,
+    pub(crate) kind: StartKind,
+    pub(crate) rounds: Vec<GateRound>,
+    /// What it was left with, or how it failed.
+    pub(crate) ended: Result<Ranked, FitError>,
+}
+
+/// What a start was left with.
+pub(crate) struct Ranked {
+    pub(crate) decoder: Arranged,
+    /// Of the rows that starts are compared on.
+    pub(crate) objective: f64,
+}
+
+/// What halving goes by.
+pub(crate) struct Halving<'a> {
+    pub(crate) ground: Ground<'a>,
+    pub(crate) slots: usize,
+    pub(crate) lambda: Option<f64>,
+    pub(crate) seed: u64,
+    pub(crate) starts: usize,
+    pub(crate) finalists: usize,
+    /// When to stop.
+    pub(crate) until: Option<Instant>,
+    /// Told of every start that has been ranked.
+    pub(crate) tell: &'a Tell<'a>,
+}
+
+struct Running<'a> {
+    start: usize,
+    kind: StartKind,
+    rounds: Vec<GateRound>,
+    state: Result<(Explorer<'a>, State), FitError>,
+}
+
+/// Rounds of the first stage.
+const FIRST: usize = 6;
+
+impl<'a> Halving<'a> {
+    /// Halves the starts until the finalists are left. All of them, the best first.
+    pub(crate) fn run(&self) -> Vec<Begun> {
+        let Ground {
+            data, dictionary, ..
+        } = self.ground;
+        let starter = Starter::new(
+            data,
+            dictionary,
+            FirstGates::Clusters,
+            self.seed,
+            self.starts,
+        );
+        let mut pool: Vec<Running<'_>> = (0..self.starts)
+            .into_par_iter()
+            .map(|start| self.first(start, &starter))
+            .collect();
+        let (mut out, mut rounds) = (Vec::new(), FIRST);
+        loop {
+            pool.par_iter_mut()
+                .for_each(|running| self.rank(running, rounds));
+            let key = |running: &Running<'_>| match &running.state {
+                Ok((_, state)) => state.objective,
+                Err(_) => f64::INFINITY,
+            };
+            pool.sort_by(|a, b| key(a).total_cmp(&key(b)).then(a.start.cmp(&b.start)));
+            let keep = (pool.len() / 2).max(self.finalists);
+            if pool.len() <= keep {
+                break;
+            }
+            out.splice(0..0, pool.split_off(keep));
+            rounds += rounds / 2;
+        }
+        pool.extend(out);
+        let begun = pool.into_iter().map(|running| Begun {
+            start: running.start,
+            kind: running.kind,
+            rounds: running.rounds,
+            ended: running.state.map(|(_, state)| Ranked {
+                decoder: state.decoder,
+                objective: state.objective,
+            }),
+        });
+        begun.collect()
+    }
+
+    /// Start `s` with a round behind it, and the penalties that it has.
+    fn first(&self, start: usize, starter: &Starter<'_>) -> Running<'a> {
+        // Every other one, so that both kinds are among few starts.
+        let (kind, state) = if start.is_multiple_of(2) {
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+            rng.set_stream(start as u64);
+            (StartKind::Rows, self.of_rows(&mut rng))
+        } else {
+            let Start {
+                kind,
+                coordinates,
+                gates,
+            } = starter.make(start);
+            (kind, self.of_codes(coordinates, &gates))
+        };
+        Running {
+            start,
+            kind,
+            rounds: Vec::new(),
+            state,
+        }
+    }
+
+    fn of_rows(&self, rng: &mut ChaCha8Rng) -> Result<(Explorer<'a>, State), FitError> {
+        let mut explorer = Explorer::new(self.ground, self.nominal(), self.slots);
+        let decoder = explorer.from_rows(rng);
+        let mut state = explorer.state(decoder);
+        explorer.round(Choice::Anew, &mut state)?;
+        let dense = (state.codes).dense(self.ground.dictionary, self.ground.arrangement);
+        self.of_codes(dense.0, &dense.1)
+    }
+
+    fn of_codes(
+        &self,
+        mut coordinates: Coordinates,
+        gates: &Gates,
+    ) -> Result<(Explorer<'a>, State), FitError> {
+        let penalty = penalty_of(self.ground, &mut coordinates, gates, self.lambda)?;
+        let mut explorer = Explorer::new(self.ground, penalty, self.slots);
+        let state = explorer.around(&coordinates, gates)?;
+        Ok((explorer, state))
+    }
+
+    /// The penalties of a first round, before there are codes: 1e-5 of what the mean diagonal of `Phi' Phi`
+    /// is where all functions have mean square 1/2, as those of a circle do.
+    fn nominal(&self) -> Penalty {
+        let rows = self.ground.data.rows() as f64;
+        Penalty {
+            lambda: self.lambda.unwrap_or(5e-6 * rows),
+            kappa: 0.0,
+        }
+    }
+
+    fn rank(&self, running: &mut Running<'_>, rounds: usize) {
+        let Ok((explorer, state)) = &mut running.state else {
+            return;
+        };
+        let mut way = Way::new(self.until, self.tell);
+        let ended = explorer.explore(RoundStage::Start, (rounds, rounds), state, &mut way);
+        running.rounds.append(&mut way.rounds);
+        if let Err(error) = ended {
+            running.state = Err(error);
+        }
+    }
+}
+
+/// The penalties of codes, whose coordinates are whitened.
+///
+/// # Errors
+/// Features that determine no decoder.
+pub(crate) fn penalty_of(
+    ground: Ground<'_>,
+    coordinates: &mut Coordinates,
+    gates: &Gates,
+    lambda: Option<f64>,
+) -> Result<Penalty, FitError> {
+    let Ground {
+        data, dictionary, ..
+    } = ground;
+    let layout = Layout::new(dictionary, gates, data.outputs())?;
+    coordinates.whiten(&layout);
+    Ok(penalty(data, dictionary, &layout, coordinates, lambda)?)
+}
