@@ -15,12 +15,12 @@ use crate::error::CurvedError;
 use crate::iterate::features;
 use crate::iterate::layout::Layout;
 use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
-use crate::lm::{Objective, Problem, StepFailure, Trial};
+use crate::lm::{Objective, Problem, State, StepFailure, Trial, Tried};
 use broadhead_device::{DeviceError, ExecutionPath};
 use broadhead_schur::cuda::Keep;
 use broadhead_schur::{
-    EliminationKind, Failure, Gradient, LogDeterminant, MeanDiagonals, Plan, Ridge, RowBlocks,
-    Solver, SolverOptions, StepMut, StructuredFeatures, StructuredSystem, SymmetricView, System,
+    EliminationKind, Failure, Gradient, LogDeterminant, Plan, Ridge, RowBlocks, Solver,
+    SolverOptions, StepMut, StructuredFeatures, StructuredSystem, SymmetricView, System,
 };
 use faer::MatRef;
 use serde::{Deserialize, Serialize};
@@ -256,8 +256,7 @@ impl<'a> Curved<'a> {
         let started = Instant::now();
         let (changed, chosen) = (self.linearise(), Chosen::of(self.solver.plan()));
         let stop = |error: broadhead_schur::Error| StepFailure::Stop(error.into());
-        let system =
-            system_of(&self.model, &self.current, &self.row_hessian).map_err(StepFailure::Stop)?;
+        let system = system_of(&self.model, &self.current, &self.row_hessian)?;
         let base = match changed {
             true => self.solver.refresh(system),
             // After a rejected trial only the ridge is another.
@@ -272,13 +271,13 @@ impl<'a> Curved<'a> {
         let frame = base.factor(Ridge::relative(relative_ridge, means));
         self.seconds.factor += started.elapsed();
         let started = Instant::now();
-        let mut frame = frame.map_err(|failure| step_failure(failure, means))?;
+        let mut frame = frame.map_err(|failure| StepFailure::of(failure, means))?;
         let report = frame
             .solve(
                 gradient,
                 StepMut::new(&mut self.step_row, &mut self.step_border),
             )
-            .map_err(|failure| step_failure(failure, means))?;
+            .map_err(|failure| StepFailure::of(failure, means))?;
         self.summary.refinements += u64::from(report.refinements);
         if let Some(error) = report.error {
             let summary = &mut self.summary;
@@ -351,13 +350,13 @@ impl Problem for Curved<'_> {
         [crate::data::norm(&self.current.row_gradient), border]
     }
 
-    fn try_step(&mut self, relative_ridge: f64) -> Result<Trial, StepFailure<CurvedError>> {
-        let predicted = self.step(relative_ridge)?;
+    fn try_step(&mut self, state: &State) -> Result<Tried, StepFailure<CurvedError>> {
+        let predicted = self.step(state.ridge)?;
         self.advance()?;
-        Ok(Trial {
+        Ok(Tried::Offered(Trial {
             predicted,
             objective: self.trial.objective,
-        })
+        }))
     }
 
     fn accept(&mut self) -> Result<(), CurvedError> {
@@ -365,8 +364,6 @@ impl Problem for Curved<'_> {
         self.linearised = false;
         Ok(())
     }
-
-    fn reject(&mut self) {}
 }
 
 /// The objective of a trial point that could not be evaluated: none where its features determine no
@@ -412,17 +409,6 @@ fn system_of<'s>(
     )
     .map_err(broadhead_schur::Error::from)?;
     Ok(system.into())
-}
-
-/// Makes an absolute bump relative to the mean diagonal of its side.
-fn step_failure(failure: Failure, means: MeanDiagonals) -> StepFailure<CurvedError> {
-    match failure {
-        Failure::Stop(error) => StepFailure::Stop(error.into()),
-        Failure::NotPositiveDefinite(npd) => StepFailure::NotPositiveDefinite {
-            relative_bump: npd.relative_bump(means),
-            what: npd.to_string(),
-        },
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // Beside the kernel's typed launch alone.
 
 mod fit;
+mod iterates;
 mod resident;
 
 pub use fit::FIT;

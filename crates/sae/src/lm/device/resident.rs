@@ -1,7 +1,7 @@
 //! The quadratic problem wholly on a device: iterate, residual, objective, gain and ridge live
-//! there. The host submits one graph an iterate and reads one record of 136 bytes; what it does
-//! with the record is to stop, and to factor where the ridge changed. A whole fit as one graph is
-//! [`ResidentQuadratic::fit_in_one_graph`].
+//! there. An iterate is one submission and one record of 136 bytes. Two values of
+//! [`crate::lm::Problem`] run it under the one driver: [`ResidentQuadratic::fit`], a graph an iterate,
+//! and [`ResidentQuadratic::fit_in_one_graph`].
 //!
 //! ```text
 //!   load(system, g0) | load_gradient(g0)     the numbers of a problem, or its gradient alone
@@ -18,14 +18,11 @@
 
 use super::fit::{WholeFit, device_error};
 use super::{RULE, STATE, decision_of, rule_numbers, state_numbers};
-use crate::lm::driver::{cancelled, entry, past_ceiling, start_at};
+use crate::lm::driver::{expect_in_range, start_at};
 use crate::lm::quadratic::{
     LogDeterminantAbsence, QuadraticError, at_zero_ridge, check_data_norm_squared, norm,
 };
-use crate::lm::{
-    Decision, LastTrial, LmError, LmReport, Objective, Outcome, Rule, State, Status, TraceEntry,
-    decide,
-};
+use crate::lm::{Decision, Objective, Rule, State, StepFailure};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{
     ByteClass, DeviceBuffer, DeviceError, ExecutionPath, Graph, PinnedBuffer, Refusal, Stream, View,
@@ -35,9 +32,8 @@ use broadhead_schur::cuda::{
 };
 use broadhead_schur::{
     ArrowShape, ArrowVector, DenseSystem, Error, Failure, Gradient, LogDeterminant, MeanDiagonals,
-    NotPositiveDefinite, Ridge, System,
+    Ridge, System,
 };
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// The loop's kernels, with the decision's text before them.
@@ -250,9 +246,7 @@ impl ResidentQuadratic {
     /// [`LmError::Rule`], [`LmError::StartNotFinite`]; [`Error::Device`], with a [`Refusal`] where no
     /// problem was loaded.
     pub fn start(&mut self, rule: &Rule) -> Result<State, QuadraticError> {
-        if let Some(field) = rule.out_of_range() {
-            return Err(LmError::Rule { field });
-        }
+        expect_in_range(rule)?;
         self.expect(Stage::Loaded, "the start of a fit")?;
         self.stage = Stage::Loaded;
         let norms = self.reset()?;
@@ -291,10 +285,19 @@ impl ResidentQuadratic {
         Ok(stream.upload_into(&given, self.rule.view_mut(), ByteClass::Record)?)
     }
 
-    pub(super) fn send(&mut self, state: &State) -> Result<(), Error> {
+    fn send(&mut self, state: &State) -> Result<(), Error> {
         let stream = self.base.stream().clone();
         let (numbers, to) = (state_numbers(state), self.state.slice_mut(0..STATE)?);
         Ok(stream.upload_into(&numbers, to, ByteClass::Record)?)
+    }
+
+    /// Sends `state` where the one on the device, `there`, is another: the host has decided.
+    pub(super) fn send_if_other(&mut self, there: &mut State, state: &State) -> Result<(), Error> {
+        if there != state {
+            self.send(state)?;
+            *there = *state;
+        }
+        Ok(())
     }
 
     /// Declines `what` where the problem's numbers are not ready for it.
@@ -461,71 +464,16 @@ impl ResidentQuadratic {
         })
     }
 
-    /// Minimises from `z = 0` under `rule`; every trial is shown to `observer`, which may stop
-    /// it. As
-    /// [`crate::lm::quadratic::QuadraticProblem::fit`].
-    ///
-    /// # Errors
-    /// [`LmError`]: the ridge past its ceiling, or what ends a fit at once.
-    pub fn fit(
-        &mut self,
-        rule: &Rule,
-        observer: &mut dyn FnMut(&TraceEntry) -> ControlFlow<()>,
-    ) -> Result<LmReport, QuadraticError> {
-        let mut state = self.start(rule)?;
-        let mut norms = state.largest;
-        let mut graph = None;
-        while state.status == Status::Running {
-            let relative = state.ridge;
-            let ridge = Ridge::relative(relative, self.means);
-            let (decision, outcome, last) = match self.frame(ridge) {
-                Ok(_) => {
-                    if graph.is_none() {
-                        graph = Some(self.graph(ridge).map_err(stopped)?);
-                    }
-                    if let Some(graph) = &mut graph {
-                        self.launch(graph)?;
-                    }
-                    let iterate = self.read()?;
-                    if !iterate.predicted.is_finite() {
-                        self.expect_finite_step()?;
-                    }
-                    if iterate.decision.accepted {
-                        norms = iterate.norms;
-                    }
-                    (iterate.decision, iterate.outcome(), LastTrial::Rejected)
-                }
-                Err(Failure::NotPositiveDefinite(failure)) => {
-                    let (outcome, decision, what) = self.refused(rule, &state, failure)?;
-                    (decision, outcome, LastTrial::NotPositiveDefinite(what))
-                }
-                Err(Failure::Stop(stop)) => return Err(LmError::Problem(stop)),
-            };
-            state = decision.state;
-            if observer(&entry(&state, &outcome, relative, &decision)).is_break() {
-                return Err(cancelled(&state));
-            }
-            if state.status == Status::RidgeCeiling {
-                return Err(past_ceiling(rule, &state, last));
-            }
+    /// What becomes of a factorization that failed at `ridge`.
+    pub(super) fn step_failure(&mut self, ridge: Ridge, failure: Failure) -> StepFailure<Error> {
+        let advised = match failure {
+            Failure::NotPositiveDefinite(failed) => self.base.advise(ridge, self.means, failed),
+            Failure::Stop(error) => Err(error),
+        };
+        match advised {
+            Ok(failed) => StepFailure::of(Failure::NotPositiveDefinite(failed), self.means),
+            Err(error) => StepFailure::Stop(error),
         }
-        Ok(report(&state, norms))
-    }
-
-    /// What becomes of a ridge at which there is no factor; the state after it is sent to the device.
-    pub(super) fn refused(
-        &mut self,
-        rule: &Rule,
-        state: &State,
-        failure: NotPositiveDefinite,
-    ) -> Result<(Outcome, Decision, String), Error> {
-        let ridge = Ridge::relative(state.ridge, self.means);
-        let failure = self.base.advise(ridge, self.means, failure)?;
-        let bump = failure.relative_bump(self.means);
-        let outcome = Outcome::NotPositiveDefinite { bump };
-        let decision = decide(rule, state, &outcome);
-        self.send(&decision.state)?;
-        Ok((outcome, decision, failure.to_string()))
     }
 
     /// After a trial whose prediction is no finite number: the error that a solve of the CPU ends with
@@ -564,26 +512,6 @@ impl ResidentQuadratic {
     }
 }
 
-impl Iterate {
-    /// What it gave the decision, for a trace; the scale is that of the state after it, which is another
-    /// where the trial was rejected, and no trace shows it.
-    fn outcome(&self) -> Outcome {
-        Outcome::Step {
-            predicted: self.predicted,
-            objective: self.objective,
-            scale: self.decision.state.scale,
-        }
-    }
-}
-
-/// A failure of a frame that is there already: more ridge is no answer to it.
-fn stopped(failure: Failure) -> QuadraticError {
-    LmError::Problem(match failure {
-        Failure::Stop(error) => error,
-        Failure::NotPositiveDefinite(failure) => super::fit::of_two_minds(&failure.to_string()),
-    })
-}
-
 /// A call that was declined.
 fn refused(what: &str, expected: &str, found: &str) -> Error {
     let refusal = Refusal::Shape {
@@ -592,16 +520,4 @@ fn refused(what: &str, expected: &str, found: &str) -> Error {
         found: found.to_owned(),
     };
     DeviceError::from(refusal).into()
-}
-
-/// How a loop ended.
-pub(super) fn report(state: &State, norms: [f64; 2]) -> LmReport {
-    LmReport {
-        status: state.status,
-        iterations: state.iterations,
-        trials: state.trials,
-        objective: state.objective,
-        ridge: state.ridge,
-        residual_norms: norms,
-    }
 }
