@@ -20,10 +20,10 @@ use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_sae::lm::{Rule, Status};
 use broadhead_sae::model::coverage::ARC;
 use broadhead_sae::{
-    Atom, Basis, Dictionary, Fit, FitOptions, GatePolicy, GateRound, Model, Progress, Share,
-    SolveSummary, StartReport, Topology,
+    Atom, Basis, Dictionary, Fit, FitOptions, GatePolicy, GateRound, Model, Place, Progress, Share,
+    SolveOptions, SolveSummary, StartReport, Topology,
 };
-use broadhead_schur::{EliminationKind, SolverOptions};
+use broadhead_schur::EliminationKind;
 use ndarray::Array2;
 use ndarray_npy::WriteNpyExt;
 use serde::Serialize;
@@ -120,11 +120,16 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     let folder = RunFolder::take(&arguments.output, FILES)?;
     let (placement, mut device) = dispatch::open(arguments.device, &arguments.rows.path)?;
     let mut clock = Clock::start();
-    let solver = SolverOptions {
-        elimination: arguments.elimination.kind(),
+    let (rates, device_rates) = rates::asked_for(arguments.rates, placement.as_ref());
+    let place = Place {
         device: placement,
+        rates,
+        device_rates,
+    };
+    let solves = SolveOptions {
+        elimination: arguments.elimination.kind(),
         device_policy: arguments.device,
-        ..SolverOptions::default()
+        ..SolveOptions::default()
     };
     let mut fit_options = FitOptions {
         gates: arguments.gates.policy(),
@@ -132,14 +137,13 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         seed: arguments.seed,
         rule: Rule::curved().with_max_iterations(arguments.max_iterations as u64),
         lambda: arguments.lambda,
-        solver,
+        solves,
         ..FitOptions::default()
     };
-    rates::hand_to(arguments.rates, &mut fit_options.solver);
     fit_options.validate()?;
     let opened = input::open_matrix(&arguments.rows)?;
     if let Some(shape) = opened.shape() {
-        fit_options.solver.memory_limit = room(arguments, &dictionary, &fit_options, shape)?;
+        fit_options.solves.memory_limit = room(arguments, &dictionary, &fit_options, shape)?;
     }
     let rows = opened.read()?;
     let groups = match &arguments.labels {
@@ -156,7 +160,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     fit_options.gates = gate_policy(&arguments.gates, rows.array.nrows(), dictionary.len())?;
     clock.lap("read");
 
-    let fitted = run(&rows, &dictionary, &fit_options)?;
+    let fitted = run(&place, &rows, &dictionary, &fit_options)?;
     clock.lap("fit");
     // Gates decide how sparse a system is, and so where the cheapest place is for the next: a device
     // that was used once is named, and `solves` has its share.
@@ -182,7 +186,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         &rows,
         fitted,
         device,
-        UsedRates::of(&fit_options.solver),
+        UsedRates::of(&place, arguments.device),
         label_statistics,
         &clock,
     );
@@ -341,6 +345,7 @@ pub(super) fn gate_policy(
 }
 
 fn run(
+    place: &Place,
     rows: &Named<Array2<f64>>,
     dictionary: &Dictionary,
     options: &FitOptions,
@@ -366,7 +371,7 @@ fn run(
         }
         ControlFlow::Continue(())
     };
-    broadhead_sae::fit(rows.array.view(), dictionary, options, &tell)
+    broadhead_sae::fit_on(place, rows.array.view(), dictionary, options, &tell)
         .map_err(|error| CliError::fit(&rows.name, error))
 }
 

@@ -3,9 +3,9 @@
 use crate::args::RatesWord;
 use broadhead_device::{DevicePolicy, ExecutionPath};
 use broadhead_gate::ceilings::Store;
-use broadhead_sae::Chosen;
-use broadhead_schur::cuda::Keep;
-use broadhead_schur::{Ceilings, EliminationKind, HostCeilings, Rates, SolverOptions};
+use broadhead_sae::{Chosen, Place};
+use broadhead_schur::cuda::{Keep, Placement};
+use broadhead_schur::{Ceilings, EliminationKind, HostCeilings, Rates};
 use serde::Serialize;
 
 /// The rates behind a plan's prices, and where they come from.
@@ -16,25 +16,34 @@ pub(super) struct UsedRates {
     device: Option<Rates<Ceilings>>,
 }
 
-/// Hands a planner the rates that were asked for.
-pub(super) fn hand_to(word: RatesWord, options: &mut SolverOptions) {
+/// The rates that were asked for: of this processor, and of `device` where there is one.
+pub(super) fn asked_for(
+    word: RatesWord,
+    device: Option<&Placement>,
+) -> (Rates<HostCeilings>, Rates<Ceilings>) {
     match word {
-        RatesWord::Measured => Store::of_environment().hand_to(options),
+        RatesWord::Measured => {
+            let store = Store::of_environment();
+            let measured = |place: &Placement| store.device(place.stream.context().info());
+            (store.host(), device.map_or_else(Rates::default, measured))
+        }
         RatesWord::Shipped => {
             let reason = || Some("--rates shipped".to_owned());
-            options.rates = Rates::shipped(HostCeilings::default(), reason());
-            options.device_rates = Rates::shipped(Ceilings::DEVICE, reason());
+            (
+                Rates::shipped(HostCeilings::default(), reason()),
+                Rates::shipped(Ceilings::DEVICE, reason()),
+            )
         }
     }
 }
 
 impl UsedRates {
-    /// Those that `options` hand to a planner.
-    pub(super) fn of(options: &SolverOptions) -> Self {
-        let device = options.device.is_some() && options.device_policy != DevicePolicy::Off;
+    /// Those of the place that a fit under `policy` was planned for.
+    pub(super) fn of(place: &Place, policy: DevicePolicy) -> Self {
+        let device = place.device.is_some() && policy != DevicePolicy::Off;
         Self {
-            host: options.rates.clone(),
-            device: device.then(|| options.device_rates.clone()),
+            host: place.rates.clone(),
+            device: device.then(|| place.device_rates.clone()),
         }
     }
 

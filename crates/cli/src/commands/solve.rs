@@ -83,13 +83,15 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
     output::prepare_file(target)?;
     let mut clock = Clock::start();
     let mut archive = Operands::open(&arguments.system)?;
+    let (rates, device_rates) = rates::asked_for(arguments.rates, placement.as_ref());
     let mut solver_options = SolverOptions {
         elimination: arguments.elimination.kind(),
+        rates,
+        device_rates,
         device: placement,
         device_policy: arguments.device,
         ..SolverOptions::default()
     };
-    rates::hand_to(arguments.rates, &mut solver_options);
     room(arguments, &archive, &mut solver_options)?;
     let operands = Operands::read(&mut archive, &arguments.system)?;
     clock.lap("read");

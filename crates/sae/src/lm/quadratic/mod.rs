@@ -27,9 +27,11 @@ pub use many::{ManyFit, fit_many};
 pub use outer::OuterReport;
 
 use crate::lm::Objective;
+use crate::options::SolveOptions;
+use crate::place::Place;
 use broadhead_schur::{
     ArrowVector, Base, Error, Failure, Gradient, LogDeterminant, MeanDiagonals, ProductMut, Ridge,
-    SolveReport, Solver, SolverOptions, System,
+    SolveReport, Solver, System,
 };
 use vectors::{Vectors, Which};
 
@@ -41,14 +43,14 @@ pub struct QuadraticWorkspace {
 }
 
 impl QuadraticWorkspace {
-    /// Plans and allocates for problems of the shape of `system`. No number is read.
+    /// Plans for problems of the shape of `system` on `place`, and allocates. No number is read.
     ///
     /// # Errors
     /// As [`Solver::new`].
-    pub fn new(system: &System<'_>, options: SolverOptions) -> Result<Self, Error> {
+    pub fn new(system: &System<'_>, options: &SolveOptions, place: &Place) -> Result<Self, Error> {
         let vectors = Vectors::new(system.shape());
         Ok(Self {
-            solver: Solver::new(system, options)?,
+            solver: Solver::new(system, place.solver(options))?,
             vectors,
         })
     }
