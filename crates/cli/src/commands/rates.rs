@@ -8,11 +8,11 @@ use broadhead_schur::cuda::{Keep, Placement};
 use broadhead_schur::{Ceilings, EliminationKind, HostCeilings, Rates};
 use serde::Serialize;
 
-/// The rates behind a plan's prices, and where they come from.
+/// The rates behind a plan's prices, with their origin.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct UsedRates {
     host: Rates<HostCeilings>,
-    /// Of the device; absent where no work was priced there.
+    /// Those of the device; absent if no work was priced there.
     device: Option<Rates<Ceilings>>,
 }
 
@@ -38,7 +38,7 @@ pub(super) fn asked_for(
 }
 
 impl UsedRates {
-    /// Those of the place that a fit under `policy` was planned for.
+    /// The rates of the place that a fit under `policy` was planned for.
     pub(super) fn of(place: &Place, policy: DevicePolicy) -> Self {
         let device = place.device.is_some() && policy != DevicePolicy::Off;
         Self {
@@ -60,15 +60,16 @@ impl UsedRates {
     }
 }
 
-/// The options that repeat on another machine what the planner chose on this one.
+/// The options that repeat the planner's choice on another machine.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Pins {
     elimination: EliminationKind,
     device: DevicePolicy,
-    /// What a frame on the device kept, which is a choice of the library's callers.
+    /// What a frame on the device kept. No option of the command line sets it; the library's callers
+    /// can.
     #[serde(skip_serializing_if = "Option::is_none")]
     keep: Option<Keep>,
-    /// As they stand on the command line.
+    /// As written on the command line.
     options: String,
 }
 
@@ -90,7 +91,7 @@ impl Pins {
         }
     }
 
-    /// Those of a fit, or why no pin repeats it.
+    /// The pins of a fit, or why none repeats it.
     pub(super) fn of(chosen: &[Chosen]) -> Result<Self, String> {
         match chosen {
             [one] => Ok(Self::new(one.elimination, one.path, one.keep)),
@@ -107,7 +108,7 @@ impl Pins {
         }
     }
 
-    /// As they stand on the command line.
+    /// As written on the command line.
     pub(super) fn options(&self) -> &str {
         &self.options
     }

@@ -1,11 +1,11 @@
 //! The curved inner problem: Gauss-Newton on coordinates and decoder for frozen gates.
 //!
-//! At the current point the Hessian is the structured arrow of [`broadhead_schur`]: `D_i`,
-//! `B_i = phi_i' (x) J_i`, `C = G (x) I_p`. In the *projected* loop (the default) the decoder is, at
-//! every trial, the exact minimiser for its coordinates, so the border's gradient vanishes and only
-//! the coordinates' part of a step is used; in the *joint* loop decoder and coordinates take the
-//! step together. Both predict by the same bare quadratic and are judged by the same decision, and
-//! both keep Euclidean coordinates whitened (see [`crate::iterate::whitening`]).
+//! At the current point the Hessian is the structured arrow of [`broadhead_schur`]: `D_i`, `B_i =
+//! phi_i' (x) J_i`, `C = G (x) I_p`. In the *projected* loop (the default) the decoder is, at every
+//! trial, the exact minimiser for its coordinates, so the border's gradient vanishes and only the
+//! coordinates' part of a step is used; in the *joint* loop decoder and coordinates take the step
+//! together. Both take their prediction from the same bare quadratic and go through the same decision.
+//! Both keep Euclidean coordinates whitened (see [`crate::iterate::whitening`]).
 //!
 //! Invariants: a trial is evaluated from its own residual rows; nothing of the current point changes
 //! before a trial is accepted; the penalties are fixed for the whole fit.
@@ -40,15 +40,16 @@ pub enum BorderMode {
 /// What the solves of an inner loop cost and how well they did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SolveSummary {
-    /// Operators factored, wherever that was.
+    /// Factorizations, on the host and on a device.
     pub factorizations: u64,
-    /// Those of them that were factored, and solved with, on a device.
+    /// Factorizations on a device, where the solves ran too.
     pub device_factorizations: u64,
-    /// Why the device, which was the cheaper place, was not used the first time that it was not: it had
-    /// not the memory.
+    /// Why the device was not used although it was cheaper, the first time that happened: it had too
+    /// little memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_declined: Option<DeviceError>,
-    /// What they were factored by: as a rule one choice. More where a planner chose anew as gates moved.
+    /// What the planner chose, or what was pinned. Usually one choice; more where the planner chose
+    /// again after gates moved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chosen: Vec<Chosen>,
     /// Refinement steps.
@@ -59,7 +60,7 @@ pub struct SolveSummary {
     pub componentwise_error: f64,
 }
 
-/// What an operator was factored by: what is pinned to repeat it.
+/// How an operator was factored. Pinning these values repeats it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chosen {
     /// The elimination.
@@ -80,7 +81,7 @@ impl Chosen {
         }
     }
 
-    /// Those of `all` that occur, each once, in the order in which they first do.
+    /// The different choices in `all`, in the order in which they first occur.
     pub(crate) fn distinct<'a>(all: impl Iterator<Item = &'a Self>) -> Vec<Self> {
         let mut found = Vec::new();
         for chosen in all {
@@ -93,7 +94,7 @@ impl Chosen {
 }
 
 impl SolveSummary {
-    /// One more operator, factored as `chosen`.
+    /// Counts one factorization, made as `chosen`.
     fn factored(&mut self, chosen: Chosen) {
         self.factorizations += 1;
         self.device_factorizations += u64::from(chosen.path.is_device());
@@ -207,7 +208,7 @@ impl<'a> Curved<'a> {
     pub(crate) fn log_determinant(
         &mut self,
     ) -> Result<Result<LogDeterminant, String>, CurvedError> {
-        // H is that of `f`, the penalty on Euclidean coordinates included.
+        // H is the Hessian of `f`, with the penalty on Euclidean coordinates.
         self.assemble(self.model.penalty.kappa);
         self.linearised = false;
         let system = system_of(&self.model, &self.current, &self.row_hessian)?;
@@ -223,7 +224,7 @@ impl<'a> Curved<'a> {
         }
     }
 
-    /// Brings the row blocks up to date with the current point. Whether they changed.
+    /// Brings the row blocks up to date with the current point and says whether they changed.
     fn linearise(&mut self) -> bool {
         if self.linearised {
             return false;
@@ -251,7 +252,7 @@ impl<'a> Curved<'a> {
         );
     }
 
-    /// Solves at the relative ridge; the predicted reduction.
+    /// Solves at the relative ridge and returns the predicted reduction.
     fn step(&mut self, relative_ridge: f64) -> Result<f64, StepFailure<CurvedError>> {
         let started = Instant::now();
         let (changed, chosen) = (self.linearise(), Chosen::of(self.solver.plan()));
@@ -259,7 +260,7 @@ impl<'a> Curved<'a> {
         let system = system_of(&self.model, &self.current, &self.row_hessian)?;
         let base = match changed {
             true => self.solver.refresh(system),
-            // After a rejected trial only the ridge is another.
+            // After a rejected trial only the ridge differs.
             false => self.solver.resume(system),
         };
         let mut base = base.map_err(stop)?;
@@ -366,7 +367,7 @@ impl Problem for Curved<'_> {
     }
 }
 
-/// The objective of a trial point that could not be evaluated: none where its features determine no
+/// The objective of a trial point that could not be evaluated: NaN where its features determine no
 /// decoder, so that the loop rejects the step.
 ///
 /// # Errors
@@ -381,7 +382,7 @@ fn where_it_failed(error: CurvedError) -> Result<Objective, StepFailure<CurvedEr
     }
 }
 
-/// Makes a point's gradient that of the objective after whitening.
+/// Projects a point's gradient so that it is the gradient of the objective after whitening.
 fn tangent(layout: &Layout, point: &mut Point) {
     for flat in layout.flat() {
         flat.tangent(&point.coordinates, &mut point.row_gradient);

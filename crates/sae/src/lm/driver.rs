@@ -10,9 +10,9 @@
 //! | [`Tried::Ran`] | the problem, several trials at once | goes on from the state they led to |
 //! | [`StepFailure::NotPositiveDefinite`] | nobody yet | decides |
 //!
-//! A problem on a device decides there: if the host decided, the point could only move in a second
-//! submission after the record of the first. Every trial starts from the state that the driver hands
-//! over, so a problem that keeps a copy can tell when the host has decided in between.
+//! A problem on a device decides there, because a decision of the host could move the point only by a
+//! second submission, after the record of the first had come back. The driver hands over the state
+//! before every trial, so a problem that keeps a copy can tell when the host has decided in between.
 
 use super::decision::{Decision, Outcome, Rule, State, Status, begin, decide, settle};
 use broadhead_schur::{Failure, MeanDiagonals};
@@ -61,14 +61,14 @@ pub enum Tried {
     Ran(State),
 }
 
-/// Why there is no step: the two kinds that a loop must not mix up.
+/// Why there is no step. A loop must not confuse the two.
 #[derive(Debug, PartialEq)]
 pub enum StepFailure<E> {
     /// Try again with more ridge.
     NotPositiveDefinite {
-        /// How much *more* relative ridge makes the block that failed factor.
+        /// How much *more* relative ridge the failed block needs to factor.
         relative_bump: f64,
-        /// What failed, in words: side, row, pivot.
+        /// What failed, in words: side, row and pivot.
         what: String,
     },
     /// End the fit.
@@ -102,7 +102,7 @@ pub trait Problem {
     /// The objective at the current point.
     fn objective(&self) -> Objective;
 
-    /// Norms of the residual (the gradient) in the row block and in the border block at the current
+    /// Norms of the residual (the gradient) of the row block and of the border block at the current
     /// point, computed without overflow. A block that is projected out or empty has norm 0.
     fn residual_norms(&self) -> [f64; 2];
 
@@ -169,9 +169,9 @@ impl LmReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LastTrial {
-    /// The objective did not fall, or was not finite.
+    /// The gain was not positive, or the objective was not finite.
     Rejected,
-    /// A block was not positive definite: which, in words.
+    /// A block was not positive definite; the text says which.
     NotPositiveDefinite(String),
 }
 
@@ -246,7 +246,7 @@ pub enum LmError<E: std::error::Error + 'static> {
     Problem(#[from] E),
 }
 
-/// An observer that never stops what it is shown.
+/// An observer that never stops the loop.
 pub fn go_on<T: ?Sized>(_: &T) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }

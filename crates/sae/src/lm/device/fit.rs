@@ -33,7 +33,7 @@ pub const FIT: KernelSource = KernelSource {
     options: &["--fmad=false"],
 };
 
-/// Kernels and buffers of whole fits, and the graph once it was made.
+/// Kernels and buffers of whole fits, and the graph once it has been made.
 pub(super) struct WholeFit {
     ridge: Kernel,
     factored: Kernel,
@@ -73,7 +73,7 @@ impl WholeFit {
         })
     }
 
-    /// Drops the graph: the mean diagonals of other operands are others.
+    /// Drops the graph: it contains the mean diagonals of the old operands.
     pub(super) fn forget(&mut self) {
         self.graph = None;
     }
@@ -91,12 +91,12 @@ struct InOneGraph<'r> {
 }
 
 impl ResidentQuadratic {
-    /// Minimises from `z = 0` under `rule` by one graph: as [`ResidentQuadratic::fit`], with the same
-    /// bits, but after the start the host submits and reads once a fit (and once more for every ridge at which there
-    /// is no factor). The first fit of a problem makes the graph.
+    /// Minimises from `z = 0` under `rule` by one graph, with the same bits as
+    /// [`ResidentQuadratic::fit`]. After the start the host submits once and reads once, and again for
+    /// every ridge at which a block does not factor. The first fit of a problem makes the graph.
     ///
-    /// Where the factors at hand are those of the first ridge, they are used: so are the fits of an
-    /// outer sequence ([`ResidentQuadratic::load_gradient`]).
+    /// Factors at hand at the first ridge are used, so the fits of an outer sequence share one frame
+    /// ([`ResidentQuadratic::load_gradient`]).
     ///
     /// # Errors
     /// As [`ResidentQuadratic::fit`].
@@ -111,8 +111,8 @@ impl ResidentQuadratic {
         drive(&mut fit, rule, state, &mut go_on)
     }
 
-    /// Launches the graph of a fit, which is made where there is none, and waits for its end. The graph
-    /// stays where that goes well.
+    /// Launches the graph of a fit, made first if there is none, and waits for its end. The graph is
+    /// kept if that succeeds.
     fn launch_fit(&mut self, norms: [f64; 2]) -> Result<Ended, Error> {
         let stream = self.base.stream().clone();
         let mut graph = match self.whole.graph.take() {
@@ -128,7 +128,7 @@ impl ResidentQuadratic {
     fn run(&mut self, graph: &mut Graph, stream: &Stream, norms: [f64; 2]) -> Result<Ended, Error> {
         let at_hand = self.at_hand.take();
         self.send_tail(stream, norms, at_hand)?;
-        // Also where it fails: what becomes of the factors is decided there.
+        // A graph that failed may have changed the factors too.
         let launched = graph.launch();
         let ended = launched.map_err(Error::from).and_then(|()| self.read_fit());
         if !matches!(&ended, Ok(ended) if ended.builds == 0) {
@@ -140,7 +140,7 @@ impl ResidentQuadratic {
         Ok(ended)
     }
 
-    /// Norms at the point, and which factors there are.
+    /// Sends the norms at the point, and which factors are at hand.
     fn send_tail(
         &mut self,
         stream: &Stream,
@@ -208,7 +208,7 @@ impl ResidentQuadratic {
         })?)
     }
 
-    /// Factors at the ridge on the device and notes what became of it.
+    /// Factors at the ridge on the device and records the outcome.
     fn factor_at(&mut self, stream: &Stream) -> broadhead_device::Result<()> {
         self.base
             .submit_factor_at(self.whole.at.view())
@@ -258,12 +258,12 @@ impl Problem for InOneGraph<'_> {
 }
 
 impl InOneGraph<'_> {
-    /// Factors at the ridge at which the graph found no factors.
+    /// Factors again at the ridge at which the graph could not, to learn why.
     fn look(&mut self, state: &State) -> StepFailure<Error> {
         let ridge = Ridge::relative(state.ridge, self.resident.means);
         match self.resident.frame(ridge).map(drop) {
             Err(failure) => self.resident.step_failure(ridge, failure),
-            // The same kernels on the same numbers: going on would go round for ever.
+            // The same kernels on the same numbers: launching again would never end.
             Ok(()) => {
                 self.resident.whole.forget();
                 let why = "no factors at a ridge at which there are some";
@@ -273,7 +273,7 @@ impl InOneGraph<'_> {
     }
 }
 
-/// The device's error; any other is that of a vector that is not of the base.
+/// The device's error. Any other can only mean a vector that does not belong to the base.
 pub(super) fn device_error(error: Error) -> DeviceError {
     match error {
         Error::Device(error) => error,
@@ -285,7 +285,7 @@ pub(super) fn device_error(error: Error) -> DeviceError {
     }
 }
 
-/// Factors that are found once and once not.
+/// The error of a factorization that fails once and succeeds once on the same numbers.
 pub(super) fn of_two_minds(status: &str) -> Error {
     let fault = Fault::Library {
         call: "the graph of a fit".to_owned(),

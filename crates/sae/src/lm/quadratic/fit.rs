@@ -41,7 +41,7 @@ pub struct QuadraticFit {
     pub trace: Vec<TraceEntry>,
     /// $`\log|H|`$ at zero ridge, or why it is absent.
     pub log_determinant: Result<LogDeterminant, LogDeterminantAbsence>,
-    /// Frames built, that of the log-determinant included where it was built for it alone.
+    /// Frames built, including one built for the log-determinant alone.
     pub frame_builds: u64,
     /// The worst backward errors of any solve; absent where refinement is off.
     pub error: Option<BackwardError>,
@@ -120,7 +120,7 @@ impl Run<'_, '_> {
     }
 }
 
-/// What a frame at zero ridge says of a fit's log-determinant.
+/// The log-determinant of a fit, from the attempt to make a frame at zero ridge.
 pub(crate) fn at_zero_ridge(
     frame: Result<Result<LogDeterminant, NoLogDeterminant>, Failure>,
 ) -> Result<Result<LogDeterminant, LogDeterminantAbsence>, Error> {
@@ -163,7 +163,7 @@ impl Problem for Run<'_, '_> {
     }
 }
 
-/// The Euclidean norm without overflow or underflow; not a number where an entry is none.
+/// The Euclidean norm without overflow or underflow; NaN if an entry is NaN.
 pub(crate) fn norm(x: &[f64]) -> f64 {
     let largest = x.iter().fold(0.0, |m, x| larger(m, x.abs()));
     if largest == 0.0 || !largest.is_finite() {
