@@ -244,8 +244,9 @@ impl ResidentQuadratic {
     /// Back to `z = 0`, where `r = -g0`, under `rule`.
     ///
     /// # Errors
-    /// [`LmError::Rule`], [`LmError::StartNotFinite`]; [`Error::Device`], with a [`Refusal`] where no
-    /// problem was loaded.
+    /// [`LmError::Rule`](crate::lm::LmError::Rule),
+    /// [`LmError::StartNotFinite`](crate::lm::LmError::StartNotFinite); [`Error::Device`], with a
+    /// [`Refusal`] where no problem was loaded.
     pub fn start(&mut self, rule: &Rule) -> Result<State, QuadraticError> {
         expect_in_range(rule)?;
         self.expect(Stage::Loaded, "the start of a fit")?;
