@@ -7,6 +7,7 @@ use crate::examples;
 use crate::pack::Pack;
 use crate::shell::{self, Failure, Outcome};
 use std::path::{Path, PathBuf};
+use xshell::cmd;
 
 /// The peers' libraries, pinned: NumPy and SciPy bring OpenBLAS.
 const PEERS: &[&str] = &["numpy==2.4.6", "scipy==1.17.1", "threadpoolctl==3.8.0"];
@@ -71,27 +72,26 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
     if let Some(folder) = &options.pack {
         return pack(root, folder);
     }
-    let python = if options.no_peers {
-        None
-    } else {
-        Some(crate::python::environment(root, "peers", PEERS)?)
-    };
-    let mut command = shell::cargo(root);
-    command
-        .args(["run", "--quiet", "--release", "--locked"])
-        .args(["--package", "broadhead-benches", "--", "run"])
-        .args(&options.cells);
-    if let Some(python) = python {
-        command.arg("--python").arg(python);
+    let mut python = Vec::new();
+    if !options.no_peers {
+        let interpreter = crate::python::environment(root, "peers", PEERS)?;
+        python = vec!["--python".into(), interpreter];
     }
-    shell::run(command.args(&options.rest))?;
+    let (cells, rest) = (&options.cells, &options.rest);
+    let (sh, cargo) = shell::at(root)?;
+    let build = ["--quiet", "--release", "--locked", "--package", PROGRAM];
+    cmd!(
+        sh,
+        "{cargo} run {build...} -- run {cells...} {python...} {rest...}"
+    )
+    .run()?;
     Ok(Outcome::Passed)
 }
 
 /// Makes a folder with the program, the cells and the peers.
 fn pack(root: &Path, folder: &Path) -> Result<Outcome, Failure> {
-    let mut build = shell::cargo(root);
-    shell::run(build.args(["build", "--locked", "--release", "--package", PROGRAM]))?;
+    let (sh, cargo) = shell::at(root)?;
+    cmd!(sh, "{cargo} build --locked --release --package {PROGRAM}").run()?;
     let mut pack = Pack::begin(root, folder)?;
     pack.program(&root.join("target/release").join(PROGRAM), PROGRAM)?;
     pack.files(&root.join("benches/cells"), "toml", "cells")?;
@@ -108,11 +108,9 @@ pub(crate) fn report(root: &Path, check: bool) -> Result<Outcome, Failure> {
     // With the examples, and so with the features that the tests have built already.
     let which = ["--examples", "--bin", "broadhead-benches"];
     let built = examples::built(root, examples::Kind::Binary, &which)?;
-    let mut command = examples::program(root, &built, &root.join("benches/src/main.rs"))?;
-    command.arg("report");
-    if check {
-        command.arg("--check");
-    }
-    shell::run(&mut command)?;
+    let program = examples::program(&built, &root.join("benches/src/main.rs"))?;
+    let check = check.then_some("--check");
+    let (sh, _) = shell::at(root)?;
+    cmd!(sh, "{program} report {check...}").run()?;
     Ok(Outcome::Passed)
 }

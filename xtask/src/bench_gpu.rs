@@ -3,6 +3,7 @@
 use crate::pack::Pack;
 use crate::shell::{self, Failure, Outcome};
 use std::path::{Path, PathBuf};
+use xshell::cmd;
 
 /// What `bench-gpu` runs or packs.
 #[derive(Debug, clap::Args)]
@@ -63,13 +64,14 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
     if let Some(from) = &options.adopt {
         return adopt(root, from, options.at_commit);
     }
+    let (sh, cargo) = shell::at(root)?;
     if let Some(folder) = &options.pack {
-        let mut build = shell::cargo(root);
-        build.args(["build", "--locked", "--package", PROGRAM]);
-        if !options.dev {
-            build.arg("--release");
-        }
-        shell::run(&mut build)?;
+        let release = (!options.dev).then_some("--release");
+        cmd!(
+            sh,
+            "{cargo} build --locked --package {PROGRAM} {release...}"
+        )
+        .run()?;
         let mut pack = Pack::begin(root, folder)?;
         let profile = if options.dev { "debug" } else { "release" };
         pack.program(&root.join("target").join(profile).join(PROGRAM), PROGRAM)?;
@@ -78,12 +80,13 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
         pack.finish(SCRIPT)?;
         return Ok(Outcome::Passed);
     }
-    let mut command = program(root, options.dev);
-    command.arg("gpu");
-    if options.peers {
-        command.args(["--python", "python3"]);
-    }
-    shell::measured(command.args(&options.rest))
+    let run = run_arguments(options.dev);
+    let peers: &[_] = match options.peers {
+        true => &["--python", "python3"],
+        false => &[],
+    };
+    let rest = &options.rest;
+    shell::measured(cmd!(sh, "{cargo} {run...} gpu {peers...} {rest...}"))
 }
 
 /// Checks what a pack brought back and puts it among the records of its device; with `at_commit`
@@ -92,21 +95,19 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
 /// # Errors
 /// A line is refused.
 pub(crate) fn adopt(root: &Path, from: &Path, at_commit: bool) -> Result<Outcome, Failure> {
-    let mut command = program(root, true);
-    command.arg("adopt").arg(from);
-    if at_commit {
-        command.arg("--at-commit");
-    }
-    shell::run(&mut command)?;
+    let (sh, cargo) = shell::at(root)?;
+    let run = run_arguments(true);
+    let at_commit = at_commit.then_some("--at-commit");
+    cmd!(sh, "{cargo} {run...} adopt {from} {at_commit...}").run()?;
     Ok(Outcome::Passed)
 }
 
-fn program(root: &Path, dev: bool) -> std::process::Command {
-    let mut command = shell::cargo(root);
-    command.args(["run", "--quiet", "--locked"]);
+/// Cargo's arguments that run the program, up to its own.
+fn run_arguments(dev: bool) -> Vec<&'static str> {
+    let mut arguments = vec!["run", "--quiet", "--locked"];
     if !dev {
-        command.arg("--release");
+        arguments.push("--release");
     }
-    command.args(["--package", PROGRAM, "--"]);
-    command
+    arguments.extend(["--package", PROGRAM, "--"]);
+    arguments
 }

@@ -7,6 +7,7 @@ use crate::examples;
 use crate::shell::{self, Failure, Outcome};
 use std::path::Path;
 use std::time::Instant;
+use xshell::cmd;
 
 /// What to run.
 #[derive(Debug, clap::Args)]
@@ -138,36 +139,38 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
 }
 
 fn format(root: &Path) -> Result<Outcome, Failure> {
-    shell::run(shell::cargo(root).args(["fmt", "--all", "--check"]))?;
-    let tool = ["fmt", "--manifest-path", "docs/tool/Cargo.toml", "--check"];
-    shell::run(shell::cargo(root).args(tool))?;
+    let (sh, cargo) = shell::at(root)?;
+    cmd!(sh, "{cargo} fmt --all --check").run()?;
+    cmd!(
+        sh,
+        "{cargo} fmt --manifest-path docs/tool/Cargo.toml --check"
+    )
+    .run()?;
     Ok(Outcome::Passed)
 }
 
 fn clippy(root: &Path) -> Result<Outcome, Failure> {
+    let (sh, cargo) = shell::at(root)?;
     let deny = ["--locked", "--all-targets", "--", "-D", "warnings"];
-    shell::run(
-        shell::cargo(root)
-            .args(["clippy", "--workspace"])
-            .args(deny),
-    )?;
-    let tool = ["clippy", "--manifest-path", "docs/tool/Cargo.toml"];
+    cmd!(sh, "{cargo} clippy --workspace {deny...}").run()?;
+    let tool = ["--manifest-path", "docs/tool/Cargo.toml"];
     let target = ["--target-dir", "target/docs-tool"];
-    shell::run(shell::cargo(root).args(tool).args(target).args(deny))?;
+    cmd!(sh, "{cargo} clippy {tool...} {target...} {deny...}").run()?;
     Ok(Outcome::Passed)
 }
 
 /// What is built together has the features that any of it asks for.
 fn alone(root: &Path) -> Result<Outcome, Failure> {
+    let (sh, cargo) = shell::at(root)?;
     let crates = examples::children(&root.join("crates"))?;
     shell::some(&crates, "crate", root)?;
     for folder in crates {
         let manifest = folder.join("Cargo.toml");
-        shell::run(
-            shell::cargo(root)
-                .args(["check", "--quiet", "--locked", "--manifest-path"])
-                .arg(manifest),
-        )?;
+        cmd!(
+            sh,
+            "{cargo} check --quiet --locked --manifest-path {manifest}"
+        )
+        .run()?;
     }
     Ok(Outcome::Passed)
 }

@@ -7,6 +7,7 @@
 
 use crate::shell::{self, Failure, Outcome};
 use std::path::Path;
+use xshell::cmd;
 
 /// Builds both, warnings denied.
 ///
@@ -15,28 +16,22 @@ use std::path::Path;
 pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
     let mut flags = std::env::var("RUSTDOCFLAGS").unwrap_or_default();
     flags.push_str(" -D warnings");
-    let doc = [
-        "doc",
-        "--workspace",
-        "--no-deps",
-        "--locked",
-        "--exclude",
-        "xtask",
-    ];
-    shell::run(shell::cargo(root).args(doc).env("RUSTDOCFLAGS", flags))?;
-    let tool = |verb| {
-        let mut command = shell::cargo(root);
-        command
-            .args([verb, "--quiet", "--locked"])
-            .args(["--manifest-path", "docs/tool/Cargo.toml"])
-            .args(["--target-dir", "target/docs-tool"]);
-        command
-    };
-    shell::run(&mut tool("test"))?;
-    shell::run(
-        tool("run")
-            .args(["--", "--book", "docs", "--katex", "docs/katex"])
-            .args(["--rustdoc", "target/doc", "--output", "target/book"]),
-    )?;
+    let (sh, cargo) = shell::at(root)?;
+    cmd!(
+        sh,
+        "{cargo} doc --workspace --no-deps --locked --exclude xtask"
+    )
+    .env("RUSTDOCFLAGS", flags)
+    .run()?;
+    let tool = ["--manifest-path", "docs/tool/Cargo.toml"];
+    let target = ["--target-dir", "target/docs-tool"];
+    cmd!(sh, "{cargo} test --quiet --locked {tool...} {target...}").run()?;
+    let book = ["--book", "docs", "--katex", "docs/katex"];
+    let pages = ["--rustdoc", "target/doc", "--output", "target/book"];
+    cmd!(
+        sh,
+        "{cargo} run --quiet --locked {tool...} {target...} -- {book...} {pages...}"
+    )
+    .run()?;
     Ok(Outcome::Passed)
 }

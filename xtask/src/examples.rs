@@ -6,8 +6,8 @@
 
 use crate::shell::{self, Failure, Outcome};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
+use xshell::cmd;
 
 /// What is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +30,11 @@ pub(crate) struct Built {
 pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
     let sources = sources(root)?;
     let built = built(root, Kind::Example, &["--examples"])?;
+    let (sh, _) = shell::at(root)?;
     for source in &sources {
         let begin = Instant::now();
-        shell::run(&mut program(root, &built, source)?)?;
+        let program = program(&built, source)?;
+        cmd!(sh, "{program}").run()?;
         let name = source.strip_prefix(root).unwrap_or(source);
         eprintln!(
             "   {}: {:.1} s",
@@ -48,12 +50,13 @@ pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
 /// # Errors
 /// One does not compile, or two are of one name, so that one is the other's program.
 pub(crate) fn built(root: &Path, kind: Kind, which: &[&str]) -> Result<Vec<Built>, Failure> {
-    let said = shell::output(
-        shell::cargo(root)
-            .args(["build", "--quiet", "--locked", "--workspace"])
-            .args(which)
-            .arg("--message-format=json-render-diagnostics"),
-    )?;
+    let (sh, cargo) = shell::at(root)?;
+    let json = "--message-format=json-render-diagnostics";
+    let said = cmd!(
+        sh,
+        "{cargo} build --quiet --locked --workspace {which...} {json}"
+    )
+    .read()?;
     let programs = artifacts(&said, kind).map_err(|error| Failure::Format {
         path: "what cargo says".into(),
         message: error.to_string(),
@@ -70,21 +73,19 @@ pub(crate) fn built(root: &Path, kind: Kind, which: &[&str]) -> Result<Vec<Built
     Ok(programs)
 }
 
-/// The program that was built of `source`, to be run in the root.
+/// The program that was built of `source`.
 ///
 /// # Errors
 /// There is none.
-pub(crate) fn program(root: &Path, built: &[Built], source: &Path) -> Result<Command, Failure> {
+pub(crate) fn program<'b>(built: &'b [Built], source: &Path) -> Result<&'b Path, Failure> {
     let of = |one: &&Built| one.source == source;
-    let Some(one) = built.iter().find(of) else {
-        return Err(Failure::Format {
+    match built.iter().find(of) {
+        Some(one) => Ok(&one.program),
+        None => Err(Failure::Format {
             path: source.to_path_buf(),
             message: "a program that cargo did not build".to_owned(),
-        });
-    };
-    let mut command = Command::new(&one.program);
-    command.current_dir(root);
-    Ok(command)
+        }),
+    }
 }
 
 /// The programs of a kind among what cargo says it made, one JSON object a line.
@@ -181,10 +182,9 @@ mod tests {
         assert_eq!(sources, expected.map(Path::new));
         let binaries = artifacts(&said.join("\n"), Kind::Binary).expect("it is JSON");
         assert_eq!(binaries.len(), 1, "{binaries:?}");
-        let root = Path::new("/w");
-        let one = program(root, &found, sources[0]).expect("it was built");
-        assert_eq!(one.get_program(), "/w/target/debug/examples/one");
-        let missing = program(root, &found, Path::new("/w/crates/a/examples/three.rs"));
+        let one = program(&found, sources[0]).expect("it was built");
+        assert_eq!(one, Path::new("/w/target/debug/examples/one"));
+        let missing = program(&found, Path::new("/w/crates/a/examples/three.rs"));
         let said = missing.expect_err("it was not").to_string();
         assert!(
             said.contains("three.rs") && said.contains("did not build"),

@@ -3,6 +3,7 @@
 use crate::examples;
 use crate::shell::{self, Failure, Outcome};
 use std::path::Path;
+use xshell::cmd;
 
 /// How long the gate's step runs, all targets together.
 const SECONDS: u64 = 60;
@@ -35,14 +36,17 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
     // With the examples, and so with the features that the tests have built already.
     let which = ["--examples", "--bin", "broadhead-fuzz"];
     let built = examples::built(root, examples::Kind::Binary, &which)?;
-    let mut command = examples::program(root, &built, &root.join("fuzz/src/main.rs"))?;
+    let program = examples::program(&built, &root.join("fuzz/src/main.rs"))?;
+    let seed = seed.to_string();
+    let rest = match options.rest.as_slice() {
+        [] => vec!["--seconds".to_owned(), options.seconds.to_string()],
+        given => given.to_vec(),
+    };
+    let (sh, _) = shell::at(root)?;
     // This task's own, which cargo set, is not the fuzzer's.
-    command.env("CARGO_MANIFEST_DIR", root.join("fuzz"));
-    command.args(["--seed", &seed.to_string()]);
-    if options.rest.is_empty() {
-        command.args(["--seconds", &options.seconds.to_string()]);
-    }
-    shell::run(command.args(&options.rest))?;
+    cmd!(sh, "{program} --seed {seed} {rest...}")
+        .env("CARGO_MANIFEST_DIR", root.join("fuzz"))
+        .run()?;
     Ok(Outcome::Passed)
 }
 
@@ -61,12 +65,11 @@ pub(crate) fn minute(root: &Path) -> Result<Outcome, Failure> {
 
 /// The first 64 bits of the commit's name; 0 in a tree without history.
 fn commit(root: &Path) -> Result<u64, Failure> {
-    let mut git = std::process::Command::new("git");
-    git.current_dir(root).args(["rev-parse", "HEAD"]);
     if !root.join(".git").exists() {
         return Ok(0);
     }
-    let name = shell::output(&mut git)?;
+    let (sh, _) = shell::at(root)?;
+    let name = cmd!(sh, "git rev-parse HEAD").read()?;
     let digits = name.get(..16).unwrap_or_default();
     u64::from_str_radix(digits, 16).map_err(|error| Failure::Format {
         path: ".git".into(),

@@ -8,6 +8,7 @@ use crate::examples;
 use crate::shell::{self, Failure, Outcome};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use xshell::cmd;
 
 /// The compiler, pinned: the oldest release that every supported driver branch accepts.
 const COMPILER: &str = "nvidia-cuda-nvrtc==13.0.88";
@@ -43,9 +44,11 @@ pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
     let library = libraries(&folder.join("lib"))?;
     let which: Vec<&str> = crates.keys().flat_map(|name| ["--example", name]).collect();
     let built = examples::built(root, examples::Kind::Example, &which)?;
+    let (sh, _) = shell::at(root)?;
+    sh.set_var("LD_LIBRARY_PATH", &library);
     for entry in crates.values() {
-        let mut compile = examples::program(root, &built, entry)?;
-        shell::run(compile.args(ARCHITECTURES).env("LD_LIBRARY_PATH", &library))?;
+        let compile = examples::program(&built, entry)?;
+        cmd!(sh, "{compile} {ARCHITECTURES...}").run()?;
     }
     Ok(Outcome::Passed)
 }

@@ -7,6 +7,7 @@
 use crate::shell::{self, Failure, Outcome};
 use serde_json::Value;
 use std::path::Path;
+use xshell::cmd;
 
 /// What `deny.toml` says.
 #[derive(Debug, Default)]
@@ -62,7 +63,8 @@ fn findings(metadata: &Value, policy: &Policy) -> Result<Vec<String>, String> {
 }
 
 fn metadata(root: &Path) -> Result<Value, Failure> {
-    let version = shell::output(std::process::Command::new("rustc").arg("-vV"))?;
+    let (sh, cargo) = shell::at(root)?;
+    let version = cmd!(sh, "rustc -vV").read()?;
     let host = version
         .lines()
         .find_map(|line| line.strip_prefix("host: "))
@@ -71,11 +73,8 @@ fn metadata(root: &Path) -> Result<Value, Failure> {
             message: "it names no host".to_owned(),
         })?
         .to_owned();
-    let text = shell::output(
-        shell::cargo(root)
-            .args(["metadata", "--format-version", "1", "--locked"])
-            .args(["--filter-platform", &host]),
-    )?;
+    let format = ["--format-version", "1", "--locked"];
+    let text = cmd!(sh, "{cargo} metadata {format...} --filter-platform {host}").read()?;
     serde_json::from_str(&text).map_err(|e| Failure::Format {
         path: root.join("Cargo.toml"),
         message: e.to_string(),

@@ -14,7 +14,7 @@
 use crate::shell::{self, Failure, Outcome};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use xshell::{Cmd, Shell, cmd};
 
 /// The crate with the tests, and their name.
 const CRATE: &str = "broadhead-device";
@@ -96,15 +96,13 @@ fn watched(root: &Path, tool: Tool) -> Result<usize, Failure> {
         path: tool.name().into(),
         message,
     };
-    let said = shell::output(tool.tests(root)?.args([TESTS]))?;
-    print!("{said}");
+    let (sh, _) = shell::at(root)?;
+    let said = tool.tests(&sh, root)?.arg(TESTS).read()?;
+    println!("{said}");
     let tests = passed(&said).ok_or_else(|| fault("it says of no test that it passed".into()))?;
-    let mut planted = tool.tests(root)?;
-    planted.args([PLANTED.0, "--exact"]).env(PLANTED.1, "1");
-    let output = planted.output().map_err(|source| Failure::Start {
-        program: tool.name().to_owned(),
-        source,
-    })?;
+    let planted = tool.tests(&sh, root)?;
+    let planted = planted.args([PLANTED.0, "--exact"]).env(PLANTED.1, "1");
+    let output = planted.ignore_status().output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.success() || !said.contains(tool.verdict()) {
         return Err(fault(format!("the planted fault was not found: {said}")));
@@ -122,9 +120,8 @@ fn passed(said: &str) -> Option<usize> {
 }
 
 fn commit(root: &Path) -> Result<String, Failure> {
-    let mut git = Command::new("git");
-    let said = shell::output(git.args(["rev-parse", "HEAD"]).current_dir(root))?;
-    Ok(said.trim().to_owned())
+    let (sh, _) = shell::at(root)?;
+    Ok(cmd!(sh, "git rev-parse HEAD").read()?)
 }
 
 impl Tool {
@@ -147,82 +144,64 @@ impl Tool {
 
     /// Its version, or why it cannot run.
     fn version(self) -> Result<String, String> {
-        let (program, arguments): (_, &[&str]) = match self {
-            Self::Miri => ("cargo", &["+nightly", "miri", "--version"]),
-            Self::Asan => ("rustc", &["--version"]),
-            Self::Valgrind => ("valgrind", &["--version"]),
-        };
         if self == Self::Asan && !cfg!(target_os = "linux") {
             return Err("AddressSanitizer is used on Linux only".to_owned());
         }
-        // The toolchain that runs this command is not to choose Miri's.
-        let mut command = Command::new(program);
-        command.args(arguments).env_remove("RUSTUP_TOOLCHAIN");
-        match command.output() {
-            Err(error) => Err(format!("{program} cannot be started: {error}")),
+        let sh = Shell::new().map_err(|error| error.to_string())?;
+        let command = match self {
+            // The toolchain that runs this command is not to choose Miri's.
+            Self::Miri => cmd!(sh, "cargo +nightly miri --version").env_remove("RUSTUP_TOOLCHAIN"),
+            Self::Asan => cmd!(sh, "rustc --version").env_remove("RUSTUP_TOOLCHAIN"),
+            Self::Valgrind => cmd!(sh, "valgrind --version"),
+        };
+        let words = command.to_string();
+        match command.ignore_status().output() {
+            Err(error) => Err(error.to_string()),
             Ok(output) if output.status.success() => {
                 Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
             }
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stderr);
                 let first = said.lines().next().unwrap_or("it says nothing");
-                Err(format!("{program} {}: {first}", arguments.join(" ")))
+                Err(format!("{words}: {first}"))
             }
         }
     }
 
     /// The command that runs tests under the tool, but for their names.
-    fn tests(self, root: &Path) -> Result<Command, Failure> {
-        let target = ["--target-dir", "target/memory"];
-        let mut command = match self {
-            Self::Miri => {
-                let mut command = Command::new("cargo");
-                command
-                    .args(["+nightly", "miri"])
-                    .env_remove("RUSTUP_TOOLCHAIN");
-                let flags = format!("-Zmiri-env-forward={}", PLANTED.1);
-                command.env("MIRIFLAGS", flags).current_dir(root);
-                command
-            }
+    fn tests<'s>(self, sh: &'s Shell, root: &Path) -> Result<Cmd<'s>, Failure> {
+        let which = ["--package", CRATE, "--lib", "--target-dir", "target/memory"];
+        Ok(match self {
+            Self::Miri => cmd!(sh, "cargo +nightly miri test --locked {which...} --")
+                .env_remove("RUSTUP_TOOLCHAIN")
+                .env("MIRIFLAGS", format!("-Zmiri-env-forward={}", PLANTED.1)),
             Self::Asan => {
-                let mut command = shell::cargo(root);
+                let (_, cargo) = shell::at(root)?;
+                // A target that is named keeps the switch from build scripts and macros.
+                let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
                 // The stable toolchain brings the sanitizer and calls its switch unstable.
-                command.env("RUSTC_BOOTSTRAP", "1");
-                command.env("RUSTFLAGS", "-Zsanitizer=address");
-                command
+                cmd!(sh, "{cargo} test --locked {which...} --target {target} --")
+                    .env("RUSTC_BOOTSTRAP", "1")
+                    .env("RUSTFLAGS", "-Zsanitizer=address")
             }
             Self::Valgrind => {
                 let program = built(root)?;
-                let mut command = Command::new("valgrind");
-                command
-                    .args(["--quiet", "--error-exitcode=99"])
-                    .arg(program);
-                command.arg("--test-threads=1").current_dir(root);
-                return Ok(command);
+                let valgrind = ["--quiet", "--error-exitcode=99"];
+                cmd!(sh, "valgrind {valgrind...} {program} --test-threads=1")
             }
-        };
-        command
-            .args(["test", "--locked", "--package", CRATE, "--lib"])
-            .args(target);
-        if self == Self::Asan {
-            // A target that is named keeps the switch from build scripts and macros.
-            command.arg(format!(
-                "--target={}-unknown-linux-gnu",
-                std::env::consts::ARCH
-            ));
-        }
-        command.arg("--");
-        Ok(command)
+        })
     }
 }
 
 /// The program of the crate's own tests.
 fn built(root: &Path) -> Result<PathBuf, Failure> {
-    let said = shell::output(
-        shell::cargo(root)
-            .args(["test", "--locked", "--workspace", "--lib", "--no-run"])
-            .arg("--message-format=json-render-diagnostics"),
-    )?;
+    let (sh, cargo) = shell::at(root)?;
+    let json = "--message-format=json-render-diagnostics";
+    let said = cmd!(
+        sh,
+        "{cargo} test --locked --workspace --lib --no-run {json}"
+    )
+    .read()?;
     let mut program = None;
     for line in said.lines() {
         let message: serde_json::Value =

@@ -12,7 +12,7 @@ use crate::shell::{self, Failure};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use xshell::cmd;
 
 /// A pack in the making.
 #[derive(Debug)]
@@ -41,23 +41,14 @@ impl Pack {
             std::fs::remove_dir_all(&folder).map_err(Failure::file(&folder))?;
         }
         std::fs::create_dir_all(&folder).map_err(Failure::file(&folder))?;
-        let git = |arguments: &[&str]| {
-            shell::output(Command::new("git").current_dir(root).args(arguments))
-                .map(|text| text.trim().to_owned())
-        };
+        let (sh, _) = shell::at(root)?;
+        // As a receipt has it: records and what is made of them are no part of the programs.
+        let programs = ["--untracked-files=no", "--", ":!benches/records", ":!docs"];
+        let changed = cmd!(sh, "git status --porcelain {programs...}").read()?;
         Ok(Self {
             folder,
-            commit: git(&["rev-parse", "HEAD"])?,
-            // As a receipt has it: records and what is made of them are no part of the programs.
-            dirty: !git(&[
-                "status",
-                "--porcelain",
-                "--untracked-files=no",
-                "--",
-                ":!benches/records",
-                ":!docs",
-            ])?
-            .is_empty(),
+            commit: cmd!(sh, "git rev-parse HEAD").read()?,
+            dirty: !changed.is_empty(),
             programs: BTreeMap::new(),
         })
     }
@@ -79,7 +70,8 @@ impl Pack {
     pub(crate) fn program(&mut self, from: &Path, name: &str) -> Result<(), Failure> {
         let to = self.folder.join(name);
         std::fs::copy(from, &to).map_err(Failure::file(from))?;
-        shell::run(Command::new("strip").arg(&to))?;
+        let (sh, _) = shell::at(&self.folder)?;
+        cmd!(sh, "strip {to}").run()?;
         let bytes = std::fs::read(&to).map_err(Failure::file(&to))?;
         let digest: String = Sha256::digest(bytes)
             .iter()

@@ -2,7 +2,7 @@
 
 use crate::shell::{self, Failure};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use xshell::cmd;
 
 /// An environment `target/NAME` that holds exactly `requirements` (pinned), made or completed now.
 /// Returns its interpreter.
@@ -21,18 +21,10 @@ pub(crate) fn environment(
     if std::fs::read_to_string(&stamp).is_ok_and(|text| text == wanted) && python.exists() {
         return Ok(python);
     }
-    shell::run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    shell::run(
-        Command::new(&python)
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ])
-            .args(requirements),
-    )?;
+    let (sh, _) = shell::at(root)?;
+    cmd!(sh, "python3 -m venv {folder}").run()?;
+    let quietly = ["--quiet", "--disable-pip-version-check"];
+    cmd!(sh, "{python} -m pip install {quietly...} {requirements...}").run()?;
     std::fs::write(&stamp, wanted).map_err(Failure::file(&stamp))?;
     Ok(python)
 }

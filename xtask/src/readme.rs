@@ -2,7 +2,7 @@
 
 use crate::shell::{self, Failure, Outcome};
 use std::path::Path;
-use std::process::Command;
+use xshell::cmd;
 
 /// Opens the block whose commands the gate runs.
 const MARKER: &str = "<!-- test-command -->";
@@ -19,12 +19,8 @@ pub(crate) fn run_test_command(root: &Path) -> Result<Outcome, Failure> {
         path,
         message: format!("no code block follows {MARKER}"),
     })?;
-    eprintln!("{}", commands.trim_end());
-    shell::run(
-        Command::new("bash")
-            .args(["-euc", commands])
-            .current_dir(root),
-    )?;
+    let (sh, _) = shell::at(root)?;
+    cmd!(sh, "bash -euc {commands}").run()?;
     Ok(Outcome::Passed)
 }
 

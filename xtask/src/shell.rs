@@ -1,7 +1,12 @@
 //! Running other programs, and how that can fail.
+//!
+//! `xshell` runs them: each is one line as a person would type it, echoed to the standard error where its
+//! output is shown, and a status other than 0 is an error. [`measured`] says what `xshell` does not serve.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use xshell::{Cmd, Shell};
 
 /// What a step came to when nothing failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,13 +20,16 @@ pub(crate) enum Outcome {
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// A program could not be started.
-    #[error("cannot start {program}: {source}")]
+    /// A program could not be started, or ended with another status than 0.
+    #[error(transparent)]
+    Command(#[from] xshell::Error),
+    /// A program that measures could not be started.
+    #[error("cannot start `{command}`: {source}")]
     Start {
-        program: String,
+        command: String,
         source: std::io::Error,
     },
-    /// A program ended with another status than 0.
+    /// A program that measures failed.
     #[error("`{command}` failed: {status}")]
     Status {
         command: String,
@@ -73,60 +81,39 @@ pub(crate) fn root() -> PathBuf {
     package.parent().map_or(package.clone(), Path::to_path_buf)
 }
 
-/// A `cargo` call in the root: the cargo that started this program.
-pub(crate) fn cargo(root: &Path) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root);
-    command
-}
-
-/// Runs `command` with this program's output streams.
+/// A shell in the root, and the cargo that started this program.
 ///
 /// # Errors
-/// It cannot be started, or its status is not 0.
-pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
-    let status = command.status().map_err(start(command))?;
-    check(command, status)
+/// This program's own folder is gone.
+pub(crate) fn at(root: &Path) -> Result<(Shell, OsString), Failure> {
+    let sh = Shell::new()?;
+    sh.change_dir(root);
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    Ok((sh, cargo))
 }
 
 /// Runs a command that measures: its status 3 says that something could not be measured.
 ///
-/// # Errors
-/// As [`run`], but for that status.
-pub(crate) fn measured(command: &mut Command) -> Result<Outcome, Failure> {
-    let status = command.status().map_err(start(command))?;
-    match status.code() {
-        Some(3) => Ok(Outcome::NotRun("a cell was not measured".to_owned())),
-        _ => check(command, status).map(|()| Outcome::Passed),
-    }
-}
-
-/// Runs `command` and returns what it wrote to its standard output.
+/// The only process that `xshell` does not run: it either lets the output through as it comes or
+/// answers the status, and a measurement of minutes needs both.
 ///
 /// # Errors
-/// As [`run`].
-pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
-    let output = command
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .map_err(start(command))?;
-    check(command, output.status)?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn start(command: &Command) -> impl FnOnce(std::io::Error) -> Failure + use<> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    move |source| Failure::Start { program, source }
-}
-
-fn check(command: &Command, status: std::process::ExitStatus) -> Result<(), Failure> {
-    if status.success() {
-        return Ok(());
+/// It cannot be started, or its status is neither 0 nor 3.
+pub(crate) fn measured(command: Cmd<'_>) -> Result<Outcome, Failure> {
+    let words = command.to_string();
+    eprintln!("$ {words}");
+    match Command::from(command).status() {
+        Ok(status) if status.success() => Ok(Outcome::Passed),
+        Ok(status) if status.code() == Some(3) => {
+            Ok(Outcome::NotRun("a cell was not measured".to_owned()))
+        }
+        Ok(status) => Err(Failure::Status {
+            command: words,
+            status,
+        }),
+        Err(source) => Err(Failure::Start {
+            command: words,
+            source,
+        }),
     }
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let command = words.map(|w| w.to_string_lossy()).collect::<Vec<_>>();
-    Err(Failure::Status {
-        command: command.join(" "),
-        status,
-    })
 }

@@ -6,6 +6,7 @@
 use crate::pack::Pack;
 use crate::shell::{self, Failure, Outcome};
 use std::path::{Path, PathBuf};
+use xshell::cmd;
 
 /// What `test-gpu` runs or packs.
 #[derive(Debug, clap::Args)]
@@ -179,20 +180,29 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
         return crate::bench_gpu::adopt(root, from, options.at_commit);
     }
     let crates = crates(root)?;
-    let mut command = shell::cargo(root);
-    command.args(["test", "--locked", "--test", TARGET]);
-    for name in &crates {
-        command.args(["--package", &format!("broadhead-{name}")]);
-    }
+    let packages = crates
+        .iter()
+        .map(|name| format!("--package=broadhead-{name}"));
+    let packages: Vec<String> = packages.collect();
+    let (sh, cargo) = shell::at(root)?;
     let Some(folder) = &options.pack else {
-        shell::run(command.arg("--").args(&options.rest))?;
+        let rest = &options.rest;
+        cmd!(
+            sh,
+            "{cargo} test --locked --test {TARGET} {packages...} -- {rest...}"
+        )
+        .run()?;
         return Ok(match device_is_here() {
             true => Outcome::Passed,
             false => Outcome::NotRun("the tests that need a device were skipped".to_owned()),
         });
     };
     let json = ["--no-run", "--message-format", "json-render-diagnostics"];
-    let messages = shell::output(command.args(json))?;
+    let messages = cmd!(
+        sh,
+        "{cargo} test --locked --test {TARGET} {packages...} {json...}"
+    )
+    .read()?;
     let mut pack = Pack::begin(root, folder)?;
     let mut names = Vec::new();
     for (name, program) in programs(&messages) {

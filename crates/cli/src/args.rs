@@ -30,7 +30,7 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// What is printed and where.
+    /// What is printed, and where.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -55,7 +55,7 @@ pub enum Command {
     Encode(EncodeArgs),
     /// Solve one dense block-arrowhead Newton system.
     Solve(SolveArgs),
-    /// Say which devices and libraries are here, and what is missing, by name and version.
+    /// Report which devices and libraries are here, with versions, and what is missing.
     Doctor(DoctorArgs),
 }
 
@@ -91,7 +91,8 @@ pub struct FitArgs {
     /// amplitudes (rows x atoms, 0 is off).
     #[arg(long, value_name = "GATES", default_value = "all")]
     pub gates: GatesWord,
-    /// One label a line for the rows: colours the picture and scores the fit, which never sees it.
+    /// A label for each row, one a line: they colour the picture and score the fit, which never sees
+    /// them.
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
     /// How many starts are tried; the lowest objective wins.
@@ -123,7 +124,7 @@ pub struct FitArgs {
     /// machine, else those that ship; or those that ship in any case.
     #[arg(long, value_name = "WHICH", default_value = "measured")]
     pub rates: RatesWord,
-    /// The folder of all outputs; made where it is absent.
+    /// The folder for all outputs; created if absent.
     #[arg(short, long, value_name = "DIR", default_value = "broadhead-out")]
     pub output: PathBuf,
 }
@@ -137,11 +138,10 @@ pub struct EncodeArgs {
     /// The folder that `fit` wrote (its model.safetensors is read), or that file.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// The output, an .npz: coordinates, gates, squared_error and converged of every row.
+    /// The output, an .npz with coordinates, gates, squared_error and converged for every row.
     #[arg(short, long, value_name = "OUT.npz")]
     pub output: PathBuf,
-    /// Which atoms are on in which row: all, top-k:N or a file; by default as the model was
-    /// fitted.
+    /// Which atoms are on in which row: all, top-k:N or a file; by default as in the fit of the model.
     #[arg(long, value_name = "GATES")]
     pub gates: Option<GatesWord>,
     /// Whether a GPU may (auto), must not (off) or must (required) be used.
@@ -159,8 +159,8 @@ pub struct SolveArgs {
     /// lower triangles.
     #[arg(value_name = "SYSTEM.npz")]
     pub system: PathBuf,
-    /// The output, an .npz: delta_t (n,d), delta_beta (k), and log_det_hessian where the
-    /// elimination yields it.
+    /// The output, an .npz with delta_t (n,d), delta_beta (k), and log_det_hessian if the elimination
+    /// gives it.
     #[arg(short, long, value_name = "STEP.npz")]
     pub output: PathBuf,
     /// Added to the diagonals of every row block.
@@ -184,8 +184,8 @@ pub struct SolveArgs {
 /// Options of `doctor`.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct DoctorArgs {
-    /// Measure the rates that plans use, of the processor (a few seconds) and of a device that is here
-    /// (up to a minute), and keep them on disk.
+    /// Measure the rates that plans use, of the processor (a few seconds) and of a device if there is
+    /// one (up to a minute), and keep them on disk.
     #[arg(long)]
     pub measure: bool,
 }
@@ -193,14 +193,14 @@ pub struct DoctorArgs {
 /// Which rates the planner prices by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RatesWord {
-    /// Those that `doctor --measure` kept on this machine, else those that ship.
+    /// The rates that `doctor --measure` kept on this machine, else the shipped ones.
     Measured,
-    /// Those that ship.
+    /// The shipped ones.
     Shipped,
 }
 
-/// The eliminations of `fit`, whose systems are structured: rows first, which serves dense ones alone,
-/// is none of them.
+/// The eliminations of `fit`. Rows first is missing: it serves only dense systems, and those of `fit`
+/// are structured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EliminationWord {
     /// The cheapest by the planner's prices.

@@ -1,9 +1,9 @@
-//! Ratios in words: as many digits as tell them from 1.
+//! Ratios as text, with as many digits as it takes to tell them from 1.
 
-/// An explained variance, given what is unexplained: never 1 unless nothing is left.
+/// An explained variance as text, from the unexplained share: 1 only if nothing is left.
 ///
-/// Four decimals where that says something, more where little is left, and the difference itself
-/// where no decimal number shows it.
+/// Four decimals as a rule, more where little is left, and the difference from 1 where decimals would
+/// not show it.
 pub fn explained(unexplained: f64) -> String {
     let explained = 1.0 - unexplained;
     if unexplained == 0.0 {
@@ -15,12 +15,12 @@ pub fn explained(unexplained: f64) -> String {
     if unexplained < LEAST {
         return format!("1 - {unexplained:.1e}");
     }
-    // Two digits of what is left.
+    // Two digits of the unexplained share.
     let decimals = 1 + (-unexplained.log10()).ceil().max(0.0) as usize;
     format!("{explained:.*}", decimals.max(4))
 }
 
-/// Differences from 1 below that are not in the sixteen digits of a number.
+/// Smaller differences from 1 are lost in the sixteen digits of a number.
 const LEAST: f64 = 1e-13;
 
 /// A share of something, from 0 to 1.

@@ -47,7 +47,7 @@ pub enum CliError {
     /// A fit or an encoding that ended without a result.
     #[error(transparent)]
     Fit(#[from] FitError),
-    /// Rows in which there is nothing to fit.
+    /// Rows with no variation to fit.
     #[error("{array}: {reason}")]
     NoVariation {
         /// The rows, as errors about arrays name them.
@@ -55,10 +55,10 @@ pub enum CliError {
         /// Why.
         reason: NoVariation,
     },
-    /// Memory that is not to be had.
+    /// Memory that is not available.
     #[error(transparent)]
     Memory(#[from] Shortage),
-    /// Not one thread is to be had.
+    /// The system gave not one thread.
     #[error("no thread can be started: {0}")]
     Threads(ThreadPoolBuildError),
     /// A required device is absent.
@@ -112,8 +112,8 @@ impl CliError {
         }
     }
 
-    /// The failure of a fit to the rows that errors name `rows`; of a device that is required and
-    /// absent as of any command.
+    /// The failure of a fit to `rows`, as errors name them. A required device that is absent is
+    /// reported as in every command.
     pub fn fit(rows: &str, error: FitError) -> Self {
         match error {
             FitError::NoVariation(reason) => Self::NoVariation {
@@ -128,8 +128,8 @@ impl CliError {
         }
     }
 
-    /// The failure of the system in `path`; an element that is not finite is named as those of
-    /// other arrays are.
+    /// The failure of the system in `path`. An element that is not finite is named like those of other
+    /// arrays.
     pub fn system(path: &Path, failure: Failure) -> Self {
         if let Failure::Stop(Error::NotFinite {
             array,
@@ -174,7 +174,7 @@ fn of_fit(error: &FitError) -> Exit {
     }
 }
 
-/// What the linear algebra refuses is bad input; what it cannot do is a failure.
+/// What the linear algebra refuses is bad input; what it tries and cannot do is a failure.
 fn of_error(error: &Error) -> Exit {
     match error {
         Error::Shape(_)
@@ -187,7 +187,7 @@ fn of_error(error: &Error) -> Exit {
     }
 }
 
-/// An absence in one short line: of a missing library the first and last of the many file names
+/// An absence in one short line. For a missing library it names the first and last of the many files
 /// that were tried.
 pub fn brief(absence: &Absence) -> String {
     match absence {

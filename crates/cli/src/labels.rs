@@ -1,11 +1,11 @@
-//! What labels say of a fit that never saw them: each label's mean position and resultant length.
+//! How a fit places the labels, which it never saw: each label's mean position and resultant length.
 //!
-//! The rows of a label are averaged where their atom's coordinate lives: angles as unit vectors of
-//! the plane, sphere points as unit vectors of space, Euclidean coordinates as they are. The
-//! resultant length is the length of the mean of unit vectors (of a torus, of both angles' vectors
-//! together, over sqrt 2): 1 where all rows of a label share one place, near 0 where they are
-//! spread. A Euclidean coordinate has none. Where the mean vector is rounding, as of opposite places,
-//! it has no direction, and the mean position is not a number.
+//! The rows of a label are averaged in the space of their atom's coordinate: angles as unit vectors in
+//! the plane, sphere points as unit vectors in space, Euclidean coordinates as they are. The resultant
+//! length is the length of the mean unit vector (for a torus, of both angles' vectors together, over
+//! sqrt 2): 1 if all rows of a label share one place, near 0 if they are spread out. A Euclidean
+//! coordinate has none. Where the mean vector is only rounding, as for opposite places, it has no
+//! direction and the mean position is NaN.
 
 use crate::plot::Groups;
 use broadhead_sae::{Dictionary, DictionaryError, Topology};
@@ -13,7 +13,7 @@ use ndarray::ArrayView2;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-/// Parts rows by label; labels in the order of their first row.
+/// Groups rows by label, labels in the order of their first row.
 pub fn group(labels: Vec<String>) -> Groups {
     let mut names: Vec<String> = Vec::new();
     let mut known = std::collections::HashMap::new();
@@ -32,7 +32,7 @@ pub fn group(labels: Vec<String>) -> Groups {
 /// The most labels that are named in a summary for people and in a picture.
 pub const NAMED: usize = 40;
 
-/// What is doubtful about labels that are many and hardly ever repeat.
+/// A warning for labels that are many and hardly ever repeat.
 pub fn doubt(groups: &Groups) -> Option<String> {
     let (labels, rows) = (groups.names.len(), groups.of_row.len());
     (labels > NAMED && 2 * labels > rows).then(|| {
@@ -48,10 +48,10 @@ pub fn doubt(groups: &Groups) -> Option<String> {
 pub struct LabelStatistics {
     /// Rows with this label.
     pub rows: usize,
-    /// One number a column of the coordinates; NaN (`null`) where the atom is off in every row, and
-    /// where rows that lie opposite each other have no mean direction.
+    /// One number for each column of the coordinates; NaN (`null`) if the atom is off in every row, or
+    /// if the rows have no mean direction.
     pub mean_position: Vec<f64>,
-    /// One number an atom; NaN (`null`) for a Euclidean one.
+    /// One number for each atom; NaN (`null`) for a Euclidean one.
     pub resultant_length: Vec<f64>,
 }
 
@@ -72,7 +72,7 @@ impl Serialize for Labels {
 /// Scores `coordinates` (`n x columns`) by `groups`.
 ///
 /// # Errors
-/// [`DictionaryError::Length`] where coordinates are not those of the dictionary.
+/// [`DictionaryError::Length`] if the coordinates do not fit the dictionary.
 pub fn statistics(
     groups: &Groups,
     dictionary: &Dictionary,
@@ -106,14 +106,15 @@ pub fn statistics(
     Ok(Labels(labels.collect::<Result<_, _>>()?))
 }
 
-/// The mean of places on `topology`, and its resultant length; not numbers where there are none.
+/// The mean of places on `topology`, and its resultant length; NaN where there is none.
 fn mean_of(topology: Topology, places: &[Vec<f64>]) -> Result<(Vec<f64>, f64), DictionaryError> {
     let (mean, length) = topology.mean(places)?;
     Ok((mean, length.unwrap_or(f64::NAN)))
 }
 
-/// The labels in the order of their mean angles, from the first one on and in the direction in which
-/// the earlier of its neighbours follows, where there is one circle and every label has a place on it.
+/// The labels in the order of their mean angles, beginning with the first label and going in the
+/// direction of whichever of its two neighbours comes earlier in the list. Only for a dictionary of one
+/// circle on which every label has a place.
 pub fn circular_order(labels: &Labels, dictionary: &Dictionary) -> Option<Vec<String>> {
     let [atom] = dictionary.atoms() else {
         return None;
@@ -133,7 +134,8 @@ pub fn circular_order(labels: &Labels, dictionary: &Dictionary) -> Option<Vec<St
     {
         names.rotate_left(at);
     }
-    // Which way round is the fit's accident: the way in which the second label comes first.
+    // The direction of a fitted circle is an accident: take the one in which the second label comes
+    // first.
     let rank = |name: &String| labels.0.iter().position(|(label, _)| label == name);
     if let [_, next, .., last] = &names[..]
         && rank(last) < rank(next)
@@ -207,7 +209,7 @@ mod tests {
             statistics(&groups, &dictionary, array![[2.0], [-3.0], [-1.0]].view()).unwrap();
         let order = circular_order(&labels, &dictionary).unwrap();
         assert_eq!(order, ["x", "y", "z"]);
-        // The other way round it reads the same.
+        // The opposite direction gives the same order.
         let labels = statistics(&groups, &dictionary, array![[-2.0], [3.0], [1.0]].view()).unwrap();
         assert_eq!(circular_order(&labels, &dictionary).unwrap(), order);
         let labels = statistics(

@@ -7,8 +7,8 @@ use tracing_subscriber::EnvFilter;
 /// The variable that holds a filter; it wins over `-v`.
 pub const VARIABLE: &str = "BROADHEAD_LOG";
 
-/// Starts logging: warnings, or more with each `-v`. A filter that is not understood is reported
-/// and left out.
+/// Starts logging: warnings, or more with each `-v`. A filter that cannot be parsed is reported and
+/// ignored.
 pub fn start(verbose: u8) {
     let level = match verbose {
         0 => "warn",
@@ -36,7 +36,7 @@ pub fn start(verbose: u8) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(verbose > 1)
         .without_time();
-    // A second start, as in tests of the library, keeps the first one's settings.
+    // A second call, as in tests of the library, keeps the first one's settings.
     if subscriber.try_init().is_ok()
         && let Some(fault) = fault
     {

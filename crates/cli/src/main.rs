@@ -25,14 +25,15 @@ fn main() -> ExitCode {
     ExitCode::from(exit.unwrap_or(Exit::Failed) as u8)
 }
 
-/// Prints help and versions to standard output, and what is wrong with the words of the command line
-/// to standard error: those may hold anything, and are escaped.
+/// Prints help and versions to standard output, and errors of the command line to standard error. They
+/// quote words that may contain anything, so they are escaped.
 fn say(answer: &clap::Error) -> Exit {
     let plain = answer.render().to_string();
     let escaped = message::for_terminal(&plain);
     let styled = escaped == plain && std::io::stderr().is_terminal();
     if styled || !answer.use_stderr() {
-        // The library knows whether its stream takes colours. Nobody is left to be told otherwise.
+        // The library knows whether its stream takes colours. If printing fails there is nobody to
+        // tell.
         let _ = answer.print();
     } else {
         let _ = std::io::stderr().write_all(escaped.as_bytes());

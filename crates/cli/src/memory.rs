@@ -1,38 +1,38 @@
-//! The memory that may be used, and refusals before it is.
+//! How much memory may be used, and refusals before any is used.
 //!
 //! ```text
 //!   allowed = least of   physical memory that is available
 //!                        every control group's limit, less what the group uses and cannot drop
 //!                        limits of the process (address space, data), less what it has
-//!                        what the system still promises, where it promises no more than it has
+//!                        what is left of the system's commit limit, under strict overcommit
 //! ```
 //!
-//! A command says what it needs from the headers of its files, before their numbers are read. Where
-//! allowed memory is not known (systems other than Linux) nothing is refused here.
+//! A command works out what it needs from the headers of its files, before it reads their numbers.
+//! Where the allowed memory is not known (systems other than Linux) nothing is refused.
 //!
-//! The process's own limits count addresses, of which the allocator takes more than it gives: a heap
-//! of 64 MiB for each thread, and more as they fill. So what is needed is counted up to twice there,
-//! beside a heap for each thread. There faer's products count too: every thread with one keeps room for two
-//! operands of the size of the last-level cache, of which little is used.
+//! The process's own limits count addresses, and the allocator reserves more of them than it hands out:
+//! a heap of 64 MiB for each thread, and more as heaps fill. Under such a limit the need is therefore
+//! counted up to twice, plus a heap for each thread. faer's products are counted too: every thread that
+//! runs one reserves room for two operands of the size of the last-level cache and uses little of it.
 
 use std::fmt;
 
-/// What is needed beside all that is counted: threads' stacks in use, messages, file buffers.
+/// Room for what is not counted: stacks of threads, messages, file buffers.
 const SPARE: u64 = 24 << 20;
 
-/// What keeps memory from being used.
+/// What limits memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Bound {
     /// Physical memory.
     Physical,
-    /// A control group, as containers have one.
+    /// A control group, such as a container's.
     ControlGroup,
     /// The limit of the process's address space (`ulimit -v`).
     AddressSpace,
     /// The limit of the process's data (`ulimit -d`).
     Data,
-    /// The system's promises (`vm.overcommit_memory = 2`).
+    /// The system's commit limit (`vm.overcommit_memory = 2`).
     Commitment,
 }
 
@@ -57,7 +57,7 @@ pub struct Allowed {
     pub bound: Bound,
 }
 
-/// Want of memory, found before it was used. Exit code 1.
+/// Too little memory, found before any was used. Exit code 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} needs {needed} bytes of memory, {} are allowed: {}", allowed.bytes, allowed.bound)]
 pub struct Shortage {
@@ -69,8 +69,8 @@ pub struct Shortage {
     pub allowed: Allowed,
 }
 
-/// Finds whether `bytes` more may be used for `what`, and returns the most that might be asked here in
-/// their stead: `u64::MAX` where it is not known.
+/// Checks that `bytes` more may be used for `what`, and returns the most that this call would have
+/// allowed; `u64::MAX` where that is not known.
 ///
 /// # Errors
 /// [`Shortage`] with both figures.
@@ -85,9 +85,10 @@ pub fn require(what: &str, bytes: u64) -> Result<u64, Shortage> {
     }
 }
 
-/// Bytes of a glibc heap: a thread's allocations come from such.
+/// Bytes of a glibc heap, from which a thread allocates.
 const HEAP: u64 = 64 << 20;
-/// Bytes of heaps that more allocations may open at most: what is large has pages of its own.
+/// The most bytes of heaps that further allocations may open: large allocations have pages of their
+/// own.
 const MOST_HEAPS: u64 = 1 << 30;
 
 /// Bytes of the last-level caches, all together.
@@ -98,7 +99,7 @@ fn last_level_cache() -> u64 {
         let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}"));
         match (read("shared_cpu_list"), read("size")) {
             (Ok(shared), Ok(size)) => Some((shared, kibibytes(&size)? << 10)),
-            // There is no such processor, or its caches are not told.
+            // There is no such processor, or the kernel does not report its caches.
             _ => None,
         }
     };
@@ -111,7 +112,7 @@ fn last_level_cache() -> u64 {
     LEAST_CACHE
 }
 
-/// A figure as Linux tells it: `2048K`.
+/// A size as Linux writes it, such as `2048K`.
 #[cfg(target_os = "linux")]
 fn kibibytes(size: &str) -> Option<u64> {
     match size.trim().strip_suffix('K').map(str::parse) {
@@ -120,10 +121,10 @@ fn kibibytes(size: &str) -> Option<u64> {
     }
 }
 
-/// What the library of products takes for the cache at least.
+/// The least cache size that the library of products assumes.
 const LEAST_CACHE: u64 = 2 << 20;
 
-/// `addresses`: what threads take beside, where addresses are counted.
+/// `addresses` is what threads reserve besides, where addresses are counted.
 fn judge(what: &str, bytes: u64, allowed: Allowed, addresses: u64) -> Result<u64, Shortage> {
     let heaps = match allowed.bound {
         Bound::AddressSpace | Bound::Data => Some(addresses),
@@ -142,7 +143,7 @@ fn judge(what: &str, bytes: u64, allowed: Allowed, addresses: u64) -> Result<u64
             allowed,
         });
     }
-    // The most that would have passed here.
+    // The most that would have been allowed.
     let left = allowed.bytes - SPARE;
     Ok(match heaps {
         Some(heaps) => {
@@ -158,7 +159,7 @@ pub fn numbers(extents: &[usize]) -> u64 {
     (extents.iter()).fold(8, |product, &length| product.saturating_mul(length as u64))
 }
 
-/// What may still be allocated; `None` where nothing bounds it that is known.
+/// What may still be allocated; `None` where no limit is known.
 #[cfg(not(target_os = "linux"))]
 pub fn allowed() -> Option<Allowed> {
     None
@@ -174,7 +175,7 @@ mod linux {
     use procfs::{Current, Meminfo, ProcResult, ProcessCGroup};
     use std::path::{Path, PathBuf};
 
-    /// What may still be allocated; `None` where nothing bounds it that is known.
+    /// What may still be allocated; `None` where no limit is known.
     pub fn allowed() -> Option<Allowed> {
         let mut bounds = Vec::new();
         let mut note = |found: ProcResult<Vec<Allowed>>| match found {
@@ -235,7 +236,7 @@ mod linux {
         Ok(bounds)
     }
 
-    /// Where the group that bounds memory is mounted, and its folder there.
+    /// Where the control group that limits memory is mounted, and its folder there.
     fn place(group: &ProcessCGroup, mounts: &[MountInfo]) -> Option<(PathBuf, PathBuf)> {
         let has_memory = |of: &MountInfo| match group.hierarchy {
             0 => of.fs_type == "cgroup2",
@@ -245,7 +246,8 @@ mod linux {
             return None;
         }
         let mount = mounts.iter().find(|mount| has_memory(mount))?;
-        // In a container the mount may begin at the group's own folder, or its path lie outside.
+        // In a container the mount may begin at the group's own folder, or the group's path may lie
+        // outside the mount.
         let inside = Path::new(&group.pathname).strip_prefix(&mount.root);
         let folder = match inside {
             Ok(inside) => mount.mount_point.join(inside),
@@ -254,7 +256,7 @@ mod linux {
         Some((mount.mount_point.clone(), folder))
     }
 
-    /// The least that the group of `folder` and all above it, up to `mount`, leave.
+    /// The least that the group of `folder` and all groups above it, up to `mount`, allow.
     pub(super) fn of_tree(mount: &Path, folder: &Path) -> Option<Allowed> {
         let within = folder
             .ancestors()
@@ -266,14 +268,14 @@ mod linux {
         })
     }
 
-    /// What one group leaves: its limit less what it uses, but for the file cache that it can drop.
-    /// Both versions' names are looked for. `None` where it has no limit.
+    /// What one group allows: its limit less what it uses, without the file cache that it can drop. The
+    /// file names of both versions are tried. `None` if it has no limit.
     fn left(group: &Path) -> Option<u64> {
         let text = |name: &str| std::fs::read_to_string(group.join(name));
-        // A limit that is no number is "max", which is none.
+        // A limit that is not a number is "max", which means none.
         let number = |text: std::io::Result<String>| match text {
             Ok(text) => text.trim().parse::<u64>().ok(),
-            // A group without this file does not limit.
+            // A group without this file has no limit.
             Err(_) => None,
         };
         let first = |names: [&str; 2]| names.into_iter().find_map(|name| number(text(name)));
@@ -309,7 +311,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "no {part:?} in {text}");
         }
-        // What may be asked instead passes, and hardly more does.
+        // Asking for the allowed bytes passes; asking for a little more does not.
         for bound in [Bound::ControlGroup, Bound::AddressSpace, Bound::Data] {
             for bytes in [1 << 30, 4 << 30, 40 << 30] {
                 let allowed = Allowed { bytes, bound };

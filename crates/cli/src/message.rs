@@ -1,41 +1,40 @@
-//! Words on the terminal, and text that files and people wrote in them.
+//! Messages on the terminal, and how text from files and people is put into them.
 //!
 //! ```text
 //! label, array name, path, header, library's message -> text | path | list -> a message
 //! a message -> say (standard error) | for_terminal (standard output) | json
 //! ```
 //!
-//! A name that holds an escape sequence could move the cursor, recolour or rename the terminal; a
-//! line break in it could forge a second message; a mark of direction turns what follows around.
-//! [`text`] writes such characters as `\u{1b}`, and cuts what is long. What leaves the program goes
-//! through [`say`], [`for_terminal`] or [`json`], which escape once more: a message that forgot to
-//! is shown longer than it might be, never raw.
+//! A name with an escape sequence could move the cursor, recolour or rename the terminal; a line break
+//! could forge a second message; a direction mark reverses the text that follows. [`text`] writes such
+//! characters as `\u{1b}` and shortens long text. All output goes through [`say`], [`for_terminal`] or
+//! [`json`], which escape again, so a message that did not escape may be too long but is never raw.
 
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
-/// The longest name of an array, a label, a type: characters.
+/// The most characters of the name of an array, a label or a type.
 pub const NAME: usize = 120;
-/// The longest path: a system's limit on one name of a path.
+/// The most characters of a path: the usual limit on one component.
 pub const PATH: usize = 255;
-/// The longest reason that another library gives.
+/// The most characters of a reason that another library gives.
 pub const REASON: usize = 300;
-/// The longest message.
+/// The most characters of a message.
 pub const MESSAGE: usize = 4000;
-/// The most names of a list.
+/// The most names in a list.
 pub const LISTED: usize = 16;
 
-/// Whether a terminal or a picture may show `c` as it is: no control character, no mark that turns
-/// the direction of text or hides, no code point that XML forbids.
+/// Whether a terminal or a picture may show `c` as it is: not a control character, not an invisible
+/// character or direction mark, not a code point that XML forbids.
 fn shows(c: char) -> bool {
     !(c.is_control()
         || matches!(c,
             // Soft hyphen, marks and overrides of direction, separators of lines and paragraphs.
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
             | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            // Byte-order mark, annotations, tags, and what is no character.
+            // Byte-order mark, annotations, tags and noncharacters.
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}'
             | '\u{e0000}'..='\u{e007f}'))
 }
@@ -52,12 +51,11 @@ fn push_escaped(to: &mut String, c: char) {
     }
 }
 
-/// `text` with what must not be shown escaped, in at most `most` characters; of a longer one the
-/// last is `…`.
+/// `text` with unsafe characters escaped, in at most `most` characters; a longer text ends in `…`.
 pub fn text(text: &str, most: usize) -> String {
     let mut shown = String::new();
     let mut length = 0;
-    // Where the text ends if one more character is to be the ellipsis.
+    // Where the text is cut if an ellipsis has to follow.
     let mut cut = 0;
     for c in text.chars() {
         let before = shown.len();
@@ -79,7 +77,7 @@ pub fn text(text: &str, most: usize) -> String {
     shown
 }
 
-/// A label, an array's or a type's name.
+/// A label, or the name of an array or a type.
 pub fn name(name: &str) -> String {
     text(name, NAME)
 }
@@ -89,8 +87,8 @@ pub fn path(path: &Path) -> String {
     ends(&path.to_string_lossy())
 }
 
-/// A path, or a path with the name of an array behind it. Of a long one both ends are kept: the end
-/// tells files apart.
+/// A path, or a path and the name of an array. A long one keeps both ends, because the end tells files
+/// apart.
 pub fn ends(whole: &str) -> String {
     let length = whole.chars().count();
     if length <= PATH {
@@ -100,7 +98,7 @@ pub fn ends(whole: &str) -> String {
     format!("{}{}", text(whole, PATH / 2), text(&end, 10 * PATH))
 }
 
-/// The first `most` of `items`, with how many there are besides.
+/// The first `most` of `items`, and the number of the others.
 pub fn list<T: AsRef<str>>(items: impl ExactSizeIterator<Item = T>, most: usize) -> String {
     let more = items.len().saturating_sub(most);
     let shown: Vec<String> = items.take(most).map(|item| name(item.as_ref())).collect();
@@ -113,11 +111,11 @@ pub fn list<T: AsRef<str>>(items: impl ExactSizeIterator<Item = T>, most: usize)
 /// Writes `broadhead: message` to standard error, in one line.
 pub fn say(message: impl std::fmt::Display) {
     let line = text(&message.to_string(), MESSAGE);
-    // Nobody is left to be told where standard error is closed too.
+    // If standard error is closed too there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "broadhead: {line}");
 }
 
-/// Lines for a person: whatever is in them that must not be shown is escaped, line breaks are kept.
+/// Lines for a person, with unsafe characters escaped and line breaks kept.
 pub fn for_terminal(lines: &str) -> String {
     let mut shown = String::with_capacity(lines.len());
     for c in lines.chars() {
@@ -130,16 +128,16 @@ pub fn for_terminal(lines: &str) -> String {
     shown
 }
 
-/// `value` as JSON, with a line break at its end. Characters that must not be shown stand in their
-/// strings as `\u001b` does, so that the text is safe on a terminal and means the same.
+/// `value` as JSON, with a line break at the end. Unsafe characters in strings are written as `\u001b`,
+/// so the text is safe on a terminal and means the same.
 ///
 /// # Errors
-/// What the serialiser says.
+/// What the serialiser returns.
 pub fn json<T: Serialize>(value: &T) -> serde_json::Result<String> {
     let plain = serde_json::to_string_pretty(value)?;
     let mut shown = String::with_capacity(plain.len() + 1);
     for c in plain.chars() {
-        // Line breaks stand between tokens alone: in strings they are escaped already.
+        // Line breaks occur only between tokens; in strings they are already escaped.
         if c == '\n' || shows(c) {
             shown.push(c);
         } else {
@@ -174,7 +172,7 @@ mod tests {
     fn what_is_long_is_cut_to_its_length() {
         assert_eq!(text("abcd", 4), "abcd");
         assert_eq!(text("abcde", 4), "abc…");
-        // An escape is whole or not there.
+        // An escape is never cut in two.
         assert_eq!(text("ab\u{1b}", 5), "ab…");
         assert_eq!(text("ab\u{1b}", 8), "ab\\u{1b}");
         assert_eq!(text(&"x".repeat(1 << 22), 10).chars().count(), 10);

@@ -1,6 +1,6 @@
-//! Models as the command line names them: a folder that `fit` wrote, or the file in it. What the file
-//! holds is [`broadhead_sae::model::file`]'s; it is read here by the reader of all inputs, which names
-//! what it refuses and takes no more memory than there is.
+//! Models as the command line names them: a folder that `fit` wrote, or the file in it.
+//! [`broadhead_sae::model::file`] defines the contents; the reader of all inputs reads the file here,
+//! so that refusals are named and memory is checked first.
 
 use crate::input::{Archive, Extents, InputError, Named, Source};
 use broadhead_sae::Model;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// The name of the file in a fit's folder.
 pub const FILE: &str = "model.safetensors";
 
-/// The file of the model in the folder `path`, or that is `path` itself.
+/// The model's file: in the folder `path`, or `path` itself.
 pub fn file(path: &Path) -> PathBuf {
     if path.is_dir() {
         path.join(FILE)
@@ -20,10 +20,11 @@ pub fn file(path: &Path) -> PathBuf {
     }
 }
 
-/// Reads the model in the folder `path`, or in the file itself; with the name of its decoder.
+/// Reads the model in the folder `path`, or in the file `path`, and returns it with the name of its
+/// decoder.
 ///
 /// # Errors
-/// [`InputError::NoModel`] where there is neither; what [`from_archive`] answers.
+/// [`InputError::NoModel`] where there is neither; the errors of [`from_archive`].
 pub fn read(path: &Path) -> Result<Named<Model>, InputError> {
     let missing = |found| InputError::NoModel {
         path: path.to_owned(),
@@ -50,8 +51,8 @@ pub fn read(path: &Path) -> Result<Named<Model>, InputError> {
 /// The model in an open file.
 ///
 /// # Errors
-/// A malformed file; a dictionary that is absent or not understood; a decoder of another shape than
-/// its dictionary says, or with an element that is not finite.
+/// A malformed file; a dictionary that is absent or cannot be parsed; a decoder whose shape does not
+/// match its dictionary, or with an element that is not finite.
 pub fn from_archive(file: &Path, mut archive: Archive) -> Result<Named<Model>, InputError> {
     let malformed = |reason: String| InputError::Malformed {
         array: file.display().to_string(),

@@ -1,9 +1,9 @@
-//! The picture of a fit: what each atom shows of the rows where it is on.
+//! The picture of a fit: for each atom, the rows where it is on.
 //!
-//! A circle's rows are drawn where they really are: the row less the intercept and less the other
-//! atoms, over its gate, projected on the plane that the decoder's first harmonic spans. The axes
-//! of that plane are orthonormal, the first along the decoder's cosine, so the fitted curve begins
-//! at angle 0 on the right.
+//! The rows of a circle are drawn at their measured places: the row minus the intercept and the other
+//! atoms, divided by its gate, projected on the plane that the decoder's first harmonic spans. The axes
+//! of that plane are orthonormal, the first along the decoder's cosine, so the fitted curve begins at
+//! angle 0 on the right.
 
 use crate::plot::{AtomShape, AtomView, Figure, Groups};
 use broadhead_sae::model::dictionary::DictionaryError;
@@ -11,7 +11,7 @@ use broadhead_sae::{Dictionary, Topology};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use std::f64::consts::{PI, TAU};
 
-/// A fit, as far as it is drawn.
+/// The parts of a fit that are drawn.
 #[derive(Clone, Copy, Debug)]
 pub struct Fitted<'a> {
     /// The rows, `n x p`.
@@ -30,10 +30,10 @@ pub struct Fitted<'a> {
 
 /// The most atoms in one picture.
 pub const MOST_ATOMS: usize = 36;
-/// Steps of a fitted curve.
+/// Segments of a fitted curve.
 const STEPS: usize = 240;
 
-/// An atom whose functions cannot be evaluated where they are to be drawn. Exit code 1.
+/// An atom whose functions cannot be evaluated for the drawing. Exit code 1.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("the picture cannot be drawn: atom {atom}{}: {source}", match row {
     Some(row) => format!(" in row {row}"),
@@ -51,7 +51,7 @@ pub struct PictureError {
 /// The picture of `fitted`.
 ///
 /// # Errors
-/// [`PictureError`] where coordinates are not those of the dictionary.
+/// [`PictureError`] if the coordinates do not fit the dictionary.
 pub fn figure(
     fitted: &Fitted<'_>,
     title: String,
@@ -131,7 +131,7 @@ impl Fitted<'_> {
             self.decoder.row(features.start),
             self.decoder.row(features.start + 1),
         );
-        // Everything is projected once: the plane's picture of decoder and rows.
+        // Decoder and rows are projected on the plane once.
         let decoder: Array2<f64> = self.decoder.dot(&axes);
         let atom = self.dictionary.atoms()[index];
         let column = self.dictionary.atom_columns(index).start;
@@ -154,7 +154,7 @@ impl Fitted<'_> {
         let points = rows.iter().map(|&row| {
             let gate = self.gates[(row, index)];
             let others = self.others(row, index, &decoder)?;
-            // Less the intercept before any product: a common offset is not drawn.
+            // The intercept is subtracted before any product, so a common offset is not drawn.
             let seen = (&self.rows.row(row) - &self.decoder.row(0)).dot(&axes);
             Ok([0, 1].map(|axis| (seen[axis] - others[axis]) / gate))
         });
@@ -195,8 +195,8 @@ impl Fitted<'_> {
     }
 }
 
-/// An orthonormal basis, `p x 2`, of the plane of two vectors, the first axis along the first of
-/// them. An axis that they do not determine is 0.
+/// An orthonormal basis, `p x 2`, of the plane of two vectors, with the first axis along the first
+/// vector. An axis that the vectors do not determine is 0.
 fn plane(cosine: ArrayView1<'_, f64>, sine: ArrayView1<'_, f64>) -> Array2<f64> {
     let unit = |vector: Array1<f64>, scale: f64| {
         let norm = vector.dot(&vector).sqrt();
@@ -208,7 +208,7 @@ fn plane(cosine: ArrayView1<'_, f64>, sine: ArrayView1<'_, f64>) -> Array2<f64> 
     };
     let most = |vector: ArrayView1<'_, f64>| vector.fold(0.0_f64, |m, v| m.max(v.abs()));
     let largest = most(cosine).max(most(sine));
-    // Squares of the vectors as they come may overflow.
+    // Squares of the unscaled vectors may overflow.
     let scaled = |vector: ArrayView1<'_, f64>| match largest > 0.0 {
         true => &vector / largest,
         false => vector.to_owned(),
@@ -276,7 +276,7 @@ mod tests {
         assert!(curve[STEPS / 2][1].abs() < 1e-12);
     }
 
-    /// An atom and a coordinate that do not belong together: no empty curve stands for the fault.
+    /// An atom and a coordinate that do not belong together are an error, not an empty curve.
     #[test]
     fn an_atom_that_cannot_be_evaluated_is_an_error_with_its_reason() {
         let source = Dictionary::uniform(1, Topology::Torus, Basis::Harmonics { highest: 1 })

@@ -1,8 +1,9 @@
 //! The threads of the program: one pool, made before any work.
 //!
-//! `RAYON_NUM_THREADS` says how many, as it does for any program that uses rayon, but rayon takes it
-//! at its word: a hundred thousand threads hang the machine, and what is no number is passed over in
-//! silence. Programs that use the libraries have rayon's own behaviour.
+//! `RAYON_NUM_THREADS` says how many, as for any program that uses rayon. Rayon itself accepts any
+//! number, so a hundred thousand threads hang the machine, and silently ignores a word that is not a
+//! number; this program bounds the first and warns of the second. Programs that use the libraries have
+//! rayon's own behaviour.
 
 use crate::CliError;
 use std::ffi::OsStr;
@@ -11,7 +12,7 @@ use std::io::Write;
 /// The variable that says how many threads there are.
 pub const VARIABLE: &str = "RAYON_NUM_THREADS";
 
-/// The most threads for each processor: more only wait for each other.
+/// The most threads per processor: more would only wait for each other.
 const MOST_EACH: usize = 4;
 
 /// Makes the pool.
@@ -29,7 +30,7 @@ pub fn start() -> Result<(), CliError> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(count);
         match pool.build_global() {
             Ok(()) => break,
-            // Under a limit of processes or addresses.
+            // There may be a limit on processes or addresses.
             Err(error) if count > 1 => {
                 warn(&format!("{count} threads cannot be had: {error}"));
                 count /= 2;
@@ -37,18 +38,18 @@ pub fn start() -> Result<(), CliError> {
             Err(error) => return Err(CliError::Threads(error)),
         }
     }
-    // Each thread takes what the allocator keeps for it now, so that limits of memory are asked
-    // about after it and not before.
+    // Each thread opens its heap now, so that memory limits are read after that and not before.
     rayon::broadcast(|_| drop(std::hint::black_box(vec![0_u8; 4096])));
     Ok(())
 }
 
 fn warn(text: &str) {
-    // Where it cannot be written the work goes on.
+    // If it cannot be written the work goes on.
     let _ = writeln!(std::io::stderr(), "broadhead: warning: {text}");
 }
 
-/// How many threads the variable's value asks for on `processors`, and what is to be said of it.
+/// How many threads the variable's value asks for on `processors` processors, and the warning for it,
+/// if any.
 fn wanted(value: Option<&OsStr>, processors: usize) -> (usize, Option<String>) {
     let Some(value) = value else {
         return (processors, None);
@@ -57,7 +58,7 @@ fn wanted(value: Option<&OsStr>, processors: usize) -> (usize, Option<String>) {
     let shown: String = value.to_string_lossy().chars().take(40).collect();
     let text = value.to_str().unwrap_or_default().trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // What does not fit in a machine word is a number all the same.
+    // Digits that do not fit in a machine word are still a number.
     let count = is_number.then(|| text.parse::<usize>().unwrap_or(usize::MAX));
     match count {
         Some(count) if (1..=most).contains(&count) => (count, None),

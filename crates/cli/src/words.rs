@@ -1,4 +1,5 @@
-//! The words for gates and atoms on the command line. Topologies and bases are words of the dictionary.
+//! The words for gates and atoms on the command line. The dictionary defines those for topologies and
+//! bases.
 
 use crate::input::Source;
 use broadhead_sae::model::dictionary::ParseDictionaryError;
@@ -14,14 +15,14 @@ pub enum GatesWord {
     All,
     /// The best few of each row.
     TopK(usize),
-    /// Amplitudes from a file, rows x atoms.
+    /// Amplitudes from a file, of shape rows x atoms.
     File(Source),
 }
 
-/// The atoms: so many that are alike, or a list of their own.
+/// The atoms: a number of equal ones, or a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AtomsWord {
-    /// So many of `--topology` and `--basis`.
+    /// This many atoms of `--topology` and `--basis`.
     Alike(usize),
     /// `[N*]TOPOLOGY[/BASIS]`, separated by commas.
     Listed(Dictionary),
@@ -45,23 +46,22 @@ impl FromStr for AtomsWord {
     }
 }
 
-/// A word that is not understood.
+/// A word that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WordError {
-    /// A number of atoms that is none.
+    /// Not a number of atoms.
     #[error("expected a whole number of at least 1, or [N*]TOPOLOGY[/BASIS],...")]
     NoAtoms,
-    /// A list that is none.
+    /// Not a list of atoms.
     #[error(transparent)]
     Atoms(#[from] ParseDictionaryError),
-    /// No such gates.
+    /// Not a word for gates.
     #[error("expected all, top-k:N with N at least 1, or a file .npy, .npz or .safetensors")]
     Gates,
 }
 
 impl GatesWord {
-    /// The policy that the word stands for; where the amplitudes come from a file, that of atoms that
-    /// are all on, until they are read.
+    /// The policy that the word stands for. For a file it is "all on" until the amplitudes are read.
     pub fn policy(&self) -> GatePolicy {
         match self {
             Self::TopK(count) => GatePolicy::TopK(*count),
@@ -69,7 +69,7 @@ impl GatesWord {
         }
     }
 
-    /// The file of the amplitudes, where they come from one.
+    /// The file of amplitudes, if the word names one.
     pub fn file(&self) -> Option<PathBuf> {
         match self {
             Self::All | Self::TopK(_) => None,

@@ -19,6 +19,7 @@ use crate::lm::{Status, TraceEntry, go_on};
 use crate::model::dictionary::Dictionary;
 use crate::model::gates::GatePolicy;
 use crate::options::FitOptions;
+use crate::place::Place;
 use crate::report::{Fit, StartReport, StartStage};
 use crate::rounds::explore::Explorer;
 use crate::rounds::round::{Choice, Ground};
@@ -27,7 +28,7 @@ use crate::starts::halving::{Halving, Sample, penalty_of};
 use crate::starts::screen::{Candidate, Screen};
 use crate::starts::{FirstGates, Starter};
 use broadhead_device::{DevicePolicy, Ledger};
-use broadhead_schur::{RowDims, StructuredShape, SystemShape, plan};
+use broadhead_schur::{RowDims, SolverOptions, StructuredShape, SystemShape, plan};
 use ndarray::ArrayView2;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -75,12 +76,28 @@ pub enum Progress {
 /// What is told of a fit while it runs, and may stop it.
 pub type Watch<'a> = dyn Fn(&Progress) -> ControlFlow<()> + Sync + 'a;
 
-/// Fits `dictionary` to the rows of `x` (`n x p`). `watch` is told how it goes; once it answers with a break,
-/// every start ends at its next trial, one that is being screened when it has been ([`go_on`](crate::go_on) never does).
+/// Fits `dictionary` to the rows of `x` (`n x p`) on the CPU. `watch` is told how it goes; once it answers
+/// with a break, every start ends at its next trial, and one that is being screened after its screening
+/// ([`go_on`](crate::go_on) never breaks).
 ///
 /// # Errors
 /// [`FitError`], [`FitError::Cancelled`] where `watch` stopped it. A fit that ran out of iterations is no error: [`Fit::converged`] says so.
 pub fn fit(
+    x: ArrayView2<'_, f64>,
+    dictionary: &Dictionary,
+    options: &FitOptions,
+    watch: &Watch<'_>,
+) -> Result<Fit, FitError> {
+    fit_on(&Place::default(), x, dictionary, options, watch)
+}
+
+/// As [`fit`], with linear systems solved on `place`: on its device where the options' policy and the
+/// planner's prices say so.
+///
+/// # Errors
+/// As [`fit`]; [`FitError::Solver`] where a device is required and there is none, or none that serves.
+pub fn fit_on(
+    place: &Place,
     x: ArrayView2<'_, f64>,
     dictionary: &Dictionary,
     options: &FitOptions,
@@ -98,6 +115,7 @@ pub fn fit(
         data: &data,
         dictionary,
         options,
+        solver: place.solver(&options.solves),
         given: &given,
         top_k,
         watch,
@@ -172,11 +190,17 @@ pub struct FitJob<'a> {
     pub options: &'a FitOptions,
 }
 
-/// Runs many fits in the caller's rayon pool. Each has the bits that it has alone, and an error of
-/// its own.
+/// Runs many fits in the caller's rayon pool, on the CPU. Each has the bits that it has alone, and an
+/// error of its own.
 pub fn fit_many(jobs: &[FitJob<'_>]) -> Vec<Result<Fit, FitError>> {
+    fit_many_on(&Place::default(), jobs)
+}
+
+/// As [`fit_many`], with linear systems solved on `place`. Fits share its device, and no buffer, stream or
+/// error.
+pub fn fit_many_on(place: &Place, jobs: &[FitJob<'_>]) -> Vec<Result<Fit, FitError>> {
     jobs.par_iter()
-        .map(|job| fit(job.x, job.dictionary, job.options, &go_on))
+        .map(|job| fit_on(place, job.x, job.dictionary, job.options, &go_on))
         .collect()
 }
 
@@ -184,6 +208,7 @@ struct Job<'a> {
     data: &'a Data,
     dictionary: &'a Dictionary,
     options: &'a FitOptions,
+    solver: SolverOptions,
     given: &'a Gates,
     top_k: Option<usize>,
     watch: &'a Watch<'a>,
@@ -226,8 +251,7 @@ impl Job<'_> {
     /// # Errors
     /// [`FitError::Solver`] with what is missing.
     fn check_backend(&self) -> Result<(), FitError> {
-        let solver = &self.options.solver;
-        if solver.device_policy != DevicePolicy::Required {
+        if self.options.solves.device_policy != DevicePolicy::Required {
             return Ok(());
         }
         let atoms = self.dictionary.atoms().iter();
@@ -253,7 +277,7 @@ impl Job<'_> {
             density: 1.0,
             pairs: features.saturating_mul(features),
         };
-        plan(&shape, solver)?;
+        plan(&shape, &self.solver)?;
         Ok(())
     }
 
@@ -420,7 +444,7 @@ impl Job<'_> {
             dictionary: self.dictionary,
             rule: self.options.rule,
             mode: self.options.border,
-            solver: &self.options.solver,
+            solver: &self.solver,
             ledger,
             choosing,
             max_rounds: self.options.max_gate_rounds,

@@ -27,6 +27,7 @@
 //! ```
 //!
 //! [`fit`] fits, a [`Model`] places new rows and goes into a file, [`fit_many`] runs many fits side by side.
+//! [`fit_on`] and [`fit_many_on`] do so on a [`Place`]: with a device, or planned by measured rates.
 //!
 //! ```text
 //!   data      rows centred and scaled, how they vary
@@ -47,6 +48,7 @@ pub mod lm;
 pub mod memory;
 pub mod model;
 mod options;
+mod place;
 mod report;
 mod rounds;
 mod starts;
@@ -54,7 +56,7 @@ mod starts;
 pub use data::variation::{NoVariation, Share, Variation};
 pub use encode::{EncodeOptions, Encoding, NoExplanation};
 pub use error::{CurvedError, FitError};
-pub use fit::{FitJob, Progress, Watch, fit, fit_many};
+pub use fit::{FitJob, Progress, Watch, fit, fit_many, fit_many_on, fit_on};
 pub use iterate::coordinates::Gates;
 pub use lm::curved::{BorderMode, Chosen, SolveSummary};
 pub use lm::go_on;
@@ -64,7 +66,8 @@ pub use model::file::ModelError;
 pub use model::fitted::Model;
 pub use model::gates::GatePolicy;
 pub use model::topology::Topology;
-pub use options::{FitOptions, Pulls, Screening};
+pub use options::{FitOptions, Pulls, Screening, SolveOptions};
+pub use place::Place;
 pub use report::{Fit, StartReport, StartStage};
 pub use rounds::{GateRound, RoundStage};
 pub use starts::StartKind;

@@ -37,7 +37,7 @@ impl FitBytes {
         self.problem.saturating_add(solvers)
     }
 
-    /// What [`broadhead_schur::SolverOptions::memory_limit`] may be for each start where `allowed`
+    /// What [`crate::SolveOptions::memory_limit`] may be for each start where `allowed`
     /// bytes are there for the whole fit.
     pub fn solver_limit(&self, allowed: u64) -> u64 {
         allowed.saturating_sub(self.problem) / self.at_once.max(1)
@@ -148,7 +148,7 @@ pub fn fit_bytes(
         pairs: m.saturating_mul(m),
     };
     let bytes = |kind| Solver::bytes_needed(kind, &shape);
-    let solver = match options.solver.elimination {
+    let solver = match options.solves.elimination {
         Some(pinned) => bytes(pinned)?,
         // The reference is never chosen.
         None => EliminationKind::ALL

@@ -4,11 +4,13 @@ use crate::error::FitError;
 use crate::lm::Rule;
 use crate::lm::curved::BorderMode;
 use crate::model::gates::GatePolicy;
-use broadhead_schur::SolverOptions;
+use broadhead_device::DevicePolicy;
+use broadhead_schur::{EliminationKind, IterativeOptions, Refinement};
 use ndarray::ArrayView2;
 
-/// Options of a fit; [`Default`] is what the command line does.
-#[derive(Clone, Debug)]
+/// Options of a fit; [`Default`] is what the command line does. They are plain data: the device and the
+/// rates of a machine are a [`Place`](crate::Place).
+#[derive(Clone, Debug, PartialEq)]
 pub struct FitOptions {
     /// Which atoms are on. Default: all.
     pub gates: GatePolicy,
@@ -25,9 +27,8 @@ pub struct FitOptions {
     pub border: BorderMode,
     /// The most gate updates. Default 60.
     pub max_gate_rounds: usize,
-    /// Elimination, memory and refinement of the linear solves, and the device that they may run
-    /// on: each start has a stream of its own there.
-    pub solver: SolverOptions,
+    /// How linear systems are solved.
+    pub solves: SolveOptions,
     /// How starts are sieved.
     pub screening: Screening,
     /// Wall time after which a fit ends with what it has. Default: none.
@@ -70,10 +71,39 @@ impl Default for FitOptions {
             lambda: None,
             border: BorderMode::Projected,
             max_gate_rounds: 60,
-            solver: SolverOptions::default(),
+            solves: SolveOptions::default(),
             screening: Screening::default(),
             max_seconds: None,
             pulls: Pulls::Auto,
+        }
+    }
+}
+
+/// How linear systems are solved: what a caller may pin or bound.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SolveOptions {
+    /// The elimination; `None` lets the planner choose. Default `None`.
+    pub elimination: Option<EliminationKind>,
+    /// The most bytes of host memory that one solver may hold; starts that run side by side have one
+    /// each ([`crate::memory::FitBytes::solver_limit`]). Default 16 GiB.
+    pub memory_limit: u64,
+    /// What is done about the error of a step. Default: at most two steps of refinement.
+    pub refinement: Refinement,
+    /// Where conjugate gradients stop, if they are chosen or pinned.
+    pub iterative: IterativeOptions,
+    /// Whether a device that is there is used: where it is the cheaper place (the default), never, or
+    /// always.
+    pub device_policy: DevicePolicy,
+}
+
+impl Default for SolveOptions {
+    fn default() -> Self {
+        Self {
+            elimination: None,
+            memory_limit: 16 << 30,
+            refinement: Refinement::default(),
+            iterative: IterativeOptions::default(),
+            device_policy: DevicePolicy::default(),
         }
     }
 }

@@ -170,7 +170,7 @@ fn too_little_memory_ends_the_fit_with_the_bytes() {
     let dictionary = one(Topology::Circle);
     let x = made(&dictionary, 30, 5, None, 0.1).x;
     let mut options = few(1);
-    options.solver.memory_limit = 16;
+    options.solves.memory_limit = 16;
     let error = quiet(&x, &dictionary, &options).unwrap_err();
     assert!(error.to_string().contains("bytes"), "{error}");
 }
@@ -179,7 +179,7 @@ fn too_little_memory_ends_the_fit_with_the_bytes() {
 fn a_required_device_without_a_backend_ends_the_fit_before_any_start() {
     let made = made(&one(Topology::Circle), 20, 4, None, 0.1);
     let mut options = few(2);
-    options.solver.device_policy = DevicePolicy::Required;
+    options.solves.device_policy = DevicePolicy::Required;
     let screened = |progress: &Progress| panic!("{progress:?}");
     let dictionary = one(Topology::Circle);
     match fit(made.x.view(), &dictionary, &options, &screened) {
@@ -188,7 +188,7 @@ fn a_required_device_without_a_backend_ends_the_fit_before_any_start() {
         }
         other => panic!("{other:?}"),
     }
-    options.solver.device_policy = DevicePolicy::Auto;
+    options.solves.device_policy = DevicePolicy::Auto;
     let fit = quiet(&made.x, &dictionary, &options).unwrap();
     assert_eq!(fit.execution_path, ExecutionPath::Cpu);
     let counted = fit.ledger.factorizations;

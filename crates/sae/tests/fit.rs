@@ -265,7 +265,7 @@ fn eliminations_reach_the_same_optimum() {
     .into_iter()
     .map(|kind| {
         let mut options = few(1);
-        options.solver.elimination = Some(kind);
+        options.solves.elimination = Some(kind);
         let fit = quiet(&made.x, &dictionary, &options).unwrap();
         assert_eq!(fit.elimination, kind);
         assert_eq!(

@@ -4,6 +4,7 @@ use broadhead_sae::lm::quadratic::{
     LogDeterminantAbsence, ManyFit, QuadraticFit, QuadraticWorkspace, fit_many,
 };
 use broadhead_sae::lm::{LmError, Rule, Status, go_on};
+use broadhead_sae::{Place, SolveOptions};
 use broadhead_schur::{
     ArrowShape, ArrowVector, CrossView, DenseSystem, EliminationKind, Error, ProductMut, Ridge,
     RowBlocks, SolverOptions, SymmetricView, System,
@@ -63,11 +64,11 @@ impl Operands {
     }
 
     fn workspace(&self) -> QuadraticWorkspace {
-        let options = SolverOptions {
+        let options = SolveOptions {
             elimination: Some(EliminationKind::Rows),
             ..Default::default()
         };
-        QuadraticWorkspace::new(&self.system(), options).unwrap()
+        QuadraticWorkspace::new(&self.system(), &options, &Place::default()).unwrap()
     }
 
     fn fit(&self, data_norm_squared: f64, rule: &Rule) -> QuadraticFit {

@@ -1,4 +1,4 @@
-//! Whether a command runs on a device, and what is said where it does not.
+//! Whether a command runs on a device, and the reason that is reported if it does not.
 
 use crate::error::{CliError, brief};
 use crate::message;
@@ -8,7 +8,7 @@ use broadhead_schur::{EliminationKind, Error, Failure};
 use serde::Serialize;
 use std::path::Path;
 
-/// The policy asked for, the device that is used, and why none is.
+/// The policy asked for, and the device used or the reason for using none.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Device {
     policy: DevicePolicy,
@@ -16,11 +16,11 @@ pub(super) struct Device {
     reason: Option<String>,
 }
 
-/// Opens a device for the systems of `path` where `policy` allows it and it is there.
+/// Opens a device for the systems of `path` if `policy` allows one and one is there.
 ///
 /// # Errors
-/// [`CliError::Device`] where a device is required and absent; what it answered where it is required
-/// and fails. Under `auto` either is a reason to stay on the CPU: no device work has begun.
+/// [`CliError::Device`] if a device is required and absent; the device's error if it is required and
+/// fails. Under `auto` either is a reason to stay on the CPU, since no device work has begun.
 pub(super) fn open(
     policy: DevicePolicy,
     path: &Path,
@@ -54,7 +54,7 @@ pub(super) fn open(
 }
 
 impl Device {
-    /// A path in words, with the device that was used.
+    /// `path` in words, with the name of the device if one was used.
     pub(super) fn beside(&self, path: String) -> String {
         match &self.name {
             Some(name) => format!("{path} ({name})"),
@@ -62,8 +62,8 @@ impl Device {
         }
     }
 
-    /// Takes note of where the planner sent the work, and says on standard error where a device
-    /// might have been used and is not: because it `declined`, or by its price.
+    /// Records where the planner sent the work. If a device could have been used and was not, says why
+    /// on standard error: it `declined`, or its price was higher.
     pub(super) fn sent(
         &mut self,
         path: ExecutionPath,
@@ -88,12 +88,11 @@ fn note(policy: DevicePolicy, reason: &str) {
     }
 }
 
-/// Settles that `what`, which has no device backend, runs on the CPU, and says so on standard error
-/// where a device might have been used. Whether there is one makes no difference, so none is looked
-/// for.
+/// Decides that `what`, which has no device backend, runs on the CPU, and says so on standard error if
+/// the policy allowed a device. No device is looked for.
 ///
 /// # Errors
-/// [`CliError::Device`] where a device is required.
+/// [`CliError::Device`] if a device is required.
 pub(super) fn without_backend(policy: DevicePolicy, what: &str) -> Result<Device, CliError> {
     let missing = || Absence::NoBackend {
         what: what.to_owned(),

@@ -1,4 +1,4 @@
-//! `broadhead doctor`: what is here, what is missing, by name and version.
+//! `broadhead doctor`: what is here and what is missing, by name and version.
 
 use crate::args::{DoctorArgs, OutputArgs};
 use crate::error::{CliError, brief};
@@ -19,7 +19,7 @@ struct Findings {
     version: &'static str,
     cpu: Cpu,
     device: probe::Report,
-    /// Whether device work can run at all; the absence where it cannot.
+    /// Whether device work can run at all, and if not, what is absent.
     #[serde(serialize_with = "possible")]
     device_work: Result<(), Absence>,
     rates: KeptRates,
@@ -28,10 +28,10 @@ struct Findings {
 /// The rates that plans use on this machine.
 #[derive(Clone, Debug, Serialize)]
 struct KeptRates {
-    /// Where they are kept; absent where no variable names a folder.
+    /// Where they are kept; absent if no variable names a folder.
     folder: Option<PathBuf>,
     host: Rates<HostCeilings>,
-    /// Of the first device; absent where device work cannot run.
+    /// Those of the first device; absent if device work cannot run.
     device: Option<Rates<Ceilings>>,
 }
 
@@ -54,12 +54,12 @@ fn possible<S: Serializer>(work: &Result<(), Absence>, to: S) -> Result<S::Ok, S
     object.end()
 }
 
-/// Prints what is here and what is missing, with `--measure` after it measured the rates of what is
+/// Prints what is here and what is missing. With `--measure` it first measures the rates of what is
 /// here.
 ///
 /// # Errors
-/// Where the answer cannot be printed: what is missing is an answer. With `--measure` where rates cannot
-/// be measured or kept.
+/// The answer cannot be printed; with `--measure`, rates cannot be measured or kept. Something missing
+/// is an answer and no error.
 pub fn doctor(arguments: DoctorArgs, options: OutputArgs) -> Result<(), CliError> {
     let store = Store::of_environment();
     if arguments.measure {
@@ -83,7 +83,7 @@ pub fn doctor(arguments: DoctorArgs, options: OutputArgs) -> Result<(), CliError
 /// Measures the processor, and the first device where device work can run.
 fn measure(store: &Store) -> Result<(), CliError> {
     store.measure_host()?;
-    // What is missing of a device is among the findings.
+    // If device work cannot run, the findings say why.
     if probe::cuda().is_ok() {
         let context = Context::open(0).map_err(CliError::OpenDevice)?;
         store.measure_device(&context)?;
@@ -191,7 +191,8 @@ fn kilobytes(text: &str) -> Option<u64> {
     count.parse().ok()
 }
 
-/// The first `field: value` of a file that the kernel writes; `None` elsewhere.
+/// The value of the first `field: value` line of a file that the kernel writes; `None` on other
+/// systems.
 fn proc_field(path: &str, field: &str) -> Option<String> {
     let Ok(text) = std::fs::read_to_string(path) else {
         return None;

@@ -28,10 +28,10 @@ struct Summary {
     columns: usize,
     atoms: usize,
     gates: String,
-    /// `1 - SSE / sum |x_i - mean|^2` of these rows; absent for the reason given.
+    /// `1 - SSE / sum |x_i - mean|^2` of these rows; if absent, the reason is beside it.
     explained_variance: Option<f64>,
     explained_variance_reason: Option<String>,
-    /// `1 - explained_variance`, with the digits that are lost there.
+    /// `1 - explained_variance`, with the digits that the difference loses.
     unexplained_variance: Option<f64>,
     median_row_explained_variance: Option<f64>,
     largest_row: Option<Share>,
@@ -149,7 +149,7 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
     Ok(output::print(&text)?)
 }
 
-/// Finds that all is to be had which encoding `n x p` numbers needs, reading included.
+/// Checks that there is memory for reading and encoding `n x p` numbers.
 fn room(
     arguments: &EncodeArgs,
     model: &Model,
@@ -161,14 +161,14 @@ fn room(
         ..EncodeOptions::default()
     };
     let bytes = broadhead_sae::memory::encode_bytes(n, p, model.dictionary(), &options);
-    // The rows as they were read, and centred for their variance.
+    // The rows as read, and a centred copy for their variance.
     let beside = memory::numbers(&[n, p, 2]);
     let what = format!("the encoding of {}", message::path(&arguments.rows.path));
     memory::require(&what, bytes.saturating_add(beside))?;
     Ok(())
 }
 
-/// The gates given, or those that the model was fitted with.
+/// The gates given, or else those that the model was fitted with.
 fn gates_word(arguments: &EncodeArgs, model: &Model) -> Result<GatesWord, CliError> {
     if let Some(word) = &arguments.gates {
         return Ok(word.clone());

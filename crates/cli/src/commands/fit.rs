@@ -20,10 +20,10 @@ use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_sae::lm::{Rule, Status};
 use broadhead_sae::model::coverage::ARC;
 use broadhead_sae::{
-    Atom, Basis, Dictionary, Fit, FitOptions, GatePolicy, GateRound, Model, Progress, Share,
-    SolveSummary, StartReport, Topology,
+    Atom, Basis, Dictionary, Fit, FitOptions, GatePolicy, GateRound, Model, Place, Progress, Share,
+    SolveOptions, SolveSummary, StartReport, Topology,
 };
-use broadhead_schur::{EliminationKind, SolverOptions};
+use broadhead_schur::EliminationKind;
 use ndarray::Array2;
 use ndarray_npy::WriteNpyExt;
 use serde::Serialize;
@@ -47,13 +47,13 @@ struct Summary {
     features: usize,
     dictionary: Dictionary,
     explained_variance: f64,
-    /// `1 - explained_variance`, with the digits that are lost there.
+    /// `1 - explained_variance`, with the digits that the difference loses.
     unexplained_variance: f64,
     median_row_explained_variance: f64,
-    /// Who holds most of `sum |x_i - mean|^2`.
+    /// The row, and the column, with the largest share of `sum |x_i - mean|^2`.
     largest_row: Share,
     largest_column: Share,
-    /// Null where it is no finite number, for the reason beside it.
+    /// Null if not finite; the reason is beside it.
     objective: f64,
     objective_reason: Option<String>,
     iterations: u64,
@@ -64,8 +64,8 @@ struct Summary {
     gate_rounds: Vec<GateRound>,
     reseeded_atoms: usize,
     unused_atoms: Vec<usize>,
-    /// The share of its circle, torus, sphere or line that each atom's rows cover; null where there is
-    /// none.
+    /// For each atom, the share of its circle, torus, sphere or line that its rows cover; null if there
+    /// is none.
     coverage: Vec<Option<f64>>,
     log_det_hessian: Option<f64>,
     log_det_hessian_reason: Option<String>,
@@ -73,7 +73,7 @@ struct Summary {
     device: Device,
     elimination: EliminationKind,
     rates: UsedRates,
-    /// What repeats the choice elsewhere; absent where there were several.
+    /// What repeats the planner's choice elsewhere; absent if there were several choices.
     pins: Option<Pins>,
     pins_reason: Option<String>,
     solves: SolveSummary,
@@ -95,7 +95,7 @@ struct Summary {
 #[derive(Debug, Serialize)]
 struct Options {
     x: String,
-    /// Those of atoms that are all alike; `dictionary` has every one.
+    /// Topology and basis if all atoms are alike; `dictionary` lists every atom.
     topology: Option<String>,
     basis: Option<String>,
     atoms: usize,
@@ -120,11 +120,16 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     let folder = RunFolder::take(&arguments.output, FILES)?;
     let (placement, mut device) = dispatch::open(arguments.device, &arguments.rows.path)?;
     let mut clock = Clock::start();
-    let solver = SolverOptions {
-        elimination: arguments.elimination.kind(),
+    let (rates, device_rates) = rates::asked_for(arguments.rates, placement.as_ref());
+    let place = Place {
         device: placement,
+        rates,
+        device_rates,
+    };
+    let solves = SolveOptions {
+        elimination: arguments.elimination.kind(),
         device_policy: arguments.device,
-        ..SolverOptions::default()
+        ..SolveOptions::default()
     };
     let mut fit_options = FitOptions {
         gates: arguments.gates.policy(),
@@ -134,14 +139,13 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         lambda: arguments.lambda,
         max_seconds: arguments.max_seconds,
         pulls: arguments.pulls.into(),
-        solver,
+        solves,
         ..FitOptions::default()
     };
-    rates::hand_to(arguments.rates, &mut fit_options.solver);
     fit_options.validate()?;
     let opened = input::open_matrix(&arguments.rows)?;
     if let Some(shape) = opened.shape() {
-        fit_options.solver.memory_limit = room(arguments, &dictionary, &fit_options, shape)?;
+        fit_options.solves.memory_limit = room(arguments, &dictionary, &fit_options, shape)?;
     }
     let rows = opened.read()?;
     let groups = match &arguments.labels {
@@ -158,10 +162,11 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     fit_options.gates = gate_policy(&arguments.gates, rows.array.nrows(), dictionary.len())?;
     clock.lap("read");
 
-    let fitted = run(&rows, &dictionary, &fit_options)?;
+    let fitted = run(&place, &rows, &dictionary, &fit_options)?;
     clock.lap("fit");
-    // Gates decide how sparse a system is, and so where the cheapest place is for the next: a device
-    // that was used once is named, and `solves` has its share.
+    // Gates decide how sparse a system is, and so where it is cheapest to solve; the place may change
+    // from one inner fit to the next. A device that was used at all is named, and `solves` counts its
+    // share.
     if fitted.solves.device_factorizations == 0 {
         let declined = fitted.solves.device_declined.as_ref();
         device.sent(fitted.execution_path, fitted.elimination, declined);
@@ -184,7 +189,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         &rows,
         fitted,
         device,
-        UsedRates::of(&fit_options.solver),
+        UsedRates::of(&place, arguments.device),
         label_statistics,
         &clock,
     );
@@ -238,14 +243,14 @@ fn dictionary(arguments: &FitArgs) -> Result<Dictionary, CliError> {
     Dictionary::uniform(count, topology, basis).map_err(|error| CliError::Usage(error.to_string()))
 }
 
-/// The atom that all are like, if they are.
+/// The one kind of atom, if all are alike.
 fn alike(dictionary: &Dictionary) -> Option<Atom> {
     let atoms = dictionary.atoms();
     let first = *atoms.first()?;
     atoms.iter().all(|atom| *atom == first).then_some(first)
 }
 
-/// Says that one row is most of what explained variance is about.
+/// Warns that one row dominates the explained variance.
 pub(super) fn warn_of_row(row: Share, median: f64) {
     message::say(format_args!(
         "warning: row {} holds {} of the squares about the mean: the explained variance \
@@ -256,7 +261,7 @@ pub(super) fn warn_of_row(row: Share, median: f64) {
     ));
 }
 
-/// What a summary for people says of shares and of the median row.
+/// The lines of a summary about shares and the median row.
 pub(super) fn variation_lines(
     median: f64,
     row: Share,
@@ -273,8 +278,8 @@ pub(super) fn variation_lines(
     ]
 }
 
-/// The most that the solver of a sequence may hold, where all that the fit of `n x p` numbers needs is
-/// to be had, reading and drawing included.
+/// Checks that there is memory for the fit of `n x p` numbers, with reading and drawing, and returns
+/// the most bytes that the solver of one start may hold.
 fn room(
     arguments: &FitArgs,
     dictionary: &Dictionary,
@@ -284,7 +289,7 @@ fn room(
     let bytes = broadhead_sae::memory::fit_bytes(n, p, dictionary, options)
         .map_err(|error| CliError::fit(&message::path(&arguments.rows.path), error.into()))?;
     let labels = match &arguments.labels {
-        // The text, a string of its own for each line, and its group.
+        // The text, a string for each line, and the groups.
         Some(path) => std::fs::metadata(path).map_or(0, |file| 2 * file.len()) + numbers(&[n, 8]),
         None => 0,
     };
@@ -297,7 +302,7 @@ fn room(
     Ok(bytes.solver_limit(allowed.saturating_sub(beside)))
 }
 
-/// Every file that a fit may write, the last one when all others are in place.
+/// Every file that a fit may write. The last is put in place after all others.
 const FILES: &[&str] = &[
     model::FILE,
     "coordinates.npy",
@@ -323,7 +328,7 @@ fn unused(gates: &Array2<f64>) -> Vec<usize> {
     unused.map(|(atom, _)| atom).collect()
 }
 
-/// Gates of the fit, read where they come from a file.
+/// The gates of the fit; reads the file if they come from one.
 pub(super) fn gate_policy(
     word: &GatesWord,
     rows: usize,
@@ -343,6 +348,7 @@ pub(super) fn gate_policy(
 }
 
 fn run(
+    place: &Place,
     rows: &Named<Array2<f64>>,
     dictionary: &Dictionary,
     options: &FitOptions,
@@ -372,7 +378,7 @@ fn run(
         }
         ControlFlow::Continue(())
     };
-    broadhead_sae::fit(rows.array.view(), dictionary, options, &tell)
+    broadhead_sae::fit_on(place, rows.array.view(), dictionary, options, &tell)
         .map_err(|error| CliError::fit(&rows.name, error))
 }
 
@@ -412,7 +418,7 @@ fn draw(
     Ok(picture::figure(&fitted, title, note, groups)?.to_svg())
 }
 
-/// Writes everything but the summary beside its targets.
+/// Stages everything but the summary, beside the targets.
 fn stage(
     staging: &mut Staging,
     folder: &Path,
@@ -530,7 +536,7 @@ impl Summary {
         }
     }
 
-    /// Says which circles are used as short arcs.
+    /// Warns of circles whose rows cover only a short arc.
     fn warn_of_arcs(&self) {
         let atoms = self.dictionary.atoms().iter().zip(&self.coverage);
         let circles = atoms
@@ -555,7 +561,7 @@ impl Summary {
         ));
     }
 
-    /// What atoms cover, in few words.
+    /// What the atoms cover, in a few words.
     fn covered(&self) -> Option<String> {
         let mut shares: Vec<f64> = self.coverage.iter().copied().flatten().collect();
         shares.sort_by(f64::total_cmp);
@@ -650,7 +656,8 @@ impl Summary {
                     statistics.rows,
                     numbers(&statistics.mean_position)
                 );
-                // Euclidean atoms have none, nor has an atom that is off in all of a label's rows.
+                // There is none for a Euclidean atom, nor for an atom that is off in all of a label's
+                // rows.
                 if !lengths.is_empty() {
                     text += &format!(", resultant length {}", lengths.join(" "));
                 }

@@ -3,38 +3,47 @@
 use crate::args::RatesWord;
 use broadhead_device::{DevicePolicy, ExecutionPath};
 use broadhead_gate::ceilings::Store;
-use broadhead_sae::Chosen;
-use broadhead_schur::cuda::Keep;
-use broadhead_schur::{Ceilings, EliminationKind, HostCeilings, Rates, SolverOptions};
+use broadhead_sae::{Chosen, Place};
+use broadhead_schur::cuda::{Keep, Placement};
+use broadhead_schur::{Ceilings, EliminationKind, HostCeilings, Rates};
 use serde::Serialize;
 
-/// The rates behind a plan's prices, and where they come from.
+/// The rates behind a plan's prices, with their origin.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct UsedRates {
     host: Rates<HostCeilings>,
-    /// Of the device; absent where no work was priced there.
+    /// Those of the device; absent if no work was priced there.
     device: Option<Rates<Ceilings>>,
 }
 
-/// Hands a planner the rates that were asked for.
-pub(super) fn hand_to(word: RatesWord, options: &mut SolverOptions) {
+/// The rates that were asked for: of this processor, and of `device` where there is one.
+pub(super) fn asked_for(
+    word: RatesWord,
+    device: Option<&Placement>,
+) -> (Rates<HostCeilings>, Rates<Ceilings>) {
     match word {
-        RatesWord::Measured => Store::of_environment().hand_to(options),
+        RatesWord::Measured => {
+            let store = Store::of_environment();
+            let measured = |place: &Placement| store.device(place.stream.context().info());
+            (store.host(), device.map_or_else(Rates::default, measured))
+        }
         RatesWord::Shipped => {
             let reason = || Some("--rates shipped".to_owned());
-            options.rates = Rates::shipped(HostCeilings::default(), reason());
-            options.device_rates = Rates::shipped(Ceilings::DEVICE, reason());
+            (
+                Rates::shipped(HostCeilings::default(), reason()),
+                Rates::shipped(Ceilings::DEVICE, reason()),
+            )
         }
     }
 }
 
 impl UsedRates {
-    /// Those that `options` hand to a planner.
-    pub(super) fn of(options: &SolverOptions) -> Self {
-        let device = options.device.is_some() && options.device_policy != DevicePolicy::Off;
+    /// The rates of the place that a fit under `policy` was planned for.
+    pub(super) fn of(place: &Place, policy: DevicePolicy) -> Self {
+        let device = place.device.is_some() && policy != DevicePolicy::Off;
         Self {
-            host: options.rates.clone(),
-            device: device.then(|| options.device_rates.clone()),
+            host: place.rates.clone(),
+            device: device.then(|| place.device_rates.clone()),
         }
     }
 
@@ -51,15 +60,16 @@ impl UsedRates {
     }
 }
 
-/// The options that repeat on another machine what the planner chose on this one.
+/// The options that repeat the planner's choice on another machine.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Pins {
     elimination: EliminationKind,
     device: DevicePolicy,
-    /// What a frame on the device kept, which is a choice of the library's callers.
+    /// What a frame on the device kept. No option of the command line sets it; the library's callers
+    /// can.
     #[serde(skip_serializing_if = "Option::is_none")]
     keep: Option<Keep>,
-    /// As they stand on the command line.
+    /// As written on the command line.
     options: String,
 }
 
@@ -81,7 +91,7 @@ impl Pins {
         }
     }
 
-    /// Those of a fit, or why no pin repeats it.
+    /// The pins of a fit, or why none repeats it.
     pub(super) fn of(chosen: &[Chosen]) -> Result<Self, String> {
         match chosen {
             [one] => Ok(Self::new(one.elimination, one.path, one.keep)),
@@ -98,7 +108,7 @@ impl Pins {
         }
     }
 
-    /// As they stand on the command line.
+    /// As written on the command line.
     pub(super) fn options(&self) -> &str {
         &self.options
     }

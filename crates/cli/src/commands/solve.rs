@@ -1,4 +1,4 @@
-//! `broadhead solve`: one dense arrow system from a file, its step into a file.
+//! `broadhead solve`: reads a dense arrow system from a file and writes its step to a file.
 
 use super::clock::{Clock, Seconds};
 use super::dispatch::{self, Device};
@@ -39,10 +39,10 @@ struct Summary {
     execution_path: ExecutionPath,
     device: Device,
     elimination: EliminationKind,
-    /// Of a device: what the frame kept and held, how it was made and what it cost.
+    /// On a device: what the frame kept and held, how it was made and what it cost.
     frame: Option<FrameSummary>,
     pinned: bool,
-    /// What repeats the choice elsewhere.
+    /// What repeats the planner's choice elsewhere.
     pins: Pins,
     rows: usize,
     row_unknowns: usize,
@@ -83,13 +83,15 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
     output::prepare_file(target)?;
     let mut clock = Clock::start();
     let mut archive = Operands::open(&arguments.system)?;
+    let (rates, device_rates) = rates::asked_for(arguments.rates, placement.as_ref());
     let mut solver_options = SolverOptions {
         elimination: arguments.elimination.kind(),
+        rates,
+        device_rates,
         device: placement,
         device_policy: arguments.device,
         ..SolverOptions::default()
     };
-    rates::hand_to(arguments.rates, &mut solver_options);
     room(arguments, &archive, &mut solver_options)?;
     let operands = Operands::read(&mut archive, &arguments.system)?;
     clock.lap("read");
@@ -173,8 +175,8 @@ pub fn solve(arguments: &SolveArgs, options: OutputArgs) -> Result<(), CliError>
     Ok(output::print(&text)?)
 }
 
-/// Finds that all is to be had which the system needs, reading included, and says in `options` what
-/// its solver may hold. Where the headers do not say, the reader refuses.
+/// Checks that there is memory for reading and solving the system, and sets the solver's memory limit
+/// in `options`. If the headers do not tell the sizes, the reader will refuse the file.
 fn room(
     arguments: &SolveArgs,
     archive: &Archive,
@@ -186,7 +188,7 @@ fn room(
     ) else {
         return Ok(());
     };
-    // Blocks that are another array's size are refused when they are read.
+    // Blocks of a wrong size are refused when they are read.
     let large = ["row_hessian", "row_cross", "border_hessian"];
     let operands = large.iter().filter_map(|name| archive.shape_of(name));
     let operands = operands.map(numbers).fold(0, u64::saturating_add);
@@ -204,7 +206,7 @@ fn room(
             .filter_map(bytes)
             .min(),
     };
-    // Gradients, steps, and what estimates and the output take of their kind.
+    // Gradients, steps, and vectors of their length for estimates and the output.
     let vectors = numbers(&[n, d, 12]).saturating_add(numbers(&[k, 12]));
     let beside = operands.saturating_add(vectors);
     let needed = least.unwrap_or(0).saturating_add(beside);
@@ -213,7 +215,7 @@ fn room(
     Ok(())
 }
 
-/// A value and no reason, or no value and its reason.
+/// A value without a reason, or a reason without a value.
 fn present(value: Result<f64, String>) -> (Option<f64>, Option<String>) {
     match value {
         Ok(value) => (Some(value), None),
@@ -289,7 +291,7 @@ impl Operands {
         })
     }
 
-    /// Writes the step beside its target: padding is 0.
+    /// Stages the step beside its target; padding is 0.
     fn stage(
         &self,
         staging: &mut Staging,
@@ -356,7 +358,7 @@ fn same_shape(
     })
 }
 
-/// The rows' gradients without padding, which is not read and may hold anything.
+/// The rows' gradients without the padding, which is ignored and may contain anything.
 fn unpadded(shape: &ArrowShape, gradient: &Named<Array2<f64>>) -> Result<Vec<f64>, InputError> {
     let mut packed = Vec::with_capacity(shape.row_unknowns());
     for row in 0..shape.row_count() {

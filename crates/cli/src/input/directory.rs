@@ -5,11 +5,11 @@
 //!          ^---------------- place        ^------------ start, length, count
 //! ```
 //!
-//! One end is looked for, where the format puts it, and the directory is held against it before an
-//! entry is read: as many entries as there is room for, in a place that the file has, members that
-//! lie before it. General readers are kinder to archives that are damaged: they try every end that a
-//! file might have, in a time that grows with the square of a hostile file's length, and reserve room
-//! for as many entries as one claims.
+//! The reader looks for one end, where the format puts it, and checks the directory against it before
+//! it reads an entry: the entries fit in the directory, the directory lies in the file, and the members
+//! lie before it. General readers are more tolerant of damaged archives: they try every end that a file
+//! might have, which takes time quadratic in the length of a hostile file, and reserve room for as many
+//! entries as the file claims.
 
 use super::medium::Reader;
 use flate2::bufread::DeflateDecoder;
@@ -20,7 +20,7 @@ const ENTRY: u32 = 0x0201_4b50;
 const END: u32 = 0x0605_4b50;
 const LOCATOR: u32 = 0x0706_4b50;
 const END_64: u32 = 0x0606_4b50;
-/// Bytes of the fixed part of each.
+/// Bytes of the fixed part of each record.
 const LOCAL_BYTES: u64 = 30;
 const ENTRY_BYTES: u64 = 46;
 const END_BYTES: usize = 22;
@@ -33,27 +33,27 @@ const COMMENT: u64 = 0xffff;
 pub(super) const STORED: u16 = 0;
 pub(super) const DEFLATED: u16 = 8;
 
-/// A member, as the directory tells of it.
+/// A member, as the directory describes it.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) encrypted: bool,
     pub(super) method: u16,
     checksum: u32,
-    /// Its bytes in the file.
+    /// Its compressed length in bytes.
     pub(super) held: u64,
-    /// Its bytes.
+    /// Its length in bytes.
     pub(super) size: u64,
     /// Where its local header is.
     place: u64,
-    /// Where it must have ended: the directory's start.
+    /// Before which it must end: the directory's start.
     end: u64,
 }
 
 /// The entries of the archive in `reader`.
 ///
 /// # Errors
-/// What is wrong, in words.
+/// A description of what is wrong.
 pub(super) fn entries(reader: &mut Reader) -> Result<Vec<Entry>, String> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::UnexpectedEof => "its directory does not end".to_owned(),
@@ -115,7 +115,7 @@ fn end_of(reader: &mut Reader, file: u64) -> io::Result<Result<(u64, u64, u64), 
     if disk != of_directory {
         return Ok(Err("it is one part of several".to_owned()));
     }
-    // Nothing but an end stands behind the directory, and nothing before the archive.
+    // Only the end may follow the directory, and nothing may precede the archive.
     Ok(if u64::checked_add(start, length) == Some(at) {
         Ok((start, length, all))
     } else {
@@ -123,8 +123,8 @@ fn end_of(reader: &mut Reader, file: u64) -> io::Result<Result<(u64, u64, u64), 
     })
 }
 
-/// Place, directory's start, length and number of entries of the end of 64 bits whose locator is at
-/// `locator`, where there is one.
+/// Reads the 64-bit end whose locator is at `locator`, if there is one: its place, and the directory's
+/// start, length and number of entries.
 fn end_64(reader: &mut Reader, locator: u64) -> io::Result<Option<(u64, u64, u64, u64)>> {
     reader.seek(SeekFrom::Start(locator))?;
     let mut bytes = [0; LOCATOR_BYTES as usize];
@@ -141,13 +141,13 @@ fn end_64(reader: &mut Reader, locator: u64) -> io::Result<Option<(u64, u64, u64
     if fields.u32() != END_64 {
         return Ok(None);
     }
-    // Its own length, versions, disks, and the entries on this disk.
+    // Skips its own length, versions, disks, and the entries on this disk.
     fields.skip(8 + 4 + 8 + 8);
     let (all, length, start) = (fields.u64(), fields.u64(), fields.u64());
     Ok(Some((at, start, length, all)))
 }
 
-/// The next entry of `rest`, of a directory that starts at `end`.
+/// Takes the next entry from `rest`, in a directory that starts at `end`.
 fn entry(rest: &mut &[u8], end: u64) -> Option<Entry> {
     let (fixed, behind) = rest.split_at_checked(ENTRY_BYTES as usize)?;
     let mut fields = Fields(fixed);
@@ -166,7 +166,7 @@ fn entry(rest: &mut &[u8], end: u64) -> Option<Entry> {
     let (name, behind) = behind.split_at_checked(name)?;
     let (mut extra, behind) = behind.split_at_checked(extra)?;
     *rest = behind.get(comment..)?;
-    // The field of 64-bit numbers holds those that are 32 bits of ones, in this order.
+    // The field of 64-bit numbers has those whose 32-bit field is all ones, in this order.
     while let Some((head, behind)) = extra.split_at_checked(4) {
         let mut head = Fields(head);
         let (kind, length) = (head.u16(), usize::from(head.u16()));
@@ -193,7 +193,7 @@ fn entry(rest: &mut &[u8], end: u64) -> Option<Entry> {
     })
 }
 
-/// Numbers one behind the other, the least significant byte first; 0 behind the last.
+/// Reads little-endian numbers one after another, and 0 past the end.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
@@ -220,10 +220,10 @@ impl Fields<'_> {
     }
 }
 
-/// The bytes of a member. At their end its length and its checksum are compared.
+/// The bytes of a member. Length and checksum are compared at the end.
 pub(super) struct Member<'a> {
     bytes: Bytes<'a>,
-    /// Bytes to come.
+    /// Bytes left to read.
     left: u64,
     hasher: crc32fast::Hasher,
     checksum: u32,

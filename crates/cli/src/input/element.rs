@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-/// How the elements of an array lie in its file.
+/// The order of an array's elements in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// The last index runs fastest.
@@ -11,7 +11,7 @@ pub enum Order {
     Fortran,
 }
 
-/// A type that is widened to FP64. Widening is exact but for integers beyond 2^53.
+/// A type that is widened to FP64. Widening is exact except for integers beyond 2^53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
     /// IEEE binary16.
@@ -37,7 +37,7 @@ pub enum Element {
     Integer {
         /// Bytes of one.
         bytes: u8,
-        /// Whether it is in two's complement.
+        /// Whether it is signed (two's complement).
         signed: bool,
         /// Whether the most significant byte comes first.
         big_endian: bool,
@@ -80,11 +80,11 @@ impl Element {
         }
     }
 
-    /// The element of a NumPy type descriptor such as `<f4`. NumPy knows no BF16: what
-    /// `ml_dtypes` calls so it writes as two raw bytes, `<V2` or `|V2`.
+    /// The element type of a NumPy descriptor such as `<f4`. NumPy has no BF16; it writes that of
+    /// `ml_dtypes` as two raw bytes, `<V2` or `|V2`.
     ///
     /// # Errors
-    /// Of a type that is not read the descriptor with what it stands for.
+    /// The descriptor of a type that is not supported, with what it stands for.
     pub fn from_numpy(descriptor: &str) -> Result<Self, String> {
         if descriptor == "bfloat16" {
             return Ok(Self::Bf16);
@@ -131,13 +131,13 @@ impl Element {
     /// Fills `slots`, in their order, with the next elements of `reader`.
     ///
     /// # Errors
-    /// What `reader` says; `UnexpectedEof` where it ends early.
+    /// The error of `reader`; `UnexpectedEof` if it ends early.
     pub fn fill<'a>(
         self,
         reader: &mut impl Read,
         slots: impl ExactSizeIterator<Item = &'a mut f64>,
     ) -> io::Result<()> {
-        // One loop a type, so that the inner one is a plain conversion.
+        // A loop for each type, so that its body is a plain conversion.
         match self {
             Self::F16 { big_endian: false } => {
                 fill(reader, slots, |b| half::f16::from_le_bytes(b).to_f64())
@@ -169,7 +169,7 @@ impl Element {
     }
 }
 
-/// What a NumPy type that is not read stands for, by its letter.
+/// What an unsupported NumPy type stands for, by its letter.
 fn meaning(letter: u8, kind: &str) -> Option<&'static str> {
     Some(match letter {
         b'f' if kind == "f16" || kind == "f12" => "long double, wider than FP64",
@@ -192,7 +192,7 @@ fn whole(bytes: &[u8], signed: bool, big_endian: bool) -> f64 {
         bytes.iter().rev().fold(0, push)
     };
     if signed {
-        // The sign bit is moved to the top and spread on the way back.
+        // The shift moves the sign bit to the top, and the shift back extends it.
         let unused = 64 - 8 * bytes.len() as u32;
         ((value << unused).cast_signed() >> unused) as f64
     } else {

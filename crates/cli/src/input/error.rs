@@ -24,7 +24,7 @@ impl fmt::Display for Extents {
     }
 }
 
-/// Why a file does not hold what a command needs. Exit code 2, but for want of memory: 1.
+/// Why a file does not contain what a command needs. Exit code 2; for too little memory, 1.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InputError {
@@ -36,7 +36,7 @@ pub enum InputError {
         /// What the system said.
         source: io::Error,
     },
-    /// The file's name ends in nothing that is read.
+    /// The file's extension is not supported.
     #[error(
         "{}: expected a file that ends in .npy, .npz or .safetensors",
         file(path)
@@ -45,7 +45,7 @@ pub enum InputError {
         /// The file.
         path: PathBuf,
     },
-    /// A system's file is no archive.
+    /// The name of a system's file does not end in .npz.
     #[error("{}: expected a file that ends in .npz", file(path))]
     SystemExtension {
         /// The file.
@@ -89,7 +89,7 @@ pub enum InputError {
         /// Bytes too many.
         extra: u64,
     },
-    /// The elements are of a type that is not read.
+    /// The element type is not supported.
     #[error(
         "{}: element type {} is not read: expected {expected}",
         ends(array),
@@ -100,7 +100,7 @@ pub enum InputError {
         array: String,
         /// The type found, in the format's own word.
         found: String,
-        /// The types that are read.
+        /// The supported types.
         expected: &'static str,
     },
     /// The array has another number of axes.
@@ -113,7 +113,7 @@ pub enum InputError {
         /// What was expected.
         expected: String,
     },
-    /// The array has an extent that contradicts another one.
+    /// An extent of the array contradicts another array.
     #[error("{}: shape {found}: expected {expected} ({because})", ends(array))]
     Shape {
         /// The array.
@@ -148,7 +148,7 @@ pub enum InputError {
         /// The value.
         value: f64,
     },
-    /// An element lies outside of what it may be.
+    /// An element is outside its range.
     #[error("{}: element {index:?} is {value}: expected {expected}", ends(array))]
     Value {
         /// The array.
@@ -160,7 +160,7 @@ pub enum InputError {
         /// What was expected.
         expected: String,
     },
-    /// The file holds no array at all.
+    /// The file contains no array.
     #[error("{}: holds no array", file(path))]
     NoArray {
         /// The file.
@@ -207,7 +207,7 @@ pub enum InputError {
         /// Bytes asked for.
         bytes: u128,
     },
-    /// There is not one label a row.
+    /// The number of labels is not the number of rows.
     #[error(
         "{}: {labels} labels for the {rows} rows of {}: expected one a line, one a row",
         file(path),

@@ -5,17 +5,17 @@
 //! {'descr': '<f8', 'fortran_order': False, 'shape': (3, 4), }    padded with spaces, then \n
 //! ```
 //!
-//! The dictionary is Python text. A general reader of such text takes exponential time, or the whole
-//! stack, for brackets in brackets: this one reads the three keys that there are, in one pass, and
-//! of a structured type only where it ends.
+//! The dictionary is Python text. A general parser of such text takes exponential time, or the whole
+//! stack, for nested brackets. This one reads the three known keys in one pass; of a structured type it
+//! only finds the end.
 
 use super::element::Order;
 use std::io::{self, Read};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
-/// The longest dictionary that is read: what version 1 can hold. NumPy itself reads 10,000 bytes
-/// unless it is told to trust the file.
+/// The longest dictionary that is read: the limit of version 1. NumPy itself reads 10,000 bytes unless
+/// told to trust the file.
 const LONGEST: u64 = 1 << 16;
 
 /// The most axes, as in NumPy.
@@ -38,17 +38,17 @@ pub(super) struct Header {
     pub(super) shape: Vec<usize>,
 }
 
-/// Reads a header from where `reader` stands.
+/// Reads a header from the current position of `reader`.
 ///
 /// # Errors
-/// What is wrong, in words.
+/// A description of what is wrong.
 pub(super) fn read(reader: &mut impl Read) -> Result<Header, String> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::UnexpectedEof => "truncated inside its header".to_owned(),
         _ => error.to_string(),
     };
     let mut magic = [0; MAGIC.len()];
-    // A file that is shorter than the magic string but begins otherwise is no .npy either.
+    // A file shorter than the magic string that begins differently is not an .npy either.
     let read = fill(reader, &mut magic).map_err(failed)?;
     if magic[..read] != MAGIC[..read] || read == 0 {
         return Err("not an .npy array: it does not begin with \\x93NUMPY".to_owned());
@@ -77,7 +77,7 @@ pub(super) fn read(reader: &mut impl Read) -> Result<Header, String> {
             "its header would have {length} bytes: expected at most {LONGEST}"
         ));
     }
-    // What is there is read, not what is declared reserved.
+    // Reads what is there instead of reserving what is declared.
     let mut dictionary = Vec::new();
     reader
         .take(length)
@@ -89,7 +89,7 @@ pub(super) fn read(reader: &mut impl Read) -> Result<Header, String> {
     parse(&dictionary).map_err(|reason| format!("not an .npy array: {reason}"))
 }
 
-/// Fills `buffer` as far as `reader` goes.
+/// Fills `buffer` until it is full or `reader` ends.
 fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -135,14 +135,14 @@ fn parse(dictionary: &[u8]) -> Result<Header, String> {
     })
 }
 
-/// Python text and a place in it.
+/// Python text and a position in it.
 struct Text<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl Text<'_> {
-    /// The next byte that is no space.
+    /// The next byte that is not a space.
     fn peek(&mut self) -> Option<u8> {
         while let Some(&byte) = self.bytes.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b'\x0c') {
@@ -167,7 +167,7 @@ impl Text<'_> {
         }
     }
 
-    /// A string in single or double quotes, its escapes left as they stand.
+    /// A string in single or double quotes; escapes are not decoded.
     fn string(&mut self) -> Option<String> {
         let quote = self.peek().filter(|byte| matches!(byte, b'\'' | b'"'))?;
         let first = self.at + 1;

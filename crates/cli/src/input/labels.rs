@@ -1,8 +1,8 @@
 //! One label a line.
 //!
-//! A file of labels is UTF-8. A byte-order mark, which editors put before a text and which stands
-//! between two where files were joined, belongs to no label: it is dropped where a line begins. One
-//! blank line at the end is none either. Text in another encoding is named as what it looks like.
+//! A file of labels is UTF-8. A byte-order mark at the start of a line is dropped: editors put one at
+//! the start of a file, and joined files have one at each seam. One blank line at the end is not a
+//! label. For text in another encoding the error names what it looks like.
 
 use super::InputError;
 use std::path::Path;
@@ -22,11 +22,11 @@ pub fn read_labels(path: &Path, array: &str, rows: usize) -> Result<Vec<String>,
     parse_labels(&bytes, path, array, rows)
 }
 
-/// One label a line of `bytes`, which are those of the file at `path`. Space around a label is
-/// dropped; lines may end in LF, CRLF or CR, the last one in nothing, and one blank line may follow.
+/// One label from each line of `bytes`, the contents of the file at `path`. Space around a label is
+/// dropped. Lines may end in LF, CRLF or CR; the last needs no end, and one blank line may follow.
 ///
 /// # Errors
-/// Text that is no UTF-8, an empty line before the last, another count than `rows`.
+/// Text that is not UTF-8, an empty line before the last, a count other than `rows`.
 pub fn parse_labels(
     bytes: &[u8],
     path: &Path,
@@ -60,7 +60,7 @@ pub fn parse_labels(
     Ok(labels.into_iter().map(str::to_owned).collect())
 }
 
-/// The lines of a text; none behind the last line end.
+/// The lines of a text; no line follows the last line end.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -76,7 +76,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The text of UTF-8 bytes, or what they are instead.
+/// The text of UTF-8 bytes, or the encoding that they seem to have instead.
 fn decode(bytes: &[u8]) -> Result<&str, String> {
     match bytes {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Err("is UTF-32".to_owned()),
@@ -112,7 +112,7 @@ fn decode(bytes: &[u8]) -> Result<&str, String> {
     })
 }
 
-/// How many lines end in `bytes`.
+/// The number of line ends in `bytes`.
 fn lines_of_bytes(bytes: &[u8]) -> usize {
     let ends = |at: usize| match bytes[at] {
         b'\n' => true,
@@ -138,10 +138,10 @@ mod tests {
     #[test]
     fn a_byte_order_mark_is_part_of_no_label() {
         assert_eq!(read("\u{feff}a\nb\n", 2), Ok(words("a b")));
-        // Two files with a mark each, one behind the other.
+        // Two joined files, each with a mark.
         assert_eq!(read("\u{feff}a\n\u{feff}b\n", 2), Ok(words("a b")));
         assert_eq!(read("\u{feff}", 0), Ok(vec![]));
-        // Beside space, which found itself left in a label.
+        // With space beside the mark, which was once left in a label.
         assert_eq!(read(" \u{feff} a\nb\u{feff}\n", 2), Ok(words("a b")));
     }
 

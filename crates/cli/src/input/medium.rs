@@ -1,4 +1,4 @@
-//! Where a file's bytes are: on a disk, or in memory.
+//! The bytes of a file, on a disk or in memory.
 
 use super::error::InputError;
 use std::fs::File;
@@ -18,7 +18,7 @@ pub(super) enum Medium {
 /// A buffered [`Medium`].
 pub(super) type Reader = BufReader<Medium>;
 
-/// A file that is open; `None` for the length of what is no regular file.
+/// An open file, with its length if it is a regular file.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) reader: Reader,
@@ -43,7 +43,7 @@ impl Opened {
         })
     }
 
-    /// A file whose bytes are at hand.
+    /// A file whose bytes are in memory.
     pub(super) fn memory(bytes: Vec<u8>) -> Self {
         let length = bytes.len();
         let medium = Medium::Memory(Cursor::new(bytes));

@@ -7,10 +7,10 @@
 //!    .safetensors  one slot a tensor
 //! ```
 //!
-//! Elements are widened to FP64 while they are read, a small buffer at a time, so a file costs its
-//! FP64 copy and nothing more. Sizes are checked against the file before anything is allocated.
-//! Every error names the file, the array where a file holds several, the index where one element
-//! is at fault, and what was expected.
+//! Elements are widened to FP64 as they are read, through a small buffer, so a file costs no memory
+//! beyond its FP64 copy. Sizes are checked against the file before anything is allocated. Every error
+//! names the file, the array where a file holds several, the index if one element is at fault, and what
+//! was expected.
 
 mod directory;
 mod element;
@@ -30,7 +30,7 @@ pub use source::{Archive, Slot, Source};
 
 use ndarray::{Array2, ArrayD, Ix2};
 
-/// An array with the name that errors about it carry.
+/// An array with its name in errors.
 #[derive(Clone, Debug)]
 pub struct Named<A> {
     /// `FILE` or `FILE:NAME`.
@@ -39,7 +39,7 @@ pub struct Named<A> {
     pub array: A,
 }
 
-/// A file that holds the rows of a fit, open and not yet read.
+/// An open file with the rows of a fit, not yet read.
 #[derive(Debug)]
 pub struct OpenMatrix {
     archive: Archive,
@@ -55,8 +55,8 @@ pub fn open_matrix(source: &Source) -> Result<OpenMatrix, InputError> {
 }
 
 impl OpenMatrix {
-    /// Rows and columns, where the header says so and [`OpenMatrix::read`] may get as far as to
-    /// allocate them.
+    /// Rows and columns, if the header tells them and [`OpenMatrix::read`] could get as far as
+    /// allocating them.
     pub fn shape(&self) -> Option<[usize; 2]> {
         self.archive.only_shape()?.try_into().ok()
     }
@@ -64,7 +64,7 @@ impl OpenMatrix {
     /// Reads a 2-D array with at least one row and one column, all finite.
     ///
     /// # Errors
-    /// Anything that keeps the file from being such an array.
+    /// [`InputError`] if the file does not contain such an array.
     pub fn read(mut self) -> Result<Named<Array2<f64>>, InputError> {
         let matrix = matrix_of(&mut self.archive)?;
         self.archive.say_remarks();
@@ -101,7 +101,7 @@ pub fn matrix_of(archive: &mut Archive) -> Result<Named<Array2<f64>>, InputError
 /// Reads the gates of a fit, `rows x atoms`: amplitudes, or a mask of truth values or whole numbers.
 ///
 /// # Errors
-/// Another shape; an element that is not finite, or of a whole type and negative.
+/// Another shape; an element that is not finite; a negative element of an integer type.
 pub fn read_gates(source: &Source, rows: usize, atoms: usize) -> Result<Array2<f64>, InputError> {
     let mut archive = source.open()?;
     let gates = gates_of(&mut archive, rows, atoms)?;
@@ -148,7 +148,7 @@ fn with_rank_two(name: &str, array: ArrayD<f64>) -> Result<Array2<f64>, InputErr
 /// # Errors
 /// [`InputError::NotFinite`] with the index and the value.
 pub fn check_finite(name: &str, array: &ndarray::ArrayViewD<'_, f64>) -> Result<(), InputError> {
-    // The walk with indices is slow: only where it has something to find.
+    // Iterating with indices is slow, so it is done only if there is something to find.
     let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
     if array.as_slice_memory_order().is_some_and(finite) {
         return Ok(());

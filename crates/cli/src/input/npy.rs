@@ -9,13 +9,13 @@ use ndarray::ArrayD;
 use std::io::{Read, Seek};
 use std::path::Path;
 
-/// An open `.npy` that stands behind its header.
+/// An open `.npy`, positioned after its header.
 #[derive(Debug)]
 pub(super) struct NpyFile {
     reader: Reader,
     /// Where the elements begin.
     start: u64,
-    /// Bytes behind the header, where the file's length is known.
+    /// Bytes after the header, if the file's length is known.
     available: Option<u64>,
 }
 
@@ -36,7 +36,7 @@ impl NpyFile {
 
     pub(super) fn read(&mut self, name: &str, slot: &Slot) -> Result<ArrayD<f64>, InputError> {
         if self.available.is_some() {
-            // A second reading begins where the first one did.
+            // A second read begins where the first one did.
             let begin = std::io::SeekFrom::Start(self.start);
             self.reader
                 .seek(begin)
@@ -83,7 +83,7 @@ pub(super) fn read_header(
         remark: (raw && element == Ok(Element::Bf16))
             .then_some("elements of two raw bytes (V2) are read as BF16, which NumPy writes so"),
         element,
-        // Of one axis or none both orders are the same, and C's is read faster.
+        // With one axis or none both orders are the same, and C order is read faster.
         order: match header.shape.len() {
             0 | 1 => Order::C,
             _ => header.order,

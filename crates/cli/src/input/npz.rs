@@ -1,7 +1,7 @@
 //! `.npz` archives: a ZIP of `.npy` members.
 //!
-//! What a member's directory entry claims is held against what its bytes can hold before anything is
-//! reserved for it: deflate makes at most 1032 bytes of one.
+//! The length that a member's entry claims is checked against what its bytes can expand to, before
+//! anything is reserved: deflate makes at most 1032 bytes of one.
 
 use super::directory::{self, DEFLATED, Entry, Member, STORED};
 use super::error::InputError;
@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 
-/// The most that a byte of deflate stands for: 258 bytes in two bits.
+/// The most bytes that one byte of deflate expands to: 258 bytes in two bits.
 const DEFLATE_MOST: u64 = 1032;
 
 /// An open `.npz` whose members are listed.
@@ -71,7 +71,7 @@ impl NpzFile {
         read_header(&mut counted, name, slot.name.clone())?;
         let available = entry.size.saturating_sub(counted.count);
         let array = read_elements(&mut counted, name, slot, Some(available))?;
-        // Reading on to the end compares the member's length and checksum.
+        // Reading to the end compares the member's length and checksum.
         match member.read(&mut [0]) {
             Ok(0) => Ok(array),
             Ok(_) => Err(malformed("goes on after its array".to_owned())),
@@ -80,7 +80,8 @@ impl NpzFile {
     }
 }
 
-/// Refuses a member that is not read, or that claims more bytes than it can hold.
+/// Refuses a member with an unsupported compression, or one that claims more bytes than it can expand
+/// to.
 fn check(entry: &Entry) -> Result<(), String> {
     if entry.encrypted {
         return Err("is encrypted, which is not read".to_owned());
@@ -106,7 +107,7 @@ fn check(entry: &Entry) -> Result<(), String> {
     Ok(())
 }
 
-/// The name of a method that is not read, by its number (APPNOTE 4.4.5).
+/// The name of an unsupported method, by its number (APPNOTE 4.4.5).
 fn method(number: u16) -> String {
     let name = match number {
         1 => "shrinking",

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// The longest header that is read, as in the reference implementation.
+/// The longest header accepted, as in the reference implementation.
 const MAX_HEADER: u64 = 100_000_000;
 
 /// An open `.safetensors` whose tensors are listed in the order of their data.
@@ -49,7 +49,7 @@ impl SafetensorsFile {
         if length.is_some_and(|length| length < 8 + header_length) {
             return Err(malformed("truncated inside its header".to_owned()));
         }
-        // What is there is read, not what is declared reserved.
+        // Reads what is there instead of reserving what is declared.
         let mut header = Vec::new();
         let mut bounded = (&mut reader).take(header_length);
         bounded.read_to_end(&mut header).map_err(in_header)?;

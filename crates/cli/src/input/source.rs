@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// A file, and the name of one array in it where one was given: `FILE` or `FILE:NAME`.
+/// A file, and the name of one array in it if one was given: `FILE` or `FILE:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The file.
@@ -23,8 +23,8 @@ pub struct Source {
 impl FromStr for Source {
     type Err = Infallible;
 
-    /// A colon parts file and name only behind `.npz` or `.safetensors`, so that other names may
-    /// hold colons.
+    /// A colon separates file and name only after `.npz` or `.safetensors`, so other names may contain
+    /// colons.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let split = text.match_indices(':').find(|&(at, _)| {
             let file = &text[..at];
@@ -45,9 +45,9 @@ impl FromStr for Source {
 pub struct Slot {
     /// The array's name in its file; empty in a `.npy`.
     pub name: String,
-    /// Its element type, or the word of one that is not read.
+    /// Its element type, or the word for an unsupported one.
     pub element: Result<Element, String>,
-    /// What a reader should know of how it is read.
+    /// A note for the user on how it is read, if any.
     pub remark: Option<&'static str>,
     /// Its order in the file.
     pub order: Order,
@@ -84,7 +84,7 @@ enum Kind {
 }
 
 impl Source {
-    /// The whole of a file.
+    /// The whole file, with no array named.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -101,8 +101,8 @@ impl Source {
         self.list(format, Opened::file(&self.path)?)
     }
 
-    /// Lists the arrays of a file whose bytes are at hand; its path serves for the format and for
-    /// messages, and nothing is read from it.
+    /// Lists the arrays of a file whose bytes are in memory. The path only tells the format and appears
+    /// in messages.
     ///
     /// # Errors
     /// As [`Source::open`].
@@ -148,7 +148,7 @@ impl Source {
     }
 }
 
-/// The formats that are read, by the ending of a name.
+/// The supported formats, by extension.
 #[derive(Clone, Copy, Debug)]
 enum Format {
     Npy,
@@ -165,17 +165,18 @@ impl Archive {
     /// Reads the array that was named, or the only one.
     ///
     /// # Errors
-    /// [`InputError::Ambiguous`] with a listing, and what [`Archive::read`] answers.
+    /// [`InputError::Ambiguous`] with a listing, and the errors of [`Archive::read`].
     pub fn read_only(&mut self) -> Result<Named<ArrayD<f64>>, InputError> {
         let index = self.only()?;
         self.read_slot(index, Wanted::Numbers)
     }
 
-    /// Reads the gates that were named, or that are there: of any type but text, so that masks serve.
+    /// Reads the array of gates that was named, or the only one. Any type but text will do, so masks
+    /// work.
     ///
     /// # Errors
     /// [`InputError::Value`] naming the first element of an integer type that is negative or beyond
-    /// 2^53, and what [`Archive::read_only`] answers.
+    /// 2^53, and the errors of [`Archive::read_only`].
     pub fn read_gates(&mut self) -> Result<Named<ArrayD<f64>>, InputError> {
         let index = self.only()?;
         let gates = self.read_slot(index, Wanted::Any)?;
@@ -200,8 +201,8 @@ impl Archive {
         }
     }
 
-    /// The shape of the array that [`Archive::read_only`] reads, where the file is long enough for
-    /// such an array to be in it: what is not, reading refuses before it allocates.
+    /// The shape of the array that [`Archive::read_only`] reads, if the file is long enough for it;
+    /// otherwise reading refuses it before it allocates.
     pub fn only_shape(&self) -> Option<&[usize]> {
         let index = match (&self.wanted, self.slots.len()) {
             (Some(name), _) => self.slots.iter().position(|slot| slot.name == *name)?,
@@ -218,7 +219,7 @@ impl Archive {
 
     fn shape_in_file(&self, index: usize) -> Option<&[usize]> {
         let slot = &self.slots[index];
-        // Deflated zeros take a thousandth of their bytes and no less.
+        // Deflate compresses zeros about a thousandfold and no further.
         let most = match self.kind {
             Kind::Npz(_) => 1032,
             Kind::Npy(_) | Kind::Safetensors(_) => 1,
@@ -242,18 +243,18 @@ impl Archive {
         })
     }
 
-    /// Says on standard error what there is to know of the arrays that were read.
+    /// Prints the notes on the arrays that were read to standard error.
     pub fn say_remarks(&self) {
         for remark in &self.remarks {
             message::say(format_args!("note: {remark}"));
         }
     }
 
-    /// Reads an array of counts, which may be of integers, if there is one.
+    /// Reads an array of counts, integers or not, if there is one.
     ///
     /// # Errors
-    /// [`InputError::Value`] naming the first element that is no whole number from 0 to `most`,
-    /// and those of [`Archive::read`] but for the absence.
+    /// [`InputError::Value`] naming the first element that is not a whole number from 0 to `most`, and
+    /// the errors of [`Archive::read`] except for a missing array.
     pub fn read_counts_if_there(
         &mut self,
         name: &str,
@@ -333,7 +334,7 @@ impl Archive {
 /// Whole numbers up to here are exact in FP64.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Refuses the first element that is no whole number from 0 to `most`.
+/// Refuses the first element that is not a whole number from 0 to `most`.
 fn check_whole(array: &Named<ArrayD<f64>>, most: f64) -> Result<(), InputError> {
     let other = |value: f64| !(value.fract() == 0.0 && (0.0..=most).contains(&value));
     refuse(array, other, || format!("a whole number from 0 to {most}"))
@@ -357,7 +358,7 @@ fn refuse(
     }
 }
 
-/// What an array is read as.
+/// What kind of numbers an array is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     /// Floating-point numbers.
@@ -369,10 +370,10 @@ enum Wanted {
 /// The element types of numbers.
 const READ: &str = "FP64, FP32, FP16 or BF16";
 
-/// Elements from which on it is asked whether they may be allocated.
+/// From this many elements on, memory is checked before allocating.
 const LARGE: usize = 1 << 17;
 
-/// The name that errors about an array carry.
+/// The name of an array in errors.
 pub(super) fn label(path: &Path, array: &str) -> String {
     if array.is_empty() {
         path.display().to_string()
@@ -381,14 +382,14 @@ pub(super) fn label(path: &Path, array: &str) -> String {
     }
 }
 
-/// The most axes of an array in Fortran order that is turned into row-major order: no command takes
-/// one of more.
+/// The most axes of an array in Fortran order that is converted to row-major order. No command takes
+/// more.
 const MOST_TURNED: usize = 4;
 
-/// Reads the elements of `slot` from where `reader` stands into FP64, row-major up to
+/// Reads the elements of `slot` from the current position of `reader` into FP64, row-major up to
 /// [`MOST_TURNED`] axes.
 ///
-/// `available` is the number of bytes left for the array, where that is known: it must use all of
+/// `available` is the number of bytes left for the array, if that is known; the array must use all of
 /// them.
 pub(super) fn read_elements(
     reader: &mut impl Read,
@@ -408,7 +409,7 @@ pub(super) fn read_elements(
     let too_large = || InputError::TooLarge {
         array: name.to_owned(),
         shape: extents(),
-        // An extent of 0 makes an array empty and another one no smaller.
+        // An extent of 0 makes the array empty, whatever the other extents claim.
         bytes: slot.shape.iter().fold(8u128, |product, &length| {
             product.saturating_mul(length.max(1) as u128)
         }),
@@ -452,13 +453,13 @@ pub(super) fn read_elements(
             let filled = element.fill(reader, values.iter_mut());
             (filled, ArrayD::from_shape_vec(shape, values))
         }
-        // A walk through an array of more axes allocates an index for every element: such a one stays
-        // as the file has it.
+        // Iterating over more axes allocates an index for every element, so such an array keeps the
+        // order of the file.
         Order::Fortran if slot.shape.len() > MOST_TURNED => {
             let filled = element.fill(reader, values.iter_mut());
             (filled, ArrayD::from_shape_vec(shape.f(), values))
         }
-        // In row-major order the transposed view runs through the array as the file does.
+        // The transposed view, in row-major order, visits the elements in the order of the file.
         Order::Fortran => {
             let mut array = ArrayD::from_shape_vec(shape, values).map_err(|_| too_large())?;
             let filled = element.fill(reader, array.view_mut().reversed_axes().iter_mut());
@@ -486,7 +487,7 @@ pub(super) fn read_elements(
 mod tests {
     use super::*;
 
-    /// More axes than an index holds inline took an allocation for every element.
+    /// With more axes than an index stores inline, every element took an allocation.
     #[test]
     fn arrays_in_fortran_order_of_any_number_of_axes_are_read() {
         for axes in [2, 3, 4, 5, 9] {

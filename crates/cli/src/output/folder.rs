@@ -1,10 +1,10 @@
 //! A folder that belongs to one run.
 //!
-//! The lock is the system's, on the folder itself: it dies with its process, leaves nothing behind,
-//! and is one lock by whatever path the folder is named. Where a folder cannot be locked (Windows,
-//! network file systems that lock only what is open for writing) a file in it is, which is removed at
-//! the end; left behind by a process that was killed, it is no lock any more. Where nothing can be
-//! locked a warning says so, and the work goes on.
+//! The lock is the system's, on the folder itself: it ends with its process, leaves nothing behind, and
+//! is the same lock whatever path names the folder. Where a folder cannot be locked (Windows, network
+//! file systems that lock only what is open for writing) a file in it is locked instead and removed at
+//! the end; if a killed process leaves that file behind, it no longer locks anything. Where nothing can
+//! be locked a warning says so and the work goes on.
 
 use super::OutputError;
 use super::staging::{self, SET_PREFIX, Staging};
@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 /// The file that is locked where the folder cannot be.
 const LOCK_FILE: &str = ".broadhead-lock";
 
-/// How often a folder is made and locked anew because the run that had it removed it meanwhile.
+/// How often making and locking a folder is tried again because the run that had it removed it
+/// meanwhile.
 const ATTEMPTS: usize = 100;
 
-/// A folder for the files of this run, and of no other until this is dropped.
+/// A folder for the files of this run and no other, until this value is dropped.
 ///
-/// Folders that it made and that are still empty then are removed, so that work which fails leaves
-/// none.
+/// Folders that it made and that are still empty are removed then, so failed work leaves none.
 #[derive(Debug)]
 #[must_use = "dropped at once it gives the folder back"]
 pub struct RunFolder {
@@ -30,24 +30,24 @@ pub struct RunFolder {
     names: &'static [&'static str],
     /// The folders made, the outermost first.
     made: Vec<PathBuf>,
-    /// Open as long as the lock is to hold; absent where nothing can be locked.
+    /// Held open to keep the lock; absent if nothing can be locked.
     lock: Option<Lock>,
 }
 
 #[derive(Debug)]
 struct Lock {
-    /// The locked file, where it is not the folder itself.
+    /// The locked file, if it is not the folder itself.
     file: Option<PathBuf>,
     _open: File,
 }
 
 impl RunFolder {
-    /// Makes `folder` where it is absent, takes it, clears away what a run that was killed has left
-    /// half written, and checks that a file can be written there, all before long work begins.
-    /// `names` are those of all files that a run of this kind may write.
+    /// Makes `folder` if absent, locks it, removes what a killed run left half written, and checks that
+    /// a file can be written there, all before long work begins. `names` lists every file that a run of
+    /// this kind may write.
     ///
     /// # Errors
-    /// [`OutputError::Busy`] where another run has it; else what the system says of it.
+    /// [`OutputError::Busy`] if another run has it; otherwise the system's error.
     pub fn take(folder: &Path, names: &'static [&'static str]) -> Result<Self, OutputError> {
         let failed = |source| OutputError::Io {
             path: folder.to_owned(),
@@ -71,13 +71,13 @@ impl RunFolder {
         names.iter().map(|name| folder.join(name)).collect()
     }
 
-    /// The set of files of this run. What of [`RunFolder::take`]'s names it does not write is
-    /// removed when it is published: it would be an earlier run's.
+    /// The set of files of this run. Publishing it removes the files among [`RunFolder::take`]'s names
+    /// that this run did not write: they are an earlier run's.
     pub fn stage(&self) -> Staging {
         Staging::set(Self::targets(&self.path, self.names))
     }
 
-    /// Makes the folder and locks it, anew where it vanished in between.
+    /// Makes the folder and locks it; tries again if it vanished in between.
     fn locked(&mut self) -> Result<Option<Lock>, OutputError> {
         let failed = |source| OutputError::Io {
             path: self.path.clone(),
@@ -95,23 +95,23 @@ impl RunFolder {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(failed(error)),
             }
-            // Also what an earlier attempt made and another run has not removed since.
+            // Also counts folders that an earlier attempt made and no other run has removed since.
             self.made.extend(made.into_iter().rev());
             self.made.dedup();
             match lock(&self.path) {
                 Ok(Locked::Taken(lock)) => return Ok(Some(lock)),
                 Ok(Locked::Vanished) => {}
                 Err(TryLockError::WouldBlock) => {
-                    // Whoever made it: the other run has it now, and it may be empty yet.
+                    // Whichever run made it, the other one has it now, and it may still be empty.
                     self.made.clear();
                     return Err(OutputError::Busy {
                         path: self.path.clone(),
                     });
                 }
                 Err(TryLockError::Error(error)) => match error.kind() {
-                    // Removed between the two: made anew.
+                    // It was removed in between: try again.
                     io::ErrorKind::NotFound => {}
-                    // The file of the lock cannot be made: nor could any other.
+                    // If the lock file cannot be made, no other file could be either.
                     io::ErrorKind::PermissionDenied
                     | io::ErrorKind::ReadOnlyFilesystem
                     | io::ErrorKind::StorageFull
@@ -131,10 +131,10 @@ impl RunFolder {
         )))
     }
 
-    /// Removes what runs that were killed have left of sets that they were writing.
+    /// Removes what killed runs left of the sets that they were writing.
     fn clear(&self) -> io::Result<()> {
         if self.lock.is_none() {
-            // It may be another run's, at work.
+            // It may belong to another run that is still at work.
             return Ok(());
         }
         for entry in fs::read_dir(&self.path)? {
@@ -150,14 +150,14 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        // While the lock still holds: whoever locks what was removed here sees that it vanished.
+        // Done while the lock holds: a run that then locks a removed folder sees that it has vanished.
         if let Some(file) = self.lock.as_ref().and_then(|lock| lock.file.as_ref())
             && let Err(error) = fs::remove_file(file)
         {
             tracing::warn!(path = %file.display(), %error, "cannot be removed");
         }
         for folder in self.made.iter().rev() {
-            // Refused where something is in it, which is what is wanted.
+            // The system refuses if the folder is not empty, which is what is wanted.
             if fs::remove_dir(folder).is_err() {
                 break;
             }
@@ -167,7 +167,7 @@ impl Drop for RunFolder {
 
 enum Locked {
     Taken(Lock),
-    /// The file was locked after its last owner had removed it.
+    /// The file was locked after its previous owner had removed it.
     Vanished,
 }
 
@@ -212,7 +212,7 @@ fn still_there(open: &File, path: &Path) -> bool {
     }
 }
 
-/// Whether `path` still names what is open: a file that is open keeps its name here.
+/// Whether `path` still names the open file: on this system an open file keeps its name.
 #[cfg(not(unix))]
 fn still_there(_open: &File, path: &Path) -> bool {
     path.exists()
@@ -275,13 +275,13 @@ mod tests {
         drop(RunFolder::take(&out, NAMES).unwrap());
     }
 
-    /// Of two that make one folder, the one that is refused may be the one that made it.
+    /// If two runs make one folder, the one that is refused may be the one that made it.
     #[test]
     fn who_is_refused_leaves_the_folder_to_who_has_it() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out").join("inner");
         let ready = Barrier::new(2);
-        // Neither may leave the other waiting, so what is wrong is told at the end.
+        // Neither thread may leave the other waiting, so failures are reported at the end.
         let run = || {
             let (mut refused, mut faults) = (0, Vec::new());
             for _ in 0..300 {
@@ -297,7 +297,7 @@ mod tests {
                 ready.wait();
                 drop(taken);
                 if ready.wait().is_leader() {
-                    // Whoever was refused may have made it: the next two make it anew.
+                    // The refused run may have made it; the next two make it again.
                     let _ = fs::remove_dir_all(folder.path().join("out"));
                 }
             }

@@ -1,12 +1,13 @@
-//! Whether two names are one file.
+//! Whether two names refer to one file.
 //!
-//! Names deceive: links of both kinds, `./`, a file system that knows no case, two mounts of one
-//! folder. The system's own number of the file does not.
+//! Names do not tell: there are links of both kinds, `./`, file systems that ignore case, two mounts of
+//! one folder. The system's own number of the file does.
 
 use super::OutputError;
 use std::path::{Path, PathBuf};
 
-/// Refuses an output that is one of the inputs, by whatever name. What is not there is no other file.
+/// Refuses an output that is one of the inputs, by whatever name. A file that does not exist is never
+/// the same as another.
 ///
 /// # Errors
 /// [`OutputError::OverInput`] with both names.
@@ -22,11 +23,11 @@ pub fn refuse_inputs(inputs: &[PathBuf], outputs: &[PathBuf]) -> Result<(), Outp
     Ok(())
 }
 
-/// Whether both are there, and one file or folder.
+/// Whether both exist and are one file or folder.
 #[cfg(unix)]
 fn is_same(one: &Path, other: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    // Asked without opening, which may be forbidden, or wait for a writer.
+    // Does not open the files: that may be forbidden, or wait for a writer.
     let number = |path: &Path| {
         let metadata = std::fs::metadata(path);
         metadata.map(|metadata| (metadata.dev(), metadata.ino()))
@@ -37,7 +38,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Whether both are there, and one file or folder.
+/// Whether both exist and are one file or folder.
 #[cfg(not(unix))]
 fn is_same(one: &Path, other: &Path) -> bool {
     same_file::is_same_file(one, other).unwrap_or(false)

@@ -1,4 +1,4 @@
-//! Output files: written beside and renamed, whole or not at all, and of one run.
+//! Output files: written beside their targets and renamed, whole or not at all, and all from one run.
 //!
 //! ```text
 //!   refuse_inputs   no output is a file that the command reads, by whatever name
@@ -25,7 +25,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutputError {
-    /// The system refused. Exit code 1.
+    /// The system returned an error. Exit code 1.
     #[error("cannot write {}: {source}", message::path(path))]
     Io {
         /// The output that was to be written.
@@ -33,13 +33,13 @@ pub enum OutputError {
         /// What the system said.
         source: io::Error,
     },
-    /// The target is there and is no regular file: a rename would replace it. Exit code 1.
+    /// The target exists and is not a regular file; a rename would replace it. Exit code 1.
     #[error("cannot write {}: it is not a regular file", message::path(path))]
     NotRegular {
         /// The output that was to be written.
         path: PathBuf,
     },
-    /// The folder that is to hold the target is not there. Exit code 1.
+    /// The folder of the target does not exist. Exit code 1.
     #[error(
         "cannot write {}: there is no folder {}",
         message::path(path),
@@ -83,7 +83,7 @@ pub enum OutputError {
 /// Writes `text` to standard output. A reader that has gone away is no error.
 ///
 /// # Errors
-/// [`OutputError::Stdout`], for one where the output is a file on a full disk.
+/// [`OutputError::Stdout`], for example if the output is a file on a full disk.
 pub fn print(text: &str) -> Result<(), OutputError> {
     let mut stdout = io::stdout().lock();
     match stdout

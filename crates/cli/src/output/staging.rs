@@ -8,26 +8,26 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempPath};
 
-/// How a file begins that is still being written and stands for itself.
+/// The prefix of a single file that is still being written.
 const LONE_PREFIX: &str = ".broadhead-lone-";
-/// How a file of a set begins that is not in place yet, or is not in place any more.
+/// The prefix of a file of a set that is not yet in place, or no longer in place.
 pub(super) const SET_PREFIX: &str = ".broadhead-set-";
 
-/// A sink of one staged file.
+/// Where one staged file is written.
 pub type Sink = BufWriter<File>;
 
 /// Files written beside their targets, none of them visible yet.
 #[derive(Debug, Default)]
 pub struct Staging {
     files: Vec<Staged>,
-    /// Of a set: every name that belongs to it.
+    /// For a set, every name that belongs to it.
     set: Option<Vec<PathBuf>>,
 }
 
 #[derive(Debug)]
 struct Staged {
     beside: TempPath,
-    /// The file to be replaced: where the name is a link, what it points to.
+    /// The file to be replaced; if the name is a link, what it points to.
     target: PathBuf,
     /// The target as it was named.
     name: PathBuf,
@@ -39,7 +39,7 @@ impl Staging {
         Self::default()
     }
 
-    /// Nothing staged yet of a set in which nothing but `names` may be.
+    /// Nothing staged yet of a set that may contain only `names`.
     pub(super) fn set(names: Vec<PathBuf>) -> Self {
         Self {
             files: Vec::new(),
@@ -50,8 +50,8 @@ impl Staging {
     /// Writes one file beside `target` through `write`.
     ///
     /// # Errors
-    /// An unwritable folder, a full disk, a target that is no regular file; then nothing is left
-    /// of it.
+    /// An unwritable folder, a full disk, a target that is not a regular file; nothing is left behind
+    /// then.
     pub fn write(
         &mut self,
         target: &Path,
@@ -73,7 +73,7 @@ impl Staging {
         let file = sink
             .into_inner()
             .map_err(|error| failed(error.into_error()))?;
-        // A full disk may show only here.
+        // A full disk may only be noticed here.
         file.sync_all().map_err(failed)?;
         self.files.push(Staged {
             beside,
@@ -85,13 +85,13 @@ impl Staging {
 
     /// Puts every staged file in place and returns the targets.
     ///
-    /// A single file is renamed over the old one. Of a set, the old files first go out of the way,
-    /// the one that was staged last before all others; then the new ones come, that one at the end.
-    /// So at no moment do files of two runs stand beside each other, and where the last one stands
-    /// (a summary) the set is whole, whatever killed the run.
+    /// A single file is renamed over the old one. For a set, the old files are first moved away,
+    /// beginning with the one that was staged last; then the new ones are put in place, ending with
+    /// that one. So files of two runs never stand side by side, and if the last file (a summary) is
+    /// there, the set is whole, however the run ended.
     ///
     /// # Errors
-    /// The first rename that fails; then everything is as it was before.
+    /// The first rename that fails; everything is then as it was before.
     pub fn publish(mut self) -> Result<Vec<PathBuf>, OutputError> {
         match (self.set.take(), self.files.len()) {
             (Some(names), _) => publish_set(self.files, &names),
@@ -108,12 +108,12 @@ impl Staging {
     }
 }
 
-/// An exchange of a set that can be taken back.
+/// The replacement of a set, which can be undone.
 #[derive(Debug, Default)]
 struct Exchange {
-    /// Old files under names of their own, with the places that they had.
+    /// Old files under temporary names, with their original places.
     old: Vec<(TempPath, PathBuf)>,
-    /// What was newly put in place.
+    /// New files that have been put in place.
     new: Vec<PathBuf>,
 }
 
@@ -144,7 +144,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Gives what stands at `target`, if anything does, another name.
+    /// Renames the file at `target`, if there is one.
     fn out_of_the_way(&mut self, target: &Path) -> Result<(), OutputError> {
         let failed = |source| OutputError::Io {
             path: target.to_owned(),
@@ -172,7 +172,7 @@ impl Exchange {
         for (old, target) in self.old {
             if let Err(error) = old.persist(&target) {
                 warn(&target, &error.error);
-                // Better under a strange name than lost.
+                // A file under a strange name is better than a lost one.
                 if let Err(error) = error.path.keep() {
                     warn(&target, &error.error);
                 }
@@ -198,8 +198,8 @@ fn folders(files: &[Staged]) -> Vec<PathBuf> {
     folders
 }
 
-/// Sees to it that the renames so far reach the disk before those that follow, where the file system
-/// can do that for a folder: without it only a loss of power could tell.
+/// Makes sure that the renames so far reach the disk before later ones, if the file system can do that
+/// for a folder. It matters only after a loss of power.
 fn settle(folder: &Path) {
     if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
         tracing::debug!(folder = %folder.display(), %error, "a folder cannot be flushed");
@@ -209,7 +209,7 @@ fn settle(folder: &Path) {
 /// Checks that `target` can be written, before long work begins.
 ///
 /// # Errors
-/// What the system says, or that the target is no regular file.
+/// The system's error, or that the target is not a regular file.
 pub fn prepare_file(target: &Path) -> Result<(), OutputError> {
     let target_file = resolve(target)?;
     create_beside(&target_file, LONE_PREFIX).map_err(|source| match source.kind() {
@@ -225,15 +225,15 @@ pub fn prepare_file(target: &Path) -> Result<(), OutputError> {
     Ok(())
 }
 
-/// The outermost folder above `target` that is not there.
+/// The outermost folder above `target` that does not exist.
 fn missing_folder(target: &Path) -> PathBuf {
     let above = target.ancestors().skip(1);
     let missing = above.take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
     missing.last().unwrap_or(target).to_owned()
 }
 
-/// The file that a target names: through a symbolic link where it is one, so that a rename
-/// replaces what the link points to; refused where it is a folder or a device.
+/// The file that a target names. A symbolic link is followed, so that a rename replaces what it points
+/// to; a folder or a device is refused.
 fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     match fs::metadata(target) {
         Ok(metadata) if !metadata.is_file() => Err(OutputError::NotRegular {
@@ -243,7 +243,7 @@ fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
             path: target.to_owned(),
             source,
         }),
-        // Absent, or not to be asked about: creating the file beside it will say so.
+        // Absent or unreadable; creating the file beside it will report that.
         Err(_) => Ok(target.to_owned()),
     }
 }
@@ -255,14 +255,14 @@ fn folder_of(target: &Path) -> &Path {
     }
 }
 
-/// An empty file of a name that no other has, in the folder of `target`.
+/// An empty file with a unique name in the folder of `target`.
 pub(super) fn create_beside(target: &Path, prefix: &str) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // Readable as any new file is: the process's mask applies.
+        // The permissions of any new file, under the process's mask.
         builder.permissions(Permissions::from_mode(0o666));
     }
     // `tempfile` puts its own name into the message; the caller names the target.
@@ -336,7 +336,7 @@ mod tests {
         let mut staging = Staging::new();
         staging.write(&first, |sink| sink.write_all(b"1")).unwrap();
         staging.write(&second, |sink| sink.write_all(b"2")).unwrap();
-        // The target turns into a folder that is not empty between staging and publishing.
+        // Between staging and publishing the target becomes a folder that is not empty.
         fs::create_dir_all(second.join("in the way")).unwrap();
         assert!(staging.publish().is_err());
         assert_eq!(names(folder.path()), ["b"]);
@@ -353,7 +353,7 @@ mod tests {
         for name in ["a", "b", "mark"] {
             (staging.write(&at(name), |sink| sink.write_all(b"new"))).unwrap();
         }
-        // What was written of the last one is gone when it is to be put in place.
+        // The staged last file has vanished when it is to be put in place.
         fs::remove_file(&staging.files[2].beside).unwrap();
         staging.publish().unwrap_err();
         assert_eq!(names(folder.path()), ["a", "b", "stale"]);

@@ -1,7 +1,7 @@
-//! A thin face over SVG text: shapes and lines of text in pixels, written one after another.
+//! SVG as text: shapes and lines of text in pixels, written one after another.
 //!
-//! Plain strings: elements of five kinds are all that a picture needs, and a backend of pixels that are
-//! whole numbers, without rims of text, had to be corrected afterwards.
+//! Plain strings are enough, since a picture needs five kinds of elements. A plotting library's backend
+//! had whole pixels and no outlines of text, and its output had to be corrected afterwards.
 
 use super::Figure;
 use super::palette::Rgb;
@@ -11,13 +11,13 @@ use std::fmt::{self, Display, Write};
 
 /// Text and strong lines.
 pub(super) const INK: Rgb = Rgb(0x22, 0x26, 0x2b);
-/// Second-rank text.
+/// Secondary text.
 pub(super) const MUTED: Rgb = Rgb(0x6b, 0x72, 0x7b);
 /// Frames and axes.
 pub(super) const FRAME: Rgb = Rgb(0xc3, 0xc8, 0xce);
 /// Grid lines.
 pub(super) const GRID: Rgb = Rgb(0xe6, 0xe9, 0xec);
-/// The ground.
+/// The background.
 pub(super) const PAPER: Rgb = Rgb(0xff, 0xff, 0xff);
 
 /// Where a text stands relative to its point, in one direction.
@@ -75,12 +75,12 @@ impl TextLook {
     }
 }
 
-/// The ground of one picture.
+/// The drawing area of one picture.
 pub(super) struct Canvas {
     elements: RefCell<String>,
 }
 
-/// Whether a point can be drawn: what overflowed has no place.
+/// Whether a point can be drawn: one that overflowed has no place.
 fn is_place([x, y]: [f64; 2]) -> bool {
     x.is_finite() && y.is_finite()
 }
@@ -103,7 +103,7 @@ impl Display for Rgb {
     }
 }
 
-/// A colour of a fill or a stroke, with its opacity where that is not full.
+/// The colour of a fill or a stroke, with its opacity if not full.
 struct Paint(&'static str, Rgb, f64);
 
 impl Display for Paint {
@@ -203,8 +203,7 @@ impl Canvas {
         ));
     }
 
-    /// A line of text. Characters that XML does not allow, or that would turn its direction, are
-    /// escaped.
+    /// A line of text. Characters that XML forbids, and direction marks, are escaped.
     pub(super) fn text(&self, point: [f64; 2], text: &str, look: &TextLook) {
         self.words(point, text, look, "");
     }
@@ -219,7 +218,7 @@ impl Canvas {
             Anchor::Middle => " text-anchor=\"middle\"",
             _ => "",
         };
-        // From the point to the line that letters stand on: capitals are about 0.72 of the size high.
+        // From the point to the baseline; capitals are about 0.72 of the size high.
         let down = match look.vertical {
             Anchor::Top => 0.76,
             Anchor::Bottom => -0.25,
@@ -240,7 +239,7 @@ impl Canvas {
         ));
     }
 
-    /// A text around `center` with a light rim, readable over points and hiding none but those under
+    /// A text around `center` with a light outline: readable over points, and hiding only those under
     /// its letters.
     pub(super) fn tag(&self, center: [f64; 2], text: &str, look: &TextLook) {
         let look = look.anchor(Anchor::Middle, Anchor::Middle);
@@ -259,7 +258,7 @@ impl Canvas {
 }
 
 impl Figure {
-    /// A number with thousands parted, for titles.
+    /// A number with its thousands separated, for titles.
     pub fn thousands(number: usize) -> String {
         let digits = number.to_string();
         let mut text = String::new();

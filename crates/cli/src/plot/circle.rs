@@ -10,8 +10,8 @@ use std::f64::consts::{PI, TAU};
 /// The names' distance from the centre, as a multiple of the rows' reach.
 const NAMES: f64 = 1.12;
 
-/// Draws the rows, the curve with its quarter turns, and each group's name in the direction of its
-/// mean.
+/// Draws the rows, the curve with marks at its quarter turns, and each group's name in the direction of
+/// its mean.
 pub(super) fn draw(
     canvas: &Canvas,
     rect: Rect,
@@ -28,7 +28,7 @@ pub(super) fn draw(
         .map(|&p| distance(p, center))
         .fold(0.0, f64::max);
     let data_reach = crowd.max(curve_reach);
-    // Names stand beyond the rows, and the widest of them needs its room.
+    // Names stand outside the rows, so the widest one needs room.
     let look = TextLook::new(if rect.side > 400.0 { 15.0 } else { 11.0 }, INK).bold();
     let widest = members
         .iter()
@@ -45,7 +45,7 @@ pub(super) fn draw(
     rect.frame(canvas);
 
     let names = mean_directions(&members, points, center);
-    // Two names part as soon as they part in one of both directions.
+    // Two names are apart as soon as they are apart in one direction.
     let width = |member: usize| look.width(&shorten(members[member].0)) + 6.0;
     let spread_names = spread(&names, |one, other, middle| {
         let (sine, cosine) = middle.sin_cos();
@@ -53,7 +53,7 @@ pub(super) fn draw(
         let above = look.height() / cosine.abs().max(1e-3);
         beside.min(above) / (radius * NAMES)
     });
-    // A line from the centre through the rows, bent where the name had to move.
+    // A line from the centre through the rows, bent if the name had to move.
     for (member, (_, color, _)) in members.iter().enumerate() {
         let through = polar(center, names[member], data_reach);
         let end = polar(center, spread_names[member], data_reach * (NAMES - 0.04));
@@ -61,7 +61,7 @@ pub(super) fn draw(
         canvas.line(line, *color, 0.35, 1.0);
     }
     canvas.line(curve.iter().map(|&point| view.at(point)), INK, 0.75, 1.8);
-    // Below the rows, which they must not hide.
+    // Drawn before the rows, which the marks must not hide.
     quarter_turns(canvas, &view, &rect, center, curve, curve_reach);
     let dot = drawn.radius(&rect);
     for position in drawn.picks() {

@@ -60,7 +60,8 @@ fn draw_plane(canvas: &Canvas, rect: Rect, drawn: &Drawn<'_>, points: &[Vec<f64>
     }
 }
 
-/// One lane a group, the last one for all beyond the named, or one for all; rows are spread within their lane so that they show.
+/// One lane for each group and a last one for all unnamed groups, or a single lane; rows are spread
+/// within their lane so that they can be seen.
 fn draw_lanes(canvas: &Canvas, rect: Rect, drawn: &Drawn<'_>, points: &[Vec<f64>]) {
     let values: Vec<f64> = points
         .iter()
@@ -96,7 +97,7 @@ fn draw_lanes(canvas: &Canvas, rect: Rect, drawn: &Drawn<'_>, points: &[Vec<f64>
         let lane = drawn
             .group_of(position)
             .map_or(0, |(g, _)| lane_of_group[g]);
-        // The golden ratio's multiples spread any number of rows evenly.
+        // Multiples of the golden ratio spread any number of rows evenly.
         let golden = (position as f64 * 0.618_033_988_749_895).fract() - 0.5;
         let y = middle(lane) + 0.7 * height * golden;
         let x = view.at([values[position], 0.0])[0];
@@ -107,7 +108,7 @@ fn draw_lanes(canvas: &Canvas, rect: Rect, drawn: &Drawn<'_>, points: &[Vec<f64>
     let inside = [left, top, right - 8.0, bottom];
     let mut tags = Tags::new(canvas, TextLook::new(12.0, INK).bold(), inside);
     for (lane, (name, _, _)) in members.iter().take(NAMED).enumerate() {
-        // Beyond the right edge: the tag is moved in.
+        // The tag would lie beyond the right edge, so it is moved in.
         tags.put([rect.right(), middle(lane)], &shorten(name));
     }
 }

@@ -9,9 +9,8 @@
 //!     Euclidean  the first two coordinates (one coordinate: a lane for each group)
 //! ```
 //!
-//! One length is the same in both directions of every panel. Rows are coloured by group where
-//! labels are known and by coordinate elsewhere. Names of fonts and no fonts are written, so a
-//! picture is the same bytes on every machine.
+//! Both directions of a panel have one scale. Rows are coloured by group if labels are known, else by
+//! coordinate. Fonts are named and not embedded, so a picture has the same bytes on every machine.
 
 mod canvas;
 mod circle;
@@ -37,7 +36,7 @@ pub struct Figure {
     pub note: String,
     /// One cell each, in the order of the dictionary.
     pub atoms: Vec<AtomView>,
-    /// The rows' labels, where there are any.
+    /// The rows' labels, if there are any.
     pub groups: Option<Groups>,
 }
 
@@ -57,9 +56,9 @@ pub struct AtomView {
     pub title: String,
     /// Rows where the atom is on: indices into the rows of [`Groups::of_row`].
     pub rows: Vec<usize>,
-    /// What is drawn, with one entry a row of `rows`.
+    /// What is drawn, with one entry for each of `rows`.
     pub shape: AtomShape,
-    /// The share of its shape that the rows cover, where that is known.
+    /// The share of its shape that the rows cover, if known.
     pub coverage: Option<f64>,
 }
 

@@ -30,7 +30,7 @@ pub(super) fn group(index: usize, count: usize) -> Rgb {
     oklch(lightness, 0.125, TAU * index as f64 / count as f64)
 }
 
-/// The colour of an angle in radians: the same lightness everywhere, and no seam.
+/// The colour of an angle in radians, of one lightness and without a seam.
 pub(super) fn cyclic(angle: f64) -> Rgb {
     oklch(0.68, 0.125, angle)
 }

@@ -1,4 +1,4 @@
-//! What the panels share: their square, the map from data to pixels, ticks, points and names.
+//! What all panels use: their square, the map from data to pixels, ticks, points and names.
 
 use super::canvas::{Anchor, Canvas, FRAME, GRID, MUTED, TextLook};
 use super::palette::{self, Rgb};
@@ -45,7 +45,7 @@ impl Rect {
 
 /// The rows of a cell that are drawn, with their groups.
 pub(super) struct Drawn<'a> {
-    /// Positions in the atom's rows.
+    /// Indices into the atom's rows.
     picks: Vec<usize>,
     /// Rows of the atom.
     all: usize,
@@ -54,7 +54,7 @@ pub(super) struct Drawn<'a> {
 }
 
 impl<'a> Drawn<'a> {
-    /// At most `limit` rows, at equal steps.
+    /// At most `limit` rows, equally spaced.
     pub(super) fn of(atom: &'a AtomView, groups: Option<&'a Groups>, limit: usize) -> Self {
         let all = atom.rows.len();
         let limit = limit.max(1);
@@ -83,7 +83,7 @@ impl<'a> Drawn<'a> {
         self.picks.iter().copied()
     }
 
-    /// The colour of the row at `position`, or `otherwise` where rows have no labels.
+    /// The colour of the row at `position`, or `otherwise` if rows have no labels.
     pub(super) fn color(&self, position: usize, otherwise: impl FnOnce() -> Rgb) -> Rgb {
         match self.group_of(position) {
             Some((group, count)) => palette::group(group, count),
@@ -97,19 +97,19 @@ impl<'a> Drawn<'a> {
         Some((groups.of_row[self.rows[position]], groups.names.len()))
     }
 
-    /// The radius of a point: smaller where there are many.
+    /// The radius of a point: smaller if there are many.
     pub(super) fn radius(&self, rect: &Rect) -> f64 {
         let crowd = (self.len().max(1) as f64 / 150.0).max(1.0);
         let scale = (rect.side / 600.0).sqrt();
         (4.6 * scale / crowd.powf(0.3)).max(1.25)
     }
 
-    /// The opacity of a point: fainter where there are many.
+    /// The opacity of a point: lower if there are many.
     pub(super) fn opacity(&self) -> f64 {
         (0.85 / (self.len().max(1) as f64 / 150.0).max(1.0).powf(0.2)).max(0.4)
     }
 
-    /// Those of [`Drawn::members`] that are named among the points: the first of many, as in the
+    /// The groups of [`Drawn::members`] that are named among the points: the first few, as in the
     /// legend.
     pub(super) fn named(&self) -> Vec<(&'a str, Rgb, Vec<usize>)> {
         let mut named = self.members();
@@ -117,8 +117,8 @@ impl<'a> Drawn<'a> {
         named
     }
 
-    /// Each group that is on here: its name, colour, and the positions of its rows. All rows of
-    /// the atom count, drawn or not.
+    /// Each group with rows here: its name, its colour, and the positions of its rows. All rows of the
+    /// atom count, drawn or not.
     pub(super) fn members(&self) -> Vec<(&'a str, Rgb, Vec<usize>)> {
         let Some(groups) = self.groups else {
             return Vec::new();
@@ -148,7 +148,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Shows everything within `reach` of `center` inside `rect`.
+    /// Maps everything within `reach` of `center` into `rect`.
     pub(super) fn around(center: [f64; 2], reach: f64, rect: &Rect) -> Self {
         let reach = if reach.is_finite() && reach > 0.0 {
             reach
@@ -230,8 +230,8 @@ fn tick_text(value: f64, step: f64) -> String {
     }
 }
 
-/// Pushes places on a line apart until neighbours keep `gap(one, other, middle)` from each other,
-/// moving each as little as a few sweeps find. The order of the result is that of the input.
+/// Pushes places on a line apart until neighbours are `gap(one, other, middle)` apart, moving them
+/// little, in a few sweeps. The result has the order of the input.
 pub(super) fn spread(places: &[f64], gap: impl Fn(usize, usize, f64) -> f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_by(|&a, &b| places[a].total_cmp(&places[b]));

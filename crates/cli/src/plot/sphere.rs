@@ -1,5 +1,5 @@
-//! Rows on a sphere, a hemisphere a panel, in Lambert's azimuthal equal-area projection:
-//! `(x, y) / sqrt(1 + |z|)`, whose rim has radius 1.
+//! Rows on a sphere, one hemisphere in each panel, in Lambert's azimuthal equal-area projection: `(x,
+//! y) / sqrt(1 + |z|)`, whose rim has radius 1.
 //!
 //! The southern panel is mirrored, as seen from outside, so that both rims meet at the same point.
 
@@ -31,7 +31,7 @@ impl Side {
     }
 }
 
-/// Draws one hemisphere with its net of 30 degrees.
+/// Draws one hemisphere with a grid of 30 degrees.
 pub(super) fn draw(
     canvas: &Canvas,
     rect: Rect,
@@ -63,7 +63,7 @@ pub(super) fn draw(
         let direction = directions[position];
         let place = view.at(side.project(direction));
         let color = drawn.color(position, || {
-            // Longitude by hue: near the pole all hues meet, as the meridians do.
+            // Hue shows longitude; all hues meet at the pole, as the meridians do.
             palette::cyclic(direction[1].atan2(direction[0]) + PI)
         });
         canvas.disc(place, radius, color, drawn.opacity());
@@ -106,8 +106,8 @@ mod tests {
 
     #[test]
     fn equal_bands_take_equal_areas() {
-        // The band between heights h and 1 has the share 1 - h of a hemisphere, and so has its
-        // picture of the disc.
+        // The cap between heights h and 1 has the share 1 - h of a hemisphere, and its image has that
+        // share of the disc.
         for height in [0.1, 0.5, 0.9f64] {
             let rim = (1.0 - height * height).sqrt();
             let [x, y] = Side::North.project([rim, 0.0, height]);

@@ -1,10 +1,10 @@
-//! Names and ticks among the points of a panel: inside it, beside the points that they name, and off
-//! each other.
+//! Names and ticks among the points of a panel: inside it, beside the points that they name, and not
+//! overlapping.
 
 use super::canvas::{Canvas, TextLook};
 
-/// The tags of one panel. A tag that would lie on an earlier one is left out: the legend names what it
-/// would have named.
+/// The tags of one panel. A tag that would overlap an earlier one is left out; the legend still has its
+/// name.
 pub(super) struct Tags<'c> {
     canvas: &'c Canvas,
     look: TextLook,
@@ -13,10 +13,10 @@ pub(super) struct Tags<'c> {
     taken: Vec<[f64; 4]>,
 }
 
-/// How far from its place the points of a tag may push it, in pixels.
+/// A tag is moved to clear points up to this far above or below its place, in pixels.
 const AROUND: f64 = 40.0;
 
-/// The share of a panel's width within which points are around their place.
+/// Points count as near their mean within this share of a panel's width.
 const NEAR: f64 = 0.15;
 
 impl<'c> Tags<'c> {
@@ -29,8 +29,8 @@ impl<'c> Tags<'c> {
         }
     }
 
-    /// Names the points around `place`, their mean: above them or, where there is no room, below.
-    /// Points that are scattered have no place, and no name there.
+    /// Names the points around `place`, their mean, above them or, if there is no room, below.
+    /// Scattered points have no such place and are not named there.
     pub(super) fn beside(
         &mut self,
         place: [f64; 2],
@@ -49,7 +49,7 @@ impl<'c> Tags<'c> {
                 (up, down) = (up.max(-along), down.max(along));
             }
         }
-        // Of a group that lies across the edge of a periodic panel a half may be far.
+        // Half of a group that lies across the edge of a periodic panel may be far away.
         if 5 * around < 2 * all {
             return;
         }
@@ -61,8 +61,8 @@ impl<'c> Tags<'c> {
         self.put([place[0], below], text);
     }
 
-    /// Draws a tag around `center`, moved inside the panel, unless an earlier one is in its way.
-    /// Says whether it was drawn.
+    /// Draws a tag around `center`, moved inside the panel, unless it would overlap an earlier one.
+    /// Returns whether it was drawn.
     pub(super) fn put(&mut self, center: [f64; 2], text: &str) -> bool {
         let half = [self.look.width(text) / 2.0 + 3.0, self.look.height() / 2.0];
         let inside = |axis: usize| {
@@ -82,7 +82,7 @@ impl<'c> Tags<'c> {
     }
 }
 
-/// Whether two boxes (left, top, right, bottom) share a point inside both.
+/// Whether the interiors of two boxes (left, top, right, bottom) overlap.
 fn overlap(a: &[f64; 4], b: &[f64; 4]) -> bool {
     (0..2).all(|axis| a[axis] < b[axis + 2] && b[axis] < a[axis + 2])
 }
@@ -105,7 +105,7 @@ mod tests {
             assert!(tags.put([100.0, 50.0], "first"));
             assert!(!tags.put([110.0, 55.0], "second"));
             assert!(tags.put([110.0, 80.0], "third"));
-            // Outside: moved in, where there is room.
+            // Outside the panel: moved in, where there is room.
             assert!(tags.put([500.0, -3.0], "fourth"));
         });
         let holds = ["first", "second", "third", "fourth"].map(|name| svg.contains(name));
@@ -118,7 +118,7 @@ mod tests {
         let svg = drawn(|tags| {
             let place = [100.0, 100.0];
             tags.beside(place, around(place).into_iter(), "above");
-            // Above is taken: below.
+            // The place above is taken, so below.
             tags.beside(place, around(place).into_iter(), "below");
             tags.beside(place, around(place).into_iter(), "nowhere");
             let corners = [[0.0, 0.0], [200.0, 0.0], [0.0, 200.0], [200.0, 200.0]];

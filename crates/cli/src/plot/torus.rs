@@ -7,7 +7,7 @@ use super::panel::{Drawn, Rect, View};
 use super::tags::Tags;
 use std::f64::consts::{FRAC_PI_2, PI, TAU};
 
-/// Steps of the wire frame's lines.
+/// Segments of the wire frame's lines.
 const STEPS: usize = 72;
 /// Radius of the tube; that of the ring is 1.
 const TUBE: f64 = 0.42;
@@ -76,8 +76,8 @@ pub(super) fn draw_angles(canvas: &Canvas, rect: Rect, drawn: &Drawn<'_>, angles
     }
 }
 
-/// The torus in space, the first angle round the ring and the second round the tube; what lies on
-/// the far side is fainter.
+/// The torus in space, with the first angle round the ring and the second round the tube; the far side
+/// is fainter.
 pub(super) fn draw_surface(canvas: &Canvas, rect: Rect, drawn: &Drawn<'_>, angles: &[[f64; 2]]) {
     let view = View::around([0.0, 0.0], 1.5, &rect);
     rect.frame(canvas);
@@ -99,7 +99,7 @@ pub(super) fn draw_surface(canvas: &Canvas, rect: Rect, drawn: &Drawn<'_>, angle
             canvas.line(wire(angle, 1).map(|p| view.at(p)), FRAME, 0.6, 0.7);
         }
     }
-    // Far rows first, so that near ones cover them.
+    // Far rows are drawn first, so that near ones cover them.
     let mut placed: Vec<(f64, [f64; 2], usize)> = drawn
         .picks()
         .map(|position| {
@@ -126,7 +126,7 @@ fn color(drawn: &Drawn<'_>, position: usize, angles: &[[f64; 2]]) -> Rgb {
     drawn.color(position, || palette::cyclic(angles[position][0]))
 }
 
-/// The place of a pair of angles in the picture, and its depth towards the eye.
+/// The place of a pair of angles in the picture, and its depth seen from the eye.
 fn project([ring, tube]: [f64; 2]) -> ([f64; 2], f64) {
     let distance = 1.0 + TUBE * tube.cos();
     let (x, y, z) = (

@@ -1,11 +1,11 @@
 //! The curved inner problem: Gauss-Newton on coordinates and decoder for frozen gates.
 //!
-//! At the current point the Hessian is the structured arrow of [`broadhead_schur`]: `D_i`,
-//! `B_i = phi_i' (x) J_i`, `C = G (x) I_p`. In the *projected* loop (the default) the decoder is, at
-//! every trial, the exact minimiser for its coordinates, so the border's gradient vanishes and only
-//! the coordinates' part of a step is used; in the *joint* loop decoder and coordinates take the
-//! step together. Both predict by the same bare quadratic and are judged by the same decision, and
-//! both keep Euclidean coordinates whitened (see [`crate::iterate::whitening`]).
+//! At the current point the Hessian is the structured arrow of [`broadhead_schur`]: `D_i`, `B_i =
+//! phi_i' (x) J_i`, `C = G (x) I_p`. In the *projected* loop (the default) the decoder is, at every
+//! trial, the exact minimiser for its coordinates, so the border's gradient vanishes and only the
+//! coordinates' part of a step is used; in the *joint* loop decoder and coordinates take the step
+//! together. Both take their prediction from the same bare quadratic and go through the same decision.
+//! Both keep Euclidean coordinates whitened (see [`crate::iterate::whitening`]).
 //!
 //! Invariants: a trial is evaluated from its own residual rows; nothing of the current point changes
 //! before a trial is accepted; the penalties are fixed for the whole fit.
@@ -16,12 +16,12 @@ use crate::iterate::features;
 use crate::iterate::layout::Layout;
 use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
 use crate::lm::gradients::{Gradients, Linearised};
-use crate::lm::{LmReport, Objective, Problem, Rule, Status, StepFailure, Trial};
+use crate::lm::{LmReport, Objective, Problem, Rule, State, Status, StepFailure, Trial, Tried};
 use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath};
 use broadhead_schur::cuda::Keep;
 use broadhead_schur::{
-    EliminationKind, Failure, Gradient, LogDeterminant, MeanDiagonals, Plan, Ridge, RowBlocks,
-    Solver, SolverOptions, StepMut, StructuredFeatures, StructuredSystem, SymmetricView, System,
+    EliminationKind, Failure, Gradient, LogDeterminant, Plan, Ridge, RowBlocks, Solver,
+    SolverOptions, StepMut, StructuredFeatures, StructuredSystem, SymmetricView, System,
 };
 use faer::MatRef;
 use serde::{Deserialize, Serialize};
@@ -41,15 +41,16 @@ pub enum BorderMode {
 /// What the solves of an inner loop cost and how well they did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SolveSummary {
-    /// Operators factored, wherever that was.
+    /// Factorizations, on the host and on a device.
     pub factorizations: u64,
-    /// Those of them that were factored, and solved with, on a device.
+    /// Factorizations on a device, where the solves ran too.
     pub device_factorizations: u64,
-    /// Why the device, which was the cheaper place, was not used the first time that it was not: it had
-    /// not the memory.
+    /// Why the device was not used although it was cheaper, the first time that happened: it had too
+    /// little memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_declined: Option<DeviceError>,
-    /// What they were factored by: as a rule one choice. More where a planner chose anew as gates moved.
+    /// What the planner chose, or what was pinned. Usually one choice; more where the planner chose
+    /// again after gates moved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chosen: Vec<Chosen>,
     /// Refinement steps.
@@ -63,7 +64,7 @@ pub struct SolveSummary {
     pub componentwise_error: f64,
 }
 
-/// What an operator was factored by: what is pinned to repeat it.
+/// How an operator was factored. Pinning these values repeats it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chosen {
     /// The elimination.
@@ -84,7 +85,7 @@ impl Chosen {
         }
     }
 
-    /// Those of `all` that occur, each once, in the order in which they first do.
+    /// The different choices in `all`, in the order in which they first occur.
     pub(crate) fn distinct<'a>(all: impl Iterator<Item = &'a Self>) -> Vec<Self> {
         let mut found = Vec::new();
         for chosen in all {
@@ -97,7 +98,7 @@ impl Chosen {
 }
 
 impl SolveSummary {
-    /// One more operator, factored as `chosen`.
+    /// Counts one factorization, made as `chosen`.
     fn factored(&mut self, chosen: Chosen) {
         self.factorizations += 1;
         self.device_factorizations += u64::from(chosen.path.is_device());
@@ -305,7 +306,7 @@ impl<'a> Curved<'a> {
         if matches!(self.way, Way::Gradients(_)) {
             return Ok(Err("conjugate gradients factor no Hessian".to_owned()));
         }
-        // H is that of `f`, the penalty on Euclidean coordinates included.
+        // H is the Hessian of `f`, with the penalty on Euclidean coordinates.
         self.assemble(self.model.penalty.kappa);
         self.linearised = false;
         let system = system_of(&self.model, &self.current, &self.row_hessian)?;
@@ -324,7 +325,7 @@ impl<'a> Curved<'a> {
         }
     }
 
-    /// Brings the row blocks up to date with the current point. Whether they changed.
+    /// Brings the row blocks up to date with the current point and says whether they changed.
     fn linearise(&mut self) -> bool {
         if self.linearised {
             return false;
@@ -352,7 +353,7 @@ impl<'a> Curved<'a> {
         );
     }
 
-    /// Solves at the relative ridge; the predicted reduction.
+    /// Solves at the relative ridge and returns the predicted reduction.
     fn step(&mut self, relative_ridge: f64) -> Result<f64, StepFailure<CurvedError>> {
         let started = Instant::now();
         let changed = self.linearise();
@@ -361,11 +362,10 @@ impl<'a> Curved<'a> {
         };
         let chosen = Chosen::of(solver.plan());
         let stop = |error: broadhead_schur::Error| StepFailure::Stop(error.into());
-        let system =
-            system_of(&self.model, &self.current, &self.row_hessian).map_err(StepFailure::Stop)?;
+        let system = system_of(&self.model, &self.current, &self.row_hessian)?;
         let base = match changed {
             true => solver.refresh(system),
-            // After a rejected trial only the ridge is another.
+            // After a rejected trial only the ridge differs.
             false => solver.resume(system),
         };
         let mut base = base.map_err(stop)?;
@@ -377,13 +377,13 @@ impl<'a> Curved<'a> {
         let frame = base.factor(Ridge::relative(relative_ridge, means));
         self.seconds.factor += started.elapsed();
         let started = Instant::now();
-        let mut frame = frame.map_err(|failure| step_failure(failure, means))?;
+        let mut frame = frame.map_err(|failure| StepFailure::of(failure, means))?;
         let report = frame
             .solve(
                 gradient,
                 StepMut::new(&mut self.step_row, &mut self.step_border),
             )
-            .map_err(|failure| step_failure(failure, means))?;
+            .map_err(|failure| StepFailure::of(failure, means))?;
         self.summary.refinements += u64::from(report.refinements);
         if let Some(error) = report.error {
             let summary = &mut self.summary;
@@ -497,13 +497,13 @@ impl Problem for Curved<'_> {
         [crate::data::norm(&self.current.row_gradient), border]
     }
 
-    fn try_step(&mut self, relative_ridge: f64) -> Result<Trial, StepFailure<CurvedError>> {
-        let predicted = self.step(relative_ridge)?;
+    fn try_step(&mut self, state: &State) -> Result<Tried, StepFailure<CurvedError>> {
+        let predicted = self.step(state.ridge)?;
         self.advance()?;
-        Ok(Trial {
+        Ok(Tried::Offered(Trial {
             predicted,
             objective: self.trial.objective,
-        })
+        }))
     }
 
     fn accept(&mut self) -> Result<(), CurvedError> {
@@ -511,11 +511,9 @@ impl Problem for Curved<'_> {
         self.linearised = false;
         Ok(())
     }
-
-    fn reject(&mut self) {}
 }
 
-/// The objective of a trial point that could not be evaluated: none where its features determine no
+/// The objective of a trial point that could not be evaluated: NaN where its features determine no
 /// decoder, so that the loop rejects the step.
 ///
 /// # Errors
@@ -530,7 +528,7 @@ fn where_it_failed(error: CurvedError) -> Result<Objective, StepFailure<CurvedEr
     }
 }
 
-/// Makes a point's gradient that of the objective after whitening.
+/// Projects a point's gradient so that it is the gradient of the objective after whitening.
 fn tangent(layout: &Layout, point: &mut Point) {
     for flat in layout.flat() {
         flat.tangent(&point.coordinates, &mut point.row_gradient);
@@ -558,17 +556,6 @@ fn system_of<'s>(
     )
     .map_err(broadhead_schur::Error::from)?;
     Ok(system.into())
-}
-
-/// Makes an absolute bump relative to the mean diagonal of its side.
-fn step_failure(failure: Failure, means: MeanDiagonals) -> StepFailure<CurvedError> {
-    match failure {
-        Failure::Stop(error) => StepFailure::Stop(error.into()),
-        Failure::NotPositiveDefinite(npd) => StepFailure::NotPositiveDefinite {
-            relative_bump: npd.relative_bump(means),
-            what: npd.to_string(),
-        },
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The decision: state and numbers of a trial to the next state.
+//! The decision: from the state and the numbers of a trial to the next state.
 //!
 //! With `f` the objective, `s` the sum of the absolute values of its terms, `q` the reduction that
 //! the bare quadratic predicts:
@@ -11,15 +11,15 @@
 //!        else      4 r (1e-6 from 0), at least r + the bump that the failure reported
 //! ```
 //!
-//! Converged when each block's residual is small beside the largest seen in it; or when an accepted
-//! step at a ridge no larger than the first hardly lowers `f`; or when the ridge has turned upwards
-//! several times with hardly any lowering of `f` in between: Gauss-Newton steps overshoot where the
-//! true curvature is more than twice their own, and then no ridge as small as the first is ever
-//! accepted, although larger and smaller ones were tried and neither lowers `f`. A rejected step
-//! never converges.
+//! The loop has converged when each block's residual is small beside the largest seen in it, or when an
+//! accepted step at a ridge no larger than the first hardly lowers `f`, or when the ridge has turned
+//! upwards several times while `f` hardly fell. The last test is needed because Gauss-Newton steps
+//! overshoot where the true curvature is more than twice the model's: then no ridge as small as the
+//! first is ever accepted, although larger and smaller ones were tried and neither lowers `f`. A
+//! rejected step never converges.
 //!
-//! Everything here is a pure function of its arguments. Only `+ - * /` and comparisons occur, in
-//! the order in which they are written: a device's transcription gives the same bits.
+//! Everything here is a pure function of its arguments, made of `+ - * /` and comparisons in the order
+//! written, so the device's transcription gives the same bits.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,11 +32,11 @@ pub struct Rule {
     pub ridge_decrease: f64,
     /// What the ridge is multiplied by after a rejection or a failed factorization.
     pub ridge_increase: f64,
-    /// Below it a decreased ridge is 0.
+    /// A ridge that falls below this becomes 0.
     pub ridge_floor: f64,
-    /// Where a ridge of 0 grows to.
+    /// What a ridge of 0 grows to.
     pub ridge_from_zero: f64,
-    /// Past it the fit fails.
+    /// A ridge above this ends the fit with an error.
     pub ridge_ceiling: f64,
     /// Noise of the objective, relative to `s`.
     pub noise: f64,
@@ -134,7 +134,7 @@ pub enum Status {
     ConvergedResidual = 1,
     /// Converged: an accepted step hardly lowered the objective.
     ConvergedDecrease = 2,
-    /// Converged: the ridge rises and falls and the objective stays.
+    /// Converged: the ridge rises and falls while the objective stays the same.
     ConvergedStall = 3,
     /// Out of iterations.
     IterationLimit = 4,
@@ -196,7 +196,7 @@ pub enum Outcome {
     },
     /// A block or the border was not positive definite.
     NotPositiveDefinite {
-        /// How much more relative ridge makes the block that failed factor.
+        /// How much more relative ridge the failed block needs to factor.
         bump: f64,
     },
 }
@@ -206,7 +206,7 @@ pub enum Outcome {
 pub struct Decision {
     /// The next state.
     pub state: State,
-    /// Actual over predicted reduction, 1 or -1 below the noise floor, -1 where there is no number.
+    /// Actual over predicted reduction; 1 or -1 below the noise floor; -1 where a number is not finite.
     pub gain: f64,
     /// Whether the trial becomes the current point.
     pub accepted: bool,
@@ -343,7 +343,7 @@ fn gain(rule: &Rule, state: &State, predicted: f64, objective: f64) -> f64 {
     if finite(gain) { gain } else { -1.0 }
 }
 
-/// `x - x` is 0 for a finite number alone.
+/// `x - x` is 0 only for a finite number.
 #[expect(
     clippy::eq_op,
     reason = "written with the operations that a device has"

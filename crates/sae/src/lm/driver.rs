@@ -1,6 +1,21 @@
-//! The host loop around the decision, and what a problem has to offer it.
+//! The loop around the decision, and what a problem has to offer it.
+//!
+//! Limits, the trace, the observer's stop, the ridge's ceiling and the report are here, once for all
+//! problems. What differs is who decides a trial, and that is a value, [`Tried`]:
+//!
+//! | a problem answers | who decided | the driver |
+//! |---|---|---|
+//! | [`Tried::Offered`] | nobody yet | decides, then has the trial accepted or rejected |
+//! | [`Tried::Decided`] | the problem, where its numbers lie | checks the decision against the rule |
+//! | [`Tried::Ran`] | the problem, several trials at once | goes on from the state they led to |
+//! | [`StepFailure::NotPositiveDefinite`] | nobody yet | decides |
+//!
+//! A problem on a device decides there, because a decision of the host could move the point only by a
+//! second submission, after the record of the first had come back. The driver hands over the state
+//! before every trial, so a problem that keeps a copy can tell when the host has decided in between.
 
-use super::decision::{Outcome, Rule, State, Status, begin, decide, settle};
+use super::decision::{Decision, Outcome, Rule, State, Status, begin, decide, settle};
+use broadhead_schur::{Failure, MeanDiagonals};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 
@@ -22,18 +37,61 @@ pub struct Trial {
     pub objective: Objective,
 }
 
-/// Why there is no step: the two kinds that a loop must not mix up.
+/// A trial that the problem decided itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decided {
+    /// The reduction that the bare quadratic predicts.
+    pub predicted: f64,
+    /// The objective at the trial point; need not be finite.
+    pub objective: f64,
+    /// The decision, settled where the trial was accepted.
+    pub decision: Decision,
+}
+
+/// What became of a trial for which there was a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tried {
+    /// The driver decides; the problem keeps the trial point until it is told.
+    Offered(Trial),
+    /// The problem decided by [`decide`] and [`settle`], and moved its point where it accepted.
+    Decided(Decided),
+    /// The problem made any number of trials, decided likewise, and stopped in this state. They are in
+    /// no trace. A state that is still [`Status::Running`] means that the host has to look; the next
+    /// call says at what.
+    Ran(State),
+}
+
+/// Why there is no step. A loop must not confuse the two.
 #[derive(Debug, PartialEq)]
 pub enum StepFailure<E> {
     /// Try again with more ridge.
     NotPositiveDefinite {
-        /// How much *more* relative ridge makes the block that failed factor.
+        /// How much *more* relative ridge the failed block needs to factor.
         relative_bump: f64,
-        /// What failed, in words: side, row, pivot.
+        /// What failed, in words: side, row and pivot.
         what: String,
     },
     /// End the fit.
     Stop(E),
+}
+
+impl<E: std::error::Error> From<E> for StepFailure<E> {
+    fn from(error: E) -> Self {
+        Self::Stop(error)
+    }
+}
+
+impl<E: From<broadhead_schur::Error>> StepFailure<E> {
+    /// A failure of the linear algebra, its bump made relative to the mean diagonal of its side.
+    pub(crate) fn of(failure: Failure, means: MeanDiagonals) -> Self {
+        match failure {
+            Failure::Stop(error) => Self::Stop(error.into()),
+            Failure::NotPositiveDefinite(failure) => Self::NotPositiveDefinite {
+                relative_bump: failure.relative_bump(means),
+                what: failure.to_string(),
+            },
+        }
+    }
 }
 
 /// A problem that the loop can minimise. It holds its current point and at most one trial point.
@@ -44,24 +102,24 @@ pub trait Problem {
     /// The objective at the current point.
     fn objective(&self) -> Objective;
 
-    /// Norms of the residual (the gradient) in the row block and in the border block at the current
+    /// Norms of the residual (the gradient) of the row block and of the border block at the current
     /// point, computed without overflow. A block that is projected out or empty has norm 0.
     fn residual_norms(&self) -> [f64; 2];
 
-    /// Solves at the relative ridge and evaluates the trial point.
+    /// Solves at the relative ridge of `state` and evaluates the trial point.
     ///
     /// # Errors
     /// [`StepFailure`].
-    fn try_step(&mut self, relative_ridge: f64) -> Result<Trial, StepFailure<Self::Error>>;
+    fn try_step(&mut self, state: &State) -> Result<Tried, StepFailure<Self::Error>>;
 
-    /// Makes the trial point the current point, residual included.
+    /// Makes the trial point that was offered the current point, residual included.
     ///
     /// # Errors
     /// What ends the fit.
     fn accept(&mut self) -> Result<(), Self::Error>;
 
-    /// Drops the trial point.
-    fn reject(&mut self);
+    /// Drops the trial point that was offered. Does nothing by default: the next trial takes its room.
+    fn reject(&mut self) {}
 }
 
 /// One trial, as it is written to a trace.
@@ -111,9 +169,9 @@ impl LmReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LastTrial {
-    /// The objective did not fall, or was not finite.
+    /// The gain was not positive, or the objective was not finite.
     Rejected,
-    /// A block was not positive definite: which, in words.
+    /// A block was not positive definite; the text says which.
     NotPositiveDefinite(String),
 }
 
@@ -173,12 +231,22 @@ pub enum LmError<E: std::error::Error + 'static> {
         /// The field.
         field: &'static str,
     },
+    /// A problem that decides for itself took another decision than the rule does on its numbers.
+    #[error("trial {trial} was decided as {found:?}, by the rule it is {expected:?}")]
+    Decision {
+        /// The trial.
+        trial: u64,
+        /// The problem's decision.
+        found: Box<Decision>,
+        /// The rule's.
+        expected: Box<Decision>,
+    },
     /// The problem's own error.
     #[error(transparent)]
     Problem(#[from] E),
 }
 
-/// An observer that never stops what it is shown.
+/// An observer that never stops the loop.
 pub fn go_on<T: ?Sized>(_: &T) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
@@ -195,60 +263,26 @@ pub fn minimise<P: Problem>(
 where
     P::Error: 'static,
 {
-    if let Some(field) = rule.out_of_range() {
-        return Err(LmError::Rule { field });
-    }
-    let mut state = start(problem, rule)?;
-    while state.status == Status::Running {
-        let ridge = state.ridge;
-        let (outcome, last) = match problem.try_step(ridge) {
-            Ok(trial) => (outcome_of(&trial), LastTrial::Rejected),
-            Err(StepFailure::NotPositiveDefinite {
-                relative_bump,
-                what,
-            }) => (
-                Outcome::NotPositiveDefinite {
-                    bump: relative_bump,
-                },
-                LastTrial::NotPositiveDefinite(what),
-            ),
-            Err(StepFailure::Stop(error)) => return Err(LmError::Problem(error)),
-        };
-        let decision = decide(rule, &state, &outcome);
-        state = decision.state;
-        if observer(&entry(&state, &outcome, ridge, &decision)).is_break() {
-            return Err(cancelled(&state));
-        }
-        if decision.accepted {
-            problem.accept()?;
-            state = settle(rule, &state, problem.residual_norms());
-        } else {
-            if matches!(outcome, Outcome::Step { .. }) {
-                problem.reject();
-            }
-            if state.status == Status::RidgeCeiling {
-                return Err(past_ceiling(rule, &state, last));
-            }
-        }
-    }
-    Ok(LmReport {
-        status: state.status,
-        iterations: state.iterations,
-        trials: state.trials,
-        objective: state.objective,
-        ridge: state.ridge,
-        residual_norms: problem.residual_norms(),
-    })
+    expect_in_range(rule)?;
+    let state = start_at(rule, problem.objective(), problem.residual_norms())?;
+    drive(problem, rule, state, observer)
 }
 
-fn start<P: Problem>(problem: &P, rule: &Rule) -> Result<State, LmError<P::Error>>
-where
-    P::Error: 'static,
-{
-    start_at(rule, problem.objective(), problem.residual_norms())
+/// Sees to it that the rule's numbers are in range.
+///
+/// # Errors
+/// [`LmError::Rule`].
+pub(super) fn expect_in_range<E: std::error::Error>(rule: &Rule) -> Result<(), LmError<E>> {
+    match rule.out_of_range() {
+        Some(field) => Err(LmError::Rule { field }),
+        None => Ok(()),
+    }
 }
 
 /// The state at the start, where all of it is finite.
+///
+/// # Errors
+/// [`LmError::StartNotFinite`].
 pub(super) fn start_at<E: std::error::Error>(
     rule: &Rule,
     objective: Objective,
@@ -265,12 +299,120 @@ pub(super) fn start_at<E: std::error::Error>(
     Ok(begin(rule, value, scale, norms))
 }
 
-/// The failure of a loop whose ridge passed its ceiling after the trial that `last` says.
-pub(super) fn past_ceiling<E: std::error::Error>(
+/// The loop: from `state`, that of the problem's current point, until it ends.
+///
+/// # Errors
+/// As [`minimise`].
+pub(super) fn drive<P: Problem>(
+    problem: &mut P,
+    rule: &Rule,
+    mut state: State,
+    observer: &mut dyn FnMut(&TraceEntry) -> ControlFlow<()>,
+) -> Result<LmReport, LmError<P::Error>>
+where
+    P::Error: 'static,
+{
+    while state.status == Status::Running {
+        let mut last = LastTrial::Rejected;
+        let mut show = |outcome: &Outcome, decision: &Decision| {
+            let entry = entry(state.ridge, outcome, decision);
+            match observer(&entry) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(LmError::Cancelled {
+                    iteration: entry.iteration,
+                    trial: entry.trial,
+                }),
+            }
+        };
+        state = match problem.try_step(&state) {
+            Ok(Tried::Offered(trial)) => {
+                let outcome = trial.outcome();
+                let decision = decide(rule, &state, &outcome);
+                show(&outcome, &decision)?;
+                take(problem, rule, &decision)?
+            }
+            Ok(Tried::Decided(decided)) => {
+                expect_by_rule(rule, &state, &decided, problem.residual_norms())?;
+                show(&decided.outcome(), &decided.decision)?;
+                decided.decision.state
+            }
+            Ok(Tried::Ran(after)) => after,
+            Err(StepFailure::NotPositiveDefinite {
+                relative_bump: bump,
+                what,
+            }) => {
+                let outcome = Outcome::NotPositiveDefinite { bump };
+                let decision = decide(rule, &state, &outcome);
+                show(&outcome, &decision)?;
+                last = LastTrial::NotPositiveDefinite(what);
+                decision.state
+            }
+            Err(StepFailure::Stop(error)) => return Err(LmError::Problem(error)),
+        };
+        if state.status == Status::RidgeCeiling {
+            return Err(past_ceiling(rule, &state, last));
+        }
+    }
+    Ok(LmReport {
+        status: state.status,
+        iterations: state.iterations,
+        trials: state.trials,
+        objective: state.objective,
+        ridge: state.ridge,
+        residual_norms: problem.residual_norms(),
+    })
+}
+
+/// Has the trial that was offered accepted or rejected; the state after it.
+fn take<P: Problem>(
+    problem: &mut P,
+    rule: &Rule,
+    decision: &Decision,
+) -> Result<State, LmError<P::Error>>
+where
+    P::Error: 'static,
+{
+    if decision.accepted {
+        problem.accept()?;
+        Ok(settle(rule, &decision.state, problem.residual_norms()))
+    } else {
+        problem.reject();
+        Ok(decision.state)
+    }
+}
+
+/// Sees to it that a problem's own decision is the rule's, bit for bit; `norms` are those of the
+/// residual at its point after it. A few dozen operations.
+///
+/// A rejected trial is followed by one state, whatever its numbers, so its scale is not asked for.
+fn expect_by_rule<E: std::error::Error>(
     rule: &Rule,
     state: &State,
-    last: LastTrial,
-) -> LmError<E> {
+    decided: &Decided,
+    norms: [f64; 2],
+) -> Result<(), LmError<E>> {
+    let found = decided.decision;
+    let expected = if found.accepted {
+        let decision = decide(rule, state, &decided.outcome());
+        let state = settle(rule, &decision.state, norms);
+        Decision { state, ..decision }
+    } else {
+        let rejected = decide(rule, state, &Outcome::NotPositiveDefinite { bump: 0.0 });
+        let gain = found.gain.min(0.0);
+        Decision { gain, ..rejected }
+    };
+    if found == expected {
+        return Ok(());
+    }
+    Err(LmError::Decision {
+        trial: found.state.trials,
+        found: Box::new(found),
+        expected: Box::new(expected),
+    })
+}
+
+/// The failure of a loop whose ridge passed its ceiling after the trial that `last` says.
+fn past_ceiling<E: std::error::Error>(rule: &Rule, state: &State, last: LastTrial) -> LmError<E> {
     LmError::RidgeCeiling {
         iteration: state.iterations,
         trial: state.trials,
@@ -280,29 +422,40 @@ pub(super) fn past_ceiling<E: std::error::Error>(
     }
 }
 
-/// The end of a loop that was stopped.
-pub(super) fn cancelled<E: std::error::Error>(state: &State) -> LmError<E> {
-    LmError::Cancelled {
-        iteration: state.iterations,
-        trial: state.trials,
+impl State {
+    /// The objective at the current point.
+    pub(super) fn reached(&self) -> Objective {
+        Objective {
+            value: self.objective,
+            scale: self.scale,
+        }
     }
 }
 
-fn outcome_of(trial: &Trial) -> Outcome {
-    Outcome::Step {
-        predicted: trial.predicted,
-        objective: trial.objective.value,
-        scale: trial.objective.scale,
+impl Trial {
+    fn outcome(&self) -> Outcome {
+        Outcome::Step {
+            predicted: self.predicted,
+            objective: self.objective.value,
+            scale: self.objective.scale,
+        }
+    }
+}
+
+impl Decided {
+    /// What gave the decision. The scale is that of the state after it, which is the trial's where it
+    /// was accepted.
+    fn outcome(&self) -> Outcome {
+        Outcome::Step {
+            predicted: self.predicted,
+            objective: self.objective,
+            scale: self.decision.state.scale,
+        }
     }
 }
 
 /// A trial at `ridge` as a trace has it.
-pub(super) fn entry(
-    state: &State,
-    outcome: &Outcome,
-    ridge: f64,
-    decision: &super::decision::Decision,
-) -> TraceEntry {
+fn entry(ridge: f64, outcome: &Outcome, decision: &Decision) -> TraceEntry {
     let finite = |x: f64| x.is_finite().then_some(x);
     let (objective, predicted) = match *outcome {
         Outcome::Step {
@@ -313,8 +466,8 @@ pub(super) fn entry(
         Outcome::NotPositiveDefinite { .. } => (None, None),
     };
     TraceEntry {
-        iteration: state.iterations,
-        trial: state.trials,
+        iteration: decision.state.iterations,
+        trial: decision.state.trials,
         objective,
         predicted,
         gain: decision.gain,

@@ -8,7 +8,8 @@
 use crate::case::{Case, Outcome};
 use broadhead_sae::lm::quadratic::{LogDeterminantAbsence, QuadraticError, QuadraticWorkspace};
 use broadhead_sae::lm::{LastTrial, LmError, LmReport, Rule, TraceEntry, go_on};
-use broadhead_schur::{ArrowVector, EliminationKind, Error, LogDeterminant, SolverOptions};
+use broadhead_sae::{Place, SolveOptions};
+use broadhead_schur::{ArrowVector, EliminationKind, Error, LogDeterminant};
 
 /// One problem.
 pub struct Hard {
@@ -140,12 +141,12 @@ pub fn on_cpu(hard: &Hard) -> Outcome<OnCpu> {
 
 /// The CPU's fit by any elimination.
 pub fn on_cpu_by(hard: &Hard, elimination: EliminationKind) -> Outcome<OnCpu> {
-    let options = SolverOptions {
+    let options = SolveOptions {
         elimination: Some(elimination),
         ..Default::default()
     };
     let system = hard.case.system()?;
-    let mut workspace = QuadraticWorkspace::new(&system.into(), options)?;
+    let mut workspace = QuadraticWorkspace::new(&system.into(), &options, &Place::default())?;
     let g0 = hard.case.g.as_gradient();
     let mut problem = workspace.load(system, g0, hard.data_norm_squared)?;
     let mut trace = Vec::new();

@@ -3,12 +3,13 @@
 use super::common::{few, made, quiet};
 use broadhead_device::{Absence, Context, DevicePolicy, ExecutionPath};
 use broadhead_sae::{
-    Basis, Dictionary, DictionaryError, Fit, FitError, FitJob, FitOptions, GatePolicy, Topology,
-    fit_many,
+    Basis, Dictionary, DictionaryError, Fit, FitError, FitJob, FitOptions, GatePolicy, Place,
+    Topology, fit_many_on, fit_on, go_on,
 };
 use broadhead_schur::cuda::{MOST_FEATURES, Placement};
 use broadhead_schur::{EliminationKind, Error};
 use broadhead_testkit::device::{Outcome, Trial, expect, expect_eq, on_device};
+use ndarray::Array2;
 
 pub(super) fn tests() -> Vec<Trial> {
     vec![
@@ -22,16 +23,27 @@ pub(super) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Options that require the core on the device of `context`.
-fn required(context: &Context, options: FitOptions) -> Result<FitOptions, Error> {
-    let mut options = options;
-    options.solver.elimination = Some(EliminationKind::Core);
-    options.solver.device_policy = DevicePolicy::Required;
-    options.solver.device = Some(Placement {
-        stream: context.stream(&broadhead_device::Ledger::new())?,
-        keep: None,
-    });
-    Ok(options)
+/// The device of `context`.
+fn place(context: &Context) -> Result<Place, Error> {
+    let stream = context.stream(&broadhead_device::Ledger::new())?;
+    Ok(Place::with_device(Placement { stream, keep: None }))
+}
+
+/// The same options with the core, on a device.
+fn required(mut options: FitOptions) -> FitOptions {
+    options.solves.elimination = Some(EliminationKind::Core);
+    options.solves.device_policy = DevicePolicy::Required;
+    options
+}
+
+/// A fit there without progress.
+fn quiet_on(
+    place: &Place,
+    x: &Array2<f64>,
+    dictionary: &Dictionary,
+    options: &FitOptions,
+) -> Result<Fit, FitError> {
+    fit_on(place, x.view(), dictionary, options, &go_on)
 }
 
 type Built = (Dictionary, Option<usize>);
@@ -52,7 +64,7 @@ fn cases() -> Result<[Built; 4], DictionaryError> {
     ])
 }
 
-fn of_case((dictionary, on): &Built) -> (ndarray::Array2<f64>, FitOptions) {
+fn of_case((dictionary, on): &Built) -> (Array2<f64>, FitOptions) {
     let rows = made(dictionary, 400, 24, *on, 0.1).x;
     let mut options = few(2);
     // Tori crawl at the end of a fit: what came before is enough.
@@ -64,12 +76,13 @@ fn of_case((dictionary, on): &Built) -> (ndarray::Array2<f64>, FitOptions) {
 }
 
 fn ends(context: &Context) -> Outcome {
+    let place = place(context)?;
     for case in &cases()? {
         let (rows, options) = of_case(case);
         let mut on_cpu = options.clone();
-        on_cpu.solver.elimination = Some(EliminationKind::Core);
+        on_cpu.solves.elimination = Some(EliminationKind::Core);
         let wanted = quiet(&rows, &case.0, &on_cpu)?;
-        let found = quiet(&rows, &case.0, &required(context, options)?)?;
+        let found = quiet_on(&place, &rows, &case.0, &required(options))?;
         expect_eq(
             "path",
             found.execution_path,
@@ -123,21 +136,21 @@ fn same(what: &str, found: &Fit, wanted: &Fit) -> Outcome {
 fn side_by_side(context: &Context) -> Outcome {
     let case = &cases()?[2];
     let (rows, options) = of_case(case);
-    let options = required(context, options)?;
-    let alone = quiet(&rows, &case.0, &options)?;
+    let (place, options) = (place(context)?, required(options));
+    let alone = quiet_on(&place, &rows, &case.0, &options)?;
     let job = FitJob {
         x: rows.view(),
         dictionary: &case.0,
         options: &options,
     };
-    for fit in fit_many(&[job; 3]) {
+    for fit in fit_many_on(&place, &[job; 3]) {
         same("beside others", &fit?, &alone)?;
     }
     for threads in [1, 5] {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()?;
-        let fit = pool.install(|| quiet(&rows, &case.0, &options))?;
+        let fit = pool.install(|| quiet_on(&place, &rows, &case.0, &options))?;
         same("any number of threads", &fit, &alone)?;
     }
     Ok(())
@@ -147,11 +160,11 @@ fn side_by_side(context: &Context) -> Outcome {
 fn rejected(context: &Context) -> Outcome {
     let case = &cases()?[2];
     let (rows, options) = of_case(case);
-    let mut options = required(context, options)?;
+    let (place, mut options) = (place(context)?, required(options));
     (options.starts, options.max_gate_rounds) = (1, 0);
     let mut fitted = |iterations| {
         options.rule.max_iterations = iterations;
-        quiet(&rows, &case.0, &options)
+        quiet_on(&place, &rows, &case.0, &options)
     };
     let sent = |fit: &Fit| fit.ledger.host_to_device.operand;
     // Each ends with a log-determinant, at a linearisation of its own.
@@ -169,8 +182,8 @@ fn refusals(context: &Context) -> Outcome {
     let wide = Dictionary::uniform(1, Topology::Torus, Basis::Harmonics { highest: 5 })?;
     expect(wide.features() > MOST_FEATURES, wide.features())?;
     let rows = made(&wide, 300, 4, None, 0.1).x;
-    let options = required(context, few(1))?;
-    match quiet(&rows, &wide, &options) {
+    let (place, options) = (place(context)?, required(few(1)));
+    match quiet_on(&place, &rows, &wide, &options) {
         Err(FitError::Solver(Error::Absent(Absence::NoBackend { what }))) => {
             let named = what.contains("core") && what.contains(&MOST_FEATURES.to_string());
             expect(named, what)?;
@@ -180,5 +193,6 @@ fn refusals(context: &Context) -> Outcome {
     // The device serves the next fit.
     let case = &cases()?[0];
     let (rows, _) = of_case(case);
-    expect(quiet(&rows, &case.0, &options)?.converged, "the next fit")
+    let fit = quiet_on(&place, &rows, &case.0, &options)?;
+    expect(fit.converged, "the next fit")
 }

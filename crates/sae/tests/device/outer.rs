@@ -6,8 +6,9 @@ use broadhead_device::{Context, DevicePolicy, ExecutionPath};
 use broadhead_sae::lm::device::ResidentQuadratic;
 use broadhead_sae::lm::quadratic::QuadraticWorkspace;
 use broadhead_sae::lm::{Rule, go_on};
+use broadhead_sae::{Place, SolveOptions};
 use broadhead_schur::cuda::{Keep, Placement};
-use broadhead_schur::{ArrowVector, EliminationKind, Ridge, SolverOptions};
+use broadhead_schur::{ArrowVector, EliminationKind, Ridge};
 use broadhead_testkit::device::Trial;
 use std::ops::ControlFlow;
 
@@ -45,10 +46,10 @@ fn next(case: &Case, step: &ArrowVector, gradient: &mut ArrowVector) {
     }
 }
 
-fn on_the_cpu() -> SolverOptions {
-    SolverOptions {
+fn rows_first() -> SolveOptions {
+    SolveOptions {
         elimination: Some(EliminationKind::Rows),
-        ..SolverOptions::default()
+        ..SolveOptions::default()
     }
 }
 
@@ -60,8 +61,8 @@ struct Steps {
 }
 
 /// Two sequences under one frame.
-fn sequences(case: &Case, options: SolverOptions) -> Boxed<Steps> {
-    let mut workspace = QuadraticWorkspace::new(&case.system()?.into(), options)?;
+fn sequences(case: &Case, options: &SolveOptions, place: &Place) -> Boxed<Steps> {
+    let mut workspace = QuadraticWorkspace::new(&case.system()?.into(), options, place)?;
     let path = workspace.solver().plan().path;
     let mut problem = workspace.load(case.system()?, case.g.as_gradient(), 1.0)?;
     let (mut steps, mut builds) = (Vec::new(), [0; 2]);
@@ -105,18 +106,18 @@ fn near(what: &str, found: &[ArrowVector], wanted: &[ArrowVector]) -> Outcome {
 fn framed(context: &Context) -> Outcome {
     let stream = stream(context)?;
     let case = case()?;
-    let wanted = sequences(&case, on_the_cpu())?;
+    let wanted = sequences(&case, &rows_first(), &Place::default())?;
     expect_eq("the CPU's frames", wanted.builds, [1, 0])?;
-    let placed = SolverOptions {
-        device: Some(Placement {
-            stream: stream.clone(),
-            keep: Some(Keep::Factor),
-        }),
+    let place = Place::with_device(Placement {
+        stream: stream.clone(),
+        keep: Some(Keep::Factor),
+    });
+    let required = SolveOptions {
         device_policy: DevicePolicy::Required,
-        ..on_the_cpu()
+        ..rows_first()
     };
     let before = stream.ledger().snapshot();
-    let found = sequences(&case, placed)?;
+    let found = sequences(&case, &required, &place)?;
     let moved = stream.ledger().snapshot().since(&before);
     let path = ExecutionPath::GpuResidentLinearization;
     expect_eq("path", found.path, path)?;
@@ -168,7 +169,8 @@ fn resident(context: &Context, in_one_graph: bool) -> Outcome {
 
 /// The points of the same sequence on the CPU.
 fn points_of_the_cpu(case: &Case, rule: &Rule) -> Boxed<Vec<ArrowVector>> {
-    let mut workspace = QuadraticWorkspace::new(&case.system()?.into(), on_the_cpu())?;
+    let (system, options) = (case.system()?.into(), rows_first());
+    let mut workspace = QuadraticWorkspace::new(&system, &options, &Place::default())?;
     let (mut gradient, mut points) = (case.g.clone(), Vec::new());
     for i in 0..OUTERS {
         let g = gradient.as_gradient();

@@ -6,8 +6,9 @@ use broadhead_device::{Context, DeviceError, MatrixMut, Refusal, Stream};
 use broadhead_sae::lm::device::ResidentQuadratic;
 use broadhead_sae::lm::quadratic::{QuadraticError, QuadraticWorkspace};
 use broadhead_sae::lm::{LmError, Rule, go_on};
+use broadhead_sae::{Place, SolveOptions};
 use broadhead_schur::cuda::{Base, Keep};
-use broadhead_schur::{ArrowShape, Error, Failure, Ridge, RowDims, SolverOptions};
+use broadhead_schur::{ArrowShape, Error, Failure, Ridge, RowDims};
 use broadhead_testkit::device::{Trial, expect_no_room};
 
 pub(super) fn tests() -> Vec<Trial> {
@@ -57,8 +58,7 @@ fn as_the_cpu(context: &Context) -> Outcome {
     operand.c[5 * 30 + 2] = f64::NAN;
     let longer = Case::new(&[2; 40], 31, 41)?;
     let mut resident = ResidentQuadratic::new(&stream, &good.shape, Keep::Factor)?;
-    let options = SolverOptions::default();
-    let mut workspace = QuadraticWorkspace::new(&good.system()?.into(), options)?;
+    let mut workspace = on_the_cpu(&good)?;
     for (what, from, data) in [
         ("a gradient of rows", &row, 1.0),
         ("a gradient of the border", &border, 1.0),
@@ -169,9 +169,18 @@ fn graphs(context: &Context) -> Outcome {
     expect_refusal("another's graph", other.launch(&mut graph))
 }
 
+fn on_the_cpu(case: &Case) -> Result<QuadraticWorkspace, Box<dyn std::error::Error>> {
+    let (system, options) = (case.system()?.into(), SolveOptions::default());
+    Ok(QuadraticWorkspace::new(
+        &system,
+        &options,
+        &Place::default(),
+    )?)
+}
+
 /// The objective that the CPU's fit reaches.
 fn wanted_objective(case: &Case, data: f64) -> Result<f64, Box<dyn std::error::Error>> {
-    let mut workspace = QuadraticWorkspace::new(&case.system()?.into(), SolverOptions::default())?;
+    let mut workspace = on_the_cpu(case)?;
     let mut problem = workspace.load(case.system()?, case.g.as_gradient(), data)?;
     let fit = problem.fit(&Rule::quadratic(), &mut go_on)?;
     Ok(fit.report.objective)

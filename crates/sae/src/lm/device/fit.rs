@@ -4,22 +4,22 @@
 //! ```text
 //!   while (running) { ridge; if (other) factor; if (factored) { solve, products, settle } }
 //! ```
-//! Steps, decisions and bits are those of the loop that the host drives. Where a block does not factor
-//! the graph ends early: which bump cures it is found by factoring again and again, which the host
-//! does, and then launches the graph anew. It ends too where a prediction is no finite number: the host
-//! looks whether the step is.
+//! Steps, decisions and bits are those of a fit by iterates, and the driver is the same: here a step is
+//! as many trials as the graph makes ([`Tried::Ran`]). The graph ends early where a block does not
+//! factor: the bump that cures it takes several factorizations, which the host makes before it launches
+//! the graph anew. It also ends where a prediction is not finite: the host looks whether the step is.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::resident::{ResidentQuadratic, report};
+use super::resident::ResidentQuadratic;
 use super::{STATE, state_of};
-use crate::lm::driver::past_ceiling;
+use crate::lm::driver::drive;
 use crate::lm::quadratic::QuadraticError;
-use crate::lm::{LastTrial, LmError, LmReport, Rule, State, Status};
+use crate::lm::{LmReport, Objective, Problem, Rule, State, StepFailure, Tried, go_on};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{
     ByteClass, DeviceBuffer, DeviceError, Fault, Graph, PinnedBuffer, Refusal, Stream,
 };
-use broadhead_schur::{Error, Failure, Ridge};
+use broadhead_schur::{Error, Ridge};
 
 /// The kernels of a whole fit, with the decision's text and the loop's before them.
 pub const FIT: KernelSource = KernelSource {
@@ -33,7 +33,7 @@ pub const FIT: KernelSource = KernelSource {
     options: &["--fmad=false"],
 };
 
-/// Kernels and buffers of whole fits, and the graph once it was made.
+/// Kernels and buffers of whole fits, and the graph once it has been made.
 pub(super) struct WholeFit {
     ridge: Kernel,
     factored: Kernel,
@@ -73,70 +73,62 @@ impl WholeFit {
         })
     }
 
-    /// Drops the graph: the mean diagonals of other operands are others.
+    /// Drops the graph: it contains the mean diagonals of the old operands.
     pub(super) fn forget(&mut self) {
         self.graph = None;
     }
 }
 
+/// A fit under way whose trials the device makes without the host.
+struct InOneGraph<'r> {
+    resident: &'r mut ResidentQuadratic,
+    /// The state on the device.
+    there: State,
+    /// Norms of the residual at the point.
+    norms: [f64; 2],
+    /// Whether the graph found no factors at the ridge of that state.
+    failed: bool,
+}
+
 impl ResidentQuadratic {
-    /// Minimises from `z = 0` under `rule` by one graph: as [`ResidentQuadratic::fit`], with the same
-    /// bits, but after the start the host submits and reads once a fit (and once more for every ridge at which there
-    /// is no factor). The first fit of a problem makes the graph.
+    /// Minimises from `z = 0` under `rule` by one graph, with the same bits as
+    /// [`ResidentQuadratic::fit`]. After the start the host submits once and reads once, and again for
+    /// every ridge at which a block does not factor. The first fit of a problem makes the graph.
     ///
-    /// Where the factors at hand are those of the first ridge, they are used: so are the fits of an
-    /// outer sequence ([`ResidentQuadratic::load_gradient`]).
+    /// Factors at hand at the first ridge are used, so the fits of an outer sequence share one frame
+    /// ([`ResidentQuadratic::load_gradient`]).
     ///
     /// # Errors
     /// As [`ResidentQuadratic::fit`].
     pub fn fit_in_one_graph(&mut self, rule: &Rule) -> Result<LmReport, QuadraticError> {
-        let mut state = self.start(rule)?;
-        let mut norms = state.largest;
-        if state.status != Status::Running {
-            return Ok(report(&state, norms));
-        }
+        let state = self.start(rule)?;
+        let mut fit = InOneGraph {
+            resident: self,
+            there: state,
+            norms: state.largest,
+            failed: false,
+        };
+        drive(&mut fit, rule, state, &mut go_on)
+    }
+
+    /// Launches the graph of a fit, made first if there is none, and waits for its end. The graph is
+    /// kept if that succeeds.
+    fn launch_fit(&mut self, norms: [f64; 2]) -> Result<Ended, Error> {
         let stream = self.base.stream().clone();
         let mut graph = match self.whole.graph.take() {
             Some(graph) => graph,
             None => self.capture_fit(&stream)?,
         };
-        while state.status == Status::Running {
-            let ended = self.run(&mut graph, &stream, norms)?;
-            (state, norms) = (ended.state, ended.norms);
-            let mut last = LastTrial::Rejected;
-            if ended.failed {
-                let ridge = Ridge::relative(state.ridge, self.means);
-                match self.frame(ridge).map(drop) {
-                    // The same kernels on the same numbers: going on would go round for ever.
-                    Ok(()) => {
-                        let why = "no factors at a ridge at which there are some";
-                        return Err(LmError::Problem(of_two_minds(why)));
-                    }
-                    Err(Failure::NotPositiveDefinite(failure)) => {
-                        let (_, decision, what) = self.refused(rule, &state, failure)?;
-                        state = decision.state;
-                        last = LastTrial::NotPositiveDefinite(what);
-                    }
-                    Err(Failure::Stop(stop)) => return Err(LmError::Problem(stop)),
-                }
-            } else if state.last_accepted == 0 {
-                // The graph ends also at a trial whose prediction is no finite number.
-                self.expect_finite_step()?;
-            }
-            if state.status == Status::RidgeCeiling {
-                self.whole.graph = Some(graph);
-                return Err(past_ceiling(rule, &state, last));
-            }
-        }
+        let ended = self.run(&mut graph, &stream, norms)?;
         self.whole.graph = Some(graph);
-        Ok(report(&state, norms))
+        Ok(ended)
     }
 
     /// Launches the graph of a fit with the factors at hand, and waits for its end.
     fn run(&mut self, graph: &mut Graph, stream: &Stream, norms: [f64; 2]) -> Result<Ended, Error> {
         let at_hand = self.at_hand.take();
         self.send_tail(stream, norms, at_hand)?;
-        // Also where it fails: what becomes of the factors is decided there.
+        // A graph that failed may have changed the factors too.
         let launched = graph.launch();
         let ended = launched.map_err(Error::from).and_then(|()| self.read_fit());
         if !matches!(&ended, Ok(ended) if ended.builds == 0) {
@@ -148,7 +140,7 @@ impl ResidentQuadratic {
         Ok(ended)
     }
 
-    /// Norms at the point, and which factors there are.
+    /// Sends the norms at the point, and which factors are at hand.
     fn send_tail(
         &mut self,
         stream: &Stream,
@@ -216,7 +208,7 @@ impl ResidentQuadratic {
         })?)
     }
 
-    /// Factors at the ridge on the device and notes what became of it.
+    /// Factors at the ridge on the device and records the outcome.
     fn factor_at(&mut self, stream: &Stream) -> broadhead_device::Result<()> {
         self.base
             .submit_factor_at(self.whole.at.view())
@@ -233,7 +225,55 @@ impl ResidentQuadratic {
     }
 }
 
-/// The device's error; any other is that of a vector that is not of the base.
+impl Problem for InOneGraph<'_> {
+    type Error = Error;
+
+    fn objective(&self) -> Objective {
+        self.there.reached()
+    }
+
+    fn residual_norms(&self) -> [f64; 2] {
+        self.norms
+    }
+
+    fn try_step(&mut self, state: &State) -> Result<Tried, StepFailure<Error>> {
+        if std::mem::take(&mut self.failed) {
+            return Err(self.look(state));
+        }
+        self.resident.send_if_other(&mut self.there, state)?;
+        let ended = self.resident.launch_fit(self.norms)?;
+        (self.there, self.norms) = (ended.state, ended.norms);
+        self.failed = ended.failed;
+        // The graph also ends at a trial whose prediction is not finite.
+        if !ended.failed && ended.state.last_accepted == 0 {
+            self.resident.expect_finite_step()?;
+        }
+        Ok(Tried::Ran(ended.state))
+    }
+
+    /// The device has accepted what it accepts.
+    fn accept(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl InOneGraph<'_> {
+    /// Factors again at the ridge at which the graph could not, to learn why.
+    fn look(&mut self, state: &State) -> StepFailure<Error> {
+        let ridge = Ridge::relative(state.ridge, self.resident.means);
+        match self.resident.frame(ridge).map(drop) {
+            Err(failure) => self.resident.step_failure(ridge, failure),
+            // The same kernels on the same numbers: launching again would never end.
+            Ok(()) => {
+                self.resident.whole.forget();
+                let why = "no factors at a ridge at which there are some";
+                StepFailure::Stop(of_two_minds(why))
+            }
+        }
+    }
+}
+
+/// The device's error. Any other can only mean a vector that does not belong to the base.
 pub(super) fn device_error(error: Error) -> DeviceError {
     match error {
         Error::Device(error) => error,
@@ -245,7 +285,7 @@ pub(super) fn device_error(error: Error) -> DeviceError {
     }
 }
 
-/// Factors that are found once and once not.
+/// The error of a factorization that fails once and succeeds once on the same numbers.
 pub(super) fn of_two_minds(status: &str) -> Error {
     let fault = Fault::Library {
         call: "the graph of a fit".to_owned(),

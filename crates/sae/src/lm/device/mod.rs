@@ -1,8 +1,9 @@
-//! The decision on a device: the text of [`super::decide`] and [`super::settle`] as a kernel, which
-//! gives the same bits.
+//! The decision on a device: [`super::decide`] and [`super::settle`] transcribed to a kernel that gives
+//! the same bits.
 #![allow(unsafe_code)] // Beside the kernel's typed launch alone.
 
 mod fit;
+mod iterates;
 mod resident;
 
 pub use fit::FIT;
@@ -27,8 +28,8 @@ const STATE: usize = 11;
 const TRIAL: usize = 7;
 const DECISION: usize = STATE + 2;
 
-/// Decides every `(state, outcome, norms)` of a table on the device: `norms` are the residual norms
-/// at the trial point, by which a step that was accepted is settled.
+/// Decides every `(state, outcome, norms)` of a table on the device. `norms` are the residual norms at
+/// the trial point; an accepted step is settled by them.
 ///
 /// # Errors
 /// Any error of the device.

@@ -1,7 +1,7 @@
 //! The quadratic problem wholly on a device: iterate, residual, objective, gain and ridge live
-//! there. The host submits one graph an iterate and reads one record of 136 bytes; what it does
-//! with the record is to stop, and to factor where the ridge changed. A whole fit as one graph is
-//! [`ResidentQuadratic::fit_in_one_graph`].
+//! there. An iterate is one submission and one record of 136 bytes. Two values of
+//! [`crate::lm::Problem`] run it under the one driver: [`ResidentQuadratic::fit`], a graph an iterate,
+//! and [`ResidentQuadratic::fit_in_one_graph`].
 //!
 //! ```text
 //!   load(system, g0) | load_gradient(g0)     the numbers of a problem, or its gradient alone
@@ -9,23 +9,21 @@
 //!       graph:  solve -> t = z + delta, H delta, H t -> judge, decide, accept -> record out
 //! ```
 //! # Invariants
-//! - What is refused, and what ends a fit, is the CPU's: [`crate::lm::quadratic::QuadraticProblem::fit`].
-//! - An iterate's graph holds no number of a problem: the rule and `|X|^2 / 2` are read from the
-//!   device's memory at every launch, where [`ResidentQuadratic::start`] puts them. So one serves every
-//!   problem of its workspace, and none runs between a load and a start. That of a whole fit holds the
-//!   mean diagonals of the operands, and is made anew for others.
+//! - Refusals and the errors that end a fit are those of the CPU's
+//!   [`crate::lm::quadratic::QuadraticProblem::fit`].
+//! - The graph of an iterate contains no number of a problem: every launch reads the rule and `|X|^2 /
+//!   2` from device memory, where [`ResidentQuadratic::start`] puts them. So one graph serves every
+//!   problem of its workspace, and none may run between a load and a start. The graph of a whole fit
+//!   contains the mean diagonals of the operands, and a load drops it.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use super::fit::{WholeFit, device_error};
 use super::{RULE, STATE, decision_of, rule_numbers, state_numbers};
-use crate::lm::driver::{cancelled, entry, past_ceiling, start_at};
+use crate::lm::driver::{expect_in_range, start_at};
 use crate::lm::quadratic::{
     LogDeterminantAbsence, QuadraticError, at_zero_ridge, check_data_norm_squared, norm,
 };
-use crate::lm::{
-    Decision, LastTrial, LmError, LmReport, Objective, Outcome, Rule, State, Status, TraceEntry,
-    decide,
-};
+use crate::lm::{Decision, Objective, Rule, State, StepFailure};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{
     ByteClass, DeviceBuffer, DeviceError, ExecutionPath, Graph, PinnedBuffer, Refusal, Stream, View,
@@ -35,9 +33,8 @@ use broadhead_schur::cuda::{
 };
 use broadhead_schur::{
     ArrowShape, ArrowVector, DenseSystem, Error, Failure, Gradient, LogDeterminant, MeanDiagonals,
-    NotPositiveDefinite, Ridge, System,
+    Ridge, System,
 };
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// The loop's kernels, with the decision's text before them.
@@ -48,7 +45,7 @@ pub const LOOP: KernelSource = KernelSource {
     options: &["--fmad=false"],
 };
 
-/// Most blocks of threads that judge: each combines all terms for itself.
+/// The most thread blocks of the judging kernel: each of them combines all terms.
 const JUDGES: usize = 132;
 /// Numbers of an iterate's record.
 const RECORD: usize = 17;
@@ -77,7 +74,7 @@ pub struct ResidentQuadratic {
     counter: DeviceBuffer<u32>,
     record: DeviceBuffer<f64>,
     record_out: PinnedBuffer<f64>,
-    /// What its graphs know it by.
+    /// By which its graphs recognise it.
     identity: Arc<()>,
 }
 
@@ -86,17 +83,17 @@ pub struct ResidentQuadratic {
 enum Stage {
     Empty,
     Loaded,
-    /// The point is one of this problem.
+    /// The point belongs to this problem.
     Reset,
     Started,
-    /// So is the record.
+    /// So does the record.
     Judged,
 }
 
 /// One iterate of a [`ResidentQuadratic`] as one submission: [`ResidentQuadratic::launch`].
 ///
-/// It holds no number of a problem, so it serves all that are loaded after it was made, with whatever
-/// factors are at hand.
+/// It contains no number of a problem, so it also serves problems loaded later, with the factors at
+/// hand at its launch.
 pub struct IterateGraph {
     graph: Graph,
     of: Arc<()>,
@@ -125,11 +122,11 @@ pub struct Iterate {
 }
 
 impl ResidentQuadratic {
-    /// Device bytes that [`ResidentQuadratic::new`] allocates, the library's workspace apart: those of
-    /// its base, and among the vectors those of the loop.
+    /// Device bytes that [`ResidentQuadratic::new`] allocates, without the library's workspace: those
+    /// of the base, with the loop's vectors counted among its vectors.
     ///
     /// # Errors
-    /// As [`ResidentQuadratic::new`], but for the memory.
+    /// As [`ResidentQuadratic::new`], except that memory is not asked about.
     pub fn bytes_needed(shape: &ArrowShape, keep: Keep) -> Result<DeviceBytes, Error> {
         let numbers = GIVEN + STATE + WholeFit::TAIL + RECORD + WholeFit::RIDGE;
         let counter = size_of::<u32>() as u64;
@@ -141,7 +138,7 @@ impl ResidentQuadratic {
         Ok(bytes)
     }
 
-    /// Room for problems of `shape` on the device of `stream`.
+    /// Allocates room for problems of `shape` on the device of `stream`.
     ///
     /// # Errors
     /// As [`Base::new`], with the bytes of [`ResidentQuadratic::bytes_needed`] where less is free.
@@ -182,7 +179,7 @@ impl ResidentQuadratic {
         ExecutionPath::GpuResidentFull
     }
 
-    /// Device bytes held, the library's workspace apart.
+    /// Device bytes held, without the library's workspace.
     pub fn bytes(&self) -> DeviceBytes {
         let (base, shape) = (self.base.bytes(), self.base.shape());
         // Of this shape there is a base, so there is an answer.
@@ -194,8 +191,8 @@ impl ResidentQuadratic {
         &self.base
     }
 
-    /// Sends one problem: `system`, `g0` and `|X|^2`. Allocates nothing. Where it fails there is no
-    /// problem, not that before either.
+    /// Sends one problem: `system`, `g0` and `|X|^2`. Allocates nothing. If it fails, no problem is
+    /// loaded, and the previous one is gone.
     ///
     /// # Errors
     /// As [`crate::lm::quadratic::QuadraticWorkspace::load`], and [`Error::Device`].
@@ -215,9 +212,9 @@ impl ResidentQuadratic {
         self.send_gradient(g0, data_norm_squared)
     }
 
-    /// Sends a new gradient, and `|X|^2`, under the operands that are there: an outer sequence's next
-    /// problem. Operands, factors and graphs stay, so that fits that need no other ridge share one
-    /// frame. Allocates nothing. A gradient that is refused leaves the problem before as it was.
+    /// Sends a new gradient and `|X|^2` for the operands already there: the next problem of an outer
+    /// sequence. Operands, factors and graphs stay, so fits at the same ridge share one frame.
+    /// Allocates nothing. If the gradient is refused, the previous problem stays as it was.
     ///
     /// # Errors
     /// As [`ResidentQuadratic::load`]; a [`Refusal`] where no problem was loaded.
@@ -228,7 +225,7 @@ impl ResidentQuadratic {
         self.send_gradient(g0, data_norm_squared)
     }
 
-    /// Sends numbers that were checked.
+    /// Sends numbers that have been checked.
     fn send_gradient(&mut self, g0: Gradient<'_>, data_norm_squared: f64) -> Result<(), Error> {
         self.stage = Stage::Empty;
         self.data = 0.5 * data_norm_squared;
@@ -247,12 +244,11 @@ impl ResidentQuadratic {
     /// Back to `z = 0`, where `r = -g0`, under `rule`.
     ///
     /// # Errors
-    /// [`LmError::Rule`], [`LmError::StartNotFinite`]; [`Error::Device`], with a [`Refusal`] where no
-    /// problem was loaded.
+    /// [`LmError::Rule`](crate::lm::LmError::Rule),
+    /// [`LmError::StartNotFinite`](crate::lm::LmError::StartNotFinite); [`Error::Device`], with a
+    /// [`Refusal`] where no problem was loaded.
     pub fn start(&mut self, rule: &Rule) -> Result<State, QuadraticError> {
-        if let Some(field) = rule.out_of_range() {
-            return Err(LmError::Rule { field });
-        }
+        expect_in_range(rule)?;
         self.expect(Stage::Loaded, "the start of a fit")?;
         self.stage = Stage::Loaded;
         let norms = self.reset()?;
@@ -268,7 +264,7 @@ impl ResidentQuadratic {
         Ok(state)
     }
 
-    /// `z = 0` and `r = -g0`, whose norms are answered.
+    /// Sets `z = 0` and `r = -g0`, and returns the norms of `r`.
     fn reset(&mut self) -> Result<[f64; 2], Error> {
         let stream = self.base.stream().clone();
         let class = ByteClass::Gradient;
@@ -291,10 +287,19 @@ impl ResidentQuadratic {
         Ok(stream.upload_into(&given, self.rule.view_mut(), ByteClass::Record)?)
     }
 
-    pub(super) fn send(&mut self, state: &State) -> Result<(), Error> {
+    fn send(&mut self, state: &State) -> Result<(), Error> {
         let stream = self.base.stream().clone();
         let (numbers, to) = (state_numbers(state), self.state.slice_mut(0..STATE)?);
         Ok(stream.upload_into(&numbers, to, ByteClass::Record)?)
+    }
+
+    /// Sends `state` if the one on the device, `there`, differs: the host has decided in between.
+    pub(super) fn send_if_other(&mut self, there: &mut State, state: &State) -> Result<(), Error> {
+        if there != state {
+            self.send(state)?;
+            *there = *state;
+        }
+        Ok(())
     }
 
     /// Declines `what` where the problem's numbers are not ready for it.
@@ -310,7 +315,7 @@ impl ResidentQuadratic {
         Err(refused(what, expected, found))
     }
 
-    /// The frame at `ridge`: the present one where it is that.
+    /// The frame at `ridge`; the present one is used if it is at that ridge.
     pub(super) fn frame(&mut self, ridge: Ridge) -> Result<Frame<'_>, Failure> {
         self.at_hand = None;
         let frame = self.base.frame(ridge)?;
@@ -318,10 +323,10 @@ impl ResidentQuadratic {
         Ok(frame)
     }
 
-    /// `log|H|` of the problem's operator at zero ridge, or why it has none: what a fit of the CPU
-    /// reports ([`crate::lm::quadratic::QuadraticFit::log_determinant`]). Free after a fit that the host
-    /// drove and that ended at zero ridge, else one factorization, whose factors are then those at hand;
-    /// nothing is sent, and no fit or iterate pays for it.
+    /// `log|H|` of the problem's operator at zero ridge, or why it has none: as a fit on the CPU
+    /// reports it ([`crate::lm::quadratic::QuadraticFit::log_determinant`]). It costs nothing after
+    /// [`ResidentQuadratic::fit`] ended at zero ridge, else one factorization, whose factors are then
+    /// at hand. Nothing is sent, and no fit or iterate pays for it.
     ///
     /// # Errors
     /// [`Error::Device`], with a [`Refusal`] where no problem was loaded; [`Error::Overflow`].
@@ -332,8 +337,8 @@ impl ResidentQuadratic {
         at_zero_ridge(self.frame(Ridge::ZERO).map(|frame| frame.log_determinant()))
     }
 
-    /// One iterate as a graph, for frames at `ridge` and any later ones, and for this problem and any
-    /// later ones.
+    /// Captures one iterate as a graph. It serves frames at any ridge, and this problem and all later
+    /// ones.
     ///
     /// # Errors
     /// As [`Base::factor`]; a [`Refusal`] where no problem was loaded.
@@ -350,8 +355,8 @@ impl ResidentQuadratic {
         })
     }
 
-    /// Submits one iterate with the factors at hand, as one graph; [`ResidentQuadratic::read`] has what
-    /// became of it.
+    /// Submits one iterate with the factors at hand, as one graph; [`ResidentQuadratic::read`] returns
+    /// the result.
     ///
     /// # Errors
     /// [`Error::Device`], with a [`Refusal`] where the graph is another workspace's, where no fit was
@@ -370,11 +375,11 @@ impl ResidentQuadratic {
         Ok(())
     }
 
-    /// Submits one iterate with the frame at `ridge`: the present one where it is that.
+    /// Submits one iterate with the frame at `ridge`, factoring first if the present frame is at
+    /// another ridge.
     ///
     /// # Errors
-    /// As [`Base::factor`] where the present frame is another; a [`Refusal`] where no fit was started
-    /// since the last load.
+    /// As [`Base::factor`] if it factors; a [`Refusal`] where no fit was started since the last load.
     pub fn submit(&mut self, ridge: Ridge) -> Result<(), Failure> {
         self.expect(Stage::Started, "an iterate")?;
         self.frame(ridge)?;
@@ -445,7 +450,7 @@ impl ResidentQuadratic {
             .write(self.record.view_mut()))
     }
 
-    /// The last iterate's record, after waiting for it.
+    /// Waits for the last iterate and returns its record.
     ///
     /// # Errors
     /// [`Error::Device`], with a [`Refusal`] where there was no iterate since the fit was started.
@@ -461,75 +466,21 @@ impl ResidentQuadratic {
         })
     }
 
-    /// Minimises from `z = 0` under `rule`; every trial is shown to `observer`, which may stop
-    /// it. As
-    /// [`crate::lm::quadratic::QuadraticProblem::fit`].
-    ///
-    /// # Errors
-    /// [`LmError`]: the ridge past its ceiling, or what ends a fit at once.
-    pub fn fit(
-        &mut self,
-        rule: &Rule,
-        observer: &mut dyn FnMut(&TraceEntry) -> ControlFlow<()>,
-    ) -> Result<LmReport, QuadraticError> {
-        let mut state = self.start(rule)?;
-        let mut norms = state.largest;
-        let mut graph = None;
-        while state.status == Status::Running {
-            let relative = state.ridge;
-            let ridge = Ridge::relative(relative, self.means);
-            let (decision, outcome, last) = match self.frame(ridge) {
-                Ok(_) => {
-                    if graph.is_none() {
-                        graph = Some(self.graph(ridge).map_err(stopped)?);
-                    }
-                    if let Some(graph) = &mut graph {
-                        self.launch(graph)?;
-                    }
-                    let iterate = self.read()?;
-                    if !iterate.predicted.is_finite() {
-                        self.expect_finite_step()?;
-                    }
-                    if iterate.decision.accepted {
-                        norms = iterate.norms;
-                    }
-                    (iterate.decision, iterate.outcome(), LastTrial::Rejected)
-                }
-                Err(Failure::NotPositiveDefinite(failure)) => {
-                    let (outcome, decision, what) = self.refused(rule, &state, failure)?;
-                    (decision, outcome, LastTrial::NotPositiveDefinite(what))
-                }
-                Err(Failure::Stop(stop)) => return Err(LmError::Problem(stop)),
-            };
-            state = decision.state;
-            if observer(&entry(&state, &outcome, relative, &decision)).is_break() {
-                return Err(cancelled(&state));
-            }
-            if state.status == Status::RidgeCeiling {
-                return Err(past_ceiling(rule, &state, last));
-            }
+    /// What the driver is told of a factorization that failed at `ridge`: more ridge, with the bump, or
+    /// a stop.
+    pub(super) fn step_failure(&mut self, ridge: Ridge, failure: Failure) -> StepFailure<Error> {
+        let advised = match failure {
+            Failure::NotPositiveDefinite(failed) => self.base.advise(ridge, self.means, failed),
+            Failure::Stop(error) => Err(error),
+        };
+        match advised {
+            Ok(failed) => StepFailure::of(Failure::NotPositiveDefinite(failed), self.means),
+            Err(error) => StepFailure::Stop(error),
         }
-        Ok(report(&state, norms))
     }
 
-    /// What becomes of a ridge at which there is no factor; the state after it is sent to the device.
-    pub(super) fn refused(
-        &mut self,
-        rule: &Rule,
-        state: &State,
-        failure: NotPositiveDefinite,
-    ) -> Result<(Outcome, Decision, String), Error> {
-        let ridge = Ridge::relative(state.ridge, self.means);
-        let failure = self.base.advise(ridge, self.means, failure)?;
-        let bump = failure.relative_bump(self.means);
-        let outcome = Outcome::NotPositiveDefinite { bump };
-        let decision = decide(rule, state, &outcome);
-        self.send(&decision.state)?;
-        Ok((outcome, decision, failure.to_string()))
-    }
-
-    /// After a trial whose prediction is no finite number: the error that a solve of the CPU ends with
-    /// where the gradient or the step is none. Where both are finite the trial was one that is rejected.
+    /// Called after a trial whose prediction is not finite. Returns the error of a CPU solve if the
+    /// gradient or the step is not finite; if both are finite, the trial was an ordinary one to reject.
     pub(super) fn expect_finite_step(&self) -> Result<(), Error> {
         let residual = self.download(&self.vectors.residual)?;
         residual.as_gradient().check_one(self.base.shape())?;
@@ -549,7 +500,7 @@ impl ResidentQuadratic {
         })
     }
 
-    /// The row part of the point reached, on the device: whatever is there, as a view to it.
+    /// A view of the row part of the point on the device, whatever is there.
     pub fn point_row(&self) -> View<'_, f64> {
         self.vectors.point.row()
     }
@@ -564,26 +515,6 @@ impl ResidentQuadratic {
     }
 }
 
-impl Iterate {
-    /// What it gave the decision, for a trace; the scale is that of the state after it, which is another
-    /// where the trial was rejected, and no trace shows it.
-    fn outcome(&self) -> Outcome {
-        Outcome::Step {
-            predicted: self.predicted,
-            objective: self.objective,
-            scale: self.decision.state.scale,
-        }
-    }
-}
-
-/// A failure of a frame that is there already: more ridge is no answer to it.
-fn stopped(failure: Failure) -> QuadraticError {
-    LmError::Problem(match failure {
-        Failure::Stop(error) => error,
-        Failure::NotPositiveDefinite(failure) => super::fit::of_two_minds(&failure.to_string()),
-    })
-}
-
 /// A call that was declined.
 fn refused(what: &str, expected: &str, found: &str) -> Error {
     let refusal = Refusal::Shape {
@@ -592,16 +523,4 @@ fn refused(what: &str, expected: &str, found: &str) -> Error {
         found: found.to_owned(),
     };
     DeviceError::from(refusal).into()
-}
-
-/// How a loop ended.
-pub(super) fn report(state: &State, norms: [f64; 2]) -> LmReport {
-    LmReport {
-        status: state.status,
-        iterations: state.iterations,
-        trials: state.trials,
-        objective: state.objective,
-        ridge: state.ridge,
-        residual_norms: norms,
-    }
 }

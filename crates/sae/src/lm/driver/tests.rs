@@ -48,7 +48,8 @@ impl Problem for Well {
         [(2.0 * self.x * (self.x * self.x - 1.0)).abs(), 0.0]
     }
 
-    fn try_step(&mut self, relative_ridge: f64) -> Result<Trial, StepFailure<Lost>> {
+    fn try_step(&mut self, state: &State) -> Result<Tried, StepFailure<Lost>> {
+        let relative_ridge = state.ridge;
         if relative_ridge < self.least_ridge {
             return Err(StepFailure::NotPositiveDefinite {
                 relative_bump: self.least_ridge - relative_ridge,
@@ -67,10 +68,10 @@ impl Problem for Well {
         if std::mem::take(&mut self.nan_once) {
             objective.value = f64::NAN;
         }
-        Ok(Trial {
+        Ok(Tried::Offered(Trial {
             predicted: -(gradient * delta + delta * hessian * delta / 2.0),
             objective,
-        })
+        }))
     }
 
     fn accept(&mut self) -> Result<(), Lost> {
@@ -203,4 +204,161 @@ fn a_start_that_is_not_finite_is_refused() {
             field: "ridge_decrease"
         }
     ));
+}
+
+/// The same problem where it decides for itself, a trial at a time or all at once.
+struct Itself {
+    well: Well,
+    rule: Rule,
+    at_once: bool,
+    /// How often it was handed another state than it had: the driver had decided.
+    handed_over: u64,
+    there: Option<State>,
+    /// Halves the ridge of this trial's decision.
+    wrong_at: Option<u64>,
+}
+
+impl Itself {
+    fn of(well: Well, rule: Rule, at_once: bool) -> Self {
+        Self {
+            well,
+            rule,
+            at_once,
+            handed_over: 0,
+            there: None,
+            wrong_at: None,
+        }
+    }
+
+    fn one(&mut self, state: &State) -> Result<Decided, StepFailure<Lost>> {
+        let Tried::Offered(trial) = self.well.try_step(state)? else {
+            unreachable!("a well offers");
+        };
+        let mut decision = decide(&self.rule, state, &trial.outcome());
+        if decision.accepted {
+            self.well.accept()?;
+            decision.state = settle(&self.rule, &decision.state, self.residual_norms());
+        }
+        if self.wrong_at == Some(decision.state.trials) {
+            decision.state.ridge *= 0.5;
+        }
+        self.there = Some(decision.state);
+        Ok(Decided {
+            predicted: trial.predicted,
+            objective: trial.objective.value,
+            decision,
+        })
+    }
+}
+
+impl Problem for Itself {
+    type Error = Lost;
+
+    fn objective(&self) -> Objective {
+        self.well.objective()
+    }
+
+    fn residual_norms(&self) -> [f64; 2] {
+        self.well.residual_norms()
+    }
+
+    fn try_step(&mut self, state: &State) -> Result<Tried, StepFailure<Lost>> {
+        let had = self.there.replace(*state);
+        self.handed_over += u64::from(had.is_some_and(|had| had != *state));
+        if !self.at_once {
+            return self.one(state).map(Tried::Decided);
+        }
+        let mut after = *state;
+        while after.status == Status::Running {
+            match self.one(&after) {
+                Ok(decided) => after = decided.decision.state,
+                // As a graph ends where there is no factor: the next call says so.
+                Err(StepFailure::NotPositiveDefinite { .. }) if after != *state => break,
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(Tried::Ran(after))
+    }
+
+    fn accept(&mut self) -> Result<(), Lost> {
+        panic!("nothing was offered");
+    }
+
+    fn reject(&mut self) {
+        panic!("nothing was offered");
+    }
+}
+
+/// Problems with rejections, with factorizations that fail, and one that fails past the ceiling.
+fn wells() -> [Well; 4] {
+    let (mut rejected, mut not_definite, mut never) = (Well::at(3.0), Well::at(3.0), Well::at(3.0));
+    rejected.nan_once = true;
+    not_definite.least_ridge = 0.01;
+    never.least_ridge = f64::INFINITY;
+    // Its first step overshoots.
+    [Well::at(0.2), rejected, not_definite, never]
+}
+
+#[test]
+fn who_decides_changes_neither_trace_nor_report() {
+    for (mut offered, itself) in wells().into_iter().zip(wells()) {
+        let rule = Rule::curved();
+        let (wanted, its_trace) = traced(&mut offered, &rule);
+        let (mut problem, mut trace) = (Itself::of(itself, rule, false), Vec::new());
+        let found = minimise(&mut problem, &rule, &mut |entry| {
+            trace.push(*entry);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(trace, its_trace);
+        assert_eq!(problem.well.x, offered.x);
+        let failed = trace.iter().filter(|entry| entry.predicted.is_none());
+        // None follows the one that ends a fit.
+        let followed = failed.count() - usize::from(found.is_err());
+        assert_eq!(problem.handed_over, followed as u64);
+        same_end(found, wanted);
+    }
+}
+
+#[test]
+fn trials_made_at_once_end_in_the_same_report_and_show_only_what_failed() {
+    for (mut offered, itself) in wells().into_iter().zip(wells()) {
+        let rule = Rule::curved();
+        let (wanted, its_trace) = traced(&mut offered, &rule);
+        let (mut problem, mut trace) = (Itself::of(itself, rule, true), Vec::new());
+        let found = minimise(&mut problem, &rule, &mut |entry| {
+            trace.push(*entry);
+            ControlFlow::Continue(())
+        });
+        same_end(found, wanted);
+        assert_eq!(problem.well.x, offered.x);
+        let failed = its_trace.iter().filter(|entry| entry.predicted.is_none());
+        assert!(trace.iter().eq(failed), "{trace:?}");
+    }
+}
+
+fn same_end(found: Result<LmReport, LmError<Lost>>, wanted: Result<LmReport, LmError<Lost>>) {
+    match (found, wanted) {
+        (Ok(found), Ok(wanted)) => assert_eq!(found, wanted),
+        (found, wanted) => {
+            let (found, wanted) = (found.unwrap_err(), wanted.unwrap_err());
+            assert_eq!(found.to_string(), wanted.to_string());
+        }
+    }
+}
+
+#[test]
+fn a_decision_that_is_not_the_rule_s_ends_the_fit() {
+    let rule = Rule::curved();
+    let mut problem = Itself::of(Well::at(3.0), rule, false);
+    problem.wrong_at = Some(3);
+    let error = minimise(&mut problem, &rule, &mut go_on).unwrap_err();
+    let LmError::Decision {
+        trial: 3,
+        found,
+        expected,
+    } = &error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!(found.state.ridge, 0.5 * expected.state.ridge);
 }

@@ -3,7 +3,8 @@
 use super::{QuadraticProblem, Vectors, Which};
 use crate::data::larger;
 use crate::lm::{
-    LmError, LmReport, Objective, Problem, Rule, StepFailure, TraceEntry, Trial, minimise,
+    LmError, LmReport, Objective, Problem, Rule, State, StepFailure, TraceEntry, Trial, Tried,
+    minimise,
 };
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_schur::{
@@ -40,7 +41,7 @@ pub struct QuadraticFit {
     pub trace: Vec<TraceEntry>,
     /// $`\log|H|`$ at zero ridge, or why it is absent.
     pub log_determinant: Result<LogDeterminant, LogDeterminantAbsence>,
-    /// Frames built, that of the log-determinant included where it was built for it alone.
+    /// Frames built, including one built for the log-determinant alone.
     pub frame_builds: u64,
     /// The worst backward errors of any solve; absent where refinement is off.
     pub error: Option<BackwardError>,
@@ -119,7 +120,7 @@ impl Run<'_, '_> {
     }
 }
 
-/// What a frame at zero ridge says of a fit's log-determinant.
+/// The log-determinant of a fit, from the attempt to make a frame at zero ridge.
 pub(crate) fn at_zero_ridge(
     frame: Result<Result<LogDeterminant, NoLogDeterminant>, Failure>,
 ) -> Result<Result<LogDeterminant, LogDeterminantAbsence>, Error> {
@@ -146,37 +147,23 @@ impl Problem for Run<'_, '_> {
         [norm(&residual.row), norm(&residual.border)]
     }
 
-    fn try_step(&mut self, relative_ridge: f64) -> Result<Trial, StepFailure<Error>> {
-        let ridge = Ridge::relative(relative_ridge, self.problem.vectors.means);
-        match self.step_at(ridge) {
-            Ok(()) => {}
-            Err(Failure::NotPositiveDefinite(failure)) => {
-                return Err(StepFailure::NotPositiveDefinite {
-                    relative_bump: failure.relative_bump(self.problem.vectors.means),
-                    what: failure.to_string(),
-                });
-            }
-            Err(Failure::Stop(error)) => return Err(StepFailure::Stop(error)),
-        }
-        let predicted = self
-            .problem
-            .predicted_reduction()
-            .map_err(StepFailure::Stop)?;
-        Ok(Trial {
-            predicted,
-            objective: self.problem.evaluate_trial().map_err(StepFailure::Stop)?,
-        })
+    fn try_step(&mut self, state: &State) -> Result<Tried, StepFailure<Error>> {
+        let means = self.problem.vectors.means;
+        self.step_at(Ridge::relative(state.ridge, means))
+            .map_err(|failure| StepFailure::of(failure, means))?;
+        Ok(Tried::Offered(Trial {
+            predicted: self.problem.predicted_reduction()?,
+            objective: self.problem.evaluate_trial()?,
+        }))
     }
 
     fn accept(&mut self) -> Result<(), Error> {
         self.problem.vectors.accept();
         Ok(())
     }
-
-    fn reject(&mut self) {}
 }
 
-/// The Euclidean norm without overflow or underflow; not a number where an entry is none.
+/// The Euclidean norm without overflow or underflow; NaN if an entry is NaN.
 pub(crate) fn norm(x: &[f64]) -> f64 {
     let largest = x.iter().fold(0.0, |m, x| larger(m, x.abs()));
     if largest == 0.0 || !largest.is_finite() {

@@ -1,4 +1,4 @@
-//! Many quadratic fits at once: bit-identical to one after another, no error shared.
+//! Many quadratic fits at once, each bit-identical to the same fit alone, each with its own error.
 
 use super::{QuadraticError, QuadraticFit, QuadraticWorkspace};
 use crate::lm::{Rule, go_on};
@@ -18,10 +18,10 @@ pub struct ManyFit<'a> {
     pub data_norm_squared: f64,
 }
 
-/// Runs every fit in its workspace, in parallel; results in order.
+/// Runs every fit in its workspace, in parallel. Results come in the order of `fits`.
 ///
-/// Each is what [`super::QuadraticProblem::fit`] answers for it alone, bit for bit, and an error
-/// stays with the fit that it befell.
+/// Each result is bit for bit that of [`super::QuadraticProblem::fit`] alone, and an error affects no
+/// other fit.
 pub fn fit_many(
     fits: &mut [ManyFit<'_>],
     rule: &Rule,

@@ -4,12 +4,12 @@
 //! \phi(z) = \tfrac12 |X|^2 + \tfrac12 z' H z - g_0' z, \qquad r(z) = H z - g_0 .
 //! ```
 //!
-//! The slabs hold $`g_0`$, so $`r(0) = -g_0`$ and the first step is minus what a frame's `solve`
-//! answers for $`g = g_0`$. Residual, objective and trial objective come from $`H z`$ over the
+//! The slabs hold $`g_0`$, so $`r(0) = -g_0`$ and the first step is minus the answer of a frame's
+//! `solve` for $`g = g_0`$. Residual, objective and trial objective come from $`H z`$ over the
 //! operands, never from the algebra of the step.
 //!
 //! ```text
-//!   QuadraticWorkspace     storage for one shape: a solver and six vectors; made once
+//!   QuadraticWorkspace     storage for one shape: a solver and its vectors; made once
 //!     └ load(system, g0)   -> QuadraticProblem: the numbers of one problem; allocates nothing
 //!         ├ single_step    one solve at a ridge, with what it predicts
 //!         ├ fit            the Levenberg-Marquardt loop
@@ -27,9 +27,11 @@ pub use many::{ManyFit, fit_many};
 pub use outer::OuterReport;
 
 use crate::lm::Objective;
+use crate::options::SolveOptions;
+use crate::place::Place;
 use broadhead_schur::{
     ArrowVector, Base, Error, Failure, Gradient, LogDeterminant, MeanDiagonals, ProductMut, Ridge,
-    SolveReport, Solver, SolverOptions, System,
+    SolveReport, Solver, System,
 };
 use vectors::{Vectors, Which};
 
@@ -41,14 +43,14 @@ pub struct QuadraticWorkspace {
 }
 
 impl QuadraticWorkspace {
-    /// Plans and allocates for problems of the shape of `system`. No number is read.
+    /// Plans for problems of the shape of `system` on `place`, and allocates. No number is read.
     ///
     /// # Errors
     /// As [`Solver::new`].
-    pub fn new(system: &System<'_>, options: SolverOptions) -> Result<Self, Error> {
+    pub fn new(system: &System<'_>, options: &SolveOptions, place: &Place) -> Result<Self, Error> {
         let vectors = Vectors::new(system.shape());
         Ok(Self {
-            solver: Solver::new(system, options)?,
+            solver: Solver::new(system, place.solver(options))?,
             vectors,
         })
     }
@@ -58,7 +60,7 @@ impl QuadraticWorkspace {
         self.solver.bytes() + self.vectors.bytes()
     }
 
-    /// The solver's plan, and through it the prices.
+    /// The solver, with its plan and prices.
     pub fn solver(&self) -> &Solver {
         &self.solver
     }
@@ -85,7 +87,7 @@ impl QuadraticWorkspace {
     }
 }
 
-/// A square of a norm is finite and not negative.
+/// Checks that the square of a norm is finite and not negative.
 pub(crate) fn check_data_norm_squared(value: f64) -> Result<(), Error> {
     if value.is_finite() && value >= 0.0 {
         return Ok(());
@@ -107,7 +109,7 @@ pub struct QuadraticProblem<'w> {
     builds: u64,
 }
 
-/// One step from $`z = 0`$ and what it is worth.
+/// One step from $`z = 0`$ and the reduction it brings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SingleStep {
     /// $`\delta`$ with $`(H + \rho)\,\delta = g_0`$.
@@ -133,7 +135,7 @@ impl QuadraticProblem<'_> {
         self.vectors.means
     }
 
-    /// One solve from $`z = 0`$ at an absolute ridge, and what it is worth.
+    /// One solve from $`z = 0`$ at an absolute ridge, and the reduction it brings.
     ///
     /// # Errors
     /// As [`Base::factor`] and [`broadhead_schur::Frame::solve`].

@@ -20,8 +20,8 @@ pub struct OuterReport {
 impl QuadraticProblem<'_> {
     /// Solves $`(H + \rho)\,\delta = -g`$ for one gradient after another under one frame.
     ///
-    /// `next(i, step, gradient)` sees the step before (zeros at first) and writes gradient `i`, or
-    /// breaks. The last step is seen too, by the call that breaks.
+    /// `next(i, step, gradient)` is given the previous step (zeros at first) and writes gradient `i`,
+    /// or breaks. The call that breaks is given the last step.
     ///
     /// # Errors
     /// As [`broadhead_schur::Base::factor`] and [`broadhead_schur::Frame::solve`].

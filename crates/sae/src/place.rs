@@ -1,0 +1,54 @@
+//! Where linear solves may run: what belongs to the machine, apart from the options of a fit.
+
+use crate::options::SolveOptions;
+use broadhead_schur::cuda::Placement;
+use broadhead_schur::{Ceilings, HostCeilings, Rates, SolverOptions, Workload};
+
+/// The machine that linear solves run on: its device, where one may be used, and the rates by which a
+/// planner prices either side. [`Default`] is the CPU alone, at the rates that ship.
+///
+/// It changes where a system is solved and never what is asked of the solution; a choice that must
+/// repeat on another machine is pinned in [`SolveOptions`].
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// The device. Each start of a fit has a stream of its own there, and the fit a ledger of its own;
+    /// a quadratic workspace uses this stream and its ledger.
+    pub device: Option<Placement>,
+    /// Rates of this processor.
+    pub rates: Rates<HostCeilings>,
+    /// Rates of the device.
+    pub device_rates: Rates<Ceilings>,
+}
+
+impl Place {
+    /// The CPU and `device`, at the rates that ship.
+    pub fn with_device(device: Placement) -> Self {
+        Self {
+            device: Some(device),
+            ..Self::default()
+        }
+    }
+
+    /// What a solver here is made with.
+    pub(crate) fn solver(&self, options: &SolveOptions) -> SolverOptions {
+        let SolveOptions {
+            elimination,
+            memory_limit,
+            refinement,
+            iterative,
+            device_policy,
+        } = *options;
+        SolverOptions {
+            elimination,
+            memory_limit,
+            refinement,
+            iterative,
+            rates: self.rates.clone(),
+            // A trial solves once for each factorization, and a fit ends with log|H|.
+            workload: Workload::default(),
+            device_rates: self.device_rates.clone(),
+            device: self.device.clone(),
+            device_policy,
+        }
+    }
+}
