@@ -71,7 +71,7 @@ fn every_topology_and_basis_is_fitted_and_explains_its_rows() {
         assert!(explained > least, "{topology} {basis}: {explained}");
         let objectives = accepted(&fit);
         assert!(decreasing(&objectives), "{topology} {basis}");
-        if topology.is_euclidean() {
+        if topology.has_flat() {
             assert!(fit.model.kappa() > 0.0);
             assert_whitened(&fit.coordinates);
         }

@@ -3,6 +3,7 @@
 //! Fine enough that the nearest grid point lies in the basin of the best minimum of the atom's
 //! functions: about eight points for each period of the highest harmonic.
 
+use crate::data::dot;
 use crate::model::dictionary::Atom;
 
 /// Points of an atom with the values of its functions there.
@@ -12,16 +13,19 @@ pub(crate) struct Grid {
     width: usize,
     points: Vec<f64>,
     values: Vec<f64>,
+    /// `|t|^2` over the flat coordinates of every point; empty where there are none.
+    squares: Vec<f64>,
 }
 
 impl Grid {
     /// The grid of `atom`.
     pub(crate) fn on(atom: Atom) -> Self {
-        let (factors, degree) = (atom.topology().factors(), atom.basis().degree());
-        let alone = factors.len() == 1;
+        let topology = atom.topology();
+        let alone = topology.alone().is_some();
         // Of a product all pairs, the last factor's points running first.
         let mut points: Vec<Vec<f64>> = vec![Vec::new()];
-        for part in factors {
+        for part in topology.factors() {
+            let degree = atom.basis().degree_on(part.factor);
             let own = part.factor.grid(degree, alone);
             let own = own.chunks_exact(part.factor.stored());
             let longer = |before: &Vec<f64>| -> Vec<Vec<f64>> {
@@ -38,17 +42,33 @@ impl Grid {
         {
             atom.values(t, phi);
         }
+        let square = |t: &[f64]| {
+            topology
+                .flat()
+                .map(|part| dot(&t[part.stored.clone()], &t[part.stored]))
+                .sum()
+        };
+        let squares = match topology.has_flat() {
+            true => points.chunks_exact(stored).map(square).collect(),
+            false => Vec::new(),
+        };
         Self {
             stored,
             width,
             points,
             values,
+            squares,
         }
     }
 
     /// The functions at every point, in order.
     pub(crate) fn rows(&self) -> impl Iterator<Item = &[f64]> {
         self.values.chunks_exact(self.width)
+    }
+
+    /// `|t|^2` over the flat coordinates of point `g`, where there are any.
+    pub(crate) fn square(&self, g: usize) -> Option<f64> {
+        self.squares.get(g).copied()
     }
 
     /// Stored coordinates of point `g`.

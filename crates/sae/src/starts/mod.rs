@@ -15,7 +15,6 @@ use crate::data::Data;
 use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::model::dictionary::{Atom, Dictionary};
 use crate::model::factor::Factor;
-use crate::model::topology::Placed;
 use crate::starts::cluster::clusters;
 use crate::starts::planes::separate;
 use crate::starts::principal::Principal;
@@ -204,8 +203,9 @@ impl<'a> Starter<'a> {
         let columns = self.dictionary.atom_columns(a);
         let enough = source.chosen.len() == atom.topology().components();
         let principal = kind == StartKind::Principal && enough;
-        let circles = |part: &Placed| part.factor == Factor::Circle;
-        let planes = if principal && atom.topology().factors().filter(circles).count() == 2 {
+        let circles = [Factor::Circle; 2].into_iter();
+        let two = (atom.topology().factors().map(|part| part.factor)).eq(circles);
+        let planes = if principal && two {
             source.planes(members.len())
         } else {
             Vec::new()

@@ -15,7 +15,7 @@ const DIFFERENCE: f64 = 1.5e-8;
 /// Ridges tried for one step. From 1e-2 of the curvature to 1e12 of it they are 25.
 const MOST_RIDGES: usize = 40;
 
-/// A Euclidean coordinate moves that far before the step of its differences grows with the way that
+/// A coordinate on a line moves that far before the step of its differences grows with the way that
 /// it has to go: beside a gradient of 1e10 curvatures a step of 1.5e-8 changes nothing.
 const FAR: f64 = 1e4;
 
@@ -179,19 +179,18 @@ impl<'m> Newton<'m> {
                 at += 1;
             }
         }
-        0.5 * sum + 0.5 * self.model.kappa * self.euclidean(t)
+        0.5 * sum + 0.5 * self.model.kappa * self.flat_square(t)
     }
 
-    fn euclidean(&self, t: &[f64]) -> f64 {
+    /// `|t|^2` over flat coordinates.
+    fn flat_square(&self, t: &[f64]) -> f64 {
         let dictionary = self.model.dictionary;
-        self.blocks
-            .iter()
-            .filter(|block| dictionary.atoms()[block.atom].topology().is_euclidean())
-            .map(|block| {
-                let t = &t[dictionary.atom_columns(block.atom)];
-                dot(t, t)
-            })
-            .sum()
+        let square = |block: &Block| {
+            let t = &t[dictionary.atom_columns(block.atom)];
+            let flat = dictionary.atoms()[block.atom].topology().flat();
+            flat.map(|part| dot(&t[part.stored.clone()], &t[part.stored]))
+        };
+        self.blocks.iter().flat_map(square).sum()
     }
 
     /// Brings `local` up to date with `t`.
@@ -250,9 +249,10 @@ impl<'m> Newton<'m> {
         }
         let dictionary = self.model.dictionary;
         for block in &self.blocks {
-            if dictionary.atoms()[block.atom].topology().is_euclidean() {
-                let t = &t[dictionary.atom_columns(block.atom)];
-                axpy(self.model.kappa, t, &mut out[block.unknown..][..block.dim]);
+            let t = &t[dictionary.atom_columns(block.atom)];
+            for part in dictionary.atoms()[block.atom].topology().flat() {
+                let into = &mut out[block.unknown..][part.local];
+                axpy(self.model.kappa, &t[part.stored], into);
             }
         }
     }
@@ -273,7 +273,7 @@ impl<'m> Newton<'m> {
         work.step.fill(0.0);
         for block in &self.blocks {
             for a in block.unknown..block.unknown + block.dim {
-                let difference = self.difference(t, block, work.gradient[a] / unit);
+                let difference = self.difference(t, block, a, work.gradient[a] / unit);
                 work.step[a] = difference;
                 self.moved(t, work.step, work.moved);
                 work.step[a] = 0.0;
@@ -294,14 +294,16 @@ impl<'m> Newton<'m> {
         }
     }
 
-    /// The step of a difference: relative to the coordinate, and to the way that it has to go, where
-    /// either is long.
-    fn difference(&self, t: &[f64], block: &Block, way: f64) -> f64 {
+    /// The step of a difference by `unknown`: on a line relative to the coordinate, and to the way that it
+    /// has to go, where either is long.
+    fn difference(&self, t: &[f64], block: &Block, unknown: usize, way: f64) -> f64 {
         let dictionary = self.model.dictionary;
-        if !dictionary.atoms()[block.atom].topology().is_euclidean() {
+        let mut flat = dictionary.atoms()[block.atom].topology().flat();
+        let at = unknown - block.unknown;
+        let Some(part) = flat.find(|part| part.local.contains(&at)) else {
             return DIFFERENCE;
-        }
-        let t = &t[dictionary.atom_columns(block.atom)];
+        };
+        let t = &t[dictionary.atom_columns(block.atom)][part.stored];
         let far = t.iter().fold(way.abs(), |m, t| m.max(t.abs()));
         if far > FAR && far.is_finite() {
             DIFFERENCE * far
