@@ -28,6 +28,10 @@ use broadhead_schur::RowDims;
 use faer::Mat;
 use std::ops::Range;
 
+/// A direction of less deviation beside the mean, or beside 1, does not vary and has no scale to give it: rows
+/// that are copies of each other. Stretched to unit variance it would be rounding.
+const STILL: f64 = 1e-6;
+
 /// A line among the factors of an atom, and the rows that the atom is on in.
 #[derive(Clone, Debug)]
 pub(crate) struct Flat {
@@ -65,9 +69,7 @@ impl Flat {
     ) -> Vec<Self> {
         let mut all = Vec::new();
         for (a, atom) in dictionary.atoms().iter().enumerate() {
-            let sides: Vec<usize> = (atom.topology().factors())
-                .map(|part| 1 + part.factor.width(atom.basis().degree_on(part.factor)))
-                .collect();
+            let sides: Vec<usize> = atom.basis().sides(atom.topology()).collect();
             for (place, part) in atom.topology().factors().enumerate() {
                 if !part.factor.is_flat() {
                     continue;
@@ -146,9 +148,8 @@ impl Flat {
         let largest = mean.iter().fold(1.0_f64, |m, v| m.max(v.abs()));
         let deviations: Vec<f64> = variances
             .iter()
-            // A direction that does not vary has no scale to give it.
             .map(|v| v.max(0.0).sqrt())
-            .map(|s| if s > 1e-12 * largest { s } else { 1.0 })
+            .map(|s| if s > STILL * largest { s } else { 1.0 })
             .collect();
         let power = |root: &dyn Fn(f64) -> f64| {
             Mat::from_fn(d, d, |a, b| {
@@ -170,6 +171,29 @@ impl Flat {
             }
         }
         Map { back, shift }
+    }
+
+    /// Whether a direction of whitened coordinates does not vary, so that its scale is not fixed.
+    pub(crate) fn is_still(&self, coordinates: &Coordinates) -> bool {
+        let mean = self.mean(coordinates);
+        let square = |&(i, _): &(usize, usize)| -> f64 {
+            let t = &coordinates.row(i)[self.columns.clone()];
+            t.iter().zip(&mean).map(|(t, m)| (t - m) * (t - m)).sum()
+        };
+        // Each direction that varies has 1.
+        let total = self.on.iter().map(square).sum::<f64>() / self.count();
+        total < self.dimension() as f64 - 0.5
+    }
+
+    /// Adds `value` to the diagonals of the line's unknowns in packed row blocks.
+    pub(crate) fn add_to_diagonals(&self, dims: &RowDims, value: f64, blocks: &mut [f64]) {
+        for &(i, u) in &self.on {
+            let (d, first) = (dims.dim(i), u - dims.offset(i));
+            let block = &mut blocks[dims.block_offset(i)..][..d * d];
+            for a in first..first + self.dimension() {
+                block[a * d + a] += value;
+            }
+        }
     }
 
     /// Takes out of a gradient by the rows' unknowns what whitening undoes.
@@ -430,5 +454,33 @@ mod tests {
         assert!((before - after).abs() < 1e-12);
         let mean = flat.mean(&coordinates);
         assert!((flat.covariance(&coordinates, &mean)[(0, 0)] - 1.0).abs() < 1e-12);
+    }
+
+    /// Off in one row, at another amplitude in a second: scales alone are changed, which the decoder follows.
+    #[test]
+    fn the_decoder_follows_a_cylinder_that_is_not_on_everywhere() {
+        let basis = Basis::Harmonics { highest: 2 };
+        let (dictionary, mut coordinates) = some(12, Topology::Cylinder, basis);
+        let mut gates = Gates::all_on(12, 1);
+        (gates.row_mut(3)[0], gates.row_mut(5)[0]) = (0.0, 0.7);
+        let layout = Layout::new(&dictionary, &gates, 1).unwrap();
+        let flat = &layout.flat()[0];
+        let m = dictionary.features();
+        let mut decoder: Vec<f64> = (0..m).map(|i| 1.0 + (i as f64).cos()).collect();
+        let rows = |coordinates: &Coordinates, decoder: &[f64]| -> Vec<f64> {
+            let of_row = |i: usize| {
+                let mut phi = vec![0.0; m - 1];
+                dictionary.atoms()[0].values(coordinates.row(i), &mut phi);
+                let atom: f64 = phi.iter().zip(&decoder[1..]).map(|(v, w)| v * w).sum();
+                decoder[0] + gates.row(i)[0] * atom
+            };
+            (0..12).map(of_row).collect()
+        };
+        let before = rows(&coordinates, &decoder);
+        let map = flat.whiten(&mut coordinates);
+        flat.follow(&map, &mut decoder, 1);
+        for (a, b) in before.iter().zip(rows(&coordinates, &decoder)) {
+            assert!((a - b).abs() < 1e-12 * (1.0 + a.abs()), "{a} {b}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::error::CurvedError;
 use crate::iterate::features;
 use crate::iterate::layout::Layout;
 use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
+use crate::iterate::whitening::Flat;
 use crate::lm::{Objective, Problem, StepFailure, Trial};
 use broadhead_device::{DeviceError, ExecutionPath};
 use broadhead_schur::cuda::Keep;
@@ -231,6 +232,12 @@ impl<'a> Curved<'a> {
         // Whitened coordinates keep their squares: the penalty on them is a constant, and its
         // second derivative would only hold steps back.
         self.assemble(0.0);
+        let (layout, kappa) = (self.model.layout, self.model.penalty.kappa);
+        let still = |flat: &&Flat| flat.is_still(&self.current.coordinates);
+        for flat in layout.flat().iter().filter(still) {
+            // Nothing else may hold them: a decoder need not have any use for them.
+            flat.add_to_diagonals(layout.row_dims(), kappa, &mut self.row_hessian);
+        }
         self.linearised = true;
         true
     }

@@ -66,12 +66,10 @@ impl Basis {
         let first = topology.first();
         let of_it = first.basis(self.degree()) == self
             && (1..=first.highest_degree()).contains(&self.degree());
-        let alone = topology.factors().count() == 1;
-        let within = |part: Placed| {
-            let side = 1 + part.factor.width(self.degree_on(part.factor));
-            side <= WIDE && side * part.local.len() <= SLOPES
-        };
-        of_it && (alone || topology.factors().all(within))
+        let alone = topology.alone().is_some();
+        let within = |part: Placed| part.local.len() <= MOST_LOCAL;
+        let held = self.widest(topology) <= WIDE && topology.factors().all(within);
+        of_it && (alone || held)
     }
 
     /// The highest degree of its functions: harmonic, power, or degree of a spherical harmonic.
@@ -90,11 +88,20 @@ impl Basis {
         }
     }
 
+    /// Functions on each factor, the constant included.
+    pub(crate) fn sides(self, topology: Topology) -> impl Iterator<Item = usize> + Clone {
+        let factors = topology.factors().map(|part| part.factor);
+        factors.map(move |factor| 1 + factor.width(self.degree_on(factor)))
+    }
+
+    /// The most of [`Basis::sides`].
+    fn widest(self, topology: Topology) -> usize {
+        self.sides(topology).max().unwrap_or(0)
+    }
+
     /// The number of functions on `topology`.
     pub(crate) fn width(self, topology: Topology) -> usize {
-        let sides =
-            (topology.factors()).map(|part| 1 + part.factor.width(self.degree_on(part.factor)));
-        sides.product::<usize>() - 1
+        self.sides(topology).product::<usize>() - 1
     }
 
     /// Writes the functions at `t` into `phi` and their derivatives by local coordinate `a` into
@@ -109,55 +116,59 @@ impl Basis {
     ) {
         match topology.alone() {
             Some(factor) => factor.functions(self.degree_on(factor), t, phi, psi, stride),
-            None => products(self, topology, t, phi, psi, stride),
+            None if self.widest(topology) <= NARROW => {
+                products::<NARROW>(self, topology, t, phi, psi, stride);
+            }
+            None => products::<WIDE>(self, topology, t, phi, psi, stride),
         }
     }
 }
 
-/// The most functions of a factor in a product, the constant included, and the most derivatives of them.
+/// The most functions of a factor in a product, the constant included.
 const WIDE: usize = 2 * MAX_HARMONIC + 1;
-const SLOPES: usize = 2 * WIDE;
 
-/// What one factor brings to a product.
+/// As many as most have: to clear room for [`WIDE`] costs more than two sines.
+const NARROW: usize = 9;
+
+/// The most local coordinates of a factor in a product.
+const MOST_LOCAL: usize = 2;
+
+/// What one factor brings to a product: at most `SIDE` functions, the constant included.
 #[derive(Clone, Copy)]
-struct Brought {
-    /// Its functions behind the constant.
-    values: [f64; WIDE],
-    /// Their derivatives, `side` to a local coordinate.
-    slopes: [f64; SLOPES],
+struct Brought<const SIDE: usize> {
+    values: [f64; SIDE],
+    /// Their derivatives, a line to a local coordinate.
+    slopes: [[f64; SIDE]; MOST_LOCAL],
     /// The number of values.
     side: usize,
     /// The number of local coordinates.
     local: usize,
 }
 
-impl Brought {
+impl<const SIDE: usize> Brought<SIDE> {
     const NOTHING: Self = Self {
-        values: [0.0; WIDE],
-        slopes: [0.0; SLOPES],
+        values: [0.0; SIDE],
+        slopes: [[0.0; SIDE]; MOST_LOCAL],
         side: 1,
         local: 0,
     };
 
-    fn of(basis: Basis, part: &Placed, t: &[f64], slopes: bool) -> Self {
-        let (degree, mut this) = (basis.degree_on(part.factor), Self::NOTHING);
-        (this.side, this.local) = (1 + part.factor.width(degree), part.local.len());
-        let side = this.side;
-        this.values[0] = 1.0;
+    /// The values of a factor's functions at `t`, and their slopes where they are wanted.
+    fn fill(&mut self, factor: Factor, degree: usize, t: &[f64], slopes: bool) {
+        (self.side, self.local) = (1 + factor.width(degree), factor.local_dim());
+        self.values[0] = 1.0;
         // A line of slopes begins with that of the constant, which is 0.
-        let into: &mut [f64] = match slopes {
-            true => &mut this.slopes[1..],
+        let into = match slopes {
+            true => &mut self.slopes.as_flattened_mut()[1..],
             false => &mut [],
         };
-        let t = &t[part.stored.clone()];
-        (part.factor).functions(degree, t, &mut this.values[1..side], into, side);
-        this
+        factor.functions(degree, t, &mut self.values[1..self.side], into, SIDE);
     }
 }
 
 /// All products of the factors' functions and the constant but that of constants alone, the last factor's
 /// functions running first.
-fn products(
+fn products<const SIDE: usize>(
     basis: Basis,
     topology: Topology,
     t: &[f64],
@@ -165,30 +176,32 @@ fn products(
     psi: &mut [f64],
     stride: usize,
 ) {
-    let mut brought = [Brought::NOTHING; MOST_FACTORS];
-    let count = topology.factors().count();
-    let wanted = !psi.is_empty();
+    let mut brought = [Brought::<SIDE>::NOTHING; MOST_FACTORS];
+    let (mut count, wanted) = (0, !psi.is_empty());
     for (to, part) in brought.iter_mut().zip(topology.factors()) {
-        *to = Brought::of(basis, &part, t, wanted);
+        let degree = basis.degree_on(part.factor);
+        to.fill(part.factor, degree, &t[part.stored], wanted);
+        count += 1;
     }
+    let brought = &brought[..count];
     let mut at = [0; MOST_FACTORS];
     for (place, value) in phi.iter_mut().enumerate() {
-        for (at, one) in at.iter_mut().zip(&brought[..count]).rev() {
+        for (at, one) in at.iter_mut().zip(brought).rev() {
             *at += 1;
             if *at < one.side {
                 break;
             }
             *at = 0;
         }
-        let values = || (brought[..count].iter().zip(at)).map(|(one, at)| one.values[at]);
+        let values = || brought.iter().zip(at).map(|(one, at)| one.values[at]);
         *value = values().product();
         if !wanted {
             continue;
         }
         let mut line = 0;
-        for (f, one) in brought[..count].iter().enumerate() {
-            for a in 0..one.local {
-                let slope = one.slopes[a * one.side + at[f]];
+        for (f, one) in brought.iter().enumerate() {
+            for slopes in &one.slopes[..one.local] {
+                let slope = slopes[at[f]];
                 let others = values().enumerate();
                 let factors = others.map(|(g, value)| if g == f { slope } else { value });
                 psi[line * stride + place] = factors.product();

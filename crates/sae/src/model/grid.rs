@@ -76,3 +76,43 @@ impl Grid {
         &self.points[g * self.stored..][..self.stored]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::basis::Basis;
+    use crate::model::topology::Topology;
+
+    /// All pairs of the factors' points, each on its manifold, with the atom's functions there.
+    #[test]
+    fn points_lie_on_the_manifold_and_have_its_functions() {
+        let spaces = (1..=4).map(|dimension| Topology::Euclidean { dimension });
+        for topology in Topology::named().chain(spaces) {
+            let first = topology.first();
+            for degree in 1..=first.highest_degree().min(2) {
+                let basis: Basis = first.basis(degree);
+                let atom = Atom::new(topology, basis).unwrap();
+                let (grid, alone) = (Grid::on(atom), topology.alone().is_some());
+                let of_factor = |part: crate::model::topology::Placed| {
+                    let points = part.factor.grid(basis.degree_on(part.factor), alone);
+                    points.len() / part.factor.stored()
+                };
+                let count: usize = topology.factors().map(of_factor).product();
+                assert_eq!(grid.rows().count(), count, "{topology}");
+                for (g, phi) in grid.rows().enumerate() {
+                    let t = grid.point(g);
+                    assert_eq!(atom.evaluate(t).unwrap(), phi, "{topology}");
+                    for (a, b) in topology.projected(t).unwrap().iter().zip(t) {
+                        assert!((a - b).abs() < 4.0 * f64::EPSILON, "{topology}");
+                    }
+                    let flat = topology.flat().flat_map(|part| &t[part.stored]);
+                    let square: f64 = flat.map(|t| t * t).sum();
+                    assert!((grid.square(g).unwrap_or(0.0) - square).abs() < 1e-12);
+                }
+            }
+        }
+        // Angles of one of several factors, times the heights.
+        let atom = Atom::new(Topology::Cylinder, Basis::Harmonics { highest: 1 }).unwrap();
+        assert_eq!(Grid::on(atom).rows().count(), 10 * 9);
+    }
+}

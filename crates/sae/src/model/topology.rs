@@ -289,7 +289,37 @@ mod tests {
     use proptest::prelude::*;
     use std::f64::consts::PI;
 
+    fn every() -> impl Iterator<Item = Topology> {
+        let spaces = (1..=4).map(|dimension| Topology::Euclidean { dimension });
+        Topology::named().chain(spaces)
+    }
+
     proptest! {
+        #[test]
+        fn steps_stay_on_the_manifold_and_a_zero_step_stays_put(
+            v in prop::array::uniform6(-3.0..3.0_f64), d in prop::array::uniform6(-5.0..5.0_f64),
+        ) {
+            prop_assume!(v[..3].iter().map(|c| c * c).sum::<f64>() > 1e-6);
+            for topology in every() {
+                let t = topology.projected(&v[..topology.stored()]).unwrap();
+                let near = |a: &[f64], b: &[f64]| {
+                    a.iter().zip(b).all(|(a, b)| (a - b).abs() < 4.0 * f64::EPSILON)
+                };
+                prop_assert!(near(&topology.projected(&t).unwrap(), &t), "{topology}");
+                let d = &d[..topology.local_dim()];
+                let still = topology.moved(&t, &vec![0.0; d.len()]).unwrap();
+                prop_assert!(near(&still, &t), "{topology}");
+                let moved = topology.moved(&t, d).unwrap();
+                prop_assert!(near(&topology.projected(&moved).unwrap(), &moved), "{topology}");
+                // Each factor moves by its own part of the step alone.
+                for part in topology.factors() {
+                    let mut alone = t[part.stored.clone()].to_vec();
+                    part.factor.retract(&mut alone, &d[part.local]);
+                    prop_assert_eq!(&moved[part.stored], &alone[..]);
+                }
+            }
+        }
+
         #[test]
         fn wrapped_angles_lie_in_the_half_open_turn_and_keep_their_direction(a in -1e3..1e3_f64) {
             let w = wrap_angle(a);
@@ -334,6 +364,30 @@ mod tests {
                 prop_assert!((still[c] - u[c]).abs() < 4.0 * f64::EPSILON);
             }
         }
+    }
+
+    #[test]
+    fn factors_share_out_the_numbers_of_a_topology() {
+        for topology in every() {
+            let (mut stored, mut local, mut scores) = (0, 0, 0);
+            for part in topology.factors() {
+                let starts = (part.stored.start, part.local.start, part.scores.start);
+                assert_eq!(starts, (stored, local, scores), "{topology}");
+                (stored, local, scores) = (part.stored.end, part.local.end, part.scores.end);
+                if part.factor.is_flat() {
+                    assert_eq!(part.stored.len(), part.local.len());
+                }
+            }
+            let sums = (
+                topology.stored(),
+                topology.local_dim(),
+                topology.components(),
+            );
+            assert_eq!((stored, local, scores), sums, "{topology}");
+        }
+        let flat: Vec<_> = Topology::Cylinder.flat().map(|part| part.stored).collect();
+        assert_eq!(flat, [1..2]);
+        assert!(!Topology::Torus.has_flat());
     }
 
     #[test]

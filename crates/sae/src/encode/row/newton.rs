@@ -19,6 +19,9 @@ const MOST_RIDGES: usize = 40;
 /// it has to go: beside a gradient of 1e10 curvatures a step of 1.5e-8 changes nothing.
 const FAR: f64 = 1e4;
 
+/// The least share of the ridge, of a line that the decoder has no use for.
+const LEAST_WEIGHT: f64 = 1e-150;
+
 /// How many times further out than its atoms reach a row is that is ruled by its pull.
 const OUTSIDE: f64 = 1e6;
 
@@ -44,6 +47,9 @@ pub(super) struct Newton<'m> {
     blocks: Vec<Block>,
     dim: usize,
     width: usize,
+    /// Whether an atom has lines and others among its factors: an angle's curvature then goes with the square
+    /// of the height, and one ridge for both would hold the height where the angle needs it.
+    uneven: bool,
 }
 
 /// Where a minimisation ended.
@@ -100,6 +106,7 @@ impl<'m> Newton<'m> {
             blocks: Vec::new(),
             dim: 0,
             width: 0,
+            uneven: false,
         };
         for (atom, &gate) in point.gates.iter().enumerate() {
             if gate != 0.0 {
@@ -125,6 +132,7 @@ impl<'m> Newton<'m> {
             blocks: Vec::new(),
             dim: 0,
             width: 0,
+            uneven: false,
         };
         this.push(atom, gate, 0);
         this
@@ -145,6 +153,8 @@ impl<'m> Newton<'m> {
         });
         self.dim += dim;
         self.width += width;
+        let topology = what.topology();
+        self.uneven |= topology.has_flat() && topology.alone().is_none();
     }
 
     /// `e(t)`.
@@ -294,6 +304,15 @@ impl<'m> Newton<'m> {
         }
     }
 
+    /// Whether an unknown is a coordinate on a line.
+    fn is_flat(&self, unknown: usize) -> bool {
+        self.blocks.iter().any(|block| {
+            let mut flat = self.model.dictionary.atoms()[block.atom].topology().flat();
+            let at = unknown.checked_sub(block.unknown);
+            at.is_some_and(|at| at < block.dim && flat.any(|part| part.local.contains(&at)))
+        })
+    }
+
     /// The step of a difference by `unknown`: on a line relative to the coordinate, and to the way that it
     /// has to go, where either is long.
     fn difference(&self, t: &[f64], block: &Block, unknown: usize, way: f64) -> f64 {
@@ -326,7 +345,7 @@ impl<'m> Newton<'m> {
     /// Descends from `t`, in place.
     pub(super) fn minimise(&self, t: &mut [f64], iterations: usize) -> Found {
         let d = self.dim;
-        let needed = 2 * self.local_len() + t.len() + 2 * d + 2 * d * d;
+        let needed = 2 * self.local_len() + t.len() + 3 * d + 2 * d * d;
         with_zeros(needed, |mut parts| {
             let local = self.local(&mut parts);
             let work = Work {
@@ -334,6 +353,7 @@ impl<'m> Newton<'m> {
                 moved: parts.take(t.len()),
                 step: parts.take(d),
                 gradient: parts.take(d),
+                weights: parts.take(d),
                 hessian: parts.take(d * d),
                 factor: parts.take(d * d),
             };
@@ -370,6 +390,7 @@ impl<'m> Newton<'m> {
             curved
         };
         let mut ridge = 0.0;
+        work.weights.fill(1.0);
         self.gradient(t, &local, work.gradient);
         for _ in 0..iterations {
             if dot(work.gradient, work.gradient).sqrt() <= small {
@@ -379,6 +400,10 @@ impl<'m> Newton<'m> {
                 };
             }
             self.hessian(t, curved, &mut work);
+            let unit = match self.uneven {
+                true => work.weigh(unit, |a| self.is_flat(a)),
+                false => unit,
+            };
             let mut lowered = false;
             for _ in 0..MOST_RIDGES {
                 if work.solve(ridge) {
@@ -433,18 +458,35 @@ struct Work<'s> {
     moved: &'s mut [f64],
     step: &'s mut [f64],
     gradient: &'s mut [f64],
+    /// The share of the ridge that each unknown has.
+    weights: &'s mut [f64],
     hessian: &'s mut [f64],
     factor: &'s mut [f64],
 }
 
 impl Work<'_> {
+    /// Gives the unknowns that are `flat` the share of the ridge that their diagonal has of the largest, and
+    /// the others all of it; the largest entry, or `unit` where that is more.
+    fn weigh(&mut self, unit: f64, flat: impl Fn(usize) -> bool) -> f64 {
+        let d = self.weights.len();
+        let diagonal = |a: usize| self.hessian[a * d + a].abs();
+        let largest = (0..d).map(diagonal).fold(unit, f64::max);
+        for (a, weight) in self.weights.iter_mut().enumerate() {
+            *weight = match flat(a) {
+                true => (self.hessian[a * d + a].abs() / largest).max(LEAST_WEIGHT),
+                false => 1.0,
+            };
+        }
+        largest
+    }
+
     /// `step = -(H + ridge)^-1 g` by Cholesky; false where it is not positive definite.
     fn solve(&mut self, ridge: f64) -> bool {
         let d = self.gradient.len();
         let (l, x) = (&mut *self.factor, &mut *self.step);
         l.copy_from_slice(self.hessian);
         for a in 0..d {
-            l[a * d + a] += ridge;
+            l[a * d + a] += ridge * self.weights[a];
             for b in 0..=a {
                 let mut sum = l[a * d + b];
                 for c in 0..b {
