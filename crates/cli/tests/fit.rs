@@ -274,7 +274,7 @@ fn a_cylinder_is_fitted_encoded_and_drawn() {
     let even = |i: usize, by: f64| (i as f64 * by).fract() - 0.5;
     let x = Array2::from_shape_fn((120, 9), |(i, j)| {
         let direction = |m: usize| ((1 + m * 7) as f64 * (0.7 + j as f64)).sin();
-        let (sin, cos) = (6.283 * even(i, 0.618_034)).sin_cos();
+        let (sin, cos) = (std::f64::consts::TAU * even(i, 0.618_034)).sin_cos();
         let height = 3.0 * even(i, 0.754_877_7);
         let ring = (1.0 + 0.3 * height) * (cos * direction(0) + sin * direction(1));
         ring + height * direction(2) + 0.05 * even(7 * i + 13 * j + i * j, 0.569_840_3)

@@ -62,7 +62,9 @@ fn explained(of: &[f64], by: &[Vec<f64>]) -> f64 {
 /// Rows on a cylinder, straight or one whose circle grows with the height, with noise.
 fn cylinder(opening: f64, noise: f64) -> (Array2<f64>, Vec<f64>, Array2<f64>) {
     let even = |i: usize, by: f64| (i as f64 * by).fract() - 0.5;
-    let angles = Array2::from_shape_fn((300, 1), |(i, _)| 6.283 * even(i, 0.618_034));
+    let angles = Array2::from_shape_fn((300, 1), |(i, _)| {
+        std::f64::consts::TAU * even(i, 0.618_034)
+    });
     let heights: Vec<f64> = (0..300).map(|i| 3.46 * even(i, 0.754_877_7)).collect();
     let direction = |m: usize, j: usize| ((1 + m * 7) as f64 * (0.7 + j as f64)).sin();
     let x = Array2::from_shape_fn((300, 10), |(i, j)| {

@@ -217,11 +217,8 @@ impl Factor {
             }
             Self::Circle => {
                 let (x, y) = (average(&|t| t[0].cos()), average(&|t| t[0].sin()));
-                let direction = match x.hypot(y) > NO_DIRECTION {
-                    true => y.atan2(x),
-                    false => f64::NAN,
-                };
-                (vec![direction], Some((x * x + y * y).sqrt()))
+                let (direction, length) = polar(x, y);
+                (vec![direction], Some(length))
             }
             Self::Sphere => {
                 let mean: Vec<f64> = (0..3).map(|c| average(&|t| t[c])).collect();
@@ -322,6 +319,15 @@ fn spherical(degree: usize, u: &[f64], phi: &mut [f64], psi: &mut [f64], stride:
             psi[a * stride + m] = e[0] * g[0] + e[1] * g[1] + e[2] * g[2];
         }
     }
+}
+
+/// The direction of a mean of unit vectors of the plane, not a number where that is rounding, and its length.
+fn polar(x: f64, y: f64) -> (f64, f64) {
+    let direction = match x.hypot(y) > NO_DIRECTION {
+        true => y.atan2(x),
+        false => f64::NAN,
+    };
+    (direction, (x * x + y * y).sqrt())
 }
 
 fn angles(count: usize) -> Vec<f64> {

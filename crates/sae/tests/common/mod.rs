@@ -6,6 +6,7 @@
     reason = "each test file uses its own part"
 )]
 
+use broadhead_sae::model::factor::Factor;
 use broadhead_sae::model::file::Note;
 use broadhead_sae::*;
 use ndarray::{Array2, ArrayView2};
@@ -61,10 +62,9 @@ pub fn made(dictionary: &Dictionary, n: usize, p: usize, on: Option<usize>, nois
             }
             gates[(i, a)] = 1.0;
             let atom = dictionary.atoms()[a];
-            let angle = |c: usize| match atom.topology() {
-                Topology::Circle | Topology::Torus => true,
-                Topology::Cylinder => c == 0,
-                _ => false,
+            let angle = |c: usize| {
+                let part = (atom.topology().factors()).find(|part| part.stored.contains(&c));
+                part.is_some_and(|part| part.factor == Factor::Circle)
             };
             let t: Vec<f64> = (0..atom.stored())
                 .map(|c| match angle(c) {
