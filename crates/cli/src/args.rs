@@ -83,7 +83,7 @@ pub struct FitArgs {
     #[arg(long, value_name = "BASIS")]
     pub basis: Option<Basis>,
     /// How many atoms there are, or which: a list of SHAPE, N*SHAPE, SHAPE/BASIS or N*SHAPE/BASIS, as
-    /// 32*circle,64*euclidean:1 or 2*torus/harmonics:1,circle/harmonics:3.
+    /// 32*circle,64*euclidean:1 or 2*torus/harmonics:1,3*cylinder/harmonics:2.
     #[arg(
         long,
         value_name = "ATOMS",

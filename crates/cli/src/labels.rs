@@ -3,9 +3,9 @@
 //! The rows of a label are averaged where their atom's coordinate lives: angles as unit vectors of
 //! the plane, sphere points as unit vectors of space, Euclidean coordinates as they are. The
 //! resultant length is the length of the mean of unit vectors (of a torus, of both angles' vectors
-//! together, over sqrt 2): 1 where all rows of a label share one place, near 0 where they are
-//! spread. A Euclidean coordinate has none. Where the mean vector is rounding, as of opposite places,
-//! it has no direction, and the mean position is not a number.
+//! together, over sqrt 2; of a cylinder, of the angle's alone): 1 where all rows of a label share one
+//! place, near 0 where they are spread. A Euclidean coordinate has none. Where the mean vector is
+//! rounding, as of opposite places, it has no direction, and the mean position is not a number.
 
 use crate::plot::Groups;
 use broadhead_sae::{Dictionary, DictionaryError, Topology};

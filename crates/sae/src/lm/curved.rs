@@ -5,7 +5,7 @@
 //! every trial, the exact minimiser for its coordinates, so the border's gradient vanishes and only
 //! the coordinates' part of a step is used; in the *joint* loop decoder and coordinates take the
 //! step together. Both predict by the same bare quadratic and are judged by the same decision, and
-//! both keep Euclidean coordinates whitened (see [`crate::iterate::whitening`]).
+//! both keep coordinates on lines whitened (see [`crate::iterate::whitening`]).
 //!
 //! Invariants: a trial is evaluated from its own residual rows; nothing of the current point changes
 //! before a trial is accepted; the penalties are fixed for the whole fit.
@@ -208,7 +208,7 @@ impl<'a> Curved<'a> {
     pub(crate) fn log_determinant(
         &mut self,
     ) -> Result<Result<LogDeterminant, String>, CurvedError> {
-        // H is that of `f`, the penalty on Euclidean coordinates included.
+        // H is that of `f`, the penalty on flat coordinates included.
         self.assemble(self.model.penalty.kappa);
         self.linearised = false;
         let system = system_of(&self.model, &self.current, &self.row_hessian)?;

@@ -67,7 +67,7 @@ impl Model {
         self.decoder.view()
     }
 
-    /// The penalty on Euclidean coordinates, in the units of the data squared.
+    /// The penalty on coordinates on lines, in the units of the data squared.
     pub fn kappa(&self) -> f64 {
         self.note.kappa
     }
