@@ -59,6 +59,7 @@ pub(crate) fn model(random: &mut Random, faults: bool) -> Vec<u8> {
         ("circle", "harmonics:1", 2),
         ("circle", "harmonics:3", 6),
         ("torus", "harmonics:1", 8),
+        ("cylinder", "harmonics:2", 9),
         ("sphere", "spherical:1", 3),
         ("sphere", "spherical:2", 8),
         ("euclidean:1", "monomials:1", 1),

@@ -91,6 +91,22 @@ fn figures() -> Vec<(&'static str, Figure)> {
                 .collect(),
         },
     };
+    let cylinder = AtomView {
+        title: "cylinder".to_owned(),
+        rows: all.clone(),
+        coverage: None,
+        shape: AtomShape::Cylinder {
+            places: (0..rows)
+                .map(|row| {
+                    let height = 1.7 * noise(row, 0.618) + (row % 12) as f64 / 12.0;
+                    [
+                        TAU * (row % 12) as f64 / 12.0 - PI + 0.2 * noise(row, 0.414),
+                        height,
+                    ]
+                })
+                .collect(),
+        },
+    };
     let sphere = AtomView {
         title: "sphere".to_owned(),
         rows: all.clone(),
@@ -146,6 +162,14 @@ fn figures() -> Vec<(&'static str, Figure)> {
             figure("torus", vec![torus.clone()], Some(months(rows))),
         ),
         ("torus-unlabelled", figure("torus", vec![torus], None)),
+        (
+            "cylinder",
+            figure("cylinder", vec![cylinder.clone()], Some(months(rows))),
+        ),
+        (
+            "cylinder-unlabelled",
+            figure("cylinder", vec![cylinder], None),
+        ),
         ("sphere", figure("sphere", vec![sphere], Some(months(rows)))),
         (
             "plane",

@@ -16,8 +16,8 @@ use std::path::PathBuf;
     name = "broadhead",
     version,
     about,
-    long_about = "Fits dictionaries of curved atoms (circles, tori, spheres, Euclidean patches) to \
-        rows of data by Levenberg-Marquardt, and solves the block-arrowhead Newton systems behind \
+    long_about = "Fits dictionaries of curved atoms (circles, tori, cylinders, spheres, Euclidean \
+        patches) to rows of data by Levenberg-Marquardt, and solves the block-arrowhead Newton systems behind \
         them.\n\n\
         Progress, warnings and logs go to standard error; a summary goes to standard output.",
     after_long_help = "Exit codes: 0 done (a fit that ran out of iterations is done, warns, and \
@@ -59,6 +59,12 @@ pub enum Command {
     Doctor(DoctorArgs),
 }
 
+/// What `--topology` takes, from the topologies that there are.
+fn shapes() -> String {
+    let known = Topology::words();
+    format!("The shape of every atom, where --atoms is a number: {known}; a circle by default")
+}
+
 /// Options of `fit`.
 #[derive(Debug, Args)]
 pub struct FitArgs {
@@ -67,19 +73,18 @@ pub struct FitArgs {
     /// FP64, or FP32, FP16 or BF16, which are widened; C or Fortran order.
     #[arg(value_name = "X")]
     pub rows: Source,
-    /// The shape of every atom, where --atoms is a number: circle (the default), torus, sphere or
-    /// euclidean:D.
-    #[arg(long, value_name = "SHAPE")]
+    /// The shape of every atom, where --atoms is a number; a circle by default.
+    #[arg(long, value_name = "SHAPE", help = shapes())]
     pub topology: Option<Topology>,
-    /// The functions on every atom: harmonics:H (circle, torus), spherical:DEG (sphere, 1 or 2),
-    /// monomials:DEG (euclidean, 1 or 2).
+    /// The functions on every atom: harmonics:H (circle, torus, cylinder), spherical:DEG (sphere, 1 or
+    /// 2), monomials:DEG (euclidean, 1 or 2).
     ///
     /// By default the first degree of the shape's own functions: harmonics:1, spherical:1 or
-    /// monomials:1.
+    /// monomials:1. Functions of a cylinder are those of its angle, of its height, and their products.
     #[arg(long, value_name = "BASIS")]
     pub basis: Option<Basis>,
     /// How many atoms there are, or which: a list of SHAPE, N*SHAPE, SHAPE/BASIS or N*SHAPE/BASIS, as
-    /// 32*circle,64*euclidean:1 or 2*torus/harmonics:1,circle/harmonics:3.
+    /// 32*circle,64*euclidean:1 or 2*torus/harmonics:1,3*cylinder/harmonics:2.
     #[arg(
         long,
         value_name = "ATOMS",

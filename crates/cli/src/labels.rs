@@ -3,7 +3,7 @@
 //! The rows of a label are averaged in the space of their atom's coordinate: angles as unit vectors in
 //! the plane, sphere points as unit vectors in space, Euclidean coordinates as they are. The resultant
 //! length is the length of the mean unit vector (for a torus, of both angles' vectors together, over
-//! sqrt 2): 1 if all rows of a label share one place, near 0 if they are spread out. A Euclidean
+//! sqrt 2; for a cylinder, of the angle's alone): 1 if all rows of a label share one place, near 0 if they are spread out. A Euclidean
 //! coordinate has none. Where the mean vector is only rounding, as for opposite places, it has no
 //! direction and the mean position is NaN.
 

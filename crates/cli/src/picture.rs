@@ -6,8 +6,9 @@
 //! angle 0 on the right.
 
 use crate::plot::{AtomShape, AtomView, Figure, Groups};
+use broadhead_sae::Dictionary;
 use broadhead_sae::model::dictionary::DictionaryError;
-use broadhead_sae::{Dictionary, Topology};
+use broadhead_sae::model::factor::Factor;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use std::f64::consts::{PI, TAU};
 
@@ -93,21 +94,26 @@ impl Fitted<'_> {
         let place = |row: usize, axis: usize| {
             self.coordinates[(row, self.dictionary.atom_columns(index).start + axis)]
         };
-        let shape = match atom.topology() {
-            Topology::Circle => self.circle(index, &rows)?,
-            Topology::Torus => AtomShape::Torus {
+        // Of a product that has no picture of its own the numbers are drawn as they are stored.
+        let factors: Vec<Factor> = atom.topology().factors().map(|part| part.factor).collect();
+        let shape = match factors[..] {
+            [Factor::Circle] => self.circle(index, &rows)?,
+            [Factor::Circle, Factor::Circle] => AtomShape::Torus {
                 angles: rows.iter().map(|&r| [place(r, 0), place(r, 1)]).collect(),
             },
-            Topology::Sphere => AtomShape::Sphere {
+            [Factor::Circle, Factor::Line { dimension: 1 }] => AtomShape::Cylinder {
+                places: rows.iter().map(|&r| [place(r, 0), place(r, 1)]).collect(),
+            },
+            [Factor::Sphere] => AtomShape::Sphere {
                 directions: rows
                     .iter()
                     .map(|&r| [place(r, 0), place(r, 1), place(r, 2)])
                     .collect(),
             },
-            Topology::Euclidean { dimension } => AtomShape::Euclidean {
+            _ => AtomShape::Euclidean {
                 points: rows
                     .iter()
-                    .map(|&row| (0..dimension).map(|axis| place(row, axis)).collect())
+                    .map(|&row| (0..atom.stored()).map(|axis| place(row, axis)).collect())
                     .collect(),
             },
         };
@@ -228,7 +234,7 @@ fn plane(cosine: ArrayView1<'_, f64>, sine: ArrayView1<'_, f64>) -> Array2<f64> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use broadhead_sae::Basis;
+    use broadhead_sae::{Basis, Topology};
     use ndarray::array;
 
     #[test]

@@ -201,6 +201,7 @@ fn every_topology_is_fitted_and_drawn() {
     for (topology, basis, columns, features) in [
         ("circle", "harmonics:2", 1, 1 + 4),
         ("torus", "harmonics:1", 2, 1 + 8),
+        ("cylinder", "harmonics:2", 2, 1 + 9),
         ("sphere", "spherical:1", 3, 1 + 3),
         ("euclidean:2", "monomials:2", 2, 1 + 5),
     ] {
@@ -402,7 +403,10 @@ fn wrong_words_and_labels_are_named() {
     let cases: [(&[&str], &[&str]); 10] = [
         (
             &["--topology", "disc"],
-            &["disc", "circle, torus, sphere or euclidean"],
+            &[
+                "disc",
+                "circle, torus, cylinder, sphere or euclidean:D with D from 1 to 16",
+            ],
         ),
         (&["--basis", "fourier:1"], &["fourier:1"]),
         (

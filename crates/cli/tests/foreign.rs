@@ -219,7 +219,14 @@ fn a_thousand_labels_are_not_a_thousand_lines_and_tags() {
     write_npy(folder.path().join("x.npy"), &ring(1000)).unwrap();
     let names: Vec<String> = (0..1000).map(|row| format!("id-{row:04}")).collect();
     std::fs::write(folder.path().join("ids.txt"), names.join("\n")).unwrap();
-    for topology in ["circle", "torus", "sphere", "euclidean:1", "euclidean:2"] {
+    for topology in [
+        "circle",
+        "torus",
+        "cylinder",
+        "sphere",
+        "euclidean:1",
+        "euclidean:2",
+    ] {
         let words = ["--topology", topology, "--max-iterations", "2"];
         let words = [&["x.npy", "--labels", "ids.txt"], &words[..]].concat();
         let ran = fit(folder.path(), &words);

@@ -1,12 +1,12 @@
 //! Curved dictionaries fitted to activations by Levenberg-Marquardt.
 //!
 //! A row of data is modelled as $`x_i \approx W' \phi_i(t_i)`$: a shared linear decoder $`W`$ over
-//! functions of a few coordinates on a circle, torus, sphere or Euclidean space, one coordinate for
+//! functions of a few coordinates on a circle, torus, cylinder, sphere or Euclidean space, one coordinate for
 //! each atom of the dictionary that is on in the row. The fit minimises
 //!
 //! ```math
 //! f(t, W) = \tfrac12 \sum_i |x_i - W' \phi_i(t_i)|^2 + \tfrac\lambda2 \operatorname{tr}(W' P W)
-//!           + \tfrac\kappa2 \sum_{\text{Euclidean}} |t|^2
+//!           + \tfrac\kappa2 \sum_{\text{lines}} |t|^2
 //! ```
 //!
 //! by Gauss-Newton with a Levenberg-Marquardt ridge; every step is the solution of a structured

@@ -32,7 +32,11 @@ fn three_circles() -> Dictionary {
 
 #[test]
 fn units_change_no_decision_and_scale_the_objective_by_their_square() {
-    for topology in [Topology::Circle, Topology::Euclidean { dimension: 1 }] {
+    for topology in [
+        Topology::Circle,
+        Topology::Cylinder,
+        Topology::Euclidean { dimension: 1 },
+    ] {
         let dictionary = one(topology);
         let made = made(&dictionary, 90, 8, None, 0.4);
         let base = quiet(&made.x, &dictionary, &few(2)).unwrap();
@@ -49,7 +53,7 @@ fn units_change_no_decision_and_scale_the_objective_by_their_square() {
             assert_eq!(scaled.status, base.status);
             let ratio = scaled.objective / a / a / base.objective;
             assert!((ratio - 1.0).abs() < 1e-10, "{topology} {a:e}: {ratio}");
-            let shift = 2.0 * 90.0 * a.ln();
+            let shift = 2.0 * 90.0 * topology.local_dim() as f64 * a.ln();
             let (log, base_log) = (
                 scaled.log_det_hessian.as_ref().unwrap(),
                 base.log_det_hessian.as_ref().unwrap(),

@@ -5,6 +5,7 @@
 //!   AtomView (one cell)          panels
 //!     Circle     rows around their fitted curve, in the plane of its first harmonic
 //!     Torus      the two angles            | the torus seen from the side
+//!     Cylinder   the unrolled surface: angle across, height up
 //!     Sphere     northern hemisphere       | southern hemisphere (Lambert, equal area)
 //!     Euclidean  the first two coordinates (one coordinate: a lane for each group)
 //! ```
@@ -14,6 +15,7 @@
 
 mod canvas;
 mod circle;
+mod cylinder;
 mod euclidean;
 mod legend;
 mod palette;
@@ -79,6 +81,11 @@ pub enum AtomShape {
         /// Both angles in radians.
         angles: Vec<[f64; 2]>,
     },
+    /// Points on a cylinder.
+    Cylinder {
+        /// The angle in radians, and the height.
+        places: Vec<[f64; 2]>,
+    },
     /// Points on a sphere.
     Sphere {
         /// Unit vectors.
@@ -94,7 +101,7 @@ pub enum AtomShape {
 impl AtomShape {
     fn panels(&self) -> usize {
         match self {
-            Self::Circle { .. } | Self::Euclidean { .. } => 1,
+            Self::Circle { .. } | Self::Cylinder { .. } | Self::Euclidean { .. } => 1,
             Self::Torus { .. } | Self::Sphere { .. } => 2,
         }
     }
@@ -167,6 +174,7 @@ impl Figure {
                 torus::draw_angles(canvas, panels[0], &drawn, angles);
                 torus::draw_surface(canvas, panels[1], &drawn, angles)
             }
+            AtomShape::Cylinder { places } => cylinder::draw(canvas, panels[0], &drawn, places),
             AtomShape::Sphere { directions } => {
                 sphere::draw(canvas, panels[0], &drawn, directions, sphere::Side::North);
                 sphere::draw(canvas, panels[1], &drawn, directions, sphere::Side::South)

@@ -22,29 +22,8 @@ pub(super) fn draw_angles(canvas: &Canvas, rect: Rect, drawn: &Drawn<'_>, angles
         side: rect.side - 30.0,
     };
     let view = View::around([0.0, 0.0], PI, &inner);
-    let look = TextLook::new(11.0, MUTED);
-    for (tick, text) in ["−π", "−π/2", "0", "π/2", "π"].into_iter().enumerate() {
-        let value = (tick as f64 - 2.0) * FRAC_PI_2;
-        let color = if tick % 2 == 0 { FRAME } else { GRID };
-        canvas.line(
-            [view.at([value, -PI]), view.at([value, PI])],
-            color,
-            1.0,
-            1.0,
-        );
-        canvas.line(
-            [view.at([-PI, value]), view.at([PI, value])],
-            color,
-            1.0,
-            1.0,
-        );
-        let [x, y] = view.at([value, -PI]);
-        let below = look.anchor(Anchor::Middle, Anchor::Top);
-        canvas.text([x, y + 5.0], text, &below);
-        let [x, y] = view.at([-PI, value]);
-        let beside = look.anchor(Anchor::Right, Anchor::Middle);
-        canvas.text([x - 6.0, y], text, &beside);
-    }
+    ticks(canvas, &view, 0, [-PI, PI]);
+    ticks(canvas, &view, 1, [-PI, PI]);
     let caption = TextLook::new(11.0, INK).anchor(Anchor::Middle, Anchor::Top);
     let [x, y] = view.at([0.0, -PI]);
     canvas.text([x, y + 19.0], "first angle", &caption);
@@ -73,6 +52,33 @@ pub(super) fn draw_angles(canvas: &Canvas, rect: Rect, drawn: &Drawn<'_>, angles
         });
         let places = positions.iter().map(|&p| view.at(angles[p]));
         tags.beside(view.at(mean), places, &shorten(name));
+    }
+}
+
+/// Lines at quarter turns of the angle along `axis` (0 across, 1 up), from one end of the other axis to the
+/// other, with their names before the first end.
+pub(super) fn ticks(canvas: &Canvas, view: &View, axis: usize, ends: [f64; 2]) {
+    let look = TextLook::new(11.0, MUTED);
+    for (tick, text) in ["−π", "−π/2", "0", "π/2", "π"].into_iter().enumerate() {
+        let value = (tick as f64 - 2.0) * FRAC_PI_2;
+        let color = if tick % 2 == 0 { FRAME } else { GRID };
+        let [from, to] = ends.map(|end| {
+            let point = if axis == 0 {
+                [value, end]
+            } else {
+                [end, value]
+            };
+            view.at(point)
+        });
+        canvas.line([from, to], color, 1.0, 1.0);
+        let [x, y] = from;
+        if axis == 0 {
+            let below = look.anchor(Anchor::Middle, Anchor::Top);
+            canvas.text([x, y + 5.0], text, &below);
+        } else {
+            let beside = look.anchor(Anchor::Right, Anchor::Middle);
+            canvas.text([x - 6.0, y], text, &beside);
+        }
     }
 }
 

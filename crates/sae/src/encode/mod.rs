@@ -46,7 +46,7 @@ pub struct Encoding {
     /// `|x_i - W' phi_i|^2`, in the units of the data squared; infinite where that square overflows.
     pub squared_error: Array1<f64>,
     /// Whether a row's search ended at a stationary point. Where numbers overflow it did not, nor
-    /// where a Euclidean coordinate would lie beyond 1e100.
+    /// where a coordinate on a line would lie beyond 1e100.
     pub converged: Array1<bool>,
     /// How these rows vary about their own mean, and how much of that is explained.
     pub variation: Result<Variation, NoExplanation>,
@@ -82,8 +82,8 @@ pub(crate) fn encode(
             // Beside such a row no atom is more than its rounding.
             false => frame.distance(x.row(i)),
         };
-        let euclidean = |a: usize| dictionary.atoms()[a].topology().is_euclidean();
-        let unbounded = (0..dictionary.len()).any(|a| point.gates[a] != 0.0 && euclidean(a));
+        let flat = |a: usize| dictionary.atoms()[a].topology().has_flat();
+        let unbounded = (0..dictionary.len()).any(|a| point.gates[a] != 0.0 && flat(a));
         point.converged &= error.is_finite() && (within || !unbounded);
         (point, error)
     });
@@ -117,7 +117,7 @@ struct Frame {
     decoder: Vec<f64>,
     /// A power of two beside the largest entry off the intercept.
     scale: f64,
-    /// The penalty on Euclidean coordinates in these units.
+    /// The penalty on flat coordinates in these units.
     kappa: f64,
     intercept: Vec<f64>,
 }

@@ -4,7 +4,7 @@
 //! is, up to the constant `|r0|^2 / 2`,
 //!
 //! ```text
-//! e(t) = phi(t)' K phi(t) / 2 - c' phi(t) + kappa |t_Euclidean|^2 / 2
+//! e(t) = phi(t)' K phi(t) / 2 - c' phi(t) + kappa |t_flat|^2 / 2
 //! ```
 //!
 //! a problem of order `M` in which `p` no longer occurs. Each atom's manifold is scanned on a grid
@@ -191,14 +191,13 @@ impl<'a> RowModel<'a> {
 
     /// The lowest energy that atom `a` adds over its grid, and where.
     pub(crate) fn scan(&self, a: usize, gate: f64, left: &[f64]) -> (f64, usize) {
-        let euclidean = self.dictionary.atoms()[a].topology().is_euclidean();
         let grid = &self.grids[a];
         let mut best = (f64::INFINITY, 0);
         for (g, (&quadratic, values)) in self.energies[a].iter().zip(grid.rows()).enumerate() {
             let pulled: f64 = values.iter().zip(left).map(|(v, c)| v * c).sum();
             let mut energy = gate * (0.5 * gate * quadratic - pulled);
-            if euclidean {
-                energy += 0.5 * self.kappa * dot(grid.point(g), grid.point(g));
+            if let Some(square) = grid.square(g) {
+                energy += 0.5 * self.kappa * square;
             }
             if energy < best.0 {
                 best = (energy, g);

@@ -594,8 +594,8 @@ impl<'a> Search<'a> {
                 sum += v * there;
             }
             let atom = self.dictionary.atoms()[a];
-            if atom.topology().is_euclidean() {
-                let t = &code.t[slot * stored..][..atom.stored()];
+            for part in atom.topology().flat() {
+                let t = &code.t[slot * stored..][part.stored];
                 sum += self.kappa * dot(t, t);
             }
         }

@@ -146,8 +146,7 @@ impl Coordinates {
         array
     }
 
-    /// Whitens the Euclidean coordinates: see [`crate::iterate::whitening`]. The maps that lead back, one a
-    /// Euclidean atom.
+    /// Whitens flat coordinates: see [`crate::iterate::whitening`]. The maps that lead back, one a line.
     pub(crate) fn whiten(&mut self, layout: &Layout) -> Vec<Map> {
         let flat = layout.flat().iter();
         flat.map(|flat| flat.whiten(self)).collect()

@@ -4,7 +4,7 @@
 //! phi_i   = (1, gate_ia phi_a(t_ia) ...)          Psi_i = d phi_i / d t_i   (block diagonal by atom)
 //! G       = Phi' Phi + lambda P                    P = identity but 0 at the intercept
 //! r_i     = x_i - W' phi_i                         from the residual rows, never by cancellation
-//! D_i     = Psi_i (W W') Psi_i' + kappa I_E        I_E marks Euclidean coordinates
+//! D_i     = Psi_i (W W') Psi_i' + kappa I_E        I_E marks flat coordinates
 //! g_t,i   = -Psi_i (W r_i) + kappa t_i             g_b = -Phi' R + lambda P W
 //! ```
 //!
@@ -359,9 +359,8 @@ pub(crate) fn row_hessian(
                     block,
                 );
                 for on in layout.active(i) {
-                    let atom = dictionary.atoms()[on.atom];
-                    if atom.topology().is_euclidean() {
-                        for u in on.unknown..on.unknown + atom.local_dim() {
+                    for part in dictionary.atoms()[on.atom].topology().flat() {
+                        for u in part.local.map(|a| on.unknown + a) {
                             block[u * d + u] += kappa;
                         }
                     }
@@ -444,14 +443,17 @@ pub(crate) fn row_gradient(
                 let pull = &pull[layout.offsets[i]..layout.offsets[i + 1]];
                 for on in layout.active(i) {
                     let atom = dictionary.atoms()[on.atom];
-                    let columns = dictionary.atom_columns(on.atom);
                     for a in 0..atom.local_dim() {
                         let u = on.unknown + a;
                         let features = on.feature..on.feature + atom.width();
                         let slope = &psi[u * stride..][features.clone()];
                         gradient[u] = -dot(slope, &pull[features]);
-                        if atom.topology().is_euclidean() {
-                            gradient[u] += kappa * coordinates.row(i)[columns.start + a];
+                    }
+                    let t = &coordinates.row(i)[dictionary.atom_columns(on.atom)];
+                    for part in atom.topology().flat() {
+                        let into = &mut gradient[on.unknown..][part.local];
+                        for (g, t) in into.iter_mut().zip(&t[part.stored]) {
+                            *g += kappa * t;
                         }
                     }
                 }
@@ -459,8 +461,8 @@ pub(crate) fn row_gradient(
         });
 }
 
-/// `sum |t|^2` over the Euclidean coordinates that are on.
-pub(crate) fn euclidean_squares(
+/// `sum |t|^2` over the flat coordinates that are on.
+pub(crate) fn flat_squares(
     dictionary: &Dictionary,
     layout: &Layout,
     coordinates: &Coordinates,
@@ -468,9 +470,9 @@ pub(crate) fn euclidean_squares(
     let mut sum = 0.0;
     for i in 0..layout.rows() {
         for on in layout.active(i) {
-            if dictionary.atoms()[on.atom].topology().is_euclidean() {
-                let t = &coordinates.row(i)[dictionary.atom_columns(on.atom)];
-                sum += t.iter().map(|t| t * t).sum::<f64>();
+            let t = &coordinates.row(i)[dictionary.atom_columns(on.atom)];
+            for part in dictionary.atoms()[on.atom].topology().flat() {
+                sum += t[part.stored].iter().map(|t| t * t).sum::<f64>();
             }
         }
     }

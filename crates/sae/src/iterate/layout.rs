@@ -120,7 +120,7 @@ impl Layout {
         &self.active[self.active_offsets[i]..self.active_offsets[i + 1]]
     }
 
-    /// The Euclidean atoms.
+    /// The lines among the atoms' factors.
     pub(crate) fn flat(&self) -> &[Flat] {
         &self.flat
     }

@@ -4,7 +4,7 @@
 //!   coordinates   where each row sits on each atom, and how strongly the atom is on
 //!   layout        which features and unknowns each row has under given gates
 //!   features      phi, Psi, their sums over rows, residuals and gradients
-//!   whitening     Euclidean coordinates kept at unit variance
+//!   whitening     coordinates on lines kept at unit variance
 //!   point         all of it together, with the objective
 //! ```
 

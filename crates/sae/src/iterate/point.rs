@@ -3,7 +3,7 @@
 //! The objective is
 //!
 //! ```text
-//! f(t, W) = sum |x_i - W' phi_i|^2 / 2 + lambda tr(W' P W) / 2 + kappa sum |t_Euclidean|^2 / 2 .
+//! f(t, W) = sum |x_i - W' phi_i|^2 / 2 + lambda tr(W' P W) / 2 + kappa sum |t_flat|^2 / 2 .
 //! ```
 //!
 //! Its terms are sums of squares, each formed from the residual rows, decoder entries and
@@ -34,7 +34,7 @@ pub(crate) struct Frozen<'a> {
 pub(crate) struct Penalty {
     /// On the decoder, the intercept excepted.
     pub(crate) lambda: f64,
-    /// On Euclidean coordinates.
+    /// On flat coordinates: those of lines.
     pub(crate) kappa: f64,
 }
 
@@ -204,7 +204,7 @@ impl Point {
         );
         self.sse = ordered_sum(&self.squares);
         let weight = par_sum(&self.decoder[p..], |w| w * w);
-        let spread = features::euclidean_squares(dictionary, layout, &self.coordinates);
+        let spread = features::flat_squares(dictionary, layout, &self.coordinates);
         let value = 0.5 * (self.sse + penalty.lambda * weight + penalty.kappa * spread);
         self.objective = Objective {
             value,

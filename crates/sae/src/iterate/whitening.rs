@@ -1,4 +1,4 @@
-//! The scale of Euclidean coordinates: zero mean and unit covariance, kept at every point of a fit.
+//! The scale of flat coordinates: zero mean and unit covariance, kept at every point of a fit.
 //!
 //! Monomials to a degree span the same functions before and after an affine map of their
 //! coordinate, `t = B t' + m`, so a decoder can undo it: `f` changes by its penalties alone. Left
@@ -16,22 +16,37 @@
 //! symmetric one, which moves the coordinates least. Where an atom is not on in every row at
 //! amplitude 1 a shift would be a function of the row that no decoder has, so the mean stays as it
 //! is and the covariance is taken about it.
+//!
+//! A line that is one factor of several is whitened alike: with every function `u_a` of the other factors,
+//! the constant included, the products `u_a t_b` span the same before and after. What a shift makes of
+//! `u_a t` is `m u_a`, which is a function of the atom; of `t` alone it is a constant, the intercept's.
 
 use crate::iterate::coordinates::{Coordinates, Gates};
-use crate::model::basis::Basis;
 use crate::model::dictionary::Dictionary;
 use crate::starts::principal::descending;
 use broadhead_schur::RowDims;
 use faer::Mat;
 use std::ops::Range;
 
-/// A Euclidean atom and the rows that it is on in.
+/// A direction of less deviation beside the mean, or beside 1, does not vary and has no scale to give it: rows
+/// that are copies of each other. Stretched to unit variance it would be rounding.
+const STILL: f64 = 1e-6;
+
+/// A line among the factors of an atom, and the rows that the atom is on in.
 #[derive(Clone, Debug)]
 pub(crate) struct Flat {
-    basis: Basis,
+    /// The degree of its monomials.
+    degree: usize,
     columns: Range<usize>,
+    /// Those of the atom: products of functions of the factors before, of this one and of those behind, the
+    /// last running first; that of constants alone would stand before them.
     features: Range<usize>,
-    /// Rows that it is on in, with the place of its unknowns in the stacked vector.
+    /// Functions of the line, the constant included.
+    side: usize,
+    /// Functions of the factors before and behind, the constants included.
+    before: usize,
+    behind: usize,
+    /// Rows that it is on in, with the place of the line's unknowns in the stacked vector.
     on: Vec<(usize, usize)>,
     /// Whether a shift of its coordinate can be undone: it is on everywhere at amplitude 1.
     shifts: bool,
@@ -44,28 +59,38 @@ pub(crate) struct Map {
 }
 
 impl Flat {
-    /// The Euclidean atoms of `dictionary` under `gates`; `unknown(i, a)` is the place of atom `a`
-    /// among the unknowns of row `i`.
+    /// The lines of `dictionary` under `gates`; `unknown(i, a)` is the place of atom `a` among the unknowns
+    /// of row `i`.
     pub(crate) fn all(
         dictionary: &Dictionary,
         gates: &Gates,
         dims: &RowDims,
         unknown: impl Fn(usize, usize) -> usize,
     ) -> Vec<Self> {
-        let atoms = dictionary.atoms().iter().enumerate();
-        let flat = atoms.filter(|(_, atom)| atom.topology().is_euclidean());
-        flat.map(|(a, atom)| {
-            let is_on = |i: &usize| gates.row(*i)[a] != 0.0;
-            let on = (0..gates.rows()).filter(is_on);
-            Self {
-                basis: atom.basis(),
-                columns: dictionary.atom_columns(a),
-                features: dictionary.atom_features(a),
-                on: on.map(|i| (i, dims.offset(i) + unknown(i, a))).collect(),
-                shifts: (0..gates.rows()).all(|i| gates.row(i)[a] == 1.0),
+        let mut all = Vec::new();
+        for (a, atom) in dictionary.atoms().iter().enumerate() {
+            let sides: Vec<usize> = atom.basis().sides(atom.topology()).collect();
+            for (place, part) in atom.topology().factors().enumerate() {
+                if !part.factor.is_flat() {
+                    continue;
+                }
+                let is_on = |i: &usize| gates.row(*i)[a] != 0.0;
+                let on = (0..gates.rows()).filter(is_on);
+                let at = |i: usize| dims.offset(i) + unknown(i, a) + part.local.start;
+                let first = dictionary.atom_columns(a).start;
+                all.push(Self {
+                    degree: atom.basis().degree_on(part.factor),
+                    columns: first + part.stored.start..first + part.stored.end,
+                    features: dictionary.atom_features(a),
+                    side: sides[place],
+                    before: sides[..place].iter().product(),
+                    behind: sides[place + 1..].iter().product(),
+                    on: on.map(|i| (i, at(i))).collect(),
+                    shifts: (0..gates.rows()).all(|i| gates.row(i)[a] == 1.0),
+                });
             }
-        })
-        .collect()
+        }
+        all
     }
 
     fn dimension(&self) -> usize {
@@ -107,7 +132,7 @@ impl Flat {
         covariance
     }
 
-    /// Whitens the atom's coordinates in place; the map that leads back.
+    /// Whitens the line's coordinates in place; the map that leads back.
     pub(crate) fn whiten(&self, coordinates: &mut Coordinates) -> Map {
         let d = self.dimension();
         if self.on.is_empty() {
@@ -123,9 +148,8 @@ impl Flat {
         let largest = mean.iter().fold(1.0_f64, |m, v| m.max(v.abs()));
         let deviations: Vec<f64> = variances
             .iter()
-            // A direction that does not vary has no scale to give it.
             .map(|v| v.max(0.0).sqrt())
-            .map(|s| if s > 1e-12 * largest { s } else { 1.0 })
+            .map(|s| if s > STILL * largest { s } else { 1.0 })
             .collect();
         let power = |root: &dyn Fn(f64) -> f64| {
             Mat::from_fn(d, d, |a, b| {
@@ -147,6 +171,29 @@ impl Flat {
             }
         }
         Map { back, shift }
+    }
+
+    /// Whether a direction of whitened coordinates does not vary, so that its scale is not fixed.
+    pub(crate) fn is_still(&self, coordinates: &Coordinates) -> bool {
+        let mean = self.mean(coordinates);
+        let square = |&(i, _): &(usize, usize)| -> f64 {
+            let t = &coordinates.row(i)[self.columns.clone()];
+            t.iter().zip(&mean).map(|(t, m)| (t - m) * (t - m)).sum()
+        };
+        // Each direction that varies has 1.
+        let total = self.on.iter().map(square).sum::<f64>() / self.count();
+        total < self.dimension() as f64 - 0.5
+    }
+
+    /// Adds `value` to the diagonals of the line's unknowns in packed row blocks.
+    pub(crate) fn add_to_diagonals(&self, dims: &RowDims, value: f64, blocks: &mut [f64]) {
+        for &(i, u) in &self.on {
+            let (d, first) = (dims.dim(i), u - dims.offset(i));
+            let block = &mut blocks[dims.block_offset(i)..][..d * d];
+            for a in first..first + self.dimension() {
+                block[a * d + a] += value;
+            }
+        }
     }
 
     /// Takes out of a gradient by the rows' unknowns what whitening undoes.
@@ -186,18 +233,32 @@ impl Flat {
     /// Makes a decoder (`M x p` row-major) for coordinates before whitening one for those after:
     /// `W' phi(t)` stays.
     pub(crate) fn follow(&self, map: &Map, decoder: &mut [f64], outputs: usize) {
+        let line = |f: usize| f * outputs..(f + 1) * outputs;
+        for others in 0..self.before * self.behind {
+            let (before, behind) = (others / self.behind, others % self.behind);
+            // The decoder's row of the `b`-th function of the line times these of the others.
+            let row = |b: usize| match (before * self.side + b) * self.behind + behind {
+                0 => 0,
+                product => self.features.start + product - 1,
+            };
+            let old: Vec<f64> = (1..self.side)
+                .flat_map(|b| decoder[line(row(b))].iter().copied())
+                .collect();
+            let (new, constant) = self.followed(map, &old, outputs);
+            for (b, new) in (1..self.side).zip(new.chunks_exact(outputs)) {
+                decoder[line(row(b))].copy_from_slice(new);
+            }
+            add(&mut decoder[line(row(0))], 1.0, &constant);
+        }
+    }
+
+    /// Rows of a decoder for the line's functions after whitening, given those before, and what is constant.
+    fn followed(&self, map: &Map, old: &[f64], outputs: usize) -> (Vec<f64>, Vec<f64>) {
         let d = self.dimension();
         let Map { back, shift } = map;
-        let old: Vec<f64> =
-            decoder[self.features.start * outputs..self.features.end * outputs].to_vec();
         let mut new = vec![0.0; old.len()];
         let mut constant = vec![0.0; outputs];
         let line = |f: usize| &old[f * outputs..(f + 1) * outputs];
-        let add = |to: &mut [f64], weight: f64, from: &[f64]| {
-            to.iter_mut()
-                .zip(from)
-                .for_each(|(to, from)| *to += weight * from);
-        };
         let degree_one = |new: &mut Vec<f64>, weight: f64, a: usize, w: &[f64]| {
             // weight (B t')_a
             for b in 0..d {
@@ -209,7 +270,7 @@ impl Flat {
             degree_one(&mut new, 1.0, a, line(a));
             add(&mut constant, shift[a], line(a));
         }
-        if self.basis == (Basis::Monomials { degree: 2 }) {
+        if self.degree == 2 {
             // Products t_a t_b, a <= b, in the order of the basis.
             let pairs: Vec<_> = (0..d).flat_map(|a| (a..d).map(move |b| (a, b))).collect();
             for (f, &(a, b)) in pairs.iter().enumerate() {
@@ -230,9 +291,14 @@ impl Flat {
                 add(&mut constant, shift[a] * shift[b], w);
             }
         }
-        decoder[self.features.start * outputs..self.features.end * outputs].copy_from_slice(&new);
-        add(&mut decoder[..outputs], 1.0, &constant);
+        (new, constant)
     }
+}
+
+fn add(to: &mut [f64], weight: f64, from: &[f64]) {
+    to.iter_mut()
+        .zip(from)
+        .for_each(|(to, from)| *to += weight * from);
 }
 
 impl Map {
@@ -248,11 +314,11 @@ impl Map {
 mod tests {
     use super::*;
     use crate::iterate::layout::Layout;
+    use crate::model::basis::Basis;
     use crate::model::topology::Topology;
 
-    fn some(rows: usize, dimension: usize, degree: usize) -> (Dictionary, Coordinates) {
-        let topology = Topology::Euclidean { dimension };
-        let dictionary = Dictionary::uniform(1, topology, Basis::Monomials { degree }).unwrap();
+    fn some(rows: usize, topology: Topology, basis: Basis) -> (Dictionary, Coordinates) {
+        let dictionary = Dictionary::uniform(1, topology, basis).unwrap();
         let mut coordinates = Coordinates::origin(&dictionary, rows);
         for (at, t) in coordinates.flat_mut().iter_mut().enumerate() {
             *t = 3.0 + (at as f64 * 1.7).sin() + 0.2 * (at as f64 * 0.3).cos();
@@ -260,13 +326,23 @@ mod tests {
         (dictionary, coordinates)
     }
 
+    fn space(rows: usize, dimension: usize, degree: usize) -> (Dictionary, Coordinates) {
+        let topology = Topology::Euclidean { dimension };
+        some(rows, topology, Basis::Monomials { degree })
+    }
+
     #[test]
     fn whitened_coordinates_have_no_mean_and_unit_covariance_and_the_decoder_follows() {
-        for (dimension, degree) in [(1, 1), (1, 2), (2, 1), (3, 2)] {
-            let (dictionary, mut coordinates) = some(20, dimension, degree);
+        let spaces = [(1, 1), (1, 2), (2, 1), (3, 2)];
+        let spaces = spaces.map(|(dimension, degree)| space(20, dimension, degree));
+        let products = [1, 2].map(|highest| {
+            let basis = Basis::Harmonics { highest };
+            some(20, Topology::Cylinder, basis)
+        });
+        for (dictionary, mut coordinates) in spaces.into_iter().chain(products) {
             let layout = Layout::new(&dictionary, &Gates::all_on(20, 1), 2).unwrap();
             let [flat] = layout.flat() else {
-                panic!("one Euclidean atom")
+                panic!("one line")
             };
             let m = dictionary.features();
             let mut decoder: Vec<f64> = (0..2 * m).map(|i| 1.0 + (i as f64).cos()).collect();
@@ -280,6 +356,7 @@ mod tests {
                 (0..20).flat_map(of_row).collect()
             };
             let before = rows(&coordinates, &decoder);
+            let angles: Vec<f64> = (0..20).map(|i| coordinates.row(i)[0]).collect();
             let map = flat.whiten(&mut coordinates);
             flat.follow(&map, &mut decoder, 2);
             for (a, b) in before.iter().zip(rows(&coordinates, &decoder)) {
@@ -287,20 +364,31 @@ mod tests {
             }
             let mean = flat.mean(&coordinates);
             let covariance = flat.covariance(&coordinates, &mean);
-            for a in 0..dimension {
+            for a in 0..flat.dimension() {
                 assert!(mean[a].abs() < 1e-13);
-                for b in 0..dimension {
+                for b in 0..flat.dimension() {
                     let unit = if a == b { 1.0 } else { 0.0 };
                     assert!((covariance[(a, b)] - unit).abs() < 1e-12);
                 }
+            }
+            // The other factors' numbers stay.
+            if flat.columns.start > 0 {
+                let still = (0..20).map(|i| coordinates.row(i)[0]);
+                assert!(still.eq(angles));
             }
         }
     }
 
     #[test]
     fn the_tangent_gradient_is_that_of_the_function_after_whitening() {
-        let (dictionary, mut coordinates) = some(9, 2, 1);
-        let layout = Layout::new(&dictionary, &Gates::all_on(9, 1), 2).unwrap();
+        let product = some(9, Topology::Cylinder, Basis::Harmonics { highest: 1 });
+        for (dictionary, coordinates) in [space(9, 2, 1), product] {
+            the_gradient_is_of_the_whitened(&dictionary, coordinates);
+        }
+    }
+
+    fn the_gradient_is_of_the_whitened(dictionary: &Dictionary, mut coordinates: Coordinates) {
+        let layout = Layout::new(dictionary, &Gates::all_on(9, 1), 2).unwrap();
         let flat = &layout.flat()[0];
         flat.whiten(&mut coordinates);
         let weight = |at: usize| (at as f64 * 0.9).cos();
@@ -334,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_coordinate_that_does_not_vary_keeps_its_scale() {
-        let (dictionary, mut coordinates) = some(6, 2, 1);
+        let (dictionary, mut coordinates) = space(6, 2, 1);
         coordinates
             .flat_mut()
             .chunks_exact_mut(2)
@@ -351,7 +439,7 @@ mod tests {
 
     #[test]
     fn an_atom_that_is_off_somewhere_keeps_its_mean_direction() {
-        let (dictionary, mut coordinates) = some(8, 1, 2);
+        let (dictionary, mut coordinates) = space(8, 1, 2);
         let mut gates = Gates::all_on(8, 1);
         gates.row_mut(3)[0] = 0.0;
         let layout = Layout::new(&dictionary, &gates, 1).unwrap();
@@ -366,5 +454,33 @@ mod tests {
         assert!((before - after).abs() < 1e-12);
         let mean = flat.mean(&coordinates);
         assert!((flat.covariance(&coordinates, &mean)[(0, 0)] - 1.0).abs() < 1e-12);
+    }
+
+    /// Off in one row, at another amplitude in a second: scales alone are changed, which the decoder follows.
+    #[test]
+    fn the_decoder_follows_a_cylinder_that_is_not_on_everywhere() {
+        let basis = Basis::Harmonics { highest: 2 };
+        let (dictionary, mut coordinates) = some(12, Topology::Cylinder, basis);
+        let mut gates = Gates::all_on(12, 1);
+        (gates.row_mut(3)[0], gates.row_mut(5)[0]) = (0.0, 0.7);
+        let layout = Layout::new(&dictionary, &gates, 1).unwrap();
+        let flat = &layout.flat()[0];
+        let m = dictionary.features();
+        let mut decoder: Vec<f64> = (0..m).map(|i| 1.0 + (i as f64).cos()).collect();
+        let rows = |coordinates: &Coordinates, decoder: &[f64]| -> Vec<f64> {
+            let of_row = |i: usize| {
+                let mut phi = vec![0.0; m - 1];
+                dictionary.atoms()[0].values(coordinates.row(i), &mut phi);
+                let atom: f64 = phi.iter().zip(&decoder[1..]).map(|(v, w)| v * w).sum();
+                decoder[0] + gates.row(i)[0] * atom
+            };
+            (0..12).map(of_row).collect()
+        };
+        let before = rows(&coordinates, &decoder);
+        let map = flat.whiten(&mut coordinates);
+        flat.follow(&map, &mut decoder, 1);
+        for (a, b) in before.iter().zip(rows(&coordinates, &decoder)) {
+            assert!((a - b).abs() < 1e-12 * (1.0 + a.abs()), "{a} {b}");
+        }
     }
 }

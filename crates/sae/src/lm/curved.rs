@@ -5,7 +5,7 @@
 //! trial, the exact minimiser for its coordinates, so the border's gradient vanishes and only the
 //! coordinates' part of a step is used; in the *joint* loop decoder and coordinates take the step
 //! together. Both take their prediction from the same bare quadratic and go through the same decision.
-//! Both keep Euclidean coordinates whitened (see [`crate::iterate::whitening`]).
+//! Both keep coordinates on lines whitened (see [`crate::iterate::whitening`]).
 //!
 //! Invariants: a trial is evaluated from its own residual rows; nothing of the current point changes
 //! before a trial is accepted; the penalties are fixed for the whole fit.
@@ -15,6 +15,7 @@ use crate::error::CurvedError;
 use crate::iterate::features;
 use crate::iterate::layout::Layout;
 use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
+use crate::iterate::whitening::Flat;
 use crate::lm::gradients::{Gradients, Linearised};
 use crate::lm::{LmReport, Objective, Problem, Rule, State, Status, StepFailure, Trial, Tried};
 use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath};
@@ -306,7 +307,7 @@ impl<'a> Curved<'a> {
         if matches!(self.way, Way::Gradients(_)) {
             return Ok(Err("conjugate gradients factor no Hessian".to_owned()));
         }
-        // H is the Hessian of `f`, with the penalty on Euclidean coordinates.
+        // H is the Hessian of `f`, with the penalty on flat coordinates.
         self.assemble(self.model.penalty.kappa);
         self.linearised = false;
         let system = system_of(&self.model, &self.current, &self.row_hessian)?;
@@ -333,6 +334,12 @@ impl<'a> Curved<'a> {
         // Whitened coordinates keep their squares: the penalty on them is a constant, and its
         // second derivative would only hold steps back.
         self.assemble(0.0);
+        let (layout, kappa) = (self.model.layout, self.model.penalty.kappa);
+        let still = |flat: &&Flat| flat.is_still(&self.current.coordinates);
+        for flat in layout.flat().iter().filter(still) {
+            // Nothing else may hold them: a decoder need not have any use for them.
+            flat.add_to_diagonals(layout.row_dims(), kappa, &mut self.row_hessian);
+        }
         self.linearised = true;
         true
     }

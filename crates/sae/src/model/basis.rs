@@ -1,19 +1,26 @@
 //! Bases: the functions that an atom offers of its coordinate, without a constant.
 //!
-//! | basis | on | functions |
+//! | basis | of | functions |
 //! |---|---|---|
-//! | monomials, degree 1 or 2 | Euclidean(D) | `t_a`; then `t_a t_b`, `a <= b` |
-//! | harmonics 1..h | circle | `cos m t`, `sin m t`: `2h` |
-//! | harmonics 1..h | torus | all products but the constant: `(2h+1)^2 - 1` |
-//! | spherical, degree 1 or 2 | sphere | real harmonics: 3 or 8 |
+//! | monomials, degree 1 or 2 | lines | `t_a`; then `t_a t_b`, `a <= b` |
+//! | harmonics 1..h | circles | `cos m t`, `sin m t`: `2h` |
+//! | spherical, degree 1 or 2 | spheres | real harmonics: 3 or 8 |
 //!
-//! Spherical harmonics are normalised so that `sum_m Y_lm^2 = 2l + 1` (their mean square over the
-//! sphere is 1). Derivatives are by the *local* coordinates of [`Topology`], laid out one row per
-//! local coordinate. A constant is absent because the dictionary has one intercept, and two
-//! constants would make `Phi' Phi` singular.
+//! A [factor](super::factor) has the functions; the basis of a product is the product of the factors' bases
+//! with the constant, less the constant. It is named by that of the first factor; factors of another kind
+//! take their first degree:
+//!
+//! ```text
+//! torus, harmonics h      {1, cos, sin, ..} x {1, cos, sin, ..} - 1      (2h + 1)^2 - 1
+//! cylinder, harmonics h   {1, cos, sin, ..} x {1, t} - 1                 2 (2h + 1) - 1
+//! ```
+//!
+//! Derivatives are by the *local* coordinates of [`Topology`], laid out one row per local coordinate. A
+//! constant is absent because the dictionary has one intercept, and two constants would make `Phi' Phi`
+//! singular.
 
-use crate::model::factor::tangent_basis;
-use crate::model::topology::{MAX_EUCLIDEAN, Topology};
+use crate::model::factor::Factor;
+use crate::model::topology::{MOST_FACTORS, Placed, Topology};
 use serde::{Deserialize, Serialize};
 
 /// The functions of an atom's coordinate.
@@ -51,48 +58,50 @@ pub struct ParseBasisError(pub String);
 impl Basis {
     /// The basis that a topology has by default: first degree or first harmonic.
     pub fn default_for(topology: Topology) -> Self {
-        match topology {
-            Topology::Euclidean { .. } => Self::Monomials { degree: 1 },
-            Topology::Circle | Topology::Torus => Self::Harmonics { highest: 1 },
-            Topology::Sphere => Self::Spherical { degree: 1 },
-        }
+        topology.first().basis(1)
     }
 
     /// Whether this basis is defined on `topology`.
     pub fn fits(self, topology: Topology) -> bool {
-        match (self, topology) {
-            (Self::Monomials { degree }, Topology::Euclidean { dimension }) => {
-                (1..=MAX_EUCLIDEAN).contains(&dimension) && matches!(degree, 1 | 2)
-            }
-            (Self::Harmonics { highest }, Topology::Circle | Topology::Torus) => {
-                (1..=MAX_HARMONIC).contains(&highest)
-            }
-            (Self::Spherical { degree }, Topology::Sphere) => matches!(degree, 1 | 2),
-            _ => false,
-        }
+        let first = topology.first();
+        let of_it = first.basis(self.degree()) == self
+            && (1..=first.highest_degree()).contains(&self.degree());
+        let alone = topology.alone().is_some();
+        let within = |part: Placed| part.local.len() <= MOST_LOCAL;
+        let held = self.widest(topology) <= WIDE && topology.factors().all(within);
+        of_it && (alone || held)
     }
 
     /// The highest degree of its functions: harmonic, power, or degree of a spherical harmonic.
-    pub(crate) fn degree(self) -> usize {
+    fn degree(self) -> usize {
         match self {
             Self::Monomials { degree } | Self::Spherical { degree } => degree,
             Self::Harmonics { highest } => highest,
         }
     }
 
+    /// The degree of its functions on a factor: the first where the basis is of another kind of factor.
+    pub(crate) fn degree_on(self, factor: Factor) -> usize {
+        match self.degree() {
+            degree if factor.basis(degree) == self => degree,
+            _ => 1,
+        }
+    }
+
+    /// Functions on each factor, the constant included.
+    pub(crate) fn sides(self, topology: Topology) -> impl Iterator<Item = usize> + Clone {
+        let factors = topology.factors().map(|part| part.factor);
+        factors.map(move |factor| 1 + factor.width(self.degree_on(factor)))
+    }
+
+    /// The most of [`Basis::sides`].
+    fn widest(self, topology: Topology) -> usize {
+        self.sides(topology).max().unwrap_or(0)
+    }
+
     /// The number of functions on `topology`.
     pub(crate) fn width(self, topology: Topology) -> usize {
-        match self {
-            Self::Monomials { degree } => {
-                let d = topology.stored();
-                if degree == 1 { d } else { d + d * (d + 1) / 2 }
-            }
-            Self::Harmonics { highest } => match topology {
-                Topology::Torus => (2 * highest + 1) * (2 * highest + 1) - 1,
-                _ => 2 * highest,
-            },
-            Self::Spherical { degree } => (degree + 1) * (degree + 1) - 1,
-        }
+        self.sides(topology).product::<usize>() - 1
     }
 
     /// Writes the functions at `t` into `phi` and their derivatives by local coordinate `a` into
@@ -105,114 +114,99 @@ impl Basis {
         psi: &mut [f64],
         stride: usize,
     ) {
-        match (self, topology) {
-            (Self::Harmonics { highest }, Topology::Torus) => {
-                torus_harmonics(highest, t, phi, psi, stride);
+        match topology.alone() {
+            Some(factor) => factor.functions(self.degree_on(factor), t, phi, psi, stride),
+            None if self.widest(topology) <= NARROW => {
+                products::<NARROW>(self, topology, t, phi, psi, stride);
             }
-            (Self::Harmonics { .. }, _) => circle_harmonics(t[0], phi, psi),
-            (Self::Monomials { degree }, _) => monomials(degree, t, phi, psi, stride),
-            (Self::Spherical { degree }, _) => spherical(degree, t, phi, psi, stride),
+            None => products::<WIDE>(self, topology, t, phi, psi, stride),
         }
     }
 }
 
-fn circle_harmonics(t: f64, phi: &mut [f64], psi: &mut [f64]) {
-    for (m, pair) in phi.chunks_exact_mut(2).enumerate() {
-        let (sin, cos) = ((m + 1) as f64 * t).sin_cos();
-        pair.copy_from_slice(&[cos, sin]);
-        if !psi.is_empty() {
-            let m1 = (m + 1) as f64;
-            psi[2 * m] = -m1 * sin;
-            psi[2 * m + 1] = m1 * cos;
-        }
-    }
-}
-
-/// `1, cos t, sin t, cos 2t, sin 2t, ...` and its derivative.
-fn with_constant(highest: usize, t: f64) -> ([f64; WIDE], [f64; WIDE]) {
-    let mut value = [0.0; WIDE];
-    let mut slope = [0.0; WIDE];
-    value[0] = 1.0;
-    let end = 2 * highest + 1;
-    circle_harmonics(t, &mut value[1..end], &mut slope[1..end]);
-    (value, slope)
-}
-
+/// The most functions of a factor in a product, the constant included.
 const WIDE: usize = 2 * MAX_HARMONIC + 1;
 
-fn torus_harmonics(highest: usize, t: &[f64], phi: &mut [f64], psi: &mut [f64], stride: usize) {
-    let side = 2 * highest + 1;
-    let (u, du) = with_constant(highest, t[0]);
-    let (v, dv) = with_constant(highest, t[1]);
-    for flat in 1..side * side {
-        let (a, b) = (flat / side, flat % side);
-        phi[flat - 1] = u[a] * v[b];
-        if !psi.is_empty() {
-            psi[flat - 1] = du[a] * v[b];
-            psi[stride + flat - 1] = u[a] * dv[b];
-        }
+/// As many as most have: to clear room for [`WIDE`] costs more than two sines.
+const NARROW: usize = 9;
+
+/// The most local coordinates of a factor in a product.
+const MOST_LOCAL: usize = 2;
+
+/// What one factor brings to a product: at most `SIDE` functions, the constant included.
+#[derive(Clone, Copy)]
+struct Brought<const SIDE: usize> {
+    values: [f64; SIDE],
+    /// Their derivatives, a line to a local coordinate.
+    slopes: [[f64; SIDE]; MOST_LOCAL],
+    /// The number of values.
+    side: usize,
+    /// The number of local coordinates.
+    local: usize,
+}
+
+impl<const SIDE: usize> Brought<SIDE> {
+    const NOTHING: Self = Self {
+        values: [0.0; SIDE],
+        slopes: [[0.0; SIDE]; MOST_LOCAL],
+        side: 1,
+        local: 0,
+    };
+
+    /// The values of a factor's functions at `t`, and their slopes where they are wanted.
+    fn fill(&mut self, factor: Factor, degree: usize, t: &[f64], slopes: bool) {
+        (self.side, self.local) = (1 + factor.width(degree), factor.local_dim());
+        self.values[0] = 1.0;
+        // A line of slopes begins with that of the constant, which is 0.
+        let into = match slopes {
+            true => &mut self.slopes.as_flattened_mut()[1..],
+            false => &mut [],
+        };
+        factor.functions(degree, t, &mut self.values[1..self.side], into, SIDE);
     }
 }
 
-fn monomials(degree: usize, t: &[f64], phi: &mut [f64], psi: &mut [f64], stride: usize) {
-    let d = t.len();
-    phi[..d].copy_from_slice(t);
-    if !psi.is_empty() {
-        for a in 0..d {
-            let row = &mut psi[a * stride..][..phi.len()];
-            row.fill(0.0);
-            row[a] = 1.0;
-        }
+/// All products of the factors' functions and the constant but that of constants alone, the last factor's
+/// functions running first.
+fn products<const SIDE: usize>(
+    basis: Basis,
+    topology: Topology,
+    t: &[f64],
+    phi: &mut [f64],
+    psi: &mut [f64],
+    stride: usize,
+) {
+    let mut brought = [Brought::<SIDE>::NOTHING; MOST_FACTORS];
+    let (mut count, wanted) = (0, !psi.is_empty());
+    for (to, part) in brought.iter_mut().zip(topology.factors()) {
+        let degree = basis.degree_on(part.factor);
+        to.fill(part.factor, degree, &t[part.stored], wanted);
+        count += 1;
     }
-    if degree < 2 {
-        return;
-    }
-    let mut at = d;
-    for a in 0..d {
-        for b in a..d {
-            phi[at] = t[a] * t[b];
-            if !psi.is_empty() {
-                psi[a * stride + at] += t[b];
-                psi[b * stride + at] += t[a];
+    let brought = &brought[..count];
+    let mut at = [0; MOST_FACTORS];
+    for (place, value) in phi.iter_mut().enumerate() {
+        for (at, one) in at.iter_mut().zip(brought).rev() {
+            *at += 1;
+            if *at < one.side {
+                break;
             }
-            at += 1;
+            *at = 0;
         }
-    }
-}
-
-fn spherical(degree: usize, u: &[f64], phi: &mut [f64], psi: &mut [f64], stride: usize) {
-    let [x, y, z] = [u[0], u[1], u[2]];
-    let (r3, r5, r15) = (3.0_f64.sqrt(), 5.0_f64.sqrt(), 15.0_f64.sqrt());
-    let values = [
-        r3 * y,
-        r3 * z,
-        r3 * x,
-        r15 * x * y,
-        r15 * y * z,
-        0.5 * r5 * (2.0 * z * z - x * x - y * y),
-        r15 * x * z,
-        0.5 * r15 * (x * x - y * y),
-    ];
-    let width = (degree + 1) * (degree + 1) - 1;
-    phi[..width].copy_from_slice(&values[..width]);
-    if psi.is_empty() {
-        return;
-    }
-    // Gradients in space; only their tangential part is used, so any extension of the function off
-    // the sphere serves.
-    let gradients = [
-        [0.0, r3, 0.0],
-        [0.0, 0.0, r3],
-        [r3, 0.0, 0.0],
-        [r15 * y, r15 * x, 0.0],
-        [0.0, r15 * z, r15 * y],
-        [-r5 * x, -r5 * y, 2.0 * r5 * z],
-        [r15 * z, 0.0, r15 * x],
-        [r15 * x, -r15 * y, 0.0],
-    ];
-    for (a, e) in tangent_basis([x, y, z]).iter().enumerate() {
-        for (m, g) in gradients[..width].iter().enumerate() {
-            psi[a * stride + m] = e[0] * g[0] + e[1] * g[1] + e[2] * g[2];
+        let values = || brought.iter().zip(at).map(|(one, at)| one.values[at]);
+        *value = values().product();
+        if !wanted {
+            continue;
+        }
+        let mut line = 0;
+        for (f, one) in brought.iter().enumerate() {
+            for slopes in &one.slopes[..one.local] {
+                let slope = slopes[at[f]];
+                let others = values().enumerate();
+                let factors = others.map(|(g, value)| if g == f { slope } else { value });
+                psi[line * stride + place] = factors.product();
+                line += 1;
+            }
         }
     }
 }

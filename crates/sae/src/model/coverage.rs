@@ -10,8 +10,8 @@
 //! what lies between its 0.5 % and 99.5 % quantiles. So seven days around a circle cover it, rows on a tenth
 //! of it a tenth, and few rows elsewhere change nothing.
 //!
-//! A torus or a sphere is cut into $`K`$ cells of equal area, eight rows to a cell or more and 256 cells at
-//! most, of which a share $`p_c`$ of the rows lies in cell $`c`$,
+//! A torus, a sphere, or a cylinder between the ends of its line, is cut into $`K`$ cells of equal area, eight
+//! rows to a cell or more and 256 cells at most, of which a share $`p_c`$ of the rows lies in cell $`c`$,
 //!
 //! ```math
 //! \text{coverage} = \frac1K \exp\Bigl(-\sum_c p_c \log p_c\Bigr) :
@@ -19,9 +19,10 @@
 //!
 //! the *effective number* of cells (the exponential of Shannon's entropy; Hill, *Diversity and Evenness*,
 //! Ecology 54, 1973) beside their number: 1 where rows are spread evenly, less some hundredths for chance,
-//! and little where they lie along a curve.
+//! and little where they lie along a curve. Rows whose heights on a cylinder are spread normally cover 0.8.
 
 use crate::model::dictionary::Dictionary;
+use crate::model::factor::Along;
 use ndarray::ArrayView2;
 
 /// A circle of less coverage is an arc.
@@ -61,53 +62,99 @@ pub(crate) fn coverage(
         if places.len() < FEWEST {
             return None;
         }
-        let closed = !atom.topology().is_euclidean();
-        Some(match places.iter().all(|place| place[1].is_nan()) {
-            true => beside_the_largest_gap(places.iter().map(|place| place[0]), closed),
-            false => effective_share(&places),
-        })
+        let directions = places.first().map_or(0, Vec::len);
+        let along: Vec<Direction> = (0..directions)
+            .map(|d| Direction::of(places.iter().map(|place| place[d])))
+            .collect();
+        match &along[..] {
+            [one] => Some(one.beside_the_largest_gap()),
+            [one, two] => Some(effective_share(&one.in_parts(), &two.in_parts())),
+            _ => None,
+        }
     };
     (0..dictionary.len()).map(of).collect()
 }
 
-/// What the largest interval that holds no more than [`STRAYS`] of the places leaves, of the unit circle or of
-/// a line between its ends; 1 of what is even.
-fn beside_the_largest_gap(places: impl Iterator<Item = f64>, closed: bool) -> f64 {
-    let mut places: Vec<f64> = places.collect();
-    places.sort_by(f64::total_cmp);
-    let n = places.len();
-    let strays = (STRAYS * n as f64) as usize;
-    let (low, high, length) = if closed {
-        (f64::NEG_INFINITY, f64::INFINITY, 1.0)
-    } else {
-        let at = |q: f64| places[(q * (n - 1) as f64).round() as usize];
-        let (low, high) = (at(TAIL), at(1.0 - TAIL));
-        (low, high, high - low)
-    };
-    let after = |i: usize| match places.get(i) {
-        Some(place) => *place,
-        // The circle's first places once more.
-        None if closed => 1.0 + places[i - n],
-        None => high,
-    };
-    let gaps = (0..n).map(|i| after(i + strays + 1).min(high) - places[i].max(low));
-    let largest = gaps.fold(0.0, f64::max);
-    if length > 0.0 {
-        ((1.0 - largest / length) / (1.0 - STRAYS)).clamp(0.0, 1.0)
-    } else {
-        0.0
+/// The rows' places along one direction.
+struct Direction {
+    places: Vec<f64>,
+    closed: bool,
+}
+
+impl Direction {
+    fn of(places: impl Iterator<Item = Along> + Clone) -> Self {
+        let closed = places.clone().all(|place| matches!(place, Along::Whole(_)));
+        let number = |place| match place {
+            Along::Whole(number) | Along::Free(number) => number,
+        };
+        Self {
+            places: places.map(number).collect(),
+            closed,
+        }
+    }
+
+    /// Where a line begins and ends, given the places in order: all but [`TAIL`] lie between.
+    fn ends(sorted: &[f64]) -> [f64; 2] {
+        let at = |q: f64| sorted[(q * (sorted.len() - 1) as f64).round() as usize];
+        [at(TAIL), at(1.0 - TAIL)]
+    }
+
+    fn sorted(&self) -> Vec<f64> {
+        let mut sorted = self.places.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted
+    }
+
+    /// What the largest interval that holds no more than [`STRAYS`] of the places leaves, of the unit circle
+    /// or of a line between its ends; 1 of what is even.
+    fn beside_the_largest_gap(&self) -> f64 {
+        let (places, closed) = (self.sorted(), self.closed);
+        let n = places.len();
+        let strays = (STRAYS * n as f64) as usize;
+        let (low, high, length) = if closed {
+            (f64::NEG_INFINITY, f64::INFINITY, 1.0)
+        } else {
+            let [low, high] = Self::ends(&places);
+            (low, high, high - low)
+        };
+        let after = |i: usize| match places.get(i) {
+            Some(place) => *place,
+            // The circle's first places once more.
+            None if closed => 1.0 + places[i - n],
+            None => high,
+        };
+        let gaps = (0..n).map(|i| after(i + strays + 1).min(high) - places[i].max(low));
+        let largest = gaps.fold(0.0, f64::max);
+        if length > 0.0 {
+            ((1.0 - largest / length) / (1.0 - STRAYS)).clamp(0.0, 1.0)
+        } else {
+            0.0
+        }
+    }
+
+    /// The places in parts of the whole, of a line of what lies between its ends.
+    fn in_parts(&self) -> Vec<f64> {
+        if self.closed {
+            return self.places.clone();
+        }
+        let [low, high] = Self::ends(&self.sorted());
+        let part = |place: &f64| match high > low {
+            true => ((place - low) / (high - low)).clamp(0.0, 1.0),
+            false => 0.0,
+        };
+        self.places.iter().map(part).collect()
     }
 }
 
-/// The effective number of cells of the unit square beside their number.
-fn effective_share(places: &[[f64; 2]]) -> f64 {
-    let n = places.len() as f64;
+/// The effective number of cells of the unit square beside their number; a place is `(one, two)`.
+fn effective_share(one: &[f64], two: &[f64]) -> f64 {
+    let n = one.len() as f64;
     let (least, most) = CELLS;
     let side = ((n / ROWS as f64).sqrt() as usize).clamp(least, most);
     let cell = |u: f64| ((u * side as f64) as usize).min(side - 1);
     let mut counts = vec![0_usize; side * side];
-    for place in places {
-        counts[cell(place[1]) * side + cell(place[0])] += 1;
+    for (one, two) in one.iter().zip(two) {
+        counts[cell(*two) * side + cell(*one)] += 1;
     }
     let filled = counts.iter().filter(|count| **count > 0);
     let entropy: f64 = filled
@@ -155,6 +202,17 @@ mod tests {
                 assert!(
                     (found - part).abs() < 0.3 * part,
                     "torus {n} {part}: {found}"
+                );
+                // Heights in any unit, some rows far out.
+                let cylinder = Array2::from_shape_fn((n, 2), |(i, c)| match c {
+                    0 => TAU * part * even(i, 0.754_877_7) - PI,
+                    _ if n > 400 && i % 400 == 7 => 1e9,
+                    _ => 40.0 + 3.0 * even(i, 0.569_840_3),
+                });
+                let found = of("cylinder", &cylinder).unwrap();
+                assert!(
+                    (found - part).abs() < 0.3 * part,
+                    "cylinder {n} {part}: {found}"
                 );
                 let sphere = Array2::from_shape_fn((n, 3), |(i, c)| {
                     let z = 1.0 - 2.0 * part * even(i, 0.754_877_7);
@@ -207,6 +265,7 @@ mod tests {
         assert_eq!(of("circle", &Array2::zeros((32, 1))), Some(0.0));
         assert_eq!(of("euclidean:1", &Array2::zeros((400, 1))), Some(0.0));
         assert_eq!(of("torus", &Array2::zeros((32, 2))), Some(0.25));
+        assert_eq!(of("cylinder", &Array2::zeros((32, 2))), Some(0.25));
         assert_eq!(of("euclidean:2", &Array2::zeros((400, 2))), None);
         assert_eq!(of("circle", &Array2::zeros((0, 1))), None);
         let dictionary = "2*circle".parse().unwrap();

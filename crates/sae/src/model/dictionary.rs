@@ -358,6 +358,7 @@ mod tests {
                 Basis::Monomials { degree: 2 },
             )
             .unwrap(),
+            Atom::new(Topology::Cylinder, Basis::Harmonics { highest: 1 }).unwrap(),
         ])
         .unwrap()
     }
@@ -386,9 +387,9 @@ mod tests {
     #[test]
     fn features_and_columns_are_stacked_in_order_after_the_intercept() {
         let dictionary = mixed();
-        assert_eq!(dictionary.features(), 1 + 4 + 3 + 5);
+        assert_eq!(dictionary.features(), 1 + 4 + 3 + 5 + 5);
         assert_eq!(dictionary.atom_features(1), 5..8);
-        assert_eq!(dictionary.columns(), 1 + 3 + 2);
+        assert_eq!(dictionary.columns(), 1 + 3 + 2 + 2);
         assert_eq!(dictionary.atom_columns(2), 4..6);
     }
 
@@ -398,13 +399,14 @@ mod tests {
             "circle/harmonics:1",
             "32*circle/harmonics:1,64*euclidean:1/monomials:1",
             "2*torus/harmonics:1,circle/harmonics:3",
+            "3*cylinder/harmonics:2,cylinder/harmonics:1",
             "circle/harmonics:1,circle/harmonics:2,circle/harmonics:1",
         ] {
             let dictionary: Dictionary = word.parse().unwrap();
             assert_eq!(dictionary.to_string(), word);
         }
-        let short: Dictionary = "2*sphere,euclidean".parse().unwrap();
-        let long = "2*sphere/spherical:1,euclidean:1/monomials:1";
+        let short: Dictionary = "2*sphere,euclidean,cylinder".parse().unwrap();
+        let long = "2*sphere/spherical:1,euclidean:1/monomials:1,cylinder/harmonics:1";
         assert_eq!(short.to_string(), long);
         assert_eq!(mixed().to_string().parse(), Ok(mixed()));
     }

@@ -1,6 +1,6 @@
-//! The factors of topologies: line, circle, sphere. What a factor is stands here, each time for all three:
-//! its numbers, how it moves, where its cells and grids are, how scores and chance seat a row on it, what
-//! its mean is.
+//! The factors of topologies: line, circle, sphere. What a factor is stands here, each time for all of them:
+//! its numbers, how it moves, its functions, where its cells and grids are, how scores and chance seat a row
+//! on it, what its mean is.
 //!
 //! | factor | stored numbers | local dimension | move by `delta` |
 //! |---|---|---|---|
@@ -8,9 +8,21 @@
 //! | circle | 1 angle in `[-pi, pi)` | 1 | `wrap(t + delta)` |
 //! | sphere | unit 3-vector `u` | 2 | `(u + E' delta) / abs(u + E' delta)` |
 //!
-//! `E` (2 x 3) is an orthonormal basis of the tangent plane at `u`.
+//! `E` (2 x 3) is an orthonormal basis of the tangent plane at `u`. The functions of a factor, by degree and
+//! without the constant:
+//!
+//! | factor | functions to degree `h` | their number |
+//! |---|---|---|
+//! | line of D | `t_a`; at degree 2 then `t_a t_b`, `a <= b` | `D`, `D + D (D + 1) / 2` |
+//! | circle | `cos m t`, `sin m t`, `m = 1..h` | `2 h` |
+//! | sphere | real harmonics of degrees 1 to `h` | 3, 8 |
+//!
+//! Spherical harmonics are normalised so that `sum_m Y_lm^2 = 2l + 1` (their mean square over the
+//! sphere is 1).
 
 use crate::data::larger;
+use crate::model::basis::{Basis, MAX_HARMONIC};
+use crate::model::topology::MAX_EUCLIDEAN;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -18,6 +30,7 @@ use std::f64::consts::{PI, TAU};
 
 /// One factor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Factor {
     /// `R^dimension`: of several dimensions still one factor, since they turn into each other.
     Line {
@@ -28,6 +41,15 @@ pub enum Factor {
     Circle,
     /// A unit vector in space.
     Sphere,
+}
+
+/// A place along one direction of a factor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Along {
+    /// In parts of a whole, from 0 to 1.
+    Whole(f64),
+    /// A coordinate with a scale of its own, as it stands.
+    Free(f64),
 }
 
 /// A mean of unit vectors of at most this length is rounding.
@@ -66,6 +88,52 @@ impl Factor {
         matches!(self, Self::Line { .. })
     }
 
+    /// The basis of its functions to `degree`.
+    pub(crate) fn basis(self, degree: usize) -> Basis {
+        match self {
+            Self::Line { .. } => Basis::Monomials { degree },
+            Self::Circle => Basis::Harmonics { highest: degree },
+            Self::Sphere => Basis::Spherical { degree },
+        }
+    }
+
+    /// The highest degree of its functions; 0 of what is no factor.
+    pub(crate) fn highest_degree(self) -> usize {
+        match self {
+            Self::Line { dimension } if (1..=MAX_EUCLIDEAN).contains(&dimension) => 2,
+            Self::Line { .. } => 0,
+            Self::Circle => MAX_HARMONIC,
+            Self::Sphere => 2,
+        }
+    }
+
+    /// The number of its functions to `degree`, the constant left out.
+    pub(crate) fn width(self, degree: usize) -> usize {
+        match self {
+            Self::Line { dimension: d } if degree == 1 => d,
+            Self::Line { dimension: d } => d + d * (d + 1) / 2,
+            Self::Circle => 2 * degree,
+            Self::Sphere => (degree + 1) * (degree + 1) - 1,
+        }
+    }
+
+    /// Writes the functions to `degree` at `t` into `phi` and their derivatives by local coordinate `a` into
+    /// `psi[a * stride ..][.. phi.len()]`. `psi` may be empty: then only values are written.
+    pub(crate) fn functions(
+        self,
+        degree: usize,
+        t: &[f64],
+        phi: &mut [f64],
+        psi: &mut [f64],
+        stride: usize,
+    ) {
+        match self {
+            Self::Line { .. } => monomials(degree, t, phi, psi, stride),
+            Self::Circle => harmonics(t[0], phi, psi),
+            Self::Sphere => spherical(degree, t, phi, psi, stride),
+        }
+    }
+
     /// Moves `t` (stored form) by the local step `delta`.
     pub(crate) fn retract(self, t: &mut [f64], delta: &[f64]) {
         match self {
@@ -94,16 +162,18 @@ impl Factor {
         }
     }
 
-    /// Appends the place of a stored coordinate in a unit cube whose equal parts are equal parts of the
-    /// manifold; of a line its coordinate as it stands. Whether there is one: not of several dimensions.
-    pub(crate) fn even_place(self, t: &[f64], place: &mut Vec<f64>) -> bool {
-        let turn = |angle: f64| (angle + PI) / TAU;
+    /// Appends the place of a stored coordinate along directions whose equal parts are equal parts of the
+    /// manifold. Whether there is one: not of lines of several dimensions, which have no shape.
+    pub(crate) fn even_place(self, t: &[f64], place: &mut Vec<Along>) -> bool {
+        let turn = |angle: f64| Along::Whole((angle + PI) / TAU);
         match self {
-            Self::Line { dimension: 1 } => place.push(t[0]),
+            Self::Line { dimension: 1 } => place.push(Along::Free(t[0])),
             Self::Line { .. } => return false,
             Self::Circle => place.push(turn(t[0])),
             // The area between two heights is as their difference (Archimedes).
-            Self::Sphere => place.extend([0.5 * (t[2] + 1.0), turn(t[1].atan2(t[0]))]),
+            Self::Sphere => {
+                place.extend([Along::Whole(0.5 * (t[2] + 1.0)), turn(t[1].atan2(t[0]))]);
+            }
         }
         true
     }
@@ -147,11 +217,8 @@ impl Factor {
             }
             Self::Circle => {
                 let (x, y) = (average(&|t| t[0].cos()), average(&|t| t[0].sin()));
-                let direction = match x.hypot(y) > NO_DIRECTION {
-                    true => y.atan2(x),
-                    false => f64::NAN,
-                };
-                (vec![direction], Some((x * x + y * y).sqrt()))
+                let (direction, length) = polar(x, y);
+                (vec![direction], Some(length))
             }
             Self::Sphere => {
                 let mean: Vec<f64> = (0..3).map(|c| average(&|t| t[c])).collect();
@@ -166,15 +233,101 @@ impl Factor {
     }
 
     /// Points, one after another in stored form, so near each other that the nearest lies in the basin of
-    /// the best minimum of functions of this degree; fewer to a direction where the factor is one of several.
+    /// the best minimum of functions of this degree. Where the factor is one of several a circle has fewer;
+    /// a line has more, since a row's place on it decides where on the others it is nearest.
     pub(crate) fn grid(self, degree: usize, alone: bool) -> Vec<f64> {
         match self {
             Self::Circle if alone => angles((8 * degree).max(16)),
             Self::Circle => angles((6 * degree).max(10)),
             Self::Sphere => spiral(96),
-            Self::Line { dimension } => lattice(dimension, degree),
+            Self::Line { dimension } if alone => lattice(dimension, degree),
+            Self::Line { dimension } => lattice(dimension, 2),
         }
     }
+}
+
+fn harmonics(t: f64, phi: &mut [f64], psi: &mut [f64]) {
+    for (m, pair) in phi.chunks_exact_mut(2).enumerate() {
+        let (sin, cos) = ((m + 1) as f64 * t).sin_cos();
+        pair.copy_from_slice(&[cos, sin]);
+        if !psi.is_empty() {
+            let m1 = (m + 1) as f64;
+            psi[2 * m] = -m1 * sin;
+            psi[2 * m + 1] = m1 * cos;
+        }
+    }
+}
+
+fn monomials(degree: usize, t: &[f64], phi: &mut [f64], psi: &mut [f64], stride: usize) {
+    let d = t.len();
+    phi[..d].copy_from_slice(t);
+    if !psi.is_empty() {
+        for a in 0..d {
+            let row = &mut psi[a * stride..][..phi.len()];
+            row.fill(0.0);
+            row[a] = 1.0;
+        }
+    }
+    if degree < 2 {
+        return;
+    }
+    let mut at = d;
+    for a in 0..d {
+        for b in a..d {
+            phi[at] = t[a] * t[b];
+            if !psi.is_empty() {
+                psi[a * stride + at] += t[b];
+                psi[b * stride + at] += t[a];
+            }
+            at += 1;
+        }
+    }
+}
+
+fn spherical(degree: usize, u: &[f64], phi: &mut [f64], psi: &mut [f64], stride: usize) {
+    let [x, y, z] = [u[0], u[1], u[2]];
+    let (r3, r5, r15) = (3.0_f64.sqrt(), 5.0_f64.sqrt(), 15.0_f64.sqrt());
+    let values = [
+        r3 * y,
+        r3 * z,
+        r3 * x,
+        r15 * x * y,
+        r15 * y * z,
+        0.5 * r5 * (2.0 * z * z - x * x - y * y),
+        r15 * x * z,
+        0.5 * r15 * (x * x - y * y),
+    ];
+    let width = (degree + 1) * (degree + 1) - 1;
+    phi[..width].copy_from_slice(&values[..width]);
+    if psi.is_empty() {
+        return;
+    }
+    // Gradients in space; only their tangential part is used, so any extension of the function off
+    // the sphere serves.
+    let gradients = [
+        [0.0, r3, 0.0],
+        [0.0, 0.0, r3],
+        [r3, 0.0, 0.0],
+        [r15 * y, r15 * x, 0.0],
+        [0.0, r15 * z, r15 * y],
+        [-r5 * x, -r5 * y, 2.0 * r5 * z],
+        [r15 * z, 0.0, r15 * x],
+        [r15 * x, -r15 * y, 0.0],
+    ];
+    for (a, e) in tangent_basis([x, y, z]).iter().enumerate() {
+        for (m, g) in gradients[..width].iter().enumerate() {
+            psi[a * stride + m] = e[0] * g[0] + e[1] * g[1] + e[2] * g[2];
+        }
+    }
+}
+
+/// The direction of a mean of unit vectors of the plane, not a number where that is rounding, and its length.
+fn polar(x: f64, y: f64) -> (f64, f64) {
+    let direction = match x.hypot(y) > NO_DIRECTION {
+        true => y.atan2(x),
+        false => f64::NAN,
+    };
+    (direction, (x * x + y * y).sqrt())
 }
 
 fn angles(count: usize) -> Vec<f64> {

@@ -34,7 +34,7 @@ pub struct Note {
     /// Which atoms were on: `all`, `top-k:N`, or where they were given.
     #[serde(default = "all")]
     pub gates: String,
-    /// The penalty on Euclidean coordinates, in the units of the data squared.
+    /// The penalty on coordinates on lines, in the units of the data squared.
     #[serde(default)]
     pub kappa: f64,
 }

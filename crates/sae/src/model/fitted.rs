@@ -67,7 +67,7 @@ impl Model {
         self.decoder.view()
     }
 
-    /// The penalty on Euclidean coordinates, in the units of the data squared.
+    /// The penalty on coordinates on lines, in the units of the data squared.
     pub fn kappa(&self) -> f64 {
         self.note.kappa
     }
@@ -342,5 +342,50 @@ mod tests {
         assert!(refused(&bytes).contains("decoder[3, 2]"));
         let missing = Model::load(&folder.path().join("absent")).unwrap_err();
         assert!(matches!(missing, ModelError::Io { .. }), "{missing}");
+    }
+
+    /// Rows that an atom made, of every topology that there is: a fit explains them, a file keeps the model,
+    /// and an encoding of the rows explains as much.
+    #[test]
+    fn rows_of_every_topology_are_fitted_kept_and_encoded() {
+        let folder = tempfile::tempdir().unwrap();
+        let spaces = [1, 2].map(|dimension| Topology::Euclidean { dimension });
+        for topology in Topology::named().chain(spaces) {
+            let atom = Atom::new(topology, Basis::default_for(topology)).unwrap();
+            let direction = |f: usize, j: usize| ((1 + 7 * f) as f64 * (0.7 + j as f64)).sin();
+            let even = |i: usize, by: f64| (i as f64 * by).fract() - 0.5;
+            let steps = [0.618_034, 0.754_877_7, 0.569_840_3];
+            let places: Vec<Vec<f64>> = (0..150)
+                .map(|i| {
+                    let numbers = (0..topology.stored()).map(|c| 6.2 * even(i, steps[c]));
+                    topology.projected(&numbers.collect::<Vec<_>>()).unwrap()
+                })
+                .collect();
+            let x = Array2::from_shape_fn((150, 12), |(i, j)| {
+                let phi = atom.evaluate(&places[i]).unwrap();
+                let signal: f64 = (phi.iter().enumerate())
+                    .map(|(f, v)| v * direction(f, j))
+                    .sum();
+                signal + 0.02 * even(7 * i + 13 * j + i * j, 0.418_034)
+            });
+            let dictionary = Dictionary::new(vec![atom]).unwrap();
+            let options = crate::FitOptions {
+                starts: 6,
+                ..crate::FitOptions::default()
+            };
+            let fit = crate::fit(x.view(), &dictionary, &options, &crate::go_on).unwrap();
+            let explained = fit.explained_variance;
+            assert!(explained > 0.95, "{topology}: {explained}");
+            let path = folder.path().join("model.safetensors");
+            fit.model.save(&path).unwrap();
+            let model = Model::load(&path).unwrap();
+            assert_eq!(model, fit.model, "{topology}");
+            let found = model.encode(x.view(), &EncodeOptions::default()).unwrap();
+            assert!(found.converged.iter().all(|done| *done), "{topology}");
+            let (all, left) = (fit.squared_error.sum(), found.squared_error.sum());
+            // kappa, a constant in a fit, draws heights in a little; a row of a torus may have two minima.
+            let near = 1e-5 * x.iter().map(|x| x * x).sum::<f64>();
+            assert!(left < 1.05 * all + near, "{topology}: {left} {all}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Fine enough that the nearest grid point lies in the basin of the best minimum of the atom's
 //! functions: about eight points for each period of the highest harmonic.
 
+use crate::data::dot;
 use crate::model::dictionary::Atom;
 
 /// Points of an atom with the values of its functions there.
@@ -12,16 +13,19 @@ pub(crate) struct Grid {
     width: usize,
     points: Vec<f64>,
     values: Vec<f64>,
+    /// `|t|^2` over the flat coordinates of every point; empty where there are none.
+    squares: Vec<f64>,
 }
 
 impl Grid {
     /// The grid of `atom`.
     pub(crate) fn on(atom: Atom) -> Self {
-        let (factors, degree) = (atom.topology().factors(), atom.basis().degree());
-        let alone = factors.len() == 1;
+        let topology = atom.topology();
+        let alone = topology.alone().is_some();
         // Of a product all pairs, the last factor's points running first.
         let mut points: Vec<Vec<f64>> = vec![Vec::new()];
-        for part in factors {
+        for part in topology.factors() {
+            let degree = atom.basis().degree_on(part.factor);
             let own = part.factor.grid(degree, alone);
             let own = own.chunks_exact(part.factor.stored());
             let longer = |before: &Vec<f64>| -> Vec<Vec<f64>> {
@@ -38,11 +42,22 @@ impl Grid {
         {
             atom.values(t, phi);
         }
+        let square = |t: &[f64]| {
+            topology
+                .flat()
+                .map(|part| dot(&t[part.stored.clone()], &t[part.stored]))
+                .sum()
+        };
+        let squares = match topology.has_flat() {
+            true => points.chunks_exact(stored).map(square).collect(),
+            false => Vec::new(),
+        };
         Self {
             stored,
             width,
             points,
             values,
+            squares,
         }
     }
 
@@ -51,8 +66,53 @@ impl Grid {
         self.values.chunks_exact(self.width)
     }
 
+    /// `|t|^2` over the flat coordinates of point `g`, where there are any.
+    pub(crate) fn square(&self, g: usize) -> Option<f64> {
+        self.squares.get(g).copied()
+    }
+
     /// Stored coordinates of point `g`.
     pub(crate) fn point(&self, g: usize) -> &[f64] {
         &self.points[g * self.stored..][..self.stored]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::basis::Basis;
+    use crate::model::topology::Topology;
+
+    /// All pairs of the factors' points, each on its manifold, with the atom's functions there.
+    #[test]
+    fn points_lie_on_the_manifold_and_have_its_functions() {
+        let spaces = (1..=4).map(|dimension| Topology::Euclidean { dimension });
+        for topology in Topology::named().chain(spaces) {
+            let first = topology.first();
+            for degree in 1..=first.highest_degree().min(2) {
+                let basis: Basis = first.basis(degree);
+                let atom = Atom::new(topology, basis).unwrap();
+                let (grid, alone) = (Grid::on(atom), topology.alone().is_some());
+                let of_factor = |part: crate::model::topology::Placed| {
+                    let points = part.factor.grid(basis.degree_on(part.factor), alone);
+                    points.len() / part.factor.stored()
+                };
+                let count: usize = topology.factors().map(of_factor).product();
+                assert_eq!(grid.rows().count(), count, "{topology}");
+                for (g, phi) in grid.rows().enumerate() {
+                    let t = grid.point(g);
+                    assert_eq!(atom.evaluate(t).unwrap(), phi, "{topology}");
+                    for (a, b) in topology.projected(t).unwrap().iter().zip(t) {
+                        assert!((a - b).abs() < 4.0 * f64::EPSILON, "{topology}");
+                    }
+                    let flat = topology.flat().flat_map(|part| &t[part.stored]);
+                    let square: f64 = flat.map(|t| t * t).sum();
+                    assert!((grid.square(g).unwrap_or(0.0) - square).abs() < 1e-12);
+                }
+            }
+        }
+        // Angles of one of several factors, times the heights.
+        let atom = Atom::new(Topology::Cylinder, Basis::Harmonics { highest: 1 }).unwrap();
+        assert_eq!(Grid::on(atom).rows().count(), 10 * 9);
     }
 }

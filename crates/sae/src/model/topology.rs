@@ -6,14 +6,18 @@
 //! | Euclidean(D) | a line of D |
 //! | circle | a circle |
 //! | torus | two circles |
+//! | cylinder | a circle and a line |
 //! | sphere | a sphere |
+//!
+//! Basis, grid, whitening, coverage and picture are made from the factors: a further product is a word in
+//! [`Topology::named`] and its factors.
 //!
 //! Unknowns of a fit are *local*: a derivative is taken by `delta` at `delta = 0`, and a step is applied by
 //! `Topology::retract`. The chart is therefore a new one at every point, which is why no coordinate ever
 //! leaves its manifold and no chart has a singular point.
 
 use crate::model::dictionary::DictionaryError;
-use crate::model::factor::Factor;
+use crate::model::factor::{Along, Factor};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -30,17 +34,33 @@ pub enum Topology {
     Circle,
     /// Two angles.
     Torus,
+    /// An angle and a height.
+    Cylinder,
     /// A unit vector in space.
     Sphere,
 }
 
 /// A word that is no topology.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no topology: expected circle, torus, sphere or euclidean:D with D from 1 to 16")]
+#[error("{0:?} is no topology: expected {words} with D from 1 to {MAX_EUCLIDEAN}", words = Topology::words())]
 pub struct ParseTopologyError(pub String);
 
 /// The most coordinates of one Euclidean atom.
 pub const MAX_EUCLIDEAN: usize = 16;
+
+/// The most factors of a topology.
+pub const MOST_FACTORS: usize = 2;
+
+/// The word before the number of coordinates of a Euclidean space.
+const EUCLIDEAN: &str = "euclidean";
+
+/// The topologies that a word alone names.
+const NAMED: &[(&str, Topology)] = &[
+    ("circle", Topology::Circle),
+    ("torus", Topology::Torus),
+    ("cylinder", Topology::Cylinder),
+    ("sphere", Topology::Sphere),
+];
 
 /// A factor with its places among the numbers of a topology.
 #[derive(Clone, Debug)]
@@ -56,23 +76,68 @@ pub struct Placed {
 }
 
 impl Topology {
+    /// The topologies that a word alone names: all but Euclidean spaces.
+    pub fn named() -> impl Iterator<Item = Self> + Clone {
+        NAMED.iter().map(|(_, topology)| *topology)
+    }
+
+    /// The words for topologies, as a sentence lists them.
+    pub fn words() -> String {
+        let named: Vec<&str> = NAMED.iter().map(|(word, _)| *word).collect();
+        format!("{} or {EUCLIDEAN}:D", named.join(", "))
+    }
+
+    /// The factors alone, in order.
+    fn product(self) -> [Option<Factor>; MOST_FACTORS] {
+        match self {
+            Self::Euclidean { dimension } => [Some(Factor::Line { dimension }), None],
+            Self::Circle => [Some(Factor::Circle), None],
+            Self::Torus => [Some(Factor::Circle), Some(Factor::Circle)],
+            Self::Cylinder => [Some(Factor::Circle), Some(Factor::Line { dimension: 1 })],
+            Self::Sphere => [Some(Factor::Sphere), None],
+        }
+    }
+
     /// The factors, in the order of their numbers.
-    pub fn factors(self) -> impl ExactSizeIterator<Item = Placed> + Clone {
-        let (factor, count) = match self {
-            Self::Euclidean { dimension } => (Factor::Line { dimension }, 1),
-            Self::Circle => (Factor::Circle, 1),
-            Self::Torus => (Factor::Circle, 2),
-            Self::Sphere => (Factor::Sphere, 1),
-        };
-        (0..count).map(move |i| {
-            let at = |size: usize| i * size..(i + 1) * size;
-            Placed {
+    pub fn factors(self) -> impl Iterator<Item = Placed> + Clone {
+        let product = self.product().into_iter().flatten();
+        product.scan([0; 3], |from, factor| {
+            let sizes = [factor.stored(), factor.local_dim(), factor.components()];
+            let [stored, local, scores] = std::array::from_fn(|i| {
+                let first = from[i];
+                from[i] += sizes[i];
+                first..from[i]
+            });
+            Some(Placed {
                 factor,
-                stored: at(factor.stored()),
-                local: at(factor.local_dim()),
-                scores: at(factor.components()),
-            }
+                stored,
+                local,
+                scores,
+            })
         })
+    }
+
+    /// The factors whose coordinates have a scale of their own, so that a fit has to standardise them. They
+    /// have as many unknowns as numbers.
+    pub fn flat(self) -> impl Iterator<Item = Placed> + Clone {
+        self.factors().filter(|part| part.factor.is_flat())
+    }
+
+    /// Whether any of its coordinates has a scale of its own.
+    pub fn has_flat(self) -> bool {
+        self.flat().next().is_some()
+    }
+
+    /// The first factor, whose basis names that of the whole.
+    pub(crate) fn first(self) -> Factor {
+        let [first, ..] = self.product();
+        first.unwrap_or(Factor::Line { dimension: 0 })
+    }
+
+    /// The factor of a topology that has no other.
+    pub(crate) fn alone(self) -> Option<Factor> {
+        let [first, others @ ..] = self.product();
+        first.filter(|_| others.iter().all(Option::is_none))
     }
 
     /// Numbers stored per row (the columns of a coordinates file).
@@ -88,11 +153,6 @@ impl Topology {
     /// Principal components that a first guess at a coordinate is made from.
     pub(crate) fn components(self) -> usize {
         self.factors().map(|f| f.factor.components()).sum()
-    }
-
-    /// Whether the coordinate has a scale of its own, so that a fit has to standardise it.
-    pub fn is_euclidean(self) -> bool {
-        self.factors().all(|f| f.factor.is_flat())
     }
 
     /// `t` (stored form) moved by the local step `delta`.
@@ -131,19 +191,14 @@ impl Topology {
         }
     }
 
-    /// The place of a stored coordinate in a square whose equal parts are equal parts of the manifold; the
-    /// second number is none where there is one direction alone, and a line's place is its coordinate.
-    /// Spaces of more directions have none.
-    pub(crate) fn even_place(self, t: &[f64]) -> Option<[f64; 2]> {
+    /// The place of a stored coordinate along one or two directions whose equal parts are equal parts of the
+    /// manifold. Spaces of more directions have none, nor has what has no shape.
+    pub(crate) fn even_place(self, t: &[f64]) -> Option<Vec<Along>> {
         let mut place = Vec::with_capacity(2);
         let all = self
             .factors()
             .all(|part| part.factor.even_place(&t[part.stored], &mut place));
-        match place[..] {
-            [one] if all => Some([one, f64::NAN]),
-            [one, two] if all => Some([one, two]),
-            _ => None,
-        }
+        (all && place.len() <= 2).then_some(place)
     }
 
     /// As [`Topology::projected`], in place.
@@ -188,12 +243,11 @@ impl Topology {
 
 impl std::fmt::Display for Topology {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Euclidean { dimension } => write!(f, "euclidean:{dimension}"),
-            Self::Circle => f.write_str("circle"),
-            Self::Torus => f.write_str("torus"),
-            Self::Sphere => f.write_str("sphere"),
+        if let Self::Euclidean { dimension } = self {
+            return write!(f, "{EUCLIDEAN}:{dimension}");
         }
+        let word = NAMED.iter().find(|(_, topology)| topology == self);
+        f.write_str(word.map_or("unnamed", |(word, _)| word))
     }
 }
 
@@ -213,19 +267,17 @@ impl TryFrom<String> for Topology {
 impl std::str::FromStr for Topology {
     type Err = ParseTopologyError;
     fn from_str(word: &str) -> Result<Self, Self::Err> {
+        if let Some((_, topology)) = NAMED.iter().find(|(name, _)| *name == word) {
+            return Ok(*topology);
+        }
         let error = || ParseTopologyError(word.to_owned());
-        match word {
-            "circle" => Ok(Self::Circle),
-            "torus" => Ok(Self::Torus),
-            "sphere" => Ok(Self::Sphere),
-            "euclidean" => Ok(Self::Euclidean { dimension: 1 }),
-            other => {
-                let digits = other.strip_prefix("euclidean:").ok_or_else(error)?;
-                match digits.parse() {
-                    Ok(dimension @ 1..=MAX_EUCLIDEAN) => Ok(Self::Euclidean { dimension }),
-                    _ => Err(error()),
-                }
-            }
+        let dimension = match word.strip_prefix(EUCLIDEAN).ok_or_else(error)? {
+            "" => Some(1),
+            number => number.strip_prefix(':').and_then(|d| d.parse().ok()),
+        };
+        match dimension {
+            Some(dimension @ 1..=MAX_EUCLIDEAN) => Ok(Self::Euclidean { dimension }),
+            _ => Err(error()),
         }
     }
 }
@@ -237,7 +289,37 @@ mod tests {
     use proptest::prelude::*;
     use std::f64::consts::PI;
 
+    fn every() -> impl Iterator<Item = Topology> {
+        let spaces = (1..=4).map(|dimension| Topology::Euclidean { dimension });
+        Topology::named().chain(spaces)
+    }
+
     proptest! {
+        #[test]
+        fn steps_stay_on_the_manifold_and_a_zero_step_stays_put(
+            v in prop::array::uniform6(-3.0..3.0_f64), d in prop::array::uniform6(-5.0..5.0_f64),
+        ) {
+            prop_assume!(v[..3].iter().map(|c| c * c).sum::<f64>() > 1e-6);
+            for topology in every() {
+                let t = topology.projected(&v[..topology.stored()]).unwrap();
+                let near = |a: &[f64], b: &[f64]| {
+                    a.iter().zip(b).all(|(a, b)| (a - b).abs() < 4.0 * f64::EPSILON)
+                };
+                prop_assert!(near(&topology.projected(&t).unwrap(), &t), "{topology}");
+                let d = &d[..topology.local_dim()];
+                let still = topology.moved(&t, &vec![0.0; d.len()]).unwrap();
+                prop_assert!(near(&still, &t), "{topology}");
+                let moved = topology.moved(&t, d).unwrap();
+                prop_assert!(near(&topology.projected(&moved).unwrap(), &moved), "{topology}");
+                // Each factor moves by its own part of the step alone.
+                for part in topology.factors() {
+                    let mut alone = t[part.stored.clone()].to_vec();
+                    part.factor.retract(&mut alone, &d[part.local]);
+                    prop_assert_eq!(&moved[part.stored], &alone[..]);
+                }
+            }
+        }
+
         #[test]
         fn wrapped_angles_lie_in_the_half_open_turn_and_keep_their_direction(a in -1e3..1e3_f64) {
             let w = wrap_angle(a);
@@ -285,6 +367,30 @@ mod tests {
     }
 
     #[test]
+    fn factors_share_out_the_numbers_of_a_topology() {
+        for topology in every() {
+            let (mut stored, mut local, mut scores) = (0, 0, 0);
+            for part in topology.factors() {
+                let starts = (part.stored.start, part.local.start, part.scores.start);
+                assert_eq!(starts, (stored, local, scores), "{topology}");
+                (stored, local, scores) = (part.stored.end, part.local.end, part.scores.end);
+                if part.factor.is_flat() {
+                    assert_eq!(part.stored.len(), part.local.len());
+                }
+            }
+            let sums = (
+                topology.stored(),
+                topology.local_dim(),
+                topology.components(),
+            );
+            assert_eq!((stored, local, scores), sums, "{topology}");
+        }
+        let mut flat = Topology::Cylinder.flat().map(|part| part.stored);
+        assert_eq!((flat.next(), flat.next()), (Some(1..2), None));
+        assert!(!Topology::Torus.has_flat());
+    }
+
+    #[test]
     fn the_ends_of_the_turn_and_huge_angles_wrap_into_it() {
         assert_eq!(wrap_angle(PI), -PI);
         assert_eq!(wrap_angle(-PI), -PI);
@@ -309,14 +415,21 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for topology in [
-            Topology::Circle,
-            Topology::Torus,
-            Topology::Sphere,
-            Topology::Euclidean { dimension: 3 },
-        ] {
-            assert_eq!(topology.to_string().parse(), Ok(topology));
+        let spaces = [1, 3, MAX_EUCLIDEAN].map(|dimension| Topology::Euclidean { dimension });
+        for topology in Topology::named().chain(spaces) {
+            let word = topology.to_string();
+            assert_eq!(word.parse(), Ok(topology));
+            let known = Topology::words();
+            assert!(
+                known.contains(word.split(':').next().unwrap()),
+                "{word}: {known}"
+            );
         }
+        assert_eq!(
+            "euclidean".parse(),
+            Ok(Topology::Euclidean { dimension: 1 })
+        );
+        assert!("euclidean17".parse::<Topology>().is_err());
         assert!("euclidean:0".parse::<Topology>().is_err());
         assert!("disc".parse::<Topology>().is_err());
     }

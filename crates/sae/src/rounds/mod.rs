@@ -125,7 +125,7 @@ impl Settled {
 }
 
 /// The penalties of fits from starts like this one, the same for all so that their objectives compare: `lambda` (or 1e-5 of the mean diagonal of `Phi' Phi`)
-/// and 1e-3 of the mean diagonal of `D` over Euclidean coordinates.
+/// and 1e-3 of the mean diagonal of `D` over flat coordinates.
 ///
 /// # Errors
 /// [`CurvedError::Decoder`].
@@ -153,7 +153,7 @@ pub(crate) fn penalty(
     if !dictionary
         .atoms()
         .iter()
-        .any(|atom| atom.topology().is_euclidean())
+        .any(|atom| atom.topology().has_flat())
     {
         return Ok(model.penalty);
     }
@@ -166,9 +166,8 @@ pub(crate) fn penalty(
     for i in 0..layout.rows() {
         let (first, d) = (layout.row_dims().block_offset(i), layout.row_dims().dim(i));
         for on in layout.active(i) {
-            let atom = dictionary.atoms()[on.atom];
-            if atom.topology().is_euclidean() {
-                for u in on.unknown..on.unknown + atom.local_dim() {
+            for part in dictionary.atoms()[on.atom].topology().flat() {
+                for u in part.local.map(|a| on.unknown + a) {
                     sum += blocks[first + u * d + u];
                     count += 1;
                 }

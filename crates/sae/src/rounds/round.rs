@@ -15,7 +15,7 @@
 use crate::data::{Data, axpy, dot, larger, ordered_sum};
 use crate::encode::search::{Arrangement, Search, Work};
 use crate::error::CurvedError;
-use crate::iterate::features::euclidean_squares;
+use crate::iterate::features::flat_squares;
 use crate::iterate::layout::Layout;
 use crate::model::dictionary::Dictionary;
 use crate::rounds::codes::{Codes, CodesMut};
@@ -176,7 +176,7 @@ impl Ground<'_> {
         let layout = Layout::new(self.dictionary, &gates, self.outputs())
             .map_err(broadhead_schur::Error::from)?;
         coordinates.whiten(&layout);
-        let spread = euclidean_squares(self.dictionary, &layout, &coordinates);
+        let spread = flat_squares(self.dictionary, &layout, &coordinates);
         (state.codes).load(self.dictionary, self.arrangement, &coordinates, &gates);
         let changed = state.changed;
         self.pass(bench, penalty.kappa, Choice::Stay, state);
@@ -189,7 +189,7 @@ impl Ground<'_> {
     /// Whether any atom has coordinates with a scale of their own.
     fn has_flat(&self) -> bool {
         let mut atoms = self.dictionary.atoms().iter();
-        atoms.any(|atom| atom.topology().is_euclidean())
+        atoms.any(|atom| atom.topology().has_flat())
     }
 
     fn part(

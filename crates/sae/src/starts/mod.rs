@@ -2,10 +2,11 @@
 //!
 //! Start `s` draws from its own stream of the seed's generator, so it is the same whatever other
 //! starts there are and whichever thread makes it. The first half of the starts are *principal*
-//! (angles by `atan2` of two standardised scores, of four turned into two planes on a torus, sphere points from three, Euclidean coordinates
-//! from as many as they have), the rest *random*. With several atoms and top-k gates the first gates
+//! (angles by `atan2` of two standardised scores, of four turned into two planes on a torus, of three turned
+//! upright on a cylinder, sphere points from three, Euclidean coordinates from as many as they have), the rest *random*. With several atoms and top-k gates the first gates
 //! are clusters of rows, and each atom's coordinates come from its own cluster's leading directions.
 
+mod axis;
 mod cluster;
 pub(crate) mod halving;
 mod planes;
@@ -16,7 +17,8 @@ use crate::data::Data;
 use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::model::dictionary::{Atom, Dictionary};
 use crate::model::factor::Factor;
-use crate::model::topology::Placed;
+use crate::model::topology::Topology;
+use crate::starts::axis::upright;
 use crate::starts::cluster::clusters;
 use crate::starts::planes::separate;
 use crate::starts::principal::Principal;
@@ -205,16 +207,14 @@ impl<'a> Starter<'a> {
         let columns = self.dictionary.atom_columns(a);
         let enough = source.chosen.len() == atom.topology().components();
         let principal = kind == StartKind::Principal && enough;
-        let circles = |part: &Placed| part.factor == Factor::Circle;
-        let planes = if principal && atom.topology().factors().filter(circles).count() == 2 {
-            source.planes(members.len())
-        } else {
-            Vec::new()
+        let turned = match principal {
+            true => source.turned(atom.topology(), members.len()),
+            false => Vec::new(),
         };
         for (j, &i) in members.iter().enumerate() {
             let t = &mut coordinates.row_mut(i)[columns.clone()];
-            match planes.get(j) {
-                Some(z) => t.copy_from_slice(&[z[1].atan2(z[0]), z[3].atan2(z[2])]),
+            match turned.get(j) {
+                Some(z) => atom.topology().seat(|c| z[c], t),
                 None if principal => atom.topology().seat(|c| source.score(j, c), t),
                 None => {
                     for part in atom.topology().factors() {
@@ -238,13 +238,24 @@ impl Source<'_> {
         self.principal.standard(row, self.chosen[c])
     }
 
-    /// The four scores of a torus, rotated so that each pair goes around a circle.
-    fn planes(&self, rows: usize) -> Vec<[f64; 4]> {
-        let mut scores: Vec<[f64; 4]> = (0..rows)
+    /// The scores of a product, turned so that those of each factor are its own: two circles of a torus, the
+    /// circle and the axis of a cylinder. None where nothing tells factors apart.
+    fn turned(&self, topology: Topology, rows: usize) -> Vec<Vec<f64>> {
+        let factors: Vec<Factor> = topology.factors().map(|part| part.factor).collect();
+        match factors[..] {
+            [Factor::Circle, Factor::Circle] => self.apart(rows, separate),
+            [Factor::Circle, Factor::Line { dimension: 1 }] => self.apart(rows, upright),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The first `N` scores of each row, turned by `turn`.
+    fn apart<const N: usize>(&self, rows: usize, turn: impl Fn(&mut [[f64; N]])) -> Vec<Vec<f64>> {
+        let mut scores: Vec<[f64; N]> = (0..rows)
             .map(|row| std::array::from_fn(|c| self.score(row, c)))
             .collect();
-        separate(&mut scores);
-        scores
+        turn(&mut scores);
+        scores.into_iter().map(|z| z.to_vec()).collect()
     }
 }
 
@@ -252,7 +263,6 @@ impl Source<'_> {
 mod tests {
     use super::*;
     use crate::model::basis::Basis;
-    use crate::model::topology::Topology;
     use ndarray::Array2;
     use std::f64::consts::TAU;
 

@@ -6,6 +6,7 @@
     reason = "each test file uses its own part"
 )]
 
+use broadhead_sae::model::factor::Factor;
 use broadhead_sae::model::file::Note;
 use broadhead_sae::*;
 use ndarray::{Array2, ArrayView2};
@@ -35,11 +36,11 @@ pub fn made(dictionary: &Dictionary, n: usize, p: usize, on: Option<usize>, nois
             (Topology::Euclidean { dimension }, _) => dimension,
             _ => 0,
         };
+        // Of a product the functions of one factor alone lead.
+        let both = |f: usize, side: usize| (f + 1) / side > 0 && !(f + 1).is_multiple_of(side);
         let follows = |f: usize| match (atom.topology(), atom.basis()) {
-            (Topology::Torus, Basis::Harmonics { highest }) => {
-                let side = 2 * highest + 1;
-                (f + 1) / side > 0 && !(f + 1).is_multiple_of(side)
-            }
+            (Topology::Torus, Basis::Harmonics { highest }) => both(f, 2 * highest + 1),
+            (Topology::Cylinder, _) => both(f, 2),
             _ => f >= leading,
         };
         let first = dictionary.atom_features(a).start;
@@ -61,10 +62,14 @@ pub fn made(dictionary: &Dictionary, n: usize, p: usize, on: Option<usize>, nois
             }
             gates[(i, a)] = 1.0;
             let atom = dictionary.atoms()[a];
+            let angle = |c: usize| {
+                let part = (atom.topology().factors()).find(|part| part.stored.contains(&c));
+                part.is_some_and(|part| part.factor == Factor::Circle)
+            };
             let t: Vec<f64> = (0..atom.stored())
-                .map(|_| match atom.topology() {
-                    Topology::Circle | Topology::Torus => rng.random_range(-PI..PI),
-                    _ => normal(&mut rng),
+                .map(|c| match angle(c) {
+                    true => rng.random_range(-PI..PI),
+                    false => normal(&mut rng),
                 })
                 .collect();
             let t = atom.topology().projected(&t).unwrap();

@@ -49,7 +49,7 @@ fn quiet_on(
 type Built = (Dictionary, Option<usize>);
 
 /// Small and large cores, rows whose atoms are chosen, coordinates that are whitened.
-fn cases() -> Result<[Built; 4], DictionaryError> {
+fn cases() -> Result<[Built; 5], DictionaryError> {
     let harmonics = Basis::Harmonics { highest: 1 };
     let (plane, squares) = (
         Topology::Euclidean { dimension: 2 },
@@ -61,6 +61,7 @@ fn cases() -> Result<[Built; 4], DictionaryError> {
         (of(3, Topology::Circle, harmonics)?, Some(1)),
         (of(2, Topology::Torus, harmonics)?, None),
         (of(1, plane, squares)?, None),
+        (of(1, Topology::Cylinder, harmonics)?, None),
     ])
 }
 

@@ -15,9 +15,12 @@ const DIFFERENCE: f64 = 1.5e-8;
 /// Ridges tried for one step. From 1e-2 of the curvature to 1e12 of it they are 25.
 const MOST_RIDGES: usize = 40;
 
-/// A Euclidean coordinate moves that far before the step of its differences grows with the way that
+/// A coordinate on a line moves that far before the step of its differences grows with the way that
 /// it has to go: beside a gradient of 1e10 curvatures a step of 1.5e-8 changes nothing.
 const FAR: f64 = 1e4;
+
+/// The least share of the ridge, of a line that the decoder has no use for.
+const LEAST_WEIGHT: f64 = 1e-150;
 
 /// How many times further out than its atoms reach a row is that is ruled by its pull.
 const OUTSIDE: f64 = 1e6;
@@ -44,6 +47,9 @@ pub(super) struct Newton<'m> {
     blocks: Vec<Block>,
     dim: usize,
     width: usize,
+    /// Whether an atom has lines and others among its factors: an angle's curvature then goes with the square
+    /// of the height, and one ridge for both would hold the height where the angle needs it.
+    uneven: bool,
 }
 
 /// Where a minimisation ended.
@@ -100,6 +106,7 @@ impl<'m> Newton<'m> {
             blocks: Vec::new(),
             dim: 0,
             width: 0,
+            uneven: false,
         };
         for (atom, &gate) in point.gates.iter().enumerate() {
             if gate != 0.0 {
@@ -125,6 +132,7 @@ impl<'m> Newton<'m> {
             blocks: Vec::new(),
             dim: 0,
             width: 0,
+            uneven: false,
         };
         this.push(atom, gate, 0);
         this
@@ -145,6 +153,8 @@ impl<'m> Newton<'m> {
         });
         self.dim += dim;
         self.width += width;
+        let topology = what.topology();
+        self.uneven |= topology.has_flat() && topology.alone().is_none();
     }
 
     /// `e(t)`.
@@ -179,19 +189,18 @@ impl<'m> Newton<'m> {
                 at += 1;
             }
         }
-        0.5 * sum + 0.5 * self.model.kappa * self.euclidean(t)
+        0.5 * sum + 0.5 * self.model.kappa * self.flat_square(t)
     }
 
-    fn euclidean(&self, t: &[f64]) -> f64 {
+    /// `|t|^2` over flat coordinates.
+    fn flat_square(&self, t: &[f64]) -> f64 {
         let dictionary = self.model.dictionary;
-        self.blocks
-            .iter()
-            .filter(|block| dictionary.atoms()[block.atom].topology().is_euclidean())
-            .map(|block| {
-                let t = &t[dictionary.atom_columns(block.atom)];
-                dot(t, t)
-            })
-            .sum()
+        let square = |block: &Block| {
+            let t = &t[dictionary.atom_columns(block.atom)];
+            let flat = dictionary.atoms()[block.atom].topology().flat();
+            flat.map(|part| dot(&t[part.stored.clone()], &t[part.stored]))
+        };
+        self.blocks.iter().flat_map(square).sum()
     }
 
     /// Brings `local` up to date with `t`.
@@ -250,9 +259,10 @@ impl<'m> Newton<'m> {
         }
         let dictionary = self.model.dictionary;
         for block in &self.blocks {
-            if dictionary.atoms()[block.atom].topology().is_euclidean() {
-                let t = &t[dictionary.atom_columns(block.atom)];
-                axpy(self.model.kappa, t, &mut out[block.unknown..][..block.dim]);
+            let t = &t[dictionary.atom_columns(block.atom)];
+            for part in dictionary.atoms()[block.atom].topology().flat() {
+                let into = &mut out[block.unknown..][part.local];
+                axpy(self.model.kappa, &t[part.stored], into);
             }
         }
     }
@@ -273,7 +283,7 @@ impl<'m> Newton<'m> {
         work.step.fill(0.0);
         for block in &self.blocks {
             for a in block.unknown..block.unknown + block.dim {
-                let difference = self.difference(t, block, work.gradient[a] / unit);
+                let difference = self.difference(t, block, a, work.gradient[a] / unit);
                 work.step[a] = difference;
                 self.moved(t, work.step, work.moved);
                 work.step[a] = 0.0;
@@ -294,14 +304,25 @@ impl<'m> Newton<'m> {
         }
     }
 
-    /// The step of a difference: relative to the coordinate, and to the way that it has to go, where
-    /// either is long.
-    fn difference(&self, t: &[f64], block: &Block, way: f64) -> f64 {
+    /// Whether an unknown is a coordinate on a line.
+    fn is_flat(&self, unknown: usize) -> bool {
+        self.blocks.iter().any(|block| {
+            let mut flat = self.model.dictionary.atoms()[block.atom].topology().flat();
+            let at = unknown.checked_sub(block.unknown);
+            at.is_some_and(|at| at < block.dim && flat.any(|part| part.local.contains(&at)))
+        })
+    }
+
+    /// The step of a difference by `unknown`: on a line relative to the coordinate, and to the way that it
+    /// has to go, where either is long.
+    fn difference(&self, t: &[f64], block: &Block, unknown: usize, way: f64) -> f64 {
         let dictionary = self.model.dictionary;
-        if !dictionary.atoms()[block.atom].topology().is_euclidean() {
+        let mut flat = dictionary.atoms()[block.atom].topology().flat();
+        let at = unknown - block.unknown;
+        let Some(part) = flat.find(|part| part.local.contains(&at)) else {
             return DIFFERENCE;
-        }
-        let t = &t[dictionary.atom_columns(block.atom)];
+        };
+        let t = &t[dictionary.atom_columns(block.atom)][part.stored];
         let far = t.iter().fold(way.abs(), |m, t| m.max(t.abs()));
         if far > FAR && far.is_finite() {
             DIFFERENCE * far
@@ -324,7 +345,7 @@ impl<'m> Newton<'m> {
     /// Descends from `t`, in place.
     pub(super) fn minimise(&self, t: &mut [f64], iterations: usize) -> Found {
         let d = self.dim;
-        let needed = 2 * self.local_len() + t.len() + 2 * d + 2 * d * d;
+        let needed = 2 * self.local_len() + t.len() + 3 * d + 2 * d * d;
         with_zeros(needed, |mut parts| {
             let local = self.local(&mut parts);
             let work = Work {
@@ -332,6 +353,7 @@ impl<'m> Newton<'m> {
                 moved: parts.take(t.len()),
                 step: parts.take(d),
                 gradient: parts.take(d),
+                weights: parts.take(d),
                 hessian: parts.take(d * d),
                 factor: parts.take(d * d),
             };
@@ -368,6 +390,7 @@ impl<'m> Newton<'m> {
             curved
         };
         let mut ridge = 0.0;
+        work.weights.fill(1.0);
         self.gradient(t, &local, work.gradient);
         for _ in 0..iterations {
             if dot(work.gradient, work.gradient).sqrt() <= small {
@@ -377,6 +400,10 @@ impl<'m> Newton<'m> {
                 };
             }
             self.hessian(t, curved, &mut work);
+            let unit = match self.uneven {
+                true => work.weigh(unit, |a| self.is_flat(a)),
+                false => unit,
+            };
             let mut lowered = false;
             for _ in 0..MOST_RIDGES {
                 if work.solve(ridge) {
@@ -431,18 +458,35 @@ struct Work<'s> {
     moved: &'s mut [f64],
     step: &'s mut [f64],
     gradient: &'s mut [f64],
+    /// The share of the ridge that each unknown has.
+    weights: &'s mut [f64],
     hessian: &'s mut [f64],
     factor: &'s mut [f64],
 }
 
 impl Work<'_> {
+    /// Gives the unknowns that are `flat` the share of the ridge that their diagonal has of the largest, and
+    /// the others all of it; the largest entry, or `unit` where that is more.
+    fn weigh(&mut self, unit: f64, flat: impl Fn(usize) -> bool) -> f64 {
+        let d = self.weights.len();
+        let diagonal = |a: usize| self.hessian[a * d + a].abs();
+        let largest = (0..d).map(diagonal).fold(unit, f64::max);
+        for (a, weight) in self.weights.iter_mut().enumerate() {
+            *weight = match flat(a) {
+                true => (self.hessian[a * d + a].abs() / largest).max(LEAST_WEIGHT),
+                false => 1.0,
+            };
+        }
+        largest
+    }
+
     /// `step = -(H + ridge)^-1 g` by Cholesky; false where it is not positive definite.
     fn solve(&mut self, ridge: f64) -> bool {
         let d = self.gradient.len();
         let (l, x) = (&mut *self.factor, &mut *self.step);
         l.copy_from_slice(self.hessian);
         for a in 0..d {
-            l[a * d + a] += ridge;
+            l[a * d + a] += ridge * self.weights[a];
             for b in 0..=a {
                 let mut sum = l[a * d + b];
                 for c in 0..b {

@@ -16,6 +16,7 @@ fn mixed() -> Dictionary {
             Basis::Monomials { degree: 2 },
         )
         .unwrap(),
+        Atom::new(Topology::Cylinder, Basis::Harmonics { highest: 2 }).unwrap(),
     ])
     .unwrap()
 }
@@ -43,24 +44,23 @@ fn point(model: &RowModel<'_>, gates: &[f64], rng: &mut ChaCha8Rng) -> RowPoint 
 fn the_reduced_objective_is_the_squared_error_up_to_its_constant() {
     let dictionary = mixed();
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let p = 20;
+    let p = 25;
     let decoder = decoder(&dictionary, p, &mut rng);
     let model = RowModel::new(&dictionary, &decoder, p, 0.3);
     let x: Vec<f64> = (0..p).map(|_| rng.random::<f64>() * 4.0).collect();
     let row = model.reduce(&x);
     for gates in [
-        [0.0; 4],
-        [1.0, 0.0, 0.0, 0.0],
-        [0.0, 0.5, 0.0, 2.0],
-        [1.0, -1.0, 0.7, 1.0],
+        [0.0; 5],
+        [1.0, 0.0, 0.0, 0.0, 0.0],
+        [0.0, 0.5, 0.0, 2.0, 0.0],
+        [0.0, 0.0, 0.0, 0.0, 1.0],
+        [1.0, -1.0, 0.7, 1.0, -0.6],
     ] {
         let mut point = point(&model, &gates, &mut rng);
         model.evaluate(&row, &mut point);
-        let penalty = if gates[3] != 0.0 {
-            0.15 * dot(&point.t[6..8], &point.t[6..8])
-        } else {
-            0.0
-        };
+        // The plane's two coordinates, the cylinder's second.
+        let square = |on: f64, t: &[f64]| if on != 0.0 { dot(t, t) } else { 0.0 };
+        let penalty = 0.15 * (square(gates[3], &point.t[6..8]) + square(gates[4], &point.t[9..]));
         let want = 0.5 * model.squared_error(&x, &point) + penalty;
         let got = point.energy + 0.5 * row.square;
         assert!((got - want).abs() < 1e-12 * want, "{gates:?}: {got} {want}");
@@ -73,13 +73,13 @@ fn the_reduced_objective_is_the_squared_error_up_to_its_constant() {
 fn refined_rows_are_stationary_and_never_worse() {
     let dictionary = mixed();
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let p = 30;
+    let p = 40;
     let decoder = decoder(&dictionary, p, &mut rng);
     let model = RowModel::new(&dictionary, &decoder, p, 0.1);
     for trial in 0..20 {
         let x: Vec<f64> = (0..p).map(|_| rng.random::<f64>() * 6.0 - 3.0).collect();
         let row = model.reduce(&x);
-        let mut here = point(&model, &[1.0, 1.0, 1.0, 1.0], &mut rng);
+        let mut here = point(&model, &[1.0; 5], &mut rng);
         model.evaluate(&row, &mut here);
         let before = here.energy;
         model.refine(&row, &mut here, 200);
@@ -112,12 +112,12 @@ fn refined_rows_are_stationary_and_never_worse() {
 fn rows_made_by_one_atom_are_recognised() {
     let dictionary = mixed();
     let mut rng = ChaCha8Rng::seed_from_u64(7);
-    let p = 40;
+    let p = 50;
     let decoder = decoder(&dictionary, p, &mut rng);
     let model = RowModel::new(&dictionary, &decoder, p, 0.0);
-    for a in 0..3 {
+    for a in [0, 1, 2, 4] {
         for _ in 0..10 {
-            let mut gates = [0.0; 4];
+            let mut gates = [0.0; 5];
             gates[a] = 1.0;
             let made = point(&model, &gates, &mut rng);
             let phi = model.features(&made);
@@ -151,4 +151,45 @@ fn rows_in_parallel_come_back_in_order() {
     let model = RowModel::new(&dictionary, &decoder, 3, 0.0);
     let order = for_rows(&model, &data, |i, _| i);
     assert_eq!(order, (0..101).collect::<Vec<_>>());
+}
+
+/// The grid of a cylinder is so fine that no denser one leads to a lower minimum.
+#[test]
+fn the_search_on_a_cylinder_finds_the_best_of_a_dense_grid() {
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    for highest in 1..=3 {
+        let basis = Basis::Harmonics { highest };
+        let dictionary = Dictionary::uniform(1, Topology::Cylinder, basis).unwrap();
+        let p = 12;
+        let decoder = decoder(&dictionary, p, &mut rng);
+        let model = RowModel::new(&dictionary, &decoder, p, 1e-3);
+        let mut worse = 0;
+        for _ in 0..60 {
+            let mut made = point(&model, &[1.0], &mut rng);
+            made.t[0] *= std::f64::consts::PI;
+            made.t[1] *= 2.5;
+            let phi = model.features(&made);
+            let noisy = |c: usize| {
+                let signal: f64 = (0..phi.len()).map(|m| phi[m] * decoder[m * p + c]).sum();
+                signal + 0.5 * (rng.random::<f64>() - 0.5)
+            };
+            let x: Vec<f64> = (0..p).map(noisy).collect();
+            let row = model.reduce(&x);
+            let found = model.encode_gated(&row, &[1.0], 100);
+            let mut best = f64::INFINITY;
+            for angle in 0..64 {
+                for height in -3..=3 {
+                    let angle = f64::from(angle) / 64.0 * std::f64::consts::TAU - 3.1;
+                    let mut t = vec![angle, f64::from(height)];
+                    Topology::Cylinder.project(&mut t);
+                    let mut there = RowPoint::new(vec![1.0], t);
+                    model.refine(&row, &mut there, 100);
+                    best = best.min(there.energy);
+                }
+            }
+            assert!(found.converged);
+            worse += usize::from(found.energy > best + 1e-9 * row.square);
+        }
+        assert_eq!(worse, 0, "harmonics {highest}: {worse} of 60");
+    }
 }

@@ -30,16 +30,17 @@ fn case(full: bool) -> Case {
         .unwrap(),
         Atom::new(Topology::Sphere, Basis::Spherical { degree: 2 }).unwrap(),
         Atom::new(Topology::Torus, Basis::Harmonics { highest: 1 }).unwrap(),
+        Atom::new(Topology::Cylinder, Basis::Harmonics { highest: 1 }).unwrap(),
     ])
     .unwrap();
     let (n, p) = (9, 5);
     let mut rng = ChaCha8Rng::seed_from_u64(17);
     let mut uniform = move || rng.random::<f64>() * 2.0 - 1.0;
     let data = Data::normalised(Array2::from_shape_fn((n, p), |_| uniform()).view()).unwrap();
-    let mut gates = Gates::all_on(n, 4);
+    let mut gates = Gates::all_on(n, 5);
     if !full {
         for i in 0..n {
-            for a in 0..4 {
+            for a in 0..5 {
                 gates.row_mut(i)[a] = [0.0, 1.0, 0.7][(i + 2 * a + i * a) % 3];
             }
         }
@@ -174,7 +175,8 @@ fn row_blocks_are_the_gauss_newton_products() {
         for (u, &(row, a, axis)) in unknowns.iter().enumerate() {
             for (v, &other) in unknowns.iter().enumerate().filter(|(_, o)| o.0 == row) {
                 let mut want: f64 = slopes[u].iter().zip(&slopes[v]).map(|(a, b)| a * b).sum();
-                if other == (row, a, axis) && case.dictionary.atoms()[a].topology().is_euclidean() {
+                let mut flat = case.dictionary.atoms()[a].topology().flat();
+                if other == (row, a, axis) && flat.any(|part| part.local.contains(&axis)) {
                     want += kappa;
                 }
                 let dims = case.layout.row_dims();

@@ -1,22 +1,15 @@
 use super::*;
 use proptest::prelude::*;
-use std::f64::consts::TAU;
+use std::f64::consts::{PI, TAU};
 
+/// Every topology with its bases of low degree.
 fn every() -> Vec<(Topology, Basis)> {
+    let spaces = (1..=4).map(|dimension| Topology::Euclidean { dimension });
     let mut all = Vec::new();
-    for highest in 1..=4 {
-        all.push((Topology::Circle, Basis::Harmonics { highest }));
-    }
-    for highest in 1..=2 {
-        all.push((Topology::Torus, Basis::Harmonics { highest }));
-    }
-    for degree in 1..=2 {
-        all.push((Topology::Sphere, Basis::Spherical { degree }));
-        for dimension in 1..=4 {
-            all.push((
-                Topology::Euclidean { dimension },
-                Basis::Monomials { degree },
-            ));
+    for topology in Topology::named().chain(spaces) {
+        let first = topology.first();
+        for degree in 1..=first.highest_degree().min(3) {
+            all.push((topology, first.basis(degree)));
         }
     }
     all
@@ -38,6 +31,7 @@ proptest! {
             let width = basis.width(topology);
             let mut t = seed[..topology.stored()].to_vec();
             topology.project(&mut t);
+            prop_assert!(basis.fits(topology));
             // A stride wider than the basis: the neighbours must stay untouched.
             let stride = width + 3;
             let mut psi = vec![777.0; topology.local_dim() * stride];
@@ -92,6 +86,11 @@ proptest! {
                     if degree == 2 { sums.push((squares(3..8), 5.0)); }
                     sums
                 }
+                // The squares of t and of (cos m t, sin m t) times (1, t).
+                (Topology::Cylinder, Basis::Harmonics { highest }) => {
+                    let square = t[1] * t[1];
+                    vec![(squares(0..phi.len()), square + highest as f64 * (1.0 + square))]
+                }
                 _ => vec![],
             };
             for (got, want) in pairs {
@@ -118,37 +117,62 @@ proptest! {
     }
 }
 
-/// Means over the manifold by a rule exact for these polynomials: the functions are orthogonal to
-/// the constant and to each other, with mean square 1/2, 1/4 or 1.
+/// Points of a factor with weights, exact for these polynomials; on a line those of unit variance.
+fn nodes(factor: Factor) -> Vec<(Vec<f64>, f64)> {
+    let turn = |count: usize| (0..count).map(move |i| TAU * i as f64 / count as f64 - PI);
+    match factor {
+        Factor::Line { dimension: 1 } => {
+            let far = 3.0_f64.sqrt();
+            vec![
+                (vec![-far], 1.0 / 6.0),
+                (vec![0.0], 2.0 / 3.0),
+                (vec![far], 1.0 / 6.0),
+            ]
+        }
+        // Three Gauss-Legendre nodes in z, exact to degree 5, by eight longitudes.
+        Factor::Sphere => (0..24)
+            .map(|i| {
+                let z = [-(0.6_f64.sqrt()), 0.0, 0.6_f64.sqrt()][i / 8];
+                let weight = [5.0, 8.0, 5.0][i / 8] / 18.0 / 8.0;
+                let (sin, cos) = (TAU * (i % 8) as f64 / 8.0).sin_cos();
+                let r = (1.0 - z * z).sqrt();
+                (vec![r * cos, r * sin, z], weight)
+            })
+            .collect(),
+        angle => turn(16)
+            .map(|t| {
+                let mut t = vec![t];
+                angle.project(&mut t);
+                (t, 1.0 / 16.0)
+            })
+            .collect(),
+    }
+}
+
+/// Means over the manifold: the functions are orthogonal to the constant and to each other, with mean square
+/// 1/2, 1/4 or 1.
 #[test]
 fn functions_are_orthogonal_to_the_constant_and_to_each_other() {
     for (topology, basis) in every() {
-        let nodes: Vec<(Vec<f64>, f64)> = match topology {
-            Topology::Circle => (0..32)
-                .map(|i| (vec![TAU * f64::from(i) / 32.0], 1.0 / 32.0))
-                .collect(),
-            Topology::Torus => (0..256)
-                .map(|i| {
-                    let (a, b) = (f64::from(i / 16), f64::from(i % 16));
-                    (vec![TAU * a / 16.0, TAU * b / 16.0], 1.0 / 256.0)
-                })
-                .collect(),
-            // Three Gauss-Legendre nodes in z, exact to degree 5, by eight longitudes.
-            Topology::Sphere => (0..24)
-                .map(|i| {
-                    let z = [-(0.6_f64.sqrt()), 0.0, 0.6_f64.sqrt()][i / 8];
-                    let weight = [5.0, 8.0, 5.0][i / 8] / 18.0 / 8.0;
-                    let (sin, cos) = (TAU * (i % 8) as f64 / 8.0).sin_cos();
-                    let r = (1.0 - z * z).sqrt();
-                    (vec![r * cos, r * sin, z], weight)
-                })
-                .collect(),
-            Topology::Euclidean { .. } => continue,
-        };
+        // Monomials of the second degree have a mean.
+        if matches!(topology, Topology::Euclidean { dimension } if dimension > 1)
+            || basis == (Basis::Monomials { degree: 2 })
+        {
+            continue;
+        }
+        let mut places: Vec<(Vec<f64>, f64)> = vec![(Vec::new(), 1.0)];
+        for part in topology.factors() {
+            let own = nodes(part.factor);
+            let longer = |(t, weight): &(Vec<f64>, f64)| -> Vec<(Vec<f64>, f64)> {
+                let next = own.iter().map(|(u, w)| ([&t[..], u].concat(), weight * w));
+                next.collect()
+            };
+            places = places.iter().flat_map(longer).collect();
+        }
         let width = basis.width(topology);
         let mut mean = vec![0.0; width];
         let mut gram = vec![0.0; width * width];
-        for (t, weight) in &nodes {
+        for (t, weight) in &places {
             let phi = values(topology, basis, t);
             for a in 0..width {
                 mean[a] += weight * phi[a];
@@ -180,8 +204,29 @@ fn widths_are_those_of_the_table() {
     assert_eq!(width(Topology::Torus, Basis::Harmonics { highest: 2 }), 24);
     assert_eq!(width(Topology::Sphere, Basis::Spherical { degree: 1 }), 3);
     assert_eq!(width(Topology::Sphere, Basis::Spherical { degree: 2 }), 8);
+    for highest in 1..=MAX_HARMONIC {
+        let basis = Basis::Harmonics { highest };
+        assert_eq!(width(Topology::Cylinder, basis), 4 * highest + 1);
+    }
     let euclidean = Topology::Euclidean { dimension: 3 };
     assert_eq!(width(euclidean, Basis::Monomials { degree: 2 }), 9);
+}
+
+/// `{1, cos, sin, ..} x {1, t}` less the constant, the line's functions running first.
+#[test]
+fn functions_of_a_cylinder_are_products_in_the_order_of_its_factors() {
+    let (angle, t) = (0.7_f64, -1.3);
+    let phi = values(
+        Topology::Cylinder,
+        Basis::Harmonics { highest: 2 },
+        &[angle, t],
+    );
+    let mut want = vec![t];
+    for m in [1.0, 2.0] {
+        let (sin, cos) = (m * angle).sin_cos();
+        want.extend([cos, cos * t, sin, sin * t]);
+    }
+    assert_eq!(phi, want);
 }
 
 #[test]
@@ -193,6 +238,13 @@ fn names_round_trip_and_bases_stay_on_their_topologies() {
     }
     assert!(!Basis::Spherical { degree: 1 }.fits(Topology::Circle));
     assert!(!Basis::Harmonics { highest: 0 }.fits(Topology::Circle));
+    assert!(!Basis::Monomials { degree: 1 }.fits(Topology::Cylinder));
+    for highest in [1, MAX_HARMONIC, MAX_HARMONIC + 1] {
+        let basis = Basis::Harmonics { highest };
+        for topology in [Topology::Circle, Topology::Torus, Topology::Cylinder] {
+            assert_eq!(basis.fits(topology), highest <= MAX_HARMONIC, "{topology}");
+        }
+    }
     for bad in [
         "harmonics",
         "harmonics:0",
