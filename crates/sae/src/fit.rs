@@ -23,8 +23,10 @@ use crate::place::Place;
 use crate::report::{Fit, StartReport, StartStage};
 use crate::rounds::explore::Explorer;
 use crate::rounds::round::{Choice, Ground};
-use crate::rounds::{self, Begin, GateRound, Settings, Settled};
-use crate::starts::halving::{Halving, Sample, penalty_of};
+use crate::rounds::{self, Begin, Choosing, GateRound, Settings, Settled};
+use crate::starts::halving::{
+    Halving, LEAST_TO_RELOCATE, Sample, TO_RANK, TO_RELOCATE, penalty_of,
+};
 use crate::starts::screen::{Candidate, Screen};
 use crate::starts::{FirstGates, Starter};
 use broadhead_device::{DevicePolicy, Ledger};
@@ -126,20 +128,24 @@ pub fn fit_on(
     job.check_backend()?;
     let arrangement = Arrangement::of(dictionary);
     let single = (job.single && top_k.is_some()).then(|| data.single());
-    let choosing = top_k.map(|slots| {
-        let ground = Ground {
+    let most = (TO_RELOCATE * dictionary.features()).max(LEAST_TO_RELOCATE);
+    let sample = (top_k.is_some() && 4 * data.rows() > 5 * most)
+        .then(|| Sample::of(&data, most, options.seed, job.single));
+    let choosing = top_k.map(|slots| Choosing {
+        slots,
+        ground: Ground {
             data: &data,
             dictionary,
             arrangement: &arrangement,
             single: single.as_deref(),
-        };
-        (slots, ground)
+        },
+        sample: (sample.as_ref()).map(|sample| sample.ground(dictionary, &arrangement)),
     });
     let loaded = started.elapsed();
     let finalists = finalists(data.rows(), data.outputs(), dictionary, options);
     let begun = Instant::now();
     let (candidates, mut reports) = match (&choosing, finalists < options.starts) {
-        (Some((slots, ground)), _) => job.halve(*slots, *ground, finalists)?,
+        (Some(choosing), _) => job.halve(*choosing, finalists)?,
         (None, true) => job.screen(finalists)?,
         (None, false) => job.all_starts(),
     };
@@ -368,8 +374,7 @@ impl Job<'_> {
     /// The best few starts, where rows choose their atoms: ranked on a sample where there are many rows.
     fn halve(
         &self,
-        slots: usize,
-        ground: Ground<'_>,
+        choosing: Choosing<'_>,
         finalists: usize,
     ) -> Result<(Vec<Candidate>, Vec<StartReport>), FitError> {
         let FitOptions {
@@ -380,10 +385,11 @@ impl Job<'_> {
             ..
         } = *self.options;
         let features = self.dictionary.features();
-        let sample = Sample::of(self.data, features, screening.rows, seed, self.single);
+        let most = screening.rows.max(TO_RANK * features);
+        let sample = Sample::of(self.data, most, seed, self.single);
         let halving = Halving {
-            ground: sample.ground(self.dictionary, ground.arrangement),
-            slots,
+            ground: sample.ground(self.dictionary, choosing.ground.arrangement),
+            slots: choosing.slots,
             lambda: lambda.map(|l| l * sample.data.rows() as f64 / self.data.rows() as f64),
             seed,
             starts,
@@ -434,7 +440,7 @@ impl Job<'_> {
     fn finish(
         &self,
         candidates: Vec<Candidate>,
-        choosing: Option<(usize, Ground<'_>)>,
+        choosing: Option<Choosing<'_>>,
         reports: &mut [StartReport],
         ledger: &Ledger,
     ) -> Result<Vec<Finished>, FitError> {
@@ -499,22 +505,23 @@ impl Job<'_> {
     fn penalty(
         &self,
         candidates: &[Candidate],
-        choosing: Option<(usize, Ground<'_>)>,
+        choosing: Option<Choosing<'_>>,
     ) -> Result<Penalty, FitError> {
         let Some(Candidate { begin, .. }) = candidates.first() else {
             return Err(FitError::NoStart);
         };
         let (mut coordinates, gates) = match (begin, choosing) {
             (Begin::Coordinates(coordinates, gates), _) => (coordinates.clone(), gates.clone()),
-            (Begin::Decoder(decoder, ..), Some((slots, ground))) => {
+            (Begin::Decoder(decoder, ..), Some(choosing)) => {
                 let none = Penalty {
                     lambda: 1.0,
                     kappa: 0.0,
                 };
-                let mut explorer = Explorer::new(ground, none, slots);
+                let mut explorer = Explorer::new(choosing.ground, none, choosing.slots);
                 let mut state = explorer.state(decoder.clone());
                 explorer.round(Choice::Anew, &mut state)?;
-                state.codes.dense(self.dictionary, ground.arrangement)
+                let arrangement = choosing.ground.arrangement;
+                state.codes.dense(self.dictionary, arrangement)
             }
             (Begin::Decoder(..), None) => return Err(FitError::NoStart),
         };

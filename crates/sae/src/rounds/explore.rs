@@ -21,28 +21,20 @@ use rand_chacha::ChaCha8Rng;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-/// How long each stage goes on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// Rounds of exploring on all rows at most, and how many without a lower objective end it.
-    pub(crate) exploring: usize,
-    pub(crate) vain: usize,
-    /// Rounds of one relocation.
-    pub(crate) relocation: usize,
-    /// Finishing rounds at most.
-    pub(crate) finishing: usize,
-}
+/// Rounds of exploring on all rows at most, and how many without a lower objective end it.
+pub(crate) const EXPLORING: (usize, usize) = (24, 4);
 
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            exploring: 24,
-            vain: 4,
-            relocation: 3,
-            finishing: 40,
-        }
-    }
-}
+/// Rounds of one relocation.
+const ROUNDS: usize = 3;
+
+/// Failures in a row that end relocation on a sample of rows, and on all.
+pub(crate) const PATIENCE: [usize; 2] = [24, 8];
+
+/// Shares of the time, where there is a limit, at which relocation ends: on a sample, and on all rows.
+pub(crate) const SHARES: [f64; 2] = [0.55, 0.75];
+
+/// Finishing rounds at most.
+const FINISHING: usize = 40;
 
 /// Rounds lower the objective by less than this share of what all rounds have: Newton's method takes over.
 const SLOW: f64 = 1e-4;
@@ -82,6 +74,15 @@ impl Way<'_> {
     /// Whether the time is up.
     pub(crate) fn is_over(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// Whether this share of the time is up.
+    fn is_past(&self, share: f64) -> bool {
+        let spent = |until: Instant| {
+            let whole = until.saturating_duration_since(self.begun);
+            self.begun.elapsed() >= whole.mul_f64(share)
+        };
+        self.until.is_some_and(spent)
     }
 
     /// Notes a search of other coordinates on the same atoms.
@@ -139,7 +140,6 @@ pub(crate) struct Explorer<'a> {
     pub(crate) ground: Ground<'a>,
     pub(crate) penalty: Penalty,
     pub(crate) slots: usize,
-    pub(crate) patience: Patience,
     bench: Bench,
     /// What a round starts from, where it may be undone.
     spare: Option<State>,
@@ -151,7 +151,6 @@ impl<'a> Explorer<'a> {
             ground,
             penalty,
             slots,
-            patience: Patience::default(),
             bench: ground.bench(slots),
             spare: None,
         }
@@ -256,13 +255,14 @@ impl<'a> Explorer<'a> {
         Ok(())
     }
 
-    /// Moves the atoms that explain least to where the errors are, as long as that lowers the objective
-    /// now and then.
+    /// Moves the atoms that explain least to where the errors are, until that has failed `patience` times in
+    /// a row to lower the objective.
     ///
     /// # Errors
     /// As [`Explorer::explore`].
     pub(crate) fn relocate(
         &mut self,
+        (patience, share): (usize, f64),
         state: &mut State,
         rng: &mut ChaCha8Rng,
         way: &mut Way<'_>,
@@ -273,9 +273,8 @@ impl<'a> Explorer<'a> {
         let (atoms, p) = (arrangement.atoms(), data.outputs());
         let mut many = (atoms / 8).max(1);
         let (mut vain, mut tries) = (0, 0);
-        let patience = (atoms / 3).clamp(4, 24);
         let mut trial = state.clone();
-        while vain < patience && !way.is_over() {
+        while vain < patience && !way.is_past(share) {
             let mut order: Vec<usize> = (0..atoms).collect();
             order.sort_by(|&a, &b| state.shares[a].total_cmp(&state.shares[b]).then(a.cmp(&b)));
             let residuals = Residuals::draw(
@@ -303,8 +302,7 @@ impl<'a> Explorer<'a> {
                 break;
             }
             trial.objective = f64::INFINITY;
-            let rounds = self.patience.relocation;
-            self.explore(RoundStage::Relocation, (rounds, rounds), &mut trial, way)?;
+            self.explore(RoundStage::Relocation, (ROUNDS, ROUNDS), &mut trial, way)?;
             tries += 1;
             let better = trial.objective < state.objective * (1.0 - NOISE);
             if let Some(last) = way.rounds.last_mut() {
@@ -329,7 +327,7 @@ impl<'a> Explorer<'a> {
     pub(crate) fn finish(&mut self, state: &mut State, way: &mut Way<'_>) -> Result<(), FitError> {
         let mut now = self.spare.take().unwrap_or_else(|| state.clone());
         let first = state.objective;
-        for _ in 0..self.patience.finishing {
+        for _ in 0..FINISHING {
             if way.is_over() {
                 break;
             }

@@ -25,7 +25,7 @@ use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
 use crate::lm::curved::{BorderMode, Curved, Seconds, SolveSummary};
 use crate::lm::{LmError, LmReport, Rule, Status, TraceEntry, minimise};
 use crate::model::dictionary::Dictionary;
-use crate::rounds::explore::{Explorer, Patience, Tell, Way};
+use crate::rounds::explore::{EXPLORING, Explorer, PATIENCE, SHARES, Tell, Way};
 use crate::rounds::round::{Arranged, Ground};
 use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath, Ledger};
 use broadhead_schur::{EliminationKind, Error, SolverOptions};
@@ -45,7 +45,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) ledger: &'a Ledger,
     /// The number of atoms a row may choose, and where it does; with `None` gates stay and coordinates
     /// alone are searched anew.
-    pub(crate) choosing: Option<(usize, Ground<'a>)>,
+    pub(crate) choosing: Option<Choosing<'a>>,
     pub(crate) max_rounds: usize,
     /// When to stop.
     pub(crate) until: Option<Instant>,
@@ -182,6 +182,17 @@ pub(crate) fn penalty(
     Ok(model.penalty)
 }
 
+/// How rows choose their atoms.
+#[derive(Clone, Copy)]
+pub(crate) struct Choosing<'a> {
+    /// Atoms of a row at most.
+    pub(crate) slots: usize,
+    /// All rows.
+    pub(crate) ground: Ground<'a>,
+    /// A sample of them that atoms are moved about on first, where there are many.
+    pub(crate) sample: Option<Ground<'a>>,
+}
+
 /// What the rounds of a start begin from.
 pub(crate) enum Begin {
     /// Coordinates, and gates that stay.
@@ -209,18 +220,19 @@ pub(crate) fn run(
     let mut way = Way::new(settings.until, tell);
     let started = Instant::now();
     let (coordinates, mut gates, mut chooser) = match (begin, settings.choosing) {
-        (Begin::Decoder(decoder, rounds, mut rng), Some((slots, ground))) => {
-            let mut explorer = Explorer::new(ground, penalty, slots);
+        (Begin::Decoder(decoder, rounds, mut rng), Some(choosing)) => {
             way.rounds = rounds;
+            let decoder = on_sample(&choosing, penalty, decoder, &mut rng, &mut way)?;
+            let mut explorer = Explorer::new(choosing.ground, penalty, choosing.slots);
             let mut state = explorer.state(decoder);
-            let Patience {
-                exploring, vain, ..
-            } = explorer.patience;
-            let stage = RoundStage::Exploring;
-            explorer.explore(stage, (exploring, vain), &mut state, &mut way)?;
-            explorer.relocate(&mut state, &mut rng, &mut way)?;
+            explorer.explore(RoundStage::Exploring, EXPLORING, &mut state, &mut way)?;
+            let most = (PATIENCE[1], SHARES[1]);
+            explorer.relocate(most, &mut state, &mut rng, &mut way)?;
             explorer.finish(&mut state, &mut way)?;
-            let (coordinates, gates) = state.codes.dense(dictionary, ground.arrangement);
+            // What Newton's method leaves is compared in double precision.
+            explorer.ground.single = None;
+            let arrangement = choosing.ground.arrangement;
+            let (coordinates, gates) = state.codes.dense(dictionary, arrangement);
             (coordinates, gates, Some(explorer))
         }
         (Begin::Coordinates(coordinates, gates), _) => (coordinates, gates, None),
@@ -266,6 +278,33 @@ pub(crate) fn run(
             None => return finish(settings, curved, gates, log, way, report, true),
         }
     }
+}
+
+/// Exploring and relocation on a sample of rows, where there is one; the decoder that they lead to.
+fn on_sample(
+    choosing: &Choosing<'_>,
+    penalty: Penalty,
+    decoder: Arranged,
+    rng: &mut ChaCha8Rng,
+    way: &mut Way<'_>,
+) -> Result<Arranged, FitError> {
+    let Some(ground) = choosing.sample else {
+        return Ok(decoder);
+    };
+    let share = ground.data.rows() as f64 / choosing.ground.data.rows() as f64;
+    let penalty = Penalty {
+        lambda: penalty.lambda * share,
+        ..penalty
+    };
+    let mut explorer = Explorer::new(ground, penalty, choosing.slots);
+    let mut state = explorer.state(decoder);
+    explorer.explore(RoundStage::Start, EXPLORING, &mut state, way)?;
+    explorer.relocate((PATIENCE[0], SHARES[0]), &mut state, rng, way)?;
+    // Objectives over a sample do not compare with those over all rows.
+    for round in &mut way.rounds {
+        round.stage = RoundStage::Start;
+    }
+    Ok(state.decoder)
 }
 
 /// Finishing rounds from where Newton's method has ended, where they lower the objective by more than a

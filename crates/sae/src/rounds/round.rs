@@ -68,8 +68,9 @@ const CHUNKS: usize = 16;
 /// Numbers of all partial sums together, unless two are more.
 const PARTIAL: usize = 1 << 25;
 
-/// A choice has to be better than the one before by this share of `|r0|^2`.
-const NOISE: f64 = 1e-12;
+/// A choice has to be better than the one before by this share of `|r0|^2`, where pulls are of double and
+/// of single precision.
+const NOISE: [f64; 2] = [1e-12, 1e-6];
 
 impl Ground<'_> {
     fn outputs(&self) -> usize {
@@ -122,7 +123,7 @@ impl Ground<'_> {
             .map(|line| dot(line, &decoder.intercept))
             .collect();
         let single: Option<Vec<f32>> = (self.single)
-            .filter(|_| choice == Choice::Anew)
+            .filter(|_| choice != Choice::Stay)
             .map(|_| decoder.lines.iter().map(|&w| w as f32).collect());
         let under = Under {
             decoder,
@@ -149,8 +150,14 @@ impl Ground<'_> {
                 axpy(1.0, &part.moment, &mut sum.moment);
                 sum.changed += part.changed;
             }
+            // The intercept's own: rows of a sample have a mean.
+            let rows = self.data.rows() as f64;
             if let Some(last) = sum.gram.last_mut() {
-                *last = self.data.rows() as f64;
+                *last = rows;
+            }
+            let features = self.arrangement.features();
+            for (to, mean) in sum.moment[features * p..].iter_mut().zip(self.data.mean()) {
+                *to = rows * mean;
             }
             state.changed = sum.changed;
         }
@@ -224,7 +231,7 @@ impl Ground<'_> {
                 continue;
             }
             match (self.single, under.single) {
-                (Some(rows), Some(lines)) if under.choice == Choice::Anew => {
+                (Some(rows), Some(lines)) => {
                     let single = &mut single[..count * f];
                     let x = &rows[(first + from) * p..][..count * p];
                     product(x, lines, single, [count, f, p]);
@@ -245,7 +252,7 @@ impl Ground<'_> {
                     Choice::Stay => 0.0,
                     Choice::Anew => under.search.choose(pulls, work, &mut code),
                     Choice::Better => {
-                        let noise = NOISE * square;
+                        let noise = NOISE[usize::from(self.single.is_some())] * square;
                         let (energy, other) = under.search.improve(pulls, noise, work, &mut code);
                         *changed += usize::from(other);
                         energy

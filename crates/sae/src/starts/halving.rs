@@ -30,9 +30,8 @@ pub(crate) struct Sample<'a> {
 }
 
 impl<'a> Sample<'a> {
-    /// At most `most` of the rows, seeded; all where there are no more, or where features are as many.
-    pub(crate) fn of(all: &'a Data, features: usize, most: usize, seed: u64, single: bool) -> Self {
-        let most = most.max(ROWS_PER_FEATURE * features);
+    /// At most `most` of the rows, seeded; all where there are no more.
+    pub(crate) fn of(all: &'a Data, most: usize, seed: u64, single: bool) -> Self {
         let data = match all.rows() > most {
             true => {
                 let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -62,7 +61,14 @@ impl<'a> Sample<'a> {
 }
 
 /// A decoder of `M` lines is ranked by no fewer rows than this times `M`.
-const ROWS_PER_FEATURE: usize = 16;
+pub(crate) const TO_RANK: usize = 16;
+
+/// Atoms are moved about, before all rows take part, by no fewer rows than this times `M`, and no fewer than
+/// [`LEAST_TO_RELOCATE`].
+pub(crate) const TO_RELOCATE: usize = 64;
+
+/// See [`TO_RELOCATE`].
+pub(crate) const LEAST_TO_RELOCATE: usize = 8192;
 
 /// A start and what became of it.
 pub(crate) struct Begun {
