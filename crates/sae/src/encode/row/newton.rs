@@ -44,6 +44,8 @@ pub(super) struct Newton<'m> {
     blocks: Vec<Block>,
     dim: usize,
     width: usize,
+    /// The longest step.
+    reach: f64,
 }
 
 /// Where a minimisation ended.
@@ -100,6 +102,7 @@ impl<'m> Newton<'m> {
             blocks: Vec::new(),
             dim: 0,
             width: 0,
+            reach: f64::INFINITY,
         };
         for (atom, &gate) in point.gates.iter().enumerate() {
             if gate != 0.0 {
@@ -125,9 +128,15 @@ impl<'m> Newton<'m> {
             blocks: Vec::new(),
             dim: 0,
             width: 0,
+            reach: f64::INFINITY,
         };
         this.push(atom, gate, 0);
         this
+    }
+
+    /// With no step longer than `reach`: from one basin into another is no descent to its minimum.
+    pub(super) fn within(self, reach: f64) -> Self {
+        Self { reach, ..self }
     }
 
     fn push(&mut self, atom: usize, gate: f64, pull: usize) {
@@ -379,7 +388,7 @@ impl<'m> Newton<'m> {
             self.hessian(t, curved, &mut work);
             let mut lowered = false;
             for _ in 0..MOST_RIDGES {
-                if work.solve(ridge) {
+                if work.solve(ridge) && dot(work.step, work.step).sqrt() <= self.reach {
                     let predicted = -0.5 * dot(work.gradient, work.step);
                     self.moved(t, work.step, work.moved);
                     self.refresh(work.moved, &mut work.there);
