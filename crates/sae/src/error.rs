@@ -84,6 +84,14 @@ pub enum FitError {
 }
 
 impl FitError {
+    /// Whether features determine no decoder.
+    pub(crate) fn is_of_the_decoder(&self) -> bool {
+        matches!(
+            self,
+            Self::Loop(LmError::Problem(CurvedError::Decoder { .. }))
+        )
+    }
+
     /// # Errors
     /// [`FitError::NotFinite`] for the first element of `values` that is no number, as that of `array`.
     pub(crate) fn expect_finite(

@@ -3,6 +3,7 @@
 use super::clock::{Clock, Seconds};
 use super::dispatch::{self, Device};
 use super::rates::{self, Pins, UsedRates};
+use super::unknowns;
 use crate::args::{FitArgs, OutputArgs};
 use crate::digits;
 use crate::error::CliError;
@@ -161,6 +162,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     };
     fit_options.gates = gate_policy(&arguments.gates, rows.array.nrows(), dictionary.len())?;
     clock.lap("read");
+    unknowns::warn(&dictionary, &fit_options.gates, rows.array.dim());
 
     let fitted = run(&place, &rows, &dictionary, &fit_options)?;
     clock.lap("fit");

@@ -7,6 +7,7 @@ mod encode;
 mod fit;
 mod rates;
 mod solve;
+mod unknowns;
 
 pub use doctor::doctor;
 pub use encode::encode;

@@ -30,11 +30,14 @@ pub(crate) fn gain(q: [f64; 2], axes: [f64; 2], z: [f64; 2]) -> f64 {
 /// Steps of Newton's method at most: it is quadratic from its third step on.
 const STEPS: usize = 12;
 
+/// A multiplier of this share of pull and axes is 0: its reciprocal might overflow.
+const NOTHING: f64 = 1e-150;
+
 fn place(q: [f64; 2], d: f64) -> [f64; 2] {
     let norm = (q[0] * q[0] + q[1] * q[1]).sqrt();
     let mut v = larger(q[1].abs(), norm - d);
-    // Not `v <= 0`: what is not a number goes on to give no number.
-    if v == 0.0 {
+    // What is not a number goes on to give no number.
+    if v <= NOTHING * (norm + d) {
         if d == 0.0 {
             return [1.0, 0.0];
         }
@@ -120,7 +123,8 @@ impl WithSimd for Gains<'_> {
                 let poly = add(half, mul(over, sub(mul(cubic, over), square_term)));
                 let slope = add(add(mul(x2, by0), mul(y2, by1)), tiny);
                 let step = simd.div_f32s(mul(square, mul(over, poly)), slope);
-                v = add(v, step);
+                // Where the pull has no part along the short axis, `v` is 0 and would fall below.
+                v = simd.max_f32s(add(v, step), tiny);
             }
             let long = add(v, d);
             let both = simd.div_f32s(one, mul(long, v));
@@ -194,7 +198,9 @@ mod tests {
         #[test]
         fn gains_in_lanes_are_those_of_the_best_angles(
             q in prop::array::uniform2(-3.0..3.0_f64), long in -2.0..2.0_f64, ratio in 0.0..4.0_f64,
+            flat in 0..4_usize,
         ) {
+            let q = [if flat & 1 == 1 { 0.0 } else { q[0] }, if flat & 2 == 2 { 0.0 } else { q[1] }];
             let a0 = 10.0_f64.powf(long);
             let (q, axes) = (q.map(|q| f64::from(q as f32)), [a0, a0 * 10.0_f64.powf(-ratio)].map(|a| f64::from(a as f32)));
             let lanes = |v: f64| [v as f32; LANES];

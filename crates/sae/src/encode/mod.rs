@@ -5,6 +5,7 @@
 //! [`crate::GatePolicy`] for which atoms are on.
 
 pub(crate) mod angle;
+pub(crate) mod arrangement;
 pub(crate) mod row;
 pub(crate) mod search;
 

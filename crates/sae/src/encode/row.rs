@@ -19,6 +19,8 @@ use crate::data::{Data, dot, dots};
 use crate::iterate::features::decoder_gram;
 use crate::model::dictionary::Dictionary;
 use crate::model::grid::Grid;
+use crate::model::rays::Rays;
+use crate::model::topology::MAX_EUCLIDEAN;
 use broadhead_schur::release_upper_parts;
 use faer::Mat;
 
@@ -35,6 +37,8 @@ pub(crate) struct RowModel<'a> {
     grids: Vec<Grid>,
     /// `phi_g' K phi_g` at every grid point of every atom.
     energies: Vec<Vec<f64>>,
+    /// Of flat atoms of degree 2.
+    rays: Vec<Option<Rays>>,
 }
 
 /// A row's data in reduced form.
@@ -94,7 +98,13 @@ impl<'a> RowModel<'a> {
                     .collect()
             })
             .collect();
+        let atoms = dictionary.atoms().iter().enumerate();
+        let rays = atoms.map(|(a, &atom)| {
+            let first = dictionary.atom_features(a).start;
+            Rays::on(atom, |i, j| gram[(first + i, first + j)])
+        });
         Self {
+            rays: rays.collect(),
             dictionary,
             decoder,
             outputs,
@@ -206,8 +216,16 @@ impl<'a> RowModel<'a> {
         best
     }
 
-    /// The best place of atom `a` at amplitude 1 where `left` is left over, found from its best grid points
-    /// and written among the coordinates `all`; its energy.
+    /// The energy of atom `a` at amplitude 1 on its rays or its grid where `left` is left over.
+    pub(crate) fn guess(&self, a: usize, left: &[f64]) -> f64 {
+        match &self.rays[a] {
+            Some(rays) => rays.least(left, self.kappa),
+            None => self.scan(a, 1.0, left).0,
+        }
+    }
+
+    /// The best place of atom `a` at amplitude 1 where `left` is left over: the lowest minima of its grid are
+    /// followed. Written among the coordinates `all`; its energy.
     pub(crate) fn best_place(
         &self,
         a: usize,
@@ -215,9 +233,47 @@ impl<'a> RowModel<'a> {
         iterations: usize,
         all: &mut [f64],
     ) -> f64 {
-        let (_, at) = self.scan(a, 1.0, left);
         let range = self.dictionary.atom_columns(a);
-        all[range].copy_from_slice(self.grids[a].point(at));
+        let mut best = (f64::INFINITY, [0.0; MAX_EUCLIDEAN]);
+        let square = dot(left, left).sqrt();
+        let mut follow = |from: &[f64], reach: f64| {
+            all[range.clone()].copy_from_slice(from);
+            let alone = newton::Newton::alone(self, left, square, a, 1.0).within(reach);
+            let energy = alone.minimise(all, iterations).energy;
+            if energy < best.0 {
+                best.0 = energy;
+                best.1[..range.len()].copy_from_slice(&all[range.clone()]);
+            }
+        };
+        if let Some(rays) = &self.rays[a] {
+            for (_, t) in rays.minima(left, self.kappa, FOLLOWED) {
+                let far = dot(&t, &t).sqrt();
+                follow(
+                    &t,
+                    if far > 0.0 {
+                        rays.spacing() * far
+                    } else {
+                        f64::INFINITY
+                    },
+                );
+            }
+        } else {
+            let grid = &self.grids[a];
+            let both = self.energies[a].iter().zip(grid.rows());
+            let energies: Vec<f64> = both
+                .map(|(quadratic, values)| 0.5 * quadratic - dot(values, left))
+                .collect();
+            for g in grid.minima(&energies, FOLLOWED) {
+                follow(grid.point(g), grid.spacing());
+            }
+        }
+        all[range.clone()].copy_from_slice(&best.1[..range.len()]);
+        best.0
+    }
+
+    /// Follows atom `a` alone, at amplitude 1, from where it is among `all` to the nearest minimum; its
+    /// energy.
+    pub(crate) fn polish(&self, a: usize, left: &[f64], iterations: usize, all: &mut [f64]) -> f64 {
         let alone = newton::Newton::alone(self, left, dot(left, left).sqrt(), a, 1.0);
         alone.minimise(all, iterations).energy
     }
@@ -327,6 +383,9 @@ impl<'a> RowModel<'a> {
         newton::Newton::joint(self, &data.pull, data.square, point)
     }
 }
+
+/// Minima of a grid that are followed, at most.
+const FOLLOWED: usize = 8;
 
 /// Newton steps while one atom is placed among others.
 const PLACING: usize = 6;

@@ -16,169 +16,16 @@
 //! in double precision.
 
 use super::angle::{self, LANES};
+pub(crate) use super::arrangement::Arrangement;
+use super::arrangement::{Place, is_first_harmonic};
 use super::row::RowModel;
 use crate::data::{ARCH, dot};
 use crate::iterate::features::decoder_gram;
 use crate::model::basis::Basis;
-use crate::model::dictionary::{Atom, Dictionary};
-use crate::model::topology::Topology;
-use faer::linalg::solvers::{DenseSolveCore, Llt};
-use faer::{Mat, Side};
-
-/// Where features stand while rows choose: first functions of all circles of a first harmonic, their
-/// second functions, then the other atoms' one after another. The intercept stands apart.
-#[derive(Clone, Debug)]
-pub(crate) struct Arrangement {
-    /// Atoms that are circles of a first harmonic.
-    circles: Vec<usize>,
-    places: Vec<Place>,
-    /// The dictionary's feature at every place.
-    order: Vec<usize>,
-    /// The widest atom, and the most stored numbers of one whose functions do not say as much.
-    width: usize,
-    stored: usize,
-}
-
-/// Where an atom's features stand.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    pub(crate) first: usize,
-    pub(crate) step: usize,
-    pub(crate) width: usize,
-}
-
-impl Place {
-    /// The places of its features.
-    pub(crate) fn all(self) -> impl Iterator<Item = usize> + Clone {
-        (0..self.width).map(move |m| self.first + m * self.step)
-    }
-}
-
-fn is_first_harmonic(atom: Atom) -> bool {
-    atom.topology() == Topology::Circle && atom.basis() == (Basis::Harmonics { highest: 1 })
-}
-
-impl Arrangement {
-    pub(crate) fn of(dictionary: &Dictionary) -> Self {
-        let atoms = dictionary.atoms();
-        let circles: Vec<usize> = (0..atoms.len())
-            .filter(|&a| is_first_harmonic(atoms[a]))
-            .collect();
-        let mut order = vec![0; dictionary.features() - 1];
-        let mut places = vec![
-            Place {
-                first: 0,
-                step: 1,
-                width: 0
-            };
-            atoms.len()
-        ];
-        let mut next = 2 * circles.len();
-        let mut circle = 0;
-        for (a, atom) in atoms.iter().enumerate() {
-            places[a] = match is_first_harmonic(*atom) {
-                true => Place {
-                    first: circle,
-                    step: circles.len(),
-                    width: 2,
-                },
-                false => Place {
-                    first: next,
-                    step: 1,
-                    width: atom.width(),
-                },
-            };
-            match is_first_harmonic(*atom) {
-                true => circle += 1,
-                false => next += atom.width(),
-            }
-            for (at, feature) in places[a].all().zip(dictionary.atom_features(a)) {
-                order[at] = feature;
-            }
-        }
-        Self {
-            circles,
-            places,
-            order,
-            width: atoms.iter().map(|atom| atom.width()).max().unwrap_or(0),
-            stored: (atoms.iter())
-                .filter(|atom| !is_first_harmonic(**atom))
-                .map(|atom| atom.stored())
-                .max()
-                .unwrap_or(0),
-        }
-    }
-
-    /// Features but the intercept.
-    pub(crate) fn features(&self) -> usize {
-        self.order.len()
-    }
-
-    pub(crate) fn atoms(&self) -> usize {
-        self.places.len()
-    }
-
-    /// Whether atom `a` is a circle of a first harmonic.
-    pub(crate) fn is_circle(&self, a: usize) -> bool {
-        self.circles.binary_search(&a).is_ok()
-    }
-
-    pub(crate) fn place(&self, a: usize) -> Place {
-        self.places[a]
-    }
-
-    pub(crate) fn width(&self) -> usize {
-        self.width
-    }
-
-    pub(crate) fn stored(&self) -> usize {
-        self.stored
-    }
-
-    /// Atoms that are circles of a first harmonic.
-    pub(crate) fn circles(&self) -> &[usize] {
-        &self.circles
-    }
-
-    /// Rows of the dictionary's decoder (`M x p`, intercept first) in this order, without the intercept.
-    pub(crate) fn gather(&self, decoder: &[f64], outputs: usize) -> Vec<f64> {
-        let line = |&f: &usize| decoder[f * outputs..][..outputs].iter().copied();
-        self.order.iter().flat_map(line).collect()
-    }
-
-    /// [`Arrangement::gather`] back, with the intercept.
-    pub(crate) fn scatter(&self, arranged: &[f64], intercept: &[f64]) -> Vec<f64> {
-        let p = intercept.len();
-        let mut decoder = vec![0.0; (self.order.len() + 1) * p];
-        decoder[..p].copy_from_slice(intercept);
-        for (line, &f) in arranged.chunks_exact(p.max(1)).zip(&self.order) {
-            decoder[f * p..][..p].copy_from_slice(line);
-        }
-        decoder
-    }
-
-    /// Turns every circle of a first harmonic into its own axes, the longer one first: the two lines of
-    /// its decoder become orthogonal, and the angles of its rows turn with them. The turns (cosine and
-    /// sine), one a circle, for [`Codes::turn`].
-    pub(crate) fn turn(&self, arranged: &mut [f64], outputs: usize) -> Vec<[f64; 2]> {
-        let count = self.circles.len();
-        let (firsts, rest) = arranged.split_at_mut(count * outputs);
-        let seconds = &mut rest[..count * outputs];
-        let pairs = firsts
-            .chunks_exact_mut(outputs)
-            .zip(seconds.chunks_exact_mut(outputs));
-        pairs
-            .map(|(w0, w1)| {
-                let (a, b, d) = (dot(w0, w0), dot(w0, w1), dot(w1, w1));
-                let (sin, cos) = (0.5 * (2.0 * b).atan2(a - d)).sin_cos();
-                for (w0, w1) in w0.iter_mut().zip(w1) {
-                    (*w0, *w1) = (cos * *w0 + sin * *w1, cos * *w1 - sin * *w0);
-                }
-                [cos, sin]
-            })
-            .collect()
-    }
-}
+use crate::model::dictionary::Dictionary;
+use crate::model::topology::MAX_EUCLIDEAN;
+use crate::starts::principal::descending;
+use faer::Mat;
 
 /// What no atom has.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -215,7 +62,7 @@ impl RowCode<'_> {
 enum Seat {
     /// A circle of a first harmonic, by its number among those.
     Circle(usize),
-    /// A flat atom of degree 1: `(K_aa + kappa I)^-1`.
+    /// A flat atom of degree 1: `(K_aa + kappa I)^-1`, the pseudo-inverse where that is singular.
     Linear(Mat<f64>),
     /// From its grid, then by Newton's method.
     Grid,
@@ -262,8 +109,8 @@ pub(crate) struct Work {
 
 impl Work {
     pub(crate) fn new(arrangement: &Arrangement, dictionary: &Dictionary, slots: usize) -> Self {
-        let blocks = arrangement.circles.len().div_ceil(LANES);
-        let (width, stored) = (arrangement.width, arrangement.stored);
+        let blocks = arrangement.circles().len().div_ceil(LANES);
+        let (width, stored) = (arrangement.width(), arrangement.stored());
         Self {
             pulls: vec![[0.0; LANES]; 2 * blocks],
             left: vec![[0.0; LANES]; 2 * blocks],
@@ -288,7 +135,7 @@ const STILL: [f64; 2] = [1e-3, 1e-7];
 const LEADERS: usize = 3;
 
 /// Newton steps from a grid point.
-const STEPS: usize = 8;
+const STEPS: usize = 16;
 
 impl<'a> Search<'a> {
     /// Prepares `arranged` (`F x p`, row-major, circles in their own axes). `decoder` is the same in the
@@ -326,7 +173,7 @@ impl<'a> Search<'a> {
             .collect();
         let wants_grid = seats.iter().any(|seat| matches!(seat, Seat::Grid));
         let grids = wants_grid.then(|| RowModel::new(dictionary, decoder, outputs, kappa));
-        let count = arrangement.circles.len();
+        let count = arrangement.circles().len();
         let axes: Vec<[f64; 2]> = (0..count)
             .map(|j| {
                 let second = count + j;
@@ -404,11 +251,11 @@ impl<'a> Search<'a> {
 
     /// Puts the atom of the largest gain into `slot`; whether any has a gain.
     fn add(&self, pulls: &[f64], work: &mut Work, code: &mut RowCode<'_>, slot: usize) -> bool {
-        let width = self.arrangement.width;
-        let stored = self.arrangement.stored;
+        let width = self.arrangement.width();
+        let stored = self.arrangement.stored();
         let mut found: Option<(f64, usize)> = None;
         if let Some(circle) = self.best_circle(work, code, slot) {
-            let a = self.arrangement.circles[circle];
+            let a = self.arrangement.circles()[circle];
             self.left_over(pulls, code, slot, a, &mut work.q);
             let ([x, y], gain) = angle::best([work.q[0], work.q[1]], self.axes[circle]);
             if gain > 0.0 {
@@ -449,7 +296,7 @@ impl<'a> Search<'a> {
 
     /// The circle of the largest gain among those that are off.
     fn best_circle(&self, work: &mut Work, code: &RowCode<'_>, slots: usize) -> Option<usize> {
-        let count = self.arrangement.circles.len();
+        let count = self.arrangement.circles().len();
         if count == 0 {
             return None;
         }
@@ -486,7 +333,7 @@ impl<'a> Search<'a> {
                 }
                 0.5 * sum
             }
-            (Seat::Grid, Some(grids)) => -grids.scan(a, 1.0, q).0,
+            (Seat::Grid, Some(grids)) => -grids.guess(a, q),
             _ => 0.0,
         }
     }
@@ -518,6 +365,64 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// A better place of atom `a` than it has, where there is one; how far its functions moved.
+    fn seat_again(
+        &self,
+        a: usize,
+        q: &[f64],
+        all: &mut [f64],
+        phi: &mut [f64],
+        t: &mut [f64],
+    ) -> f64 {
+        let (w, s) = (phi.len(), t.len());
+        let mut found = ([0.0; STACK], [0.0; MAX_EUCLIDEAN]);
+        let mut gain = self.seat(a, q, all, &mut found.0[..w], &mut found.1[..s]);
+        if let Some(grids) = self
+            .grids
+            .as_ref()
+            .filter(|_| matches!(self.seats[a], Seat::Grid))
+        {
+            // A grid need not lead to the minimum that the atom is at.
+            let columns = self.dictionary.atom_columns(a);
+            all[columns.clone()].copy_from_slice(t);
+            let polished = -grids.polish(a, &q[..w], STEPS, all);
+            if !(gain > polished) {
+                gain = polished;
+                found.1[..s].copy_from_slice(&all[columns]);
+                self.dictionary.atoms()[a].values(&found.1[..s], &mut found.0[..w]);
+            }
+        }
+        if !(gain > self.gain(a, q, phi, t)) {
+            return 0.0;
+        }
+        let ways = phi.iter().zip(&found.0).map(|(v, new)| (v - new).abs());
+        let moved = ways.fold(0.0, f64::max);
+        phi.copy_from_slice(&found.0[..w]);
+        t.copy_from_slice(&found.1[..s]);
+        moved
+    }
+
+    /// `q'phi - (phi'K_aa phi + kappa |t|^2) / 2`, kappa's part of flat atoms alone.
+    fn gain(&self, a: usize, q: &[f64], phi: &[f64], t: &[f64]) -> f64 {
+        let features = self.arrangement.features();
+        let own = self.arrangement.place(a);
+        let mut twice = 0.0;
+        for ((v, q), at) in phi.iter().zip(q).zip(own.all()) {
+            let line = &self.gram[at * features..][..features];
+            let pushed: f64 = phi
+                .iter()
+                .zip(own.all())
+                .map(|(u, from)| u * line[from])
+                .sum();
+            twice += v * (2.0 * q - pushed);
+        }
+        for part in self.dictionary.atoms()[a].topology().flat() {
+            let t = &t[part.stored];
+            twice -= self.kappa * dot(t, t);
+        }
+        0.5 * twice
+    }
+
     /// `q = c_a - sum over the first slots, a itself excepted, of K_ab phi_b`.
     fn left_over(&self, pulls: &[f64], code: &RowCode<'_>, slots: usize, a: usize, q: &mut [f64]) {
         let features = self.arrangement.features();
@@ -530,7 +435,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             let other = self.arrangement.place(b as usize);
-            let phi = &code.phi[slot * self.arrangement.width..][..other.width];
+            let phi = &code.phi[slot * self.arrangement.width()..][..other.width];
             for (q, at) in q.iter_mut().zip(own.all()) {
                 let line = &self.gram[at * features..][..features];
                 for (v, from) in phi.iter().zip(other.all()) {
@@ -542,7 +447,7 @@ impl<'a> Search<'a> {
 
     /// Brings all atoms that are on to their best places, one after another, until they stand still.
     pub(crate) fn refit(&self, pulls: &[f64], work: &mut Work, code: &mut RowCode<'_>, still: f64) {
-        let (width, stored) = (self.arrangement.width, self.arrangement.stored);
+        let (width, stored) = (self.arrangement.width(), self.arrangement.stored());
         let on = code.on();
         let sweeps = if on < 2 { 1 } else { SWEEPS };
         for _ in 0..sweeps {
@@ -558,14 +463,9 @@ impl<'a> Search<'a> {
                     phi.copy_from_slice(&z);
                     continue;
                 }
-                let mut before = [0.0; STACK];
-                before[..w].copy_from_slice(phi);
                 let s = self.dictionary.atoms()[a].stored();
                 let t = &mut code.t[slot * stored..][..s];
-                self.seat(a, &work.q, &mut work.all, phi, t);
-                for (v, before) in phi.iter().zip(&before) {
-                    moved = moved.max((v - before).abs());
-                }
+                moved = moved.max(self.seat_again(a, &work.q, &mut work.all, phi, t));
             }
             if moved < still {
                 break;
@@ -576,7 +476,7 @@ impl<'a> Search<'a> {
     /// `sum (K phi / 2 - c)' phi + kappa |t|^2 / 2`.
     pub(crate) fn energy(&self, pulls: &[f64], code: &RowCode<'_>) -> f64 {
         let features = self.arrangement.features();
-        let (width, stored) = (self.arrangement.width, self.arrangement.stored);
+        let (width, stored) = (self.arrangement.width(), self.arrangement.stored());
         let on = code.on();
         let mut sum = 0.0;
         for slot in 0..on {
@@ -625,16 +525,21 @@ fn insert(leaders: &mut [Option<(f64, usize)>], mut new: (f64, usize)) {
     }
 }
 
-/// [`Seat::Linear`], a grid of one point where the matrix is singular.
+/// [`Seat::Linear`]; a direction that the atom does not move along, but for rounding, is not searched.
 fn linear(gram: &[f64], features: usize, place: Place, kappa: f64) -> Seat {
     let own: Vec<usize> = place.all().collect();
-    let matrix = Mat::from_fn(place.width, place.width, |a, b| {
+    let w = place.width;
+    let matrix = Mat::from_fn(w, w, |a, b| {
         gram[own[a] * features + own[b]] + if a == b { kappa } else { 0.0 }
     });
-    match Llt::new(matrix.as_ref(), Side::Lower) {
-        Ok(factor) => Seat::Linear(factor.inverse()),
-        Err(_) => Seat::Linear(Mat::zeros(place.width, place.width)),
-    }
+    let Ok((values, axes)) = descending(&matrix) else {
+        return Seat::Linear(Mat::zeros(w, w));
+    };
+    let least = w as f64 * f64::EPSILON * values.first().copied().unwrap_or(0.0);
+    Seat::Linear(Mat::from_fn(w, w, |a, b| {
+        let along = (0..w).filter(|&c| values[c] > least);
+        along.map(|c| axes[(a, c)] * axes[(b, c)] / values[c]).sum()
+    }))
 }
 
 impl Lanes {
@@ -687,7 +592,7 @@ impl Lanes {
         if self.blocks == 0 {
             return;
         }
-        let width = search.arrangement.width;
+        let width = search.arrangement.width();
         work.left.copy_from_slice(&work.pulls);
         for (slot, &a) in code.atoms[..slots].iter().enumerate() {
             let place = search.arrangement.place(a as usize);
@@ -710,7 +615,7 @@ impl Lanes {
 
 impl Search<'_> {
     fn leave_other(&self, at: usize, v: f64, left: &mut [angle::Lanes]) {
-        let count = self.arrangement.circles.len();
+        let count = self.arrangement.circles().len();
         let line = &self.gram[at * self.arrangement.features()..];
         let (firsts, seconds) = left.split_at_mut(self.lanes.blocks);
         for (half, from) in [(firsts, 0), (seconds, count)] {
@@ -721,3 +626,6 @@ impl Search<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

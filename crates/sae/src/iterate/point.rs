@@ -136,6 +136,12 @@ impl Point {
         let (m, p) = (model.layout.features(), model.layout.outputs());
         features::project_data(model.layout, &self.phi, model.data, &mut self.decoder);
         self.factor.copy_from(&self.gram);
+        for j in 0..m {
+            // Functions that are on in no row, where nothing is penalised, have no line.
+            if self.factor[(j, j)] == 0.0 {
+                self.factor[(j, j)] = 1.0;
+            }
+        }
         let mut memory = MemBuffer::new(llt::factor::cholesky_in_place_scratch::<f64>(
             m,
             Par::Seq,

@@ -339,3 +339,6 @@ fn substitute(factor: &[f64], x: &mut [f64]) {
 fn norm(v: &[f64]) -> f64 {
     dot(v, v).sqrt()
 }
+
+#[cfg(test)]
+mod tests;

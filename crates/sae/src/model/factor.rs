@@ -237,11 +237,41 @@ impl Factor {
     /// a line has more, since a row's place on it decides where on the others it is nearest.
     pub(crate) fn grid(self, degree: usize, alone: bool) -> Vec<f64> {
         match self {
-            Self::Circle if alone => angles((8 * degree).max(16)),
-            Self::Circle => angles((6 * degree).max(10)),
-            Self::Sphere => spiral(96),
+            Self::Circle if alone => angles(if degree == 1 { 16 } else { 32 * degree }),
+            Self::Circle => angles(8 * degree + 8),
+            Self::Sphere => spiral(192 * degree),
             Self::Line { dimension } if alone => lattice(dimension, degree),
             Self::Line { dimension } => lattice(dimension, 2),
+        }
+    }
+
+    /// How far apart points next to each other are, of `count`; infinite on a line.
+    pub(crate) fn spacing(self, count: usize) -> f64 {
+        match self {
+            Self::Circle => TAU / count as f64,
+            Self::Sphere => (4.0 * PI / count as f64).sqrt(),
+            Self::Line { .. } => f64::INFINITY,
+        }
+    }
+
+    /// For every point of [`Factor::grid`] those next to it.
+    pub(crate) fn neighbours(self, points: &[f64]) -> Vec<Vec<usize>> {
+        let count = points.len() / self.stored();
+        match self {
+            Self::Circle => {
+                let around = |g| vec![(g + count - 1) % count, (g + 1) % count];
+                (0..count).map(around).collect()
+            }
+            Self::Sphere => {
+                let spacing = self.spacing(count);
+                let near = (1.4 * spacing).cos();
+                let cos = |g: usize, h: usize| -> f64 {
+                    (0..3).map(|c| points[3 * g + c] * points[3 * h + c]).sum()
+                };
+                let around = |g| (0..count).filter(|&h| h != g && cos(g, h) > near).collect();
+                (0..count).map(around).collect()
+            }
+            Self::Line { .. } => vec![Vec::new(); count],
         }
     }
 }
@@ -337,7 +367,7 @@ fn angles(count: usize) -> Vec<f64> {
 }
 
 /// A Fibonacci spiral: nearly even on the sphere.
-fn spiral(count: usize) -> Vec<f64> {
+pub(crate) fn spiral(count: usize) -> Vec<f64> {
     let golden = PI * (3.0 - 5.0_f64.sqrt());
     let mut points = Vec::with_capacity(3 * count);
     for i in 0..count {

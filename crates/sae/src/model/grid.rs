@@ -1,7 +1,9 @@
 //! Grids on an atom's manifold: where a row's search begins.
 //!
-//! Fine enough that the nearest grid point lies in the basin of the best minimum of the atom's
-//! functions: about eight points for each period of the highest harmonic.
+//! The energy of a place is of twice the degree of the atom's functions, and of eccentric atoms it has many
+//! minima. So the grid need not be fine enough to tell which is the lowest: it is to have a point in the
+//! basin of each, and the lowest few of its own minima are followed (measured on random decoders whose axes
+//! differ by up to 1e3: see the law in [`crate::encode::search`]).
 
 use crate::data::dot;
 use crate::model::dictionary::Atom;
@@ -15,6 +17,9 @@ pub(crate) struct Grid {
     values: Vec<f64>,
     /// `|t|^2` over the flat coordinates of every point; empty where there are none.
     squares: Vec<f64>,
+    /// Points next to each, along one factor.
+    neighbours: Vec<Vec<usize>>,
+    spacing: f64,
 }
 
 impl Grid {
@@ -24,9 +29,24 @@ impl Grid {
         let alone = topology.alone().is_some();
         // Of a product all pairs, the last factor's points running first.
         let mut points: Vec<Vec<f64>> = vec![Vec::new()];
+        let mut spacing = 0.0_f64;
+        let mut neighbours: Vec<Vec<usize>> = vec![Vec::new()];
         for part in topology.factors() {
             let degree = atom.basis().degree_on(part.factor);
             let own = part.factor.grid(degree, alone);
+            let beside = part.factor.neighbours(&own);
+            let count = beside.len();
+            spacing = part.factor.spacing(count).max(spacing);
+            let longer = |(g, before): (usize, &Vec<usize>)| -> Vec<Vec<usize>> {
+                let along = beside.iter().enumerate().map(|(h, own)| {
+                    let others = before.iter().map(|before| before * count + h);
+                    others
+                        .chain(own.iter().map(|own| g * count + own))
+                        .collect()
+                });
+                along.collect()
+            };
+            neighbours = neighbours.iter().enumerate().flat_map(longer).collect();
             let own = own.chunks_exact(part.factor.stored());
             let longer = |before: &Vec<f64>| -> Vec<Vec<f64>> {
                 own.clone().map(|t| [&before[..], t].concat()).collect()
@@ -58,6 +78,8 @@ impl Grid {
             points,
             values,
             squares,
+            neighbours,
+            spacing,
         }
     }
 
@@ -69,6 +91,23 @@ impl Grid {
     /// `|t|^2` over the flat coordinates of point `g`, where there are any.
     pub(crate) fn square(&self, g: usize) -> Option<f64> {
         self.squares.get(g).copied()
+    }
+
+    /// Points whose energies are no higher than those next to them, at most `most`, the lowest first.
+    pub(crate) fn minima(&self, energies: &[f64], most: usize) -> Vec<usize> {
+        let is_low = |g: &usize| {
+            let mut beside = self.neighbours[*g].iter();
+            beside.all(|&h| energies[*g] <= energies[h])
+        };
+        let mut found: Vec<usize> = (0..energies.len()).filter(is_low).collect();
+        found.sort_by(|&g, &h| energies[g].total_cmp(&energies[h]).then(g.cmp(&h)));
+        found.truncate(most);
+        found
+    }
+
+    /// How far apart points next to each other are.
+    pub(crate) fn spacing(&self) -> f64 {
+        self.spacing
     }
 
     /// Stored coordinates of point `g`.

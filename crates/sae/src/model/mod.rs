@@ -20,4 +20,5 @@ pub mod file;
 pub(crate) mod fitted;
 pub(crate) mod gates;
 pub(crate) mod grid;
+pub(crate) mod rays;
 pub mod topology;

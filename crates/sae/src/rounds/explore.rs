@@ -42,8 +42,14 @@ const SLOW: f64 = 1e-4;
 /// Of so many rows one may still change its atoms when Newton's method takes over.
 const SETTLED: usize = 1000;
 
+/// Relocations at most, beside those in vain that end them: where little is left each may lower `f` a little.
+const MOST_TRIES: usize = 8;
+
 /// A round that lowers `f` by less than this share of `f` is undone.
 pub(crate) const NOISE: f64 = 1e-11;
+
+/// Noise of a round's objective beside `|X|^2`.
+const FLOOR: f64 = 1e-14;
 
 /// Told after every round.
 pub(crate) type Tell<'a> = dyn Fn(&GateRound) -> ControlFlow<()> + Sync + 'a;
@@ -143,6 +149,8 @@ pub(crate) struct Explorer<'a> {
     bench: Bench,
     /// What a round starts from, where it may be undone.
     spare: Option<State>,
+    /// Noise of a round's objective.
+    floor: f64,
 }
 
 impl<'a> Explorer<'a> {
@@ -153,6 +161,7 @@ impl<'a> Explorer<'a> {
             slots,
             bench: ground.bench(slots),
             spare: None,
+            floor: FLOOR * ground.square(),
         }
     }
 
@@ -222,6 +231,12 @@ impl<'a> Explorer<'a> {
             .round(&mut self.bench, self.penalty, choice, state)?)
     }
 
+    /// Whether `after` lies below `before` by more than noise. The objective of a round is a difference from
+    /// `|X|^2`: where nearly all is explained, its own size says nothing of its noise.
+    fn is_fall(&self, before: f64, after: f64) -> bool {
+        before - after > NOISE * before.abs() + self.floor
+    }
+
     /// Rounds in which rows choose anew, `most` of them, fewer where `vain` in a row lower nothing; the best
     /// state seen is left in `state`.
     ///
@@ -241,7 +256,11 @@ impl<'a> Explorer<'a> {
             if way.is_over() && state.objective.is_finite() {
                 break;
             }
-            self.round(Choice::Anew, &mut now)?;
+            match self.round(Choice::Anew, &mut now) {
+                // What has been found still stands.
+                Err(error) if error.is_of_the_decoder() && state.objective.is_finite() => break,
+                ended => ended?,
+            }
             let better = now.objective < state.objective;
             way.note(stage, &now, better, 0)?;
             in_vain = if better { 0 } else { in_vain + 1 };
@@ -274,7 +293,7 @@ impl<'a> Explorer<'a> {
         let mut many = (atoms / 8).max(1);
         let (mut vain, mut tries) = (0, 0);
         let mut trial = state.clone();
-        while vain < patience && !way.is_past(share) {
+        while vain < patience && tries < MOST_TRIES * patience && !way.is_past(share) {
             let mut order: Vec<usize> = (0..atoms).collect();
             order.sort_by(|&a, &b| state.shares[a].total_cmp(&state.shares[b]).then(a.cmp(&b)));
             let residuals = Residuals::draw(
@@ -302,11 +321,21 @@ impl<'a> Explorer<'a> {
                 break;
             }
             trial.objective = f64::INFINITY;
-            self.explore(RoundStage::Relocation, (ROUNDS, ROUNDS), &mut trial, way)?;
+            let before = way.rounds.len();
+            match self.explore(RoundStage::Relocation, (ROUNDS, ROUNDS), &mut trial, way) {
+                // Places that determine no decoder are none.
+                Err(error) if error.is_of_the_decoder() => {}
+                ended => ended?,
+            }
             tries += 1;
-            let better = trial.objective < state.objective * (1.0 - NOISE);
-            if let Some(last) = way.rounds.last_mut() {
-                (last.accepted, last.reseeded) = (better, moved);
+            let better = self.is_fall(state.objective, trial.objective);
+            // Of all its rounds the best is what is kept, if any is.
+            let mut kept = false;
+            for round in &mut way.rounds[before..] {
+                let is_best = !kept && round.objective == trial.objective;
+                kept |= is_best;
+                round.accepted = better && is_best;
+                round.reseeded = if is_best { moved } else { 0 };
             }
             if better {
                 state.clone_from(&trial);
@@ -332,9 +361,12 @@ impl<'a> Explorer<'a> {
                 break;
             }
             now.clone_from(state);
-            self.round(Choice::Better, &mut now)?;
+            match self.round(Choice::Better, &mut now) {
+                Err(error) if error.is_of_the_decoder() => break,
+                ended => ended?,
+            }
             let fall = state.objective - now.objective;
-            let better = fall > NOISE * state.objective.abs();
+            let better = self.is_fall(state.objective, now.objective);
             way.note(RoundStage::Finishing, &now, better, 0)?;
             if better {
                 state.clone_from(&now);

@@ -1,13 +1,14 @@
 //! The rounds of one start: inner fits for frozen gates, gate updates between them.
 //!
 //! ```text
-//! inner fit -> gates chosen anew -> decoder projected -> lower? -> inner fit -> ... -> stand still
+//! gates all on, or given   inner fit -> coordinates searched anew -> lower? -> inner fit -> ... -> stand still
+//! rows choose              exploring -> relocation -> finishing -> inner fit -> rows choose once more -> lower?
+//!                          -> inner fit -> ... -> stand still
 //! ```
 //!
-//! While gates still change the inner fits are short; once they stand still one runs to the end. An
-//! update is accepted only if it lowers the objective, so accepted objectives decrease through the
-//! whole trace. Atoms that no row chooses are given rows anew (see [`crate::rounds::reseed`]) under the same
-//! condition. Iterations and trials are counted over all inner fits, and so are their limits.
+//! An update is accepted only if it lowers the objective. Atoms that explain little, those that no row
+//! chooses among them, are moved to where the errors are (see [`explore`]) under the same condition.
+//! Iterations and trials are counted over all inner fits, and so are their limits.
 
 pub(crate) mod choose;
 pub(crate) mod codes;
@@ -23,7 +24,7 @@ use crate::iterate::features;
 use crate::iterate::layout::Layout;
 use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
 use crate::lm::curved::{BorderMode, Curved, Seconds, SolveSummary};
-use crate::lm::{LmError, LmReport, Rule, Status, TraceEntry, minimise};
+use crate::lm::{LastTrial, LmError, LmReport, Rule, Status, TraceEntry, minimise};
 use crate::model::dictionary::Dictionary;
 use crate::rounds::explore::{EXPLORING, Explorer, PATIENCE, SHARES, Tell, Way};
 use crate::rounds::round::{Arranged, Ground};
@@ -252,7 +253,7 @@ pub(crate) fn run(
             None => Curved::new(model, settings.mode, point, solver.clone())?,
         };
         let rule = log.rest(&curved.rule(&settings.rule));
-        let report = log.inner(&mut curved, &rule, &way, observer)?;
+        let report = log.inner(&mut curved, &rule, &way, chooser.is_some(), observer)?;
         log.absorb(&curved, &report);
         way.iterations = log.iterations;
         let stopped = !report.converged();
@@ -527,12 +528,15 @@ impl Log {
         }
     }
 
-    /// One inner fit, which ends where it is when the time is up.
+    /// One inner fit, which ends where it is when the time is up. After rounds (`settled`) it begins near a
+    /// minimum, where all that a step can change may be rounding: if none of any length lowers the objective,
+    /// that is where it stands still.
     fn inner(
         &mut self,
         curved: &mut Curved<'_>,
         rule: &Rule,
         way: &Way<'_>,
+        settled: bool,
         observer: &mut dyn FnMut(&TraceEntry) -> ControlFlow<()>,
     ) -> Result<LmReport, FitError> {
         if way.is_over() {
@@ -549,6 +553,15 @@ impl Log {
             Err(LmError::Cancelled { iteration, trial }) if way.is_over() => {
                 Ok(curved.where_it_is(rule, [iteration, trial]))
             }
+            Err(LmError::RidgeCeiling {
+                iteration,
+                trial,
+                last: LastTrial::Rejected,
+                ..
+            }) if settled => Ok(LmReport {
+                status: Status::ConvergedStall,
+                ..curved.where_it_is(rule, [iteration, trial])
+            }),
             ended => Ok(ended?),
         }
     }
@@ -576,69 +589,4 @@ impl Log {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lm::go_on;
-    use crate::model::basis::Basis;
-    use crate::model::topology::Topology;
-    use ndarray::Array2;
-
-    /// Rows on three circles, in planes and at places of their own.
-    fn three_circles(rows: usize) -> Array2<f64> {
-        let weight = |circle: usize, part: usize, c: usize| {
-            ((1 + 5 * circle + part) as f64 * (0.7 + c as f64)).sin()
-        };
-        Array2::from_shape_fn((rows, 24), |(i, c)| {
-            let (circle, angle) = (i % 3, 2.399_963 * i as f64);
-            let own = |part| weight(circle, part, c);
-            2.0 * angle.cos() * own(0) + 1.5 * angle.sin() * own(1)
-        })
-    }
-
-    #[test]
-    fn an_atom_that_no_row_uses_is_brought_back_where_it_helps() {
-        let dictionary =
-            Dictionary::uniform(3, Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
-        let data = Data::normalised(three_circles(150).view()).unwrap();
-        let solver = SolverOptions::default();
-        let settings = Settings {
-            data: &data,
-            dictionary: &dictionary,
-            rule: Rule::curved(),
-            mode: BorderMode::Projected,
-            solver: &solver,
-            ledger: &Ledger::new(),
-            top_k: Some(1),
-            max_rounds: 60,
-        };
-        let mut gates = Gates::all_off(150, 3);
-        (0..150).for_each(|i| gates.row_mut(i)[usize::from(i % 3 == 1)] = 1.0);
-        let mut coordinates = Coordinates::origin(&dictionary, 150);
-        for i in 0..150 {
-            coordinates.row_mut(i).fill(2.399_963 * i as f64);
-            let t = coordinates.row_mut(i);
-            t.iter_mut()
-                .for_each(|t| *t = crate::model::factor::wrap_angle(*t));
-        }
-        let layout = Layout::new(&dictionary, &gates, 24).unwrap();
-        let penalty = penalty(&data, &dictionary, &layout, &coordinates, None).unwrap();
-        let before = laid_out(&settings, penalty, &gates, coordinates.clone()).unwrap();
-        let ended = run(&settings, coordinates, gates, penalty, &mut go_on).unwrap();
-        assert_eq!(
-            ended
-                .rounds
-                .iter()
-                .map(|round| round.reseeded)
-                .sum::<usize>(),
-            1
-        );
-        assert!(ended.converged() && reseed::dead(&dictionary, &ended.gates).is_empty());
-        let (sse, from) = (ended.point.sse, before.1.sse);
-        assert!(sse < 0.5 * from, "{sse} from {from}");
-        let mut last = before.1.objective.value;
-        for round in ended.rounds.iter().filter(|round| round.accepted) {
-            assert!(round.objective < last);
-            last = round.objective;
-        }
-    }
-}
+mod tests;

@@ -356,7 +356,7 @@ impl Ground<'_> {
     }
 
     /// `|X|^2`.
-    fn square(&self) -> f64 {
+    pub(crate) fn square(&self) -> f64 {
         ordered_sum(self.data.spreads())
             + self.data.rows() as f64 * dot(self.data.mean(), self.data.mean())
     }
@@ -468,3 +468,6 @@ fn product<T: faer::traits::ComplexField>(
         Par::Seq,
     );
 }
+
+#[cfg(test)]
+mod tests;

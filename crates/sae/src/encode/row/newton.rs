@@ -50,6 +50,8 @@ pub(super) struct Newton<'m> {
     /// Whether an atom has lines and others among its factors: an angle's curvature then goes with the square
     /// of the height, and one ridge for both would hold the height where the angle needs it.
     uneven: bool,
+    /// The longest step.
+    reach: f64,
 }
 
 /// Where a minimisation ended.
@@ -107,6 +109,7 @@ impl<'m> Newton<'m> {
             dim: 0,
             width: 0,
             uneven: false,
+            reach: f64::INFINITY,
         };
         for (atom, &gate) in point.gates.iter().enumerate() {
             if gate != 0.0 {
@@ -133,9 +136,15 @@ impl<'m> Newton<'m> {
             dim: 0,
             width: 0,
             uneven: false,
+            reach: f64::INFINITY,
         };
         this.push(atom, gate, 0);
         this
+    }
+
+    /// With no step longer than `reach`: from one basin into another is no descent to its minimum.
+    pub(super) fn within(self, reach: f64) -> Self {
+        Self { reach, ..self }
     }
 
     fn push(&mut self, atom: usize, gate: f64, pull: usize) {
@@ -406,7 +415,7 @@ impl<'m> Newton<'m> {
             };
             let mut lowered = false;
             for _ in 0..MOST_RIDGES {
-                if work.solve(ridge) {
+                if work.solve(ridge) && dot(work.step, work.step).sqrt() <= self.reach {
                     let predicted = -0.5 * dot(work.gradient, work.step);
                     self.moved(t, work.step, work.moved);
                     self.refresh(work.moved, &mut work.there);

@@ -1,0 +1,175 @@
+use super::*;
+use crate::encode::search::Arrangement;
+use crate::lm::go_on;
+use crate::model::basis::Basis;
+use crate::model::topology::Topology;
+use crate::rounds::round::{Choice, State};
+use ndarray::Array2;
+use rand::{RngExt, SeedableRng};
+
+/// Rows on three circles, in planes and at places of their own.
+fn three_circles(rows: usize) -> Array2<f64> {
+    let weight = |circle: usize, part: usize, c: usize| {
+        ((1 + 5 * circle + part) as f64 * (0.7 + c as f64)).sin()
+    };
+    Array2::from_shape_fn((rows, 24), |(i, c)| {
+        let (circle, angle) = (i % 3, 2.399_963 * i as f64);
+        let own = |part| weight(circle, part, c);
+        2.0 * angle.cos() * own(0) + 1.5 * angle.sin() * own(1)
+    })
+}
+
+#[test]
+fn an_atom_that_no_row_uses_is_brought_back_where_it_helps() {
+    let dictionary =
+        Dictionary::uniform(3, Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
+    let data = Data::normalised(three_circles(150).view()).unwrap();
+    let arrangement = Arrangement::of(&dictionary);
+    let ground = Ground {
+        data: &data,
+        dictionary: &dictionary,
+        arrangement: &arrangement,
+        single: None,
+    };
+    // Circles 0 and 1 stand where two of the data's lie; the third has no lines, so no row can choose it.
+    let mut gates = Gates::all_off(150, 3);
+    (0..150).for_each(|i| gates.row_mut(i)[usize::from(i % 3 == 1)] = 1.0);
+    let mut coordinates = Coordinates::origin(&dictionary, 150);
+    for i in 0..150 {
+        let angle = crate::model::factor::wrap_angle(2.399_963 * i as f64);
+        coordinates.row_mut(i).fill(angle);
+    }
+    let layout = Layout::new(&dictionary, &gates, 24).unwrap();
+    let penalty = penalty(&data, &dictionary, &layout, &coordinates, None).unwrap();
+    let mut explorer = Explorer::new(ground, penalty, 1);
+    let before = explorer.around(&coordinates, &gates).unwrap();
+    assert_eq!(before.shares[2], 0.0);
+    let solver = SolverOptions::default();
+    let settings = Settings {
+        data: &data,
+        dictionary: &dictionary,
+        rule: Rule::curved(),
+        mode: BorderMode::Projected,
+        solver: &solver,
+        ledger: &Ledger::new(),
+        choosing: Some(Choosing {
+            slots: 1,
+            ground,
+            sample: None,
+        }),
+        max_rounds: 60,
+        until: None,
+    };
+    let begin = Begin::Decoder(
+        before.decoder.clone(),
+        Vec::new(),
+        ChaCha8Rng::seed_from_u64(0),
+    );
+    let tell = |_: &GateRound| ControlFlow::Continue(());
+    let ended = run(&settings, begin, penalty, &tell, &mut go_on).unwrap();
+    let used = |a: usize| (0..150).any(|i| ended.gates.row(i)[a] != 0.0);
+    assert!(ended.converged() && (0..3).all(used));
+    let moved: usize = (ended.rounds.iter())
+        .filter(|round| round.accepted)
+        .map(|round| round.reseeded)
+        .sum();
+    assert!(moved >= 1);
+    let (sse, from) = (ended.point.sse, 2.0 * before.objective);
+    assert!(sse < 0.5 * from, "{sse} from {from}");
+    // What was accepted never rose.
+    let mut last = f64::INFINITY;
+    for round in ended.rounds.iter().filter(|round| round.accepted) {
+        assert!(round.objective < last, "{round:?} after {last}");
+        last = round.objective;
+    }
+}
+
+/// Rows by chance, and codes that they choose.
+fn chosen(dictionary: &Dictionary, arrangement: &Arrangement, seed: u64) -> (Data, State) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let x = Array2::from_shape_fn((200, 9), |_| rng.random::<f64>() - 0.5);
+    let data = Data::normalised(x.view()).unwrap();
+    let ground = Ground {
+        data: &data,
+        dictionary,
+        arrangement,
+        single: None,
+    };
+    let penalty = Penalty {
+        lambda: 0.3,
+        kappa: 0.1,
+    };
+    let mut explorer = Explorer::new(ground, penalty, 2);
+    let decoder = explorer.from_rows(&mut rng);
+    let mut state = explorer.state(decoder);
+    explorer.round(Choice::Anew, &mut state).unwrap();
+    (data, state)
+}
+
+const MIXED: &str =
+    "3*circle,torus,sphere/spherical:2,circle/harmonics:3,euclidean:2/monomials:2,euclidean:1";
+
+#[test]
+fn codes_come_back_from_dense_arrays_as_they_were() {
+    let dictionary: Dictionary = MIXED.parse().unwrap();
+    let arrangement = Arrangement::of(&dictionary);
+    for seed in 0..5 {
+        let (_, state) = chosen(&dictionary, &arrangement, seed);
+        let (coordinates, gates) = state.codes.dense(&dictionary, &arrangement);
+        let mut loaded = state.codes.clone();
+        loaded.load(&dictionary, &arrangement, &coordinates, &gates);
+        // Functions too, whatever slot an atom is in.
+        for i in 0..200 {
+            for (a, phi, _) in state.codes.row(i) {
+                let (_, other, _) = loaded.row(i).find(|(b, ..)| *b == a).unwrap();
+                let width = dictionary.atoms()[a].width();
+                for (v, w) in phi[..width].iter().zip(&other[..width]) {
+                    assert!((v - w).abs() < 1e-14 * (1.0 + v.abs()), "{i} {a}: {v} {w}");
+                }
+            }
+        }
+        let (again, same) = loaded.dense(&dictionary, &arrangement);
+        assert_eq!(gates, same);
+        for (i, (t, s)) in coordinates.flat().iter().zip(again.flat()).enumerate() {
+            assert!((t - s).abs() < 1e-15 * (1.0 + t.abs()), "{i}: {t} {s}");
+        }
+    }
+}
+
+#[test]
+fn turning_circles_into_their_axes_keeps_what_they_say() {
+    let dictionary: Dictionary = MIXED.parse().unwrap();
+    let arrangement = Arrangement::of(&dictionary);
+    let p = 9;
+    let said = |state: &State, i: usize| {
+        let mut out = vec![0.0; p];
+        for (a, phi, _) in state.codes.row(i) {
+            for (&v, at) in phi.iter().zip(arrangement.place(a).all()) {
+                crate::data::axpy(v, &state.decoder.lines[at * p..][..p], &mut out);
+            }
+        }
+        out
+    };
+    for seed in 0..5 {
+        let (_, mut state) = chosen(&dictionary, &arrangement, seed);
+        // Any other lines: those of the state are in their axes already.
+        let mut rng = ChaCha8Rng::seed_from_u64(100 + seed);
+        (state.decoder.lines.iter_mut()).for_each(|w| *w = rng.random::<f64>() - 0.5);
+        let before: Vec<Vec<f64>> = (0..200).map(|i| said(&state, i)).collect();
+        let turns = arrangement.turn(&mut state.decoder.lines, p);
+        state.codes.turn(&arrangement, &turns);
+        for (i, before) in before.iter().enumerate() {
+            for (v, w) in before.iter().zip(said(&state, i)) {
+                assert!((v - w).abs() < 1e-14, "{i}: {v} {w}");
+            }
+        }
+        // Orthogonal, the longer first.
+        for &a in arrangement.circles() {
+            let mut lines = arrangement.place(a).all();
+            let mut line = || &state.decoder.lines[lines.next().unwrap() * p..][..p];
+            let (first, second) = (line(), line());
+            let dot = crate::data::dot;
+            assert!(dot(first, second).abs() < 1e-14 && dot(first, first) >= dot(second, second));
+        }
+    }
+}
