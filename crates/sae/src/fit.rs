@@ -21,7 +21,7 @@ use crate::model::gates::GatePolicy;
 use crate::options::FitOptions;
 use crate::place::Place;
 use crate::report::{Fit, StartReport, StartStage};
-use crate::rounds::explore::Explorer;
+use crate::rounds::explore::{Explorer, Way};
 use crate::rounds::round::{Choice, Ground};
 use crate::rounds::{self, Begin, Choosing, GateRound, Settings, Settled};
 use crate::starts::halving::{
@@ -145,14 +145,17 @@ pub fn fit_on(
     let finalists = finalists(data.rows(), data.outputs(), dictionary, options);
     let begun = Instant::now();
     let (candidates, mut reports) = match (&choosing, finalists < options.starts) {
-        (Some(choosing), _) => job.halve(*choosing, finalists)?,
+        (Some(choosing), _) => {
+            let relocated = relocated(choosing, options.starts);
+            job.halve(*choosing, finalists.max(relocated))?
+        }
         (None, true) => job.screen(finalists)?,
         (None, false) => job.all_starts(),
     };
     job.expect_going()?;
     let started_up = begun.elapsed();
     let ledger = Ledger::new();
-    let finished = job.finish(candidates, choosing, &mut reports, &ledger)?;
+    let finished = job.finish(candidates, choosing, finalists, &mut reports, &ledger)?;
     job.expect_going()?;
     let solves = (finished.iter()).filter_map(|(_, outcome)| outcome.as_ref().ok());
     let chosen = Chosen::distinct(solves.flat_map(|ended| &ended.solves.chosen));
@@ -441,10 +444,17 @@ impl Job<'_> {
         &self,
         candidates: Vec<Candidate>,
         choosing: Option<Choosing<'_>>,
+        finalists: usize,
         reports: &mut [StartReport],
         ledger: &Ledger,
     ) -> Result<Vec<Finished>, FitError> {
         let penalty = self.penalty(&candidates, choosing)?;
+        let candidates = match choosing.and_then(|choosing| Some((choosing, choosing.sample?))) {
+            Some((choosing, sample)) => {
+                self.relocated(candidates, &choosing, sample, penalty, finalists)?
+            }
+            None => candidates,
+        };
         let settings = Settings {
             data: self.data,
             dictionary: self.dictionary,
@@ -501,6 +511,41 @@ impl Job<'_> {
         Ok(finished)
     }
 
+    /// The best of candidates after their atoms have been moved about on a sample of rows.
+    fn relocated(
+        &self,
+        candidates: Vec<Candidate>,
+        choosing: &Choosing<'_>,
+        sample: Ground<'_>,
+        penalty: Penalty,
+        finalists: usize,
+    ) -> Result<Vec<Candidate>, FitError> {
+        let ended: Vec<Result<(f64, Candidate), FitError>> = candidates
+            .into_par_iter()
+            .map(|Candidate { start, begin }| {
+                let Begin::Decoder(decoder, rounds, mut rng) = begin else {
+                    return Ok((0.0, Candidate { start, begin }));
+                };
+                let tell = |round: &GateRound| {
+                    self.tell(&Progress::Round {
+                        start: Some(start),
+                        round: *round,
+                    })
+                };
+                let mut way = Way::new(self.until, &tell);
+                way.rounds = rounds;
+                let (decoder, objective) =
+                    rounds::on_sample(choosing, sample, penalty, decoder, &mut rng, &mut way)?;
+                let begin = Begin::Decoder(decoder, way.rounds, rng);
+                Ok((objective, Candidate { start, begin }))
+            })
+            .collect();
+        let mut ranked = ended.into_iter().collect::<Result<Vec<_>, _>>()?;
+        ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.start.cmp(&b.1.start)));
+        ranked.truncate(finalists);
+        Ok(ranked.into_iter().map(|(_, candidate)| candidate).collect())
+    }
+
     /// The penalties of all starts, from the first candidate.
     fn penalty(
         &self,
@@ -535,6 +580,20 @@ impl Job<'_> {
         penalty_of(ground, &mut coordinates, &gates, lambda)
     }
 }
+
+/// How many starts have their atoms moved about on the sample: as many as cost little.
+fn relocated(choosing: &Choosing<'_>, starts: usize) -> usize {
+    let Some(ground) = choosing.sample else {
+        return 0;
+    };
+    let (n, p) = (ground.data.rows() as f64, ground.data.outputs() as f64);
+    let m = ground.dictionary.features() as f64;
+    let round = n * m * (2.0 * p + 40.0 * choosing.slots as f64);
+    ((RELOCATING / (100.0 * round)) as usize).clamp(1, starts)
+}
+
+/// Floating-point operations that relocation on a sample may cost, at a hundred rounds a start.
+const RELOCATING: f64 = 1e11;
 
 /// Streams of random numbers from this one on are those of relocations.
 const RELOCATIONS: u64 = 1 << 32;

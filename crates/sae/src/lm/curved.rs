@@ -149,6 +149,10 @@ enum Way {
 /// The order of a border's core (or the number of unknowns) from which on it is not factored.
 const LARGE: usize = 768;
 
+/// Nor is it where there are so many rows: passes over them are what a step costs, and conjugate gradients need
+/// fewer.
+const MANY: usize = 8192;
+
 /// A gradient of this share of the largest seen, and a fall of this share of the objective, are none where a
 /// fit goes by conjugate gradients.
 const SMALL_GRADIENT: f64 = 1e-5;
@@ -215,7 +219,8 @@ impl<'a> Curved<'a> {
         let order = unknowns.min(m * m);
         let pinned =
             options.elimination.is_some() || options.device_policy == DevicePolicy::Required;
-        if order < LARGE || pinned || mode == BorderMode::Joint {
+        let few = order < LARGE && model.layout.rows() < MANY;
+        if few || pinned || mode == BorderMode::Joint {
             return Self::new(model, mode, start, options);
         }
         let way = Way::Gradients(Box::new(Gradients::new(model.layout)));

@@ -223,7 +223,6 @@ pub(crate) fn run(
     let (coordinates, mut gates, mut chooser) = match (begin, settings.choosing) {
         (Begin::Decoder(decoder, rounds, mut rng), Some(choosing)) => {
             way.rounds = rounds;
-            let decoder = on_sample(&choosing, penalty, decoder, &mut rng, &mut way)?;
             let mut explorer = Explorer::new(choosing.ground, penalty, choosing.slots);
             let mut state = explorer.state(decoder);
             explorer.explore(RoundStage::Exploring, EXPLORING, &mut state, &mut way)?;
@@ -281,17 +280,18 @@ pub(crate) fn run(
     }
 }
 
-/// Exploring and relocation on a sample of rows, where there is one; the decoder that they lead to.
-fn on_sample(
+/// Exploring and relocation on a sample of rows; the decoder that they lead to, and the objective there.
+///
+/// # Errors
+/// [`FitError::Cancelled`]; features that determine no decoder.
+pub(crate) fn on_sample(
     choosing: &Choosing<'_>,
+    ground: Ground<'_>,
     penalty: Penalty,
     decoder: Arranged,
     rng: &mut ChaCha8Rng,
     way: &mut Way<'_>,
-) -> Result<Arranged, FitError> {
-    let Some(ground) = choosing.sample else {
-        return Ok(decoder);
-    };
+) -> Result<(Arranged, f64), FitError> {
     let share = ground.data.rows() as f64 / choosing.ground.data.rows() as f64;
     let penalty = Penalty {
         lambda: penalty.lambda * share,
@@ -305,7 +305,7 @@ fn on_sample(
     for round in &mut way.rounds {
         round.stage = RoundStage::Start;
     }
-    Ok(state.decoder)
+    Ok((state.decoder, state.objective))
 }
 
 /// Finishing rounds from where Newton's method has ended, where they lower the objective by more than a
