@@ -14,6 +14,7 @@ use super::curve::Curve;
 use super::law::Shape;
 use super::plan::Pulls;
 use super::record::Fitted;
+use crate::error::Error;
 use broadhead_device::seal;
 use broadhead_gate::Decline;
 use serde::Deserialize;
@@ -33,6 +34,9 @@ pub struct Program {
 /// Rises below this are left out of a record's curve.
 pub(super) const THIN: f64 = 2e-5;
 
+/// Options of the command that a run needs.
+const NEEDED: [&str; 2] = ["--max-seconds", "--pulls"];
+
 /// One fit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<'a> {
@@ -50,27 +54,36 @@ impl Program {
     ///
     /// # Errors
     /// It is not there, or does not answer.
-    pub fn find(path: Option<&Path>) -> Result<Self, crate::error::Error> {
+    pub fn find(path: Option<&Path>) -> Result<Self, Error> {
         let path = match path {
             Some(path) => path.to_path_buf(),
             None => {
-                let own =
-                    std::env::current_exe().map_err(crate::error::Error::file("this program"))?;
+                let own = std::env::current_exe().map_err(Error::file("this program"))?;
                 own.with_file_name(format!("broadhead{}", std::env::consts::EXE_SUFFIX))
             }
         };
-        let bytes = std::fs::read(&path).map_err(crate::error::Error::file(&path))?;
+        let bytes = std::fs::read(&path).map_err(Error::file(&path))?;
         let output = Command::new(&path).arg("--version").output();
-        let output = output.map_err(crate::error::Error::file(&path))?;
+        let output = output.map_err(Error::file(&path))?;
         let said = String::from_utf8_lossy(&output.stdout);
         let version = said.trim().strip_prefix("broadhead ");
-        let version = version.ok_or_else(|| crate::error::Error::Format {
+        let version = version.ok_or_else(|| Error::Format {
             path: path.clone(),
             message: format!(
                 "expected the command `broadhead`, it says {:?}",
                 said.trim()
             ),
         })?;
+        // An older build may lie there, of which every fit would fail.
+        let help = Command::new(&path).args(["fit", "--help"]).output();
+        let help = help.map_err(Error::file(&path))?;
+        let help = String::from_utf8_lossy(&help.stdout);
+        if let Some(lacks) = NEEDED.iter().find(|option| !help.contains(**option)) {
+            return Err(Error::Format {
+                message: format!("its `fit` has no {lacks}: build it anew"),
+                path,
+            });
+        }
         let digest = seal::digest(&bytes);
         Ok(Self {
             version: format!("{version} (program {})", &digest[..12]),
