@@ -30,6 +30,7 @@ pub mod peer;
 pub mod receipt;
 pub mod record;
 pub mod report;
+pub mod rounds;
 pub mod runner;
 pub mod store;
 pub mod summary;

@@ -39,11 +39,23 @@ impl std::fmt::Display for Machine {
     }
 }
 
+/// A record of a machine.
+pub trait OfMachine: Clone {
+    /// How it was made.
+    fn receipt(&self) -> &Receipt;
+}
+
+impl OfMachine for Record {
+    fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+}
+
 /// The records of each machine, machines in the order of the file.
-pub fn split(records: &[Record]) -> Vec<(Machine, Vec<Record>)> {
-    let mut machines: Vec<(Machine, Vec<Record>)> = Vec::new();
+pub fn split<R: OfMachine>(records: &[R]) -> Vec<(Machine, Vec<R>)> {
+    let mut machines: Vec<(Machine, Vec<R>)> = Vec::new();
     for record in records {
-        let machine = Machine::of(&record.receipt);
+        let machine = Machine::of(record.receipt());
         match machines.iter_mut().find(|(known, _)| *known == machine) {
             Some((_, records)) => records.push(record.clone()),
             None => machines.push((machine, vec![record.clone()])),
@@ -57,16 +69,22 @@ pub fn split(records: &[Record]) -> Vec<(Machine, Vec<Record>)> {
 /// # Errors
 /// The file is there and holds what is no record, or cannot be written.
 pub fn put(path: &Path, new: &[Record]) -> Result<(), Error> {
-    let mut all = match path.is_file() {
+    let known = match path.is_file() {
         true => record::read(path)?,
         false => Vec::new(),
     };
-    let replaced: Vec<Machine> = split(new).into_iter().map(|(machine, _)| machine).collect();
-    all.retain(|record| !replaced.contains(&Machine::of(&record.receipt)));
+    record::write(path, &replaced(known, new))
+}
+
+/// `known` with `new` in the place of the same machines' records.
+pub fn replaced<R: OfMachine>(known: Vec<R>, new: &[R]) -> Vec<R> {
+    let machines: Vec<Machine> = split(new).into_iter().map(|(machine, _)| machine).collect();
+    let mut all = known;
+    all.retain(|record| !machines.contains(&Machine::of(record.receipt())));
     all.extend_from_slice(new);
     // Machines in an order of their own, so that a file does not depend on who measured last.
-    all.sort_by_key(|record| Machine::of(&record.receipt));
-    record::write(path, &all)
+    all.sort_by_key(|record| Machine::of(record.receipt()));
+    all
 }
 
 #[cfg(test)]

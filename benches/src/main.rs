@@ -11,6 +11,7 @@ use broadhead_benches::peer::Peer;
 use broadhead_benches::receipt::Receipt;
 use broadhead_benches::record::{self, Record, Window};
 use broadhead_benches::report;
+use broadhead_benches::rounds::{self, ours::Program, plan::Plan};
 use broadhead_benches::runner::{self, Options};
 use broadhead_benches::store::{self, Keep};
 use broadhead_device::seal;
@@ -63,6 +64,8 @@ enum Command {
         /// benches/records by default.
         #[arg(long)]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        rounds: Rounds,
     },
     /// Measures suites of a device, a process a cell. Exits 3 without one.
     Gpu(Gpu),
@@ -87,6 +90,23 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+}
+
+/// Options of the suite `rounds` alone.
+#[derive(Debug, Args)]
+struct Rounds {
+    /// The rows of its cases, an .npy.
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// The command `broadhead`; by default the one beside this program.
+    #[arg(long, value_name = "PROGRAM")]
+    broadhead: Option<PathBuf>,
+    /// Seconds of the peer's rounds, where they are not the plan's.
+    #[arg(long)]
+    peer_seconds: Option<f64>,
+    /// Made rows and parts of a second, to see that it works. Such records are for no report.
+    #[arg(long, requires = "out")]
+    quick: bool,
 }
 
 #[derive(Debug, Args)]
@@ -282,6 +302,7 @@ fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
         seed,
         python,
         out,
+        rounds: wanted,
     } = &arguments.command
     else {
         return Ok(ExitCode::FAILURE);
@@ -296,6 +317,11 @@ fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
         rates: Rates::default(),
     };
     for name in suites {
+        if name == rounds::SUITE {
+            let folder = out.clone().unwrap_or_else(|| root.join(store::RECORDS));
+            run_rounds(root, wanted, (filter, python.as_deref()), &folder)?;
+            continue;
+        }
         let suite = Suite::read(&cells(root, name))?;
         if suite.is_planned() && receipt.rates.is_none() {
             options.rates = measure_rates(options.threads)?;
@@ -316,6 +342,48 @@ fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the suite of rounds and writes its records into `out`, with a filter prints them alone.
+fn run_rounds(
+    root: &Path,
+    wanted: &Rounds,
+    (filter, python): (&str, Option<&Path>),
+    out: &Path,
+) -> Result<(), Error> {
+    let mut plan = Plan::of(wanted.quick).map_err(|e| Error::Format {
+        path: rounds::SUITE.into(),
+        message: e.to_string(),
+    })?;
+    plan.peer_seconds = wanted.peer_seconds.unwrap_or(plan.peer_seconds);
+    let program = Program::find(wanted.broadhead.as_deref())?;
+    let mut receipt = Receipt::of_this_run(root)?;
+    let version = program.version.clone();
+    receipt.libraries.insert("broadhead".to_owned(), version);
+    let peer = match python {
+        Some(python) => Some(rounds::peer::Peer::start(&peers_folder(root), python)?),
+        None => {
+            eprintln!("the peer {} does not run: no --python", rounds::peer::NAME);
+            None
+        }
+    };
+    if let Some(peer) = &peer {
+        peer.sign(&mut receipt)?;
+    }
+    let options = rounds::Options {
+        plan,
+        program,
+        peer,
+        tokens: wanted.tokens.clone(),
+        filter: filter.to_owned(),
+    };
+    let mut tell = |record: &_| println!("{}", rounds::line(record));
+    let records = rounds::run(&options, &receipt, &mut tell)?;
+    if filter.is_empty() {
+        std::fs::create_dir_all(out).map_err(Error::file(out))?;
+        rounds::record::put(&out.join(rounds::FILE), &records)?;
+    }
+    Ok(())
 }
 
 /// The rates of this machine with so many threads, measured now.

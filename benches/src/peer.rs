@@ -63,7 +63,7 @@ const HANDICAPS: [&str; 2] = ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"];
 
 /// A command of the interpreter `python` without [`SETTINGS`]: a peer is as fast as its libraries make
 /// it by themselves. `OPENBLAS_CORETYPE=Haswell` costs OpenBLAS up to two thirds of its rate.
-fn untouched(python: &Path) -> Command {
+pub(crate) fn untouched(python: &Path) -> Command {
     let mut command = Command::new(python);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

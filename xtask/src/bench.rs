@@ -35,6 +35,9 @@ pub(crate) struct Options {
 
 const PROGRAM: &str = "broadhead-benches";
 
+/// The command that the suite `rounds` measures.
+const COMMAND: &str = "broadhead";
+
 /// The script of a pack. Its first argument is the folder that records go to.
 const SCRIPT: &str = r#"#!/bin/bash
 # Measures suites of this pack on the processors of this machine, which should be at rest.
@@ -79,6 +82,10 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
     }
     let (cells, rest) = (&options.cells, &options.rest);
     let (sh, cargo) = shell::at(root)?;
+    if cells.iter().any(|suite| suite == "rounds") {
+        // That suite runs the command, which lies beside its own program.
+        cmd!(sh, "{cargo} build --release --locked --package {COMMAND}").run()?;
+    }
     let build = ["--quiet", "--release", "--locked", "--package", PROGRAM];
     cmd!(
         sh,
@@ -88,12 +95,15 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
     Ok(Outcome::Passed)
 }
 
-/// Makes a folder with the program, the cells and the peers.
+/// Makes a folder with the programs, the cells and the peers.
 fn pack(root: &Path, folder: &Path) -> Result<Outcome, Failure> {
     let (sh, cargo) = shell::at(root)?;
-    cmd!(sh, "{cargo} build --locked --release --package {PROGRAM}").run()?;
+    let packages = ["--package", PROGRAM, "--package", COMMAND];
+    cmd!(sh, "{cargo} build --locked --release {packages...}").run()?;
     let mut pack = Pack::begin(root, folder)?;
-    pack.program(&root.join("target/release").join(PROGRAM), PROGRAM)?;
+    for program in [PROGRAM, COMMAND] {
+        pack.program(&root.join("target/release").join(program), program)?;
+    }
     pack.files(&root.join("benches/cells"), "toml", "cells")?;
     pack.files(&root.join("benches/peers"), "py", "peers")?;
     pack.finish(SCRIPT)?;

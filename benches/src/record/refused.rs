@@ -139,4 +139,10 @@ pub enum Refused {
         /// The other.
         other: f64,
     },
+    /// A record of the suite of rounds that contradicts itself.
+    #[error("a record of rounds that {what}")]
+    Rounds {
+        /// How.
+        what: String,
+    },
 }

@@ -9,6 +9,7 @@ mod device;
 mod floor;
 mod group;
 mod line;
+mod rounds;
 mod same_code;
 mod table;
 mod tested;
@@ -45,6 +46,7 @@ pub fn write(root: &Path, check: bool) -> Result<Vec<String>, Error> {
             Place::Device => lines.extend(of_devices(root, &suite, &shelves, check)?),
         }
     }
+    lines.extend(rounds::write(root, check)?);
     let page = tested::markdown(&shelves)?;
     let name = format!("{}.md", tested::NAME);
     put(&root.join(GENERATED).join(name), &page, check)?;
@@ -167,7 +169,7 @@ fn is_machine(rest: &str) -> bool {
 /// Records, or why none of them is fair: those of a peer with old kernels are whole, and say nothing.
 /// They give no number, the page says why, and every requirement is undetermined. Any other refusal
 /// ends the report.
-fn unfair_apart(read: Result<Vec<Record>, Error>) -> Result<(Vec<Record>, Option<Refused>), Error> {
+fn unfair_apart<R>(read: Result<Vec<R>, Error>) -> Result<(Vec<R>, Option<Refused>), Error> {
     match read {
         Ok(records) => Ok((records, None)),
         Err(Error::Refused {

@@ -198,7 +198,7 @@ fn declined(reason: &Decline) -> &'static str {
     }
 }
 
-fn push_receipt(page: &mut String, receipt: &Receipt) {
+pub(super) fn push_receipt(page: &mut String, receipt: &Receipt) {
     let libraries: Vec<String> = receipt
         .libraries
         .iter()

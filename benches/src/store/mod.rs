@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::evidence;
 use crate::machine;
 use crate::record;
+use crate::rounds;
 use broadhead_device::probe;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -264,6 +265,9 @@ pub fn adopt(from: &Path, root: &Path, keep: Keep) -> Result<Vec<PathBuf>, Error
         let of_host = if evidence::FILES.iter().any(evident) {
             evidence::read(&path)?;
             None
+        } else if is_rounds(&path) {
+            rounds::record::expect_recorded(&path, &rounds::record::read(&path)?)?;
+            None
         } else {
             let found = record::read(&path)?;
             let host = found.iter().all(|r| r.cell.place == Place::Host);
@@ -283,6 +287,11 @@ pub fn adopt(from: &Path, root: &Path, keep: Keep) -> Result<Vec<PathBuf>, Error
         if let Some(folder) = to.parent() {
             std::fs::create_dir_all(folder).map_err(Error::file(folder))?;
         }
+        if is_rounds(&path) {
+            rounds::record::put(&to, &rounds::record::read(&path)?)?;
+            adopted.push(to);
+            continue;
+        }
         if let Some(found) = of_host {
             // One file holds several machines' records.
             machine::put(&to, &found)?;
@@ -297,6 +306,11 @@ pub fn adopt(from: &Path, root: &Path, keep: Keep) -> Result<Vec<PathBuf>, Error
     }
     adopted.sort();
     Ok(adopted)
+}
+
+/// Whether a file holds records of the suite of rounds, which have a format of their own.
+fn is_rounds(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name == rounds::FILE)
 }
 
 /// The file that the lines of `file` belong in, under the folder of all records.
