@@ -25,6 +25,8 @@ use crate::model::topology::Topology;
 use faer::linalg::solvers::{DenseSolveCore, Llt};
 use faer::{Mat, Side};
 
+mod settle;
+
 /// Where features stand while rows choose: first functions of all circles of a first harmonic, their
 /// second functions, then the other atoms' one after another. The intercept stands apart.
 #[derive(Clone, Debug)]
