@@ -1,6 +1,6 @@
 //! The units in which rows are encoded.
 
-use crate::data::{binary_unit, norm};
+use crate::data::{ARCH, binary_unit, largest_of, norm};
 use crate::model::dictionary::Dictionary;
 use ndarray::{ArrayView1, ArrayView2};
 
@@ -54,11 +54,11 @@ impl Frame {
 
     /// Writes a row less the intercept, in units of the decoder, into `rest`: how far out it lies.
     pub(super) fn rest(&self, x: ArrayView1<'_, f64>, rest: &mut [f64]) -> Reach {
-        let mut largest = 0.0_f64;
-        for ((rest, x), w) in rest.iter_mut().zip(x).zip(&self.intercept) {
-            *rest = (x - w) / self.scale;
-            largest = largest.max(rest.abs());
+        match x.as_slice() {
+            Some(x) => subtract(x, &self.intercept, self.scale, rest),
+            None => subtract(&x.to_vec(), &self.intercept, self.scale, rest),
         }
+        let largest = largest_of(rest);
         if largest <= NEAR {
             return Reach::Near;
         }
@@ -83,4 +83,16 @@ impl Frame {
     pub(super) fn distance(&self, x: ArrayView1<'_, f64>) -> f64 {
         4.0 * norm(&self.quarters(x))
     }
+}
+
+/// `rest = (x - intercept) / scale`.
+fn subtract(x: &[f64], intercept: &[f64], scale: f64, rest: &mut [f64]) {
+    ARCH.dispatch(
+        #[inline(always)]
+        || {
+            for ((rest, x), w) in rest.iter_mut().zip(x).zip(intercept) {
+                *rest = (x - w) / scale;
+            }
+        },
+    );
 }
