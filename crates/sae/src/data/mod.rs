@@ -193,6 +193,12 @@ impl Data {
         mean + (rest + value * self.scale)
     }
 
+    /// [`Data::raw`] back: what a number of column `c` in the units of the raw rows is here.
+    pub(crate) fn normal(&self, c: usize, value: f64) -> f64 {
+        let [mean, rest] = self.centre[c];
+        ((value - mean) - rest) / self.scale
+    }
+
     /// Why the rows are held not to vary, where they are.
     pub(crate) fn still(&self) -> Option<NoVariation> {
         self.still
@@ -286,7 +292,7 @@ fn each(x: &mut [f64], work: impl Fn(&mut f64) + Sync) {
 }
 
 /// Subtracts the mean row, and gives it.
-fn subtract_mean(x: &mut [f64], outputs: usize) -> Vec<f64> {
+pub(crate) fn subtract_mean(x: &mut [f64], outputs: usize) -> Vec<f64> {
     let mean = column_means(x, outputs);
     x.par_chunks_exact_mut(outputs)
         .for_each(|row| row.iter_mut().zip(&mean).for_each(|(v, m)| *v -= m));

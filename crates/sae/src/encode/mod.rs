@@ -11,8 +11,8 @@ pub(crate) mod row;
 pub(crate) mod search;
 mod tiles;
 
-use crate::data::variation::{NoVariation, Variation};
 use crate::data::Data;
+use crate::data::variation::{NoVariation, Variation};
 use crate::encode::frame::{Frame, Reach};
 use crate::encode::row::{RowModel, RowPoint, rows_in_parallel};
 use crate::error::FitError;

@@ -79,14 +79,7 @@ pub(super) fn place(one: &OneByOne<'_>, x: ArrayView2<'_, f64>, slots: usize) ->
     let tiles = Tiles {
         one,
         arrangement: &arrangement,
-        search: Search::new(
-            dictionary,
-            &arrangement,
-            &lines,
-            &own_axes,
-            p,
-            frame.kappa,
-        ),
+        search: Search::new(dictionary, &arrangement, &lines, &own_axes, p, frame.kappa),
         lines: lines.clone(),
         single,
         turns,
@@ -147,7 +140,11 @@ impl Tiles<'_> {
 
     /// Places the rows from `first` on that `out` has room for.
     fn tile(&self, x: ArrayView2<'_, f64>, first: usize, bench: &mut Bench, mut out: Out<'_>) {
-        let (f, p, count) = (self.arrangement.features(), self.outputs, out.distance.len());
+        let (f, p, count) = (
+            self.arrangement.features(),
+            self.outputs,
+            out.distance.len(),
+        );
         let rest = &mut bench.rest[..count * p];
         bench.reach.clear();
         for (i, rest) in rest.chunks_exact_mut(p).enumerate() {
