@@ -222,7 +222,7 @@ fn several_files_are_one_long_array() {
     assert_eq!(other["rows"], 120);
     write_npy(at("narrow.npy"), &x.slice(s![..4, ..6])).unwrap();
     let refused = files(&["a.npy", "narrow.npy"], "no");
-    refused.failed(2, &["narrow.npy", "(4, 6)", "a.npy"]);
+    refused.failed(2, &["narrow.npy", "4 x 6", "the columns of a.npy"]);
     files(&["a.npy", "missing.npy"], "no").failed(2, &["missing.npy"]);
     files(&["a.npy", "b.npz:rows"], "a.npy").failed(1, &["a.npy"]);
     assert!(!at("no").exists());

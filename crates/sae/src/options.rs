@@ -164,7 +164,7 @@ impl FitOptions {
             return Err(error("lambda", lambda.to_string(), expected));
         }
         if let Some(seconds) = self.max_seconds
-            && !(seconds >= 0.0 && seconds < MAX_SECONDS)
+            && !(0.0..MAX_SECONDS).contains(&seconds)
         {
             let expected = "at least 0 and less than 1e9 seconds";
             return Err(error("max-seconds", seconds.to_string(), expected));

@@ -58,7 +58,7 @@ fn rows_held_out_do_not_touch_the_fit_and_are_encoded_in_their_places() {
         let mean = x.select(Axis(0), &training).mean_axis(Axis(0)).unwrap();
         let spread = (&unseen - &mean).mapv(|v| v * v).sum();
         let want = 1.0 - found.squared_error.sum() / spread;
-        let got = out.explained_variance.clone().unwrap();
+        let got = out.explained_variance.unwrap();
         assert!((got - want).abs() < 1e-12 && got > 0.8, "{got} {want}");
         // Another seed, other rows.
         let other = FitOptions { seed: 7, ..options };
@@ -75,7 +75,7 @@ fn an_offset_does_not_change_what_held_out_rows_have_explained() {
         assert_eq!(moved.rows, plain.rows);
         let (a, b) = (
             moved.explained_variance.unwrap(),
-            plain.explained_variance.clone().unwrap(),
+            plain.explained_variance.unwrap(),
         );
         assert!((a - b).abs() < 1e-5, "{offset:e}: {a} {b}");
     }
