@@ -68,11 +68,12 @@ fn shapes() -> String {
 /// Options of `fit`.
 #[derive(Debug, Args)]
 pub struct FitArgs {
-    /// Rows to fit: a 2-D array in .npy, .npz or .safetensors (FILE:NAME where there are several).
+    /// Rows to fit: a 2-D array in .npy, .npz or .safetensors (FILE:NAME where there are several). More
+    /// files of as many columns follow as one long array, in the order given.
     ///
     /// FP64, or FP32, FP16 or BF16, which are widened; C or Fortran order.
-    #[arg(value_name = "X")]
-    pub rows: Source,
+    #[arg(value_name = "X", required = true)]
+    pub rows: Vec<Source>,
     /// The shape of every atom, where --atoms is a number; a circle by default.
     #[arg(long, value_name = "SHAPE", help = shapes())]
     pub topology: Option<Topology>,
@@ -84,18 +85,22 @@ pub struct FitArgs {
     #[arg(long, value_name = "BASIS")]
     pub basis: Option<Basis>,
     /// How many atoms there are, or which: a list of SHAPE, N*SHAPE, SHAPE/BASIS or N*SHAPE/BASIS, as
-    /// 32*circle,64*euclidean:1 or 2*torus/harmonics:1,3*cylinder/harmonics:2.
-    #[arg(
-        long,
-        value_name = "ATOMS",
-        default_value = "1",
-        allow_negative_numbers = true
-    )]
-    pub atoms: AtomsWord,
+    /// 32*circle,64*euclidean:1 or 2*torus/harmonics:1,3*cylinder/harmonics:2; 1 by default, or as in the
+    /// model of --start.
+    #[arg(long, value_name = "ATOMS", allow_negative_numbers = true)]
+    pub atoms: Option<AtomsWord>,
     /// Which atoms are on in which row: all, top-k:N (chosen by reconstruction), or a file of
     /// amplitudes (rows x atoms, 0 is off).
     #[arg(long, value_name = "GATES", default_value = "all")]
     pub gates: GatesWord,
+    /// The share of the rows, chosen by --seed, that take no part in mean, scale and fit; they are encoded
+    /// afterwards into the same files, listed in holdout.npy, and judged against the other rows' mean.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true, value_parser = share)]
+    pub holdout: f64,
+    /// A model that the fit goes on from, the only start: the folder that `fit` wrote, or its
+    /// model.safetensors. It gives atoms, decoder and both penalties (--lambda overrides its own).
+    #[arg(long, value_name = "MODEL", conflicts_with = "starts")]
+    pub start: Option<PathBuf>,
     /// A label for each row, one a line: they colour the picture and score the fit, which never sees
     /// them.
     #[arg(long, value_name = "FILE")]
@@ -287,6 +292,13 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(0) => Err("expected at least 1".to_owned()),
         Ok(count) => Ok(count),
         Err(_) => Err("expected a whole number of at least 1".to_owned()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if (0.0..1.0).contains(&number) => Ok(number),
+        _ => Err("expected a number of at least 0 and less than 1".to_owned()),
     }
 }
 

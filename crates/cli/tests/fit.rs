@@ -673,6 +673,7 @@ fn a_model_whose_gates_were_given_asks_for_those_of_the_new_rows() {
             dictionary: "circle".parse().unwrap(),
             gates: word.to_owned(),
             kappa: 0.0,
+            lambda: None,
         };
         let model = broadhead_sae::Model::new(note, Array2::ones((3, 5))).unwrap();
         model.save(&at("m.safetensors")).unwrap();

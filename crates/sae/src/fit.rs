@@ -27,8 +27,9 @@ use crate::rounds::{self, Begin, Choosing, GateRound, Settings, Settled};
 use crate::starts::halving::{
     Halving, LEAST_TO_RELOCATE, Sample, TO_RANK, TO_RELOCATE, penalty_of,
 };
+use crate::starts::resumed::Resumed;
 use crate::starts::screen::{Candidate, Screen};
-use crate::starts::{FirstGates, Starter};
+use crate::starts::{FirstGates, StartKind, Starter};
 use broadhead_device::{DevicePolicy, Ledger};
 use broadhead_schur::{RowDims, SolverOptions, StructuredShape, SystemShape, plan};
 use ndarray::ArrayView2;
@@ -109,6 +110,10 @@ pub fn fit_on(
     options.validate()?;
     let data = Data::varying(x)?;
     let given = given_gates(&options.gates, data.rows(), dictionary.len())?;
+    let resumed = match &options.start {
+        Some(model) => Some(Resumed::of(model, &data, dictionary)?),
+        None => None,
+    };
     let top_k = match options.gates {
         GatePolicy::TopK(k) if k < dictionary.len() => Some(k),
         _ => None,
@@ -124,6 +129,7 @@ pub fn fit_on(
         stopped: AtomicBool::new(false),
         until: (options.max_seconds).map(|seconds| started + Duration::from_secs_f64(seconds)),
         single: options.pulls.are_single(x),
+        resumed: resumed.as_ref(),
     };
     job.check_backend()?;
     let arrangement = Arrangement::of(dictionary);
@@ -144,13 +150,14 @@ pub fn fit_on(
     let loaded = started.elapsed();
     let finalists = finalists(data.rows(), data.outputs(), dictionary, options);
     let begun = Instant::now();
-    let (candidates, mut reports) = match (&choosing, finalists < options.starts) {
-        (Some(choosing), _) => {
+    let (candidates, mut reports) = match (&resumed, &choosing, finalists < options.starts) {
+        (Some(resumed), ..) => job.resume(resumed, choosing),
+        (None, Some(choosing), _) => {
             let relocated = relocated(choosing, options.starts);
             job.halve(*choosing, finalists.max(relocated))?
         }
-        (None, true) => job.screen(finalists)?,
-        (None, false) => job.all_starts(),
+        (None, None, true) => job.screen(finalists)?,
+        (None, None, false) => job.all_starts(),
     };
     job.expect_going()?;
     let started_up = begun.elapsed();
@@ -227,6 +234,8 @@ struct Job<'a> {
     until: Option<Instant>,
     /// Whether pulls are made in single precision.
     single: bool,
+    /// What the fit goes on from.
+    resumed: Option<&'a Resumed>,
 }
 
 /// A start that was finished, or how it failed.
@@ -310,6 +319,28 @@ impl Job<'_> {
                 )
             })
             .unzip()
+    }
+
+    /// The one start of a fit that goes on from a model.
+    fn resume(
+        &self,
+        resumed: &Resumed,
+        choosing: Option<Choosing<'_>>,
+    ) -> (Vec<Candidate>, Vec<StartReport>) {
+        let report = StartReport::new(0, StartKind::Model, self.data.rows());
+        let begin = match choosing {
+            Some(Choosing { ground, .. }) => {
+                let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
+                rng.set_stream(RELOCATIONS);
+                let decoder = resumed.arranged(ground.arrangement, self.data.outputs());
+                Begin::Fitted(decoder, rng)
+            }
+            None => {
+                let found = resumed.coordinates(self.data, self.dictionary, self.given);
+                Begin::Coordinates(found, self.given.clone())
+            }
+        };
+        (vec![Candidate { start: 0, begin }], vec![report])
     }
 
     /// The best few starts, ranked on a sample.
@@ -555,9 +586,14 @@ impl Job<'_> {
         let Some(Candidate { begin, .. }) = candidates.first() else {
             return Err(FitError::NoStart);
         };
+        let of_model = self.resumed.map(|resumed| resumed.kappa);
+        let lambda = self.options.lambda.or(self.resumed.and_then(|r| r.lambda));
+        if let (Some(kappa), Some(lambda)) = (of_model, lambda) {
+            return Ok(Penalty { lambda, kappa });
+        }
         let (mut coordinates, gates) = match (begin, choosing) {
             (Begin::Coordinates(coordinates, gates), _) => (coordinates.clone(), gates.clone()),
-            (Begin::Decoder(decoder, ..), Some(choosing)) => {
+            (Begin::Decoder(decoder, ..) | Begin::Fitted(decoder, _), Some(choosing)) => {
                 let none = Penalty {
                     lambda: 1.0,
                     kappa: 0.0,
@@ -568,7 +604,7 @@ impl Job<'_> {
                 let arrangement = choosing.ground.arrangement;
                 state.codes.dense(self.dictionary, arrangement)
             }
-            (Begin::Decoder(..), None) => return Err(FitError::NoStart),
+            (Begin::Decoder(..) | Begin::Fitted(..), None) => return Err(FitError::NoStart),
         };
         let ground = Ground {
             data: self.data,
@@ -576,8 +612,11 @@ impl Job<'_> {
             arrangement: &Arrangement::of(self.dictionary),
             single: None,
         };
-        let lambda = self.options.lambda;
-        penalty_of(ground, &mut coordinates, &gates, lambda)
+        let penalty = penalty_of(ground, &mut coordinates, &gates, lambda)?;
+        Ok(Penalty {
+            kappa: of_model.unwrap_or(penalty.kappa),
+            ..penalty
+        })
     }
 }
 

@@ -37,12 +37,14 @@
 //!   starts    where a fit begins, and which beginnings are worth finishing
 //!   rounds    gates chosen anew between inner fits
 //!   encode    one row under a fixed decoder; new rows
+//!   holdout   fits that leave rows out and encode them afterwards
 //! ```
 
 mod data;
 mod encode;
 mod error;
 mod fit;
+mod holdout;
 mod iterate;
 pub mod lm;
 pub mod memory;
@@ -57,6 +59,7 @@ pub use data::variation::{NoVariation, Share, Variation};
 pub use encode::{EncodeOptions, Encoding, NoExplanation};
 pub use error::{CurvedError, FitError};
 pub use fit::{FitJob, Progress, Watch, fit, fit_many, fit_many_on, fit_on};
+pub use holdout::{HeldOut, fit_holding_out};
 pub use iterate::coordinates::Gates;
 pub use lm::curved::{BorderMode, Chosen, SolveSummary};
 pub use lm::go_on;

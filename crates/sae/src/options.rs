@@ -3,6 +3,7 @@
 use crate::error::FitError;
 use crate::lm::Rule;
 use crate::lm::curved::BorderMode;
+use crate::model::fitted::Model;
 use crate::model::gates::GatePolicy;
 use broadhead_device::DevicePolicy;
 use broadhead_schur::{EliminationKind, IterativeOptions, Refinement};
@@ -35,6 +36,9 @@ pub struct FitOptions {
     pub max_seconds: Option<f64>,
     /// The precision of pulls while rows choose their atoms.
     pub pulls: Pulls,
+    /// A model of the same atoms that the fit goes on from, its only start: its decoder, its penalties
+    /// (lambda unless one is given). Where rows choose their atoms there is no exploring. Default: none.
+    pub start: Option<Model>,
 }
 
 /// The precision in which rows are multiplied by the decoder while they explore which atoms to choose. What
@@ -75,6 +79,7 @@ impl Default for FitOptions {
             screening: Screening::default(),
             max_seconds: None,
             pulls: Pulls::Auto,
+            start: None,
         }
     }
 }
@@ -159,7 +164,7 @@ impl FitOptions {
             return Err(error("lambda", lambda.to_string(), expected));
         }
         if let Some(seconds) = self.max_seconds
-            && !(seconds >= 0.0 && seconds < MAX_SECONDS)
+            && !(0.0..MAX_SECONDS).contains(&seconds)
         {
             let expected = "at least 0 and less than 1e9 seconds";
             return Err(error("max-seconds", seconds.to_string(), expected));

@@ -162,6 +162,7 @@ impl Fit {
             gates: policy.word(),
             // A model holds it, so it has to be a number.
             kappa: squared(ended.penalty.kappa).min(f64::MAX),
+            lambda: Some(ended.penalty.lambda),
         };
         Ok(Self {
             model: Model::new(note, decoder)?,

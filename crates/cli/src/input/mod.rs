@@ -21,11 +21,13 @@ mod medium;
 mod npy;
 mod npz;
 mod safetensor;
+mod several;
 mod source;
 
 pub use element::{Element, Order};
 pub use error::{Extents, InputError};
 pub use labels::{parse_labels, read_labels};
+pub use several::{OpenRows, open_rows};
 pub use source::{Archive, Slot, Source};
 
 use ndarray::{Array2, ArrayD, Ix2};

@@ -74,7 +74,7 @@ impl Data {
         let unit = binary_unit(largest(&x, outputs)?);
         // A power of two divides exactly.
         each(&mut x, |v| *v /= unit);
-        let square = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>();
+        let square = |row: &[f64]| dot(row, row);
         let raw_squares: Vec<f64> = x.par_chunks_exact(outputs).map(square).collect();
         let first = subtract_mean(&mut x, outputs);
         let rest = subtract_mean(&mut x, outputs);
@@ -134,7 +134,7 @@ impl Data {
         let mean = column_means(&x, outputs);
         let spread: Vec<f64> = x
             .par_chunks_exact(outputs)
-            .map(|row| row.iter().zip(&mean).map(|(v, m)| (v - m) * (v - m)).sum())
+            .map(|row| square_of_difference(row, &mean))
             .collect();
         let total = ordered_sum(&spread);
         Self {
@@ -193,6 +193,12 @@ impl Data {
         mean + (rest + value * self.scale)
     }
 
+    /// [`Data::raw`] back: what a number of column `c` in the units of the raw rows is here.
+    pub(crate) fn normal(&self, c: usize, value: f64) -> f64 {
+        let [mean, rest] = self.centre[c];
+        ((value - mean) - rest) / self.scale
+    }
+
     /// Why the rows are held not to vary, where they are.
     pub(crate) fn still(&self) -> Option<NoVariation> {
         self.still
@@ -240,8 +246,12 @@ impl Data {
 fn largest(x: &[f64], outputs: usize) -> Result<f64, FitError> {
     let chunks = x.par_chunks(ENTRY_CHUNK).enumerate();
     let found = chunks.map(|(c, chunk)| {
-        let bad = chunk.iter().position(|v| !v.is_finite());
-        let largest = chunk.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+        // Whatever is not finite shows in the sum of squares.
+        let bad = match dot(chunk, chunk).is_finite() {
+            true => None,
+            false => chunk.iter().position(|v| !v.is_finite()),
+        };
+        let largest = largest_of(chunk);
         (bad.map(|at| c * ENTRY_CHUNK + at), largest)
     });
     let found: Vec<(Option<usize>, f64)> = found.collect();
@@ -282,7 +292,7 @@ fn each(x: &mut [f64], work: impl Fn(&mut f64) + Sync) {
 }
 
 /// Subtracts the mean row, and gives it.
-fn subtract_mean(x: &mut [f64], outputs: usize) -> Vec<f64> {
+pub(crate) fn subtract_mean(x: &mut [f64], outputs: usize) -> Vec<f64> {
     let mean = column_means(x, outputs);
     x.par_chunks_exact_mut(outputs)
         .for_each(|row| row.iter_mut().zip(&mean).for_each(|(v, m)| *v -= m));
@@ -398,6 +408,42 @@ fn added(lanes: &[f64; 8], rest_a: &[f64], rest_b: &[f64]) -> f64 {
         + (lanes[2] + lanes[6])
         + (lanes[3] + lanes[7])
         + rest
+}
+
+/// `sum (a_j - b_j)^2` in eight lanes.
+pub(crate) fn square_of_difference(a: &[f64], b: &[f64]) -> f64 {
+    ARCH.dispatch(
+        #[inline(always)]
+        || {
+            let (chunks_a, rest_a) = a.as_chunks::<8>();
+            let (chunks_b, rest_b) = b.as_chunks::<8>();
+            let mut lanes = [0.0; 8];
+            for (a, b) in chunks_a.iter().zip(chunks_b) {
+                for l in 0..8 {
+                    lanes[l] += (a[l] - b[l]) * (a[l] - b[l]);
+                }
+            }
+            let rest = rest_a.iter().zip(rest_b);
+            ordered_sum(&lanes) + rest.map(|(a, b)| (a - b) * (a - b)).sum::<f64>()
+        },
+    )
+}
+
+/// The largest magnitude, in eight lanes; what is no number is passed over.
+pub(crate) fn largest_of(values: &[f64]) -> f64 {
+    ARCH.dispatch(
+        #[inline(always)]
+        || {
+            let (chunks, rest) = values.as_chunks::<8>();
+            let mut lanes = [0.0_f64; 8];
+            for chunk in chunks {
+                for l in 0..8 {
+                    lanes[l] = lanes[l].max(chunk[l].abs());
+                }
+            }
+            (lanes.iter().chain(rest)).fold(0.0, |m, v| f64::max(m, v.abs()))
+        },
+    )
 }
 
 /// Writes `sum a_j b_j` for each of the rows `a`, as long as `b`, with the bits of [`dot`]: four at

@@ -120,7 +120,6 @@ impl Arrangement {
         &self.circles
     }
 
-    #[cfg(test)]
     /// Rows of the dictionary's decoder (`M x p`, intercept first) in this order, without the intercept.
     pub(crate) fn gather(&self, decoder: &[f64], outputs: usize) -> Vec<f64> {
         let line = |&f: &usize| decoder[f * outputs..][..outputs].iter().copied();

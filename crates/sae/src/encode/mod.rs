@@ -1,20 +1,23 @@
 //! Encoding: coordinates and gates of new rows under a fitted dictionary.
 //!
 //! The decoder stands still, so rows are independent: each is brought to the decoder's units less its
-//! intercept, scanned on its atoms' grids and finished by Newton's method, in parallel. See
-//! [`crate::GatePolicy`] for which atoms are on.
+//! intercept and placed, in parallel. Where rows choose their atoms they go by tiles, as in a round of a
+//! fit ([`tiles`]); where gates are given each is scanned on its atoms' grids and finished by Newton's
+//! method. See [`crate::GatePolicy`] for which atoms are on.
 
 pub(crate) mod angle;
 pub(crate) mod arrangement;
+mod frame;
 pub(crate) mod row;
 pub(crate) mod search;
+mod tiles;
 
+use crate::data::Data;
 use crate::data::variation::{NoVariation, Variation};
-use crate::data::{Data, binary_unit, norm};
+use crate::encode::frame::{Frame, Reach};
 use crate::encode::row::{RowModel, RowPoint, rows_in_parallel};
 use crate::error::FitError;
-use crate::iterate::coordinates::{Coordinates, Gates};
-use crate::model::dictionary::Dictionary;
+use crate::iterate::coordinates::Gates;
 use crate::model::fitted::Model;
 use crate::model::gates::GatePolicy;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
@@ -60,43 +63,123 @@ pub(crate) fn encode(
     policy: &GatePolicy,
     max_iterations: usize,
 ) -> Result<Encoding, FitError> {
-    let (dictionary, decoder) = (model.dictionary(), model.decoder());
     let data = Data::normalised(x)?;
-    if decoder.ncols() != data.outputs() {
-        return Err(FitError::DecoderShape {
-            got: [decoder.nrows(), decoder.ncols()],
-            expected: [dictionary.features(), data.outputs()],
-        });
-    }
-    let given = given_gates(policy, data.rows(), dictionary.len())?;
-    let frame = Frame::of(decoder, dictionary, model.kappa());
-    let rows = RowModel::new(dictionary, &frame.decoder, data.outputs(), frame.kappa);
-    let found = rows_in_parallel(data.rows(), |i| {
-        let (rest, within) = frame.rest(x.row(i));
-        let row = rows.reduce(&rest);
-        let mut point = match (policy, &given) {
-            (GatePolicy::TopK(k), _) => rows.encode_greedy(&row, *k, max_iterations),
-            (_, given) => rows.encode_gated(&row, given.row(i), max_iterations),
-        };
-        let error = match within {
-            true => rows.squared_error(&rest, &point).sqrt() * frame.scale,
-            // Beside such a row no atom is more than its rounding.
-            false => frame.distance(x.row(i)),
-        };
-        let flat = |a: usize| dictionary.atoms()[a].topology().has_flat();
-        let unbounded = (0..dictionary.len()).any(|a| point.gates[a] != 0.0 && flat(a));
-        point.converged &= error.is_finite() && (within || !unbounded);
-        (point, error)
-    });
-    let errors: Vec<f64> = (found.iter())
-        .map(|(_, error)| (error / data.scale()) * (error / data.scale()))
+    let placed = place(model, x, policy, max_iterations)?;
+    let errors: Vec<f64> = (placed.distance.iter())
+        .map(|distance| (distance / data.scale()) * (distance / data.scale()))
         .collect();
     let variation = Variation::of(&data, &errors).map_err(NoExplanation::from);
     let variation = variation.and_then(|variation| match variation.unexplained.is_finite() {
         true => Ok(variation),
         false => Err(NoExplanation::Overflow),
     });
-    Ok(assemble(dictionary, &found, variation))
+    Ok(Encoding {
+        coordinates: placed.coordinates,
+        gates: placed.gates,
+        squared_error: placed.distance.iter().map(|d| d * d).collect(),
+        converged: placed.converged.into(),
+        variation,
+    })
+}
+
+/// Where rows were placed.
+pub(crate) struct Placed {
+    /// `n x columns`; NaN where an atom is off.
+    pub(crate) coordinates: Array2<f64>,
+    /// `n x atoms`.
+    pub(crate) gates: Array2<f64>,
+    /// `|x_i - W' phi_i|`, in the units of the data.
+    pub(crate) distance: Vec<f64>,
+    pub(crate) converged: Vec<bool>,
+}
+
+/// Places the rows of `x`, finite numbers, under a model.
+///
+/// # Errors
+/// [`FitError::DecoderShape`], [`FitError::GatesShape`], [`FitError::Option`].
+pub(crate) fn place(
+    model: &Model,
+    x: ArrayView2<'_, f64>,
+    policy: &GatePolicy,
+    max_iterations: usize,
+) -> Result<Placed, FitError> {
+    let (dictionary, decoder) = (model.dictionary(), model.decoder());
+    if decoder.ncols() != x.ncols() {
+        return Err(FitError::DecoderShape {
+            got: [decoder.nrows(), decoder.ncols()],
+            expected: [dictionary.features(), x.ncols()],
+        });
+    }
+    let frame = Frame::of(decoder, dictionary, model.kappa());
+    let rows = RowModel::new(dictionary, &frame.decoder, x.ncols(), frame.kappa);
+    let one = OneByOne {
+        frame: &frame,
+        rows: &rows,
+        iterations: max_iterations,
+    };
+    let gates = given_gates(policy, x.nrows(), dictionary.len())?;
+    match policy {
+        GatePolicy::TopK(k) if *k < dictionary.len() => Ok(tiles::place(&one, x, *k)),
+        _ => Ok(one.place_all(x, &gates)),
+    }
+}
+
+/// Rows that are placed each by itself, from the grids of its atoms.
+struct OneByOne<'a> {
+    frame: &'a Frame,
+    rows: &'a RowModel<'a>,
+    /// The most Newton steps of a row.
+    iterations: usize,
+}
+
+impl OneByOne<'_> {
+    /// Places all rows on gates that are given.
+    fn place_all(&self, x: ArrayView2<'_, f64>, gates: &Gates) -> Placed {
+        let dictionary = self.rows.dictionary;
+        let found = rows_in_parallel(x.nrows(), |i| {
+            let mut rest = vec![0.0; x.ncols()];
+            let reach = self.frame.rest(x.row(i), &mut rest);
+            let row = self.rows.reduce(&rest);
+            let mut point = self.rows.encode_gated(&row, gates.row(i), self.iterations);
+            let distance = self.judge(x.row(i), &rest, reach, &mut point);
+            (point, distance)
+        });
+        let mut coordinates = Array2::from_elem((x.nrows(), dictionary.columns()), f64::NAN);
+        for ((point, _), mut to) in found.iter().zip(coordinates.rows_mut()) {
+            for a in (0..dictionary.len()).filter(|&a| point.gates[a] != 0.0) {
+                for c in dictionary.atom_columns(a) {
+                    to[c] = point.t[c];
+                }
+            }
+        }
+        Placed {
+            coordinates,
+            gates: gates.to_array(),
+            distance: found.iter().map(|(_, distance)| *distance).collect(),
+            converged: found.iter().map(|(point, _)| point.converged).collect(),
+        }
+    }
+
+    /// How far `point` stays from its row, and whether it may be called converged.
+    fn judge(
+        &self,
+        x: ArrayView1<'_, f64>,
+        rest: &[f64],
+        reach: Reach,
+        point: &mut RowPoint,
+    ) -> f64 {
+        let within = reach != Reach::Beyond;
+        let distance = match within {
+            true => self.rows.squared_error(rest, point).sqrt() * self.frame.scale,
+            // Beside such a row no atom is more than its rounding.
+            false => self.frame.distance(x),
+        };
+        let dictionary = self.rows.dictionary;
+        let flat = |a: usize| dictionary.atoms()[a].topology().has_flat();
+        let unbounded = (0..dictionary.len()).any(|a| point.gates[a] != 0.0 && flat(a));
+        point.converged &= distance.is_finite() && (within || !unbounded);
+        distance
+    }
 }
 
 /// Why an encoding has no explained variance.
@@ -109,67 +192,6 @@ pub enum NoExplanation {
     /// Rows so far from all that the dictionary reaches that the ratio overflows.
     #[error("the squared errors are more than 1e308 times the squares about the mean")]
     Overflow,
-}
-
-/// The units in which rows are encoded: those of the decoder. Rows of any size are brought to it less
-/// the intercept, so that neither a common offset nor the rows' own size takes digits.
-struct Frame {
-    /// `M x p` row-major, divided by `scale`; the intercept, which rows come without, is 0.
-    decoder: Vec<f64>,
-    /// A power of two beside the largest entry off the intercept.
-    scale: f64,
-    /// The penalty on flat coordinates in these units.
-    kappa: f64,
-    intercept: Vec<f64>,
-}
-
-/// Rows further than that from the intercept, in units of the decoder, are drawn to that distance:
-/// their squares still have room. Angles and directions stay the same to the last digit.
-const FURTHEST: f64 = 1e100;
-
-impl Frame {
-    fn of(decoder: ArrayView2<'_, f64>, dictionary: &Dictionary, kappa: f64) -> Self {
-        let p = decoder.ncols();
-        let atoms = decoder.iter().skip(p);
-        let scale = binary_unit(atoms.fold(0.0_f64, |m, w| m.max(w.abs())));
-        let mut scaled = vec![0.0; dictionary.features() * p];
-        for (to, w) in scaled.iter_mut().zip(decoder.iter()).skip(p) {
-            *to = w / scale;
-        }
-        Self {
-            decoder: scaled,
-            scale,
-            // A penalty beyond that is one that nothing is held against.
-            kappa: (kappa / scale / scale).min(FURTHEST),
-            intercept: decoder.row(0).to_vec(),
-        }
-    }
-
-    /// A row less the intercept in units of the decoder, and whether it lies within [`FURTHEST`].
-    fn rest(&self, x: ArrayView1<'_, f64>) -> (Vec<f64>, bool) {
-        let rest: Vec<f64> = (x.iter().zip(&self.intercept))
-            .map(|(x, w)| (x - w) / self.scale)
-            .collect();
-        let largest = rest.iter().fold(0.0_f64, |m, r| m.max(r.abs()));
-        if largest <= FURTHEST {
-            return (rest, true);
-        }
-        let quarters = self.quarters(x);
-        let most = quarters.iter().fold(0.0_f64, |m, r| m.max(r.abs()));
-        let drawn = quarters.iter().map(|r| r / most * FURTHEST);
-        (drawn.collect(), false)
-    }
-
-    /// A quarter of a row less the intercept: differences that do not overflow.
-    fn quarters(&self, x: ArrayView1<'_, f64>) -> Vec<f64> {
-        let both = x.iter().zip(&self.intercept);
-        both.map(|(x, w)| 0.25 * x - 0.25 * w).collect()
-    }
-
-    /// The norm of a row less the intercept.
-    fn distance(&self, x: ArrayView1<'_, f64>) -> f64 {
-        4.0 * norm(&self.quarters(x))
-    }
 }
 
 /// Checks a policy against the data and gives its gates; those of top-k are all on.
@@ -189,26 +211,5 @@ pub(crate) fn given_gates(
             expected: "at least 1 and at most the number of atoms",
         }),
         GatePolicy::All | GatePolicy::TopK(_) => Ok(Gates::all_on(rows, atoms)),
-    }
-}
-
-fn assemble(
-    dictionary: &Dictionary,
-    found: &[(RowPoint, f64)],
-    variation: Result<Variation, NoExplanation>,
-) -> Encoding {
-    let rows = found.len();
-    let mut coordinates = Coordinates::origin(dictionary, rows);
-    let mut gates = Gates::all_off(rows, dictionary.len());
-    for (i, (point, _)) in found.iter().enumerate() {
-        coordinates.row_mut(i).copy_from_slice(&point.t);
-        gates.row_mut(i).copy_from_slice(&point.gates);
-    }
-    Encoding {
-        coordinates: coordinates.to_array(dictionary, &gates),
-        gates: gates.to_array(),
-        squared_error: found.iter().map(|(_, error)| error * error).collect(),
-        converged: found.iter().map(|(point, _)| point.converged).collect(),
-        variation,
     }
 }

@@ -27,6 +27,8 @@ use crate::model::topology::MAX_EUCLIDEAN;
 use crate::starts::principal::descending;
 use faer::Mat;
 
+mod settle;
+
 /// What no atom has.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -386,13 +388,16 @@ impl<'a> Search<'a> {
             let columns = self.dictionary.atom_columns(a);
             all[columns.clone()].copy_from_slice(t);
             let polished = -grids.polish(a, &q[..w], STEPS, all);
-            if !(gain > polished) {
+            // What is not a number is not better.
+            let better = gain > polished;
+            if !better {
                 gain = polished;
                 found.1[..s].copy_from_slice(&all[columns]);
                 self.dictionary.atoms()[a].values(&found.1[..s], &mut found.0[..w]);
             }
         }
-        if !(gain > self.gain(a, q, phi, t)) {
+        let better = gain > self.gain(a, q, phi, t);
+        if !better {
             return 0.0;
         }
         let ways = phi.iter().zip(&found.0).map(|(v, new)| (v - new).abs());

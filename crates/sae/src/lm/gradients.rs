@@ -112,7 +112,8 @@ impl Gradients {
             axpy(ridge, &p, &mut q);
             iterations += 1;
             let curvature = dot(&p, &q);
-            if !(curvature > 0.0) {
+            let is_curved = curvature > 0.0;
+            if !is_curved {
                 // What has been found so far is a descent; none at all is no step.
                 curved = iterations > 1;
                 break;

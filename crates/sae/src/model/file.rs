@@ -2,11 +2,12 @@
 //! `dictionary` is JSON.
 //!
 //! ```text
-//! {"atoms": [{"topology": "circle", "basis": "harmonics:1"}], "gates": "all", "kappa": 0.0}
+//! {"atoms": [{"topology": "circle", "basis": "harmonics:1"}], "gates": "all", "kappa": 0.0, "lambda": 1e-3}
 //! ```
 //!
 //! `atoms` names topologies and bases in the order of the decoder's rows, behind the intercept in
-//! row 0. `gates` and `kappa` are what the fit used: an encoding takes them up.
+//! row 0. `gates`, `kappa` and `lambda` are what the fit used: an encoding takes up the first two, a fit that
+//! starts from the model both penalties.
 
 use crate::error::FitError;
 use crate::model::dictionary::Dictionary;
@@ -37,6 +38,9 @@ pub struct Note {
     /// The penalty on coordinates on lines, in the units of the data squared.
     #[serde(default)]
     pub kappa: f64,
+    /// The penalty on the decoder, in the units of `Phi' Phi`; models of before do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lambda: Option<f64>,
 }
 
 fn all() -> String {

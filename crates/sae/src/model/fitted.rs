@@ -37,7 +37,7 @@ impl Model {
     /// A model of what a file's note says, and a decoder (`M x p`, row 0 the intercept).
     ///
     /// # Errors
-    /// [`FitError::DecoderShape`], [`FitError::NotFinite`], [`FitError::Option`] where kappa is no penalty.
+    /// [`FitError::DecoderShape`], [`FitError::NotFinite`], [`FitError::Option`] where kappa or lambda is no penalty.
     pub fn new(note: Note, decoder: Array2<f64>) -> Result<Self, FitError> {
         let expected = [note.dictionary.features(), decoder.ncols().max(1)];
         if [decoder.nrows(), decoder.ncols()] != expected {
@@ -51,6 +51,15 @@ impl Model {
             return Err(FitError::Option {
                 option: "kappa",
                 value: note.kappa.to_string(),
+                expected: "a finite number of at least 0",
+            });
+        }
+        if let Some(lambda) = note.lambda
+            && !(lambda.is_finite() && lambda >= 0.0)
+        {
+            return Err(FitError::Option {
+                option: "lambda",
+                value: lambda.to_string(),
                 expected: "a finite number of at least 0",
             });
         }
@@ -70,6 +79,11 @@ impl Model {
     /// The penalty on coordinates on lines, in the units of the data squared.
     pub fn kappa(&self) -> f64 {
         self.note.kappa
+    }
+
+    /// The penalty on the decoder, in the units of `Phi' Phi`, where the model says it.
+    pub fn lambda(&self) -> Option<f64> {
+        self.note.lambda
     }
 
     /// Which atoms were on in the fit, in a word: `all`, `top-k:N`, or where they were given.
@@ -245,6 +259,7 @@ mod tests {
             dictionary: Dictionary::new(vec![circle, plane]).unwrap(),
             gates: "top-k:1".to_owned(),
             kappa: 1e-9,
+            lambda: Some(0.5),
         };
         let decoder = Array2::from_shape_fn((5, 4), |(m, c)| ((m * 7 + c * 3) as f64).sin());
         Model::new(note, decoder).unwrap()

@@ -152,6 +152,6 @@ mod tests {
         }
         // Angles of one of several factors, times the heights.
         let atom = Atom::new(Topology::Cylinder, Basis::Harmonics { highest: 1 }).unwrap();
-        assert_eq!(Grid::on(atom).rows().count(), 10 * 9);
+        assert_eq!(Grid::on(atom).rows().count(), 16 * 9);
     }
 }

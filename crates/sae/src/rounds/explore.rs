@@ -179,7 +179,7 @@ impl<'a> Explorer<'a> {
     }
 
     /// A decoder of random rows: every function of an atom gets one, the higher the smaller.
-    pub(crate) fn from_rows(&self, rng: &mut ChaCha8Rng) -> Arranged {
+    pub(crate) fn random_decoder(&self, rng: &mut ChaCha8Rng) -> Arranged {
         let Ground {
             data, arrangement, ..
         } = self.ground;

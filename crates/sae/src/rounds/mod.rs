@@ -200,6 +200,8 @@ pub(crate) enum Begin {
     Coordinates(Coordinates, Gates),
     /// A decoder under which rows choose, the rounds that led to it, and what seeds its relocations.
     Decoder(Arranged, Vec<GateRound>, ChaCha8Rng),
+    /// A decoder that was fitted before: there is no exploring.
+    Fitted(Arranged, ChaCha8Rng),
 }
 
 /// Runs the rounds of one start to their end.
@@ -235,8 +237,24 @@ pub(crate) fn run(
             let (coordinates, gates) = state.codes.dense(dictionary, arrangement);
             (coordinates, gates, Some(explorer))
         }
+        (Begin::Fitted(decoder, mut rng), Some(choosing)) => {
+            let ground = Ground {
+                single: None,
+                ..choosing.ground
+            };
+            let mut explorer = Explorer::new(ground, penalty, choosing.slots);
+            let mut state = explorer.state(decoder);
+            // Rows choose once; what follows never raises the objective.
+            explorer.explore(RoundStage::Exploring, (1, 1), &mut state, &mut way)?;
+            explorer.finish(&mut state, &mut way)?;
+            let most = (PATIENCE[1], SHARES[1]);
+            explorer.relocate(most, &mut state, &mut rng, &mut way)?;
+            explorer.finish(&mut state, &mut way)?;
+            let (coordinates, gates) = state.codes.dense(dictionary, ground.arrangement);
+            (coordinates, gates, Some(explorer))
+        }
         (Begin::Coordinates(coordinates, gates), _) => (coordinates, gates, None),
-        (Begin::Decoder(..), None) => return Err(FitError::NoStart),
+        (Begin::Decoder(..) | Begin::Fitted(..), None) => return Err(FitError::NoStart),
     };
     log.gate_time = started.elapsed();
     let (mut layout, mut point) = laid_out(settings, penalty, &gates, coordinates)?;

@@ -453,7 +453,7 @@ struct Part {
 }
 
 /// `out = X W'` of `[rows, lines, columns]`, all row-major.
-fn product<T: faer::traits::ComplexField>(
+pub(crate) fn product<T: faer::traits::ComplexField>(
     x: &[T],
     lines: &[T],
     out: &mut [T],

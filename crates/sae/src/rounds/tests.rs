@@ -100,7 +100,7 @@ fn chosen(dictionary: &Dictionary, arrangement: &Arrangement, seed: u64) -> (Dat
         kappa: 0.1,
     };
     let mut explorer = Explorer::new(ground, penalty, 2);
-    let decoder = explorer.from_rows(&mut rng);
+    let decoder = explorer.random_decoder(&mut rng);
     let mut state = explorer.state(decoder);
     explorer.round(Choice::Anew, &mut state).unwrap();
     (data, state)

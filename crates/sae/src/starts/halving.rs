@@ -181,7 +181,7 @@ impl<'a> Halving<'a> {
 
     fn of_rows(&self, rng: &mut ChaCha8Rng) -> Result<(Explorer<'a>, State), FitError> {
         let mut explorer = Explorer::new(self.ground, self.nominal(), self.slots);
-        let decoder = explorer.from_rows(rng);
+        let decoder = explorer.random_decoder(rng);
         let mut state = explorer.state(decoder);
         explorer.round(Choice::Anew, &mut state)?;
         let dense = (state.codes).dense(self.ground.dictionary, self.ground.arrangement);

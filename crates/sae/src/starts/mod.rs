@@ -11,6 +11,7 @@ mod cluster;
 pub(crate) mod halving;
 mod planes;
 pub(crate) mod principal;
+pub(crate) mod resumed;
 pub(crate) mod screen;
 
 use crate::data::Data;
@@ -37,6 +38,8 @@ pub enum StartKind {
     Random,
     /// Random rows as lines of a decoder.
     Rows,
+    /// A model that the fit goes on from.
+    Model,
 }
 
 /// A first guess.

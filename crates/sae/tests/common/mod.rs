@@ -132,6 +132,7 @@ pub fn encode(
         dictionary: dictionary.clone(),
         gates: "all".to_owned(),
         kappa: 0.0,
+        lambda: None,
     };
     Model::new(note, decoder.to_owned())?.encode(x, options)
 }

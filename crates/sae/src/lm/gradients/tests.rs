@@ -109,7 +109,6 @@ impl Bed {
         let mut border = vec![0.0; point.decoder.len()];
         let mut frame = base.factor(Ridge::new(ridge, 0.0)).unwrap();
         (frame.solve(gradient, StepMut::new(&mut step, &mut border))).unwrap();
-        drop(frame);
         let both = StepMut::new(&mut step, &mut border);
         let predicted = base.quadratic_model(gradient, both).unwrap();
         (step, predicted.predicted_reduction())

@@ -81,7 +81,7 @@ proptest! {
         let ground = Ground { data: &data, dictionary: &dictionary, arrangement: &arrangement, single: None };
         let penalty = Penalty { lambda, kappa };
         let mut explorer = Explorer::new(ground, penalty, slots);
-        let decoder = explorer.from_rows(&mut rng);
+        let decoder = explorer.random_decoder(&mut rng);
         let mut state = explorer.state(decoder);
         for choice in [Choice::Anew, Choice::Anew, Choice::Better, Choice::Stay] {
             explorer.round(choice, &mut state).unwrap();
@@ -107,7 +107,7 @@ proptest! {
         let ground = Ground { data: &data, dictionary: &dictionary, arrangement: &arrangement, single: None };
         let penalty = Penalty { lambda: 0.1, kappa };
         let mut explorer = Explorer::new(ground, penalty, slots);
-        let decoder = explorer.from_rows(&mut rng);
+        let decoder = explorer.random_decoder(&mut rng);
         let mut state = explorer.state(decoder);
         explorer.round(Choice::Anew, &mut state).unwrap();
         let mut bench = ground.bench(slots);

@@ -1,0 +1,291 @@
+//! Rows that choose their atoms, by tiles, as in a round of a fit.
+//!
+//! ```text
+//! by tile of rows   rest   r0 = (x - intercept) / unit
+//!                   pulls  C = R0 W'                    a product of matrices
+//!                   rows   codes                        the search of [`super::search`]
+//!                          pulls of the atoms that are on, from the row itself
+//!                          a stationary point           [`Search::settle`], else the joint refinement
+//! ```
+//!
+//! Circles of a first harmonic stand in their own axes meanwhile; angles are turned back at the end. Where
+//! every number of the rows is one of single precision the product is made in it, as in a fit: it chooses
+//! atoms and leads near their places, and what a row ends with is found in double precision. Rows so far
+//! out that single precision has no room for them are placed each by itself.
+
+use super::frame::Reach;
+use super::row::{RowData, RowPoint};
+use super::search::{Arrangement, NONE, RowCode, Search, Work};
+use super::{OneByOne, Placed};
+use crate::data::{axpy, dot};
+use crate::options::Pulls;
+use crate::rounds::round::product;
+use ndarray::{Array2, ArrayView2, Axis};
+use rayon::prelude::*;
+
+/// Rows that are multiplied together.
+const TILE: usize = 128;
+
+/// What is the same for all tiles.
+struct Tiles<'a> {
+    one: &'a OneByOne<'a>,
+    arrangement: &'a Arrangement,
+    search: Search<'a>,
+    /// The decoder in the arranged order, circles in their own axes.
+    lines: Vec<f64>,
+    /// The same where pulls are made in single precision.
+    single: Option<Vec<f32>>,
+    /// Cosine and sine of the turns, one an atom; no turn where it is no circle.
+    turns: Vec<[f64; 2]>,
+    slots: usize,
+    outputs: usize,
+}
+
+/// Memory of one worker.
+struct Bench {
+    rest: Vec<f64>,
+    rest_single: Vec<f32>,
+    pulls: Vec<f64>,
+    pulls_single: Vec<f32>,
+    reach: Vec<Reach>,
+    left: Vec<f64>,
+    work: Work,
+    atoms: Vec<u32>,
+    phi: Vec<f64>,
+    t: Vec<f64>,
+}
+
+/// Where the rows of a tile are written.
+struct Out<'o> {
+    coordinates: &'o mut [f64],
+    gates: &'o mut [f64],
+    distance: &'o mut [f64],
+    converged: &'o mut [bool],
+}
+
+/// Places the rows of `x`, each on at most `slots` atoms.
+pub(super) fn place(one: &OneByOne<'_>, x: ArrayView2<'_, f64>, slots: usize) -> Placed {
+    let (frame, dictionary) = (one.frame, one.rows.dictionary);
+    let (n, p) = x.dim();
+    let arrangement = Arrangement::of(dictionary);
+    let mut lines = arrangement.gather(&frame.decoder, p);
+    let mut turns = vec![[1.0, 0.0]; dictionary.len()];
+    let turned = arrangement.turn(&mut lines, p);
+    for (&a, turn) in arrangement.circles().iter().zip(turned) {
+        turns[a] = turn;
+    }
+    let own_axes = arrangement.scatter(&lines, &vec![0.0; p]);
+    let single = (Pulls::Auto.are_single(x)).then(|| lines.iter().map(|&w| w as f32).collect());
+    let tiles = Tiles {
+        one,
+        arrangement: &arrangement,
+        search: Search::new(dictionary, &arrangement, &lines, &own_axes, p, frame.kappa),
+        lines: lines.clone(),
+        single,
+        turns,
+        slots,
+        outputs: p,
+    };
+    let (columns, atoms) = (dictionary.columns(), dictionary.len());
+    let mut coordinates = Array2::from_elem((n, columns), f64::NAN);
+    let mut gates = Array2::zeros((n, atoms));
+    let (mut distance, mut converged) = (vec![0.0; n], vec![false; n]);
+    if let (Some(coordinates), Some(gates)) = (coordinates.as_slice_mut(), gates.as_slice_mut()) {
+        (coordinates.par_chunks_mut(TILE * columns))
+            .zip(gates.par_chunks_mut(TILE * atoms))
+            .zip(distance.par_chunks_mut(TILE))
+            .zip(converged.par_chunks_mut(TILE))
+            .enumerate()
+            .for_each_init(
+                || tiles.bench(),
+                |bench, (tile, (((coordinates, gates), distance), converged))| {
+                    let out = Out {
+                        coordinates,
+                        gates,
+                        distance,
+                        converged,
+                    };
+                    tiles.tile(x, tile * TILE, bench, out);
+                },
+            );
+    }
+    Placed {
+        coordinates,
+        gates,
+        distance,
+        converged,
+    }
+}
+
+impl Tiles<'_> {
+    fn bench(&self) -> Bench {
+        broadhead_schur::release_upper_parts();
+        let (f, p) = (self.arrangement.features(), self.outputs);
+        let (width, stored) = (self.arrangement.width(), self.arrangement.stored());
+        let dictionary = self.one.rows.dictionary;
+        let in_single = if self.single.is_some() { TILE } else { 0 };
+        Bench {
+            rest: vec![0.0; TILE * p],
+            rest_single: vec![0.0; in_single * p],
+            pulls: vec![0.0; TILE * f],
+            pulls_single: vec![0.0; in_single * f],
+            reach: Vec::with_capacity(TILE),
+            left: vec![0.0; p],
+            work: Work::new(self.arrangement, dictionary, self.slots),
+            atoms: vec![NONE; self.slots],
+            phi: vec![0.0; self.slots * width],
+            t: vec![0.0; self.slots * stored],
+        }
+    }
+
+    /// Places the rows from `first` on that `out` has room for.
+    fn tile(&self, x: ArrayView2<'_, f64>, first: usize, bench: &mut Bench, mut out: Out<'_>) {
+        let (f, p, count) = (
+            self.arrangement.features(),
+            self.outputs,
+            out.distance.len(),
+        );
+        let rest = &mut bench.rest[..count * p];
+        bench.reach.clear();
+        for (i, rest) in rest.chunks_exact_mut(p).enumerate() {
+            let row = x.index_axis(Axis(0), first + i);
+            bench.reach.push(self.one.frame.rest(row, rest));
+        }
+        let pulls = &mut bench.pulls[..count * f];
+        match &self.single {
+            Some(lines) => {
+                let single = &mut bench.rest_single[..count * p];
+                for (to, &from) in single.iter_mut().zip(&*rest) {
+                    *to = from as f32;
+                }
+                let product_single = &mut bench.pulls_single[..count * f];
+                product(single, lines, product_single, [count, f, p]);
+                for (to, &from) in pulls.iter_mut().zip(&*product_single) {
+                    *to = f64::from(from);
+                }
+            }
+            None => product(rest, &self.lines, pulls, [count, f, p]),
+        }
+        broadhead_schur::release_upper_parts();
+        for i in 0..count {
+            match bench.reach[i] {
+                Reach::Near => self.row(i, bench, &mut out),
+                reach => {
+                    let rest = &bench.rest[i * p..][..p];
+                    let data = self.one.rows.reduce(rest);
+                    let one = self.one;
+                    let mut point = one.rows.encode_greedy(&data, self.slots, one.iterations);
+                    let row = x.index_axis(Axis(0), first + i);
+                    out.distance[i] = one.judge(row, rest, reach, &mut point);
+                    self.write(i, &point, &mut out);
+                }
+            }
+        }
+    }
+
+    /// Places row `i` of the tile.
+    fn row(&self, i: usize, bench: &mut Bench, out: &mut Out<'_>) {
+        let (f, p) = (self.arrangement.features(), self.outputs);
+        let rest = &bench.rest[i * p..][..p];
+        let pulls = &mut bench.pulls[i * f..][..f];
+        let mut code = RowCode {
+            atoms: &mut bench.atoms,
+            phi: &mut bench.phi,
+            t: &mut bench.t,
+        };
+        self.search.choose(pulls, &mut bench.work, &mut code);
+        let on = code.on();
+        if self.single.is_some() {
+            for &a in &code.atoms[..on] {
+                for at in self.arrangement.place(a as usize).all() {
+                    pulls[at] = dot(&self.lines[at * p..][..p], rest);
+                }
+            }
+        }
+        let square = dot(rest, rest);
+        if !self.search.settle(pulls, square, &mut code) {
+            let data = RowData {
+                pull: self.turned_back(pulls, &code),
+                square,
+            };
+            let mut point = self.point(&code);
+            (self.one.rows).refine(&data, &mut point, self.one.iterations);
+            let error = self.one.rows.squared_error(rest, &point);
+            out.distance[i] = error.sqrt() * self.one.frame.scale;
+            point.converged &= out.distance[i].is_finite();
+            return self.write(i, &point, out);
+        }
+        let left = &mut bench.left;
+        left.copy_from_slice(rest);
+        let dictionary = self.one.rows.dictionary;
+        let width = self.arrangement.width();
+        for (&a, phi) in code.atoms[..on].iter().zip(code.phi.chunks_exact(width)) {
+            let a = a as usize;
+            for (&v, at) in phi.iter().zip(self.arrangement.place(a).all()) {
+                axpy(-v, &self.lines[at * p..][..p], left);
+            }
+            out.gates[i * dictionary.len() + a] = 1.0;
+            let column = i * dictionary.columns() + dictionary.atom_columns(a).start;
+            out.coordinates[column] = self.angle(a, phi);
+        }
+        out.distance[i] = dot(left, left).sqrt() * self.one.frame.scale;
+        out.converged[i] = out.distance[i].is_finite();
+    }
+
+    /// The angle of a circle in the model's own axes.
+    fn angle(&self, a: usize, phi: &[f64]) -> f64 {
+        let [cos, sin] = self.turns[a];
+        let angle = (sin * phi[0] + cos * phi[1]).atan2(cos * phi[0] - sin * phi[1]);
+        crate::model::factor::wrap_angle(angle)
+    }
+
+    /// Pulls over all features of the dictionary, of the atoms that are on, in the model's own axes.
+    fn turned_back(&self, pulls: &[f64], code: &RowCode<'_>) -> Vec<f64> {
+        let dictionary = self.one.rows.dictionary;
+        let mut pull = vec![0.0; dictionary.features()];
+        for &a in &code.atoms[..code.on()] {
+            let a = a as usize;
+            let to = &mut pull[dictionary.atom_features(a)];
+            for (to, at) in to.iter_mut().zip(self.arrangement.place(a).all()) {
+                *to = pulls[at];
+            }
+            if self.arrangement.is_circle(a) {
+                let [cos, sin] = self.turns[a];
+                (to[0], to[1]) = (cos * to[0] - sin * to[1], sin * to[0] + cos * to[1]);
+            }
+        }
+        pull
+    }
+
+    /// The code of a row as a point of all atoms.
+    fn point(&self, code: &RowCode<'_>) -> RowPoint {
+        let dictionary = self.one.rows.dictionary;
+        let (width, stored) = (self.arrangement.width(), self.arrangement.stored());
+        let mut point = RowPoint::new(vec![0.0; dictionary.len()], vec![0.0; dictionary.columns()]);
+        for (slot, &a) in code.atoms[..code.on()].iter().enumerate() {
+            let a = a as usize;
+            point.gates[a] = 1.0;
+            let to = &mut point.t[dictionary.atom_columns(a)];
+            match self.arrangement.is_circle(a) {
+                true => to[0] = self.angle(a, &code.phi[slot * width..][..2]),
+                false => {
+                    let count = to.len();
+                    to.copy_from_slice(&code.t[slot * stored..][..count]);
+                }
+            }
+            dictionary.atoms()[a].topology().project(to);
+        }
+        point
+    }
+
+    fn write(&self, i: usize, point: &RowPoint, out: &mut Out<'_>) {
+        let dictionary = self.one.rows.dictionary;
+        let (columns, atoms) = (dictionary.columns(), dictionary.len());
+        out.gates[i * atoms..][..atoms].copy_from_slice(&point.gates);
+        for a in (0..atoms).filter(|&a| point.gates[a] != 0.0) {
+            let own = dictionary.atom_columns(a);
+            out.coordinates[i * columns..][own.clone()].copy_from_slice(&point.t[own]);
+        }
+        out.converged[i] = point.converged;
+    }
+}
