@@ -5,9 +5,11 @@ use crate::error::CliError;
 use crate::model;
 use crate::output::Staging;
 use crate::words::GatesWord;
-use broadhead_sae::{Dictionary, Fit, HeldOut, Model};
+use broadhead_sae::lm::TraceEntry;
+use broadhead_sae::{Dictionary, Fit, GateRound, HeldOut, Model, RoundStage};
 use ndarray::Array1;
 use ndarray_npy::WriteNpyExt;
+use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -75,8 +77,8 @@ impl Files<'_> {
             })?;
         }
         put("trace.jsonl", &mut |sink| {
-            for entry in &fit.trace {
-                serde_json::to_writer(&mut *sink, entry)?;
+            for line in trace(fit) {
+                serde_json::to_writer(&mut *sink, &line)?;
                 sink.write_all(b"\n")?;
             }
             Ok(())
@@ -87,4 +89,54 @@ impl Files<'_> {
         targets.push(folder.join("summary.json"));
         Ok(targets)
     }
+}
+
+/// A line of the trace, the same whenever the fit is repeated: times are in the summary.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Line<'a> {
+    Round {
+        stage: RoundStage,
+        iteration: u64,
+        changed: usize,
+        moved: usize,
+        reseeded: usize,
+        objective: f64,
+        accepted: bool,
+    },
+    Trial {
+        stage: &'static str,
+        #[serde(flatten)]
+        trial: &'a TraceEntry,
+    },
+}
+
+impl From<&GateRound> for Line<'_> {
+    fn from(round: &GateRound) -> Self {
+        Self::Round {
+            stage: round.stage,
+            iteration: round.iteration,
+            changed: round.changed,
+            moved: round.moved,
+            reseeded: round.reseeded,
+            objective: round.objective,
+            accepted: round.accepted,
+        }
+    }
+}
+
+/// Rounds and trials in the order in which they were.
+fn trace(fit: &Fit) -> Vec<Line<'_>> {
+    let mut lines = Vec::new();
+    let mut rounds = fit.gate_rounds.iter().peekable();
+    for trial in &fit.trace {
+        let before = trial.iteration - u64::from(trial.accepted);
+        while let Some(round) = rounds.next_if(|round| round.iteration <= before) {
+            lines.push(round.into());
+        }
+        let stage = "newton";
+        lines.push(Line::Trial { stage, trial });
+    }
+    lines.extend(rounds.map(Line::from));
+    lines
 }

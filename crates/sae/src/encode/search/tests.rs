@@ -154,6 +154,15 @@ impl Memory {
     }
 }
 
+fn by_chance(topology: Topology, rng: &mut ChaCha8Rng) -> Vec<f64> {
+    let mut t = vec![0.0; topology.stored()];
+    for part in topology.factors() {
+        part.factor.scatter(&mut t[part.stored], rng);
+    }
+    topology.project(&mut t);
+    t
+}
+
 /// About 512 places of an atom, moved by chance; of a flat one within `reach`.
 fn places(atom: Atom, reach: f64, rng: &mut ChaCha8Rng) -> Vec<Vec<f64>> {
     let lattice = |side: usize, d: usize, at: &dyn Fn(f64) -> f64| -> Vec<Vec<f64>> {
@@ -177,6 +186,8 @@ fn places(atom: Atom, reach: f64, rng: &mut ChaCha8Rng) -> Vec<Vec<f64>> {
                 reach * (2.0 * (i + by) / side as f64 - 1.0)
             })
         }
+        #[allow(unreachable_patterns, reason = "topologies that are added have these")]
+        other => (0..512).map(|_| by_chance(other, rng)).collect(),
     }
 }
 
