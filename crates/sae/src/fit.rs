@@ -27,6 +27,7 @@ use crate::rounds::{self, Begin, Choosing, GateRound, Settings, Settled};
 use crate::starts::halving::{
     Halving, LEAST_TO_RELOCATE, Sample, TO_RANK, TO_RELOCATE, penalty_of,
 };
+use crate::starts::price::{finalists, relocated};
 use crate::starts::resumed::Resumed;
 use crate::starts::screen::{Candidate, Screen};
 use crate::starts::{FirstGates, StartKind, Starter};
@@ -620,51 +621,8 @@ impl Job<'_> {
     }
 }
 
-/// How many starts have their atoms moved about on the sample: as many as cost little.
-fn relocated(choosing: &Choosing<'_>, starts: usize) -> usize {
-    let Some(ground) = choosing.sample else {
-        return 0;
-    };
-    let (n, p) = (ground.data.rows() as f64, ground.data.outputs() as f64);
-    let m = ground.dictionary.features() as f64;
-    let round = n * m * (2.0 * p + 40.0 * choosing.slots as f64);
-    ((RELOCATING / (100.0 * round)) as usize).clamp(1, starts)
-}
-
-/// Floating-point operations that relocation on a sample may cost, at a hundred rounds a start.
-const RELOCATING: f64 = 1e11;
-
 /// Streams of random numbers from this one on are those of relocations.
 const RELOCATIONS: u64 = 1 << 32;
-
-/// How many starts the screening budget lets be finished.
-///
-/// A start is priced at 60 trials, each of passes over the data and of the cheaper of two eliminations;
-/// where gates are chosen at 100 rounds.
-pub(crate) fn finalists(
-    rows: usize,
-    outputs: usize,
-    dictionary: &Dictionary,
-    options: &FitOptions,
-) -> usize {
-    let (n, p) = (rows as f64, outputs as f64);
-    let m = dictionary.features() as f64;
-    let price = match options.gates {
-        GatePolicy::TopK(k) if k < dictionary.len() => {
-            let rows = n * (2.0 * m * p + 40.0 * k as f64 * m);
-            100.0 * (rows + m * m * (m / 3.0 + 2.0 * p))
-        }
-        _ => {
-            let dims = dictionary.atoms().iter().map(|a| a.local_dim() as f64);
-            let unknowns: f64 = dims.sum();
-            let factor = (m * m).min(n * unknowns).powi(3);
-            60.0 * (8.0 * n * m * p + factor + n * m * m * unknowns)
-        }
-    };
-    let affordable = options.screening.budget / price;
-    let least = options.screening.finalists.min(options.starts);
-    (affordable as usize).clamp(least, options.starts)
-}
 
 /// The end of the lowest objective, the first where several are equal but for `tolerance` of
 /// it: rounding chooses no start.

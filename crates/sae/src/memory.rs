@@ -11,10 +11,10 @@
 //! bytes free does not run out.
 
 use crate::encode::EncodeOptions;
-use crate::fit::finalists;
 use crate::model::dictionary::Dictionary;
 use crate::model::gates::GatePolicy;
 use crate::options::FitOptions;
+use crate::starts::price::finalists;
 use broadhead_schur::{EliminationKind, Error, RowDims, Solver, StructuredShape, SystemShape};
 
 /// The bytes of a fit on the CPU, in parts.

@@ -228,7 +228,9 @@ pub(crate) fn run(
             let mut explorer = Explorer::new(choosing.ground, penalty, choosing.slots);
             let mut state = explorer.state(decoder);
             explorer.explore(RoundStage::Exploring, EXPLORING, &mut state, &mut way)?;
-            let most = (PATIENCE[1], SHARES[1]);
+            // Where there was no sample all is done here.
+            let patience = PATIENCE[usize::from(choosing.sample.is_some())];
+            let most = (patience, SHARES[1]);
             explorer.relocate(most, &mut state, &mut rng, &mut way)?;
             explorer.finish(&mut state, &mut way)?;
             // What Newton's method leaves is compared in double precision.

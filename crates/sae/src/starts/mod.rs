@@ -10,6 +10,7 @@ mod axis;
 mod cluster;
 pub(crate) mod halving;
 mod planes;
+pub(crate) mod price;
 pub(crate) mod principal;
 pub(crate) mod resumed;
 pub(crate) mod screen;

@@ -1,0 +1,57 @@
+//! How many starts are worth how much work, by rough prices.
+
+use crate::model::dictionary::Dictionary;
+use crate::model::gates::GatePolicy;
+use crate::options::FitOptions;
+use crate::rounds::Choosing;
+
+/// How many starts the screening budget lets be finished.
+///
+/// A start is priced at 60 trials, each of passes over the data and of the cheaper of two eliminations;
+/// where gates are chosen at 100 rounds, and 300 factorizations of a core of no more than [`MOST_FACTORED`].
+pub(crate) fn finalists(
+    rows: usize,
+    outputs: usize,
+    dictionary: &Dictionary,
+    options: &FitOptions,
+) -> usize {
+    let (n, p) = (rows as f64, outputs as f64);
+    let m = dictionary.features() as f64;
+    let price = match options.gates {
+        GatePolicy::TopK(k) if k < dictionary.len() => {
+            let rows = n * (2.0 * m * p + 40.0 * k as f64 * m);
+            let rounds = 100.0 * (rows + m * m * (m / 3.0 + 2.0 * p));
+            // Where Newton's systems are factored.
+            let order = (m * m).min(n * k as f64);
+            let newton = 300.0 * order.min(MOST_FACTORED).powi(3);
+            // A few starts are worth their systems: alone, one may end with two circles in one atom.
+            rounds + newton.min(0.25 * options.screening.budget)
+        }
+        _ => {
+            let dims = dictionary.atoms().iter().map(|a| a.local_dim() as f64);
+            let unknowns: f64 = dims.sum();
+            let factor = (m * m).min(n * unknowns).powi(3);
+            60.0 * (8.0 * n * m * p + factor + n * m * m * unknowns)
+        }
+    };
+    let affordable = options.screening.budget / price;
+    let least = options.screening.finalists.min(options.starts);
+    (affordable as usize).clamp(least, options.starts)
+}
+
+/// Cores of a higher order are not factored.
+const MOST_FACTORED: f64 = 768.0;
+
+/// How many starts have their atoms moved about on the sample: as many as cost little.
+pub(crate) fn relocated(choosing: &Choosing<'_>, starts: usize) -> usize {
+    let Some(ground) = choosing.sample else {
+        return 0;
+    };
+    let (n, p) = (ground.data.rows() as f64, ground.data.outputs() as f64);
+    let m = ground.dictionary.features() as f64;
+    let round = n * m * (2.0 * p + 40.0 * choosing.slots as f64);
+    ((RELOCATING / (100.0 * round)) as usize).clamp(1, starts)
+}
+
+/// Floating-point operations that relocation on a sample may cost, at a hundred rounds a start.
+const RELOCATING: f64 = 1e11;
