@@ -27,7 +27,7 @@ use crate::rounds::{self, Begin, Choosing, GateRound, Settings, Settled};
 use crate::starts::halving::{
     Halving, LEAST_TO_RELOCATE, Sample, TO_RANK, TO_RELOCATE, penalty_of,
 };
-use crate::starts::price::{finalists, relocated};
+use crate::starts::price::{finalists, ranked, relocated};
 use crate::starts::resumed::Resumed;
 use crate::starts::screen::{Candidate, Screen};
 use crate::starts::{FirstGates, StartKind, Starter};
@@ -427,7 +427,13 @@ impl Job<'_> {
             slots: choosing.slots,
             lambda: lambda.map(|l| l * sample.data.rows() as f64 / self.data.rows() as f64),
             seed,
-            starts,
+            starts: ranked(
+                sample.data.rows(),
+                self.data.outputs(),
+                choosing.slots,
+                features,
+                starts,
+            ),
             finalists,
             until: self.until,
             tell: &|round| {

@@ -11,9 +11,12 @@
 //! bytes free does not run out.
 
 use crate::encode::EncodeOptions;
+use crate::encode::arrangement::Arrangement;
 use crate::model::dictionary::Dictionary;
 use crate::model::gates::GatePolicy;
 use crate::options::FitOptions;
+use crate::rounds::round::{CHUNKS, PARTIAL};
+use crate::starts::halving::{LEAST_TO_RELOCATE, TO_RELOCATE};
 use crate::starts::price::finalists;
 use broadhead_schur::{EliminationKind, Error, RowDims, Solver, StructuredShape, SystemShape};
 
@@ -136,8 +139,15 @@ pub fn fit_bytes(
         // Sums of eight chunks, and their total.
         decoder.saturating_add(square).saturating_mul(10),
     ]);
+    let rounds = match options.gates {
+        GatePolicy::TopK(slots) if slots < atoms => {
+            rounds_bytes([n, p, m], slots, dictionary, options)
+        }
+        _ => 0,
+    };
     let problem = sum(&[
         shared,
+        rounds,
         point.saturating_mul(carried as u64),
         running.saturating_mul(at_once as u64),
     ]);
@@ -163,6 +173,33 @@ pub fn fit_bytes(
         solver: twice(solver),
         at_once: at_once as u64,
     })
+}
+
+/// What rounds need where rows choose their atoms: partial sums and a factor for each that runs at once, a
+/// decoder and codes for each start, rows in single precision, and samples of rows.
+fn rounds_bytes(
+    [n, p, m]: [usize; 3],
+    slots: usize,
+    dictionary: &Dictionary,
+    options: &FitOptions,
+) -> u64 {
+    let at_once = rayon::current_num_threads().min(options.starts);
+    let part = numbers(&[m, m.saturating_add(p)]);
+    let partial = part
+        .saturating_mul(CHUNKS as u64)
+        .min(numbers(&[PARTIAL]).max(part.saturating_mul(2)));
+    let arrangement = Arrangement::of(dictionary);
+    let slot = arrangement.width() + arrangement.stored() + 1;
+    let state = sum(&[numbers(&[m, p]), numbers(&[n, slots * slot + 1])]);
+    let sample = (TO_RELOCATE.saturating_mul(m))
+        .max(LEAST_TO_RELOCATE)
+        .min(n);
+    sum(&[
+        sum(&[partial, part, part]).saturating_mul(at_once as u64),
+        state.saturating_mul(3 * at_once as u64 + 1),
+        numbers(&[options.starts, m, p]),
+        numbers(&[n.saturating_add(3 * sample), p]),
+    ])
 }
 
 /// The memory that [`crate::Model::encode`] needs for `rows x outputs` numbers, which are not counted

@@ -63,10 +63,10 @@ pub(crate) enum Choice {
 const TILE: usize = 128;
 
 /// Partial sums at most.
-const CHUNKS: usize = 16;
+pub(crate) const CHUNKS: usize = 16;
 
 /// Numbers of all partial sums together, unless two are more.
-const PARTIAL: usize = 1 << 25;
+pub(crate) const PARTIAL: usize = 1 << 25;
 
 /// A choice has to be better than the one before by this share of `|r0|^2`, where pulls are of double and
 /// of single precision.

@@ -100,17 +100,18 @@ pub(crate) struct Halving<'a> {
     pub(crate) tell: &'a Tell<'a>,
 }
 
-struct Running<'a> {
+/// A start between stages: what rounds need besides is made anew at each, so that memory goes with threads.
+struct Running {
     start: usize,
     kind: StartKind,
     rounds: Vec<GateRound>,
-    state: Result<(Explorer<'a>, State), FitError>,
+    state: Result<(Penalty, State), FitError>,
 }
 
 /// Rounds of the first stage.
 const FIRST: usize = 6;
 
-impl<'a> Halving<'a> {
+impl Halving<'_> {
     /// Halves the starts until the finalists are left. All of them, the best first.
     pub(crate) fn run(&self) -> Vec<Begun> {
         let Ground {
@@ -123,7 +124,7 @@ impl<'a> Halving<'a> {
             self.seed,
             self.starts,
         );
-        let mut pool: Vec<Running<'_>> = (0..self.starts)
+        let mut pool: Vec<Running> = (0..self.starts)
             .into_par_iter()
             .map(|start| self.first(start, &starter))
             .collect();
@@ -131,7 +132,7 @@ impl<'a> Halving<'a> {
         loop {
             pool.par_iter_mut()
                 .for_each(|running| self.rank(running, rounds));
-            let key = |running: &Running<'_>| match &running.state {
+            let key = |running: &Running| match &running.state {
                 Ok((_, state)) => state.objective,
                 Err(_) => f64::INFINITY,
             };
@@ -157,7 +158,7 @@ impl<'a> Halving<'a> {
     }
 
     /// Start `s` with a round behind it, and the penalties that it has.
-    fn first(&self, start: usize, starter: &Starter<'_>) -> Running<'a> {
+    fn first(&self, start: usize, starter: &Starter<'_>) -> Running {
         // Every other one, so that both kinds are among few starts.
         let (kind, state) = if start.is_multiple_of(2) {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
@@ -179,7 +180,7 @@ impl<'a> Halving<'a> {
         }
     }
 
-    fn of_rows(&self, rng: &mut ChaCha8Rng) -> Result<(Explorer<'a>, State), FitError> {
+    fn of_rows(&self, rng: &mut ChaCha8Rng) -> Result<(Penalty, State), FitError> {
         let mut explorer = Explorer::new(self.ground, self.nominal(), self.slots);
         let decoder = explorer.random_decoder(rng);
         let mut state = explorer.state(decoder);
@@ -192,11 +193,11 @@ impl<'a> Halving<'a> {
         &self,
         mut coordinates: Coordinates,
         gates: &Gates,
-    ) -> Result<(Explorer<'a>, State), FitError> {
+    ) -> Result<(Penalty, State), FitError> {
         let penalty = penalty_of(self.ground, &mut coordinates, gates, self.lambda)?;
         let mut explorer = Explorer::new(self.ground, penalty, self.slots);
         let state = explorer.around(&coordinates, gates)?;
-        Ok((explorer, state))
+        Ok((penalty, state))
     }
 
     /// The penalties of a first round, before there are codes: 1e-5 of what the mean diagonal of `Phi' Phi`
@@ -209,10 +210,11 @@ impl<'a> Halving<'a> {
         }
     }
 
-    fn rank(&self, running: &mut Running<'_>, rounds: usize) {
-        let Ok((explorer, state)) = &mut running.state else {
+    fn rank(&self, running: &mut Running, rounds: usize) {
+        let Ok((penalty, state)) = &mut running.state else {
             return;
         };
+        let mut explorer = Explorer::new(self.ground, *penalty, self.slots);
         let mut way = Way::new(self.until, self.tell);
         let ended = explorer.explore(RoundStage::Start, (rounds, rounds), state, &mut way);
         running.rounds.append(&mut way.rounds);

@@ -42,6 +42,22 @@ pub(crate) fn finalists(
 /// Cores of a higher order are not factored.
 const MOST_FACTORED: f64 = 768.0;
 
+/// How many starts are ranked on a sample of `rows` where rows choose: all, unless they are dear.
+pub(crate) fn ranked(
+    rows: usize,
+    outputs: usize,
+    slots: usize,
+    features: usize,
+    starts: usize,
+) -> usize {
+    let (n, p, m) = (rows as f64, outputs as f64, features as f64);
+    let round = n * m * (2.0 * p + 40.0 * slots as f64) + m * m * (m / 3.0 + 4.0 * p);
+    ((RANKING / (7.0 * round)) as usize).clamp(1, starts)
+}
+
+/// Floating-point operations that the first stage of ranking may cost.
+const RANKING: f64 = 2e11;
+
 /// How many starts have their atoms moved about on the sample: as many as cost little.
 pub(crate) fn relocated(choosing: &Choosing<'_>, starts: usize) -> usize {
     let Some(ground) = choosing.sample else {
