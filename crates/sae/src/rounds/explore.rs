@@ -320,6 +320,8 @@ impl<'a> Explorer<'a> {
             if moved == 0 {
                 break;
             }
+            // Rows choose anew, so that no codes have to follow.
+            arrangement.turn(&mut trial.decoder.lines, p);
             trial.objective = f64::INFINITY;
             let before = way.rounds.len();
             match self.explore(RoundStage::Relocation, (ROUNDS, ROUNDS), &mut trial, way) {
