@@ -5,7 +5,7 @@ use crate::lm::LmError;
 use crate::model::dictionary::DictionaryError;
 use ndarray::ArrayView2;
 
-/// Why a fit, or an encoding, ended without a result.
+/// Why a fit or an encoding ended without a result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FitError {
@@ -32,7 +32,7 @@ pub enum FitError {
     /// Rows whose spread about their mean is rounding: there is nothing to fit.
     #[error(transparent)]
     NoVariation(#[from] NoVariation),
-    /// Gates of another shape than rows by atoms.
+    /// The gates do not have the shape rows by atoms.
     #[error("gates have shape {got:?}, expected {expected:?} (rows by atoms)")]
     GatesShape {
         /// What was given.
@@ -40,7 +40,7 @@ pub enum FitError {
         /// Rows and atoms.
         expected: [usize; 2],
     },
-    /// Coordinates of another shape than rows by the dictionary's columns.
+    /// The coordinates do not have the shape rows by the dictionary's columns.
     #[error("coordinates have shape {got:?}, expected {expected:?} (rows by columns)")]
     CoordinatesShape {
         /// What was given.
@@ -48,7 +48,7 @@ pub enum FitError {
         /// Rows and columns.
         expected: [usize; 2],
     },
-    /// A decoder of another shape than features by columns.
+    /// The decoder does not have the shape features by columns.
     #[error("the decoder has shape {got:?}, expected {expected:?} (features by columns)")]
     DecoderShape {
         /// What was given.
@@ -66,16 +66,16 @@ pub enum FitError {
         /// What it has to be.
         expected: &'static str,
     },
-    /// No start came as far as the inner loop. Options that are validated have one.
+    /// No start reached the inner loop. Validated options always have at least one start.
     #[error("no start was finished: expected at least one")]
     NoStart,
-    /// A dictionary that cannot be.
+    /// The dictionary is not valid.
     #[error(transparent)]
     Dictionary(#[from] DictionaryError),
     /// The linear algebra ended the fit.
     #[error(transparent)]
     Solver(#[from] broadhead_schur::Error),
-    /// The caller stopped it.
+    /// The caller stopped the fit.
     #[error("the fit was stopped")]
     Cancelled,
     /// The inner loop failed from every start; this is the failure of the best of them.
@@ -84,7 +84,7 @@ pub enum FitError {
 }
 
 impl FitError {
-    /// Whether features determine no decoder.
+    /// Whether the failure is that the features determine no decoder.
     pub(crate) fn is_of_the_decoder(&self) -> bool {
         matches!(
             self,
@@ -93,7 +93,7 @@ impl FitError {
     }
 
     /// # Errors
-    /// [`FitError::NotFinite`] for the first element of `values` that is no number, as that of `array`.
+    /// [`FitError::NotFinite`] for the first element of `values` that is not finite, named as part of `array`.
     pub(crate) fn expect_finite(
         array: &'static str,
         values: ArrayView2<'_, f64>,
@@ -116,11 +116,11 @@ impl From<broadhead_schur::ShapeError> for FitError {
     }
 }
 
-/// What ends a curved inner loop at once.
+/// An error that ends a curved inner loop at once.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CurvedError {
-    /// The linear algebra ended it.
+    /// The linear algebra failed.
     #[error(transparent)]
     Solver(#[from] broadhead_schur::Error),
     /// `G = Phi' Phi + lambda P` has no Cholesky factor where the fit starts: with `lambda = 0`

@@ -1,4 +1,4 @@
-//! The fit: starts, screening, outer sequences, and what comes out of them.
+//! The fit: starts, screening, the rounds of each start, and the result.
 //!
 //! ```text
 //! (data - mean) / RMS -> starts -> [screen on a sample -> best few] -> rounds of each -> lowest objective -> units
@@ -41,7 +41,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// What a fit tells while it runs. Calls come from worker threads, in no order between starts.
+/// What a fit reports while it runs. Calls come from worker threads, in no order between starts.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Progress {
@@ -54,7 +54,7 @@ pub enum Progress {
     },
     /// A round of a start, on a sample of rows or on all.
     Round {
-        /// The start, where it is known whose round it is.
+        /// The start; absent while starts are ranked together.
         start: Option<usize>,
         /// The round; its objective is in the units of the normalised data.
         round: GateRound,
@@ -77,15 +77,16 @@ pub enum Progress {
     },
 }
 
-/// What is told of a fit while it runs, and may stop it.
+/// A callback that receives the progress of a fit, and may stop it.
 pub type Watch<'a> = dyn Fn(&Progress) -> ControlFlow<()> + Sync + 'a;
 
-/// Fits `dictionary` to the rows of `x` (`n x p`) on the CPU. `watch` is told how it goes; once it answers
-/// with a break, every start ends at its next trial, and one that is being screened after its screening
-/// ([`go_on`](crate::go_on) never breaks).
+/// Fits `dictionary` to the rows of `x` (`n x p`) on the CPU. `watch` receives the progress. Once it answers
+/// with a break, every start ends at its next trial or round, and a start that is being screened ends after
+/// its screening ([`go_on`](crate::go_on) never breaks).
 ///
 /// # Errors
-/// [`FitError`], [`FitError::Cancelled`] where `watch` stopped it. A fit that ran out of iterations is no error: [`Fit::converged`] says so.
+/// [`FitError`]; [`FitError::Cancelled`] where `watch` stopped it. A fit that ran out of iterations is not an
+/// error: [`Fit::converged`] is false.
 pub fn fit(
     x: ArrayView2<'_, f64>,
     dictionary: &Dictionary,
@@ -96,10 +97,10 @@ pub fn fit(
 }
 
 /// As [`fit`], with linear systems solved on `place`: on its device where the options' policy and the
-/// planner's prices say so.
+/// planner's prices select it.
 ///
 /// # Errors
-/// As [`fit`]; [`FitError::Solver`] where a device is required and there is none, or none that serves.
+/// As [`fit`]; [`FitError::Solver`] where a device is required and there is none that can solve the systems.
 pub fn fit_on(
     place: &Place,
     x: ArrayView2<'_, f64>,
@@ -207,14 +208,14 @@ pub struct FitJob<'a> {
     pub options: &'a FitOptions,
 }
 
-/// Runs many fits in the caller's rayon pool, on the CPU. Each has the bits that it has alone, and an
-/// error of its own.
+/// Runs many fits in the caller's rayon pool, on the CPU. Each gives the same bits as it does alone, and has
+/// its own error.
 pub fn fit_many(jobs: &[FitJob<'_>]) -> Vec<Result<Fit, FitError>> {
     fit_many_on(&Place::default(), jobs)
 }
 
-/// As [`fit_many`], with linear systems solved on `place`. Fits share its device, and no buffer, stream or
-/// error.
+/// As [`fit_many`], with linear systems solved on `place`. The fits share its device, but no buffer, stream
+/// or error.
 pub fn fit_many_on(place: &Place, jobs: &[FitJob<'_>]) -> Vec<Result<Fit, FitError>> {
     jobs.par_iter()
         .map(|job| fit_on(place, job.x, job.dictionary, job.options, &go_on))
@@ -239,11 +240,11 @@ struct Job<'a> {
     resumed: Option<&'a Resumed>,
 }
 
-/// A start that was finished, or how it failed.
+/// A start that was finished, or its error.
 type Finished = (usize, Result<Settled, FitError>);
 
 impl Job<'_> {
-    /// Tells how it goes; breaks once it is to stop.
+    /// Passes progress to the watch; breaks once the fit is to stop.
     fn tell(&self, progress: &Progress) -> ControlFlow<()> {
         if self.stopped.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
@@ -264,8 +265,8 @@ impl Job<'_> {
         }
     }
 
-    /// Where a device is required, that it has a backend for the systems to come: before any work,
-    /// by the widest rows that there may be.
+    /// Checks, where a device is required, that it has a backend for the systems to come. This runs before any
+    /// work, with the widest rows that may occur.
     ///
     /// # Errors
     /// [`FitError::Solver`] with what is missing.
@@ -369,7 +370,7 @@ impl Job<'_> {
                 let start = starter.make(s);
                 let kind = start.kind;
                 let screened = self.expect_going().and_then(|()| screen.run(start));
-                // Whoever comes next sees that it is stopped.
+                // The next start sees that the fit is stopped.
                 let _ = self.tell(&Progress::Screened {
                     start: s,
                     of: starts,
@@ -406,7 +407,7 @@ impl Job<'_> {
         }
     }
 
-    /// The best few starts, where rows choose their atoms: ranked on a sample where there are many rows.
+    /// The best few starts where rows choose their atoms, ranked on a sample where there are many rows.
     fn halve(
         &self,
         choosing: Choosing<'_>,
@@ -477,7 +478,7 @@ impl Job<'_> {
         }
     }
 
-    /// Runs the rounds of `candidates`, side by side.
+    /// Runs the rounds of `candidates` in parallel.
     fn finish(
         &self,
         candidates: Vec<Candidate>,
@@ -549,7 +550,7 @@ impl Job<'_> {
         Ok(finished)
     }
 
-    /// The best of candidates after their atoms have been moved about on a sample of rows.
+    /// The best candidates after their atoms were relocated on a sample of rows.
     fn relocated(
         &self,
         candidates: Vec<Candidate>,
@@ -584,7 +585,7 @@ impl Job<'_> {
         Ok(ranked.into_iter().map(|(_, candidate)| candidate).collect())
     }
 
-    /// The penalties of all starts, from the first candidate.
+    /// The penalties that all starts share, from the first candidate.
     fn penalty(
         &self,
         candidates: &[Candidate],
@@ -627,14 +628,14 @@ impl Job<'_> {
     }
 }
 
-/// Streams of random numbers from this one on are those of relocations.
+/// Random streams from this number on belong to relocations.
 const RELOCATIONS: u64 = 1 << 32;
 
-/// The end of the lowest objective, the first where several are equal but for `tolerance` of
-/// it: rounding chooses no start.
+/// The result with the lowest objective. Of several that are equal up to `tolerance` times the objective it is
+/// the first, so that rounding does not choose the start.
 ///
 /// # Errors
-/// Where all failed, how the first of them did.
+/// If all starts failed, the error of the first of them.
 fn lowest(finished: Vec<Finished>, tolerance: f64) -> Result<(usize, Settled), FitError> {
     let mut best: Option<(usize, Settled)> = None;
     let mut failure = None;

@@ -1,8 +1,8 @@
 //! Curved dictionaries fitted to activations by Levenberg-Marquardt.
 //!
-//! A row of data is modelled as $`x_i \approx W' \phi_i(t_i)`$: a shared linear decoder $`W`$ over
-//! functions of a few coordinates on a circle, torus, cylinder, sphere or Euclidean space, one coordinate for
-//! each atom of the dictionary that is on in the row. The fit minimises
+//! A row of data is modelled as $`x_i \approx W' \phi_i(t_i)`$: a shared linear decoder $`W`$ applied to
+//! functions of a few coordinates. Each atom of the dictionary that is on in the row has one coordinate, on a
+//! circle, torus, cylinder, sphere or Euclidean space. The fit minimises
 //!
 //! ```math
 //! f(t, W) = \tfrac12 \sum_i |x_i - W' \phi_i(t_i)|^2 + \tfrac\lambda2 \operatorname{tr}(W' P W)
@@ -26,16 +26,16 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`fit`] fits, a [`Model`] places new rows and goes into a file, [`fit_many`] runs many fits side by side.
-//! [`fit_on`] and [`fit_many_on`] do so on a [`Place`]: with a device, or planned by measured rates.
+//! [`fit`] fits; a [`Model`] places new rows and is saved to a file; [`fit_many`] runs many fits in parallel.
+//! [`fit_on`] and [`fit_many_on`] do the same on a [`Place`]: with a device, or with measured rates.
 //!
 //! ```text
 //!   data      rows centred and scaled, how they vary
 //!   model     topologies, bases, dictionaries
 //!   iterate   what follows from coordinates and a decoder: features, residuals, objective
-//!   lm        the decision, the host loop, the device's; the problems it runs: curved, quadratic
-//!   starts    where a fit begins, and which beginnings are worth finishing
-//!   rounds    gates chosen anew between inner fits
+//!   lm        the decision, the host loop and the device loop; the problems they run: curved, quadratic
+//!   starts    where a fit begins, and which starts are worth finishing
+//!   rounds    gates and coordinates chosen anew between inner fits
 //!   encode    one row under a fixed decoder; new rows
 //!   holdout   fits that leave rows out and encode them afterwards
 //! ```

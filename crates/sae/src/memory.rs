@@ -1,13 +1,13 @@
-//! The memory of a fit and of an encoding, said before either begins.
+//! The memory of a fit and of an encoding, computed before either begins.
 //!
 //! ```text
 //!   shared        rows divided by their scale, screening sample, gates and coordinates of all starts
 //!   finalists x   the point where each ended
 //!   at once x     the points, slabs and sums of a start that runs, and its solver twice: a
-//!                 log-determinant without ridge has factors of its own
+//!                 log-determinant without ridge has its own factors
 //! ```
 //!
-//! These are bounds from above by what the code holds at its widest, not predictions: who has as many
+//! These are upper bounds on what the code holds at its peak, not predictions: a process with that many
 //! bytes free does not run out.
 
 use crate::encode::EncodeOptions;
@@ -26,7 +26,7 @@ use broadhead_schur::{EliminationKind, Error, RowDims, Solver, StructuredShape, 
 pub struct FitBytes {
     /// Everything but the solvers.
     pub problem: u64,
-    /// The least that the solver of one start holds, by the elimination that needs least or by the
+    /// The least that the solver of one start holds, with the elimination that needs least or with the
     /// one that is pinned.
     pub solver: u64,
     /// How many starts run at once.
@@ -40,8 +40,8 @@ impl FitBytes {
         self.problem.saturating_add(solvers)
     }
 
-    /// What [`crate::SolveOptions::memory_limit`] may be for each start where `allowed`
-    /// bytes are there for the whole fit.
+    /// The largest [`crate::SolveOptions::memory_limit`] for each start if `allowed` bytes are available to the
+    /// whole fit.
     pub fn solver_limit(&self, allowed: u64) -> u64 {
         allowed.saturating_sub(self.problem) / self.at_once.max(1)
     }
@@ -58,7 +58,7 @@ fn sum(parts: &[u64]) -> u64 {
         .fold(0, |sum, &part| u64::saturating_add(sum, part))
 }
 
-/// What a row holds at most.
+/// The most that a row holds.
 struct Widths {
     /// Atoms that are on.
     on: usize,
@@ -89,10 +89,10 @@ impl Widths {
 }
 
 /// The memory that [`crate::fit`] needs for `rows x outputs` numbers, which are not counted
-/// themselves, on as many threads as the current pool has. Allocates next to nothing.
+/// themselves, with as many threads as the current pool has. Allocates next to nothing.
 ///
 /// # Errors
-/// A system whose size overflows, or that a pinned elimination does not serve.
+/// A system whose size overflows, or that a pinned elimination cannot solve.
 pub fn fit_bytes(
     rows: usize,
     outputs: usize,
@@ -110,7 +110,7 @@ pub fn fit_bytes(
     } else {
         n
     };
-    // Coordinates and gates of a start, and where its rows were found.
+    // Coordinates and gates of a start, and the coordinates found for its rows.
     let place = columns.saturating_add(atoms).saturating_add(16);
     let shared = sum(&[
         numbers(&[n, p]),
@@ -175,7 +175,7 @@ pub fn fit_bytes(
     })
 }
 
-/// What rounds need where rows choose their atoms: partial sums and a factor for each that runs at once, a
+/// What rounds need where rows choose their atoms: partial sums and a factor for each start that runs at once, a
 /// decoder and codes for each start, rows in single precision, and samples of rows.
 fn rounds_bytes(
     [n, p, m]: [usize; 3],
@@ -218,7 +218,7 @@ pub fn encode_bytes(
     };
     sum(&[
         numbers(&[n, outputs]),
-        // Where each row was found, with what holds it, and the results.
+        // The place found for each row with its container, and the results.
         numbers(&[n, 3 * place + 32]),
         numbers(&[given, n, dictionary.len()]),
         numbers(&[3, m, outputs]),

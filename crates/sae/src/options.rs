@@ -1,4 +1,4 @@
-//! What may be chosen of a fit.
+//! The options of a fit.
 
 use crate::error::FitError;
 use crate::lm::Rule;
@@ -9,53 +9,55 @@ use broadhead_device::DevicePolicy;
 use broadhead_schur::{EliminationKind, IterativeOptions, Refinement};
 use ndarray::ArrayView2;
 
-/// Options of a fit; [`Default`] is what the command line does. They are plain data: the device and the
-/// rates of a machine are a [`Place`](crate::Place).
+/// Options of a fit; [`Default`] is what the command line uses. They are plain data: the device and the
+/// rates of a machine belong to [`Place`](crate::Place).
 #[derive(Clone, Debug, PartialEq)]
 pub struct FitOptions {
     /// Which atoms are on. Default: all.
     pub gates: GatePolicy,
-    /// Starts to try; the lowest objective wins. Default 10.
+    /// Starts to try; the lowest objective wins. Where rows choose their atoms fewer are ranked if a start is
+    /// expensive. Default 10.
     pub starts: usize,
     /// Seed of the starts. Default 0.
     pub seed: u64,
-    /// The loop's rule, [`Rule::curved`] by default. Its limits hold for all inner fits of a start
+    /// The rule of the loop, [`Rule::curved`] by default. Its limits hold for all inner fits of a start
     /// together.
     pub rule: Rule,
     /// The penalty on the decoder, in the units of `Phi' Phi`. Default: 1e-5 of its mean diagonal.
     pub lambda: Option<f64>,
-    /// How the border takes part. Default: projected.
+    /// How the border is treated. Default: projected.
     pub border: BorderMode,
     /// The most gate updates. Default 60.
     pub max_gate_rounds: usize,
     /// How linear systems are solved.
     pub solves: SolveOptions,
-    /// How starts are sieved.
+    /// How starts are screened.
     pub screening: Screening,
-    /// Wall time after which a fit ends with what it has. Default: none.
+    /// Wall time after which a fit ends with what it has, in seconds. Default: none.
     pub max_seconds: Option<f64>,
     /// The precision of pulls while rows choose their atoms.
     pub pulls: Pulls,
-    /// A model of the same atoms that the fit goes on from, its only start: its decoder, its penalties
-    /// (lambda unless one is given). Where rows choose their atoms there is no exploring. Default: none.
+    /// A model of the same atoms from which the fit continues, as its only start: with its decoder and its penalties
+    /// (lambda unless one is given). Where rows choose their atoms they choose once instead of exploring. Default:
+    /// none.
     pub start: Option<Model>,
 }
 
 /// The precision in which rows are multiplied by the decoder while they explore which atoms to choose. What
-/// is kept is compared, and every sum and every decoder formed, in double precision.
+/// is kept is compared in double precision, and so is every sum and every decoder formed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pulls {
-    /// Single where every number of the data is one of single precision.
+    /// Single precision where every number of the data is exact in it.
     #[default]
     Auto,
-    /// Single.
+    /// Single precision.
     Fp32,
-    /// Double.
+    /// Double precision.
     Fp64,
 }
 
 impl Pulls {
-    /// Whether those of `x` are made in single precision.
+    /// Whether the pulls of `x` are formed in single precision.
     pub(crate) fn are_single(self, x: ArrayView2<'_, f64>) -> bool {
         match self {
             Self::Auto => x.iter().all(|&v| f64::from(v as f32) == v),
@@ -84,7 +86,7 @@ impl Default for FitOptions {
     }
 }
 
-/// How linear systems are solved: what a caller may pin or bound.
+/// How linear systems are solved: what a caller may pin or limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SolveOptions {
     /// The elimination; `None` lets the planner choose. Default `None`.
@@ -92,11 +94,11 @@ pub struct SolveOptions {
     /// The most bytes of host memory that one solver may hold; starts that run side by side have one
     /// each ([`crate::memory::FitBytes::solver_limit`]). Default 16 GiB.
     pub memory_limit: u64,
-    /// What is done about the error of a step. Default: at most two steps of refinement.
+    /// How the error of a step is treated. Default: at most two steps of refinement.
     pub refinement: Refinement,
     /// Where conjugate gradients stop, if they are chosen or pinned.
     pub iterative: IterativeOptions,
-    /// Whether a device that is there is used: where it is the cheaper place (the default), never, or
+    /// Whether a device is used if there is one: where it is cheaper (the default), never, or
     /// always.
     pub device_policy: DevicePolicy,
 }
@@ -115,17 +117,18 @@ impl Default for SolveOptions {
 
 /// How many starts are carried to the end, and how the others are ranked.
 ///
-/// A start is *screened* by a few rounds of alternation (rows under a fixed decoder, then the
-/// decoder), on a seeded sample of rows where there are many. The best are *finished* by the inner
-/// loop. Where all starts together cost little, all are finished and none is screened.
+/// A start is *screened* on a seeded sample of rows where there are many, and the best are *finished* by the
+/// inner loop. With given gates screening is a few rounds of alternation (rows under a fixed decoder, then the
+/// decoder), and where all starts together cost little all are finished without it. Where rows choose their
+/// atoms starts are always ranked, by successive halving.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Screening {
-    /// Floating-point operations that finishing starts may cost, by a rough price of each; where it
-    /// covers all of them, none is screened.
+    /// Floating-point operations that finishing starts may cost, by a rough price of each. With given gates no
+    /// start is screened where it covers all of them.
     pub budget: f64,
-    /// The most rows of a screening sample.
+    /// The most rows of a screening sample; more where rows choose their atoms and the decoder needs them.
     pub rows: usize,
-    /// Rounds of alternation.
+    /// Rounds of alternation, with given gates.
     pub rounds: usize,
     /// Starts that are finished after screening even where the budget covers fewer.
     pub finalists: usize,

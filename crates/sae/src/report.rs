@@ -1,4 +1,4 @@
-//! What a fit gives back, in the units of its data.
+//! The result of a fit, in the units of its data.
 
 use crate::data::Data;
 use crate::data::variation::Variation;
@@ -21,13 +21,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StartStage {
-    /// Ranked on a sample and left there.
+    /// Ranked, not finished.
     Screened,
     /// Run to its end.
     Finished,
 }
 
-/// What became of a start.
+/// The outcome of a start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StartReport {
     /// Its index.
@@ -36,9 +36,9 @@ pub struct StartReport {
     pub kind: StartKind,
     /// How far it was taken.
     pub stage: StartStage,
-    /// The rows that its objective is over: objectives over different rows do not compare.
+    /// The number of rows that its objective sums over: objectives over different rows do not compare.
     pub rows: usize,
-    /// The objective reached; absent where it failed.
+    /// The objective reached; absent if the start failed.
     pub objective: Option<f64>,
     /// Accepted steps.
     pub iterations: u64,
@@ -66,7 +66,7 @@ impl StartReport {
 /// A fit. Objectives are in the units of the data squared, decoders in those of the data.
 #[derive(Clone, Debug)]
 pub struct Fit {
-    /// The dictionary with its decoder, which places new rows and goes into a file.
+    /// The dictionary with its decoder; it places new rows and is saved to a file.
     pub model: Model,
     /// `n x columns`, atoms in order; NaN where an atom is off.
     pub coordinates: Array2<f64>,
@@ -76,11 +76,11 @@ pub struct Fit {
     pub coverage: Vec<Option<f64>>,
     /// `|x_i - W' phi_i|^2`, one a row.
     pub squared_error: Array1<f64>,
-    /// One entry a trial of the start that won.
+    /// One entry per trial of the start that won.
     pub trace: Vec<TraceEntry>,
     /// The gate updates of the start that won.
     pub gate_rounds: Vec<GateRound>,
-    /// `1 - SSE / sum |x_i - mean|^2`; [`Variation::unexplained`] has the digits that it rounds off.
+    /// `1 - SSE / sum |x_i - mean|^2`; [`Variation::unexplained`] has the digits that this rounds off.
     pub explained_variance: f64,
     /// How the rows vary, and how much of that is explained.
     pub variation: Variation,
@@ -96,21 +96,21 @@ pub struct Fit {
     pub converged: bool,
     /// How the last inner loop ended.
     pub status: Status,
-    /// Whether the gates stand still (always so where they are not chosen).
+    /// Whether the gates stand still (always true where they are not chosen).
     pub gates_stand_still: bool,
     /// `log|H|` at zero ridge, or why it is absent.
     pub log_det_hessian: Result<f64, String>,
-    /// Where the linear solves of the last inner loop ran ([`SolveSummary`] counts those of all);
-    /// everything else of a fit runs on the CPU.
+    /// Where the linear solves of the last inner loop ran ([`SolveSummary`] counts those of all inner loops);
+    /// everything else in a fit runs on the CPU.
     pub execution_path: ExecutionPath,
     /// The elimination of the linear solves.
     pub elimination: EliminationKind,
-    /// What the planner chose for any start that was finished, or what was pinned: a fit that has one
-    /// choice alone is repeated elsewhere by pinning it.
+    /// What the planner chose, or what was pinned, over all starts that were finished. A fit with a single choice
+    /// is repeated elsewhere by pinning it.
     pub chosen: Vec<Chosen>,
-    /// What the solves of the start that won cost and how well they did.
+    /// The cost and accuracy of the solves of the start that won.
     pub solves: SolveSummary,
-    /// What moved and was factored, over all starts that were finished.
+    /// Transfers and factorizations over all starts that were finished.
     pub ledger: LedgerSnapshot,
     /// The start that won.
     pub start: usize,
@@ -123,7 +123,7 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// Puts the units back.
+    /// Converts a result to the units of the data.
     ///
     /// # Errors
     /// [`FitError::NotFinite`] where the decoder overflows in those units.
@@ -139,7 +139,7 @@ impl Fit {
         ledger: LedgerSnapshot,
     ) -> Result<Self, FitError> {
         let (scale, point) = (data.scale(), &ended.point);
-        // One after the other: 0 stays 0 where the square of the scale overflows.
+        // Multiplied one after the other: 0 stays 0 where the square of the scale overflows.
         let squared = |value: f64| value * scale * scale;
         let converged = ended.converged();
         let unknowns = point.row_gradient.len() as f64;
@@ -151,7 +151,7 @@ impl Fit {
         });
         let rounds = ended.rounds.iter();
         let decoder = Array2::from_shape_fn(shape, |(m, c)| match point.decoder[m * shape.1 + c] {
-            // The centre goes onto the intercept.
+            // The centre is added to the intercept.
             w if m == 0 => data.raw(c, w),
             w => w * scale,
         });
@@ -160,7 +160,7 @@ impl Fit {
         let note = Note {
             dictionary: dictionary.clone(),
             gates: policy.word(),
-            // A model holds it, so it has to be a number.
+            // A model stores it, so it has to be finite.
             kappa: squared(ended.penalty.kappa).min(f64::MAX),
             lambda: Some(ended.penalty.lambda),
         };

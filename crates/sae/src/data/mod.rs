@@ -1,19 +1,19 @@
-//! The data of a fit: rows centred once and divided once by the root mean square of what is left.
+//! The data of a fit: rows centred, then divided by the root mean square of the centred rows.
 //!
 //! ```text
 //! raw -> / unit -> - first mean -> - mean of the rest -> / RMS        x = (raw - mean) / scale
 //! ```
 //!
-//! `unit` is a power of two beside the largest entry, so nothing overflows and no digit is lost. Two
-//! numbers that are near each other subtract exactly, so the first mean takes a common offset of any
-//! size away without a rounding; the second is the mean of numbers of the size of the spread, and it
-//! is as good as they are. A fit therefore sees the same numbers (to the rounding that the raw rows
-//! carry) whatever units and whatever zero its caller uses. That is exact because the decoder has an
-//! intercept that is not penalised. What a fit reports is put back: decoders times `scale`, the mean
-//! onto the intercept, objectives times `scale^2`.
+//! `unit` is a power of two near the largest entry, so nothing overflows and no digit is lost. The
+//! subtraction of two nearby numbers is exact, so the first mean removes a common offset of any size
+//! without rounding. The second is the mean of numbers of the size of the spread, and is as accurate as
+//! they are. A fit therefore sees the same numbers (up to the rounding that the raw rows carry) whatever
+//! units and origin its caller uses. This is exact because the decoder has an intercept that is not
+//! penalised. A fit reports in the caller's units: decoders are multiplied by `scale`, the mean is added
+//! to the intercept, and objectives are multiplied by `scale^2`.
 //!
-//! Work over rows runs in parallel over chunks whose boundaries depend on the shapes alone, and
-//! results are combined in the order of the chunks: any number of threads gives the same bits.
+//! Work over rows runs in parallel over chunks whose bounds depend on the shapes alone, and results are
+//! combined in the order of the chunks. So any number of threads gives the same bits.
 
 pub(crate) mod variation;
 
@@ -35,29 +35,30 @@ pub(crate) struct Data {
     scale: f64,
     /// What was subtracted: a mean in the units of the raw numbers, and the mean of the rest.
     centre: Vec<[f64; 2]>,
-    /// The mean row of `x`: rounding where `x` has all rows, a mean of its own in a subset.
+    /// The mean row of `x`: zero up to rounding where `x` has all rows; a subset has a mean of its own.
     mean: Vec<f64>,
     /// `|x_i - mean|^2`.
     spread: Vec<f64>,
     /// `sum |x_i - mean|^2`.
     total: f64,
-    /// `|raw_i|^2 / scale^2`: a spread beside which that is large is the rounding of the raw numbers.
+    /// `|raw_i|^2 / scale^2`. A spread that is tiny beside it is rounding of the raw numbers.
     lift: Vec<f64>,
-    /// Set where the spread is rounding.
+    /// Set where the spread is rounding, so that the rows do not vary.
     still: Option<NoVariation>,
 }
 
 /// Rows in one parallel task of light work.
 pub(crate) const ROW_CHUNK: usize = 64;
 
-/// Entries in one parallel task that looks at each alone.
+/// Entries in one parallel task that looks at each entry on its own.
 const ENTRY_CHUNK: usize = 1 << 14;
 
-/// A root mean square about the mean of at most this times that about zero is rounding: no spread.
+/// Rows have no spread where the ratio of their root mean square about the mean to that about zero is at
+/// most this: it is rounding.
 pub(crate) const NO_SPREAD: f64 = 8.0 * f64::EPSILON;
 
 impl Data {
-    /// Copies, centres and normalises `raw`, of any strides. Rows that do not vary are taken:
+    /// Copies, centres and normalises `raw`, which may have any strides. Rows that do not vary are accepted;
     /// [`Data::varying`] refuses them.
     ///
     /// # Errors
@@ -81,7 +82,7 @@ impl Data {
         let centred: Vec<f64> = x.par_chunks_exact(outputs).map(square).collect();
         let (about_zero, about_mean) = (ordered_sum(&raw_squares), ordered_sum(&centred));
         let relative = (about_mean / about_zero).sqrt();
-        // Written so that 0 / 0, rows of zeros, do not vary.
+        // Written so that 0 / 0 (all rows are zero) counts as no variation.
         let varies = relative > NO_SPREAD;
         let still = (!varies).then(|| NoVariation::new(rows, about_zero, relative));
         let rms = match varies {
@@ -91,7 +92,7 @@ impl Data {
         each(&mut x, |v| *v /= rms);
         let centre = first.iter().zip(&rest).map(|(a, b)| [a * unit, b * unit]);
         let base = Self {
-            // Numbers at the end of the subnormal range have no half.
+            // Halving the smallest subnormal number gives 0.
             scale: (rms * unit).max(f64::from_bits(1)),
             centre: centre.collect(),
             lift: raw_squares.iter().map(|s| s / rms / rms).collect(),
@@ -128,7 +129,7 @@ impl Data {
         }
     }
 
-    /// Takes the rows `x` and finds their statistics.
+    /// Takes the rows `x` and computes their statistics.
     fn with_rows(self, x: Vec<f64>) -> Self {
         let (rows, outputs) = (x.len() / self.outputs, self.outputs);
         let mean = column_means(&x, outputs);
@@ -187,19 +188,19 @@ impl Data {
         &self.mean
     }
 
-    /// What stands for `value` of column `c` in the raw numbers: scaled, and the centre put back.
+    /// The raw number that `value` in column `c` stands for: scaled, with the centre added.
     pub(crate) fn raw(&self, c: usize, value: f64) -> f64 {
         let [mean, rest] = self.centre[c];
         mean + (rest + value * self.scale)
     }
 
-    /// [`Data::raw`] back: what a number of column `c` in the units of the raw rows is here.
+    /// The inverse of [`Data::raw`]: normalises a number of column `c` given in the units of the raw rows.
     pub(crate) fn normal(&self, c: usize, value: f64) -> f64 {
         let [mean, rest] = self.centre[c];
         ((value - mean) - rest) / self.scale
     }
 
-    /// Why the rows are held not to vary, where they are.
+    /// The reason why the rows do not vary, if they do not.
     pub(crate) fn still(&self) -> Option<NoVariation> {
         self.still
     }
@@ -242,11 +243,11 @@ impl Data {
 /// The largest magnitude among rows of `outputs` entries, all of them finite.
 ///
 /// # Errors
-/// [`FitError::NotFinite`] with the first entry that is not.
+/// [`FitError::NotFinite`] with the first entry that is not finite.
 fn largest(x: &[f64], outputs: usize) -> Result<f64, FitError> {
     let chunks = x.par_chunks(ENTRY_CHUNK).enumerate();
     let found = chunks.map(|(c, chunk)| {
-        // Whatever is not finite shows in the sum of squares.
+        // An entry that is not finite makes the sum of squares not finite.
         let bad = match dot(chunk, chunk).is_finite() {
             true => None,
             false => chunk.iter().position(|v| !v.is_finite()),
@@ -271,7 +272,7 @@ pub(crate) fn binary_unit(largest: f64) -> f64 {
     if largest == 0.0 {
         return 1.0;
     }
-    // Division by one half of the largest power of two would overflow numbers that are not normal.
+    // Dividing 1 by half the largest power of two would overflow for subnormal numbers.
     let (normal, shift) = match largest < f64::MIN_POSITIVE {
         true => (largest * SUBNORMAL, 1.0 / SUBNORMAL),
         false => (largest, 1.0),
@@ -282,16 +283,16 @@ pub(crate) fn binary_unit(largest: f64) -> f64 {
 /// The bits of an exponent.
 const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
 
-/// `2^60`: makes a number normal that is not.
+/// `2^60`: multiplying by it makes a subnormal number normal.
 const SUBNORMAL: f64 = (1_u64 << 60) as f64;
 
-/// Does `work` with every entry.
+/// Applies `work` to every entry.
 fn each(x: &mut [f64], work: impl Fn(&mut f64) + Sync) {
     x.par_chunks_mut(ENTRY_CHUNK)
         .for_each(|chunk| chunk.iter_mut().for_each(&work));
 }
 
-/// Subtracts the mean row, and gives it.
+/// Subtracts the mean row and returns it.
 pub(crate) fn subtract_mean(x: &mut [f64], outputs: usize) -> Vec<f64> {
     let mean = column_means(x, outputs);
     x.par_chunks_exact_mut(outputs)
@@ -307,7 +308,7 @@ fn column_means(x: &[f64], outputs: usize) -> Vec<f64> {
     means
 }
 
-/// `sum_i term(c, x_ic)` of every column `c`: over at most 16 runs of rows, which are then added in
+/// `sum_i term(c, x_ic)` for every column `c`, summed over at most 16 runs of rows whose sums are added in
 /// order.
 fn column_sums(x: &[f64], outputs: usize, term: impl Fn(usize, f64) -> f64 + Sync) -> Vec<f64> {
     let rows = x.len() / outputs;
@@ -330,7 +331,7 @@ fn column_sums(x: &[f64], outputs: usize, term: impl Fn(usize, f64) -> f64 + Syn
     sums
 }
 
-/// Sums in order, by pairs: same bits always, error of `log n`.
+/// Sums by pairs in a fixed order: the bits always repeat, and the error grows as `log n`.
 pub(crate) fn ordered_sum(values: &[f64]) -> f64 {
     if values.len() <= 32 {
         return values.iter().sum();
@@ -348,7 +349,7 @@ pub(crate) fn par_sum(values: &[f64], term: impl Fn(f64) -> f64 + Sync) -> f64 {
     ordered_sum(&parts)
 }
 
-/// The larger of two; not a number where either is none, which `f64::max` would drop.
+/// The larger of two numbers; NaN if either is NaN, which `f64::max` would drop.
 pub(crate) fn larger(a: f64, b: f64) -> f64 {
     if a.is_nan() || a > b { a } else { b }
 }
@@ -362,11 +363,11 @@ pub(crate) fn norm(values: &[f64]) -> f64 {
     largest * par_sum(values, |v| (v / largest) * (v / largest)).sqrt()
 }
 
-/// The widest instructions of the processor. They change no bit: sums run in lanes of their own,
-/// whatever width a register has, and nothing is contracted.
+/// The widest instructions of the processor. They do not change the bits: sums run in a fixed number of
+/// lanes whatever the register width, and no multiply-add is fused.
 pub(crate) static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 
-/// Below it a call costs more than wide instructions save.
+/// Vectors shorter than this are summed in place: a call costs more than wide instructions save.
 const SHORT: usize = 32;
 
 /// `sum a_j b_j` in eight lanes.
@@ -399,7 +400,7 @@ fn add_products(lanes: &mut [f64; 8], a: &[f64; 8], b: &[f64; 8]) {
     }
 }
 
-/// The lanes, and the products of what is left over.
+/// The lanes, and the products of the remaining entries.
 #[inline(always)]
 fn added(lanes: &[f64; 8], rest_a: &[f64], rest_b: &[f64]) -> f64 {
     let rest: f64 = rest_a.iter().zip(rest_b).map(|(a, b)| a * b).sum();
@@ -429,7 +430,7 @@ pub(crate) fn square_of_difference(a: &[f64], b: &[f64]) -> f64 {
     )
 }
 
-/// The largest magnitude, in eight lanes; what is no number is passed over.
+/// The largest magnitude, in eight lanes; NaNs are skipped.
 pub(crate) fn largest_of(values: &[f64]) -> f64 {
     ARCH.dispatch(
         #[inline(always)]
@@ -446,8 +447,8 @@ pub(crate) fn largest_of(values: &[f64]) -> f64 {
     )
 }
 
-/// Writes `sum a_j b_j` for each of the rows `a`, as long as `b`, with the bits of [`dot`]: four at
-/// once, since the additions of one wait for each other.
+/// Writes `sum a_j b_j` for each of the rows `a`, as long as `b`, with the bits of [`dot`]. Four rows are
+/// summed at once, since the additions of one row wait for each other.
 pub(crate) fn dots<'a>(a: impl Fn(usize) -> &'a [f64], b: &[f64], out: &mut [f64]) {
     let (fours, rest) = out.as_chunks_mut::<4>();
     let first = 4 * fours.len();
@@ -528,7 +529,7 @@ pub(crate) fn sum_into(x: &[f64], a: f64, z: &[f64], y: &mut [f64]) {
     );
 }
 
-/// Splits `slice` at ascending `bounds` (the first 0, the last its length) into one part a chunk.
+/// Splits `slice` at ascending `bounds` (the first is 0, the last its length) into one part per chunk.
 pub(crate) fn carve<T>(mut slice: &mut [T], bounds: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
     let mut parts = Vec::new();
     let mut at = 0;

@@ -5,24 +5,25 @@
 //! \mathrm{EV}_i = 1 - \frac{|r_i|^2}{|x_i - \bar x|^2}
 //! ```
 //!
-//! The first is a mean over squares: one row of a thousand times the norm of the others is all of it.
-//! So it is told who holds the squares, and what the median row has explained. Everything is a ratio
-//! of sums over the centred rows, never a difference of large numbers.
+//! The first is dominated by large rows: one row of a thousand times the norm of the others holds nearly
+//! all of the sum. So the row and the column that hold the largest shares are reported, and the median
+//! explained variance of a row. Everything is a ratio of sums over the centred rows, never a difference of
+//! large numbers.
 
 use crate::data::{Data, ordered_sum};
 use serde::{Deserialize, Serialize};
 
-/// Who holds most of a sum, and how much of it.
+/// The row or column that holds most of a sum, and its share.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Share {
     /// The index of the row or the column.
     pub index: usize,
-    /// What it holds of the sum, from 0 to 1.
+    /// Its share of the sum, from 0 to 1.
     pub share: f64,
 }
 
 impl Share {
-    /// The largest of `parts`, the first of equals.
+    /// The largest of `parts`; the first where several are equal.
     fn largest(parts: &[f64], total: f64) -> Self {
         let first = (0, f64::NEG_INFINITY);
         let (index, part) =
@@ -45,10 +46,10 @@ impl Share {
 /// How rows vary about their mean, and how much of that a model explains.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Variation {
-    /// `SSE / sum |x_i - mean|^2`: one less the explained variance, with all its digits.
+    /// `SSE / sum |x_i - mean|^2`: one minus the explained variance, without cancellation.
     pub unexplained: f64,
-    /// The median over rows of `1 - |r_i|^2 / |x_i - mean|^2`. Rows that are the mean up to rounding
-    /// have none and are left out.
+    /// The median over rows of `1 - |r_i|^2 / |x_i - mean|^2`. Rows that equal the mean up to rounding have
+    /// no such value and are left out.
     pub median_row: f64,
     /// The row that holds most of `sum |x_i - mean|^2`.
     pub largest_row: Share,
@@ -60,7 +61,7 @@ pub struct Variation {
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoVariation {
-    /// One row is its own mean.
+    /// There is one row, which is its own mean.
     #[error("the rows do not vary: there is one row only")]
     OneRow,
     /// Every entry is 0.
@@ -69,7 +70,7 @@ pub enum NoVariation {
         /// The number of rows.
         rows: usize,
     },
-    /// All are their mean, up to rounding.
+    /// All rows equal their mean, up to rounding.
     #[error(
         "the rows do not vary: about their mean the {rows} rows have {relative:.1e} of their root \
          mean square, which is rounding"
@@ -93,7 +94,7 @@ impl NoVariation {
 }
 
 impl Variation {
-    /// Of `data`, which a model leaves `errors`, `|r_i|^2` in the units of the normalised rows.
+    /// The variation of `data`, given a model's `errors`: `|r_i|^2` in the units of the normalised rows.
     ///
     /// # Errors
     /// [`NoVariation`].
@@ -117,8 +118,8 @@ impl Variation {
     }
 }
 
-/// The middle of `values`, or the mean of the two in the middle; not a number of none, or where one
-/// of them is none.
+/// The median of `values`: the middle one, or the mean of the two in the middle. NaN for no values, or if
+/// one of them is NaN.
 fn median(mut values: Vec<f64>) -> f64 {
     if values.is_empty() || values.iter().any(|v| v.is_nan()) {
         return f64::NAN;
@@ -156,7 +157,7 @@ mod tests {
         assert!(near(variation.largest_column.share, 162.0 / 180.0));
         assert!(variation.largest_column.is_most());
         assert!(near(variation.unexplained, 20.0 / 180.0));
-        // The mean row is not asked: of 8/9, 7/9, 26/27 and 8/9 the middle.
+        // The row that equals the mean is left out: the median of 8/9, 7/9, 26/27 and 8/9.
         assert!(
             near(variation.median_row, 8.0 / 9.0),
             "{}",

@@ -1,17 +1,17 @@
 //! The best angle of a first harmonic, in closed form.
 //!
-//! In an atom's own axes its Gram matrix is `diag(a0, a1)` with `a0 >= a1`, and the gain of the place
-//! `z = (cos t, sin t)` beside a pull `q` is
+//! In an atom's own axes its Gram matrix is `diag(a0, a1)` with `a0 >= a1`. For a pull `q` the gain of the
+//! place `z = (cos t, sin t)` is
 //!
 //! ```text
 //! g(z) = q'z - (a0 z0^2 + a1 z1^2) / 2        on |z| = 1
 //! ```
 //!
-//! a trust-region problem of order two on its boundary (Moré and Sorensen, *Computing a trust region
+//! This is a trust-region problem of order two on its boundary (Moré and Sorensen, *Computing a trust region
 //! step*, 1983). With `d = a0 - a1` and the multiplier shifted by `a1` to `v >= 0` the maximum is at
-//! `z = (q0 / (v + d), q1 / v)`, where `v` is the only root of `|z(v)| = 1` right of
-//! `max(|q1|, |q| - d)`. Newton's method on `1 / |z| - 1` climbs to it from there without overshooting.
-//! Where `q1 = 0` and `|q0| < d` the root is `v = 0` and both signs of `z1` serve.
+//! `z = (q0 / (v + d), q1 / v)`, where `v` is the only root of `|z(v)| = 1` to the right of
+//! `max(|q1|, |q| - d)`. Newton's method on `1 / |z| - 1` rises to it from there without overshooting.
+//! Where `q1 = 0` and `|q0| < d` the root is `v = 0` and either sign of `z1` is optimal.
 
 use pulp::{Simd, WithSimd};
 
@@ -27,16 +27,16 @@ pub(crate) fn gain(q: [f64; 2], axes: [f64; 2], z: [f64; 2]) -> f64 {
     q[0] * z[0] + q[1] * z[1] - 0.5 * (axes[0] * z[0] * z[0] + axes[1] * z[1] * z[1])
 }
 
-/// Steps of Newton's method at most: it is quadratic from its third step on.
+/// The most steps of Newton's method, which converges quadratically from its third step on.
 const STEPS: usize = 12;
 
-/// A multiplier of this share of pull and axes is 0: its reciprocal might overflow.
+/// A multiplier below this share of pull and axes counts as 0: its reciprocal might overflow.
 const NOTHING: f64 = 1e-150;
 
 fn place(q: [f64; 2], d: f64) -> [f64; 2] {
     let norm = (q[0] * q[0] + q[1] * q[1]).sqrt();
     let mut v = larger(q[1].abs(), norm - d);
-    // What is not a number goes on to give no number.
+    // NaN passes through and gives NaN.
     if v <= NOTHING * (norm + d) {
         if d == 0.0 {
             return [1.0, 0.0];
@@ -63,8 +63,8 @@ fn place(q: [f64; 2], d: f64) -> [f64; 2] {
     [z[0] / norm, z[1] / norm]
 }
 
-/// Where `|z|` is this near to 1 the step from there leaves an error of the place near 1e-8, and of the
-/// gain, whose slope is zero there, within rounding.
+/// Where `|z|` is this close to 1, the next step leaves an error of about 1e-8 in the place. The slope of
+/// the gain is zero there, so the gain is exact within rounding.
 const ENOUGH: f64 = 1e-4;
 
 fn larger(a: f64, b: f64) -> f64 {
@@ -79,10 +79,10 @@ pub(crate) type Lanes = [f32; LANES];
 
 /// The best gains of many atoms, to about single precision: enough to choose among them.
 ///
-/// By duality the best gain is the minimum over `v` of `(q0^2 / (v + d) + q1^2 / v + v - a1) / 2`, so that
-/// an error of `v` costs its square alone: two steps of Newton's method serve. At the lower bound of `v`, and
-/// from there on, `|z|^2` lies between 1 and 2, where a cubic stands in for the root. No product is fused
-/// with a sum, so that every width of registers gives the same bits.
+/// By duality the best gain is the minimum over `v` of `(q0^2 / (v + d) + q1^2 / v + v - a1) / 2`, so the
+/// error of the gain is of second order in that of `v`, and two steps of Newton's method are enough. From
+/// the lower bound of `v` on, `|z|^2` lies between 1 and 2, where a cubic replaces the root. No product is
+/// fused with a sum, so every register width gives the same bits.
 pub(crate) struct Gains<'a> {
     /// Both parts of the pulls.
     pub(crate) pulls: [&'a [Lanes]; 2],
@@ -123,7 +123,7 @@ impl WithSimd for Gains<'_> {
                 let poly = add(half, mul(over, sub(mul(cubic, over), square_term)));
                 let slope = add(add(mul(x2, by0), mul(y2, by1)), tiny);
                 let step = simd.div_f32s(mul(square, mul(over, poly)), slope);
-                // Where the pull has no part along the short axis, `v` is 0 and would fall below.
+                // Where the pull has no component along the short axis, `v` is 0 and the step would go below it.
                 v = simd.max_f32s(add(v, step), tiny);
             }
             let long = add(v, d);
@@ -174,8 +174,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// However eccentric the atom is: no angle of a grid is better, and the gain is that of a place on
-        /// the circle.
+        /// However eccentric the atom is, no angle of a grid is better, and the gain is that of a place on the
+        /// circle.
         #[test]
         fn no_angle_of_a_grid_is_better(
             q in prop::array::uniform2(-3.0..3.0_f64), long in -3.0..3.0_f64, ratio in 0.0..6.0_f64,
@@ -183,7 +183,7 @@ mod tests {
         ) {
             let a0 = 10.0_f64.powf(long);
             let axes = [a0, a0 * 10.0_f64.powf(-ratio)].map(|a| a * 10.0_f64.powf(scale));
-            // Pulls along an axis, and none at all, among them.
+            // Includes pulls along an axis, and a zero pull.
             let mut q = q.map(|q| q * 10.0_f64.powf(scale));
             if flat & 1 == 1 { q[0] = 0.0; }
             if flat & 2 == 2 { q[1] = 0.0; }
@@ -194,7 +194,7 @@ mod tests {
             prop_assert_eq!(found, gain(q, axes, z));
         }
 
-        /// Single precision finds the same gains, to its rounding.
+        /// Single precision finds the same gains up to its rounding.
         #[test]
         fn gains_in_lanes_are_those_of_the_best_angles(
             q in prop::array::uniform2(-3.0..3.0_f64), long in -2.0..2.0_f64, ratio in 0.0..4.0_f64,

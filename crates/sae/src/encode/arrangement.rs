@@ -1,12 +1,12 @@
-//! The order of features while rows choose.
+//! The order of features while rows choose their atoms.
 
 use crate::data::dot;
 use crate::model::basis::Basis;
 use crate::model::dictionary::{Atom, Dictionary};
 use crate::model::topology::Topology;
 
-/// Where features stand while rows choose: first functions of all circles of a first harmonic, their
-/// second functions, then the other atoms' one after another. The intercept stands apart.
+/// The positions of features while rows choose: the first functions of all circles of a first harmonic, then
+/// their second functions, then the features of the other atoms, atom by atom. The intercept is left out.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrangement {
     /// Atoms that are circles of a first harmonic.
@@ -14,12 +14,13 @@ pub(crate) struct Arrangement {
     places: Vec<Place>,
     /// The dictionary's feature at every place.
     order: Vec<usize>,
-    /// The widest atom, and the most stored numbers of one whose functions do not say as much.
+    /// The width of the widest atom, and the most stored numbers of an atom whose functions do not determine
+    /// them.
     width: usize,
     stored: usize,
 }
 
-/// Where an atom's features stand.
+/// The positions of an atom's features.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) first: usize,
@@ -28,7 +29,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The places of its features.
+    /// The positions of its features.
     pub(crate) fn all(self) -> impl Iterator<Item = usize> + Clone {
         (0..self.width).map(move |m| self.first + m * self.step)
     }
@@ -89,7 +90,7 @@ impl Arrangement {
         }
     }
 
-    /// Features but the intercept.
+    /// The number of features without the intercept.
     pub(crate) fn features(&self) -> usize {
         self.order.len()
     }
@@ -138,8 +139,8 @@ impl Arrangement {
     }
 
     /// Turns every circle of a first harmonic into its own axes, the longer one first: the two lines of
-    /// its decoder become orthogonal, and the angles of its rows turn with them. The turns (cosine and
-    /// sine), one a circle, for [`Codes::turn`](crate::rounds::codes::Codes::turn).
+    /// its decoder become orthogonal, and the angles of its rows turn with them. Returns the turns (cosine and
+    /// sine), one per circle, for [`Codes::turn`](crate::rounds::codes::Codes::turn).
     pub(crate) fn turn(&self, arranged: &mut [f64], outputs: usize) -> Vec<[f64; 2]> {
         let count = self.circles.len();
         let (firsts, rest) = arranged.split_at_mut(count * outputs);

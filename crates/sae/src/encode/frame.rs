@@ -4,23 +4,23 @@ use crate::data::{ARCH, binary_unit, largest_of, norm};
 use crate::model::dictionary::Dictionary;
 use ndarray::{ArrayView1, ArrayView2};
 
-/// The units in which rows are encoded: those of the decoder. Rows of any size are brought to it less
-/// the intercept, so that neither a common offset nor the rows' own size takes digits.
+/// The units in which rows are encoded: those of the decoder. The intercept is subtracted from each row and
+/// the rest is scaled, so that neither a common offset nor the size of the rows costs digits.
 pub(super) struct Frame {
-    /// `M x p` row-major, divided by `scale`; the intercept, which rows come without, is 0.
+    /// `M x p` row-major, divided by `scale`; the intercept is 0, since rows come without it.
     pub(super) decoder: Vec<f64>,
-    /// A power of two beside the largest entry off the intercept.
+    /// A power of two near the largest entry of the decoder outside the intercept.
     pub(super) scale: f64,
     /// The penalty on flat coordinates in these units.
     pub(super) kappa: f64,
     intercept: Vec<f64>,
 }
 
-/// Rows further than that from the intercept, in units of the decoder, are drawn to that distance:
-/// their squares still have room. Angles and directions stay the same to the last digit.
+/// Rows farther than this from the intercept, in units of the decoder, are moved in to this distance, so
+/// that their squares do not overflow. Angles and directions keep all their digits.
 const FURTHEST: f64 = 1e100;
 
-/// Rows within that have pulls whose squares single precision has room for.
+/// The squares of pulls do not overflow single precision for rows within this distance.
 const NEAR: f64 = 1e12;
 
 /// How far from the intercept a row lies, in units of the decoder.
@@ -30,7 +30,7 @@ pub(super) enum Reach {
     Near,
     /// Within [`FURTHEST`].
     Far,
-    /// Drawn to it.
+    /// Moved in to [`FURTHEST`].
     Beyond,
 }
 
@@ -46,13 +46,13 @@ impl Frame {
         Self {
             decoder: scaled,
             scale,
-            // A penalty beyond that is one that nothing is held against.
+            // A larger penalty holds the coordinates at zero in any case.
             kappa: (kappa / scale / scale).min(FURTHEST),
             intercept: decoder.row(0).to_vec(),
         }
     }
 
-    /// Writes a row less the intercept, in units of the decoder, into `rest`: how far out it lies.
+    /// Writes a row minus the intercept, in units of the decoder, into `rest`; returns how far out it lies.
     pub(super) fn rest(&self, x: ArrayView1<'_, f64>, rest: &mut [f64]) -> Reach {
         match x.as_slice() {
             Some(x) => subtract(x, &self.intercept, self.scale, rest),
@@ -73,7 +73,7 @@ impl Frame {
         Reach::Beyond
     }
 
-    /// A quarter of a row less the intercept: differences that do not overflow.
+    /// A quarter of a row minus the intercept: the difference cannot overflow.
     fn quarters(&self, x: ArrayView1<'_, f64>) -> Vec<f64> {
         let both = x.iter().zip(&self.intercept);
         both.map(|(x, w)| 0.25 * x - 0.25 * w).collect()

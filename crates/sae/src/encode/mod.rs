@@ -1,9 +1,9 @@
 //! Encoding: coordinates and gates of new rows under a fitted dictionary.
 //!
-//! The decoder stands still, so rows are independent: each is brought to the decoder's units less its
-//! intercept and placed, in parallel. Where rows choose their atoms they go by tiles, as in a round of a
-//! fit ([`tiles`]); where gates are given each is scanned on its atoms' grids and finished by Newton's
-//! method. See [`crate::GatePolicy`] for which atoms are on.
+//! The decoder is fixed, so rows are independent and run in parallel. Each row, minus the intercept, is
+//! scaled to the decoder's units and placed. Where rows choose their atoms they are placed by tiles, as in a
+//! round of a fit ([`tiles`]); where gates are given each row is scanned on its atoms' grids and refined by
+//! Newton's method. See [`crate::GatePolicy`] for which atoms are on.
 
 pub(crate) mod angle;
 pub(crate) mod arrangement;
@@ -22,10 +22,10 @@ use crate::model::fitted::Model;
 use crate::model::gates::GatePolicy;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
-/// What may be chosen.
+/// Options of an encoding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncodeOptions {
-    /// Which atoms may be on; as in the fit where that is absent.
+    /// Which atoms may be on; as in the fit if absent.
     pub gates: Option<GatePolicy>,
     /// The most Newton steps of a row.
     pub max_iterations: usize,
@@ -49,10 +49,10 @@ pub struct Encoding {
     pub gates: Array2<f64>,
     /// `|x_i - W' phi_i|^2`, in the units of the data squared; infinite where that square overflows.
     pub squared_error: Array1<f64>,
-    /// Whether a row's search ended at a stationary point. Where numbers overflow it did not, nor
-    /// where a coordinate on a line would lie beyond 1e100.
+    /// Whether a row's search ended at a stationary point. It did not where numbers overflow, or where a
+    /// coordinate on a line would lie beyond 1e100.
     pub converged: Array1<bool>,
-    /// How these rows vary about their own mean, and how much of that is explained.
+    /// How these rows vary about their own mean, and how much of the variation is explained.
     pub variation: Result<Variation, NoExplanation>,
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn encode(
     })
 }
 
-/// Where rows were placed.
+/// The places of rows.
 pub(crate) struct Placed {
     /// `n x columns`; NaN where an atom is off.
     pub(crate) coordinates: Array2<f64>,
@@ -124,7 +124,7 @@ pub(crate) fn place(
     }
 }
 
-/// Rows that are placed each by itself, from the grids of its atoms.
+/// Places rows one by one, from the grids of their atoms.
 struct OneByOne<'a> {
     frame: &'a Frame,
     rows: &'a RowModel<'a>,
@@ -160,7 +160,7 @@ impl OneByOne<'_> {
         }
     }
 
-    /// How far `point` stays from its row, and whether it may be called converged.
+    /// The distance of `point` from its row, and whether the row counts as converged.
     fn judge(
         &self,
         x: ArrayView1<'_, f64>,
@@ -171,7 +171,7 @@ impl OneByOne<'_> {
         let within = reach != Reach::Beyond;
         let distance = match within {
             true => self.rows.squared_error(rest, point).sqrt() * self.frame.scale,
-            // Beside such a row no atom is more than its rounding.
+            // The atoms are no larger than the rounding of such a row.
             false => self.frame.distance(x),
         };
         let dictionary = self.rows.dictionary;
@@ -189,12 +189,12 @@ pub enum NoExplanation {
     /// There is nothing to explain.
     #[error(transparent)]
     NoVariation(#[from] NoVariation),
-    /// Rows so far from all that the dictionary reaches that the ratio overflows.
+    /// The rows are so far from everything the dictionary can reach that the ratio overflows.
     #[error("the squared errors are more than 1e308 times the squares about the mean")]
     Overflow,
 }
 
-/// Checks a policy against the data and gives its gates; those of top-k are all on.
+/// Checks a policy against the data and returns its gates; for top-k all gates are on.
 ///
 /// # Errors
 /// [`FitError::GatesShape`], [`FitError::NotFinite`], [`FitError::Option`].

@@ -1,17 +1,17 @@
 //! One row under a fixed decoder: the best coordinates on the atoms that are on.
 //!
-//! With `r0 = x - W' e_0` (the row less the intercept), `c = W r0` and `K = W W'` the row's objective
+//! With `r0 = x - W' e_0` (the row minus the intercept), `c = W r0` and `K = W W'` the row's objective
 //! is, up to the constant `|r0|^2 / 2`,
 //!
 //! ```text
 //! e(t) = phi(t)' K phi(t) / 2 - c' phi(t) + kappa |t_flat|^2 / 2
 //! ```
 //!
-//! a problem of order `M` in which `p` no longer occurs. Each atom's manifold is scanned on a grid
-//! against what the other atoms leave over, then all coordinates move together by Newton's method
-//! with a ridge. Its Hessian is taken from differences of the exact gradient, because the
-//! residual of a curved atom is rarely small enough for Gauss-Newton to end quickly; where it is not
-//! positive definite the ridge grows.
+//! This is a problem of order `M` in which `p` no longer occurs. Each atom's manifold is scanned on a grid
+//! against what the other atoms leave unexplained; then all coordinates move together by Newton's method
+//! with a ridge. The Hessian comes from differences of the exact gradient, because the residual of a
+//! curved atom is rarely small enough for Gauss-Newton to converge quickly. Where it is not positive
+//! definite the ridge grows.
 //!
 //! Rows are independent, so any number may be done in parallel.
 
@@ -26,7 +26,7 @@ use faer::Mat;
 
 mod newton;
 
-/// What is the same for all rows: the decoder and its Gram matrix, a grid on every atom.
+/// What all rows share: the decoder and its Gram matrix, and a grid on every atom.
 pub(crate) struct RowModel<'a> {
     pub(crate) dictionary: &'a Dictionary,
     decoder: &'a [f64],
@@ -63,7 +63,7 @@ pub(crate) struct RowPoint {
 }
 
 impl RowPoint {
-    /// Amplitudes and coordinates that nobody has evaluated yet.
+    /// A point that has not been evaluated yet.
     pub(crate) fn new(gates: Vec<f64>, t: Vec<f64>) -> Self {
         Self {
             gates,
@@ -171,15 +171,15 @@ impl<'a> RowModel<'a> {
         point.energy = self.newton(data, point).energy(&point.t);
     }
 
-    /// Moves all coordinates that are on to the nearest minimum.
+    /// Moves all coordinates of the atoms that are on to the nearest minimum.
     pub(crate) fn refine(&self, data: &RowData, point: &mut RowPoint, iterations: usize) {
         let found = self.newton(data, point).minimise(&mut point.t, iterations);
         point.energy = found.energy;
         point.converged = found.converged;
     }
 
-    /// Moves the coordinates that are on by one atom after another, each against what the others
-    /// leave over: cheaper than [`RowModel::refine`] where many atoms are on, and slower to converge.
+    /// Moves the coordinates atom by atom, each against what the others leave unexplained. This is cheaper
+    /// than [`RowModel::refine`] where many atoms are on, and converges more slowly.
     pub(crate) fn sweep(&self, data: &RowData, point: &mut RowPoint, iterations: usize) {
         let mut left = Vec::new();
         for a in self.active(point) {
@@ -189,8 +189,8 @@ impl<'a> RowModel<'a> {
         }
     }
 
-    /// Puts atom `a` on at amplitude `gate` at its best grid point against what the others leave
-    /// over, then refines it alone.
+    /// Switches atom `a` on at amplitude `gate`, at its best grid point given what the others leave
+    /// unexplained, then refines it alone.
     fn place(&self, data: &RowData, point: &mut RowPoint, a: usize, gate: f64, iterations: usize) {
         point.gates[a] = 0.0;
         let mut left = Vec::new();
@@ -199,7 +199,7 @@ impl<'a> RowModel<'a> {
         self.place_at(&left, data.square, point, (a, gate, at), iterations);
     }
 
-    /// The lowest energy that atom `a` adds over its grid, and where.
+    /// The lowest energy that atom `a` adds over its grid, and the grid point where it does.
     pub(crate) fn scan(&self, a: usize, gate: f64, left: &[f64]) -> (f64, usize) {
         let grid = &self.grids[a];
         let mut best = (f64::INFINITY, 0);
@@ -216,7 +216,7 @@ impl<'a> RowModel<'a> {
         best
     }
 
-    /// The energy of atom `a` at amplitude 1 on its rays or its grid where `left` is left over.
+    /// The lowest energy of atom `a` at amplitude 1 on its rays or its grid, given the pull `left`.
     pub(crate) fn guess(&self, a: usize, left: &[f64]) -> f64 {
         match &self.rays[a] {
             Some(rays) => rays.least(left, self.kappa),
@@ -224,8 +224,8 @@ impl<'a> RowModel<'a> {
         }
     }
 
-    /// The best place of atom `a` at amplitude 1 where `left` is left over: the lowest minima of its grid are
-    /// followed. Written among the coordinates `all`; its energy.
+    /// Finds the best place of atom `a` at amplitude 1 for the pull `left` by following the lowest minima of
+    /// its grid. Writes it into the coordinates `all` and returns its energy.
     pub(crate) fn best_place(
         &self,
         a: usize,
@@ -271,14 +271,14 @@ impl<'a> RowModel<'a> {
         best.0
     }
 
-    /// Follows atom `a` alone, at amplitude 1, from where it is among `all` to the nearest minimum; its
+    /// Moves atom `a` alone, at amplitude 1, from its place in `all` to the nearest minimum; returns its
     /// energy.
     pub(crate) fn polish(&self, a: usize, left: &[f64], iterations: usize, all: &mut [f64]) -> f64 {
         let alone = newton::Newton::alone(self, left, dot(left, left).sqrt(), a, 1.0);
         alone.minimise(all, iterations).energy
     }
 
-    /// Puts an atom (`a`, its amplitude, a grid point) on and refines it alone.
+    /// Switches an atom (`a`, its amplitude, a grid point) on and refines it alone.
     fn place_at(
         &self,
         left: &[f64],
@@ -315,8 +315,8 @@ impl<'a> RowModel<'a> {
         }
     }
 
-    /// The best coordinates of a row whose gates are given: atoms placed one after another by what
-    /// they explain, a second sweep against all others, then all together.
+    /// The best coordinates of a row whose gates are given: atoms are placed one by one in the order of what
+    /// they explain, then each again against all others, then all are refined together.
     pub(crate) fn encode_gated(
         &self,
         data: &RowData,
@@ -337,9 +337,8 @@ impl<'a> RowModel<'a> {
         point
     }
 
-    /// The `k` atoms that explain a row best, chosen one after another, each at amplitude 1; all are
-    /// refitted together after each choice. The few atoms that lead on their grids compete after
-    /// refinement.
+    /// The `k` atoms that explain a row best, chosen one by one, each at amplitude 1; all are refined together
+    /// after each choice. The few best atoms by their grids compete again after refinement.
     pub(crate) fn encode_greedy(&self, data: &RowData, k: usize, iterations: usize) -> RowPoint {
         let (mut point, mut left) = (self.blank(), Vec::new());
         for _ in 0..k.min(self.dictionary.len()) {
@@ -384,7 +383,7 @@ impl<'a> RowModel<'a> {
     }
 }
 
-/// Minima of a grid that are followed, at most.
+/// The most minima of a grid that are followed.
 const FOLLOWED: usize = 8;
 
 /// Newton steps while one atom is placed among others.
@@ -396,7 +395,7 @@ const RANKING: usize = 2;
 /// Atoms that compete after refinement.
 const LEADERS: usize = 3;
 
-/// `phi' K phi` over the block of `K` that begins at feature `first`.
+/// `phi' K phi` over the diagonal block of `K` that begins at feature `first`.
 fn energy_of(gram: &Mat<f64>, first: usize, phi: &[f64]) -> f64 {
     let mut sum = 0.0;
     for (b, &v) in phi.iter().enumerate() {

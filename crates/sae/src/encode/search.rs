@@ -1,19 +1,19 @@
-//! The problem of one row in the space of features: which atoms, and where on them.
+//! The problem of one row in the space of features: which atoms are on, and where.
 //!
-//! With the pull `c = W r0` of a row (`r0` the row less the intercept) and `K = W W'` the data occur no
-//! more: an atom `a` beside the others that are on has what they leave over, and a best place,
+//! Given the pull `c = W r0` of a row (`r0` is the row minus the intercept) and `K = W W'` the data are no
+//! longer needed. An atom `a` beside the others that are on has a remaining pull `q_a` and a best place:
 //!
 //! ```text
 //! q_a = c_a - sum_b K_ab phi_b        max over t of  q_a' phi_a(t) - phi_a(t)' K_aa phi_a(t) / 2
 //! ```
 //!
 //! Atoms are chosen greedily by that gain, each at its *globally* best place: in closed form for a circle
-//! of a first harmonic ([`super::angle`]) and for a flat atom of degree 1, else from a grid. After each
-//! choice all that are on are refitted, one after another, each at its best place beside the others.
+//! of a first harmonic ([`super::angle`]) and for a flat atom of degree 1, otherwise from a grid. After each
+//! choice all atoms that are on are refitted one by one, each at its best place beside the others.
 //!
-//! Circles of a first harmonic are searched side by side in single precision, in their own axes: the
-//! caller keeps `K_aa` of each diagonal, longer axis first ([`Arrangement::turn`]). Whichever wins is placed
-//! in double precision.
+//! Circles of a first harmonic are searched together in single precision, in their own axes: the caller
+//! has diagonalised each `K_aa`, the longer axis first ([`Arrangement::turn`]). The winner is placed in
+//! double precision.
 
 use super::angle::{self, LANES};
 pub(crate) use super::arrangement::Arrangement;
@@ -29,16 +29,16 @@ use faer::Mat;
 
 mod settle;
 
-/// What no atom has.
+/// Marks an empty slot: no atom has this number.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// Which atoms are on in one row, and where: slots one after another, empty ones last.
+/// Which atoms are on in one row, and where; the empty slots come last.
 pub(crate) struct RowCode<'c> {
     pub(crate) atoms: &'c mut [u32],
     /// The functions of each, [`Arrangement::width`] a slot.
     pub(crate) phi: &'c mut [f64],
-    /// The stored coordinates of each, [`Arrangement::stored`] a slot; of circles of a first harmonic
-    /// not kept, since their functions say as much.
+    /// The stored coordinates of each, [`Arrangement::stored`] a slot; not kept for circles of a first
+    /// harmonic, whose functions determine them.
     pub(crate) t: &'c mut [f64],
 }
 
@@ -62,7 +62,7 @@ impl RowCode<'_> {
 
 /// How an atom finds its best place.
 enum Seat {
-    /// A circle of a first harmonic, by its number among those.
+    /// A circle of a first harmonic, by its number among these circles.
     Circle(usize),
     /// A flat atom of degree 1: `(K_aa + kappa I)^-1`, the pseudo-inverse where that is singular.
     Linear(Mat<f64>),
@@ -70,7 +70,7 @@ enum Seat {
     Grid,
 }
 
-/// What is the same for all rows under one decoder.
+/// What all rows share under one decoder.
 pub(crate) struct Search<'a> {
     dictionary: &'a Dictionary,
     arrangement: &'a Arrangement,
@@ -78,19 +78,19 @@ pub(crate) struct Search<'a> {
     gram: Vec<f64>,
     kappa: f64,
     seats: Vec<Seat>,
-    /// Atoms that are no circles of a first harmonic.
+    /// Atoms that are not circles of a first harmonic.
     others: Vec<usize>,
-    /// For atoms that go by grids.
+    /// For atoms that are searched on grids.
     grids: Option<RowModel<'a>>,
     /// By circle, in double precision.
     axes: Vec<[f64; 2]>,
-    /// Axes of circles in lanes, and the lines of `K` that belong to circles, likewise.
+    /// The axes of circles in lanes, and the rows of `K` for circles, also in lanes.
     lanes: Lanes,
 }
 
 struct Lanes {
     axes: [Vec<angle::Lanes>; 2],
-    /// For line `l` of `2 count`: what the first functions have there, then the second.
+    /// For line `l` of `2 count`: its entries of `K` with the first functions, then with the second.
     gram: Vec<angle::Lanes>,
     blocks: usize,
 }
@@ -101,7 +101,7 @@ pub(crate) struct Work {
     left: Vec<angle::Lanes>,
     gains: Vec<angle::Lanes>,
     q: Vec<f64>,
-    /// A row's code while another is tried.
+    /// A row's code while another one is tried.
     atoms: Vec<u32>,
     phi: Vec<f64>,
     t: Vec<f64>,
@@ -126,11 +126,11 @@ impl Work {
     }
 }
 
-/// Sweeps over the atoms of a row at most, while rows choose.
+/// The most sweeps over the atoms of a row while rows choose.
 const SWEEPS: usize = 3;
 
-/// Functions that move less than this have arrived, while rows choose and where they are compared with
-/// what they had.
+/// An atom whose functions move less than this stands still: while rows choose, and where the new code is
+/// compared with the old one.
 const STILL: [f64; 2] = [1e-3, 1e-7];
 
 /// Atoms whose best grid points are followed to their minima.
@@ -195,8 +195,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Chooses atoms anew for the row of `pulls` (arranged, less the intercept's part), as many as there
-    /// are slots and lower the row's energy; the energy, 0 where no atom is on.
+    /// Chooses atoms anew for the row of `pulls` (arranged, minus the intercept's part) while slots are free
+    /// and an atom lowers the row's energy. Returns the energy, 0 where no atom is on.
     pub(crate) fn choose(&self, pulls: &[f64], work: &mut Work, code: &mut RowCode<'_>) -> f64 {
         self.choose_to(pulls, STILL[0], work, code)
     }
@@ -219,7 +219,7 @@ impl<'a> Search<'a> {
         self.energy(pulls, code)
     }
 
-    /// The better of the code that the row has, refitted, and one chosen anew, by more than `noise`; its
+    /// Keeps the row's code, refitted, unless one chosen anew is better by more than `noise`. Returns the
     /// energy, and whether other atoms are on.
     pub(crate) fn improve(
         &self,
@@ -251,7 +251,7 @@ impl<'a> Search<'a> {
         (if better { energy } else { kept }, other)
     }
 
-    /// Puts the atom of the largest gain into `slot`; whether any has a gain.
+    /// Puts the atom with the largest gain into `slot`; returns whether any atom has a gain.
     fn add(&self, pulls: &[f64], work: &mut Work, code: &mut RowCode<'_>, slot: usize) -> bool {
         let width = self.arrangement.width();
         let stored = self.arrangement.stored();
@@ -296,7 +296,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The circle of the largest gain among those that are off.
+    /// The circle with the largest gain among those that are off.
     fn best_circle(&self, work: &mut Work, code: &RowCode<'_>, slots: usize) -> Option<usize> {
         let count = self.arrangement.circles().len();
         if count == 0 {
@@ -324,7 +324,7 @@ impl<'a> Search<'a> {
         best.1
     }
 
-    /// A gain of atom `a` that is no larger than its best, near enough to choose who is looked at.
+    /// A lower bound of the best gain of atom `a`, close enough to choose which atoms are searched.
     fn guess(&self, a: usize, q: &[f64]) -> f64 {
         let q = &q[..self.arrangement.place(a).width];
         match (&self.seats[a], &self.grids) {
@@ -340,7 +340,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The best place of atom `a` where `q` is left over: its functions and stored numbers, and its gain.
+    /// Finds the best place of atom `a` for the pull `q`: writes its functions and stored numbers, and returns
+    /// its gain.
     fn seat(&self, a: usize, q: &[f64], all: &mut [f64], phi: &mut [f64], t: &mut [f64]) -> f64 {
         let q = &q[..phi.len()];
         match (&self.seats[a], &self.grids) {
@@ -367,7 +368,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// A better place of atom `a` than it has, where there is one; how far its functions moved.
+    /// Moves atom `a` to a better place if there is one; returns how far its functions moved.
     fn seat_again(
         &self,
         a: usize,
@@ -384,11 +385,11 @@ impl<'a> Search<'a> {
             .as_ref()
             .filter(|_| matches!(self.seats[a], Seat::Grid))
         {
-            // A grid need not lead to the minimum that the atom is at.
+            // The grid may miss the minimum that the atom is at.
             let columns = self.dictionary.atom_columns(a);
             all[columns.clone()].copy_from_slice(t);
             let polished = -grids.polish(a, &q[..w], STEPS, all);
-            // What is not a number is not better.
+            // NaN is not better.
             let better = gain > polished;
             if !better {
                 gain = polished;
@@ -407,7 +408,7 @@ impl<'a> Search<'a> {
         moved
     }
 
-    /// `q'phi - (phi'K_aa phi + kappa |t|^2) / 2`, kappa's part of flat atoms alone.
+    /// `q'phi - (phi'K_aa phi + kappa |t|^2) / 2`; the kappa term is for flat atoms only.
     fn gain(&self, a: usize, q: &[f64], phi: &[f64], t: &[f64]) -> f64 {
         let features = self.arrangement.features();
         let own = self.arrangement.place(a);
@@ -428,7 +429,7 @@ impl<'a> Search<'a> {
         0.5 * twice
     }
 
-    /// `q = c_a - sum over the first slots, a itself excepted, of K_ab phi_b`.
+    /// `q = c_a - sum of K_ab phi_b` over the first slots except that of `a` itself.
     fn left_over(&self, pulls: &[f64], code: &RowCode<'_>, slots: usize, a: usize, q: &mut [f64]) {
         let features = self.arrangement.features();
         let own = self.arrangement.place(a);
@@ -450,7 +451,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Brings all atoms that are on to their best places, one after another, until they stand still.
+    /// Moves all atoms that are on to their best places, one by one, until they stand still.
     pub(crate) fn refit(&self, pulls: &[f64], work: &mut Work, code: &mut RowCode<'_>, still: f64) {
         let (width, stored) = (self.arrangement.width(), self.arrangement.stored());
         let on = code.on();
@@ -508,7 +509,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Functions and stored numbers of one atom that are kept on the stack.
+/// The functions and stored numbers of one atom that fit on the stack.
 const STACK: usize = (2 * crate::model::basis::MAX_HARMONIC + 1).pow(2);
 
 /// Whether the same atoms are on.
@@ -516,7 +517,7 @@ fn same(a: &RowCode<'_>, b: &RowCode<'_>) -> bool {
     a.on() == b.on() && a.atoms.iter().all(|atom| b.atoms.contains(atom))
 }
 
-/// Keeps the largest, the first of those that are equal before the others.
+/// Inserts `new` into the list of the largest; of equal ones the first comes first.
 fn insert(leaders: &mut [Option<(f64, usize)>], mut new: (f64, usize)) {
     for leader in leaders {
         match leader {
@@ -530,7 +531,7 @@ fn insert(leaders: &mut [Option<(f64, usize)>], mut new: (f64, usize)) {
     }
 }
 
-/// [`Seat::Linear`]; a direction that the atom does not move along, but for rounding, is not searched.
+/// [`Seat::Linear`]; a direction along which the atom does not move, up to rounding, is not searched.
 fn linear(gram: &[f64], features: usize, place: Place, kappa: f64) -> Seat {
     let own: Vec<usize> = place.all().collect();
     let w = place.width;
@@ -551,7 +552,7 @@ impl Lanes {
     fn of(gram: &[f64], features: usize, axes: &[[f64; 2]]) -> Self {
         let count = axes.len();
         let blocks = count.div_ceil(LANES);
-        // What is left over in the last lanes has no pull, and axes that give no gain.
+        // The unused entries of the last lanes have no pull, and axes that give no gain.
         let in_lanes = |number: &dyn Fn(usize) -> f64, rest: f32| -> Vec<angle::Lanes> {
             let mut lanes = vec![[rest; LANES]; blocks];
             for (j, to) in lanes.as_flattened_mut()[..count].iter_mut().enumerate() {
@@ -592,7 +593,7 @@ impl Lanes {
         }
     }
 
-    /// What the first slots leave over, in lanes.
+    /// The pulls that the atoms in the first slots leave, in lanes.
     fn leave(&self, search: &Search<'_>, code: &RowCode<'_>, slots: usize, work: &mut Work) {
         if self.blocks == 0 {
             return;
@@ -610,7 +611,7 @@ impl Lanes {
                         by: v as f32,
                     });
                 } else {
-                    // A function of another atom: its line is in double precision alone.
+                    // A function of another atom: its row of `K` is kept in double precision only.
                     search.leave_other(at, v, &mut work.left);
                 }
             }

@@ -8,10 +8,10 @@
 //!                          a stationary point           [`Search::settle`], else the joint refinement
 //! ```
 //!
-//! Circles of a first harmonic stand in their own axes meanwhile; angles are turned back at the end. Where
-//! every number of the rows is one of single precision the product is made in it, as in a fit: it chooses
-//! atoms and leads near their places, and what a row ends with is found in double precision. Rows so far
-//! out that single precision has no room for them are placed each by itself.
+//! Meanwhile circles of a first harmonic are in their own axes; angles are turned back at the end. Where
+//! every number of the rows is exact in single precision the product is formed in it, as in a fit: it chooses
+//! atoms and leads near their places, and the final places are found in double precision. Rows so far out
+//! that single precision overflows are placed one by one.
 
 use super::frame::Reach;
 use super::row::{RowData, RowPoint};
@@ -23,19 +23,19 @@ use crate::rounds::round::product;
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 
-/// Rows that are multiplied together.
+/// Rows that are multiplied together with the decoder.
 const TILE: usize = 128;
 
-/// What is the same for all tiles.
+/// What all tiles share.
 struct Tiles<'a> {
     one: &'a OneByOne<'a>,
     arrangement: &'a Arrangement,
     search: Search<'a>,
     /// The decoder in the arranged order, circles in their own axes.
     lines: Vec<f64>,
-    /// The same where pulls are made in single precision.
+    /// The same in single precision, where pulls are formed in it.
     single: Option<Vec<f32>>,
-    /// Cosine and sine of the turns, one an atom; no turn where it is no circle.
+    /// Cosine and sine of the turns, one per atom; the identity for an atom that is not a circle.
     turns: Vec<[f64; 2]>,
     slots: usize,
     outputs: usize,
@@ -138,7 +138,7 @@ impl Tiles<'_> {
         }
     }
 
-    /// Places the rows from `first` on that `out` has room for.
+    /// Places the rows from `first` on, as many as `out` holds.
     fn tile(&self, x: ArrayView2<'_, f64>, first: usize, bench: &mut Bench, mut out: Out<'_>) {
         let (f, p, count) = (
             self.arrangement.features(),
@@ -239,7 +239,7 @@ impl Tiles<'_> {
         crate::model::factor::wrap_angle(angle)
     }
 
-    /// Pulls over all features of the dictionary, of the atoms that are on, in the model's own axes.
+    /// Pulls over all features of the dictionary, for the atoms that are on, in the model's own axes.
     fn turned_back(&self, pulls: &[f64], code: &RowCode<'_>) -> Vec<f64> {
         let dictionary = self.one.rows.dictionary;
         let mut pull = vec![0.0; dictionary.features()];

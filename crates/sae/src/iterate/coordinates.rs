@@ -1,8 +1,8 @@
 //! Coordinates and gates: where each row sits on each atom, and how strongly the atom is on.
 //!
 //! Both are plain `n x columns` and `n x atoms` arrays, row-major. An atom that is off in a row
-//! (gate 0) contributes neither unknowns nor features there; its stored numbers are kept only so
-//! that it can come back, and are NaN in what a caller is given.
+//! (gate 0) contributes neither unknowns nor features there. Its stored numbers are kept only so that it
+//! can be switched on again; a caller sees NaN.
 
 use crate::error::FitError;
 use crate::iterate::layout::Layout;
@@ -10,7 +10,7 @@ use crate::iterate::whitening::Map;
 use crate::model::dictionary::Dictionary;
 use ndarray::{Array2, ArrayView2};
 
-/// Amplitudes of the atoms, `n x atoms`: 0 is off, 1 the usual on.
+/// Amplitudes of the atoms, `n x atoms`: 0 is off, 1 is the usual amplitude.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gates {
     values: Vec<f64>,
@@ -146,7 +146,7 @@ impl Coordinates {
         array
     }
 
-    /// Whitens flat coordinates: see [`crate::iterate::whitening`]. The maps that lead back, one a line.
+    /// Whitens flat coordinates: see [`crate::iterate::whitening`]. Returns the maps back, one per line.
     pub(crate) fn whiten(&mut self, layout: &Layout) -> Vec<Map> {
         let flat = layout.flat().iter();
         flat.map(|flat| flat.whiten(self)).collect()

@@ -8,8 +8,8 @@
 //! g_t,i   = -Psi_i (W r_i) + kappa t_i             g_b = -Phi' R + lambda P W
 //! ```
 //!
-//! All functions write into storage made once for a [`Layout`]; refreshing allocates only what its
-//! parallel tasks need. Sums over rows are taken over fixed chunks in order.
+//! All functions write into storage that is allocated once for a [`Layout`]; an update allocates only what
+//! its parallel tasks need. Sums over rows are taken over fixed chunks in order.
 
 use crate::data::{Data, ROW_CHUNK, axpy, carve, dot, dots, sum_into};
 use crate::iterate::coordinates::Coordinates;
@@ -21,7 +21,7 @@ use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 /// Writes `phi` and `psi` at `coordinates`. The off-diagonal blocks of `psi` are not touched: they
-/// are zero from the start.
+/// are initialised to zero.
 pub(crate) fn fill(
     dictionary: &Dictionary,
     layout: &Layout,
@@ -90,7 +90,7 @@ pub(crate) fn gram(layout: &Layout, phi: &[f64], gram: &mut Mat<f64>) {
         release_upper_parts();
         return;
     }
-    // At most eight partial sums, whatever n is.
+    // At most eight partial sums for any n.
     let chunk = n.div_ceil(8).max(512);
     let parts: Vec<Mat<f64>> = (0..n.div_ceil(chunk))
         .into_par_iter()
@@ -175,7 +175,7 @@ pub(crate) struct ResidualsMut<'a> {
     pub(crate) squares: &'a mut [f64],
     /// `W r_i` at the row's features, laid out as `phi`.
     pub(crate) pull: &'a mut [f64],
-    /// `-Phi' R`, `M x p` row-major, where it is wanted.
+    /// `-Phi' R`, `M x p` row-major, if requested.
     pub(crate) border: Option<&'a mut [f64]>,
 }
 
@@ -188,7 +188,7 @@ pub(crate) fn residuals(
     out: ResidualsMut<'_>,
 ) {
     let (n, k) = (layout.rows(), decoder.len());
-    // With a border gradient every chunk has a partial sum of its own: few chunks.
+    // With a border gradient every chunk has its own partial sum, so there are few chunks.
     let chunk = match out.border {
         Some(_) => n.div_ceil(8).max(64),
         None => n.div_ceil(64).max(32),
@@ -272,8 +272,8 @@ impl Task<'_> {
         }
     }
 
-    /// The same where `phi` and `pull` are dense `n x M` matrices: products of matrices, a few rows
-    /// at a time so that the residuals stay in cache.
+    /// The same where `phi` and `pull` are dense `n x M` matrices: matrix products over a few rows at a time, so
+    /// that the residuals stay in cache.
     fn full(
         &self,
         rows: std::ops::Range<usize>,

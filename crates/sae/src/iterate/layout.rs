@@ -6,8 +6,8 @@
 //!          psi        d_i x nnz_i row-major, block diagonal by atom, psi_offsets[i] ..
 //! ```
 //!
-//! Fixed while the gates are; everything that changes with coordinates lives in
-//! [`crate::iterate::features`]. Atoms stand in order, so feature indices ascend.
+//! The layout is fixed while the gates are; what changes with the coordinates is in
+//! [`crate::iterate::features`]. Atoms are in order, so feature indices ascend.
 
 use crate::data::chunk_bounds;
 use crate::iterate::coordinates::Gates;

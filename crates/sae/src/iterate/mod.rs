@@ -1,4 +1,4 @@
-//! An iterate of the curved problem: all that follows from coordinates and a decoder.
+//! An iterate of the curved problem: everything that follows from coordinates and a decoder.
 //!
 //! ```text
 //!   coordinates   where each row sits on each atom, and how strongly the atom is on

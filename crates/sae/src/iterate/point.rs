@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Its terms are sums of squares, each formed from the residual rows, decoder entries and
-//! coordinates themselves; `s`, the sum of their absolute values, is therefore `f` itself.
+//! coordinates themselves; their sum of absolute values, the scale `s`, is therefore `f` itself.
 
 use crate::data::{Data, axpy, ordered_sum, par_sum};
 use crate::error::CurvedError;
@@ -43,7 +43,7 @@ pub(crate) struct Penalty {
 pub(crate) enum Decoder {
     /// The exact minimiser for the coordinates: `W = G^-1 Phi' X`.
     Projected,
-    /// As it stands in the point.
+    /// The decoder stored in the point.
     Given,
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct Point {
 }
 
 impl Point {
-    /// Storage for `layout` around `coordinates`; nothing is evaluated.
+    /// Allocates storage for `layout` around `coordinates`; nothing is evaluated.
     pub(crate) fn new(layout: &Layout, coordinates: Coordinates) -> Self {
         let (m, k) = (layout.features(), layout.features() * layout.outputs());
         let n = layout.rows();
@@ -92,7 +92,7 @@ impl Point {
         }
     }
 
-    /// Brings everything up to date with the coordinates (and the decoder, where it is given).
+    /// Updates everything for the coordinates (and the decoder, where it is given).
     ///
     /// # Errors
     /// [`CurvedError::Decoder`] where the decoder is not determined.
@@ -137,7 +137,7 @@ impl Point {
         features::project_data(model.layout, &self.phi, model.data, &mut self.decoder);
         self.factor.copy_from(&self.gram);
         for j in 0..m {
-            // Functions that are on in no row, where nothing is penalised, have no line.
+            // A function that is on in no row has no line of the decoder where nothing is penalised.
             if self.factor[(j, j)] == 0.0 {
                 self.factor[(j, j)] = 1.0;
             }

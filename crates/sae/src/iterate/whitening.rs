@@ -1,10 +1,10 @@
 //! The scale of flat coordinates: zero mean and unit covariance, kept at every point of a fit.
 //!
-//! Monomials to a degree span the same functions before and after an affine map of their
-//! coordinate, `t = B t' + m`, so a decoder can undo it: `f` changes by its penalties alone. Left
-//! free, these directions are nearly flat, and a fit crawls along them until `kappa` and `lambda`
-//! balance at a scale that means nothing. So they are fixed: after every step an atom's coordinates
-//! are *whitened* over the rows that it is on in, and the gradient is that of `f` after whitening,
+//! Monomials up to a degree span the same functions before and after an affine map of their
+//! coordinate, `t = B t' + m`, so a decoder can undo the map: `f` changes only by its penalties. Without a
+//! constraint these directions are nearly flat, and a fit crawls along them until `kappa` and `lambda`
+//! balance at a scale that means nothing. So the scale is fixed: after every step an atom's coordinates
+//! are *whitened* over the rows in which it is on, and the gradient is that of `f` after whitening,
 //!
 //! ```text
 //! mean_j t_j = 0,  mean_j t_j t_j' = I                          t_j <- A (t_j - m),  A = Cov^(-1/2)
@@ -12,14 +12,15 @@
 //! ```
 //!
 //! (the tangent space of the Stiefel manifold with its polar retraction; Absil, Mahony and Sepulchre,
-//! *Optimization Algorithms on Matrix Manifolds*, 2008, sections 3.5 and 4.1). The root is the
-//! symmetric one, which moves the coordinates least. Where an atom is not on in every row at
-//! amplitude 1 a shift would be a function of the row that no decoder has, so the mean stays as it
-//! is and the covariance is taken about it.
+//! *Optimization Algorithms on Matrix Manifolds*, 2008, sections 3.5 and 4.1). The inverse square root is
+//! the symmetric one, which moves the coordinates least. Where an atom is not on in every row at
+//! amplitude 1 no decoder can undo a shift, which would be a function of the row. The mean then stays as
+//! it is, and the covariance is taken about it.
 //!
-//! A line that is one factor of several is whitened alike: with every function `u_a` of the other factors,
-//! the constant included, the products `u_a t_b` span the same before and after. What a shift makes of
-//! `u_a t` is `m u_a`, which is a function of the atom; of `t` alone it is a constant, the intercept's.
+//! A line that is one factor of several is whitened in the same way: with all functions `u_a` of the other
+//! factors, the constant included, the products `u_a t_b` span the same space before and after. A shift turns
+//! `u_a t` into itself plus `m u_a`, which is a function of the atom; for `t` alone it adds a constant, which
+//! the intercept takes.
 
 use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::model::dictionary::Dictionary;
@@ -28,8 +29,8 @@ use broadhead_schur::RowDims;
 use faer::Mat;
 use std::ops::Range;
 
-/// A direction of less deviation beside the mean, or beside 1, does not vary and has no scale to give it: rows
-/// that are copies of each other. Stretched to unit variance it would be rounding.
+/// A direction whose deviation is at most this times `max(1, |mean|)` does not vary (its rows are copies of each
+/// other) and is not scaled: stretched to unit variance it would be rounding.
 const STILL: f64 = 1e-6;
 
 /// A line among the factors of an atom, and the rows that the atom is on in.
@@ -38,8 +39,8 @@ pub(crate) struct Flat {
     /// The degree of its monomials.
     degree: usize,
     columns: Range<usize>,
-    /// Those of the atom: products of functions of the factors before, of this one and of those behind, the
-    /// last running first; that of constants alone would stand before them.
+    /// The features of the atom: products of functions of the factors before, of this one and of those behind, the
+    /// last running fastest. The product of constants alone is not a feature; it would precede them.
     features: Range<usize>,
     /// Functions of the line, the constant included.
     side: usize,
@@ -48,7 +49,7 @@ pub(crate) struct Flat {
     behind: usize,
     /// Rows that it is on in, with the place of the line's unknowns in the stacked vector.
     on: Vec<(usize, usize)>,
-    /// Whether a shift of its coordinate can be undone: it is on everywhere at amplitude 1.
+    /// Whether a decoder can undo a shift of its coordinate: the atom is on in every row at amplitude 1.
     shifts: bool,
 }
 
@@ -132,7 +133,7 @@ impl Flat {
         covariance
     }
 
-    /// Whitens the line's coordinates in place; the map that leads back.
+    /// Whitens the line's coordinates in place; returns the map back.
     pub(crate) fn whiten(&self, coordinates: &mut Coordinates) -> Map {
         let d = self.dimension();
         if self.on.is_empty() {
@@ -140,7 +141,7 @@ impl Flat {
         }
         let mean = self.mean(coordinates);
         let covariance = self.covariance(coordinates, &mean);
-        // Where the iteration for eigenvectors does not end, scales alone are mended.
+        // Where the eigenvalue iteration does not converge only the scales are corrected.
         let (variances, axes) = descending(&covariance).unwrap_or_else(|_| {
             let diagonal = (0..d).map(|a| covariance[(a, a)]).collect();
             (diagonal, Mat::identity(d, d))
@@ -180,7 +181,7 @@ impl Flat {
             let t = &coordinates.row(i)[self.columns.clone()];
             t.iter().zip(&mean).map(|(t, m)| (t - m) * (t - m)).sum()
         };
-        // Each direction that varies has 1.
+        // Each direction that varies contributes 1.
         let total = self.on.iter().map(square).sum::<f64>() / self.count();
         total < self.dimension() as f64 - 0.5
     }
@@ -196,7 +197,7 @@ impl Flat {
         }
     }
 
-    /// Takes out of a gradient by the rows' unknowns what whitening undoes.
+    /// Removes from a gradient over the rows' unknowns the part that whitening undoes.
     pub(crate) fn tangent(&self, coordinates: &Coordinates, gradient: &mut [f64]) {
         let d = self.dimension();
         if self.on.is_empty() {
@@ -230,13 +231,13 @@ impl Flat {
         }
     }
 
-    /// Makes a decoder (`M x p` row-major) for coordinates before whitening one for those after:
-    /// `W' phi(t)` stays.
+    /// Turns a decoder (`M x p` row-major) for the coordinates before whitening into one for those after, with
+    /// `W' phi(t)` unchanged.
     pub(crate) fn follow(&self, map: &Map, decoder: &mut [f64], outputs: usize) {
         let line = |f: usize| f * outputs..(f + 1) * outputs;
         for others in 0..self.before * self.behind {
             let (before, behind) = (others / self.behind, others % self.behind);
-            // The decoder's row of the `b`-th function of the line times these of the others.
+            // The decoder's row for the product of the line's `b`-th function and these of the other factors.
             let row = |b: usize| match (before * self.side + b) * self.behind + behind {
                 0 => 0,
                 product => self.features.start + product - 1,
@@ -252,7 +253,7 @@ impl Flat {
         }
     }
 
-    /// Rows of a decoder for the line's functions after whitening, given those before, and what is constant.
+    /// The decoder's rows for the line's functions after whitening, given those before, and the constant part.
     fn followed(&self, map: &Map, old: &[f64], outputs: usize) -> (Vec<f64>, Vec<f64>) {
         let d = self.dimension();
         let Map { back, shift } = map;
@@ -456,7 +457,7 @@ mod tests {
         assert!((flat.covariance(&coordinates, &mean)[(0, 0)] - 1.0).abs() < 1e-12);
     }
 
-    /// Off in one row, at another amplitude in a second: scales alone are changed, which the decoder follows.
+    /// The atom is off in one row and at another amplitude in a second: only scales change, and the decoder follows.
     #[test]
     fn the_decoder_follows_a_cylinder_that_is_not_on_everywhere() {
         let basis = Basis::Harmonics { highest: 2 };

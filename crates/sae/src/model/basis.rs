@@ -1,4 +1,4 @@
-//! Bases: the functions that an atom offers of its coordinate, without a constant.
+//! Bases: the functions of an atom's coordinate, without a constant.
 //!
 //! | basis | of | functions |
 //! |---|---|---|
@@ -6,17 +6,17 @@
 //! | harmonics 1..h | circles | `cos m t`, `sin m t`: `2h` |
 //! | spherical, degree 1 or 2 | spheres | real harmonics: 3 or 8 |
 //!
-//! A [factor](super::factor) has the functions; the basis of a product is the product of the factors' bases
-//! with the constant, less the constant. It is named by that of the first factor; factors of another kind
-//! take their first degree:
+//! A [factor](super::factor) defines the functions. The basis of a product is the product of the factors' bases
+//! with the constant, minus the constant. It is named by the basis of the first factor; factors of another kind
+//! use their first degree:
 //!
 //! ```text
 //! torus, harmonics h      {1, cos, sin, ..} x {1, cos, sin, ..} - 1      (2h + 1)^2 - 1
 //! cylinder, harmonics h   {1, cos, sin, ..} x {1, t} - 1                 2 (2h + 1) - 1
 //! ```
 //!
-//! Derivatives are by the *local* coordinates of [`Topology`], laid out one row per local coordinate. A
-//! constant is absent because the dictionary has one intercept, and two constants would make `Phi' Phi`
+//! Derivatives are with respect to the *local* coordinates of [`Topology`], one row per local coordinate.
+//! There is no constant because the dictionary has one intercept, and two constants would make `Phi' Phi`
 //! singular.
 
 use crate::model::factor::Factor;
@@ -47,7 +47,7 @@ pub enum Basis {
 /// The highest harmonic of a circle or torus.
 pub const MAX_HARMONIC: usize = 16;
 
-/// A word that is no basis.
+/// A word that names no basis.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is no basis: expected monomials:1, monomials:2, harmonics:H with H from 1 to 16, \
@@ -80,7 +80,7 @@ impl Basis {
         }
     }
 
-    /// The degree of its functions on a factor: the first where the basis is of another kind of factor.
+    /// The degree of its functions on a factor: the first degree where the basis is for another kind of factor.
     pub(crate) fn degree_on(self, factor: Factor) -> usize {
         match self.degree() {
             degree if factor.basis(degree) == self => degree,
@@ -94,7 +94,7 @@ impl Basis {
         factors.map(move |factor| 1 + factor.width(self.degree_on(factor)))
     }
 
-    /// The most of [`Basis::sides`].
+    /// The largest of [`Basis::sides`].
     fn widest(self, topology: Topology) -> usize {
         self.sides(topology).max().unwrap_or(0)
     }
@@ -127,7 +127,7 @@ impl Basis {
 /// The most functions of a factor in a product, the constant included.
 const WIDE: usize = 2 * MAX_HARMONIC + 1;
 
-/// As many as most have: to clear room for [`WIDE`] costs more than two sines.
+/// Enough for most factors: clearing room for [`WIDE`] costs more than two sines.
 const NARROW: usize = 9;
 
 /// The most local coordinates of a factor in a product.
@@ -137,7 +137,7 @@ const MOST_LOCAL: usize = 2;
 #[derive(Clone, Copy)]
 struct Brought<const SIDE: usize> {
     values: [f64; SIDE],
-    /// Their derivatives, a line to a local coordinate.
+    /// Their derivatives, one line per local coordinate.
     slopes: [[f64; SIDE]; MOST_LOCAL],
     /// The number of values.
     side: usize,
@@ -153,11 +153,11 @@ impl<const SIDE: usize> Brought<SIDE> {
         local: 0,
     };
 
-    /// The values of a factor's functions at `t`, and their slopes where they are wanted.
+    /// Computes the values of a factor's functions at `t`, and their slopes if requested.
     fn fill(&mut self, factor: Factor, degree: usize, t: &[f64], slopes: bool) {
         (self.side, self.local) = (1 + factor.width(degree), factor.local_dim());
         self.values[0] = 1.0;
-        // A line of slopes begins with that of the constant, which is 0.
+        // A line of slopes begins with the constant's slope, which is 0.
         let into = match slopes {
             true => &mut self.slopes.as_flattened_mut()[1..],
             false => &mut [],
@@ -166,8 +166,8 @@ impl<const SIDE: usize> Brought<SIDE> {
     }
 }
 
-/// All products of the factors' functions and the constant but that of constants alone, the last factor's
-/// functions running first.
+/// All products of the factors' functions and the constant, except that of the constants alone. The last
+/// factor's functions run fastest.
 fn products<const SIDE: usize>(
     basis: Basis,
     topology: Topology,

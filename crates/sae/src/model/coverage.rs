@@ -1,40 +1,40 @@
-//! Whether atoms are what they are called: the share of its manifold that an atom's rows cover.
+//! The share of its manifold that an atom's rows cover: whether the atom is what its topology says.
 //!
-//! Of a circle or a line it is what the largest interval with few rows leaves,
+//! For a circle or a line it is the part that the largest interval with few rows leaves,
 //!
 //! ```math
 //! \text{coverage} = \tfrac{10}9 \bigl(1 - \max\{ |I| : I \text{ holds at most a tenth of the rows} \}\bigr),
 //! ```
 //!
-//! but no more than 1: of a circle in turns, so the shortest arc with nine rows of ten, of a line in parts of
-//! what lies between its 0.5 % and 99.5 % quantiles. So seven days around a circle cover it, rows on a tenth
-//! of it a tenth, and few rows elsewhere change nothing.
+//! at most 1. On a circle lengths are in turns, so this is the shortest arc with nine tenths of the rows; on a
+//! line they are fractions of the distance between its 0.5 % and 99.5 % quantiles. So seven days around a circle
+//! cover it, rows on a tenth of it cover a tenth, and a few rows elsewhere change nothing.
 //!
-//! A torus, a sphere, or a cylinder between the ends of its line, is cut into $`K`$ cells of equal area, eight
-//! rows to a cell or more and 256 cells at most, of which a share $`p_c`$ of the rows lies in cell $`c`$,
+//! A torus, a sphere, or a cylinder between the ends of its line, is cut into $`K`$ cells of equal area, with at
+//! least eight rows to a cell and at most 256 cells. A share $`p_c`$ of the rows lies in cell $`c`$, and
 //!
 //! ```math
 //! \text{coverage} = \frac1K \exp\Bigl(-\sum_c p_c \log p_c\Bigr) :
 //! ```
 //!
 //! the *effective number* of cells (the exponential of Shannon's entropy; Hill, *Diversity and Evenness*,
-//! Ecology 54, 1973) beside their number: 1 where rows are spread evenly, less some hundredths for chance,
-//! and little where they lie along a curve. Rows whose heights on a cylinder are spread normally cover 0.8.
+//! Ecology 54, 1973) divided by their number. It is 1 where rows are spread evenly, minus a few hundredths for
+//! chance, and small where they lie along a curve. Rows whose heights on a cylinder are normal cover 0.8.
 
 use crate::model::dictionary::Dictionary;
 use crate::model::factor::Along;
 use ndarray::ArrayView2;
 
-/// A circle of less coverage is an arc.
+/// A circle with less coverage is an arc.
 pub const ARC: f64 = 0.5;
 
-/// Rows to a cell.
+/// Rows per cell.
 const ROWS: usize = 8;
 
-/// The fewest and the most cells to a direction.
+/// The fewest and the most cells per direction.
 const CELLS: (usize, usize) = (2, 16);
 
-/// The fewest rows of which a share is told.
+/// The fewest rows for which a share is reported.
 const FEWEST: usize = 32;
 
 /// The share of the rows that the interval left out may hold.
@@ -43,8 +43,8 @@ const STRAYS: f64 = 0.1;
 /// The share of a line's rows beyond either of its ends.
 const TAIL: f64 = 0.005;
 
-/// The coverage of every atom over the rows that it is on in; absent for Euclidean atoms of several
-/// coordinates, which have no shape to cover, and where fewer than 32 rows have the atom on.
+/// The coverage of every atom over the rows in which it is on. It is absent for Euclidean atoms of several
+/// coordinates, which have no shape to cover, and for atoms that are on in fewer than 32 rows.
 /// `coordinates` is `n x columns`, `gates` `n x atoms`.
 pub(crate) fn coverage(
     dictionary: &Dictionary,
@@ -93,7 +93,7 @@ impl Direction {
         }
     }
 
-    /// Where a line begins and ends, given the places in order: all but [`TAIL`] lie between.
+    /// Where a line begins and ends, given the sorted places: all but [`TAIL`] at either end lie between.
     fn ends(sorted: &[f64]) -> [f64; 2] {
         let at = |q: f64| sorted[(q * (sorted.len() - 1) as f64).round() as usize];
         [at(TAIL), at(1.0 - TAIL)]
@@ -105,8 +105,8 @@ impl Direction {
         sorted
     }
 
-    /// What the largest interval that holds no more than [`STRAYS`] of the places leaves, of the unit circle
-    /// or of a line between its ends; 1 of what is even.
+    /// The part of the unit circle, or of a line between its ends, that the largest interval with at most
+    /// [`STRAYS`] of the places leaves; 1 for places that are spread evenly.
     fn beside_the_largest_gap(&self) -> f64 {
         let (places, closed) = (self.sorted(), self.closed);
         let n = places.len();
@@ -119,7 +119,7 @@ impl Direction {
         };
         let after = |i: usize| match places.get(i) {
             Some(place) => *place,
-            // The circle's first places once more.
+            // The circle's first places again, one turn later.
             None if closed => 1.0 + places[i - n],
             None => high,
         };
@@ -132,7 +132,7 @@ impl Direction {
         }
     }
 
-    /// The places in parts of the whole, of a line of what lies between its ends.
+    /// The places as fractions of the whole; for a line, of what lies between its ends.
     fn in_parts(&self) -> Vec<f64> {
         if self.closed {
             return self.places.clone();
@@ -146,7 +146,7 @@ impl Direction {
     }
 }
 
-/// The effective number of cells of the unit square beside their number; a place is `(one, two)`.
+/// The effective number of cells of the unit square divided by their number; a place is `(one, two)`.
 fn effective_share(one: &[f64], two: &[f64]) -> f64 {
     let n = one.len() as f64;
     let (least, most) = CELLS;

@@ -1,7 +1,7 @@
 //! The dictionary: a list of curved atoms over one shared intercept.
 //!
 //! A row is modelled as `x_i ~ W' phi_i`, where `phi_i` stacks the intercept (feature 0, not
-//! penalised) and, for every atom `a` that is on in row i, `gate_ia phi_a(t_ia)`. So
+//! penalised) and `gate_ia phi_a(t_ia)` for every atom `a` that is on in row i. So
 //! `M = 1 + sum of the atoms' widths`, and the decoder `W` is `M x p`.
 //!
 //! ```text
@@ -73,7 +73,7 @@ impl Atom {
         Ok(phi)
     }
 
-    /// The functions' derivatives by the local coordinates at `t`: [`Atom::local_dim`] lines of
+    /// The functions' derivatives with respect to the local coordinates at `t`: [`Atom::local_dim`] lines of
     /// [`Atom::width`] numbers.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ pub enum DictionaryError {
         /// The most that are supported.
         limit: usize,
     },
-    /// Numbers of another count than an atom has.
+    /// The count of numbers differs from what the atom has.
     #[error("{what} has {got} numbers, expected {expected}")]
     Length {
         /// What they are.
@@ -173,11 +173,11 @@ impl DictionaryError {
 /// The most features of one dictionary: Gram matrices of this order are formed.
 pub const MAX_FEATURES: usize = 16_384;
 
-/// A word that is no list of atoms.
+/// Text that is not a list of atoms.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseDictionaryError {
-    /// Not of the form of an atom.
+    /// The text does not have the form of an atom.
     #[error("{0:?} is no atom: expected [N*]TOPOLOGY[/BASIS], for one 32*circle/harmonics:2")]
     Atom(String),
     /// A word that is no topology.
@@ -211,7 +211,7 @@ impl std::str::FromStr for Dictionary {
             };
             let topology: Topology = topology.parse()?;
             let atom = Atom::new(topology, basis.unwrap_or(Basis::default_for(topology)))?;
-            // So many are refused before they are made.
+            // Too many atoms are refused before they are allocated.
             features = features.saturating_add(atom.width().saturating_mul(count));
             if features > MAX_FEATURES {
                 let limit = MAX_FEATURES;
@@ -224,7 +224,7 @@ impl std::str::FromStr for Dictionary {
 }
 
 impl std::fmt::Display for Dictionary {
-    /// As it is read: atoms that are alike and follow each other as one item.
+    /// In the form that is parsed: a run of equal atoms is one item.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (i, alike) in self.atoms.chunk_by(|a, b| a == b).enumerate() {
             let comma = if i > 0 { "," } else { "" };
@@ -319,7 +319,7 @@ impl Dictionary {
         self.atoms.len()
     }
 
-    /// Never: a dictionary has an atom. Here because [`Dictionary::len`] is.
+    /// Always false: a dictionary has at least one atom. It exists because [`Dictionary::len`] does.
     pub fn is_empty(&self) -> bool {
         self.atoms.is_empty()
     }

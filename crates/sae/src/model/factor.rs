@@ -1,6 +1,6 @@
-//! The factors of topologies: line, circle, sphere. What a factor is stands here, each time for all of them:
-//! its numbers, how it moves, its functions, where its cells and grids are, how scores and chance seat a row
-//! on it, what its mean is.
+//! The factors of topologies: line, circle, sphere. Everything that depends on the kind of factor is here: its
+//! numbers, its steps, its functions, its cells and grids, how scores or random numbers place a row on it, and
+//! its mean.
 //!
 //! | factor | stored numbers | local dimension | move by `delta` |
 //! |---|---|---|---|
@@ -32,7 +32,7 @@ use std::f64::consts::{PI, TAU};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Factor {
-    /// `R^dimension`: of several dimensions still one factor, since they turn into each other.
+    /// `R^dimension`; one factor even with several dimensions, since rotations mix them.
     Line {
         /// The number of coordinates.
         dimension: usize,
@@ -46,13 +46,13 @@ pub enum Factor {
 /// A place along one direction of a factor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Along {
-    /// In parts of a whole, from 0 to 1.
+    /// As a fraction of the whole, from 0 to 1.
     Whole(f64),
-    /// A coordinate with a scale of its own, as it stands.
+    /// A coordinate with its own scale, unchanged.
     Free(f64),
 }
 
-/// A mean of unit vectors of at most this length is rounding.
+/// A mean of unit vectors no longer than this is rounding.
 const NO_DIRECTION: f64 = 8.0 * f64::EPSILON;
 
 impl Factor {
@@ -74,7 +74,7 @@ impl Factor {
         }
     }
 
-    /// Scores of principal components that [`Factor::seat`] takes.
+    /// The number of principal component scores that [`Factor::seat`] takes.
     pub(crate) fn components(self) -> usize {
         match self {
             Self::Line { dimension } => dimension,
@@ -97,7 +97,7 @@ impl Factor {
         }
     }
 
-    /// The highest degree of its functions; 0 of what is no factor.
+    /// The highest degree of its functions; 0 for an invalid factor.
     pub(crate) fn highest_degree(self) -> usize {
         match self {
             Self::Line { dimension } if (1..=MAX_EUCLIDEAN).contains(&dimension) => 2,
@@ -162,15 +162,15 @@ impl Factor {
         }
     }
 
-    /// Appends the place of a stored coordinate along directions whose equal parts are equal parts of the
-    /// manifold. Whether there is one: not of lines of several dimensions, which have no shape.
+    /// Appends the place of a stored coordinate along directions in which equal intervals are equal parts of the
+    /// manifold. Returns false for lines of several dimensions, which have no shape.
     pub(crate) fn even_place(self, t: &[f64], place: &mut Vec<Along>) -> bool {
         let turn = |angle: f64| Along::Whole((angle + PI) / TAU);
         match self {
             Self::Line { dimension: 1 } => place.push(Along::Free(t[0])),
             Self::Line { .. } => return false,
             Self::Circle => place.push(turn(t[0])),
-            // The area between two heights is as their difference (Archimedes).
+            // The area between two heights is proportional to their difference (Archimedes).
             Self::Sphere => {
                 place.extend([Along::Whole(0.5 * (t[2] + 1.0)), turn(t[1].atan2(t[0]))]);
             }
@@ -178,8 +178,7 @@ impl Factor {
         true
     }
 
-    /// A first guess at a coordinate from standardised scores, [`Factor::components`] of them; to be
-    /// projected.
+    /// A first guess at a coordinate from [`Factor::components`] standardised scores; the caller projects it.
     pub(crate) fn seat(self, score: impl Fn(usize) -> f64, t: &mut [f64]) {
         match self {
             Self::Circle => t[0] = score(1).atan2(score(0)),
@@ -191,7 +190,7 @@ impl Factor {
         }
     }
 
-    /// A coordinate by chance; to be projected.
+    /// A random coordinate; the caller projects it.
     pub(crate) fn scatter(self, t: &mut [f64], rng: &mut ChaCha8Rng) {
         match self {
             Self::Circle => t[0] = -PI + TAU * rng.random::<f64>(),
@@ -201,9 +200,9 @@ impl Factor {
         }
     }
 
-    /// The mean of stored coordinates where they live: the direction of the mean of unit vectors on a circle
-    /// or a sphere (not a number where they have none), with the length of that mean; the average on a
-    /// line, which has no length. Not numbers where there are no coordinates.
+    /// The mean of stored coordinates on their manifold. On a circle or a sphere it is the direction of the mean
+    /// unit vector (NaN if there is none), with the length of that mean. On a line it is the average, which has
+    /// no length. NaN where there are no coordinates.
     pub(crate) fn mean<'t>(
         self,
         places: impl Iterator<Item = &'t [f64]> + Clone,
@@ -232,9 +231,9 @@ impl Factor {
         }
     }
 
-    /// Points, one after another in stored form, so near each other that the nearest lies in the basin of
-    /// the best minimum of functions of this degree. Where the factor is one of several a circle has fewer;
-    /// a line has more, since a row's place on it decides where on the others it is nearest.
+    /// Points in stored form, so dense that the nearest lies in the basin of the best minimum of functions of
+    /// this degree. A circle that is one of several factors has fewer. A line that is one of several has more,
+    /// since a row's place on it decides where on the others it is nearest.
     pub(crate) fn grid(self, degree: usize, alone: bool) -> Vec<f64> {
         match self {
             Self::Circle if alone => angles(if degree == 1 { 16 } else { 32 * degree }),
@@ -245,7 +244,7 @@ impl Factor {
         }
     }
 
-    /// How far apart points next to each other are, of `count`; infinite on a line.
+    /// The distance between neighbouring points of a grid of `count`; infinite on a line.
     pub(crate) fn spacing(self, count: usize) -> f64 {
         match self {
             Self::Circle => TAU / count as f64,
@@ -254,7 +253,7 @@ impl Factor {
         }
     }
 
-    /// For every point of [`Factor::grid`] those next to it.
+    /// The neighbours of every point of [`Factor::grid`].
     pub(crate) fn neighbours(self, points: &[f64]) -> Vec<Vec<usize>> {
         let count = points.len() / self.stored();
         match self {
@@ -351,7 +350,7 @@ fn spherical(degree: usize, u: &[f64], phi: &mut [f64], psi: &mut [f64], stride:
     }
 }
 
-/// The direction of a mean of unit vectors of the plane, not a number where that is rounding, and its length.
+/// The direction of a mean of unit vectors of the plane (NaN where the mean is rounding), and its length.
 fn polar(x: f64, y: f64) -> (f64, f64) {
     let direction = match x.hypot(y) > NO_DIRECTION {
         true => y.atan2(x),
@@ -379,8 +378,8 @@ pub(crate) fn spiral(count: usize) -> Vec<f64> {
     points
 }
 
-/// The origin where the problem is convex; a lattice in low dimensions and the axes in high ones
-/// where it is not. Coordinates have unit variance.
+/// Points of a line: the origin where the problem is convex; otherwise a lattice in low dimensions and points
+/// on the axes in high ones. Coordinates have unit variance.
 fn lattice(dimension: usize, degree: usize) -> Vec<f64> {
     if degree == 1 {
         return vec![0.0; dimension];
@@ -410,7 +409,7 @@ fn lattice(dimension: usize, degree: usize) -> Vec<f64> {
     points
 }
 
-/// The angle in `[-pi, pi)` equal to `angle` modulo a turn; not finite where `angle` is not.
+/// The angle in `[-pi, pi)` that equals `angle` modulo a turn; not finite if `angle` is not.
 pub fn wrap_angle(angle: f64) -> f64 {
     if (-PI..PI).contains(&angle) {
         return angle;

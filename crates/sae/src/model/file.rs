@@ -5,9 +5,9 @@
 //! {"atoms": [{"topology": "circle", "basis": "harmonics:1"}], "gates": "all", "kappa": 0.0, "lambda": 1e-3}
 //! ```
 //!
-//! `atoms` names topologies and bases in the order of the decoder's rows, behind the intercept in
-//! row 0. `gates`, `kappa` and `lambda` are what the fit used: an encoding takes up the first two, a fit that
-//! starts from the model both penalties.
+//! `atoms` names topologies and bases in the order of the decoder's rows, after the intercept in
+//! row 0. `gates`, `kappa` and `lambda` are what the fit used: an encoding uses the first two, a fit that
+//! starts from the model uses both penalties.
 
 use crate::error::FitError;
 use crate::model::dictionary::Dictionary;
@@ -26,19 +26,19 @@ pub const TENSOR: &str = "decoder";
 /// The name of the metadata entry.
 pub const ENTRY: &str = "dictionary";
 
-/// What the metadata say.
+/// The contents of the metadata entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Note {
     /// Atoms in order.
     #[serde(flatten)]
     pub dictionary: Dictionary,
-    /// Which atoms were on: `all`, `top-k:N`, or where they were given.
+    /// Which atoms were on: `all`, `top-k:N`, or `given`.
     #[serde(default = "all")]
     pub gates: String,
     /// The penalty on coordinates on lines, in the units of the data squared.
     #[serde(default)]
     pub kappa: f64,
-    /// The penalty on the decoder, in the units of `Phi' Phi`; models of before do not say it.
+    /// The penalty on the decoder, in the units of `Phi' Phi`; older model files do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lambda: Option<f64>,
 }
@@ -48,10 +48,10 @@ fn all() -> String {
 }
 
 impl Note {
-    /// The note that the entry [`ENTRY`] holds.
+    /// Parses the text of the entry [`ENTRY`].
     ///
     /// # Errors
-    /// What in it is not understood.
+    /// What could not be parsed.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text.trim_start_matches('\u{feff}'))
     }
@@ -61,15 +61,15 @@ impl Note {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// The system refused.
+    /// The operating system reported an error.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is no model, or none that is understood.
+    /// The file is not a model, or not one that this version understands.
     #[error("{}: {reason}", path.display())]
     Malformed {
         /// The file.
@@ -77,7 +77,7 @@ pub enum ModelError {
         /// Why.
         reason: String,
     },
-    /// Its decoder is none of its dictionary.
+    /// The decoder does not fit its dictionary.
     #[error("{}: {source}", path.display())]
     Decoder {
         /// The file.
@@ -97,13 +97,13 @@ pub(super) fn write(
     let bytes: Vec<u8> = decoder.iter().flat_map(|w| w.to_le_bytes()).collect();
     let shape = decoder.shape().to_vec();
     let tensor = TensorView::new(Dtype::F64, shape, &bytes).map_err(other)?;
-    // One entry: a map of several would be written in an order of its own each time.
+    // One entry only: a map with several would be written in a different order each time.
     let note = HashMap::from([(ENTRY.to_owned(), serde_json::to_string(note)?)]);
     let file = safetensors::serialize([(TENSOR, tensor)], Some(note)).map_err(other)?;
     sink.write_all(&file)
 }
 
-/// Writes a file beside `path` and renames it.
+/// Writes a temporary file beside `path`, then renames it.
 pub(super) fn save(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&mut fs::File>) -> io::Result<()>,
@@ -120,7 +120,7 @@ pub(super) fn save(
             // Readable as any new file is: the process's mask applies.
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
-        // The caller names the file: not the one beside it.
+        // Errors name the caller's file, not the temporary one beside it.
         let mut file = (builder.tempfile_in(folder)).map_err(|error| {
             let text = error.to_string();
             let what = text

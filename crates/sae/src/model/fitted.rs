@@ -1,4 +1,4 @@
-//! A fitted dictionary: what places new rows, rebuilds rows from coordinates, and goes into a file.
+//! A fitted dictionary: places new rows, rebuilds rows from coordinates, and is saved to a file.
 
 use crate::encode::{EncodeOptions, Encoding, encode};
 use crate::error::FitError;
@@ -34,10 +34,11 @@ pub struct Model {
 }
 
 impl Model {
-    /// A model of what a file's note says, and a decoder (`M x p`, row 0 the intercept).
+    /// A model from the contents of a file's entry and a decoder (`M x p`, row 0 the intercept).
     ///
     /// # Errors
-    /// [`FitError::DecoderShape`], [`FitError::NotFinite`], [`FitError::Option`] where kappa or lambda is no penalty.
+    /// [`FitError::DecoderShape`], [`FitError::NotFinite`], [`FitError::Option`] where kappa or lambda is not a
+    /// valid penalty.
     pub fn new(note: Note, decoder: Array2<f64>) -> Result<Self, FitError> {
         let expected = [note.dictionary.features(), decoder.ncols().max(1)];
         if [decoder.nrows(), decoder.ncols()] != expected {
@@ -81,31 +82,30 @@ impl Model {
         self.note.kappa
     }
 
-    /// The penalty on the decoder, in the units of `Phi' Phi`, where the model says it.
+    /// The penalty on the decoder, in the units of `Phi' Phi`, if the model has it.
     pub fn lambda(&self) -> Option<f64> {
         self.note.lambda
     }
 
-    /// Which atoms were on in the fit, in a word: `all`, `top-k:N`, or where they were given.
+    /// Which atoms were on in the fit: `all`, `top-k:N`, or `given`.
     pub fn gates(&self) -> &str {
         &self.note.gates
     }
 
-    /// The same model that says of its gates where they were given.
+    /// The same model with its gates marked as given.
     #[must_use]
     pub fn with_gates(mut self, word: String) -> Self {
         self.note.gates = word;
         self
     }
 
-    /// Places the rows of `x` (`n x p`): the best coordinates under this decoder. Which atoms may be on is
-    /// as it was in the fit, unless the options say.
+    /// Places the rows of `x` (`n x p`): finds the best coordinates under this decoder. The atoms that may be on
+    /// are those of the fit unless the options say otherwise.
     ///
     /// # Errors
     /// [`FitError::Option`] where the fit's gates were given and the options have none, and for a top-k that
-    /// the dictionary does not have;
-    /// [`FitError::Empty`], [`FitError::NotFinite`], [`FitError::DecoderShape`] where columns differ,
-    /// [`FitError::GatesShape`].
+    /// exceeds the dictionary; [`FitError::Empty`], [`FitError::NotFinite`]; [`FitError::DecoderShape`] where the
+    /// number of columns differs; [`FitError::GatesShape`].
     pub fn encode(
         &self,
         x: ArrayView2<'_, f64>,
@@ -118,7 +118,7 @@ impl Model {
         encode(self, x, &policy, options.max_iterations)
     }
 
-    /// The policy that the fit's word for its gates stands for.
+    /// The gate policy that the model's word stands for.
     fn policy(&self) -> Result<GatePolicy, FitError> {
         GatePolicy::of_word(&self.note.gates).ok_or_else(|| FitError::Option {
             option: "gates",
@@ -127,9 +127,9 @@ impl Model {
         })
     }
 
-    /// The rows at coordinates (`n x columns`, as a fit or an encoding gives them) and gates (`n x atoms`):
-    /// $`W' \phi_i(t_i)`$ with amplitudes, `n x p`. What the coordinates of an atom that is off are does not
-    /// matter; what is beyond FP64 is infinite or no number.
+    /// Rebuilds rows from coordinates (`n x columns`, as a fit or an encoding gives them) and gates (`n x atoms`):
+    /// $`W' \phi_i(t_i)`$ with amplitudes, `n x p`. The coordinates of an atom that is off do not matter; a result
+    /// beyond FP64 is infinite or NaN.
     ///
     /// # Errors
     /// [`FitError::CoordinatesShape`], [`FitError::GatesShape`], and [`FitError::NotFinite`] for a gate or the
@@ -166,7 +166,7 @@ impl Model {
     }
 
     /// # Errors
-    /// [`FitError::NotFinite`] for the first gate, or coordinate of an atom that is on, that is no number.
+    /// [`FitError::NotFinite`] for the first gate, or coordinate of an atom that is on, that is not finite.
     fn expect_finite(
         &self,
         coordinates: ArrayView2<'_, f64>,
@@ -223,12 +223,12 @@ impl Model {
     /// Writes the model as a `.safetensors` file: see [`file`](crate::model::file).
     ///
     /// # Errors
-    /// What the sink says.
+    /// The error of the sink.
     pub fn write(&self, sink: &mut impl Write) -> io::Result<()> {
         file::write(&self.note, self.decoder.view(), sink)
     }
 
-    /// Writes the model to `path`, whole or not at all.
+    /// Writes the model to `path` atomically: whole or not at all.
     ///
     /// # Errors
     /// [`ModelError::Io`].
@@ -359,8 +359,8 @@ mod tests {
         assert!(matches!(missing, ModelError::Io { .. }), "{missing}");
     }
 
-    /// Rows that an atom made, of every topology that there is: a fit explains them, a file keeps the model,
-    /// and an encoding of the rows explains as much.
+    /// Rows made by an atom, for every topology: a fit explains them, a file keeps the model, and an encoding of
+    /// the rows explains as much.
     #[test]
     fn rows_of_every_topology_are_fitted_kept_and_encoded() {
         let folder = tempfile::tempdir().unwrap();
@@ -398,7 +398,7 @@ mod tests {
             let found = model.encode(x.view(), &EncodeOptions::default()).unwrap();
             assert!(found.converged.iter().all(|done| *done), "{topology}");
             let (all, left) = (fit.squared_error.sum(), found.squared_error.sum());
-            // kappa, a constant in a fit, draws heights in a little; a row of a torus may have two minima.
+            // kappa, which is constant in a fit, shrinks heights a little; a row of a torus may have two minima.
             let near = 1e-5 * x.iter().map(|x| x * x).sum::<f64>();
             assert!(left < 1.05 * all + near, "{topology}: {left} {all}");
         }

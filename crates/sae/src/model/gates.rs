@@ -1,4 +1,4 @@
-//! Which atoms may be on in a row: what is asked of a fit or an encoding. The amplitudes themselves are
+//! Which atoms may be on in a row, as requested from a fit or an encoding. The amplitudes themselves are
 //! [`Gates`](crate::Gates).
 
 use ndarray::Array2;
@@ -10,14 +10,14 @@ pub enum GatePolicy {
     /// Every atom in every row.
     #[default]
     All,
-    /// In every row the given number of atoms, at amplitude 1, chosen greedily by reconstruction.
+    /// The given number of atoms in every row, at amplitude 1, chosen greedily by reconstruction.
     TopK(usize),
     /// Given amplitudes, `n x atoms`; 0 is off.
     Given(Array2<f64>),
 }
 
 impl GatePolicy {
-    /// The word of a model for it: `all`, `top-k:N`, or `given`.
+    /// The word for it in a model: `all`, `top-k:N`, or `given`.
     pub fn word(&self) -> String {
         match self {
             Self::All => "all".to_owned(),
@@ -26,7 +26,7 @@ impl GatePolicy {
         }
     }
 
-    /// The policy of such a word; none where gates were given.
+    /// The policy that such a word stands for; `None` for given gates.
     pub fn of_word(word: &str) -> Option<Self> {
         match word.strip_prefix("top-k:").map(str::parse) {
             Some(Ok(count)) if count > 0 => Some(Self::TopK(count)),

@@ -1,9 +1,9 @@
 //! Grids on an atom's manifold: where a row's search begins.
 //!
-//! The energy of a place is of twice the degree of the atom's functions, and of eccentric atoms it has many
-//! minima. So the grid need not be fine enough to tell which is the lowest: it is to have a point in the
-//! basin of each, and the lowest few of its own minima are followed (measured on random decoders whose axes
-//! differ by up to 1e3: see the law in [`crate::encode::search`]).
+//! The energy has twice the degree of the atom's functions, and for eccentric atoms it has many minima. So
+//! the grid need not be fine enough to tell which minimum is the lowest. It needs a point in the basin of each,
+//! and the lowest few of its own minima are followed (measured on random decoders whose axes differ by up to
+//! 1e3: see the tests of [`crate::encode::search`]).
 
 use crate::data::dot;
 use crate::model::dictionary::Atom;
@@ -17,7 +17,7 @@ pub(crate) struct Grid {
     values: Vec<f64>,
     /// `|t|^2` over the flat coordinates of every point; empty where there are none.
     squares: Vec<f64>,
-    /// Points next to each, along one factor.
+    /// The neighbours of each point, along one factor.
     neighbours: Vec<Vec<usize>>,
     spacing: f64,
 }
@@ -27,7 +27,7 @@ impl Grid {
     pub(crate) fn on(atom: Atom) -> Self {
         let topology = atom.topology();
         let alone = topology.alone().is_some();
-        // Of a product all pairs, the last factor's points running first.
+        // For a product, all pairs of points; the last factor's points run fastest.
         let mut points: Vec<Vec<f64>> = vec![Vec::new()];
         let mut spacing = 0.0_f64;
         let mut neighbours: Vec<Vec<usize>> = vec![Vec::new()];
@@ -93,7 +93,7 @@ impl Grid {
         self.squares.get(g).copied()
     }
 
-    /// Points whose energies are no higher than those next to them, at most `most`, the lowest first.
+    /// Points whose energies are no higher than their neighbours', at most `most`, the lowest first.
     pub(crate) fn minima(&self, energies: &[f64], most: usize) -> Vec<usize> {
         let is_low = |g: &usize| {
             let mut beside = self.neighbours[*g].iter();
@@ -105,7 +105,7 @@ impl Grid {
         found
     }
 
-    /// How far apart points next to each other are.
+    /// The distance between neighbouring points.
     pub(crate) fn spacing(&self) -> f64 {
         self.spacing
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!   factor       line, circle, sphere: all that topologies are made of
 //!   topology     where an atom's coordinate lives: a product of factors
-//!   basis        the functions that an atom offers of it
+//!   basis        the functions of the coordinate
 //!   dictionary   atoms in order, with the features and columns of each
 //!   grid         points of an atom from which a row's search begins
 //!   coverage     the share of its manifold that an atom's rows cover

@@ -1,13 +1,13 @@
-//! Lines through the origin of a flat atom of degree 2: where a row's search begins there.
+//! Lines through the origin of a flat atom of degree 2: where a row's search on such an atom begins.
 //!
-//! Along the unit direction `d` the energy of such an atom is a quartic of the way `s`,
+//! Along the unit direction `d` the energy of such an atom is a quartic in the distance `s`,
 //!
 //! ```text
 //! e(s d) = -s q1'd - s^2 q2'dd + (s^2 d'K11 d + 2 s^3 d'K12 dd + s^4 dd'K22 dd + kappa s^2) / 2
 //! ```
 //!
-//! (`dd` the products of `d`'s entries), whose lowest point is known in closed form however far out it
-//! lies. So a grid of directions alone covers the whole space; in one dimension the single direction is
+//! (`dd` are the products of `d`'s entries). Its lowest point is known in closed form however far out it
+//! lies, so a grid of directions alone covers the whole space. In one dimension the single direction gives
 //! the answer.
 
 use crate::data::dot;
@@ -21,10 +21,10 @@ use std::f64::consts::PI;
 const IN_PLANE: usize = 64;
 const IN_SPACE: usize = 192;
 
-/// Up to this dimension diagonals are among the directions, beyond it axes alone.
+/// Up to this dimension the directions include diagonals; above it they are the axes alone.
 const DIAGONALS: usize = 6;
 
-/// Directions of an atom with what a decoder makes of them.
+/// Directions of an atom, with the decoder's quartic coefficients along each.
 #[derive(Clone, Debug)]
 pub(crate) struct Rays {
     dimension: usize,
@@ -42,7 +42,7 @@ pub(crate) struct Rays {
 }
 
 impl Rays {
-    /// The rays of `atom`, whose functions have the Gram matrix `gram(i, j)`; of a flat atom of degree 2 alone.
+    /// The rays of `atom`, whose functions have the Gram matrix `gram(i, j)`; `None` unless it is flat of degree 2.
     pub(crate) fn on(atom: Atom, gram: impl Fn(usize, usize) -> f64) -> Option<Self> {
         let (Topology::Euclidean { dimension }, Basis::Monomials { degree: 2 }) =
             (atom.topology(), atom.basis())
@@ -93,7 +93,7 @@ impl Rays {
         })
     }
 
-    /// The lowest energy on every ray and the way to it, where `left` pulls.
+    /// The lowest energy on every ray and its distance along the ray, for the pull `left`.
     fn lowest(&self, left: &[f64], kappa: f64) -> Vec<(f64, f64)> {
         let values = self.values.chunks_exact(self.width);
         let each = values
@@ -123,7 +123,7 @@ impl Rays {
             .fold(0.0, |least: f64, (energy, _)| least.min(*energy))
     }
 
-    /// The lowest points of rays that are no higher than those next to them, at most `most`, the lowest
+    /// The lowest points of rays that are no higher than those of their neighbours, at most `most`, the lowest
     /// first.
     pub(crate) fn minima(&self, left: &[f64], kappa: f64, most: usize) -> Vec<(f64, Vec<f64>)> {
         let all = self.lowest(left, kappa);
@@ -139,7 +139,7 @@ impl Rays {
     }
 }
 
-/// Unit vectors, no two opposite, and the angle between neighbours; infinite where none has any.
+/// Unit vectors, no two opposite, and the angle between neighbours; infinite if there are no neighbours.
 fn directions(dimension: usize) -> (Vec<f64>, f64) {
     match dimension {
         1 => (vec![1.0], f64::INFINITY),
@@ -168,18 +168,18 @@ fn directions(dimension: usize) -> (Vec<f64>, f64) {
                     push(&[(a, v), (b, -v)]);
                 }
             }
-            // None is next to another.
+            // These directions have no neighbours.
             (all, f64::INFINITY)
         }
     }
 }
 
-/// The lowest value of `c1 s + c2 s^2 + c3 s^3 + c4 s^4` and where it is; 0 at 0 where it has none.
+/// The lowest value of `c1 s + c2 s^2 + c3 s^3 + c4 s^4` and where it is; 0 at 0 where there is no minimum.
 fn quartic([c1, c2, c3, c4]: [f64; 4]) -> (f64, f64) {
     let value = |s: f64| s * (c1 + s * (c2 + s * (c3 + s * c4)));
     let mut best = (0.0, 0.0);
     let mut offer = |mut s: f64| {
-        // The roots of a cubic lose digits where they are near each other.
+        // The roots of a cubic lose digits where they are close together.
         for _ in 0..2 {
             let slope = c1 + s * (2.0 * c2 + s * (3.0 * c3 + s * 4.0 * c4));
             let bend = 2.0 * c2 + s * (6.0 * c3 + s * 12.0 * c4);
@@ -224,7 +224,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// No place of a fine grid is lower, wherever the lowest lies.
+        /// No place of a fine grid is lower, wherever the lowest place is.
         #[test]
         fn no_place_on_a_line_is_lower(
             c in prop::array::uniform3(-3.0..3.0_f64), even in 0.01..3.0_f64, scale in -3.0..3.0_f64,

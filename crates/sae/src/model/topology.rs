@@ -9,12 +9,12 @@
 //! | cylinder | a circle and a line |
 //! | sphere | a sphere |
 //!
-//! Basis, grid, whitening, coverage and picture are made from the factors: a further product is a word in
-//! [`Topology::named`] and its factors.
+//! Basis, grid, whitening, coverage and picture are built from the factors. Another product needs only a name
+//! in [`Topology::named`] and its list of factors.
 //!
-//! Unknowns of a fit are *local*: a derivative is taken by `delta` at `delta = 0`, and a step is applied by
-//! `Topology::retract`. The chart is therefore a new one at every point, which is why no coordinate ever
-//! leaves its manifold and no chart has a singular point.
+//! Unknowns of a fit are *local*: derivatives are with respect to `delta` at `delta = 0`, and a step is applied
+//! by `Topology::retract`. Every point thus has its own chart, so no coordinate ever leaves its manifold and
+//! no chart has a singular point.
 
 use crate::model::dictionary::DictionaryError;
 use crate::model::factor::{Along, Factor};
@@ -40,7 +40,7 @@ pub enum Topology {
     Sphere,
 }
 
-/// A word that is no topology.
+/// A word that names no topology.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no topology: expected {words} with D from 1 to {MAX_EUCLIDEAN}", words = Topology::words())]
 pub struct ParseTopologyError(pub String);
@@ -51,10 +51,10 @@ pub const MAX_EUCLIDEAN: usize = 16;
 /// The most factors of a topology.
 pub const MOST_FACTORS: usize = 2;
 
-/// The word before the number of coordinates of a Euclidean space.
+/// The prefix before the number of coordinates of a Euclidean space.
 const EUCLIDEAN: &str = "euclidean";
 
-/// The topologies that a word alone names.
+/// The topologies that are named by a word alone.
 const NAMED: &[(&str, Topology)] = &[
     ("circle", Topology::Circle),
     ("torus", Topology::Torus),
@@ -62,7 +62,7 @@ const NAMED: &[(&str, Topology)] = &[
     ("sphere", Topology::Sphere),
 ];
 
-/// A factor with its places among the numbers of a topology.
+/// A factor and its positions among the numbers of a topology.
 #[derive(Clone, Debug)]
 pub struct Placed {
     /// The factor.
@@ -71,17 +71,17 @@ pub struct Placed {
     pub stored: Range<usize>,
     /// Its unknowns.
     pub local: Range<usize>,
-    /// Its scores, of those that seat a row.
+    /// Its scores, among those from which a row's first guess is made.
     pub(crate) scores: Range<usize>,
 }
 
 impl Topology {
-    /// The topologies that a word alone names: all but Euclidean spaces.
+    /// The topologies that are named by a word alone: all but Euclidean spaces.
     pub fn named() -> impl Iterator<Item = Self> + Clone {
         NAMED.iter().map(|(_, topology)| *topology)
     }
 
-    /// The words for topologies, as a sentence lists them.
+    /// The words for topologies, as a list in a sentence.
     pub fn words() -> String {
         let named: Vec<&str> = NAMED.iter().map(|(word, _)| *word).collect();
         format!("{} or {EUCLIDEAN}:D", named.join(", "))
@@ -128,13 +128,13 @@ impl Topology {
         self.flat().next().is_some()
     }
 
-    /// The first factor, whose basis names that of the whole.
+    /// The first factor; its basis names that of the product.
     pub(crate) fn first(self) -> Factor {
         let [first, ..] = self.product();
         first.unwrap_or(Factor::Line { dimension: 0 })
     }
 
-    /// The factor of a topology that has no other.
+    /// The only factor of a topology that has no other.
     pub(crate) fn alone(self) -> Option<Factor> {
         let [first, others @ ..] = self.product();
         first.filter(|_| others.iter().all(Option::is_none))
@@ -182,8 +182,8 @@ impl Topology {
 
     /// Moves `t` (stored form) by the local step `delta`, in place.
     ///
-    /// A step that is not finite gives a coordinate that is not finite; a fit's objective then is
-    /// not finite either and the step is rejected.
+    /// A step that is not finite gives a coordinate that is not finite. The objective of a fit is then not
+    /// finite either, and the step is rejected.
     #[inline]
     pub(crate) fn retract(self, t: &mut [f64], delta: &[f64]) {
         for part in self.factors() {
@@ -191,8 +191,8 @@ impl Topology {
         }
     }
 
-    /// The place of a stored coordinate along one or two directions whose equal parts are equal parts of the
-    /// manifold. Spaces of more directions have none, nor has what has no shape.
+    /// The place of a stored coordinate along one or two directions in which equal intervals are equal parts of
+    /// the manifold. Spaces with more directions have none, nor do lines of several dimensions.
     pub(crate) fn even_place(self, t: &[f64]) -> Option<Vec<Along>> {
         let mut place = Vec::with_capacity(2);
         let all = self
@@ -217,10 +217,9 @@ impl Topology {
         }
     }
 
-    /// The mean of stored coordinates where they live, factor by factor: the direction of the mean of unit
-    /// vectors on a circle or a sphere (not a number where they have none), the average on a line; and the
-    /// root mean square of the lengths of those mean vectors, which a Euclidean space does not have. Not
-    /// numbers where there are no coordinates.
+    /// The mean of stored coordinates on their manifold, factor by factor: the direction of the mean unit vector
+    /// on a circle or a sphere (NaN if there is none), the average on a line. Also returns the root mean square of
+    /// the lengths of those mean vectors; a Euclidean space has none. NaN where there are no coordinates.
     ///
     /// # Errors
     /// [`DictionaryError::Length`] unless each has [`Topology::stored`] numbers.

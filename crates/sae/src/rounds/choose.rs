@@ -1,22 +1,21 @@
-//! Rows choose: the atoms that are on in them, or other places on the same, by reconstruction.
+//! Rows search other coordinates on the atoms that are on in them.
 //!
-//! Under a fixed decoder each row may choose again: the `k` atoms that explain it best, one after
-//! another, all refitted together after each choice; or, where its gates are not for it to choose,
-//! other coordinates on the same atoms, found from the atoms' grids. A row changes only where its own
-//! objective falls, so the whole objective falls, and again when the decoder is projected afterwards.
+//! Under a fixed decoder and fixed gates each row may find better coordinates, from its atoms' grids
+//! ([`update`]) or by descent from where it is ([`refine`]). [`update`] changes a row only where its own
+//! objective falls, so the whole objective falls, and falls again when the decoder is projected afterwards.
 
 use crate::data::Data;
 use crate::encode::row::{RowModel, RowPoint, for_rows};
 use crate::iterate::coordinates::{Coordinates, Gates};
 
-/// How much of a row's `|r0|^2` its objective has to fall by for a change to count: rounding alone
-/// must not move a gate.
+/// A change counts only if the row's objective falls by more than this share of `|r0|^2`: rounding alone
+/// must not move a row.
 const WORTH: f64 = 1e-9;
 
-/// Newton steps of a row while gates are updated; the inner loop does the rest.
+/// Newton steps of a row while its coordinates are searched; the inner loop does the rest.
 const ITERATIONS: usize = 10;
 
-/// Lets every row search other coordinates on the atoms that are on in it; how many moved.
+/// Lets every row search other coordinates on the atoms that are on in it; returns how many rows moved.
 pub(crate) fn update(
     model: &RowModel<'_>,
     data: &Data,
@@ -38,8 +37,8 @@ pub(crate) fn update(
     moved
 }
 
-/// Lowers every row's objective under a fixed decoder and fixed gates: to the nearest minimum where
-/// few atoms are on, by two sweeps over the atoms where many are.
+/// Lowers every row's objective under a fixed decoder and fixed gates: by descent to the nearest minimum
+/// where at most two atoms are on, by two sweeps over the atoms where more are.
 pub(crate) fn refine(
     model: &RowModel<'_>,
     data: &Data,

@@ -1,4 +1,4 @@
-//! Which atoms are on in every row, and where, kept sparsely: a number of slots a row.
+//! Which atoms are on in every row, and where, stored sparsely: a fixed number of slots per row.
 
 use crate::encode::search::{Arrangement, NONE, RowCode};
 use crate::iterate::coordinates::{Coordinates, Gates};
@@ -27,7 +27,7 @@ impl Clone for Codes {
         }
     }
 
-    /// Into the memory that is there.
+    /// Copies into the existing allocation.
     fn clone_from(&mut self, other: &Self) {
         self.atoms.clone_from(&other.atoms);
         self.phi.clone_from(&other.phi);
@@ -70,7 +70,7 @@ impl Codes {
     pub(crate) fn chunks(&mut self, rows: usize) -> Vec<CodesMut<'_>> {
         let slots = rows * self.slots;
         let mut atoms = self.atoms.chunks_mut(slots);
-        // Of no length where no coordinates are kept.
+        // The chunks are empty where no coordinates are kept.
         let mut t = self.t.chunks_mut((slots * self.stored).max(1));
         let phi = self.phi.chunks_mut(slots * self.width);
         phi.map(|phi| CodesMut {
@@ -84,7 +84,7 @@ impl Codes {
         .collect()
     }
 
-    /// Follows circles into their own axes: see [`Arrangement::turn`].
+    /// Turns circles into their own axes: see [`Arrangement::turn`].
     pub(crate) fn turn(&mut self, arrangement: &Arrangement, turns: &[[f64; 2]]) {
         let mut by_atom = vec![None; arrangement.atoms()];
         for (&a, turn) in arrangement.circles().iter().zip(turns) {
@@ -114,7 +114,7 @@ impl Codes {
         }
     }
 
-    /// As dense arrays of coordinates and gates.
+    /// Converts to dense arrays of coordinates and gates.
     pub(crate) fn dense(
         &self,
         dictionary: &Dictionary,
@@ -139,7 +139,7 @@ impl Codes {
         (coordinates, gates)
     }
 
-    /// From dense arrays; the first atoms of a row where more are on than there are slots.
+    /// Loads dense arrays; a row with more atoms on than there are slots keeps its first.
     pub(crate) fn load(
         &mut self,
         dictionary: &Dictionary,
@@ -179,7 +179,7 @@ impl CodesMut<'_> {
         self.atoms.len() / self.slots
     }
 
-    /// Row `i` of these.
+    /// Row `i` of these rows.
     pub(crate) fn row(&mut self, i: usize) -> RowCode<'_> {
         let first = i * self.slots;
         RowCode {
@@ -189,7 +189,7 @@ impl CodesMut<'_> {
         }
     }
 
-    /// The atoms of row `i` of these that are on, with their functions.
+    /// The atoms that are on in row `i` of these rows, with their functions.
     pub(crate) fn read(&self, i: usize) -> impl Iterator<Item = (usize, &[f64])> + Clone {
         let first = i * self.slots;
         (first..first + self.slots)

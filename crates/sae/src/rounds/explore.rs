@@ -1,4 +1,4 @@
-//! From starts to a state that Newton's method can take over, where rows choose their atoms.
+//! From starts to a state from which Newton's method can continue, where rows choose their atoms.
 //!
 //! ```text
 //! starts, on a sample of rows   rounds; the better half goes on, with half as many rounds again; the best few
@@ -8,7 +8,7 @@
 //! finishing                     rows keep what they had unless anew is better; undone if f did not fall
 //! ```
 //!
-//! Counts of rounds decide, never a clock, except that of a limit that the caller sets.
+//! Counts of rounds decide, never a clock, unless the caller sets a time limit.
 
 use super::codes::Codes;
 use super::relocate::Residuals;
@@ -21,40 +21,42 @@ use rand_chacha::ChaCha8Rng;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-/// Rounds of exploring on all rows at most, and how many without a lower objective end it.
+/// The most rounds of exploring on all rows, and the number of rounds without a lower objective that ends it.
 pub(crate) const EXPLORING: (usize, usize) = (24, 4);
 
 /// Rounds of one relocation.
 const ROUNDS: usize = 3;
 
-/// Failures in a row that end relocation on a sample of rows, and on all.
+/// Failures in a row that end relocation: the first on a sample, or on all rows where there is no sample; the
+/// second on all rows after a sample.
 pub(crate) const PATIENCE: [usize; 2] = [24, 8];
 
-/// Shares of the time, where there is a limit, at which relocation ends: on a sample, and on all rows.
+/// Shares of the time limit, if there is one, at which relocation ends: on a sample, and on all rows.
 pub(crate) const SHARES: [f64; 2] = [0.55, 0.75];
 
-/// Finishing rounds at most.
+/// The most finishing rounds.
 const FINISHING: usize = 40;
 
-/// Rounds lower the objective by less than this share of what all rounds have: Newton's method takes over.
+/// Newton's method takes over when a round lowers the objective by less than this share of what all finishing
+/// rounds have.
 const SLOW: f64 = 1e-4;
 
-/// Of so many rows one may still change its atoms when Newton's method takes over.
+/// Newton's method takes over when fewer than one row in this many changes its atoms.
 const SETTLED: usize = 1000;
 
-/// Relocations at most, beside those in vain that end them: where little is left each may lower `f` a little.
+/// The most relocations, as a multiple of the patience: near the end each may lower `f` only a little.
 const MOST_TRIES: usize = 8;
 
-/// A round that lowers `f` by less than this share of `f` is undone.
+/// A round that lowers `f` by no more than this share of `f`, plus noise, is undone.
 pub(crate) const NOISE: f64 = 1e-11;
 
-/// Noise of a round's objective beside `|X|^2`.
+/// The noise of a round's objective as a share of `|X|^2`.
 const FLOOR: f64 = 1e-14;
 
-/// Told after every round.
+/// Called after every round.
 pub(crate) type Tell<'a> = dyn Fn(&GateRound) -> ControlFlow<()> + Sync + 'a;
 
-/// What stops a start, and what became of it so far.
+/// What stops a start, and its rounds so far.
 pub(crate) struct Way<'a> {
     begun: Instant,
     until: Option<Instant>,
@@ -91,7 +93,7 @@ impl Way<'_> {
         self.until.is_some_and(spent)
     }
 
-    /// Notes a search of other coordinates on the same atoms.
+    /// Records a search of other coordinates on the same atoms.
     ///
     /// # Errors
     /// [`FitError::Cancelled`].
@@ -147,7 +149,7 @@ pub(crate) struct Explorer<'a> {
     pub(crate) penalty: Penalty,
     pub(crate) slots: usize,
     bench: Bench,
-    /// What a round starts from, where it may be undone.
+    /// The state a round works on, so that it can be undone.
     spare: Option<State>,
     /// Noise of a round's objective.
     floor: f64,
@@ -165,7 +167,7 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// A state around `decoder`, of which no round has been.
+    /// A state with `decoder`, before any round.
     pub(crate) fn state(&self, decoder: Arranged) -> State {
         let (atoms, n) = (self.ground.arrangement.atoms(), self.ground.data.rows());
         State {
@@ -178,7 +180,7 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// A decoder of random rows: every function of an atom gets one, the higher the smaller.
+    /// A decoder of random rows, scaled by [`START`]: one for every function of an atom.
     pub(crate) fn random_decoder(&self, rng: &mut ChaCha8Rng) -> Arranged {
         let Ground {
             data, arrangement, ..
@@ -198,7 +200,7 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// A state whose codes are given, with the decoder that is theirs.
+    /// A state with given codes and the decoder fitted to them.
     ///
     /// # Errors
     /// Features that determine no decoder.
@@ -232,13 +234,13 @@ impl<'a> Explorer<'a> {
     }
 
     /// Whether `after` lies below `before` by more than noise. The objective of a round is a difference from
-    /// `|X|^2`: where nearly all is explained, its own size says nothing of its noise.
+    /// `|X|^2`, so where nearly everything is explained its size does not show its noise.
     fn is_fall(&self, before: f64, after: f64) -> bool {
         before - after > NOISE * before.abs() + self.floor
     }
 
-    /// Rounds in which rows choose anew, `most` of them, fewer where `vain` in a row lower nothing; the best
-    /// state seen is left in `state`.
+    /// At most `most` rounds in which rows choose anew; fewer if `vain` rounds in a row do not lower the objective.
+    /// The best state seen is left in `state`.
     ///
     /// # Errors
     /// Features that determine no decoder; [`FitError::Cancelled`].
@@ -257,7 +259,7 @@ impl<'a> Explorer<'a> {
                 break;
             }
             match self.round(Choice::Anew, &mut now) {
-                // What has been found still stands.
+                // The best state so far is kept.
                 Err(error) if error.is_of_the_decoder() && state.objective.is_finite() => break,
                 ended => ended?,
             }
@@ -274,8 +276,8 @@ impl<'a> Explorer<'a> {
         Ok(())
     }
 
-    /// Moves the atoms that explain least to where the errors are, until that has failed `patience` times in
-    /// a row to lower the objective.
+    /// Moves the atoms that explain least to where the errors are, until `patience` attempts in a row fail to lower
+    /// the objective.
     ///
     /// # Errors
     /// As [`Explorer::explore`].
@@ -304,7 +306,7 @@ impl<'a> Explorer<'a> {
                 rng,
             );
             trial.clone_from(state);
-            // One atom alone is not always the least: what failed would fail again.
+            // Repeating the atom that just failed would fail again, so the next one is tried.
             let from = if many == 1 { vain % atoms } else { 0 };
             let mut moved = 0;
             for &a in order.iter().skip(from).take(many) {
@@ -325,13 +327,13 @@ impl<'a> Explorer<'a> {
             trial.objective = f64::INFINITY;
             let before = way.rounds.len();
             match self.explore(RoundStage::Relocation, (ROUNDS, ROUNDS), &mut trial, way) {
-                // Places that determine no decoder are none.
+                // Places that determine no decoder are rejected.
                 Err(error) if error.is_of_the_decoder() => {}
                 ended => ended?,
             }
             tries += 1;
             let better = self.is_fall(state.objective, trial.objective);
-            // Of all its rounds the best is what is kept, if any is.
+            // Only the best of its rounds is kept, if any.
             let mut kept = false;
             for round in &mut way.rounds[before..] {
                 let is_best = !kept && round.objective == trial.objective;
@@ -351,7 +353,7 @@ impl<'a> Explorer<'a> {
         Ok(())
     }
 
-    /// Rounds in which rows keep what they had unless anew is better, until they hardly change.
+    /// Rounds in which rows keep what they have unless a new choice is better, until they hardly change.
     ///
     /// # Errors
     /// As [`Explorer::explore`].
@@ -383,5 +385,5 @@ impl<'a> Explorer<'a> {
     }
 }
 
-/// How long the lines of a random start are beside its rows.
+/// The length of a random start's lines relative to the rows they are taken from.
 const START: f64 = 0.7;

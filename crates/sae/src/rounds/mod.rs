@@ -1,4 +1,4 @@
-//! The rounds of one start: inner fits for frozen gates, gate updates between them.
+//! The rounds of one start: inner fits with frozen gates, and updates between them.
 //!
 //! ```text
 //! gates all on, or given   inner fit -> coordinates searched anew -> lower? -> inner fit -> ... -> stand still
@@ -6,9 +6,9 @@
 //!                          -> inner fit -> ... -> stand still
 //! ```
 //!
-//! An update is accepted only if it lowers the objective. Atoms that explain little, those that no row
-//! chooses among them, are moved to where the errors are (see [`explore`]) under the same condition.
-//! Iterations and trials are counted over all inner fits, and so are their limits.
+//! An update is accepted only if it lowers the objective. Atoms that explain little, including those that no
+//! row chooses, are moved to where the errors are (see [`explore`]) under the same condition.
+//! Iterations and trials, and their limits, count over all inner fits.
 
 pub(crate) mod choose;
 pub(crate) mod codes;
@@ -35,17 +35,17 @@ use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-/// What a start is run with.
+/// The settings of a start.
 pub(crate) struct Settings<'a> {
     pub(crate) data: &'a Data,
     pub(crate) dictionary: &'a Dictionary,
     pub(crate) rule: Rule,
     pub(crate) mode: BorderMode,
     pub(crate) solver: &'a SolverOptions,
-    /// The account of the whole fit.
+    /// The ledger of the whole fit.
     pub(crate) ledger: &'a Ledger,
-    /// The number of atoms a row may choose, and where it does; with `None` gates stay and coordinates
-    /// alone are searched anew.
+    /// The number of atoms a row may choose, and the rows; with `None` the gates are fixed and only coordinates
+    /// are searched.
     pub(crate) choosing: Option<Choosing<'a>>,
     pub(crate) max_rounds: usize,
     /// When to stop.
@@ -56,15 +56,15 @@ pub(crate) struct Settings<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoundStage {
-    /// One of a start on a sample of rows.
+    /// A round of a start on a sample of rows.
     Start,
-    /// Rows choose anew, whatever they had.
+    /// Rows choose anew, independent of what they had.
     Exploring,
-    /// The same after atoms were moved to where the errors are.
+    /// The same, after atoms were moved to where the errors are.
     Relocation,
-    /// Rows keep what they had unless anew is better.
+    /// Rows keep what they have unless a new choice is better.
     Finishing,
-    /// Coordinates are searched anew where gates are given.
+    /// Coordinates are searched anew; the gates are given.
     Coordinates,
 }
 
@@ -80,10 +80,10 @@ impl std::fmt::Display for RoundStage {
     }
 }
 
-/// One gate update.
+/// One round: an update of gates or coordinates.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GateRound {
-    /// What it is for.
+    /// The purpose of the round.
     pub stage: RoundStage,
     /// Accepted steps before it.
     pub iteration: u64,
@@ -101,7 +101,7 @@ pub struct GateRound {
     pub seconds: f64,
 }
 
-/// Where a start's rounds ended. Numbers are in the units of the normalised data.
+/// The end of a start's rounds. Numbers are in the units of the normalised data.
 pub(crate) struct Settled {
     pub(crate) gates: Gates,
     pub(crate) point: Point,
@@ -125,8 +125,9 @@ impl Settled {
     }
 }
 
-/// The penalties of fits from starts like this one, the same for all so that their objectives compare: `lambda` (or 1e-5 of the mean diagonal of `Phi' Phi`)
-/// and 1e-3 of the mean diagonal of `D` over flat coordinates.
+/// The penalties of fits from starts like this one, the same for all so that their objectives compare: `lambda`
+/// (or 1e-5 of the mean diagonal of `Phi' Phi`), and `kappa` as 1e-3 of the mean diagonal of `D` over flat
+/// coordinates.
 ///
 /// # Errors
 /// [`CurvedError::Decoder`].
@@ -186,11 +187,11 @@ pub(crate) fn penalty(
 /// How rows choose their atoms.
 #[derive(Clone, Copy)]
 pub(crate) struct Choosing<'a> {
-    /// Atoms of a row at most.
+    /// The most atoms of a row.
     pub(crate) slots: usize,
     /// All rows.
     pub(crate) ground: Ground<'a>,
-    /// A sample of them that atoms are moved about on first, where there are many.
+    /// A sample of the rows, on which atoms are relocated first where there are many rows.
     pub(crate) sample: Option<Ground<'a>>,
 }
 
@@ -198,9 +199,9 @@ pub(crate) struct Choosing<'a> {
 pub(crate) enum Begin {
     /// Coordinates, and gates that stay.
     Coordinates(Coordinates, Gates),
-    /// A decoder under which rows choose, the rounds that led to it, and what seeds its relocations.
+    /// A decoder under which rows choose, the rounds that led to it, and the generator for its relocations.
     Decoder(Arranged, Vec<GateRound>, ChaCha8Rng),
-    /// A decoder that was fitted before: there is no exploring.
+    /// A decoder of an earlier fit: rows choose once instead of exploring.
     Fitted(Arranged, ChaCha8Rng),
 }
 
@@ -228,12 +229,12 @@ pub(crate) fn run(
             let mut explorer = Explorer::new(choosing.ground, penalty, choosing.slots);
             let mut state = explorer.state(decoder);
             explorer.explore(RoundStage::Exploring, EXPLORING, &mut state, &mut way)?;
-            // Where there was no sample all is done here.
+            // Without a sample the whole relocation is done here.
             let patience = PATIENCE[usize::from(choosing.sample.is_some())];
             let most = (patience, SHARES[1]);
             explorer.relocate(most, &mut state, &mut rng, &mut way)?;
             explorer.finish(&mut state, &mut way)?;
-            // What Newton's method leaves is compared in double precision.
+            // After Newton's method choices are compared in double precision.
             explorer.ground.single = None;
             let arrangement = choosing.ground.arrangement;
             let (coordinates, gates) = state.codes.dense(dictionary, arrangement);
@@ -246,7 +247,7 @@ pub(crate) fn run(
             };
             let mut explorer = Explorer::new(ground, penalty, choosing.slots);
             let mut state = explorer.state(decoder);
-            // Rows choose once; what follows never raises the objective.
+            // Rows choose once; nothing after this raises the objective.
             explorer.explore(RoundStage::Exploring, (1, 1), &mut state, &mut way)?;
             explorer.finish(&mut state, &mut way)?;
             let most = (PATIENCE[1], SHARES[1]);
@@ -300,7 +301,7 @@ pub(crate) fn run(
     }
 }
 
-/// Exploring and relocation on a sample of rows; the decoder that they lead to, and the objective there.
+/// Exploring and relocation on a sample of rows; returns the resulting decoder and its objective there.
 ///
 /// # Errors
 /// [`FitError::Cancelled`]; features that determine no decoder.
@@ -328,8 +329,8 @@ pub(crate) fn on_sample(
     Ok((state.decoder, state.objective))
 }
 
-/// Finishing rounds from where Newton's method has ended, where they lower the objective by more than a
-/// millionth.
+/// Finishing rounds from where Newton's method ended; `None` unless they lower the objective by more than
+/// [`WORTH`] of its scale.
 fn again(
     settings: &Settings<'_>,
     explorer: &mut Explorer<'_>,
@@ -358,7 +359,7 @@ fn again(
     }))
 }
 
-/// Choices that lower the objective by less than this share of its scale are none: the fit has converged.
+/// Choices that lower the objective by no more than this share of its scale do not count: the fit has converged.
 const WORTH: f64 = 1e-6;
 
 struct Update {
@@ -376,7 +377,7 @@ fn next(
     way: &mut Way<'_>,
 ) -> Result<Option<Update>, FitError> {
     let (coordinates, moved) = search(settings, current, penalty, gates);
-    // A gain within the noise of the decision is no change.
+    // A gain within the noise of the decision does not count.
     let noise = settings.rule.decrease_tolerance * current.objective.scale;
     let mut update = None;
     let mut objective = current.objective.value;
@@ -395,7 +396,7 @@ fn next(
     Ok(update)
 }
 
-/// Every row's best coordinates under the decoder of `point`, and how many rows they moved.
+/// Every row's best coordinates under the decoder of `point`, and the number of rows that moved.
 fn search(
     settings: &Settings<'_>,
     point: &Point,
@@ -447,11 +448,11 @@ fn evaluated(
     Ok(point)
 }
 
-/// The solver's options with a stream of its own, where a device is given: starts run side by
-/// side. Without one where none is left and the device need not be used, with what it answered.
+/// The solver's options with its own stream if a device is given, since starts run in parallel. If no stream
+/// is available and the device is not required, the options without it, and the device's error.
 ///
 /// # Errors
-/// What the device answered.
+/// The device's error.
 fn apart(settings: &Settings<'_>) -> Result<(SolverOptions, Option<DeviceError>), FitError> {
     let mut options = settings.solver.clone();
     let policy = options.device_policy;
@@ -491,7 +492,7 @@ fn finish(
     };
     log.solves.merge(&curved.summary);
     let solves = log.solves;
-    // A stream counts its own.
+    // A device stream counts its own factorizations.
     let on_host = solves.factorizations - solves.device_factorizations;
     settings.ledger.factored(on_host);
     Ok(Settled {
@@ -524,7 +525,7 @@ struct Log {
     solves: SolveSummary,
     seconds: Seconds,
     gate_time: Duration,
-    /// How often rows have been asked again after an inner fit.
+    /// How many updates have been tried after an inner fit.
     cycles: usize,
 }
 
@@ -548,9 +549,9 @@ impl Log {
         }
     }
 
-    /// One inner fit, which ends where it is when the time is up. After rounds (`settled`) it begins near a
-    /// minimum, where all that a step can change may be rounding: if none of any length lowers the objective,
-    /// that is where it stands still.
+    /// One inner fit, which stops where it is when the time is up. After rounds (`settled`) it begins near a
+    /// minimum, where a step may change the objective by rounding only. If no step of any length lowers it, the fit
+    /// has converged there.
     fn inner(
         &mut self,
         curved: &mut Curved<'_>,

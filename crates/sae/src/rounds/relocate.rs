@@ -1,9 +1,9 @@
-//! New places for atoms that explain little: planes of what is left of rows.
+//! New places for atoms that explain little: planes of the rows' residuals.
 //!
-//! Rows are drawn by their squared errors, so a plane is looked for where the errors are. Around each of a
-//! few of them, the *heads*, the rows whose residuals point most the same way span a plane by their leading
-//! directions; the plane that would explain most of all drawn rows, weighed back to all rows alike, becomes
-//! the atom's lines.
+//! Rows are drawn with probability proportional to their squared errors, so a plane is looked for where the
+//! errors are. A few of them are *heads*. Around each, the rows whose residuals are most nearly parallel to
+//! its own span a plane by their leading directions. The plane that would explain most of all drawn rows,
+//! weighted back to equal weight for all rows, becomes the atom's lines.
 
 use crate::data::{dot, larger};
 use crate::rounds::codes::Codes;
@@ -12,30 +12,30 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-/// Rows that are drawn.
+/// The most rows that are drawn.
 const DRAWN: usize = 2048;
 
-/// Heads that are tried for one atom.
+/// Heads that are tried per atom.
 const HEADS: usize = 12;
 
-/// Rows around a head, one after another of these.
+/// The numbers of rows around a head, used in turn.
 const AROUND: [usize; 4] = [32, 64, 128, 256];
 
 /// Steps of the iteration for leading directions.
 const STEPS: usize = 6;
 
-/// Residuals of rows that were drawn by their squares.
+/// Residuals of rows that were drawn in proportion to their squares.
 pub(crate) struct Residuals {
     p: usize,
     rows: Vec<f64>,
     /// `|r|` of each.
     norms: Vec<f64>,
-    /// One over what each was drawn by.
+    /// The inverse of the squared error each was drawn by.
     weights: Vec<f64>,
 }
 
 impl Residuals {
-    /// Draws rows by `squares`, their squared errors; none where all are zero.
+    /// Draws rows in proportion to `squares`, their squared errors; none if all are zero.
     pub(crate) fn draw(
         ground: &Ground<'_>,
         decoder: &Arranged,
@@ -76,7 +76,7 @@ impl Residuals {
         &self.rows[i * self.p..][..self.p]
     }
 
-    /// The best of a few planes (of `width` directions), lines one after another; none where nothing is left.
+    /// The best of a few planes (of `width` directions), line by line; `None` where no residual is left.
     pub(crate) fn plane(&self, width: usize, rng: &mut ChaCha8Rng) -> Option<Vec<f64>> {
         let count = self.norms.len();
         if count == 0 {
@@ -99,7 +99,7 @@ impl Residuals {
             .map(|(_, lines)| lines)
     }
 
-    /// Leading directions of the rows that point most like row `head`, each as long as the rows' root
+    /// Leading directions of the rows most nearly parallel to row `head`, each as long as the rows' root
     /// mean square along it.
     fn around(&self, head: usize, count: usize, width: usize) -> Vec<f64> {
         let p = self.p;
@@ -180,7 +180,7 @@ fn residual(ground: &Ground<'_>, decoder: &Arranged, codes: &Codes, i: usize) ->
     r
 }
 
-/// Gram and Schmidt, twice; what is left of dependent lines is zero.
+/// Gram-Schmidt, twice; dependent lines become zero.
 fn orthonormalise(lines: &mut [f64], p: usize) {
     for j in 0..lines.len() / p {
         let (before, rest) = lines.split_at_mut(j * p);

@@ -8,9 +8,9 @@
 //! decoder           W = (G + lambda P)^-1 F
 //! ```
 //!
-//! The three steps share nothing but their results. Chunks and tiles have bounds from shapes alone, so
-//! that sums have the same bits for any number of threads. The objective of codes with *their* decoder is
-//! `(|X|^2 - <W, F>) / 2`, and kappa's term.
+//! The three steps share only their results. Chunks and tiles have bounds that depend on the shapes alone, so
+//! sums have the same bits for any number of threads. The objective of codes with *their* decoder is
+//! `(|X|^2 - <W, F>) / 2`, plus the kappa term.
 
 use crate::data::{Data, axpy, dot, larger, ordered_sum};
 use crate::encode::search::{Arrangement, Search, Work};
@@ -26,7 +26,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-/// What rounds are over.
+/// The data and dictionary of the rounds.
 #[derive(Clone, Copy)]
 pub(crate) struct Ground<'a> {
     pub(crate) data: &'a Data,
@@ -51,25 +51,25 @@ pub(crate) struct Arranged {
 /// How rows choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
-    /// Anew, whatever they had.
+    /// Anew, independent of what they had.
     Anew,
-    /// What they had, unless anew is better by more than noise.
+    /// What they had, unless a new choice is better by more than noise.
     Better,
-    /// What they have: sums alone.
+    /// What they have; only the sums are formed.
     Stay,
 }
 
 /// Rows that go through a pass together.
 const TILE: usize = 128;
 
-/// Partial sums at most.
+/// The most partial sums.
 pub(crate) const CHUNKS: usize = 16;
 
-/// Numbers of all partial sums together, unless two are more.
+/// The most numbers in all partial sums together, unless two partial sums have more.
 pub(crate) const PARTIAL: usize = 1 << 25;
 
-/// A choice has to be better than the one before by this share of `|r0|^2`, where pulls are of double and
-/// of single precision.
+/// A choice has to beat the previous one by this share of `|r0|^2`, for pulls in double and in single
+/// precision.
 const NOISE: [f64; 2] = [1e-12, 1e-6];
 
 impl Ground<'_> {
@@ -104,7 +104,7 @@ impl Ground<'_> {
         }
     }
 
-    /// Lets every row choose under the state's decoder, and sums up what they chose.
+    /// Lets every row choose under the state's decoder, and sums the features of the choices.
     fn pass(&self, bench: &mut Bench, kappa: f64, choice: Choice, state: &mut State) {
         let p = self.outputs();
         let decoder = &state.decoder;
@@ -150,7 +150,7 @@ impl Ground<'_> {
                 axpy(1.0, &part.moment, &mut sum.moment);
                 sum.changed += part.changed;
             }
-            // The intercept's own: rows of a sample have a mean.
+            // The intercept's entries: rows of a sample have a mean that is not zero.
             let rows = self.data.rows() as f64;
             if let Some(last) = sum.gram.last_mut() {
                 *last = rows;
@@ -178,7 +178,7 @@ impl Ground<'_> {
         if !self.has_flat() {
             return self.decode(bench, penalty, state);
         }
-        // Flat coordinates are kept at unit variance; what the functions are then is summed up anew.
+        // Flat coordinates are kept at unit variance; the sums are formed again for the whitened coordinates.
         let (mut coordinates, gates) = state.codes.dense(self.dictionary, self.arrangement);
         let layout = Layout::new(self.dictionary, &gates, self.outputs())
             .map_err(broadhead_schur::Error::from)?;
@@ -288,8 +288,8 @@ impl Ground<'_> {
         }
     }
 
-    /// The decoder of codes whose sums are in the first part, circles turned into their own axes, and what
-    /// it makes of the objective; the codes follow.
+    /// Computes the decoder for the sums in the first part, turns circles into their own axes, and sets the
+    /// objective; the codes turn with the circles.
     fn decode(
         &self,
         bench: &mut Bench,
@@ -310,7 +310,7 @@ impl Ground<'_> {
         factor.copy_from(MatRef::from_row_major_slice(gram, m, m));
         for j in 0..m - 1 {
             factor[(j, j)] += penalty.lambda;
-            // Functions that are on in no row have no line.
+            // A function that is on in no row has no line.
             if factor[(j, j)] == 0.0 {
                 factor[(j, j)] = 1.0;
             }
@@ -332,7 +332,7 @@ impl Ground<'_> {
             CurvedError::Decoder { pivot: index }
         })?;
         release_upper_parts();
-        // By columns, so that they are solved for side by side.
+        // By columns, so that they are solved for in parallel.
         let factor = factor.as_ref();
         let right = MatRef::from_row_major_slice(moment, m, p);
         let columns = solution.as_mut().par_col_chunks_mut(COLUMNS);
@@ -388,13 +388,13 @@ const COLUMNS: usize = 48;
 pub(crate) struct State {
     pub(crate) decoder: Arranged,
     pub(crate) codes: Codes,
-    /// Of the codes with the decoder, which is theirs. Infinite before the first round.
+    /// The objective of the codes with their decoder. Infinite before the first round.
     pub(crate) objective: f64,
     /// By atom, the trace of `W_a W_a' G_aa`.
     pub(crate) shares: Vec<f64>,
     /// `|x_i - W' phi_i|^2` by row under the decoder that the codes were chosen under.
     pub(crate) squares: Vec<f64>,
-    /// Rows in which the last round put other atoms on, where they were compared.
+    /// Rows in which the last round switched other atoms on, where the two were compared.
     pub(crate) changed: usize,
 }
 
@@ -440,7 +440,7 @@ struct Under<'a> {
     choice: Choice,
 }
 
-/// Partial sums, and the memory of who makes them.
+/// Partial sums, and the workspace of the worker that forms them.
 struct Part {
     /// `Phi' Phi`, all of it but the intercept's column; the intercept last.
     gram: Vec<f64>,

@@ -1,19 +1,19 @@
-//! A circle and a line out of three scores: the axis about which the radii are most even.
+//! A circle and a line from three scores: the axis about which the radii are most even.
 //!
-//! Principal components of a cylinder span its axis and the plane of its circle but mix them, because only
-//! variances tell components apart. A point has a constant distance from the axis, so with `n` a unit vector
-//! and `rho = |z|^2 - (n' z)^2` the axis is where `sum (rho - mean)^2` is least: sought on a grid of the
-//! sphere, then nearer and nearer around the best.
+//! Principal components of a cylinder span its axis and the plane of its circle but mix them, because variances
+//! alone do not separate them. A point has a constant distance from the axis. So with a unit vector `n` and
+//! `rho = |z|^2 - (n' z)^2` the axis is where `sum (rho - mean)^2` is least. It is searched on a grid of the
+//! sphere, then on finer grids around the best point.
 
 use crate::model::factor::tangent_basis;
 
 /// Points of the first grid, a spiral over half the sphere: `n` and `-n` are one axis.
 const GRID: usize = 128;
 
-/// Finer grids around the best, each a quarter as wide.
+/// Finer grids around the best point, each a quarter as wide.
 const FINER: usize = 8;
 
-/// Turns standardised `scores` in place so that the first two go around a circle and the third runs along
+/// Rotates standardised `scores` in place so that the first two go around a circle and the third runs along
 /// its axis.
 pub(crate) fn upright(scores: &mut [[f64; 3]]) {
     let mut best = (f64::INFINITY, [0.0, 0.0, 1.0]);

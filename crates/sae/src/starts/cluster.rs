@@ -1,14 +1,14 @@
 //! k-means over leading scores: a seeded first guess of which atom is on in which row.
 //!
-//! Centres are drawn as k-means++ does (Arthur and Vassilvitskii 2007), then moved a few times. A
-//! guess is all that is needed: gates are updated by reconstruction afterwards.
+//! Centres are drawn as in k-means++ (Arthur and Vassilvitskii 2007), then moved a few times. A
+//! rough guess is enough: gates are updated by reconstruction afterwards.
 
 use crate::starts::principal::Principal;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-/// Rounds of moving centres.
+/// Rounds in which the centres move.
 const ROUNDS: usize = 8;
 
 /// The cluster of every row, `0..k`; clusters may be empty where rows coincide.

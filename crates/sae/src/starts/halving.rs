@@ -1,9 +1,9 @@
-//! Starts where rows choose their atoms, by successive halving.
+//! Starts by successive halving, where rows choose their atoms.
 //!
-//! Every start goes a few rounds on a seeded sample of rows; the better half goes on with half as many
-//! rounds again, until as few are left as are to be finished. Half of the starts are decoders of random
-//! rows, which serve where there are many atoms; the others are clusters of rows with their own leading
-//! directions, which serve where there are few.
+//! Every start runs a few rounds on a seeded sample of rows. The better half continues with half as many
+//! rounds again, until only the finalists are left. Half of the starts are decoders of random rows, which
+//! work well where there are many atoms. The others are clusters of rows with their own leading directions,
+//! which work well where there are few.
 
 use crate::data::Data;
 use crate::encode::search::Arrangement;
@@ -30,7 +30,7 @@ pub(crate) struct Sample<'a> {
 }
 
 impl<'a> Sample<'a> {
-    /// At most `most` of the rows, seeded; all where there are no more.
+    /// A seeded sample of at most `most` rows; all rows if there are no more.
     pub(crate) fn of(all: &'a Data, most: usize, seed: u64, single: bool) -> Self {
         let data = match all.rows() > most {
             true => {
@@ -60,33 +60,33 @@ impl<'a> Sample<'a> {
     }
 }
 
-/// A decoder of `M` lines is ranked by no fewer rows than this times `M`.
+/// A decoder of `M` lines is ranked on at least this times `M` rows, if there are as many.
 pub(crate) const TO_RANK: usize = 16;
 
-/// Atoms are moved about, before all rows take part, by no fewer rows than this times `M`, and no fewer than
+/// Atoms are relocated, before all rows take part, on a sample of this times `M` rows, but at least
 /// [`LEAST_TO_RELOCATE`].
 pub(crate) const TO_RELOCATE: usize = 64;
 
 /// See [`TO_RELOCATE`].
 pub(crate) const LEAST_TO_RELOCATE: usize = 8192;
 
-/// A start and what became of it.
+/// A start and its outcome.
 pub(crate) struct Begun {
     pub(crate) start: usize,
     pub(crate) kind: StartKind,
     pub(crate) rounds: Vec<GateRound>,
-    /// What it was left with, or how it failed.
+    /// Its result, or its error.
     pub(crate) ended: Result<Ranked, FitError>,
 }
 
-/// What a start was left with.
+/// The result of a ranked start.
 pub(crate) struct Ranked {
     pub(crate) decoder: Arranged,
-    /// Of the rows that starts are compared on.
+    /// The objective over the sample.
     pub(crate) objective: f64,
 }
 
-/// What halving goes by.
+/// The settings of successive halving.
 pub(crate) struct Halving<'a> {
     pub(crate) ground: Ground<'a>,
     pub(crate) slots: usize,
@@ -96,11 +96,12 @@ pub(crate) struct Halving<'a> {
     pub(crate) finalists: usize,
     /// When to stop.
     pub(crate) until: Option<Instant>,
-    /// Told of every start that has been ranked.
+    /// Called after every round of every start.
     pub(crate) tell: &'a Tell<'a>,
 }
 
-/// A start between stages: what rounds need besides is made anew at each, so that memory goes with threads.
+/// A start between stages. The workspace of its rounds is allocated anew at each stage, so memory scales with
+/// threads.
 struct Running {
     start: usize,
     kind: StartKind,
@@ -112,7 +113,7 @@ struct Running {
 const FIRST: usize = 6;
 
 impl Halving<'_> {
-    /// Halves the starts until the finalists are left. All of them, the best first.
+    /// Halves the starts until the finalists are left. Returns all starts, the best first.
     pub(crate) fn run(&self) -> Vec<Begun> {
         let Ground {
             data, dictionary, ..
@@ -157,9 +158,9 @@ impl Halving<'_> {
         begun.collect()
     }
 
-    /// Start `s` with a round behind it, and the penalties that it has.
+    /// Start `s` after one round, with its penalties.
     fn first(&self, start: usize, starter: &Starter<'_>) -> Running {
-        // Every other one, so that both kinds are among few starts.
+        // The kinds alternate, so that both are among a few starts.
         let (kind, state) = if start.is_multiple_of(2) {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             rng.set_stream(start as u64);
@@ -200,8 +201,8 @@ impl Halving<'_> {
         Ok((penalty, state))
     }
 
-    /// The penalties of a first round, before there are codes: 1e-5 of what the mean diagonal of `Phi' Phi`
-    /// is where all functions have mean square 1/2, as those of a circle do.
+    /// The penalties of a first round, before there are codes: 1e-5 of the mean diagonal that `Phi' Phi`
+    /// has where all functions have mean square 1/2, as those of a circle do.
     fn nominal(&self) -> Penalty {
         let rows = self.ground.data.rows() as f64;
         Penalty {
@@ -224,7 +225,7 @@ impl Halving<'_> {
     }
 }
 
-/// The penalties of codes, whose coordinates are whitened.
+/// The penalties for given codes, whose coordinates are whitened.
 ///
 /// # Errors
 /// Features that determine no decoder.

@@ -1,10 +1,12 @@
 //! Starts: first coordinates and gates, from principal components and from seeded random numbers.
 //!
-//! Start `s` draws from its own stream of the seed's generator, so it is the same whatever other
-//! starts there are and whichever thread makes it. The first half of the starts are *principal*
-//! (angles by `atan2` of two standardised scores, of four turned into two planes on a torus, of three turned
-//! upright on a cylinder, sphere points from three, Euclidean coordinates from as many as they have), the rest *random*. With several atoms and top-k gates the first gates
-//! are clusters of rows, and each atom's coordinates come from its own cluster's leading directions.
+//! Start `s` draws from its own stream of the seed's generator, so its random numbers depend neither on the
+//! thread that makes it nor on other starts. The first half of the starts are *principal*, the rest *random*.
+//! A principal start takes an angle by `atan2` of two standardised scores. A torus takes its angles from four
+//! scores rotated into two planes, a cylinder from three rotated to be upright; sphere points come from three
+//! scores, and Euclidean coordinates from as many as they have. With several atoms and top-k gates every other
+//! start is a decoder of random rows (see [`halving`]). In the others the first gates are clusters of rows, and
+//! each atom's coordinates come from the leading directions of its own cluster.
 
 mod axis;
 mod cluster;
@@ -37,9 +39,9 @@ pub enum StartKind {
     Principal,
     /// Random coordinates.
     Random,
-    /// Random rows as lines of a decoder.
+    /// Random rows as the lines of a decoder.
     Rows,
-    /// A model that the fit goes on from.
+    /// The model that the fit continues from.
     Model,
 }
 
@@ -51,16 +53,16 @@ pub(crate) struct Start {
     pub(crate) gates: Gates,
 }
 
-/// What the gates of a start are.
+/// How the gates of a start are made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FirstGates<'a> {
-    /// As given.
+    /// Given gates.
     Fixed(&'a Gates),
-    /// One atom a row, by clusters.
+    /// One atom per row, by clusters.
     Clusters,
 }
 
-/// Makes starts for one set of rows.
+/// Makes starts for a set of rows.
 pub(crate) struct Starter<'a> {
     dictionary: &'a Dictionary,
     gates: FirstGates<'a>,
@@ -69,7 +71,7 @@ pub(crate) struct Starter<'a> {
     total: usize,
 }
 
-/// The most components that are computed.
+/// The most principal components that are computed.
 const MOST_COMPONENTS: usize = 32;
 
 impl<'a> Starter<'a> {
@@ -115,7 +117,7 @@ impl<'a> Starter<'a> {
         }
     }
 
-    /// All atoms from the components of all rows: successive ones, shuffled from the second start on.
+    /// All atoms from the components of all rows: consecutive ones, shuffled from the second start on.
     fn shared(&self, s: usize, kind: StartKind, gates: &Gates, rng: &mut ChaCha8Rng) -> Start {
         let mut coordinates = Coordinates::origin(self.dictionary, gates.rows());
         let members: Vec<usize> = (0..gates.rows()).collect();
@@ -140,8 +142,8 @@ impl<'a> Starter<'a> {
         }
     }
 
-    /// For one atom of two components the pairs in order of their sum; else the components in order,
-    /// and shuffles of the leading ones.
+    /// For a single atom of two components, the pairs in the order of their sum; otherwise the components in
+    /// order, then shuffles of the leading ones.
     fn component_order(&self, s: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
         let q = self.principal.len();
         let sum: usize = self
@@ -165,7 +167,7 @@ impl<'a> Starter<'a> {
         order
     }
 
-    /// Atom `a` on in the rows of cluster `a`, its coordinates from the cluster's own directions.
+    /// Atom `a` is on in the rows of cluster `a`; its coordinates come from the cluster's own directions.
     fn clustered(&self, kind: StartKind, rng: &mut ChaCha8Rng) -> Start {
         let n = self.principal.rows();
         let labels = clusters(&self.principal, self.dictionary.len(), rng);
@@ -242,8 +244,8 @@ impl Source<'_> {
         self.principal.standard(row, self.chosen[c])
     }
 
-    /// The scores of a product, turned so that those of each factor are its own: two circles of a torus, the
-    /// circle and the axis of a cylinder. None where nothing tells factors apart.
+    /// The scores of a product, rotated so that each factor has its own: two circles of a torus, the
+    /// circle and the axis of a cylinder. Empty where the factors cannot be separated.
     fn turned(&self, topology: Topology, rows: usize) -> Vec<Vec<f64>> {
         let factors: Vec<Factor> = topology.factors().map(|part| part.factor).collect();
         match factors[..] {
@@ -253,7 +255,7 @@ impl Source<'_> {
         }
     }
 
-    /// The first `N` scores of each row, turned by `turn`.
+    /// The first `N` scores of each row, rotated by `turn`.
     fn apart<const N: usize>(&self, rows: usize, turn: impl Fn(&mut [[f64; N]])) -> Vec<Vec<f64>> {
         let mut scores: Vec<[f64; N]> = (0..rows)
             .map(|row| std::array::from_fn(|c| self.score(row, c)))

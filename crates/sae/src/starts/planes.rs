@@ -1,21 +1,21 @@
-//! Two circles out of four scores: the rotation of a four-dimensional space that makes the radii in
-//! its first and its second plane as even as possible.
+//! Two circles from four scores: the rotation of a four-dimensional space that makes the radii in
+//! its first and in its second plane as even as possible.
 //!
-//! Principal components of a product of circles span both planes but mix them, because only variances
-//! tell components apart. A point of a circle has a constant radius, so with `rho_1`, `rho_2` the
-//! squared radii in the planes, `sum (rho_1 - mean)^2 + (rho_2 - mean)^2` is lowered by turning one
-//! axis of the first plane against one of the second, pair by pair, until it stands still.
+//! Principal components of a product of circles span both planes but mix them, because variances alone do
+//! not separate them. A point of a circle has a constant radius. So with the squared radii `rho_1`, `rho_2`
+//! in the planes, `sum (rho_1 - mean)^2 + (rho_2 - mean)^2` is lowered by rotating one axis of the first
+//! plane against one of the second, pair by pair, until it no longer falls.
 
 use rayon::prelude::*;
 
-/// Sweeps over the four pairs of axes.
+/// The most sweeps over the four pairs of axes.
 const SWEEPS: usize = 20;
 
-/// Angles tried for a pair in a first pass, over a quarter turn: a further quarter swaps axes.
+/// Angles tried for a pair in a first pass, over a quarter turn: another quarter only swaps the axes.
 const ANGLES: usize = 24;
 
-/// Rotates standardised `scores` in place: the best of the three pairings of axes, each as it is and
-/// half mixed, since turning pair by pair may stop short of the least unevenness.
+/// Rotates standardised `scores` in place: the best result from the three pairings of axes, each unchanged
+/// and half mixed, since rotations pair by pair may stop short of the least unevenness.
 pub(crate) fn separate(scores: &mut [[f64; 4]]) {
     let orders = [[0, 1, 2, 3], [0, 2, 1, 3], [0, 3, 1, 2]];
     let half = std::f64::consts::FRAC_PI_4;
@@ -26,7 +26,7 @@ pub(crate) fn separate(scores: &mut [[f64; 4]]) {
         turn(&mut turned, 1, 3, 0.5 * mixing);
         (descend(&mut turned), turned)
     });
-    // The first of equals.
+    // The first where several are equal.
     let least = |a: (f64, Vec<_>), b: (f64, Vec<_>)| if b.0 < a.0 { b } else { a };
     let descended: Vec<_> = descended.collect();
     if let Some((_, turned)) = descended.into_iter().reduce(least) {
@@ -34,7 +34,7 @@ pub(crate) fn separate(scores: &mut [[f64; 4]]) {
     }
 }
 
-/// Sweeps until nothing is gained; the unevenness reached.
+/// Sweeps until nothing improves; returns the unevenness reached.
 fn descend(scores: &mut [[f64; 4]]) -> f64 {
     let mut now = unevenness(scores, 0, 2, 0.0);
     for _ in 0..SWEEPS {
@@ -57,8 +57,8 @@ fn turn(scores: &mut [[f64; 4]], a: usize, b: usize, angle: f64) {
     }
 }
 
-/// The least uneven angle on a grid, improved by two finer grids around it. Angle 0 is among those
-/// tried, so unevenness never grows.
+/// The angle of least unevenness on a grid, refined on two finer grids around it. Angle 0 is always tried,
+/// so unevenness never grows.
 fn best_angle(scores: &[[f64; 4]], a: usize, b: usize) -> f64 {
     let mut width = std::f64::consts::FRAC_PI_2;
     let mut best = (unevenness(scores, a, b, 0.0), 0.0);

@@ -1,14 +1,15 @@
-//! How many starts are worth how much work, by rough prices.
+//! How many starts are worth running at each stage, by rough prices.
 
 use crate::model::dictionary::Dictionary;
 use crate::model::gates::GatePolicy;
 use crate::options::FitOptions;
 use crate::rounds::Choosing;
 
-/// How many starts the screening budget lets be finished.
+/// The number of starts that the screening budget allows to be finished.
 ///
-/// A start is priced at 60 trials, each of passes over the data and of the cheaper of two eliminations;
-/// where gates are chosen at 100 rounds, and 300 factorizations of a core of no more than [`MOST_FACTORED`].
+/// A start is priced at 60 trials, each with passes over the data and the cheaper of two eliminations. Where
+/// gates are chosen it is priced at 100 rounds and 300 factorizations of a core of order at most
+/// [`MOST_FACTORED`]; the factorizations count at most a quarter of the budget.
 pub(crate) fn finalists(
     rows: usize,
     outputs: usize,
@@ -21,10 +22,10 @@ pub(crate) fn finalists(
         GatePolicy::TopK(k) if k < dictionary.len() => {
             let rows = n * (2.0 * m * p + 40.0 * k as f64 * m);
             let rounds = 100.0 * (rows + m * m * (m / 3.0 + 2.0 * p));
-            // Where Newton's systems are factored.
+            // The order of the system that Newton's method factors.
             let order = (m * m).min(n * k as f64);
             let newton = 300.0 * order.min(MOST_FACTORED).powi(3);
-            // A few starts are worth their systems: alone, one may end with two circles in one atom.
+            // The cap leaves room for a few starts: a single one may end with two circles in one atom.
             rounds + newton.min(0.25 * options.screening.budget)
         }
         _ => {
@@ -42,7 +43,7 @@ pub(crate) fn finalists(
 /// Cores of a higher order are not factored.
 const MOST_FACTORED: f64 = 768.0;
 
-/// How many starts are ranked on a sample of `rows` where rows choose: all, unless they are dear.
+/// The number of starts ranked on a sample of `rows` where rows choose: all, unless they are expensive.
 pub(crate) fn ranked(
     rows: usize,
     outputs: usize,
@@ -58,7 +59,7 @@ pub(crate) fn ranked(
 /// Floating-point operations that the first stage of ranking may cost.
 const RANKING: f64 = 2e11;
 
-/// How many starts have their atoms moved about on the sample: as many as cost little.
+/// The number of starts whose atoms are relocated on the sample: as many as are cheap.
 pub(crate) fn relocated(choosing: &Choosing<'_>, starts: usize) -> usize {
     let Some(ground) = choosing.sample else {
         return 0;
@@ -69,5 +70,5 @@ pub(crate) fn relocated(choosing: &Choosing<'_>, starts: usize) -> usize {
     ((RELOCATING / (100.0 * round)) as usize).clamp(1, starts)
 }
 
-/// Floating-point operations that relocation on a sample may cost, at a hundred rounds a start.
+/// Floating-point operations that relocation on a sample may cost, at a hundred rounds per start.
 const RELOCATING: f64 = 1e11;

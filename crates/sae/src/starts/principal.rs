@@ -1,9 +1,9 @@
 //! Leading principal components of the rows, by subspace iteration.
 //!
-//! From a seeded random `p x q` basis, `Q <- orth(Xc' Xc Q)` a fixed number of times, then the
-//! eigenvectors of `Q' Xc' Xc Q`. Starts need the leading subspace and no digits beyond it, so this
+//! From a seeded random `p x q` basis, `Q <- orth(Xc' Xc Q)` runs a fixed number of times, followed by the
+//! eigenvectors of `Q' Xc' Xc Q`. Starts need the leading subspace to a few digits only, so this
 //! costs `O(n p q)` where a full decomposition would cost `O(n p min(n, p))`. The basis is drawn in
-//! the space of columns, so permuting rows permutes scores and changes nothing else.
+//! the space of columns, so a permutation of the rows permutes the scores and changes nothing else.
 
 use crate::data::{Data, axpy, dot};
 use faer::linalg::evd::EvdError;
@@ -72,7 +72,7 @@ impl Principal {
             Par::Seq,
         );
         let Ok((values, vectors)) = descending(&covariance) else {
-            // Without eigenvectors the scores serve as they are: starts need a basis, not this one.
+            // Without eigenvectors the scores are used as they are: starts need some basis, not this one.
             let deviations = (0..q).map(|c| covariance[(c, c)].max(0.0).sqrt()).collect();
             return Self {
                 scores,
@@ -110,8 +110,8 @@ impl Principal {
         }
     }
 
-    /// The same scores of some rows about the *overall* mean, rotated onto the directions in which
-    /// these rows are largest; `components` of them.
+    /// The scores of some rows about the *overall* mean, rotated onto the `components` directions in which
+    /// these rows are largest.
     pub(crate) fn local(&self, members: &[usize], components: usize) -> Self {
         let q = self.len();
         let mut scores = Vec::with_capacity(members.len() * q);
@@ -140,7 +140,7 @@ impl Principal {
 /// positive.
 ///
 /// # Errors
-/// An iteration that does not converge.
+/// The eigenvalue iteration does not converge.
 pub(crate) fn descending(matrix: &Mat<f64>) -> Result<(Vec<f64>, Mat<f64>), EvdError> {
     let eigen = matrix.self_adjoint_eigen(Side::Lower)?;
     let q = matrix.nrows();
@@ -182,7 +182,7 @@ fn project(data: &Data, basis: &[Vec<f64>], scores: &mut [f64]) {
         });
 }
 
-/// `Xc' scores`, one vector a component.
+/// `Xc' scores`, one vector per component.
 fn back_project(data: &Data, scores: &[f64], q: usize) -> Vec<Vec<f64>> {
     if q == 0 {
         return Vec::new();
@@ -226,7 +226,7 @@ fn back_project(data: &Data, scores: &[f64], q: usize) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// Gram-Schmidt, twice; vectors that others span are dropped.
+/// Gram-Schmidt, twice; vectors that depend on the previous ones are dropped.
 fn orthonormalise(basis: &mut Vec<Vec<f64>>) {
     let mut kept: Vec<Vec<f64>> = Vec::with_capacity(basis.len());
     for mut vector in std::mem::take(basis) {

@@ -1,4 +1,4 @@
-//! A fit that goes on from a model: its decoder in the units of the data, its penalties.
+//! A fit that continues from a model: its decoder in the units of the data, and its penalties.
 
 use crate::data::Data;
 use crate::encode::row::{RowModel, for_rows};
@@ -9,25 +9,26 @@ use crate::model::dictionary::Dictionary;
 use crate::model::fitted::Model;
 use crate::rounds::round::Arranged;
 
-/// What a model gives to a fit.
+/// What a fit takes from a model.
 pub(crate) struct Resumed {
     /// `M x p`, in the units of the normalised data.
     decoder: Vec<f64>,
-    /// The model's own, where it says one.
+    /// The model's own, if it has one.
     pub(crate) lambda: Option<f64>,
     /// In the units of the normalised data.
     pub(crate) kappa: f64,
 }
 
-/// Newton steps of a row at most, while its coordinates are found.
+/// The most Newton steps of a row while its coordinates are found.
 const ITERATIONS: usize = 100;
 
-/// A penalty beyond that is one that nothing is held against.
+/// Larger penalties are cut to this: they hold coordinates at zero in any case.
 const LARGEST: f64 = 1e100;
 
 impl Resumed {
     /// # Errors
-    /// [`FitError::Option`] where the model has other atoms, [`FitError::DecoderShape`] other columns.
+    /// [`FitError::Option`] where the model has other atoms, [`FitError::DecoderShape`] where the number of columns
+    /// differs.
     pub(crate) fn of(
         model: &Model,
         data: &Data,
@@ -59,7 +60,7 @@ impl Resumed {
         })
     }
 
-    /// The decoder as rounds have it.
+    /// The decoder in the form that rounds use.
     pub(crate) fn arranged(&self, arrangement: &Arrangement, outputs: usize) -> Arranged {
         let mut lines = arrangement.gather(&self.decoder, outputs);
         arrangement.turn(&mut lines, outputs);

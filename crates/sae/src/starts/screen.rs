@@ -1,8 +1,8 @@
 //! Screening: ranks starts by a few rounds of alternation on a sample of rows.
 //!
-//! A round finds every row's best coordinates (and gates) under a fixed decoder, then the decoder for
-//! those. It needs no arrow system, so it costs little whatever the border is; it converges slowly,
-//! but ranks well, and its decoder carries over to rows outside the sample.
+//! A round finds every row's best coordinates under a fixed decoder and fixed gates, then the decoder for
+//! those. It needs no arrow system, so it is cheap however large the border is. It converges slowly, but it
+//! ranks well, and its decoder carries over to rows outside the sample.
 
 use crate::data::Data;
 use crate::encode::row::{RowModel, for_rows};
@@ -21,7 +21,7 @@ use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use std::borrow::Cow;
 
-/// A start that rounds can run from, over all rows.
+/// A start from which rounds can run, over all rows.
 pub(crate) struct Candidate {
     pub(crate) start: usize,
     pub(crate) begin: Begin,
@@ -36,7 +36,7 @@ pub(crate) struct Screened {
     gates: Gates,
 }
 
-/// The sample and what screening needs to know.
+/// The sample, and the settings of screening.
 pub(crate) struct Screen<'a> {
     all: &'a Data,
     sample: Cow<'a, Data>,
@@ -59,7 +59,7 @@ impl<'a> Screen<'a> {
         seed: u64,
         screening: Screening,
     ) -> Self {
-        // Enough rows to determine the decoder rank starts as well.
+        // A sample that is large enough to determine the decoder is also large enough to rank starts.
         let most = screening.rows.min((12 * dictionary.features()).max(512));
         let (sample, given) = if all.rows() > most {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -120,7 +120,7 @@ impl<'a> Screen<'a> {
                 self.sample.outputs(),
                 penalty.kappa,
             );
-            // Scans of the grids are dear with many atoms on: every other round.
+            // Scans of the grids are expensive: every other round, and only with a single atom.
             if self.dictionary.len() == 1 && round % 2 == 1 {
                 choose::update(&model, &self.sample, &mut coordinates, &gates);
             } else {
@@ -157,7 +157,7 @@ impl<'a> Screen<'a> {
         Ok(point)
     }
 
-    /// Takes a screened start to all rows.
+    /// Extends a screened start to all rows.
     pub(crate) fn carry(&self, start: usize, screened: Screened) -> Candidate {
         if matches!(self.sample, Cow::Borrowed(_)) {
             let Screened {

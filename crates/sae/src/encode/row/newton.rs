@@ -1,28 +1,28 @@
 //! Newton's method with a ridge on the coordinates of one row.
 //!
-//! Not the decision of [`crate::lm`]: there a trial costs a factorization of the whole system, so each is
-//! judged by what the quadratic predicted, noted and counted. Here are millions of problems of one to a few
-//! unknowns with their true second derivatives, where a trial costs as much as its judgement: a step that
-//! lowers the row's objective is taken, else the ridge grows.
+//! It does not use the decision of [`crate::lm`]. There a trial costs a factorization of the whole system, so
+//! each one is judged by the gain ratio, noted and counted. Here there are millions of problems of one to a
+//! few unknowns with their true second derivatives, and a trial costs as much as its judgement: a step that
+//! lowers the row's objective is taken, otherwise the ridge grows.
 
 use super::{RowModel, RowPoint};
 use crate::data::{axpy, dot};
 
-/// The step of the differences that give the Hessian: `eps^(1/2)`, so that its error is about 1e-8
-/// and Newton's method keeps nearly all of its speed.
+/// The step of the differences that give the Hessian: `eps^(1/2)`. The Hessian's error is then about 1e-8,
+/// and Newton's method converges almost as fast as with the exact one.
 const DIFFERENCE: f64 = 1.5e-8;
 
-/// Ridges tried for one step. From 1e-2 of the curvature to 1e12 of it they are 25.
+/// The most ridges tried for one step. There are 25 from 1e-2 to 1e12 times the curvature.
 const MOST_RIDGES: usize = 40;
 
-/// A coordinate on a line moves that far before the step of its differences grows with the way that
-/// it has to go: beside a gradient of 1e10 curvatures a step of 1.5e-8 changes nothing.
+/// Beyond a distance of this, the difference step of a coordinate on a line grows with the distance that it
+/// has to go: with a gradient of 1e10 curvatures a step of 1.5e-8 changes nothing.
 const FAR: f64 = 1e4;
 
-/// The least share of the ridge, of a line that the decoder has no use for.
+/// The smallest share of the ridge, for a line that the decoder does not use.
 const LEAST_WEIGHT: f64 = 1e-150;
 
-/// How many times further out than its atoms reach a row is that is ruled by its pull.
+/// A row this many times farther out than its atoms reach takes its scale of curvature from the pull.
 const OUTSIDE: f64 = 1e6;
 
 /// An atom's part of the problem.
@@ -47,8 +47,8 @@ pub(super) struct Newton<'m> {
     blocks: Vec<Block>,
     dim: usize,
     width: usize,
-    /// Whether an atom has lines and others among its factors: an angle's curvature then goes with the square
-    /// of the height, and one ridge for both would hold the height where the angle needs it.
+    /// Whether an atom has both lines and other factors. The curvature of an angle then scales with the square
+    /// of the height, and a single ridge would hold the height back where only the angle needs it.
     uneven: bool,
     /// The longest step.
     reach: f64,
@@ -69,8 +69,8 @@ struct Local<'s> {
     push: &'s mut [f64],
 }
 
-/// Numbers that are kept on the stack. A row's problem is small and there are many: most need no
-/// more, and an allocation would cost as much as a step.
+/// Numbers that are kept on the stack. There are many small row problems: most need no more than this, and
+/// an allocation would cost as much as a step.
 const STACK: usize = 256;
 
 /// Hands out parts of a slice, one after another.
@@ -142,7 +142,7 @@ impl<'m> Newton<'m> {
         this
     }
 
-    /// With no step longer than `reach`: from one basin into another is no descent to its minimum.
+    /// Limits steps to `reach`: a step from one basin into another does not descend to the minimum.
     pub(super) fn within(self, reach: f64) -> Self {
         Self { reach, ..self }
     }
@@ -322,8 +322,8 @@ impl<'m> Newton<'m> {
         })
     }
 
-    /// The step of a difference by `unknown`: on a line relative to the coordinate, and to the way that it
-    /// has to go, where either is long.
+    /// The difference step of `unknown`. On a line it is relative to the coordinate and to the distance that
+    /// it has to go, where either is long.
     fn difference(&self, t: &[f64], block: &Block, unknown: usize, way: f64) -> f64 {
         let dictionary = self.model.dictionary;
         let mut flat = dictionary.atoms()[block.atom].topology().flat();
@@ -340,7 +340,7 @@ impl<'m> Newton<'m> {
         }
     }
 
-    /// `trace(Psi K Psi')`: what Gauss-Newton has on its diagonal, the scale of curvature.
+    /// `trace(Psi K Psi')`: the trace of the Gauss-Newton matrix, the scale of curvature.
     fn curvature(&self, local: &Local<'_>, scratch: &mut [f64]) -> f64 {
         let mut sum = 0.0;
         for psi in local.psi.chunks_exact(self.width.max(1)) {
@@ -379,7 +379,7 @@ impl<'m> Newton<'m> {
     ) -> Found {
         self.refresh(t, &mut local);
         let mut energy = self.energy_at(t, &local);
-        // Numbers that overflow lead nowhere: `t` stays, and is not called a minimum.
+        // An energy that overflows has no descent: `t` stays and does not count as converged.
         if self.dim == 0 || !energy.is_finite() {
             return Found {
                 energy,
@@ -387,11 +387,11 @@ impl<'m> Newton<'m> {
             };
         }
         let curvature = self.curvature(&local, work.there.push);
-        // A gradient is J r: small when it is small beside |J| |r0|.
+        // A gradient is J r, so it is small if it is small relative to |J| |r0|.
         let small = 1e-9 * (curvature * self.square).sqrt();
         let noise = 1e-15 * (self.square + energy.abs());
         let curved = (curvature / self.dim as f64).max(f64::MIN_POSITIVE);
-        // Of a row far outside, the pull on a curved atom is the Hessian: J'J is nothing beside it.
+        // For a row far outside, the pull on a curved atom dominates the Hessian; J'J is negligible.
         let pulled = (curvature * self.square).sqrt();
         let unit = if pulled > OUTSIDE * curved {
             pulled
@@ -474,8 +474,8 @@ struct Work<'s> {
 }
 
 impl Work<'_> {
-    /// Gives the unknowns that are `flat` the share of the ridge that their diagonal has of the largest, and
-    /// the others all of it; the largest entry, or `unit` where that is more.
+    /// Gives each `flat` unknown the share of the ridge that its diagonal entry has of the largest, and every
+    /// other unknown all of it. Returns the largest diagonal entry, or `unit` if that is larger.
     fn weigh(&mut self, unit: f64, flat: impl Fn(usize) -> bool) -> f64 {
         let d = self.weights.len();
         let diagonal = |a: usize| self.hessian[a * d + a].abs();

@@ -1,33 +1,33 @@
 //! Circles of a first harmonic that are on in a row, brought together to a stationary point.
 //!
-//! With `z_a = (cos t_a, sin t_a)`, `z_a' = (-sin t_a, cos t_a)` and the push `u = K z - c` of a row the
-//! gradient and the Hessian by the angles are
+//! With `z_a = (cos t_a, sin t_a)`, `z_a' = (-sin t_a, cos t_a)` and `u = K z - c` for a row, the gradient
+//! and the Hessian with respect to the angles are
 //!
 //! ```text
 //! g_a = z_a' . u_a        H_ab = z_a' K_ab z_b'    H_aa = z_a' K_aa z_a' - z_a . u_a
 //! ```
 //!
-//! The alternation of [`Search::refit`] converges linearly, the slower the less orthogonal the atoms are;
-//! from where it stops two or three steps of Newton's method, of a few multiplications each, are enough.
-//! Whatever they are not enough for is left as it was, for a method that takes care.
+//! The alternation of [`Search::refit`] converges linearly, and more slowly the less orthogonal the atoms are.
+//! From where it stops two or three steps of Newton's method, of a few multiplications each, are enough.
+//! Where they are not, the code is left as it was for the general method.
 
 use super::{RowCode, Search, Seat};
 
-/// Atoms that are settled together; rows with more go to the general method.
+/// The most circles that are settled together; rows with more go to the general method.
 const MOST: usize = 8;
 
-/// Steps of Newton's method: two or three are enough, or none are.
+/// The most steps of Newton's method: two or three are enough if it converges at all.
 const STEPS: usize = 6;
 
-/// A step of more than this is none that Newton's method should take alone.
+/// A longer step is too far for Newton's method without a ridge.
 const FAR: f64 = 0.3;
 
-/// What is small of a gradient beside `|J| |r0|`: the same as for a row alone.
+/// A gradient is small below this share of `|J| |r0|`: the same as in the method for a single row.
 const SMALL: f64 = 1e-9;
 
 impl Search<'_> {
-    /// Moves the circles that are on in `code` to the stationary point beside them, a minimum; whether
-    /// that was done. Otherwise, as where other atoms are on, the code is as before. `square` is `|r0|^2`.
+    /// Moves the circles that are on in `code` to the nearby stationary point, a minimum; returns whether it
+    /// did. Otherwise, for example where other atoms are on, the code is unchanged. `square` is `|r0|^2`.
     pub(crate) fn settle(&self, pulls: &[f64], square: f64, code: &mut RowCode<'_>) -> bool {
         let on = code.on();
         let is_circle = |&a: &u32| matches!(self.seats[a as usize], Seat::Circle(_));
@@ -48,7 +48,7 @@ impl Search<'_> {
                 }
                 return true;
             }
-            // Written so that what is no number ends it.
+            // Written so that NaN ends it.
             if !(gradient < last && row.step()) {
                 return false;
             }
@@ -96,7 +96,7 @@ impl Row {
         row
     }
 
-    /// Brings gradient and Hessian up to date; the gradient's norm, and the trace of `J'J`.
+    /// Updates the gradient and the Hessian; returns the gradient's norm and the trace of `J'J`.
     fn refresh(&mut self) -> (f64, f64) {
         let (mut square, mut curvature) = (0.0, 0.0);
         for i in 0..self.on {
@@ -118,7 +118,7 @@ impl Row {
         (square.sqrt(), curvature)
     }
 
-    /// One step of Newton's method; false where the Hessian is not positive definite or the step is far.
+    /// One step of Newton's method; false where the Hessian is not positive definite or the step is too long.
     fn step(&mut self) -> bool {
         let on = self.on;
         let (l, mut x) = (&mut self.hessian, [0.0; MOST]);
@@ -143,7 +143,7 @@ impl Row {
             let known: f64 = (a + 1..on).map(|b| l[b][a] * x[b]).sum();
             x[a] = (x[a] - known) / l[a][a];
         }
-        // Written so that what is no number is far.
+        // Written so that NaN counts as too long.
         if !x[..on].iter().all(|x| x.abs() <= FAR) {
             return false;
         }

@@ -1,4 +1,4 @@
-//! Laws of the search: see each.
+//! Laws of the search.
 
 use super::*;
 use crate::data::axpy;
@@ -36,7 +36,7 @@ fn normal(rng: &mut ChaCha8Rng) -> f64 {
     StandardNormal.sample(rng)
 }
 
-/// A dictionary with a decoder and what a search needs of it.
+/// A dictionary with a decoder, and what a search needs.
 struct Bed {
     dictionary: Dictionary,
     arrangement: Arrangement,
@@ -47,7 +47,7 @@ struct Bed {
 }
 
 impl Bed {
-    /// A decoder whose atoms have axes that differ by up to `ratio`, in directions of functions by chance.
+    /// A decoder whose atoms have axes that differ by up to `ratio`, along random directions of functions.
     fn new(dictionary: Dictionary, p: usize, ratio: f64, kappa: f64, rng: &mut ChaCha8Rng) -> Self {
         let arrangement = Arrangement::of(&dictionary);
         let mut decoder = vec![0.0; dictionary.features() * p];
@@ -90,7 +90,7 @@ impl Bed {
         )
     }
 
-    /// A row of all atoms somewhere, and something else.
+    /// A row of all atoms at random places, plus noise.
     fn row(&self, noise: f64, rng: &mut ChaCha8Rng) -> Vec<f64> {
         let mut x: Vec<f64> = (0..self.p).map(|_| noise * normal(rng)).collect();
         for (a, atom) in self.dictionary.atoms().iter().enumerate() {
@@ -163,7 +163,7 @@ fn by_chance(topology: Topology, rng: &mut ChaCha8Rng) -> Vec<f64> {
     t
 }
 
-/// About 512 places of an atom, moved by chance; of a flat one within `reach`.
+/// About 512 places of an atom with a random shift; within `reach` on a flat atom.
 fn places(atom: Atom, reach: f64, rng: &mut ChaCha8Rng) -> Vec<Vec<f64>> {
     let lattice = |side: usize, d: usize, at: &dyn Fn(f64) -> f64| -> Vec<Vec<f64>> {
         let entry = |flat: usize, c: usize| (flat / side.pow(c as u32)) % side;
@@ -191,7 +191,7 @@ fn places(atom: Atom, reach: f64, rng: &mut ChaCha8Rng) -> Vec<Vec<f64>> {
     }
 }
 
-/// How far the place found for one row falls below the best of a grid, beside the size of its terms.
+/// How far the place found for one row falls short of the best of a grid, relative to the size of its terms.
 fn shortfall(kind: Atom, seed: u64, ratio: f64) -> f64 {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let dictionary = Dictionary::new(vec![kind]).unwrap();
@@ -226,9 +226,9 @@ fn shortfall(kind: Atom, seed: u64, ratio: f64) -> f64 {
     (best - found) / dot(&x, &x)
 }
 
-/// However eccentric the atom is, hardly ever is a place of a grid of 512 better than the one found: never on
-/// circles, on lines and where the problem is convex; elsewhere grids follow minima, and a share of at most
-/// one in a hundred may be missed (measured: 0 to 2 in a thousand).
+/// However eccentric the atom is, a place of a grid of 512 is almost never better than the one found. It never
+/// is on circles, on lines and where the problem is convex. Elsewhere the search follows the minima of a grid,
+/// and may miss the best in at most one case in a hundred (measured: 0 to 2 in a thousand).
 #[test]
 fn the_best_place_is_global() {
     for kind in kinds() {
@@ -249,8 +249,7 @@ fn the_best_place_is_global() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// A row's energy is that of its residual; refitting and comparing with what is chosen anew never raise
-    /// it.
+    /// A row's energy is that of its residual. Refitting, and comparing with a code chosen anew, never raise it.
     #[test]
     fn energies_are_those_of_residuals_and_never_rise(
         seed in any::<u64>(), ratio in 0.0..2.0_f64, kappa in 0.0..0.5_f64,
@@ -267,7 +266,7 @@ proptest! {
         let mut work = Work::new(&bed.arrangement, &bed.dictionary, slots);
         let mut memory = Memory::new(&bed.arrangement, slots);
         let mut code = memory.code();
-        // Atoms and places by chance.
+        // Random atoms and places.
         let first: u32 = rng.random_range(0..10);
         for slot in 0..slots {
             let a = (first as usize + 4 * slot) % bed.dictionary.len();

@@ -1,4 +1,4 @@
-//! What a round says of the objective is what residual rows say, and no row gets worse by finishing.
+//! The objective of a round equals that of the residual rows, and finishing makes no row worse.
 
 use super::*;
 use crate::iterate::coordinates::{Coordinates, Gates};
@@ -24,7 +24,7 @@ fn rows(n: usize, p: usize, rng: &mut ChaCha8Rng) -> Data {
     Data::normalised(x.view()).unwrap()
 }
 
-/// What residual rows say of the objective of a state.
+/// The objective of a state, computed from residual rows.
 fn objective(
     data: &Data,
     dictionary: &Dictionary,
