@@ -224,10 +224,21 @@ pub struct Against {
 /// # Errors
 /// The file cannot be written.
 pub fn write(path: &Path, records: &[Record]) -> Result<(), Error> {
+    write_lines(path, records.iter().map(line))
+}
+
+/// Writes `lines` beside `path` and renames.
+///
+/// # Errors
+/// The file cannot be written; a line that could not be made.
+pub fn write_lines(
+    path: &Path,
+    lines: impl Iterator<Item = Result<String, serde_json::Error>>,
+) -> Result<(), Error> {
     let beside = path.with_extension("jsonl.broadhead-tmp");
     let mut file = std::fs::File::create(&beside).map_err(Error::file(&beside))?;
-    for record in records {
-        let line = line(record).map_err(|e| Error::Format {
+    for line in lines {
+        let line = line.map_err(|e| Error::Format {
             path: path.to_path_buf(),
             message: e.to_string(),
         })?;

@@ -11,12 +11,12 @@ use super::plan::{Plan, Pulls};
 use crate::error::Error;
 use crate::machine::{self, Machine, OfMachine};
 use crate::receipt::Receipt;
-use crate::record::Refused;
+use crate::record::{self, Refused};
 use crate::summary::Summary;
 use broadhead_device::seal;
 use broadhead_gate::Decline;
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 /// The schema's number.
@@ -335,15 +335,6 @@ pub fn put(path: &Path, new: &[Record]) -> Result<(), Error> {
         true => read(path)?,
         false => Vec::new(),
     };
-    let beside = path.with_extension("jsonl.broadhead-tmp");
-    let mut file = std::fs::File::create(&beside).map_err(Error::file(&beside))?;
-    for record in machine::replaced(known, new) {
-        let line = line(&record).map_err(|e| Error::Format {
-            path: path.to_path_buf(),
-            message: e.to_string(),
-        })?;
-        writeln!(file, "{line}").map_err(Error::file(&beside))?;
-    }
-    file.sync_all().map_err(Error::file(&beside))?;
-    std::fs::rename(&beside, path).map_err(Error::file(path))
+    let records = machine::replaced(known, new);
+    record::write_lines(path, records.iter().map(line))
 }

@@ -2,21 +2,11 @@
 
 mod common;
 
-use common::{Ran, broadhead, finish};
+use common::{broadhead, finish, fit};
 use ndarray::Array2;
 use ndarray_npy::{NpzReader, read_npy, write_npy};
 use std::fs::File;
 use std::path::Path;
-
-/// `broadhead fit X -o OUT --device off` and more words.
-fn fit(rows: &Path, out: &Path, more: &[&str]) -> Ran {
-    finish(
-        broadhead()
-            .args(["fit", "--device", "off"])
-            .args([rows, Path::new("-o"), out])
-            .args(more),
-    )
-}
 
 #[test]
 fn a_cylinder_is_fitted_encoded_and_drawn() {

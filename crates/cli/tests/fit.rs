@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Ran, broadhead, finish, names, sample, write_npz};
+use common::{Ran, broadhead, finish, fit, names, ring, sample, write_npz};
 use ndarray::{Array1, Array2, s};
 use ndarray_npy::{NpzReader, read_npy, write_npy};
 use serde_json::Value;
@@ -27,26 +27,6 @@ const OUTPUTS: [&str; 6] = [
     "summary.json",
     "trace.jsonl",
 ];
-
-/// `broadhead fit X -o OUT --device off` and more words.
-fn fit(rows: &Path, out: &Path, more: &[&str]) -> Ran {
-    finish(
-        broadhead()
-            .args(["fit", "--device", "off"])
-            .args([rows, Path::new("-o"), out])
-            .args(more),
-    )
-}
-
-/// Rows around an ellipse in the plane of two directions, with a little noise.
-fn ring(rows: usize, columns: usize) -> Array2<f64> {
-    let noise = |x: usize| (x as f64 * 0.618_033_988).fract() - 0.5;
-    Array2::from_shape_fn((rows, columns), |(i, c)| {
-        let angle = 2.399_963 * i as f64;
-        let (u, v) = (noise(7 * c + 1), noise(11 * c + 5));
-        3.0 * angle.cos() * u + 2.0 * angle.sin() * v + 0.02 * noise(i * columns + c) + v
-    })
-}
 
 fn is_week(order: &[String]) -> bool {
     let at = |day: &str| order.iter().position(|name| name == day);

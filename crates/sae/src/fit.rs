@@ -490,7 +490,7 @@ impl Job<'_> {
         let penalty = self.penalty(&candidates, choosing)?;
         let candidates = match choosing.and_then(|choosing| Some((choosing, choosing.sample?))) {
             Some((choosing, sample)) => {
-                self.relocated(candidates, &choosing, sample, penalty, finalists)?
+                self.relocated(candidates, &choosing, sample, penalty, finalists, reports)?
             }
             None => candidates,
         };
@@ -550,7 +550,11 @@ impl Job<'_> {
         Ok(finished)
     }
 
-    /// The best candidates after their atoms were relocated on a sample of rows.
+    /// The best candidates after their atoms were relocated on a sample of rows. One that fails is reported and
+    /// left behind.
+    ///
+    /// # Errors
+    /// Where all failed, how the first did.
     fn relocated(
         &self,
         candidates: Vec<Candidate>,
@@ -558,12 +562,14 @@ impl Job<'_> {
         sample: Ground<'_>,
         penalty: Penalty,
         finalists: usize,
+        reports: &mut [StartReport],
     ) -> Result<Vec<Candidate>, FitError> {
-        let ended: Vec<Result<(f64, Candidate), FitError>> = candidates
+        type Relocated = (usize, Result<(f64, Begin), FitError>);
+        let ended: Vec<Relocated> = candidates
             .into_par_iter()
             .map(|Candidate { start, begin }| {
                 let Begin::Decoder(decoder, rounds, mut rng) = begin else {
-                    return Ok((0.0, Candidate { start, begin }));
+                    return (start, Ok((0.0, begin)));
                 };
                 let tell = |round: &GateRound| {
                     self.tell(&Progress::Round {
@@ -573,16 +579,33 @@ impl Job<'_> {
                 };
                 let mut way = Way::new(self.until, &tell);
                 way.rounds = rounds;
-                let (decoder, objective) =
-                    rounds::on_sample(choosing, sample, penalty, decoder, &mut rng, &mut way)?;
-                let begin = Begin::Decoder(decoder, way.rounds, rng);
-                Ok((objective, Candidate { start, begin }))
+                let moved =
+                    rounds::on_sample(choosing, sample, penalty, decoder, &mut rng, &mut way);
+                let begun = moved.map(|(decoder, objective)| {
+                    (objective, Begin::Decoder(decoder, way.rounds, rng))
+                });
+                (start, begun)
             })
             .collect();
-        let mut ranked = ended.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let (mut ranked, mut failure) = (Vec::new(), None);
+        for (start, begun) in ended {
+            match begun {
+                Ok((objective, begin)) => ranked.push((objective, Candidate { start, begin })),
+                Err(error) => {
+                    if let Some(report) = reports.iter_mut().find(|report| report.start == start) {
+                        report.objective = None;
+                        report.error = Some(error.to_string());
+                    }
+                    failure.get_or_insert(error);
+                }
+            }
+        }
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.start.cmp(&b.1.start)));
         ranked.truncate(finalists);
-        Ok(ranked.into_iter().map(|(_, candidate)| candidate).collect())
+        match failure {
+            Some(error) if ranked.is_empty() => Err(error),
+            _ => Ok(ranked.into_iter().map(|(_, candidate)| candidate).collect()),
+        }
     }
 
     /// The penalties that all starts share, from the first candidate.

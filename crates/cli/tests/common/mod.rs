@@ -2,6 +2,7 @@
 // Each test file uses its own part of this module.
 #![allow(dead_code, unreachable_pub)]
 
+use ndarray::Array2;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -100,4 +101,24 @@ pub fn write_npz(path: &Path, fill: impl FnOnce(&mut ndarray_npy::NpzWriter<std:
     let mut npz = ndarray_npy::NpzWriter::new(std::fs::File::create(path).expect("a new file"));
     fill(&mut npz);
     npz.finish().expect("a whole archive");
+}
+
+/// `broadhead fit X -o OUT --device off` and more words.
+pub fn fit(rows: &Path, out: &Path, more: &[&str]) -> Ran {
+    finish(
+        broadhead()
+            .args(["fit", "--device", "off"])
+            .args([rows, Path::new("-o"), out])
+            .args(more),
+    )
+}
+
+/// Rows around an ellipse in the plane of two directions, with a little noise.
+pub fn ring(rows: usize, columns: usize) -> Array2<f64> {
+    let noise = |x: usize| (x as f64 * 0.618_033_988).fract() - 0.5;
+    Array2::from_shape_fn((rows, columns), |(i, c)| {
+        let angle = 2.399_963 * i as f64;
+        let (u, v) = (noise(7 * c + 1), noise(11 * c + 5));
+        3.0 * angle.cos() * u + 2.0 * angle.sin() * v + 0.02 * noise(i * columns + c) + v
+    })
 }

@@ -12,10 +12,13 @@
 //! its parallel tasks need. Sums over rows are taken over fixed chunks in order.
 
 use crate::data::{Data, ROW_CHUNK, axpy, carve, dot, dots, sum_into};
+use crate::error::CurvedError;
 use crate::iterate::coordinates::Coordinates;
 use crate::iterate::layout::Layout;
 use crate::model::dictionary::Dictionary;
 use broadhead_schur::release_upper_parts;
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
@@ -119,6 +122,35 @@ pub(crate) fn gram(layout: &Layout, phi: &[f64], gram: &mut Mat<f64>) {
 pub(crate) fn add_penalty(lambda: f64, gram: &mut Mat<f64>) {
     for m in 1..gram.nrows() {
         gram[(m, m)] += lambda;
+    }
+}
+
+/// Overwrites the lower triangle of `G` by its Cholesky factor. A function that is on in no row has no line of
+/// the decoder where nothing is penalised: 1 stands for its diagonal.
+///
+/// # Errors
+/// [`CurvedError::Decoder`] with the first pivot that is not positive.
+pub(crate) fn factor_gram(gram: &mut Mat<f64>) -> Result<(), CurvedError> {
+    let m = gram.nrows();
+    for j in 0..m {
+        if gram[(j, j)] == 0.0 {
+            gram[(j, j)] = 1.0;
+        }
+    }
+    let scratch = llt::factor::cholesky_in_place_scratch::<f64>(m, Par::Seq, Default::default());
+    let factored = llt::factor::cholesky_in_place(
+        gram.as_mut(),
+        Default::default(),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    );
+    release_upper_parts();
+    match factored {
+        Ok(_) => Ok(()),
+        Err(llt::factor::LltError::NonPositivePivot { index }) => {
+            Err(CurvedError::Decoder { pivot: index })
+        }
     }
 }
 

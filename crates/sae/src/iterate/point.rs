@@ -136,28 +136,7 @@ impl Point {
         let (m, p) = (model.layout.features(), model.layout.outputs());
         features::project_data(model.layout, &self.phi, model.data, &mut self.decoder);
         self.factor.copy_from(&self.gram);
-        for j in 0..m {
-            // A function that is on in no row has no line of the decoder where nothing is penalised.
-            if self.factor[(j, j)] == 0.0 {
-                self.factor[(j, j)] = 1.0;
-            }
-        }
-        let mut memory = MemBuffer::new(llt::factor::cholesky_in_place_scratch::<f64>(
-            m,
-            Par::Seq,
-            Default::default(),
-        ));
-        llt::factor::cholesky_in_place(
-            self.factor.as_mut(),
-            Default::default(),
-            Par::Seq,
-            MemStack::new(&mut memory),
-            Default::default(),
-        )
-        .map_err(|error| {
-            let llt::factor::LltError::NonPositivePivot { index } = error;
-            CurvedError::Decoder { pivot: index }
-        })?;
+        features::factor_gram(&mut self.factor)?;
         let w = MatMut::from_row_major_slice_mut(&mut self.decoder, m, p);
         llt::solve::solve_in_place(
             self.factor.as_ref(),

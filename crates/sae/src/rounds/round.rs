@@ -15,7 +15,7 @@
 use crate::data::{Data, axpy, dot, larger, ordered_sum};
 use crate::encode::search::{Arrangement, Search, Work};
 use crate::error::CurvedError;
-use crate::iterate::features::flat_squares;
+use crate::iterate::features::{factor_gram, flat_squares};
 use crate::iterate::layout::Layout;
 use crate::model::dictionary::Dictionary;
 use crate::rounds::codes::{Codes, CodesMut};
@@ -310,28 +310,8 @@ impl Ground<'_> {
         factor.copy_from(MatRef::from_row_major_slice(gram, m, m));
         for j in 0..m - 1 {
             factor[(j, j)] += penalty.lambda;
-            // A function that is on in no row has no line.
-            if factor[(j, j)] == 0.0 {
-                factor[(j, j)] = 1.0;
-            }
         }
-        let mut memory = MemBuffer::new(llt::factor::cholesky_in_place_scratch::<f64>(
-            m,
-            Par::Seq,
-            Default::default(),
-        ));
-        llt::factor::cholesky_in_place(
-            factor.as_mut(),
-            Default::default(),
-            Par::Seq,
-            MemStack::new(&mut memory),
-            Default::default(),
-        )
-        .map_err(|error| {
-            let llt::factor::LltError::NonPositivePivot { index } = error;
-            CurvedError::Decoder { pivot: index }
-        })?;
-        release_upper_parts();
+        factor_gram(factor)?;
         // By columns, so that they are solved for in parallel.
         let factor = factor.as_ref();
         let right = MatRef::from_row_major_slice(moment, m, p);
