@@ -6,7 +6,6 @@ use common::{broadhead, finish, fit};
 use ndarray::Array2;
 use ndarray_npy::{NpzReader, read_npy, write_npy};
 use std::fs::File;
-use std::path::Path;
 
 #[test]
 fn a_cylinder_is_fitted_encoded_and_drawn() {

@@ -8,7 +8,6 @@ use ndarray::{Array1, Array2};
 use ndarray_npy::{NpzReader, read_npy, write_npy};
 use serde_json::Value;
 use std::fs::File;
-use std::path::Path;
 
 #[test]
 fn a_common_offset_gives_the_fit_of_the_centred_rows() {

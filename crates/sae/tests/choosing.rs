@@ -118,7 +118,13 @@ fn without_time_there_is_still_a_result() {
 #[test]
 fn more_atoms_than_rows_and_fewer_rows_than_features_are_fitted() {
     let x = made(&circles(3), 9, 5, Some(1), 0.1).x;
-    for (words, k) in [("20*circle", 2), ("9*sphere", 3), ("7*torus", 1)] {
+    let mixed = "5*sphere,6*euclidean:2/monomials:2";
+    for (words, k) in [
+        ("20*circle", 2),
+        ("9*sphere", 3),
+        ("7*torus", 1),
+        (mixed, 3),
+    ] {
         let dictionary: Dictionary = words.parse().unwrap();
         for rows in [2, 9] {
             let x = x.slice(s![..rows, ..]).to_owned();
