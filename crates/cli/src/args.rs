@@ -251,6 +251,17 @@ pub enum PullsWord {
     Fp64,
 }
 
+impl PullsWord {
+    /// The word on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Fp32 => "fp32",
+            Self::Fp64 => "fp64",
+        }
+    }
+}
+
 impl From<PullsWord> for Pulls {
     fn from(word: PullsWord) -> Self {
         match word {

@@ -75,6 +75,9 @@ pub enum FitError {
     /// The linear algebra ended the fit.
     #[error(transparent)]
     Solver(#[from] broadhead_schur::Error),
+    /// The time was up before this start was reached.
+    #[error("the time was up before this start was reached")]
+    OutOfTime,
     /// The caller stopped the fit.
     #[error("the fit was stopped")]
     Cancelled,

@@ -21,7 +21,7 @@ use crate::model::gates::GatePolicy;
 use crate::options::FitOptions;
 use crate::place::Place;
 use crate::report::{Fit, StartReport, StartStage};
-use crate::rounds::explore::{Explorer, Way};
+use crate::rounds::explore::{Course, Explorer};
 use crate::rounds::round::{Choice, Ground};
 use crate::rounds::{self, Begin, Choosing, GateRound, Settings, Settled};
 use crate::starts::halving::{
@@ -129,6 +129,7 @@ pub fn fit_on(
         top_k,
         watch,
         stopped: AtomicBool::new(false),
+        begun: started,
         until: (options.max_seconds).map(|seconds| started + Duration::from_secs_f64(seconds)),
         single: options.pulls.are_single(x),
         resumed: resumed.as_ref(),
@@ -232,7 +233,8 @@ struct Job<'a> {
     watch: &'a Watch<'a>,
     /// Whether the watch has stopped it.
     stopped: AtomicBool,
-    /// When to stop.
+    /// When the fit began, and when to stop.
+    begun: Instant,
     until: Option<Instant>,
     /// Whether pulls are made in single precision.
     single: bool,
@@ -254,6 +256,11 @@ impl Job<'_> {
             self.stopped.store(true, Ordering::Relaxed);
         }
         answer
+    }
+
+    /// Whether the time is up.
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// # Errors
@@ -369,7 +376,10 @@ impl Job<'_> {
             .map(|s| {
                 let start = starter.make(s);
                 let kind = start.kind;
-                let screened = self.expect_going().and_then(|()| screen.run(start));
+                let screened = match s > 0 && self.is_over() {
+                    true => Err(FitError::OutOfTime),
+                    false => self.expect_going().and_then(|()| screen.run(start)),
+                };
                 // The next start sees that the fit is stopped.
                 let _ = self.tell(&Progress::Screened {
                     start: s,
@@ -436,6 +446,7 @@ impl Job<'_> {
                 starts,
             ),
             finalists,
+            begun: self.begun,
             until: self.until,
             tell: &|round| {
                 self.tell(&Progress::Round {
@@ -503,6 +514,7 @@ impl Job<'_> {
             ledger,
             choosing,
             max_rounds: self.options.max_gate_rounds,
+            begun: self.begun,
             until: self.until,
         };
         let of = candidates.len();
@@ -577,7 +589,7 @@ impl Job<'_> {
                         round: *round,
                     })
                 };
-                let mut way = Way::new(self.until, &tell);
+                let mut way = Course::new(self.begun, self.until, &tell);
                 way.rounds = rounds;
                 let moved =
                     rounds::on_sample(choosing, sample, penalty, decoder, &mut rng, &mut way);
@@ -608,15 +620,30 @@ impl Job<'_> {
         }
     }
 
-    /// The penalties that all starts share, from the first candidate.
+    /// The penalties that all starts share, from the first candidate that determines some.
+    ///
+    /// # Errors
+    /// Where none does, why the first does not.
     fn penalty(
         &self,
         candidates: &[Candidate],
         choosing: Option<Choosing<'_>>,
     ) -> Result<Penalty, FitError> {
-        let Some(Candidate { begin, .. }) = candidates.first() else {
-            return Err(FitError::NoStart);
-        };
+        let mut failure = None;
+        for Candidate { begin, .. } in candidates {
+            match self.penalty_from(begin, choosing) {
+                Err(error) if error.is_of_the_decoder() => drop(failure.get_or_insert(error)),
+                penalty => return penalty,
+            }
+        }
+        Err(failure.unwrap_or(FitError::NoStart))
+    }
+
+    fn penalty_from(
+        &self,
+        begin: &Begin,
+        choosing: Option<Choosing<'_>>,
+    ) -> Result<Penalty, FitError> {
         let of_model = self.resumed.map(|resumed| resumed.kappa);
         let lambda = self.options.lambda.or(self.resumed.and_then(|r| r.lambda));
         if let (Some(kappa), Some(lambda)) = (of_model, lambda) {

@@ -14,6 +14,7 @@ use crate::encode::EncodeOptions;
 use crate::encode::arrangement::Arrangement;
 use crate::model::dictionary::Dictionary;
 use crate::model::gates::GatePolicy;
+use crate::model::grid::Grid;
 use crate::options::FitOptions;
 use crate::rounds::round::{CHUNKS, PARTIAL};
 use crate::starts::halving::{LEAST_TO_RELOCATE, TO_RELOCATE};
@@ -148,6 +149,7 @@ pub fn fit_bytes(
     let problem = sum(&[
         shared,
         rounds,
+        grid_bytes(dictionary).saturating_mul(at_once as u64 + 1),
         point.saturating_mul(carried as u64),
         running.saturating_mul(at_once as u64),
     ]);
@@ -173,6 +175,20 @@ pub fn fit_bytes(
         solver: twice(solver),
         at_once: at_once as u64,
     })
+}
+
+/// What one set of grids of the atoms' functions holds.
+fn grid_bytes(dictionary: &Dictionary) -> u64 {
+    let mut sum = 0_u64;
+    let (mut last, mut bytes) = (None, 0);
+    for &atom in dictionary.atoms() {
+        // Atoms that are alike stand beside each other as a rule.
+        if last != Some(atom) {
+            (last, bytes) = (Some(atom), numbers(&[Grid::numbers(atom)]));
+        }
+        sum = sum.saturating_add(bytes);
+    }
+    sum
 }
 
 /// What rounds need where rows choose their atoms: partial sums and a factor for each start that runs at once, a
@@ -223,8 +239,7 @@ pub fn encode_bytes(
         numbers(&[given, n, dictionary.len()]),
         numbers(&[3, m, outputs]),
         numbers(&[4, m, m]),
-        // Grids of the atoms' functions.
-        numbers(&[m, 4096]),
+        grid_bytes(dictionary),
     ])
 }
 

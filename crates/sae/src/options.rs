@@ -21,7 +21,8 @@ pub struct FitOptions {
     /// Seed of the starts. Default 0.
     pub seed: u64,
     /// The rule of the loop, [`Rule::curved`] by default. Its limits hold for all inner fits of a start
-    /// together.
+    /// together. Where steps are found by conjugate gradients its tolerances are at least 1e-5 of the largest
+    /// gradient and 1e-7 of the objective.
     pub rule: Rule,
     /// The penalty on the decoder, in the units of `Phi' Phi`. Default: 1e-5 of its mean diagonal.
     pub lambda: Option<f64>,
@@ -43,8 +44,8 @@ pub struct FitOptions {
     pub start: Option<Model>,
 }
 
-/// The precision in which rows are multiplied by the decoder while they explore which atoms to choose. What
-/// is kept is compared in double precision, and so is every sum and every decoder formed.
+/// The precision in which rows are multiplied by the decoder while they choose atoms. Every sum and
+/// every decoder is formed in double precision, and after Newton's method choices are compared in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pulls {
     /// Single precision where every number of the data is exact in it.

@@ -58,6 +58,35 @@ fn bits_depend_on_no_number_of_threads() {
     }
 }
 
+/// Enough rows for a sample of them to move atoms on, and for steps by conjugate gradients over several chunks.
+#[test]
+fn fits_of_many_rows_go_by_samples_and_gradients_and_have_the_same_bits() {
+    let dictionary = circles(16);
+    let x = made(&dictionary, 10_500, 8, Some(2), 0.1).x;
+    let options = FitOptions {
+        rule: lm::Rule::curved().with_max_iterations(4),
+        ..top(2, 4)
+    };
+    let fits = [1, 5].map(|threads| in_pool(threads, || quiet(&x, &dictionary, &options).unwrap()));
+    let of = |stage| fits[0].gate_rounds.iter().filter(move |r| r.stage == stage);
+    assert!(fits[0].solves.products > 0 && fits[0].solves.factorizations == 0);
+    assert!(fits[0].log_det_hessian.is_err());
+    // On the sample atoms were moved, and that was kept now and then.
+    assert!(of(RoundStage::Start).any(|round| round.reseeded > 0 && round.accepted));
+    assert!(of(RoundStage::Exploring).count() > 1 && of(RoundStage::Finishing).count() > 0);
+    assert!(
+        of(RoundStage::Exploring)
+            .next()
+            .is_some_and(|r| r.changed == 10_500)
+    );
+    assert!(
+        fits[0].explained_variance > 0.5,
+        "{}",
+        fits[0].explained_variance
+    );
+    assert_eq!(bits(&fits[1]), bits(&fits[0]));
+}
+
 #[test]
 fn planted_circles_are_found() {
     let dictionary = circles(12);

@@ -62,6 +62,13 @@ impl Device {
         }
     }
 
+    /// Records that the work stayed on the host, and says why on standard error.
+    pub(super) fn stayed(&mut self, why: &str) {
+        self.name = None;
+        let reason = self.reason.get_or_insert_with(|| why.to_owned());
+        note(self.policy, reason);
+    }
+
     /// Records where the planner sent the work. If a device could have been used and was not, says why
     /// on standard error: it `declined`, or its price was higher.
     pub(super) fn sent(

@@ -38,6 +38,10 @@ pub(super) use summary::{variation_lines, warn_of_row};
 /// The longest name in the picture's title.
 const TITLE: usize = 60;
 
+/// Why Newton's steps were made on the host where no system was factored.
+const BY_GRADIENTS: &str =
+    "steps go by conjugate gradients in the space of features, which have no device backend";
+
 /// Fits a dictionary to the rows of `arguments.rows` and writes everything into a folder.
 ///
 /// # Errors
@@ -99,7 +103,12 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     };
     fit_options.gates = gate_policy(&arguments.gates, rows.array.nrows(), dictionary.len())?;
     clock.lap("read");
-    unknowns::warn(&dictionary, &fit_options.gates, rows.array.dim());
+    unknowns::warn(
+        &dictionary,
+        &fit_options.gates,
+        rows.array.dim(),
+        arguments.holdout,
+    );
 
     let (fitted, held_out) = run(&place, &rows, &dictionary, &fit_options, arguments.holdout)?;
     clock.lap("fit");
@@ -107,8 +116,12 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     // from one inner fit to the next. A device that was used at all is named, and `solves` counts its
     // share.
     if fitted.solves.device_factorizations == 0 {
-        let declined = fitted.solves.device_declined.as_ref();
-        device.sent(fitted.execution_path, fitted.elimination, declined);
+        if fitted.solves.products > 0 {
+            device.stayed(BY_GRADIENTS);
+        } else {
+            let declined = fitted.solves.device_declined.as_ref();
+            device.sent(fitted.execution_path, fitted.elimination, declined);
+        }
     }
     let label_statistics = groups
         .as_ref()

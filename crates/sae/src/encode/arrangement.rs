@@ -11,7 +11,7 @@ use crate::model::topology::Topology;
 pub(crate) struct Arrangement {
     /// Atoms that are circles of a first harmonic.
     circles: Vec<usize>,
-    places: Vec<Place>,
+    places: Vec<FeaturePlace>,
     /// The dictionary's feature at every place.
     order: Vec<usize>,
     /// The width of the widest atom, and the most stored numbers of an atom whose functions do not determine
@@ -22,13 +22,13 @@ pub(crate) struct Arrangement {
 
 /// The positions of an atom's features.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct FeaturePlace {
     pub(crate) first: usize,
     pub(crate) step: usize,
     pub(crate) width: usize,
 }
 
-impl Place {
+impl FeaturePlace {
     /// The positions of its features.
     pub(crate) fn all(self) -> impl Iterator<Item = usize> + Clone {
         (0..self.width).map(move |m| self.first + m * self.step)
@@ -47,7 +47,7 @@ impl Arrangement {
             .collect();
         let mut order = vec![0; dictionary.features() - 1];
         let mut places = vec![
-            Place {
+            FeaturePlace {
                 first: 0,
                 step: 1,
                 width: 0
@@ -58,12 +58,12 @@ impl Arrangement {
         let mut circle = 0;
         for (a, atom) in atoms.iter().enumerate() {
             places[a] = match is_first_harmonic(*atom) {
-                true => Place {
+                true => FeaturePlace {
                     first: circle,
                     step: circles.len(),
                     width: 2,
                 },
-                false => Place {
+                false => FeaturePlace {
                     first: next,
                     step: 1,
                     width: atom.width(),
@@ -104,7 +104,7 @@ impl Arrangement {
         self.circles.binary_search(&a).is_ok()
     }
 
-    pub(crate) fn place(&self, a: usize) -> Place {
+    pub(crate) fn place(&self, a: usize) -> FeaturePlace {
         self.places[a]
     }
 

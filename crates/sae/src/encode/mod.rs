@@ -83,7 +83,7 @@ pub(crate) fn encode(
 }
 
 /// The places of rows.
-pub(crate) struct Placed {
+pub(crate) struct PlacedRows {
     /// `n x columns`; NaN where an atom is off.
     pub(crate) coordinates: Array2<f64>,
     /// `n x atoms`.
@@ -102,7 +102,7 @@ pub(crate) fn place(
     x: ArrayView2<'_, f64>,
     policy: &GatePolicy,
     max_iterations: usize,
-) -> Result<Placed, FitError> {
+) -> Result<PlacedRows, FitError> {
     let (dictionary, decoder) = (model.dictionary(), model.decoder());
     if decoder.ncols() != x.ncols() {
         return Err(FitError::DecoderShape {
@@ -134,7 +134,7 @@ struct OneByOne<'a> {
 
 impl OneByOne<'_> {
     /// Places all rows on gates that are given.
-    fn place_all(&self, x: ArrayView2<'_, f64>, gates: &Gates) -> Placed {
+    fn place_all(&self, x: ArrayView2<'_, f64>, gates: &Gates) -> PlacedRows {
         let dictionary = self.rows.dictionary;
         let found = rows_in_parallel(x.nrows(), |i| {
             let mut rest = vec![0.0; x.ncols()];
@@ -152,7 +152,7 @@ impl OneByOne<'_> {
                 }
             }
         }
-        Placed {
+        PlacedRows {
             coordinates,
             gates: gates.to_array(),
             distance: found.iter().map(|(_, distance)| *distance).collect(),

@@ -259,9 +259,12 @@ impl<'a> RowModel<'a> {
             }
         } else {
             let grid = &self.grids[a];
-            let both = self.energies[a].iter().zip(grid.rows());
+            let both = self.energies[a].iter().zip(grid.rows()).enumerate();
             let energies: Vec<f64> = both
-                .map(|(quadratic, values)| 0.5 * quadratic - dot(values, left))
+                .map(|(g, (quadratic, values))| {
+                    let flat = 0.5 * self.kappa * grid.square(g).unwrap_or(0.0);
+                    0.5 * quadratic - dot(values, left) + flat
+                })
                 .collect();
             for g in grid.minima(&energies, FOLLOWED) {
                 follow(grid.point(g), grid.spacing());

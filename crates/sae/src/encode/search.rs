@@ -17,7 +17,7 @@
 
 use super::angle::{self, LANES};
 pub(crate) use super::arrangement::Arrangement;
-use super::arrangement::{Place, is_first_harmonic};
+use super::arrangement::{FeaturePlace, is_first_harmonic};
 use super::row::RowModel;
 use crate::data::{ARCH, dot};
 use crate::iterate::features::decoder_gram;
@@ -85,10 +85,10 @@ pub(crate) struct Search<'a> {
     /// By circle, in double precision.
     axes: Vec<[f64; 2]>,
     /// The axes of circles in lanes, and the rows of `K` for circles, also in lanes.
-    lanes: Lanes,
+    lanes: InLanes,
 }
 
-struct Lanes {
+struct InLanes {
     axes: [Vec<angle::Lanes>; 2],
     /// For line `l` of `2 count`: its entries of `K` with the first functions, then with the second.
     gram: Vec<angle::Lanes>,
@@ -96,7 +96,7 @@ struct Lanes {
 }
 
 /// Memory of one worker.
-pub(crate) struct Work {
+pub(crate) struct SearchMemory {
     pulls: Vec<angle::Lanes>,
     left: Vec<angle::Lanes>,
     gains: Vec<angle::Lanes>,
@@ -109,7 +109,7 @@ pub(crate) struct Work {
     all: Vec<f64>,
 }
 
-impl Work {
+impl SearchMemory {
     pub(crate) fn new(arrangement: &Arrangement, dictionary: &Dictionary, slots: usize) -> Self {
         let blocks = arrangement.circles().len().div_ceil(LANES);
         let (width, stored) = (arrangement.width(), arrangement.stored());
@@ -183,7 +183,7 @@ impl<'a> Search<'a> {
             })
             .collect();
         Self {
-            lanes: Lanes::of(&gram, features, &axes),
+            lanes: InLanes::of(&gram, features, &axes),
             dictionary,
             arrangement,
             gram,
@@ -197,11 +197,22 @@ impl<'a> Search<'a> {
 
     /// Chooses atoms anew for the row of `pulls` (arranged, minus the intercept's part) while slots are free
     /// and an atom lowers the row's energy. Returns the energy, 0 where no atom is on.
-    pub(crate) fn choose(&self, pulls: &[f64], work: &mut Work, code: &mut RowCode<'_>) -> f64 {
+    pub(crate) fn choose(
+        &self,
+        pulls: &[f64],
+        work: &mut SearchMemory,
+        code: &mut RowCode<'_>,
+    ) -> f64 {
         self.choose_to(pulls, STILL[0], work, code)
     }
 
-    fn choose_to(&self, pulls: &[f64], still: f64, work: &mut Work, code: &mut RowCode<'_>) -> f64 {
+    fn choose_to(
+        &self,
+        pulls: &[f64],
+        still: f64,
+        work: &mut SearchMemory,
+        code: &mut RowCode<'_>,
+    ) -> f64 {
         code.clear();
         self.lanes.load(pulls, &mut work.pulls);
         work.left.copy_from_slice(&work.pulls);
@@ -225,7 +236,7 @@ impl<'a> Search<'a> {
         &self,
         pulls: &[f64],
         noise: f64,
-        work: &mut Work,
+        work: &mut SearchMemory,
         code: &mut RowCode<'_>,
     ) -> (f64, bool) {
         let before = self.energy(pulls, code);
@@ -252,7 +263,13 @@ impl<'a> Search<'a> {
     }
 
     /// Puts the atom with the largest gain into `slot`; returns whether any atom has a gain.
-    fn add(&self, pulls: &[f64], work: &mut Work, code: &mut RowCode<'_>, slot: usize) -> bool {
+    fn add(
+        &self,
+        pulls: &[f64],
+        work: &mut SearchMemory,
+        code: &mut RowCode<'_>,
+        slot: usize,
+    ) -> bool {
         let width = self.arrangement.width();
         let stored = self.arrangement.stored();
         let mut found: Option<(f64, usize)> = None;
@@ -297,7 +314,12 @@ impl<'a> Search<'a> {
     }
 
     /// The circle with the largest gain among those that are off.
-    fn best_circle(&self, work: &mut Work, code: &RowCode<'_>, slots: usize) -> Option<usize> {
+    fn best_circle(
+        &self,
+        work: &mut SearchMemory,
+        code: &RowCode<'_>,
+        slots: usize,
+    ) -> Option<usize> {
         let count = self.arrangement.circles().len();
         if count == 0 {
             return None;
@@ -452,7 +474,13 @@ impl<'a> Search<'a> {
     }
 
     /// Moves all atoms that are on to their best places, one by one, until they stand still.
-    pub(crate) fn refit(&self, pulls: &[f64], work: &mut Work, code: &mut RowCode<'_>, still: f64) {
+    pub(crate) fn refit(
+        &self,
+        pulls: &[f64],
+        work: &mut SearchMemory,
+        code: &mut RowCode<'_>,
+        still: f64,
+    ) {
         let (width, stored) = (self.arrangement.width(), self.arrangement.stored());
         let on = code.on();
         let sweeps = if on < 2 { 1 } else { SWEEPS };
@@ -532,7 +560,7 @@ fn insert(leaders: &mut [Option<(f64, usize)>], mut new: (f64, usize)) {
 }
 
 /// [`Seat::Linear`]; a direction along which the atom does not move, up to rounding, is not searched.
-fn linear(gram: &[f64], features: usize, place: Place, kappa: f64) -> Seat {
+fn linear(gram: &[f64], features: usize, place: FeaturePlace, kappa: f64) -> Seat {
     let own: Vec<usize> = place.all().collect();
     let w = place.width;
     let matrix = Mat::from_fn(w, w, |a, b| {
@@ -548,7 +576,7 @@ fn linear(gram: &[f64], features: usize, place: Place, kappa: f64) -> Seat {
     }))
 }
 
-impl Lanes {
+impl InLanes {
     fn of(gram: &[f64], features: usize, axes: &[[f64; 2]]) -> Self {
         let count = axes.len();
         let blocks = count.div_ceil(LANES);
@@ -594,7 +622,13 @@ impl Lanes {
     }
 
     /// The pulls that the atoms in the first slots leave, in lanes.
-    fn leave(&self, search: &Search<'_>, code: &RowCode<'_>, slots: usize, work: &mut Work) {
+    fn leave(
+        &self,
+        search: &Search<'_>,
+        code: &RowCode<'_>,
+        slots: usize,
+        work: &mut SearchMemory,
+    ) {
         if self.blocks == 0 {
             return;
         }

@@ -15,8 +15,8 @@
 
 use super::frame::Reach;
 use super::row::{RowData, RowPoint};
-use super::search::{Arrangement, NONE, RowCode, Search, Work};
-use super::{OneByOne, Placed};
+use super::search::{Arrangement, NONE, RowCode, Search, SearchMemory};
+use super::{OneByOne, PlacedRows};
 use crate::data::{axpy, dot};
 use crate::options::Pulls;
 use crate::rounds::round::product;
@@ -42,14 +42,14 @@ struct Tiles<'a> {
 }
 
 /// Memory of one worker.
-struct Bench {
+struct TileMemory {
     rest: Vec<f64>,
     rest_single: Vec<f32>,
     pulls: Vec<f64>,
     pulls_single: Vec<f32>,
     reach: Vec<Reach>,
     left: Vec<f64>,
-    work: Work,
+    work: SearchMemory,
     atoms: Vec<u32>,
     phi: Vec<f64>,
     t: Vec<f64>,
@@ -64,7 +64,7 @@ struct Out<'o> {
 }
 
 /// Places the rows of `x`, each on at most `slots` atoms.
-pub(super) fn place(one: &OneByOne<'_>, x: ArrayView2<'_, f64>, slots: usize) -> Placed {
+pub(super) fn place(one: &OneByOne<'_>, x: ArrayView2<'_, f64>, slots: usize) -> PlacedRows {
     let (frame, dictionary) = (one.frame, one.rows.dictionary);
     let (n, p) = x.dim();
     let arrangement = Arrangement::of(dictionary);
@@ -109,7 +109,7 @@ pub(super) fn place(one: &OneByOne<'_>, x: ArrayView2<'_, f64>, slots: usize) ->
                 },
             );
     }
-    Placed {
+    PlacedRows {
         coordinates,
         gates,
         distance,
@@ -118,20 +118,20 @@ pub(super) fn place(one: &OneByOne<'_>, x: ArrayView2<'_, f64>, slots: usize) ->
 }
 
 impl Tiles<'_> {
-    fn bench(&self) -> Bench {
+    fn bench(&self) -> TileMemory {
         broadhead_schur::release_upper_parts();
         let (f, p) = (self.arrangement.features(), self.outputs);
         let (width, stored) = (self.arrangement.width(), self.arrangement.stored());
         let dictionary = self.one.rows.dictionary;
         let in_single = if self.single.is_some() { TILE } else { 0 };
-        Bench {
+        TileMemory {
             rest: vec![0.0; TILE * p],
             rest_single: vec![0.0; in_single * p],
             pulls: vec![0.0; TILE * f],
             pulls_single: vec![0.0; in_single * f],
             reach: Vec::with_capacity(TILE),
             left: vec![0.0; p],
-            work: Work::new(self.arrangement, dictionary, self.slots),
+            work: SearchMemory::new(self.arrangement, dictionary, self.slots),
             atoms: vec![NONE; self.slots],
             phi: vec![0.0; self.slots * width],
             t: vec![0.0; self.slots * stored],
@@ -139,7 +139,7 @@ impl Tiles<'_> {
     }
 
     /// Places the rows from `first` on, as many as `out` holds.
-    fn tile(&self, x: ArrayView2<'_, f64>, first: usize, bench: &mut Bench, mut out: Out<'_>) {
+    fn tile(&self, x: ArrayView2<'_, f64>, first: usize, bench: &mut TileMemory, mut out: Out<'_>) {
         let (f, p, count) = (
             self.arrangement.features(),
             self.outputs,
@@ -184,7 +184,7 @@ impl Tiles<'_> {
     }
 
     /// Places row `i` of the tile.
-    fn row(&self, i: usize, bench: &mut Bench, out: &mut Out<'_>) {
+    fn row(&self, i: usize, bench: &mut TileMemory, out: &mut Out<'_>) {
         let (f, p) = (self.arrangement.features(), self.outputs);
         let rest = &bench.rest[i * p..][..p];
         let pulls = &mut bench.pulls[i * f..][..f];

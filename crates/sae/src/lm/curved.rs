@@ -130,7 +130,7 @@ pub(crate) struct Curved<'a> {
     trial: Point,
     row_hessian: Vec<f64>,
     linearised: bool,
-    way: Way,
+    way: StepMethod,
     step_row: Vec<f64>,
     step_border: Vec<f64>,
     pub(crate) summary: SolveSummary,
@@ -139,7 +139,7 @@ pub(crate) struct Curved<'a> {
 }
 
 /// How steps are found.
-enum Way {
+enum StepMethod {
     /// By an elimination.
     Factored(Box<Solver>),
     /// By conjugate gradients in the space of features.
@@ -157,6 +157,9 @@ const MANY: usize = 8192;
 /// fit goes by conjugate gradients.
 const SMALL_GRADIENT: f64 = 1e-5;
 const SMALL_DECREASE: f64 = 1e-7;
+
+/// A gradient of this share of `sum |x_i|^2` is rounding: some thousand units of it.
+const ROUNDING: f64 = 1e-12;
 
 /// The residual of a step beside its gradient, where that is as large as at first.
 const FORCING: f64 = 0.1;
@@ -200,7 +203,7 @@ impl<'a> Curved<'a> {
             model,
             mode,
             start,
-            Way::Factored(Box::new(solver)),
+            StepMethod::Factored(Box::new(solver)),
         ))
     }
 
@@ -223,16 +226,16 @@ impl<'a> Curved<'a> {
         if few || pinned || mode == BorderMode::Joint {
             return Self::new(model, mode, start, options);
         }
-        let way = Way::Gradients(Box::new(Gradients::new(model.layout)));
+        let way = StepMethod::Gradients(Box::new(Gradients::new(model.layout)));
         Ok(Self::by(model, mode, start, way))
     }
 
-    fn by(model: Frozen<'a>, mode: BorderMode, start: Point, way: Way) -> Self {
+    fn by(model: Frozen<'a>, mode: BorderMode, start: Point, way: StepMethod) -> Self {
         let layout = model.layout;
         let row_hessian = vec![0.0; layout.row_dims().block_len()];
         let declined = match &way {
-            Way::Factored(solver) => solver.plan().declined.clone(),
-            Way::Gradients(_) => None,
+            StepMethod::Factored(solver) => solver.plan().declined.clone(),
+            StepMethod::Gradients(_) => None,
         };
         let mut start = start;
         tangent(layout, &mut start);
@@ -260,13 +263,19 @@ impl<'a> Curved<'a> {
     /// over as a rule, and Gauss-Newton has a linear tail.
     pub(crate) fn rule(&self, rule: &Rule) -> Rule {
         match self.way {
-            Way::Factored(_) => *rule,
-            Way::Gradients(_) => Rule {
+            StepMethod::Factored(_) => *rule,
+            StepMethod::Gradients(_) => Rule {
                 residual_tolerance: larger(rule.residual_tolerance, SMALL_GRADIENT),
                 decrease_tolerance: larger(rule.decrease_tolerance, SMALL_DECREASE),
                 ..*rule
             },
         }
+    }
+
+    /// Whether the gradient is the rounding of the sums of squares that it is formed from.
+    pub(crate) fn is_at_rounding(&self) -> bool {
+        let square = crate::data::ordered_sum(self.model.data.spreads());
+        crate::data::norm(&self.current.row_gradient) <= ROUNDING * square
     }
 
     /// The report of a loop that was stopped here, after so many iterations and trials.
@@ -284,16 +293,16 @@ impl<'a> Curved<'a> {
     /// The elimination that the planner chose, or that was pinned.
     pub(crate) fn elimination(&self) -> EliminationKind {
         match &self.way {
-            Way::Factored(solver) => solver.plan().chosen,
-            Way::Gradients(_) => EliminationKind::Iterative,
+            StepMethod::Factored(solver) => solver.plan().chosen,
+            StepMethod::Gradients(_) => EliminationKind::Iterative,
         }
     }
 
     /// Where its linear solves run.
     pub(crate) fn path(&self) -> ExecutionPath {
         match &self.way {
-            Way::Factored(solver) => solver.plan().path,
-            Way::Gradients(_) => ExecutionPath::Cpu,
+            StepMethod::Factored(solver) => solver.plan().path,
+            StepMethod::Gradients(_) => ExecutionPath::Cpu,
         }
     }
 
@@ -309,14 +318,14 @@ impl<'a> Curved<'a> {
     pub(crate) fn log_determinant(
         &mut self,
     ) -> Result<Result<LogDeterminant, String>, CurvedError> {
-        if matches!(self.way, Way::Gradients(_)) {
+        if matches!(self.way, StepMethod::Gradients(_)) {
             return Ok(Err("conjugate gradients factor no Hessian".to_owned()));
         }
         // H is the Hessian of `f`, with the penalty on flat coordinates.
         self.assemble(self.model.penalty.kappa);
         self.linearised = false;
         let system = system_of(&self.model, &self.current, &self.row_hessian)?;
-        let Way::Factored(solver) = &mut self.way else {
+        let StepMethod::Factored(solver) = &mut self.way else {
             return Ok(Err("conjugate gradients factor no Hessian".to_owned()));
         };
         let chosen = Chosen::of(solver.plan());
@@ -369,7 +378,7 @@ impl<'a> Curved<'a> {
     fn step(&mut self, relative_ridge: f64) -> Result<f64, StepFailure<CurvedError>> {
         let started = Instant::now();
         let changed = self.linearise();
-        let Way::Factored(solver) = &mut self.way else {
+        let StepMethod::Factored(solver) = &mut self.way else {
             return self.step_by_gradients(relative_ridge);
         };
         let chosen = Chosen::of(solver.plan());
@@ -423,7 +432,7 @@ impl<'a> Curved<'a> {
         };
         let mean = at.mean_diagonal();
         self.seconds.assemble += started.elapsed();
-        let Way::Gradients(gradients) = &mut self.way else {
+        let StepMethod::Gradients(gradients) = &mut self.way else {
             return Ok(f64::NAN);
         };
         let started = Instant::now();

@@ -22,7 +22,22 @@ pub(crate) struct Grid {
     spacing: f64,
 }
 
+/// What the list of a point's neighbours takes at most, in numbers.
+const NEIGHBOURS: usize = 16;
+
 impl Grid {
+    /// Numbers that [`Grid::on`] holds for `atom`, neighbours counted as numbers; saturating.
+    pub(crate) fn numbers(atom: Atom) -> usize {
+        let topology = atom.topology();
+        let alone = topology.alone().is_some();
+        let points = topology.factors().map(|part| {
+            let degree = atom.basis().degree_on(part.factor);
+            part.factor.grid(degree, alone).len() / part.factor.stored()
+        });
+        let points = points.fold(1, usize::saturating_mul);
+        points.saturating_mul(atom.stored() + 2 * atom.width() + NEIGHBOURS)
+    }
+
     /// The grid of `atom`.
     pub(crate) fn on(atom: Atom) -> Self {
         let topology = atom.topology();

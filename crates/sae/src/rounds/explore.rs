@@ -12,7 +12,7 @@
 
 use super::codes::Codes;
 use super::relocate::Residuals;
-use super::round::{Arranged, Bench, Choice, Ground, Penalty, State};
+use super::round::{Arranged, Choice, Ground, Penalty, RoundMemory, RoundState};
 use super::{GateRound, RoundStage};
 use crate::error::FitError;
 use crate::iterate::coordinates::{Coordinates, Gates};
@@ -57,7 +57,7 @@ const FLOOR: f64 = 1e-14;
 pub(crate) type Tell<'a> = dyn Fn(&GateRound) -> ControlFlow<()> + Sync + 'a;
 
 /// What stops a start, and its rounds so far.
-pub(crate) struct Way<'a> {
+pub(crate) struct Course<'a> {
     begun: Instant,
     until: Option<Instant>,
     tell: &'a Tell<'a>,
@@ -66,10 +66,11 @@ pub(crate) struct Way<'a> {
     pub(crate) iterations: u64,
 }
 
-impl<'a> Way<'a> {
-    pub(crate) fn new(until: Option<Instant>, tell: &'a Tell<'a>) -> Self {
+impl<'a> Course<'a> {
+    /// `begun` is when the fit began: shares of the time, and the seconds of rounds, count from there.
+    pub(crate) fn new(begun: Instant, until: Option<Instant>, tell: &'a Tell<'a>) -> Self {
         Self {
-            begun: Instant::now(),
+            begun,
             until,
             tell,
             rounds: Vec::new(),
@@ -78,7 +79,7 @@ impl<'a> Way<'a> {
     }
 }
 
-impl Way<'_> {
+impl Course<'_> {
     /// Whether the time is up.
     pub(crate) fn is_over(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() >= until)
@@ -118,7 +119,7 @@ impl Way<'_> {
     fn note(
         &mut self,
         stage: RoundStage,
-        state: &State,
+        state: &RoundState,
         accepted: bool,
         relocated: usize,
     ) -> Result<(), FitError> {
@@ -148,9 +149,9 @@ pub(crate) struct Explorer<'a> {
     pub(crate) ground: Ground<'a>,
     pub(crate) penalty: Penalty,
     pub(crate) slots: usize,
-    bench: Bench,
+    bench: RoundMemory,
     /// The state a round works on, so that it can be undone.
-    spare: Option<State>,
+    spare: Option<RoundState>,
     /// Noise of a round's objective.
     floor: f64,
 }
@@ -168,9 +169,9 @@ impl<'a> Explorer<'a> {
     }
 
     /// A state with `decoder`, before any round.
-    pub(crate) fn state(&self, decoder: Arranged) -> State {
+    pub(crate) fn state(&self, decoder: Arranged) -> RoundState {
         let (atoms, n) = (self.ground.arrangement.atoms(), self.ground.data.rows());
-        State {
+        RoundState {
             decoder,
             codes: Codes::empty(self.ground.arrangement, n, self.slots),
             objective: f64::INFINITY,
@@ -208,7 +209,7 @@ impl<'a> Explorer<'a> {
         &mut self,
         coordinates: &Coordinates,
         gates: &Gates,
-    ) -> Result<State, FitError> {
+    ) -> Result<RoundState, FitError> {
         let Ground {
             data,
             dictionary,
@@ -227,7 +228,7 @@ impl<'a> Explorer<'a> {
         Ok(state)
     }
 
-    pub(crate) fn round(&mut self, choice: Choice, state: &mut State) -> Result<(), FitError> {
+    pub(crate) fn round(&mut self, choice: Choice, state: &mut RoundState) -> Result<(), FitError> {
         Ok(self
             .ground
             .round(&mut self.bench, self.penalty, choice, state)?)
@@ -248,8 +249,8 @@ impl<'a> Explorer<'a> {
         &mut self,
         stage: RoundStage,
         (most, vain): (usize, usize),
-        state: &mut State,
-        way: &mut Way<'_>,
+        state: &mut RoundState,
+        way: &mut Course<'_>,
     ) -> Result<(), FitError> {
         let mut now = self.spare.take().unwrap_or_else(|| state.clone());
         now.clone_from(state);
@@ -284,9 +285,9 @@ impl<'a> Explorer<'a> {
     pub(crate) fn relocate(
         &mut self,
         (patience, share): (usize, f64),
-        state: &mut State,
+        state: &mut RoundState,
         rng: &mut ChaCha8Rng,
-        way: &mut Way<'_>,
+        way: &mut Course<'_>,
     ) -> Result<(), FitError> {
         let Ground {
             data, arrangement, ..
@@ -339,7 +340,7 @@ impl<'a> Explorer<'a> {
                 let is_best = !kept && round.objective == trial.objective;
                 kept |= is_best;
                 round.accepted = better && is_best;
-                round.reseeded = if is_best { moved } else { 0 };
+                round.reseeded = if better && is_best { moved } else { 0 };
             }
             if better {
                 state.clone_from(&trial);
@@ -354,12 +355,19 @@ impl<'a> Explorer<'a> {
     }
 
     /// Rounds in which rows keep what they have unless a new choice is better, until they hardly change.
+    /// Returns whether all rows have been asked: not if the time was up before, nor if their choices determine no
+    /// decoder.
     ///
     /// # Errors
     /// As [`Explorer::explore`].
-    pub(crate) fn finish(&mut self, state: &mut State, way: &mut Way<'_>) -> Result<(), FitError> {
+    pub(crate) fn finish(
+        &mut self,
+        state: &mut RoundState,
+        way: &mut Course<'_>,
+    ) -> Result<bool, FitError> {
         let mut now = self.spare.take().unwrap_or_else(|| state.clone());
         let first = state.objective;
+        let mut asked = false;
         for _ in 0..FINISHING {
             if way.is_over() {
                 break;
@@ -369,6 +377,7 @@ impl<'a> Explorer<'a> {
                 Err(error) if error.is_of_the_decoder() => break,
                 ended => ended?,
             }
+            asked = true;
             let fall = state.objective - now.objective;
             let better = self.is_fall(state.objective, now.objective);
             way.note(RoundStage::Finishing, &now, better, 0)?;
@@ -381,7 +390,7 @@ impl<'a> Explorer<'a> {
             }
         }
         self.spare = Some(now);
-        Ok(())
+        Ok(asked)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
 use crate::lm::curved::{BorderMode, Curved, Seconds, SolveSummary};
 use crate::lm::{LastTrial, LmError, LmReport, Rule, Status, TraceEntry, minimise};
 use crate::model::dictionary::Dictionary;
-use crate::rounds::explore::{EXPLORING, Explorer, PATIENCE, SHARES, Tell, Way};
+use crate::rounds::explore::{Course, EXPLORING, Explorer, PATIENCE, SHARES, Tell};
 use crate::rounds::round::{Arranged, Ground};
 use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath, Ledger};
 use broadhead_schur::{EliminationKind, Error, SolverOptions};
@@ -48,7 +48,8 @@ pub(crate) struct Settings<'a> {
     /// are searched.
     pub(crate) choosing: Option<Choosing<'a>>,
     pub(crate) max_rounds: usize,
-    /// When to stop.
+    /// When the fit began, and when to stop.
+    pub(crate) begun: Instant,
     pub(crate) until: Option<Instant>,
 }
 
@@ -221,7 +222,7 @@ pub(crate) fn run(
     } = *settings;
     let (solver, device_declined) = apart(settings)?;
     let mut log = Log::new(device_declined);
-    let mut way = Way::new(settings.until, tell);
+    let mut way = Course::new(settings.begun, settings.until, tell);
     let started = Instant::now();
     let (coordinates, mut gates, mut chooser) = match (begin, settings.choosing) {
         (Begin::Decoder(decoder, rounds, mut rng), Some(choosing)) => {
@@ -282,7 +283,7 @@ pub(crate) fn run(
         }
         log.cycles += 1;
         let started = Instant::now();
-        let update = match &mut chooser {
+        let found = match &mut chooser {
             Some(explorer) => again(
                 settings,
                 explorer,
@@ -294,9 +295,19 @@ pub(crate) fn run(
             None => next(settings, &curved.current, penalty, &gates, &mut way)?,
         };
         log.gate_time += started.elapsed();
-        match update {
-            Some(update) => (layout, point, gates) = (update.layout, update.point, update.gates),
-            None => return finish(settings, curved, gates, log, way, report, true),
+        match found {
+            Found::Better(update) => {
+                (layout, point, gates) = (update.layout, update.point, update.gates);
+            }
+            Found::Nothing => return finish(settings, curved, gates, log, way, report, true),
+            Found::Unknown => {
+                let status = match way.is_over() {
+                    true => Status::TimeLimit,
+                    false => report.status,
+                };
+                let report = LmReport { status, ..report };
+                return finish(settings, curved, gates, log, way, report, false);
+            }
         }
     }
 }
@@ -311,7 +322,7 @@ pub(crate) fn on_sample(
     penalty: Penalty,
     decoder: Arranged,
     rng: &mut ChaCha8Rng,
-    way: &mut Way<'_>,
+    way: &mut Course<'_>,
 ) -> Result<(Arranged, f64), FitError> {
     let share = ground.data.rows() as f64 / choosing.ground.data.rows() as f64;
     let penalty = Penalty {
@@ -329,21 +340,26 @@ pub(crate) fn on_sample(
     Ok((state.decoder, state.objective))
 }
 
-/// Finishing rounds from where Newton's method ended; `None` unless they lower the objective by more than
-/// [`WORTH`] of its scale.
+/// Finishing rounds from where Newton's method ended; better than it where they lower the objective by
+/// more than [`WORTH`] of its scale.
 fn again(
     settings: &Settings<'_>,
     explorer: &mut Explorer<'_>,
     current: &Point,
     penalty: Penalty,
     gates: &Gates,
-    way: &mut Way<'_>,
-) -> Result<Option<Update>, FitError> {
-    let mut state = explorer.around(&current.coordinates, gates)?;
+    way: &mut Course<'_>,
+) -> Result<Found, FitError> {
+    let mut state = match explorer.around(&current.coordinates, gates) {
+        Err(error) if error.is_of_the_decoder() => return Ok(Found::Unknown),
+        around => around?,
+    };
     let before = state.objective;
-    explorer.finish(&mut state, way)?;
+    if !explorer.finish(&mut state, way)? {
+        return Ok(Found::Unknown);
+    }
     if before - state.objective <= WORTH * current.objective.scale {
-        return Ok(None);
+        return Ok(Found::Nothing);
     }
     let Ground {
         dictionary,
@@ -352,15 +368,23 @@ fn again(
     } = explorer.ground;
     let (coordinates, gates) = state.codes.dense(dictionary, arrangement);
     let (layout, point) = laid_out(settings, penalty, &gates, coordinates)?;
-    Ok(Some(Update {
+    Ok(Found::Better(Box::new(Update {
         layout,
         point,
         gates,
-    }))
+    })))
 }
 
 /// Choices that lower the objective by no more than this share of its scale do not count: the fit has converged.
 const WORTH: f64 = 1e-6;
+
+/// What was found where an inner fit ended.
+enum Found {
+    Better(Box<Update>),
+    Nothing,
+    /// Rows were not asked: the time was up, or their choices determine no decoder.
+    Unknown,
+}
 
 struct Update {
     layout: Layout,
@@ -374,26 +398,26 @@ fn next(
     current: &Point,
     penalty: Penalty,
     gates: &Gates,
-    way: &mut Way<'_>,
-) -> Result<Option<Update>, FitError> {
+    way: &mut Course<'_>,
+) -> Result<Found, FitError> {
     let (coordinates, moved) = search(settings, current, penalty, gates);
     // A gain within the noise of the decision does not count.
     let noise = settings.rule.decrease_tolerance * current.objective.scale;
-    let mut update = None;
+    let mut found = Found::Nothing;
     let mut objective = current.objective.value;
     if moved > 0 {
         let (layout, point) = laid_out(settings, penalty, gates, coordinates)?;
         objective = point.objective.value;
         if objective < current.objective.value - noise {
-            update = Some(Update {
+            found = Found::Better(Box::new(Update {
                 layout,
                 point,
                 gates: gates.clone(),
-            });
+            }));
         }
     }
-    way.searched(moved, objective, update.is_some())?;
-    Ok(update)
+    way.searched(moved, objective, matches!(found, Found::Better(_)))?;
+    Ok(found)
 }
 
 /// Every row's best coordinates under the decoder of `point`, and the number of rows that moved.
@@ -481,7 +505,7 @@ fn finish(
     mut curved: Curved<'_>,
     gates: Gates,
     mut log: Log,
-    way: Way<'_>,
+    way: Course<'_>,
     report: LmReport,
     gates_stand_still: bool,
 ) -> Result<Settled, FitError> {
@@ -550,13 +574,13 @@ impl Log {
     }
 
     /// One inner fit, which stops where it is when the time is up. After rounds (`settled`) it begins near a
-    /// minimum, where a step may change the objective by rounding only. If no step of any length lowers it, the fit
-    /// has converged there.
+    /// minimum, where a step may change the objective by rounding only. If no step of any length lowers it, it ends
+    /// there, converged only where the gradient is rounding.
     fn inner(
         &mut self,
         curved: &mut Curved<'_>,
         rule: &Rule,
-        way: &Way<'_>,
+        way: &Course<'_>,
         settled: bool,
         observer: &mut dyn FnMut(&TraceEntry) -> ControlFlow<()>,
     ) -> Result<LmReport, FitError> {
@@ -577,10 +601,15 @@ impl Log {
             Err(LmError::RidgeCeiling {
                 iteration,
                 trial,
+                ridge,
                 last: LastTrial::Rejected,
                 ..
             }) if settled => Ok(LmReport {
-                status: Status::ConvergedStall,
+                status: match curved.is_at_rounding() {
+                    true => Status::ConvergedStall,
+                    false => Status::RidgeCeiling,
+                },
+                ridge,
                 ..curved.where_it_is(rule, [iteration, trial])
             }),
             ended => Ok(ended?),

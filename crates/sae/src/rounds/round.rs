@@ -13,7 +13,7 @@
 //! `(|X|^2 - <W, F>) / 2`, plus the kappa term.
 
 use crate::data::{Data, axpy, dot, larger, ordered_sum};
-use crate::encode::search::{Arrangement, Search, Work};
+use crate::encode::search::{Arrangement, NONE, Search, SearchMemory};
 use crate::error::CurvedError;
 use crate::iterate::features::{factor_gram, flat_squares};
 use crate::iterate::layout::Layout;
@@ -85,7 +85,7 @@ impl Ground<'_> {
     }
 
     /// Memory of rounds over this ground, each row with `slots` atoms at most.
-    pub(crate) fn bench(&self, slots: usize) -> Bench {
+    pub(crate) fn bench(&self, slots: usize) -> RoundMemory {
         let (m, p) = (self.arrangement.features() + 1, self.outputs());
         let part = || Part {
             gram: vec![0.0; m * m],
@@ -93,10 +93,11 @@ impl Ground<'_> {
             changed: 0,
             pulls: vec![0.0; TILE * (m - 1)],
             single: vec![0.0; TILE * (m - 1)],
-            work: Work::new(self.arrangement, self.dictionary, slots),
+            before: vec![NONE; slots],
+            work: SearchMemory::new(self.arrangement, self.dictionary, slots),
         };
         let parts = self.data.rows().div_ceil(self.chunk());
-        Bench {
+        RoundMemory {
             parts: (0..parts).map(|_| part()).collect(),
             factor: Mat::zeros(m, m),
             solution: Mat::zeros(m, p),
@@ -105,18 +106,21 @@ impl Ground<'_> {
     }
 
     /// Lets every row choose under the state's decoder, and sums the features of the choices.
-    fn pass(&self, bench: &mut Bench, kappa: f64, choice: Choice, state: &mut State) {
+    fn pass(&self, bench: &mut RoundMemory, kappa: f64, choice: Choice, state: &mut RoundState) {
         let p = self.outputs();
         let decoder = &state.decoder;
         let all = self.arrangement.scatter(&decoder.lines, &decoder.intercept);
-        let search = Search::new(
-            self.dictionary,
-            self.arrangement,
-            &decoder.lines,
-            &all,
-            p,
-            kappa,
-        );
+        // Sums alone need no search.
+        let search = (choice != Choice::Stay).then(|| {
+            Search::new(
+                self.dictionary,
+                self.arrangement,
+                &decoder.lines,
+                &all,
+                p,
+                kappa,
+            )
+        });
         let shift: Vec<f64> = decoder
             .lines
             .chunks_exact(p)
@@ -128,7 +132,7 @@ impl Ground<'_> {
         let under = Under {
             decoder,
             single: single.as_deref(),
-            search: &search,
+            search: search.as_ref(),
             shift: &shift,
             square: dot(&decoder.intercept, &decoder.intercept),
             choice,
@@ -169,10 +173,10 @@ impl Ground<'_> {
     /// [`CurvedError::Decoder`] where the features determine none.
     pub(crate) fn round(
         &self,
-        bench: &mut Bench,
+        bench: &mut RoundMemory,
         penalty: Penalty,
         choice: Choice,
-        state: &mut State,
+        state: &mut RoundState,
     ) -> Result<(), CurvedError> {
         self.pass(bench, penalty.kappa, choice, state);
         if !self.has_flat() {
@@ -215,6 +219,7 @@ impl Ground<'_> {
             changed,
             pulls,
             single,
+            before,
             work,
         } = part;
         gram.fill(0.0);
@@ -224,12 +229,12 @@ impl Ground<'_> {
             let count = TILE.min(codes.rows() - from);
             let x = &self.data.flat()[(first + from) * p..][..count * p];
             let pulls = &mut pulls[..count * f];
-            if under.choice == Choice::Stay {
+            let Some(search) = under.search else {
                 for (i, x) in x.chunks_exact(p).enumerate() {
                     self.add(gram, moment, x, codes.read(from + i));
                 }
                 continue;
-            }
+            };
             match (self.single, under.single) {
                 (Some(rows), Some(lines)) => {
                     let single = &mut single[..count * f];
@@ -249,11 +254,17 @@ impl Ground<'_> {
                 let square = dot(x, x) - 2.0 * dot(x, &under.decoder.intercept) + under.square;
                 let mut code = codes.row(from + i);
                 let energy = match under.choice {
-                    Choice::Stay => 0.0,
-                    Choice::Anew => under.search.choose(pulls, work, &mut code),
+                    Choice::Anew | Choice::Stay => {
+                        before.copy_from_slice(code.atoms);
+                        let energy = search.choose(pulls, work, &mut code);
+                        let same = before.iter().all(|a| code.atoms.contains(a))
+                            && code.atoms.iter().all(|a| before.contains(a));
+                        *changed += usize::from(!same);
+                        energy
+                    }
                     Choice::Better => {
                         let noise = NOISE[usize::from(self.single.is_some())] * square;
-                        let (energy, other) = under.search.improve(pulls, noise, work, &mut code);
+                        let (energy, other) = search.improve(pulls, noise, work, &mut code);
                         *changed += usize::from(other);
                         energy
                     }
@@ -292,12 +303,12 @@ impl Ground<'_> {
     /// objective; the codes turn with the circles.
     fn decode(
         &self,
-        bench: &mut Bench,
+        bench: &mut RoundMemory,
         penalty: Penalty,
-        state: &mut State,
+        state: &mut RoundState,
     ) -> Result<(), CurvedError> {
         let (m, p) = (self.arrangement.features() + 1, self.outputs());
-        let Bench {
+        let RoundMemory {
             parts,
             factor,
             solution,
@@ -365,7 +376,7 @@ const COLUMNS: usize = 48;
 
 /// A decoder, codes, and what follows from them.
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct RoundState {
     pub(crate) decoder: Arranged,
     pub(crate) codes: Codes,
     /// The objective of the codes with their decoder. Infinite before the first round.
@@ -378,7 +389,7 @@ pub(crate) struct State {
     pub(crate) changed: usize,
 }
 
-impl Clone for State {
+impl Clone for RoundState {
     fn clone(&self) -> Self {
         Self {
             decoder: self.decoder.clone(),
@@ -403,7 +414,7 @@ impl Clone for State {
 }
 
 /// Memory of rounds, made once.
-pub(crate) struct Bench {
+pub(crate) struct RoundMemory {
     parts: Vec<Part>,
     factor: Mat<f64>,
     solution: Mat<f64>,
@@ -413,7 +424,8 @@ pub(crate) struct Bench {
 struct Under<'a> {
     decoder: &'a Arranged,
     single: Option<&'a [f32]>,
-    search: &'a Search<'a>,
+    /// None where rows keep what they have.
+    search: Option<&'a Search<'a>>,
     shift: &'a [f64],
     /// `|c|^2`.
     square: f64,
@@ -429,7 +441,9 @@ struct Part {
     changed: usize,
     pulls: Vec<f64>,
     single: Vec<f32>,
-    work: Work,
+    /// The atoms of a row before it chose.
+    before: Vec<u32>,
+    work: SearchMemory,
 }
 
 /// `out = X W'` of `[rows, lines, columns]`, all row-major.

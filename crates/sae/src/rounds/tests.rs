@@ -3,7 +3,7 @@ use crate::encode::search::Arrangement;
 use crate::lm::go_on;
 use crate::model::basis::Basis;
 use crate::model::topology::Topology;
-use crate::rounds::round::{Choice, State};
+use crate::rounds::round::{Choice, RoundState};
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
 
@@ -58,6 +58,7 @@ fn an_atom_that_no_row_uses_is_brought_back_where_it_helps() {
             sample: None,
         }),
         max_rounds: 60,
+        begun: std::time::Instant::now(),
         until: None,
     };
     let begin = Begin::Decoder(
@@ -85,7 +86,7 @@ fn an_atom_that_no_row_uses_is_brought_back_where_it_helps() {
 }
 
 /// Rows by chance, and codes that they choose.
-fn chosen(dictionary: &Dictionary, arrangement: &Arrangement, seed: u64) -> (Data, State) {
+fn chosen(dictionary: &Dictionary, arrangement: &Arrangement, seed: u64) -> (Data, RoundState) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let x = Array2::from_shape_fn((200, 9), |_| rng.random::<f64>() - 0.5);
     let data = Data::normalised(x.view()).unwrap();
@@ -141,7 +142,7 @@ fn turning_circles_into_their_axes_keeps_what_they_say() {
     let dictionary: Dictionary = MIXED.parse().unwrap();
     let arrangement = Arrangement::of(&dictionary);
     let p = 9;
-    let said = |state: &State, i: usize| {
+    let said = |state: &RoundState, i: usize| {
         let mut out = vec![0.0; p];
         for (a, phi, _) in state.codes.row(i) {
             for (&v, at) in phi.iter().zip(arrangement.place(a).all()) {

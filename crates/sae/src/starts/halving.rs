@@ -12,8 +12,8 @@ use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::iterate::layout::Layout;
 use crate::iterate::point::Penalty;
 use crate::model::dictionary::Dictionary;
-use crate::rounds::explore::{Explorer, Tell, Way};
-use crate::rounds::round::{Arranged, Choice, Ground, State};
+use crate::rounds::explore::{Course, Explorer, Tell};
+use crate::rounds::round::{Arranged, Choice, Ground, RoundState};
 use crate::rounds::{GateRound, RoundStage, penalty};
 use crate::starts::{FirstGates, Start, StartKind, Starter};
 use rand::SeedableRng;
@@ -94,7 +94,8 @@ pub(crate) struct Halving<'a> {
     pub(crate) seed: u64,
     pub(crate) starts: usize,
     pub(crate) finalists: usize,
-    /// When to stop.
+    /// When the fit began, and when to stop.
+    pub(crate) begun: Instant,
     pub(crate) until: Option<Instant>,
     /// Called after every round of every start.
     pub(crate) tell: &'a Tell<'a>,
@@ -106,7 +107,7 @@ struct Running {
     start: usize,
     kind: StartKind,
     rounds: Vec<GateRound>,
-    state: Result<(Penalty, State), FitError>,
+    state: Result<(Penalty, RoundState), FitError>,
 }
 
 /// Rounds of the first stage.
@@ -160,6 +161,14 @@ impl Halving<'_> {
 
     /// Start `s` after one round, with its penalties.
     fn first(&self, start: usize, starter: &Starter<'_>) -> Running {
+        if start > 0 && self.until.is_some_and(|until| Instant::now() >= until) {
+            return Running {
+                start,
+                kind: StartKind::Rows,
+                rounds: Vec::new(),
+                state: Err(FitError::OutOfTime),
+            };
+        }
         // The kinds alternate, so that both are among a few starts.
         let (kind, state) = if start.is_multiple_of(2) {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
@@ -181,7 +190,7 @@ impl Halving<'_> {
         }
     }
 
-    fn of_rows(&self, rng: &mut ChaCha8Rng) -> Result<(Penalty, State), FitError> {
+    fn of_rows(&self, rng: &mut ChaCha8Rng) -> Result<(Penalty, RoundState), FitError> {
         let mut explorer = Explorer::new(self.ground, self.nominal(), self.slots);
         let decoder = explorer.random_decoder(rng);
         let mut state = explorer.state(decoder);
@@ -194,7 +203,7 @@ impl Halving<'_> {
         &self,
         mut coordinates: Coordinates,
         gates: &Gates,
-    ) -> Result<(Penalty, State), FitError> {
+    ) -> Result<(Penalty, RoundState), FitError> {
         let penalty = penalty_of(self.ground, &mut coordinates, gates, self.lambda)?;
         let mut explorer = Explorer::new(self.ground, penalty, self.slots);
         let state = explorer.around(&coordinates, gates)?;
@@ -216,7 +225,7 @@ impl Halving<'_> {
             return;
         };
         let mut explorer = Explorer::new(self.ground, *penalty, self.slots);
-        let mut way = Way::new(self.until, self.tell);
+        let mut way = Course::new(self.begun, self.until, self.tell);
         let ended = explorer.explore(RoundStage::Start, (rounds, rounds), state, &mut way);
         running.rounds.append(&mut way.rounds);
         if let Err(error) = ended {

@@ -132,6 +132,8 @@ struct Options {
     starts: usize,
     seed: u64,
     max_iterations: usize,
+    max_seconds: Option<f64>,
+    pulls: &'static str,
     lambda: Option<f64>,
     elimination: Option<EliminationKind>,
     output: PathBuf,
@@ -205,6 +207,14 @@ impl Summary {
             Err(reason) => (None, Some(reason)),
         };
         let (pins, pins_reason) = match Pins::of(&fit.chosen) {
+            Err(_) if fit.solves.products > 0 => (
+                None,
+                Some(
+                    "no system was factored: steps went by conjugate gradients in the space of features, \
+                     as they do wherever the elimination is left to the fit"
+                        .to_owned(),
+                ),
+            ),
             Ok(pins) => (Some(pins), None),
             Err(reason) => (None, Some(reason)),
         };
@@ -263,6 +273,8 @@ impl Summary {
                 },
                 seed: arguments.seed,
                 max_iterations: arguments.max_iterations,
+                max_seconds: arguments.max_seconds,
+                pulls: arguments.pulls.word(),
                 lambda: arguments.lambda,
                 elimination: arguments.elimination.kind(),
                 output: arguments.output.clone(),
@@ -358,7 +370,10 @@ impl Summary {
             "converged",
             format!(
                 "{} after {} iterations ({} trials) from start {start} of {}",
-                self.converged, self.iterations, self.trials, options.starts
+                self.converged,
+                self.iterations,
+                self.trials,
+                self.starts.len()
             ),
         );
         line(

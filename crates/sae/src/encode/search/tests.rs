@@ -22,6 +22,10 @@ fn kinds() -> Vec<Atom> {
         all.push(atom(Topology::Circle, Basis::Harmonics { highest }));
     }
     for degree in 1..=2 {
+        all.push(atom(
+            Topology::Cylinder,
+            Basis::Harmonics { highest: degree },
+        ));
         all.push(atom(Topology::Torus, Basis::Harmonics { highest: degree }));
         all.push(atom(Topology::Sphere, Basis::Spherical { degree }));
         for dimension in 1..=3 {
@@ -201,7 +205,7 @@ fn shortfall(kind: Atom, seed: u64, ratio: f64) -> f64 {
     let noise = [0.0, 0.1, 1.0, 10.0][rng.random_range(0..4)];
     let x = bed.row(noise, &mut rng);
     let (pulls, search) = (bed.pulls(&x), bed.search());
-    let mut work = Work::new(&bed.arrangement, &bed.dictionary, 1);
+    let mut work = SearchMemory::new(&bed.arrangement, &bed.dictionary, 1);
     let mut memory = Memory::new(&bed.arrangement, 1);
     let mut code = memory.code();
     let found = -search.choose(&pulls, &mut work, &mut code);
@@ -263,7 +267,7 @@ proptest! {
         let x = bed.row(0.5, &mut rng);
         let pulls = bed.pulls(&x);
         let slots = 3;
-        let mut work = Work::new(&bed.arrangement, &bed.dictionary, slots);
+        let mut work = SearchMemory::new(&bed.arrangement, &bed.dictionary, slots);
         let mut memory = Memory::new(&bed.arrangement, slots);
         let mut code = memory.code();
         // Random atoms and places.

@@ -15,18 +15,22 @@ use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-struct Bed {
+struct Planted {
     layout: Layout,
     point: Point,
     decoder_gram: Mat<f64>,
     blocks: Vec<f64>,
 }
 
-impl Bed {
+impl Planted {
     /// A point by chance: rows with two atoms on.
     fn new(words: &str, seed: u64) -> Self {
+        Self::of_rows(60, words, seed)
+    }
+
+    fn of_rows(n: usize, words: &str, seed: u64) -> Self {
         let dictionary: Dictionary = words.parse().unwrap();
-        let (n, p) = (60, 7);
+        let p = 7;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut chance = move || 2.0 * rng.random::<f64>() - 1.0;
         let data = Data::normalised(Array2::from_shape_fn((n, p), |_| chance()).view()).unwrap();
@@ -124,8 +128,10 @@ const WORDS: [&str; 3] = [
 #[test]
 fn steps_and_predictions_are_those_of_an_elimination() {
     for words in WORDS {
-        for seed in 0..3 {
-            let bed = Bed::new(words, seed);
+        for seed in 0..4 {
+            // Rows of several chunks among them.
+            let rows = if seed == 3 { 1300 } else { 60 };
+            let bed = Planted::of_rows(rows, words, seed);
             let mut gradients = Gradients::new(&bed.layout);
             let mean = bed.at().mean_diagonal();
             for relative in [0.1, 1e-3] {
@@ -152,7 +158,7 @@ fn steps_and_predictions_are_those_of_an_elimination() {
 #[test]
 fn the_operator_is_symmetric() {
     for words in WORDS {
-        let bed = Bed::new(words, 7);
+        let bed = Planted::new(words, 7);
         let mut gradients = Gradients::new(&bed.layout);
         let unknowns = bed.layout.row_dims().unknowns();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -171,7 +177,7 @@ fn the_operator_is_symmetric() {
 
 #[test]
 fn a_block_that_is_not_positive_definite_has_no_curvature() {
-    let mut bed = Bed::new(WORDS[0], 3);
+    let mut bed = Planted::new(WORDS[0], 3);
     let dims = bed.layout.row_dims();
     let (row, first) = (17, dims.block_offset(17));
     bed.blocks[first] = -1.0;
@@ -188,7 +194,7 @@ fn a_block_that_is_not_positive_definite_has_no_curvature() {
 
 #[test]
 fn without_a_gradient_there_is_no_step() {
-    let bed = Bed::new(WORDS[1], 3);
+    let bed = Planted::new(WORDS[1], 3);
     let mut gradients = Gradients::new(&bed.layout);
     let unknowns = bed.layout.row_dims().unknowns();
     let mut step = vec![1.0; unknowns];

@@ -44,7 +44,7 @@ fn objective(
 }
 
 /// `(|x - c - W'phi|^2 + kappa |t|^2) / 2` of every row under the state's decoder.
-fn row_objectives(ground: &Ground<'_>, kappa: f64, state: &State) -> Vec<f64> {
+fn row_objectives(ground: &Ground<'_>, kappa: f64, state: &RoundState) -> Vec<f64> {
     let of = |i: usize| {
         let mut r: Vec<f64> = (ground.data.row(i).iter())
             .zip(&state.decoder.intercept)
