@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Everything random comes from the seed and the start's index, and every sum has a fixed order:
-//! a fit has the same bits for any number of threads, alone or beside others ([`fit_many`]).
+//! a fit has the same bits for any number of threads, alone or beside others ([`fit_many`](crate::fit_many)).
 
 use crate::data::Data;
 use crate::data::variation::Variation;
@@ -15,7 +15,7 @@ use crate::error::FitError;
 use crate::iterate::coordinates::Gates;
 use crate::iterate::point::Penalty;
 use crate::lm::curved::Chosen;
-use crate::lm::{Status, TraceEntry, go_on};
+use crate::lm::{Status, TraceEntry};
 use crate::model::dictionary::Dictionary;
 use crate::model::gates::GatePolicy;
 use crate::options::FitOptions;
@@ -196,31 +196,6 @@ pub fn fit_on(
     fit.seconds = seconds.collect();
     fit.seconds_total = started.elapsed().as_secs_f64();
     Ok(fit)
-}
-
-/// A fit among many.
-#[derive(Clone, Copy, Debug)]
-pub struct FitJob<'a> {
-    /// Its data, `n x p`.
-    pub x: ArrayView2<'a, f64>,
-    /// Its dictionary.
-    pub dictionary: &'a Dictionary,
-    /// Its options.
-    pub options: &'a FitOptions,
-}
-
-/// Runs many fits in the caller's rayon pool, on the CPU. Each gives the same bits as it does alone, and has
-/// its own error.
-pub fn fit_many(jobs: &[FitJob<'_>]) -> Vec<Result<Fit, FitError>> {
-    fit_many_on(&Place::default(), jobs)
-}
-
-/// As [`fit_many`], with linear systems solved on `place`. The fits share its device, but no buffer, stream
-/// or error.
-pub fn fit_many_on(place: &Place, jobs: &[FitJob<'_>]) -> Vec<Result<Fit, FitError>> {
-    jobs.par_iter()
-        .map(|job| fit_on(place, job.x, job.dictionary, job.options, &go_on))
-        .collect()
 }
 
 struct Job<'a> {
