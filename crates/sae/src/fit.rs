@@ -111,7 +111,8 @@ pub fn fit_on(
     let started = Instant::now();
     options.validate()?;
     let data = Data::varying(x)?;
-    let given = given_gates(&options.gates, data.rows(), dictionary.len())?;
+    let first = given_gates(&options.gates, data.rows(), dictionary.len())?;
+    let given = first.without_fitted(dictionary)?;
     let resumed = match &options.start {
         Some(model) => Some(Resumed::of(model, &data, dictionary)?),
         None => None,
@@ -125,6 +126,7 @@ pub fn fit_on(
         dictionary,
         options,
         solver: place.solver(&options.solves),
+        first: &first,
         given: &given,
         top_k,
         watch,
@@ -203,6 +205,9 @@ struct Job<'a> {
     dictionary: &'a Dictionary,
     options: &'a FitOptions,
     solver: SolverOptions,
+    /// The caller's gates; first amplitudes where those are fitted.
+    first: &'a Gates,
+    /// The same without fitted amplitudes.
     given: &'a Gates,
     top_k: Option<usize>,
     watch: &'a Watch<'a>,
@@ -293,7 +298,8 @@ impl Job<'_> {
             .map(|s| {
                 let start = starter.make(s);
                 let report = StartReport::new(s, start.kind, self.data.rows());
-                let (coordinates, gates) = (start.coordinates, start.gates);
+                let (mut coordinates, gates) = (start.coordinates, start.gates);
+                coordinates.set_amplitudes(self.dictionary, self.first);
                 (
                     Candidate {
                         start: s,
@@ -339,7 +345,7 @@ impl Job<'_> {
         let screen = Screen::new(
             self.data,
             self.dictionary,
-            self.given,
+            [self.first, self.given],
             lambda,
             seed,
             screening,

@@ -102,7 +102,7 @@ pub fn fit_bytes(
 ) -> Result<FitBytes, Error> {
     let widths = Widths::of(dictionary, &options.gates);
     let (n, p, m) = (rows, outputs, dictionary.features());
-    let (columns, atoms, w) = (dictionary.columns(), dictionary.len(), widths.features);
+    let (columns, atoms, w) = (dictionary.placed(), dictionary.len(), widths.features);
     let carried = finalists(n, p, dictionary, options);
     let at_once = carried.min(rayon::current_num_threads()).max(1);
 
@@ -227,7 +227,7 @@ pub fn encode_bytes(
     options: &EncodeOptions,
 ) -> u64 {
     let (n, m) = (rows, dictionary.features());
-    let place = dictionary.columns() + dictionary.len();
+    let place = dictionary.placed() + dictionary.len();
     let given = match options.gates {
         Some(GatePolicy::Given(_)) => 2,
         _ => 1,

@@ -117,7 +117,7 @@ pub(crate) fn place(
         rows: &rows,
         iterations: max_iterations,
     };
-    let gates = given_gates(policy, x.nrows(), dictionary.len())?;
+    let gates = given_gates(policy, x.nrows(), dictionary.len())?.without_fitted(dictionary)?;
     match policy {
         GatePolicy::TopK(k) if *k < dictionary.len() => Ok(tiles::place(&one, x, *k)),
         _ => Ok(one.place_all(x, &gates)),
@@ -145,16 +145,19 @@ impl OneByOne<'_> {
             (point, distance)
         });
         let mut coordinates = Array2::from_elem((x.nrows(), dictionary.columns()), f64::NAN);
-        for ((point, _), mut to) in found.iter().zip(coordinates.rows_mut()) {
+        let mut amplitudes = gates.to_array();
+        for (i, (point, _)) in found.iter().enumerate() {
             for a in (0..dictionary.len()).filter(|&a| point.gates[a] != 0.0) {
-                for c in dictionary.atom_columns(a) {
-                    to[c] = point.t[c];
+                let place = &point.t[dictionary.atom_place(a)];
+                for (c, t) in dictionary.atom_columns(a).zip(place) {
+                    coordinates[(i, c)] = *t;
                 }
+                amplitudes[(i, a)] *= dictionary.atoms()[a].amplitude(place);
             }
         }
         PlacedRows {
             coordinates,
-            gates: gates.to_array(),
+            gates: amplitudes,
             distance: found.iter().map(|(_, distance)| *distance).collect(),
             converged: found.iter().map(|(point, _)| point.converged).collect(),
         }
@@ -175,8 +178,11 @@ impl OneByOne<'_> {
             false => self.frame.distance(x),
         };
         let dictionary = self.rows.dictionary;
-        let flat = |a: usize| dictionary.atoms()[a].topology().has_flat();
-        let unbounded = (0..dictionary.len()).any(|a| point.gates[a] != 0.0 && flat(a));
+        let is_unbounded = |a: usize| {
+            let atom = dictionary.atoms()[a];
+            atom.topology().has_flat() || atom.is_cone()
+        };
+        let unbounded = (0..dictionary.len()).any(|a| point.gates[a] != 0.0 && is_unbounded(a));
         point.converged &= distance.is_finite() && (within || !unbounded);
         distance
     }
