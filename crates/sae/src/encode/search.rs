@@ -88,6 +88,8 @@ pub(crate) struct Search<'a> {
     axes: Vec<[f64; 2]>,
     /// Whether circles have fitted amplitudes.
     cones: bool,
+    /// Whether they do and all atoms are linear, so that swaps are cheap.
+    swaps: bool,
     /// The axes of circles in lanes, and the rows of `K` for circles, also in lanes.
     lanes: InLanes,
 }
@@ -200,6 +202,7 @@ impl<'a> Search<'a> {
         Self {
             lanes: InLanes::of(&gram, features, &in_lanes),
             cones,
+            swaps: cones && !wants_grid,
             dictionary,
             arrangement,
             gram,
@@ -244,7 +247,7 @@ impl<'a> Search<'a> {
             }
         }
         let energy = self.energy(pulls, code);
-        match self.cones && code.on() > 1 {
+        match self.swaps && code.on() > 1 {
             true => self.swap(pulls, energy, still, work, code),
             false => energy,
         }
