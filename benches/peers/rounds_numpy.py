@@ -1,7 +1,7 @@
 """Runs rounds.py on NumPy, with its arguments, and prints all of its rounds as one JSON object.
 
     rounds_numpy.py                                  -> {"libraries": {...}}
-    rounds_numpy.py X.npy K TOP unit DTYPE SECONDS [--seed S]
+    rounds_numpy.py X.npy K TOP unit|fitted DTYPE SECONDS [--seed S]
                                                      -> {"libraries": {...}, "log": [[seconds, explained variance], ...]}
 
 `seconds` are by the clock of rounds.py, which starts when the rows are loaded, normalised and the first decoder is made.

@@ -22,9 +22,23 @@ pub struct Shape {
     pub atoms: usize,
     /// Circles that a row chooses.
     pub top: usize,
+    /// Whether their amplitudes are fitted; the law is of those that are not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fitted: bool,
 }
 
 impl Shape {
+    /// The same with amplitudes that are fitted, or not.
+    #[must_use]
+    pub fn with_amplitudes(self, fitted: bool) -> Self {
+        Self { fitted, ..self }
+    }
+
+    /// The command's word for its amplitudes.
+    pub fn amplitudes(&self) -> &'static str {
+        if self.fitted { "fitted" } else { "one" }
+    }
+
     /// What `a`, `b` and `c` multiply.
     pub fn terms(&self) -> [f64; 3] {
         let [n, p, atoms, k] = [self.rows, self.columns, self.atoms, self.top].map(|x| x as f64);
@@ -40,8 +54,13 @@ impl std::fmt::Display for Shape {
             columns,
             atoms,
             top,
+            fitted,
         } = self;
-        write!(f, "{rows} x {columns}, {atoms} circles, top-{top}")
+        let amplitudes = if *fitted { ", fitted amplitudes" } else { "" };
+        write!(
+            f,
+            "{rows} x {columns}, {atoms} circles, top-{top}{amplitudes}"
+        )
     }
 }
 
@@ -194,6 +213,7 @@ mod tests {
             columns,
             atoms,
             top,
+            fitted: false,
         })
         .to_vec()
     }
@@ -286,6 +306,7 @@ mod tests {
             columns: 0,
             atoms: 0,
             top: 0,
+            fitted: false,
         };
         // One feature and nothing else: the decoder's term alone is not zero, and it is the same.
         assert!(Law::fit(&[(empty, 1.0); 3]).is_ok_and(|law| law.a == 0.0 && law.b == 0.0));

@@ -92,7 +92,9 @@ impl Running<'_> {
                     continue;
                 }
                 let rows = self.rows(case.data, case.atoms, case.top)?;
-                let shape = rows.shape(case.atoms, case.top);
+                let shape = rows
+                    .shape(case.atoms, case.top)
+                    .with_amplitudes(case.fitted);
                 let run = |what| Run {
                     plan: plan.name.clone(),
                     case: case.name.clone(),
@@ -130,7 +132,9 @@ impl Running<'_> {
                     continue;
                 }
                 let rows = self.rows(case.data, case.atoms, case.top)?;
-                let shape = rows.shape(case.atoms, case.top);
+                let shape = rows
+                    .shape(case.atoms, case.top)
+                    .with_amplitudes(case.fitted);
                 for pulls in [Pulls::Fp32, Pulls::Fp64] {
                     let limit = (seed, plan.round_seconds);
                     let fitted = self.ours(&rows, shape, limit, (pulls, Some(1)));
@@ -229,6 +233,7 @@ impl Rows {
             columns: self.columns,
             atoms,
             top,
+            fitted: false,
         }
     }
 }

@@ -35,7 +35,7 @@ pub struct Program {
 pub(super) const THIN: f64 = 2e-5;
 
 /// Options of the command that a run needs.
-const NEEDED: [&str; 2] = ["--max-seconds", "--pulls"];
+const NEEDED: [&str; 3] = ["--amplitudes", "--max-seconds", "--pulls"];
 
 /// One fit.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +102,7 @@ impl Program {
         let words = [
             ("--atoms", asked.shape.atoms.to_string()),
             ("--gates", format!("top-k:{}", asked.shape.top)),
+            ("--amplitudes", asked.shape.amplitudes().to_owned()),
             ("--seed", asked.seed.to_string()),
             ("--max-seconds", asked.seconds.to_string()),
             ("--pulls", asked.pulls.word().to_owned()),

@@ -92,7 +92,8 @@ impl Peer {
         let mut command = untouched(&self.python);
         command.arg(&self.script).arg(rows);
         command.args([shape.atoms, shape.top].map(|n| n.to_string()));
-        command.args(["unit", precision.dtype(), &seconds.to_string()]);
+        let amplitudes = if shape.fitted { "fitted" } else { "unit" };
+        command.args([amplitudes, precision.dtype(), &seconds.to_string()]);
         command.args(["--seed", &seed.to_string()]);
         command.stderr(Stdio::inherit());
         let begin = Instant::now();

@@ -74,6 +74,9 @@ pub struct Case {
     pub atoms: usize,
     /// Circles that a row chooses.
     pub top: usize,
+    /// Whether their amplitudes are fitted.
+    #[serde(default)]
+    pub fitted: bool,
     /// Limits of our fits.
     pub seconds: Vec<f64>,
     /// Explained variances that both sides are timed to.
@@ -268,7 +271,7 @@ mod tests {
     fn both_plans_are_in_order() {
         let full = Plan::of(false).unwrap();
         assert_eq!(full.name, Plan::RECORDED);
-        assert_eq!((full.cases.len(), full.sizes.len()), (3, 8));
+        assert_eq!((full.cases.len(), full.sizes.len()), (5, 8));
         assert_eq!(full.seeds.len(), 5);
         assert!(
             full.cases

@@ -42,6 +42,7 @@ impl Rows {
                     columns,
                     atoms,
                     top,
+                    fitted: false,
                 };
                 let path = folder.join(format!("made-{rows}-{columns}-{atoms}-{top}.npy"));
                 if !path.is_file() {
@@ -77,6 +78,7 @@ fn npy(shape: &Shape) -> Vec<u8> {
         columns,
         atoms,
         top,
+        ..
     } = shape;
     let text =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
@@ -149,6 +151,7 @@ mod tests {
             columns: 5,
             atoms: 4,
             top: 2,
+            fitted: false,
         };
         let bytes = npy(&size);
         assert_eq!(shape(&bytes), Ok((30, 5)));

@@ -59,6 +59,7 @@ fn shape(atoms: usize, top: usize) -> Shape {
         columns: 50,
         atoms,
         top,
+        fitted: false,
     }
 }
 
