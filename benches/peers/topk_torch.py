@@ -16,8 +16,8 @@ Frey, 2014; Gao et al., 2024). Decoder rows have unit length. Training is by Ada
 - it begins with decoder rows at data rows less their mean, and an encoder that is the decoder;
 - a latent that fires on no row for some time is put onto what is left of a row drawn by its squared error;
 - a learning rate is halved when the explained variance of the training rows stands still;
-- training ends when its last third gained less than `gain` and the rates that count are at their least, or at the
-  ceiling.
+- training ends when the last third of it gained each model less than `gain` and its rate is at its least, or at the
+  ceiling: `ceiling_reached` says of a model that it had not ended.
 
 Of the learning rates the one counts whose model explains most of the training rows. All models of as many latents are
 trained side by side, as batches of one product: `seconds` are of all of them.
@@ -204,8 +204,12 @@ class Autoencoders:
         """What the last third of the training gained."""
         return (self.log[-1] - self.log[(2 * len(self.log)) // 3]).tolist()
 
+    def ended(self, gain):
+        """Of each model whether its last third gained little, at its least rate."""
+        return [g < gain and h == HALVINGS for g, h in zip(self.gains(), self.halvings.tolist())]
+
     def train(self, gain, ceiling):
-        """Until the best stand still; whether the ceiling came first, and the seconds."""
+        """Until every model has ended or the ceiling is reached; the seconds."""
         begin = time.perf_counter()
         self.look()
         while True:
@@ -213,12 +217,8 @@ class Autoencoders:
                 self.step()
             self.look()
             seconds = time.perf_counter() - begin
-            gains, halvings = self.gains(), self.halvings.tolist()
-            best = [index for index, _ in self.best().values()]
-            if all(gains[i] < gain and halvings[i] == HALVINGS for i in best):
-                return False, seconds
-            if seconds > ceiling:
-                return True, seconds
+            if seconds > ceiling or all(self.ended(gain)):
+                return seconds
 
 
 def refitted(x, decoder, count):
@@ -276,8 +276,8 @@ def scores(models, index):
 def answers(rows, latents, request):
     active, rates = request["active"], request["learning_rates"]
     models = Autoencoders(rows, latents, active, rates, request["batch"])
-    reached, seconds = models.train(request["gain"], request["ceiling_seconds"])
-    gains, last = models.gains(), models.log[-1].tolist()
+    seconds = models.train(request["gain"], request["ceiling_seconds"])
+    gains, last, ended = models.gains(), models.log[-1].tolist(), models.ended(request["gain"])
     for (seed, active), (index, group) in models.best().items():
         own, again, unused = scores(models, index)
         yield {
@@ -288,7 +288,7 @@ def answers(rows, latents, request):
             "steps": models.steps,
             "seconds": seconds,
             "last_third_gain": gains[index],
-            "ceiling_reached": reached,
+            "ceiling_reached": not ended[index],
             "unused": unused,
             "rates": [[models.kinds[i][2], last[i]] for i in group],
             "own": own,
