@@ -134,7 +134,7 @@ pub struct Trained {
     pub seconds: f64,
     /// What the last third of the training gained of explained variance of the training rows.
     pub last_third_gain: f64,
-    /// Whether training ended at the ceiling of its seconds.
+    /// Whether the ceiling of its seconds came before it had gained little enough.
     pub ceiling_reached: bool,
     /// Latents that no training row has on.
     pub unused: usize,
