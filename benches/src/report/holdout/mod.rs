@@ -10,7 +10,7 @@ use super::rounds::median;
 use super::{GENERATED, put, unfair_apart};
 use crate::error::Error;
 use crate::holdout::plan::Plan;
-use crate::holdout::record::{self, Explained, Outcome, Record, Trained, What};
+use crate::holdout::record::{self, Explained, Fitted, Outcome, Record, Trained, What};
 use crate::holdout::{self, PEER_FILE, SUITE, cells, peer_cells};
 use crate::machine;
 use crate::record::Refused;
@@ -107,17 +107,13 @@ impl Halves {
                     seconds: plan.seconds,
                 };
                 let words = format!("{}{of}", what.words());
-                let fitted = over_seeds(plan, records, &what, |outcome| match outcome {
-                    Outcome::Fitted(fitted) => Some((fitted.decoder_rows, fitted.explained)),
-                    _ => None,
-                });
-                match fitted {
+                match fitted(plan, records, &what) {
                     Err(reasons) => missing.extend(reasons.iter().map(|r| format!("{words}, {r}"))),
                     Ok(fitted) => models.push(Model {
                         words,
-                        decoder_rows: fitted.first().map_or(0, |(rows, _)| *rows),
+                        decoder_rows: fitted.first().map_or(0, |fitted| fitted.decoder_rows),
                         top,
-                        explained: fitted.into_iter().map(|(_, explained)| explained).collect(),
+                        explained: fitted.iter().map(|fitted| fitted.explained).collect(),
                     }),
                 }
             }
@@ -127,24 +123,20 @@ impl Halves {
             for (latents, active) in peer_cells(plan) {
                 let what = What::Autoencoder { latents, active };
                 let words = format!("{}{of}", what.words());
-                let trained = match trained(plan, records, &what) {
-                    Ok(trained) => trained,
-                    Err(reasons) => {
-                        missing.extend(reasons.iter().map(|r| format!("{words}, {r}")));
-                        continue;
+                match trained(plan, records, &what) {
+                    Err(reasons) => missing.extend(reasons.iter().map(|r| format!("{words}, {r}"))),
+                    Ok(trained) => {
+                        let model = |codes: &str, explained: Vec<Explained>| Model {
+                            words: format!("{words}, {codes}"),
+                            decoder_rows: latents,
+                            top: active,
+                            explained,
+                        };
+                        let own = trained.iter().map(|trained| trained.own).collect();
+                        let refitted = trained.iter().map(|trained| trained.refitted).collect();
+                        models.push(model("codes of its encoder", own));
+                        models.push(model("codes refitted", refitted));
                     }
-                };
-                let codes: [(&str, fn(&Trained) -> Explained); 2] = [
-                    ("codes of its encoder", |trained| trained.own),
-                    ("codes refitted", |trained| trained.refitted),
-                ];
-                for (said, explained) in codes {
-                    models.push(Model {
-                        words: format!("{words}, {said}"),
-                        decoder_rows: latents,
-                        top: active,
-                        explained: trained.iter().copied().map(explained).collect(),
-                    });
                 }
             }
         }
@@ -175,6 +167,18 @@ fn suffix(name: &str, of: usize) -> String {
         1 => String::new(),
         _ => format!(" ({name})"),
     }
+}
+
+/// Our fits of a cell, one each seed.
+fn fitted<'r>(
+    plan: &Plan,
+    records: &'r [Record],
+    what: &What,
+) -> Result<Vec<&'r Fitted>, Vec<String>> {
+    over_seeds(plan, records, what, |outcome| match outcome {
+        Outcome::Fitted(fitted) => Some(fitted),
+        _ => None,
+    })
 }
 
 /// The autoencoders of a cell, one each seed.

@@ -117,12 +117,9 @@ fn both_halves_stand_in_one_table_by_numbers_that_are_on() {
 #[test]
 fn what_was_declined_is_listed_with_its_reason_and_is_in_no_table() {
     let (mut ours, mut peers) = halves();
-    let reason = |error: &str| {
-        Outcome::Declined(Decline::Failed {
-            error: error.into(),
-        })
-    };
-    ours[1].outcome = reason("error: no option --amplitudes");
+    ours[1].outcome = Outcome::Declined(Decline::Failed {
+        error: "error: no option --amplitudes".into(),
+    });
     peers.remove(0);
     let page = page(&ours, &peers);
     assert!(
