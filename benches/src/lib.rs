@@ -23,6 +23,7 @@ pub mod check;
 pub mod error;
 pub mod evidence;
 pub mod gpu;
+pub mod holdout;
 pub mod kernels;
 pub mod machine;
 pub mod noise;

@@ -6,6 +6,7 @@
 use broadhead_benches::cell::Suite;
 use broadhead_benches::error::Error;
 use broadhead_benches::gpu::{self, Sampling};
+use broadhead_benches::holdout;
 use broadhead_benches::machine;
 use broadhead_benches::peer::Peer;
 use broadhead_benches::receipt::Receipt;
@@ -65,7 +66,7 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
         #[command(flatten)]
-        rounds: Rounds,
+        processes: Processes,
     },
     /// Measures suites of a device, a process a cell. Exits 3 without one.
     Gpu(Gpu),
@@ -92,16 +93,16 @@ enum Command {
     },
 }
 
-/// Options of the suite `rounds` alone.
+/// Options of the suites that run the command itself, `rounds` and `holdout`.
 #[derive(Debug, Args)]
-struct Rounds {
-    /// The rows of its cases, an .npy.
+struct Processes {
+    /// The rows of their cases, an .npy.
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
     /// The command `broadhead`; by default the one beside this program.
     #[arg(long, value_name = "PROGRAM")]
     broadhead: Option<PathBuf>,
-    /// Seconds of the peer's rounds, where they are not the plan's.
+    /// Seconds of the rounds of the peer of `rounds`, where they are not the plan's.
     #[arg(long)]
     peer_seconds: Option<f64>,
     /// Made rows and parts of a second, to see that it works. Such records are for no report.
@@ -134,7 +135,7 @@ impl From<&Sampled> for Sampling {
 
 #[derive(Debug, Args)]
 struct Gpu {
-    /// Suites: files of cells, without their ending.
+    /// Suites: files of cells, without their ending, or `topk`, the peer of the suite `holdout`.
     #[arg(default_values_t = ["gpu", "fit"].map(str::to_owned))]
     suites: Vec<String>,
     /// The folder that records go to; by default that of the device under benches/records.
@@ -146,6 +147,13 @@ struct Gpu {
     /// An interpreter with the peers' libraries: they run before and after.
     #[arg(long)]
     python: Option<PathBuf>,
+    /// The rows of `topk`, an .npy; by default those that came in the pack.
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// Trains the autoencoders of `topk` on made rows for a second or two, to see that it works. Such records are
+    /// for no report.
+    #[arg(long, requires = "out")]
+    quick: bool,
     /// Measures again what is in the folder already.
     #[arg(long)]
     fresh: bool,
@@ -265,29 +273,55 @@ fn cells(root: &Path, suite: &str) -> PathBuf {
 }
 
 fn run_gpu(root: &Path, wanted: &Gpu) -> Result<ExitCode, Error> {
-    let suites: Result<Vec<_>, _> = wanted
+    let of_cells = wanted
         .suites
         .iter()
+        .filter(|name| *name != holdout::PEER_SUITE);
+    let suites: Result<Vec<_>, _> = of_cells
         .map(|name| Suite::read(&cells(root, name)))
         .collect();
+    let suites = suites?;
+    let out = wanted.out.clone();
+    let out = out.unwrap_or_else(|| store::of_this_device(root));
     let options = gpu::Options {
         root: root.to_path_buf(),
-        out: wanted
-            .out
-            .clone()
-            .unwrap_or_else(|| store::of_this_device(root)),
+        out: out.clone(),
         filter: wanted.filter.clone(),
         python: wanted.python.clone(),
         sampling: (&wanted.sampled).into(),
         resume: !wanted.fresh,
         limit: Duration::from_secs(wanted.limit),
     };
-    let tally = gpu::run(&suites?, &options)?;
+    let mut tally = gpu::run(&suites, &options)?;
+    if suites.len() < wanted.suites.len() {
+        let topk = gpu::TopK {
+            root: root.to_path_buf(),
+            out,
+            plan: holdout_plan(wanted.quick)?,
+            peers: peers_folder(root),
+            python: wanted.python.clone(),
+            tokens: wanted.tokens.clone().or_else(|| packed_rows(root)),
+        };
+        tally += topk.run()?;
+    }
     println!(
         "{} measured, {} failed, {} not measured",
         tally.measured, tally.failed, tally.declined
     );
     Ok(ExitCode::from(tally.exit_code()))
+}
+
+/// The plan of the suite of held-out rows.
+fn holdout_plan(quick: bool) -> Result<holdout::plan::Plan, Error> {
+    holdout::plan::Plan::of(quick).map_err(|e| Error::Format {
+        path: holdout::SUITE.into(),
+        message: e.to_string(),
+    })
+}
+
+/// The rows that came in a pack.
+fn packed_rows(root: &Path) -> Option<PathBuf> {
+    Some(root.join("tokens.npy")).filter(|path| path.is_file())
 }
 
 fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
@@ -302,7 +336,7 @@ fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
         seed,
         python,
         out,
-        rounds: wanted,
+        processes: wanted,
     } = &arguments.command
     else {
         return Ok(ExitCode::FAILURE);
@@ -320,6 +354,11 @@ fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
         if name == rounds::SUITE {
             let folder = out.clone().unwrap_or_else(|| root.join(store::RECORDS));
             run_rounds(root, wanted, (filter, python.as_deref()), &folder)?;
+            continue;
+        }
+        if name == holdout::SUITE {
+            let folder = out.clone().unwrap_or_else(|| root.join(store::RECORDS));
+            run_holdout(root, wanted, filter, &folder)?;
             continue;
         }
         let suite = Suite::read(&cells(root, name))?;
@@ -347,7 +386,7 @@ fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
 /// Runs the suite of rounds and writes its records into `out`, with a filter prints them alone.
 fn run_rounds(
     root: &Path,
-    wanted: &Rounds,
+    wanted: &Processes,
     (filter, python): (&str, Option<&Path>),
     out: &Path,
 ) -> Result<(), Error> {
@@ -356,10 +395,7 @@ fn run_rounds(
         message: e.to_string(),
     })?;
     plan.peer_seconds = wanted.peer_seconds.unwrap_or(plan.peer_seconds);
-    let program = Program::find(wanted.broadhead.as_deref())?;
-    let mut receipt = Receipt::of_this_run(root)?;
-    let version = program.version.clone();
-    receipt.libraries.insert("broadhead".to_owned(), version);
+    let (program, mut receipt) = program_and_receipt(root, wanted)?;
     let peer = match python {
         Some(python) => Some(rounds::peer::Peer::start(&peers_folder(root), python)?),
         None => {
@@ -382,6 +418,34 @@ fn run_rounds(
     if filter.is_empty() {
         std::fs::create_dir_all(out).map_err(Error::file(out))?;
         rounds::record::put(&out.join(rounds::FILE), &records)?;
+    }
+    Ok(())
+}
+
+/// The command, and the receipt of a run of it.
+fn program_and_receipt(root: &Path, wanted: &Processes) -> Result<(Program, Receipt), Error> {
+    let program = Program::find(wanted.broadhead.as_deref())?;
+    let mut receipt = Receipt::of_this_run(root)?;
+    let version = program.version.clone();
+    receipt.libraries.insert("broadhead".to_owned(), version);
+    Ok((program, receipt))
+}
+
+/// Runs our side of the suite of held-out rows and writes its records into `out`, with a filter prints them
+/// alone.
+fn run_holdout(root: &Path, wanted: &Processes, filter: &str, out: &Path) -> Result<(), Error> {
+    let (program, receipt) = program_and_receipt(root, wanted)?;
+    let options = holdout::Options {
+        plan: holdout_plan(wanted.quick)?,
+        program,
+        tokens: wanted.tokens.clone(),
+        filter: filter.to_owned(),
+    };
+    let mut tell = |record: &_| println!("{}", holdout::line(record));
+    let records = holdout::run(&options, &receipt, &mut tell)?;
+    if filter.is_empty() {
+        std::fs::create_dir_all(out).map_err(Error::file(out))?;
+        holdout::record::put(&out.join(holdout::FILE), &records)?;
     }
     Ok(())
 }

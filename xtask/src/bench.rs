@@ -35,8 +35,11 @@ pub(crate) struct Options {
 
 const PROGRAM: &str = "broadhead-benches";
 
-/// The command that the suite `rounds` measures.
+/// The command that some suites run.
 const COMMAND: &str = "broadhead";
+
+/// Those suites.
+const OF_COMMAND: [&str; 2] = ["rounds", "holdout"];
 
 /// The script of a pack. Its first argument is the folder that records go to.
 const SCRIPT: &str = r#"#!/bin/bash
@@ -82,8 +85,11 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
     }
     let (cells, rest) = (&options.cells, &options.rest);
     let (sh, cargo) = shell::at(root)?;
-    if cells.iter().any(|suite| suite == "rounds") {
-        // That suite runs the command, which lies beside its own program.
+    if cells
+        .iter()
+        .any(|suite| OF_COMMAND.contains(&suite.as_str()))
+    {
+        // They run the command, which lies beside their own program.
         cmd!(sh, "{cargo} build --release --locked --package {COMMAND}").run()?;
     }
     let build = ["--quiet", "--release", "--locked", "--package", PROGRAM];

@@ -11,6 +11,9 @@ pub(crate) struct Options {
     /// Makes a folder that runs on a machine without Rust, instead of running here.
     #[arg(long, value_name = "DIR")]
     pack: Option<PathBuf>,
+    /// With --pack, puts these rows (.npy) into it, on which the suite `topk` trains its autoencoders.
+    #[arg(long, value_name = "FILE", requires = "pack")]
+    tokens: Option<PathBuf>,
     /// Checks records that such a folder brought back, and puts them into the folder of their device
     /// under benches/records.
     #[arg(long, value_name = "OUT", conflicts_with = "pack")]
@@ -32,11 +35,15 @@ pub(crate) struct Options {
 
 const PROGRAM: &str = "broadhead-benches";
 
+/// The name that rows have in a pack, as the program looks for them.
+const ROWS: &str = "tokens.npy";
+
 /// The script of a pack. Its first argument is the folder that records go to.
 const SCRIPT: &str = r#"#!/bin/bash
 # Measures the cells of this pack on the device of this machine.
 #
 #   ./run.sh OUT [--peers] [ARGUMENTS of `broadhead-benches gpu`, as --filter 'rows/factor']
+#   ./run.sh OUT --peers topk        TopK autoencoders alone, on the rows in this pack or --tokens FILE.npy
 #
 # OUT/SUITE.jsonl holds the records and OUT/table.txt what was printed. A run that was cut short goes
 # on where it ended if it is called again with the same OUT on the same machine. --peers runs the
@@ -77,6 +84,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Outcome, Failure> {
         pack.program(&root.join("target").join(profile).join(PROGRAM), PROGRAM)?;
         pack.files(&root.join("benches/cells"), "toml", "cells")?;
         pack.files(&root.join("benches/peers"), "py", "peers")?;
+        if let Some(tokens) = &options.tokens {
+            pack.file(tokens, ROWS)?;
+        }
         pack.finish(SCRIPT)?;
         return Ok(Outcome::Passed);
     }

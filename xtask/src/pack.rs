@@ -81,6 +81,15 @@ impl Pack {
         Ok(())
     }
 
+    /// Adds a file as `DIR/name`.
+    ///
+    /// # Errors
+    /// It cannot be copied.
+    pub(crate) fn file(&self, from: &Path, name: &str) -> Result<(), Failure> {
+        std::fs::copy(from, self.folder.join(name)).map_err(Failure::file(from))?;
+        Ok(())
+    }
+
     /// Adds the files of `from` with this ending, as `DIR/under/...`.
     ///
     /// # Errors

@@ -149,6 +149,11 @@ impl Child {
         Ok(Self(command))
     }
 
+    /// A process whose output is piped and whose input is none.
+    pub(super) fn of(command: Command) -> Self {
+        Self(command)
+    }
+
     /// Gives it the CPU's log-determinant, so that it need not factor there again.
     pub(super) fn against(&mut self, log_determinant: f64) {
         self.0.arg(format!("--known={log_determinant:e}"));

@@ -18,9 +18,11 @@ mod clock;
 mod job;
 mod peer;
 mod structured;
+mod topk;
 
 pub use cell::{Wanted, run_cell};
 pub use peer::run_window;
+pub use topk::TopK;
 
 use crate::cell::Suite;
 use crate::error::Error;
@@ -30,7 +32,7 @@ use crate::report;
 use broadhead_device::{probe, seal};
 use broadhead_gate::Decline;
 use job::{Child, Job};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How to run.
@@ -72,6 +74,14 @@ pub struct Tally {
     pub failed: usize,
     /// Cells declined for any other reason.
     pub declined: usize,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.measured += other.measured;
+        self.failed += other.failed;
+        self.declined += other.declined;
+    }
 }
 
 impl Tally {
@@ -119,7 +129,7 @@ pub fn run(suites: &[Suite], options: &Options) -> Result<Tally, Error> {
     }
     let begin = Instant::now();
     std::fs::create_dir_all(&options.out).map_err(Error::file(&options.out))?;
-    let run = options.run_id()?;
+    let run = run_id(&options.out, options.resume)?;
     for suite in suites {
         let records = Suited::new(suite, options, &run)?.run()?;
         for record in &records {
@@ -130,7 +140,9 @@ pub fn run(suites: &[Suite], options: &Options) -> Result<Tally, Error> {
             println!("{line}");
         }
     }
-    println!("{:.0} s in all", begin.elapsed().as_secs_f64());
+    if !suites.is_empty() {
+        println!("{:.0} s in all", begin.elapsed().as_secs_f64());
+    }
     Ok(tally)
 }
 
@@ -138,25 +150,25 @@ impl Options {
     fn wants(&self, job: &Job<'_>) -> bool {
         job.to_string().contains(&self.filter)
     }
+}
 
-    /// The run's identity: kept in `out`, and new where the machine or the program is another.
-    fn run_id(&self) -> Result<String, Error> {
-        let path = self.out.join("run.txt");
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let stands_on = format!("{} {}", boot.trim(), this_program()?);
-        if self.resume
-            && let Ok(text) = std::fs::read_to_string(&path)
-            && let Some((id, there)) = text.trim().split_once('\n')
-            && there == stands_on
-        {
-            return Ok(id.to_owned());
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |elapsed| elapsed.as_nanos());
-        let id = seal::digest(format!("{now} {stands_on}").as_bytes())[..16].to_owned();
-        std::fs::write(&path, format!("{id}\n{stands_on}\n")).map_err(Error::file(&path))?;
-        Ok(id)
+/// The run's identity: kept in `out` with `resume`, and new where the machine or the program is another.
+fn run_id(out: &Path, resume: bool) -> Result<String, Error> {
+    let path = out.join("run.txt");
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let stands_on = format!("{} {}", boot.trim(), this_program()?);
+    if resume
+        && let Ok(text) = std::fs::read_to_string(&path)
+        && let Some((id, there)) = text.trim().split_once('\n')
+        && there == stands_on
+    {
+        return Ok(id.to_owned());
     }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |elapsed| elapsed.as_nanos());
+    let id = seal::digest(format!("{now} {stands_on}").as_bytes())[..16].to_owned();
+    std::fs::write(&path, format!("{id}\n{stands_on}\n")).map_err(Error::file(&path))?;
+    Ok(id)
 }
 
 /// One suite under way.

@@ -139,6 +139,12 @@ pub enum Refused {
         /// The other.
         other: f64,
     },
+    /// A record of rows held out that contradicts itself.
+    #[error("a record of held-out rows that {what}")]
+    HeldOut {
+        /// How.
+        what: String,
+    },
     /// A record of the suite of rounds that contradicts itself.
     #[error("a record of rounds that {what}")]
     Rounds {

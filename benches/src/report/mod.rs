@@ -8,6 +8,7 @@ mod chart;
 mod device;
 mod floor;
 mod group;
+mod holdout;
 mod line;
 mod rounds;
 mod same_code;
@@ -47,6 +48,7 @@ pub fn write(root: &Path, check: bool) -> Result<Vec<String>, Error> {
         }
     }
     lines.extend(rounds::write(root, check)?);
+    holdout::write(root, &shelves, check)?;
     let page = tested::markdown(&shelves)?;
     let name = format!("{}.md", tested::NAME);
     put(&root.join(GENERATED).join(name), &page, check)?;

@@ -17,7 +17,7 @@ pub mod ours;
 pub mod peer;
 pub mod plan;
 pub mod record;
-mod rows;
+pub(crate) mod rows;
 
 use crate::error::Error;
 use crate::receipt::Receipt;

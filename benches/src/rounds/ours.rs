@@ -91,13 +91,18 @@ impl Program {
         })
     }
 
+    /// A command line of it, without a word yet.
+    pub(crate) fn command(&self) -> Command {
+        Command::new(&self.path)
+    }
+
     /// Runs one fit with outputs in `folder`.
     ///
     /// # Errors
     /// It failed, or its summary does not say what it should.
     pub(super) fn run(&self, asked: Asked<'_>, folder: &Path) -> Result<Fitted, Decline> {
         let failed = |error: String| Decline::Failed { error };
-        let mut command = Command::new(&self.path);
+        let mut command = self.command();
         command.arg("fit").arg(asked.rows);
         let words = [
             ("--atoms", asked.shape.atoms.to_string()),

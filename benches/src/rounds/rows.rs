@@ -1,4 +1,4 @@
-//! Rows of the suite: a given file, or noisy points on random circles, as `.npy`.
+//! Rows of a suite: a given file, or noisy points on random circles, as `.npy`.
 
 use super::law::Shape;
 use super::plan::Source;
@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 /// A file of rows.
 #[derive(Clone, Debug)]
-pub(super) struct Rows {
-    pub(super) path: PathBuf,
-    pub(super) data: Data,
-    pub(super) rows: usize,
-    pub(super) columns: usize,
+pub(crate) struct Rows {
+    pub(crate) path: PathBuf,
+    pub(crate) data: Data,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
 }
 
 impl Rows {
@@ -22,7 +22,7 @@ impl Rows {
     ///
     /// # Errors
     /// No file is given, or it is no array of two dimensions, or one cannot be written.
-    pub(super) fn of(
+    pub(crate) fn of(
         (source, atoms, top): (Source, usize, usize),
         tokens: Option<&Path>,
         folder: &Path,
@@ -32,8 +32,7 @@ impl Rows {
             (Source::Given(_), None) => {
                 return Err(Error::Format {
                     path: "--tokens".into(),
-                    message: "a file of rows (.npy) is needed for the cases of this plan"
-                        .to_owned(),
+                    message: "a file of rows (.npy) is needed for this plan".to_owned(),
                 });
             }
             (Source::Made { rows, columns }, _) => {

@@ -13,6 +13,7 @@
 use crate::cell::Place;
 use crate::error::Error;
 use crate::evidence;
+use crate::holdout;
 use crate::machine;
 use crate::record;
 use crate::rounds;
@@ -268,6 +269,9 @@ pub fn adopt(from: &Path, root: &Path, keep: Keep) -> Result<Vec<PathBuf>, Error
         } else if is_rounds(&path) {
             rounds::record::expect_recorded(&path, &rounds::record::read(&path)?)?;
             None
+        } else if is_holdout(&path) {
+            holdout::record::expect_recorded(&path, &holdout::record::read(&path)?)?;
+            None
         } else {
             let found = record::read(&path)?;
             let host = found.iter().all(|r| r.cell.place == Place::Host);
@@ -292,6 +296,11 @@ pub fn adopt(from: &Path, root: &Path, keep: Keep) -> Result<Vec<PathBuf>, Error
             adopted.push(to);
             continue;
         }
+        if is_named(&path, holdout::FILE) {
+            holdout::record::put(&to, &holdout::record::read(&path)?)?;
+            adopted.push(to);
+            continue;
+        }
         if let Some(found) = of_host {
             // One file holds several machines' records.
             machine::put(&to, &found)?;
@@ -310,7 +319,16 @@ pub fn adopt(from: &Path, root: &Path, keep: Keep) -> Result<Vec<PathBuf>, Error
 
 /// Whether a file holds records of the suite of rounds, which have a format of their own.
 fn is_rounds(file: &Path) -> bool {
-    file.file_name().is_some_and(|name| name == rounds::FILE)
+    is_named(file, rounds::FILE)
+}
+
+/// Whether a file holds records of rows held out, ours or the peer's.
+fn is_holdout(file: &Path) -> bool {
+    is_named(file, holdout::FILE) || is_named(file, holdout::PEER_FILE)
+}
+
+fn is_named(file: &Path, wanted: &str) -> bool {
+    file.file_name().is_some_and(|name| name == wanted)
 }
 
 /// The file that the lines of `file` belong in, under the folder of all records.

@@ -15,6 +15,7 @@ use crate::rounds::{self, SUITE};
 use crate::store::RECORDS;
 use broadhead_gate::Decline;
 use judge::Judged;
+pub(super) use page::spread;
 use std::path::Path;
 
 /// Turns the records of the suite into its page; returns a line for every requirement. Where the plan is not,
@@ -142,7 +143,7 @@ fn median_round(fitted: &[&Fitted]) -> Result<f64, Decline> {
 }
 
 /// The median, of an even number the mean of the middle two; absent of none.
-fn median(values: &[f64]) -> Option<f64> {
+pub(super) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let lower = sorted.len().checked_sub(1)? / 2;

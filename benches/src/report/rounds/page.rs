@@ -285,7 +285,8 @@ fn reached(times: &[Option<f64>]) -> String {
     }
 }
 
-fn spread(values: &[f64]) -> String {
+/// The median, with the smallest and the largest where there are several.
+pub(in crate::report) fn spread(values: &[f64]) -> String {
     let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
     let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     match median(values) {
