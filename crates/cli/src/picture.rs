@@ -6,9 +6,9 @@
 //! angle 0 on the right.
 
 use crate::plot::{AtomShape, AtomView, Figure, Groups};
-use broadhead_sae::Dictionary;
 use broadhead_sae::model::dictionary::DictionaryError;
 use broadhead_sae::model::factor::Factor;
+use broadhead_sae::{Dictionary, Rows, RowsError};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use std::f64::consts::{PI, TAU};
 
@@ -16,7 +16,7 @@ use std::f64::consts::{PI, TAU};
 #[derive(Clone, Copy, Debug)]
 pub struct Fitted<'a> {
     /// The rows, `n x p`.
-    pub rows: ArrayView2<'a, f64>,
+    pub rows: &'a Rows,
     /// The atoms.
     pub dictionary: &'a Dictionary,
     /// `M x p`.
@@ -31,22 +31,31 @@ pub struct Fitted<'a> {
 
 /// The most atoms in one picture.
 pub const MOST_ATOMS: usize = 36;
+/// The most rows in one picture: of more, equally spaced ones.
+pub const MOST_ROWS: usize = 1 << 16;
 /// Segments of a fitted curve.
 const STEPS: usize = 240;
 
-/// An atom whose functions cannot be evaluated for the drawing. Exit code 1.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("the picture cannot be drawn: atom {atom}{}: {source}", match row {
-    Some(row) => format!(" in row {row}"),
-    None => " along its curve".to_owned(),
-})]
-pub struct PictureError {
-    /// The atom.
-    pub atom: usize,
-    /// The row in which it was evaluated; absent for the fitted curve.
-    pub row: Option<usize>,
-    /// Why.
-    pub source: DictionaryError,
+/// Why there is no picture. Exit code 1.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PictureError {
+    /// An atom whose functions cannot be evaluated.
+    #[error("the picture cannot be drawn: atom {atom}{}: {source}", match row {
+        Some(row) => format!(" in row {row}"),
+        None => " along its curve".to_owned(),
+    })]
+    Atom {
+        /// The atom.
+        atom: usize,
+        /// The row in which it was evaluated; absent for the fitted curve.
+        row: Option<usize>,
+        /// Why.
+        source: DictionaryError,
+    },
+    /// Rows that cannot be read any more.
+    #[error("the picture cannot be drawn: {0}")]
+    Rows(#[from] RowsError),
 }
 
 /// The picture of `fitted`.
@@ -88,7 +97,9 @@ pub fn figure(
 impl Fitted<'_> {
     fn view(&self, index: usize) -> Result<AtomView, PictureError> {
         let atom = self.dictionary.atoms()[index];
-        let rows: Vec<usize> = (0..self.rows.nrows())
+        let [n, _] = self.rows.shape();
+        let rows: Vec<usize> = (0..n)
+            .step_by(n.div_ceil(MOST_ROWS).max(1))
             .filter(|&row| self.gates[(row, index)] != 0.0)
             .collect();
         let place = |row: usize, axis: usize| {
@@ -142,16 +153,18 @@ impl Fitted<'_> {
         let atom = self.dictionary.atoms()[index];
         let column = self.dictionary.atom_columns(index).start;
         let at = |angle: f64| {
-            let values = atom.evaluate(&[angle]).map_err(|source| PictureError {
-                atom: index,
-                row: None,
-                source,
-            })?;
+            let values = atom
+                .evaluate(&[angle])
+                .map_err(|source| PictureError::Atom {
+                    atom: index,
+                    row: None,
+                    source,
+                })?;
             let sum = |axis: usize| {
                 let terms = values.iter().zip(features.clone());
                 terms.map(|(phi, m)| phi * decoder[(m, axis)]).sum::<f64>()
             };
-            Ok([sum(0), sum(1)])
+            Ok::<_, PictureError>([sum(0), sum(1)])
         };
         let step = |step: usize| TAU * step as f64 / STEPS as f64 - PI;
         let curve = (0..=STEPS).map(|index| at(step(index)));
@@ -161,8 +174,8 @@ impl Fitted<'_> {
             let gate = self.gates[(row, index)];
             let others = self.others(row, index, &decoder)?;
             // The intercept is subtracted before any product, so a common offset is not drawn.
-            let seen = (&self.rows.row(row) - &self.decoder.row(0)).dot(&axes);
-            Ok([0, 1].map(|axis| (seen[axis] - others[axis]) / gate))
+            let seen = (&self.rows.read(row, 1)?.row(0) - &self.decoder.row(0)).dot(&axes);
+            Ok::<_, PictureError>([0, 1].map(|axis| (seen[axis] - others[axis]) / gate))
         });
         Ok(AtomShape::Circle {
             angles: angles.collect(),
@@ -186,7 +199,7 @@ impl Fitted<'_> {
             }
             let columns = self.dictionary.atom_columns(other);
             let place: Vec<f64> = columns.map(|c| self.coordinates[(row, c)]).collect();
-            let values = atom.evaluate(&place).map_err(|source| PictureError {
+            let values = atom.evaluate(&place).map_err(|source| PictureError::Atom {
                 atom: other,
                 row: Some(row),
                 source,
@@ -257,7 +270,7 @@ mod tests {
                 + gates[(i, 1)] * (b.cos() * decoder[(3, c)] + b.sin() * decoder[(4, c)])
         });
         let fitted = Fitted {
-            rows: rows.view(),
+            rows: &Rows::from(rows),
             dictionary: &dictionary,
             decoder: decoder.view(),
             coordinates: coordinates.view(),
@@ -290,7 +303,7 @@ mod tests {
             .atoms()[0]
             .evaluate(&[0.5])
             .unwrap_err();
-        let of = |row| PictureError {
+        let of = |row| PictureError::Atom {
             atom: 3,
             row,
             source: source.clone(),
@@ -304,7 +317,7 @@ mod tests {
         let (rows, gates) = (Array2::zeros((2, 3)), Array2::ones((2, 1)));
         let (decoder, coordinates) = (Array2::zeros((wide, 3)), Array2::zeros((2, 2)));
         let fitted = Fitted {
-            rows: rows.view(),
+            rows: &Rows::from(rows),
             dictionary: &dictionary,
             decoder: decoder.view(),
             coordinates: coordinates.view(),
@@ -313,7 +326,15 @@ mod tests {
         };
         // A torus drawn as if it were a circle.
         let error = fitted.circle(0, &[0, 1]).unwrap_err();
-        assert_eq!((error.atom, error.row), (0, None), "{error}");
+        let of_curve = matches!(
+            error,
+            PictureError::Atom {
+                atom: 0,
+                row: None,
+                ..
+            }
+        );
+        assert!(of_curve, "{error}");
     }
 
     #[test]

@@ -236,14 +236,14 @@ pub(crate) fn run(
             explorer.relocate(most, &mut state, &mut rng, &mut way)?;
             explorer.finish(&mut state, &mut way)?;
             // After Newton's method choices are compared in double precision.
-            explorer.ground.single = None;
+            explorer.ground.single = false;
             let arrangement = choosing.ground.arrangement;
             let (coordinates, gates) = state.codes.dense(dictionary, arrangement);
             (coordinates, gates, Some(explorer))
         }
         (Begin::Fitted(decoder, mut rng), Some(choosing)) => {
             let ground = Ground {
-                single: None,
+                single: false,
                 ..choosing.ground
             };
             let mut explorer = Explorer::new(ground, penalty, choosing.slots);

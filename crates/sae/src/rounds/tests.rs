@@ -29,7 +29,7 @@ fn an_atom_that_no_row_uses_is_brought_back_where_it_helps() {
         data: &data,
         dictionary: &dictionary,
         arrangement: &arrangement,
-        single: None,
+        single: false,
     };
     // Circles 0 and 1 stand where two of the data's lie; the third has no lines, so no row can choose it.
     let mut gates = Gates::all_off(150, 3);
@@ -94,7 +94,7 @@ fn chosen(dictionary: &Dictionary, arrangement: &Arrangement, seed: u64) -> (Dat
         data: &data,
         dictionary,
         arrangement,
-        single: None,
+        single: false,
     };
     let penalty = Penalty {
         lambda: 0.3,

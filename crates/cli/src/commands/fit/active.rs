@@ -19,7 +19,7 @@ use std::io::{self, Seek, Write};
 pub(super) const FILE: &str = "active.npz";
 
 /// Dense coordinates of rows that choose are written up to this many numbers.
-const DENSE: usize = 1 << 26;
+const DENSE: usize = 1 << 25;
 
 /// Whether `rows x columns` coordinates are few enough to be written densely beside.
 pub(super) fn is_dense(rows: usize, columns: usize) -> bool {
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn dense_arrays_are_written_up_to_their_limit() {
-        assert!(is_dense(1 << 20, 64) && !is_dense((1 << 20) + 1, 64));
+        assert!(is_dense(1 << 20, 32) && !is_dense((1 << 20) + 1, 32));
         assert!(!is_dense(usize::MAX, 2) && is_dense(usize::MAX, 0));
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Files<'a> {
     /// The model with the word for its gates.
     pub(super) model: &'a Model,
     pub(super) gates: &'a GatesWord,
+    /// Whether dense arrays of any size were asked for.
+    pub(super) dense: bool,
     pub(super) held_out: Option<&'a HeldOut>,
     pub(super) picture: &'a str,
 }
@@ -54,7 +56,7 @@ impl Files<'_> {
             targets.push(target);
             Ok::<(), CliError>(())
         };
-        if !chosen || active::is_dense(rows, columns) {
+        if !chosen || self.dense || active::is_dense(rows, columns) {
             for (name, array) in [
                 ("coordinates.npy", &fit.coordinates),
                 ("gates.npy", &fit.gates),

@@ -5,9 +5,9 @@ use crate::commands::clock::{Clock, Seconds};
 use crate::commands::dispatch::Device;
 use crate::commands::rates::{Pins, UsedRates};
 use crate::digits;
-use crate::input::Named;
+use crate::input::{FileRows, Keep};
 use crate::labels::{self, Labels};
-use crate::message;
+use crate::{memory, message};
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_sae::lm::Status;
 use broadhead_sae::model::coverage::ARC;
@@ -68,6 +68,10 @@ pub(super) struct Summary {
     solves: SolveSummary,
     lambda: f64,
     kappa: f64,
+    /// Whether rows were read from their files tile by tile.
+    streamed: bool,
+    /// The most bytes that the program had in physical memory; null where the system does not say.
+    peak_memory: Option<u64>,
     seconds: Seconds,
     ledger: LedgerSnapshot,
     options: Options,
@@ -136,6 +140,7 @@ struct Options {
     pulls: &'static str,
     lambda: Option<f64>,
     elimination: Option<EliminationKind>,
+    memory: Option<u64>,
     output: PathBuf,
 }
 
@@ -182,12 +187,7 @@ fn unused(gates: &Array2<f64>) -> Vec<usize> {
 }
 
 impl Summary {
-    pub(super) fn new(
-        arguments: &FitArgs,
-        rows: &Named<Array2<f64>>,
-        done: Done,
-        clock: &Clock,
-    ) -> Self {
+    pub(super) fn new(arguments: &FitArgs, rows: &FileRows, done: Done, clock: &Clock) -> Self {
         let Done {
             dictionary,
             fit,
@@ -220,8 +220,8 @@ impl Summary {
         };
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            rows: rows.array.nrows(),
-            columns: rows.array.ncols(),
+            rows: rows.rows.shape()[0],
+            columns: rows.rows.shape()[1],
             features: dictionary.features(),
             explained_variance: fit.explained_variance,
             unexplained_variance: fit.variation.unexplained,
@@ -255,6 +255,8 @@ impl Summary {
             solves: fit.solves,
             lambda: fit.lambda,
             kappa: fit.model.kappa(),
+            streamed: rows.keep == Keep::OnDisk,
+            peak_memory: memory::peak(),
             seconds,
             ledger: fit.ledger,
             options: Options {
@@ -277,6 +279,7 @@ impl Summary {
                 pulls: arguments.pulls.word(),
                 lambda: arguments.lambda,
                 elimination: arguments.elimination.kind(),
+                memory: arguments.memory,
                 output: arguments.output.clone(),
             },
             start: fit.starts.get(fit.start).cloned(),
