@@ -14,7 +14,7 @@
 
 use super::element::{ByteOrder, ElementType};
 use ndarray::{Array2, ArrayView2};
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::io;
 use std::sync::{Arc, OnceLock};
 
@@ -68,7 +68,7 @@ pub struct Placement {
 /// assert_eq!(rows.to_array()?, ndarray::array![[0.5, 1.5], [2.5, 3.5], [4.5, 5.5]]);
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Rows {
     pieces: Arc<[Piece]>,
     rows: usize,
@@ -116,7 +116,7 @@ pub enum RowsError {
     },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Piece {
     /// The first of its rows in the whole.
     first: usize,
@@ -124,7 +124,6 @@ struct Piece {
     numbers: Arc<Numbers>,
 }
 
-#[derive(Debug)]
 enum Numbers {
     Double(Vec<f64>),
     Single(Vec<f32>),
@@ -462,6 +461,16 @@ fn columns(
         }
     }
     Ok(())
+}
+
+impl fmt::Debug for Rows {
+    /// Without the numbers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows")
+            .field("shape", &self.shape())
+            .field("is_in_memory", &self.is_in_memory())
+            .finish_non_exhaustive()
+    }
 }
 
 impl From<Array2<f64>> for Rows {
