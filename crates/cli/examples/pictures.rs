@@ -63,6 +63,7 @@ fn circle(title: &str, rows: usize, groups: usize) -> AtomView {
                     ]
                 })
                 .collect(),
+            cone: false,
             curve: (0..=240)
                 .map(|step| place(TAU * f64::from(step) / 240.0 - PI))
                 .collect(),

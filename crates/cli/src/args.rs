@@ -3,9 +3,9 @@
 use crate::input::Source;
 use crate::words::{AtomsWord, GatesWord};
 use broadhead_device::DevicePolicy;
-use broadhead_sae::Pulls;
 use broadhead_sae::model::basis::Basis;
 use broadhead_sae::model::topology::Topology;
+use broadhead_sae::{Amplitudes, Pulls};
 use broadhead_schur::EliminationKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -93,6 +93,11 @@ pub struct FitArgs {
     /// amplitudes (rows x atoms, 0 is off).
     #[arg(long, value_name = "GATES", default_value = "all")]
     pub gates: GatesWord,
+    /// The amplitude of an atom that is on: 1 (or what a file of --gates says), or a positive number fitted
+    /// for every row, which makes a circle a cone; a file of --gates then says where atoms are on, and
+    /// where amplitudes begin. One by default, or as in the model of --start.
+    #[arg(long, value_name = "KIND")]
+    pub amplitudes: Option<AmplitudesWord>,
     /// The share of the rows, chosen by --seed, that take no part in mean, scale and fit; they are encoded
     /// afterwards into the same files, listed in holdout.npy, and judged against the other rows' mean.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true, value_parser = share)]
@@ -161,6 +166,9 @@ pub struct EncodeArgs {
     /// Which atoms are on in which row: all, top-k:N or a file; by default as in the fit of the model.
     #[arg(long, value_name = "GATES")]
     pub gates: Option<GatesWord>,
+    /// The amplitude of an atom that is on, 1 or fitted; by default as in the model.
+    #[arg(long, value_name = "KIND")]
+    pub amplitudes: Option<AmplitudesWord>,
     /// Whether a GPU may (auto), must not (off) or must (required) be used.
     #[arg(long, value_name = "POLICY", default_value = "auto")]
     pub device: DevicePolicy,
@@ -249,6 +257,24 @@ pub enum SolveEliminationWord {
     Iterative,
     /// One dense factorization of everything (small systems).
     Reference,
+}
+
+/// `--amplitudes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AmplitudesWord {
+    /// 1, or what the gates give.
+    One,
+    /// A positive number of every row.
+    Fitted,
+}
+
+impl From<AmplitudesWord> for Amplitudes {
+    fn from(word: AmplitudesWord) -> Self {
+        match word {
+            AmplitudesWord::One => Self::One,
+            AmplitudesWord::Fitted => Self::Fitted,
+        }
+    }
 }
 
 /// `--pulls`.

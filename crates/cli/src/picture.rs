@@ -3,7 +3,8 @@
 //! The rows of a circle are drawn at their measured places: the row minus the intercept and the other
 //! atoms, divided by its gate, projected on the plane that the decoder's first harmonic spans. The axes
 //! of that plane are orthonormal, the first along the decoder's cosine, so the fitted curve begins at
-//! angle 0 on the right.
+//! angle 0 on the right. Rows of a cone are not divided by their amplitudes: they lie on the lines from its apex
+//! through the curve, which is that of amplitude 1.
 
 use crate::plot::{AtomShape, AtomView, Figure, Groups};
 use broadhead_sae::model::dictionary::DictionaryError;
@@ -128,7 +129,8 @@ impl Fitted<'_> {
                     .collect(),
             },
         };
-        let kind = format!("{}, {}", atom.topology(), atom.basis());
+        let over = if atom.is_cone() { "cone over " } else { "" };
+        let kind = format!("{over}{}, {}", atom.topology(), atom.basis());
         let title = if self.dictionary.len() == 1 {
             kind
         } else {
@@ -151,6 +153,7 @@ impl Fitted<'_> {
         // Decoder and rows are projected on the plane once.
         let decoder: Array2<f64> = self.decoder.dot(&axes);
         let atom = self.dictionary.atoms()[index];
+        let (cone, atom) = (atom.is_cone(), atom.base());
         let column = self.dictionary.atom_columns(index).start;
         let at = |angle: f64| {
             let values = atom
@@ -171,7 +174,10 @@ impl Fitted<'_> {
         let curve = curve.collect::<Result<_, _>>()?;
         let angles = rows.iter().map(|&row| self.coordinates[(row, column)]);
         let points = rows.iter().map(|&row| {
-            let gate = self.gates[(row, index)];
+            let gate = match cone {
+                true => 1.0,
+                false => self.gates[(row, index)],
+            };
             let others = self.others(row, index, &decoder)?;
             // The intercept is subtracted before any product, so a common offset is not drawn.
             let seen = (&self.rows.read(row, 1)?.row(0) - &self.decoder.row(0)).dot(&axes);
@@ -181,6 +187,7 @@ impl Fitted<'_> {
             angles: angles.collect(),
             points: points.collect::<Result<_, _>>()?,
             curve,
+            cone,
         })
     }
 
@@ -199,11 +206,14 @@ impl Fitted<'_> {
             }
             let columns = self.dictionary.atom_columns(other);
             let place: Vec<f64> = columns.map(|c| self.coordinates[(row, c)]).collect();
-            let values = atom.evaluate(&place).map_err(|source| PictureError::Atom {
-                atom: other,
-                row: Some(row),
-                source,
-            })?;
+            let values = atom
+                .base()
+                .evaluate(&place)
+                .map_err(|source| PictureError::Atom {
+                    atom: other,
+                    row: Some(row),
+                    source,
+                })?;
             for (phi, m) in values.iter().zip(self.dictionary.atom_features(other)) {
                 for (axis, sum) in sum.iter_mut().enumerate() {
                     *sum += gate * phi * decoder[(m, axis)];

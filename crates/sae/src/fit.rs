@@ -92,7 +92,8 @@ fn fit_data(
     let top_k = options.gates.chosen(dictionary.len());
     // Rows that choose are given none.
     let rows = top_k.map_or(data.rows(), |_| 0);
-    let given = given_gates(&options.gates, rows, dictionary.len())?;
+    let first = given_gates(&options.gates, rows, dictionary.len())?;
+    let given = first.without_fitted(dictionary)?;
     let resumed = match &options.start {
         Some(model) => Some(Resumed::of(model, data, dictionary)?),
         None => None,
@@ -102,6 +103,7 @@ fn fit_data(
         dictionary,
         options,
         solver: place.solver(&options.solves),
+        first: &first,
         given: &given,
         top_k,
         watch,
@@ -179,6 +181,9 @@ struct Job<'a> {
     dictionary: &'a Dictionary,
     options: &'a FitOptions,
     solver: SolverOptions,
+    /// The caller's gates; first amplitudes where those are fitted.
+    first: &'a Gates,
+    /// The same without fitted amplitudes.
     given: &'a Gates,
     top_k: Option<usize>,
     watch: &'a Watch<'a>,
@@ -272,7 +277,8 @@ impl Job<'_> {
             .map(|s| {
                 let start = starter.make(s);
                 let report = StartReport::new(s, start.kind, self.data.rows());
-                let (coordinates, gates) = (start.coordinates, start.gates);
+                let (mut coordinates, gates) = (start.coordinates, start.gates);
+                coordinates.set_amplitudes(self.dictionary, self.first);
                 (
                     Candidate {
                         start: s,
@@ -318,7 +324,7 @@ impl Job<'_> {
         let screen = Screen::new(
             self.data,
             self.dictionary,
-            self.given,
+            [self.first, self.given],
             lambda,
             seed,
             screening,

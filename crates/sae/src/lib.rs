@@ -69,7 +69,7 @@ pub use lm::curved::{BorderMode, Chosen, SolveSummary};
 pub use lm::go_on;
 pub use many::{FitJob, fit_many, fit_many_on};
 pub use model::basis::Basis;
-pub use model::dictionary::{Atom, Dictionary, DictionaryError};
+pub use model::dictionary::{Amplitudes, Atom, Dictionary, DictionaryError};
 pub use model::file::ModelError;
 pub use model::fitted::Model;
 pub use model::gates::GatePolicy;

@@ -165,7 +165,7 @@ pub fn fit_bytes(
 ) -> Result<FitBytes, Error> {
     let widths = Widths::of(dictionary, &options.gates);
     let (n, p, m) = (size.rows, size.outputs, dictionary.features());
-    let (columns, atoms, w) = (dictionary.columns(), dictionary.len(), widths.features);
+    let (columns, atoms, w) = (dictionary.placed(), dictionary.len(), widths.features);
     let carried = finalists(n, p, dictionary, options);
     let at_once = carried.min(rayon::current_num_threads()).max(1);
     if let Some(slots) = options.gates.chosen(atoms) {
@@ -312,7 +312,7 @@ struct Choosing {
 impl Choosing {
     fn of(size: RowsSize, slots: usize, widths: &Widths, dictionary: &Dictionary) -> Self {
         let arrangement = Arrangement::of(dictionary);
-        let (columns, atoms) = (dictionary.columns(), dictionary.len());
+        let (columns, atoms) = (dictionary.placed(), dictionary.len());
         let (w, u) = (widths.features, widths.unknowns);
         Self {
             size,
@@ -410,7 +410,7 @@ impl Choosing {
 /// [`crate::Model::encode`] has the arrays of its result besides.
 pub fn encode_bytes(size: RowsSize, dictionary: &Dictionary, options: &EncodeOptions) -> u64 {
     let (n, outputs, m) = (size.rows, size.outputs, dictionary.features());
-    let place = dictionary.columns() + dictionary.len();
+    let place = dictionary.placed() + dictionary.len();
     let given = match options.gates {
         Some(GatePolicy::Given(_)) => 2,
         _ => 0,

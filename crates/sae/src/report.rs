@@ -156,7 +156,7 @@ impl Fit {
             w => w * scale,
         });
         let coordinates = point.coordinates.to_array(dictionary, &ended.gates);
-        let gates = ended.gates.to_array();
+        let gates = point.coordinates.amplitudes(dictionary, &ended.gates);
         let note = Note {
             dictionary: dictionary.clone(),
             gates: policy.word(),

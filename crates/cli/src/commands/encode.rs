@@ -15,7 +15,7 @@ use crate::output::{self, OutputError, Sink, Staging};
 use crate::words::GatesWord;
 use broadhead_device::ExecutionPath;
 use broadhead_sae::memory::{RowsSize, encode_bytes};
-use broadhead_sae::{EncodeOptions, Explanation, Model, Share, Variation};
+use broadhead_sae::{Amplitudes, EncodeOptions, Explanation, Model, Share, Variation};
 use ndarray::Array1;
 use serde::Serialize;
 use std::io;
@@ -30,6 +30,7 @@ struct Summary {
     columns: usize,
     atoms: usize,
     gates: String,
+    amplitudes: Amplitudes,
     /// `1 - SSE / sum |x_i - mean|^2` of these rows; if absent, the reason is beside it.
     explained_variance: Option<f64>,
     explained_variance_reason: Option<String>,
@@ -64,7 +65,10 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
     output::refuse_inputs(&inputs, std::slice::from_ref(&arguments.output))?;
     let device = dispatch::without_backend(arguments.device, "encode")?;
     let mut clock = Clock::start();
-    let model = model::read(&arguments.model)?;
+    let mut model = model::read(&arguments.model)?;
+    if let Some(word) = arguments.amplitudes {
+        model.array = model.array.with_amplitudes(word.into());
+    }
     let word = gates_word(arguments, &model.array)?;
     let opened = input::open_rows(std::slice::from_ref(&arguments.rows))?;
     let keep = room(arguments, &model.array, &word, &opened)?;
@@ -109,6 +113,7 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
         columns: p,
         atoms: dictionary.len(),
         gates: word.to_string(),
+        amplitudes: dictionary.amplitudes(),
         explained_variance: variation.ok().map(Variation::explained),
         explained_variance_reason: variation.err().map(ToString::to_string),
         unexplained_variance: variation.ok().map(|v| v.unexplained),

@@ -10,15 +10,18 @@ use std::f64::consts::{PI, TAU};
 /// The names' distance from the centre, as a multiple of the rows' reach.
 const NAMES: f64 = 1.12;
 
-/// Draws the rows, the curve with marks at its quarter turns, and each group's name in the direction of
-/// its mean.
+/// Lines of a cone that are drawn.
+const LINES: usize = 12;
+
+/// Draws the rows, the curve with marks at its quarter turns, the lines of a cone, and each group's name in the
+/// direction of its mean.
 pub(super) fn draw(
     canvas: &Canvas,
     rect: Rect,
     drawn: &Drawn<'_>,
     angles: &[f64],
     points: &[[f64; 2]],
-    curve: &[[f64; 2]],
+    (curve, cone): (&[[f64; 2]], bool),
 ) {
     let members = drawn.named();
     let center = mean(curve);
@@ -59,6 +62,16 @@ pub(super) fn draw(
         let end = polar(center, spread_names[member], data_reach * (NAMES - 0.04));
         let line = [center, through, end].map(|point| view.at(point));
         canvas.line(line, *color, 0.35, 1.0);
+    }
+    if cone {
+        let between = curve.len().saturating_sub(1) / LINES;
+        for &point in curve.iter().step_by(between.max(1)).take(LINES) {
+            let length = distance(point, [0.0; 2]);
+            if length > 0.0 {
+                let end = point.map(|v| v * data_reach / length);
+                canvas.line([view.at([0.0; 2]), view.at(end)], MUTED, 0.5, 0.8);
+            }
+        }
     }
     canvas.line(curve.iter().map(|&point| view.at(point)), INK, 0.75, 1.8);
     // Drawn before the rows, which the marks must not hide.

@@ -75,6 +75,8 @@ pub enum AtomShape {
         points: Vec<[f64; 2]>,
         /// The fitted curve in the same plane at equal steps of the angle from -pi on.
         curve: Vec<[f64; 2]>,
+        /// Whether amplitudes are fitted: the lines from 0 through the curve are drawn.
+        cone: bool,
     },
     /// Points on a torus.
     Torus {
@@ -169,7 +171,8 @@ impl Figure {
                 angles,
                 points,
                 curve,
-            } => circle::draw(canvas, panels[0], &drawn, angles, points, curve),
+                cone,
+            } => circle::draw(canvas, panels[0], &drawn, angles, points, (curve, *cone)),
             AtomShape::Torus { angles } => {
                 torus::draw_angles(canvas, panels[0], &drawn, angles);
                 torus::draw_surface(canvas, panels[1], &drawn, angles)

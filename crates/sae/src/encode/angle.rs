@@ -134,6 +134,34 @@ impl WithSimd for Gains<'_> {
     }
 }
 
+/// The gains of cones over circles: `(q0^2 / a0 + q1^2 / a1) / 2`, since every point of the plane is a place.
+pub(crate) struct PlaneGains<'a> {
+    /// Both parts of the pulls.
+    pub(crate) pulls: [&'a [Lanes]; 2],
+    /// The inverses of both axes.
+    pub(crate) inverses: [&'a [Lanes]; 2],
+    pub(crate) out: &'a mut [Lanes],
+}
+
+impl WithSimd for PlaneGains<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let wide = |lanes| S::as_simd_f32s(<[Lanes]>::as_flattened(lanes)).0;
+        let (pulls0, pulls1) = (wide(self.pulls[0]), wide(self.pulls[1]));
+        let (by0, by1) = (wide(self.inverses[0]), wide(self.inverses[1]));
+        let out = S::as_mut_simd_f32s(self.out.as_flattened_mut()).0;
+        let half = simd.splat_f32s(0.5);
+        let mul = |a, b| simd.mul_f32s(a, b);
+        let inputs = pulls0.iter().zip(pulls1).zip(by0.iter().zip(by1));
+        for (out, ((&p0, &p1), (&b0, &b1))) in out.iter_mut().zip(inputs) {
+            let along = mul(mul(p0, p0), b0);
+            *out = mul(half, simd.add_f32s(along, mul(mul(p1, p1), b1)));
+        }
+    }
+}
+
 /// `left -= v line`.
 pub(crate) struct Less<'a> {
     pub(crate) left: &'a mut [Lanes],

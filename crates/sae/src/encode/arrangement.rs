@@ -84,7 +84,7 @@ impl Arrangement {
             width: atoms.iter().map(|atom| atom.width()).max().unwrap_or(0),
             stored: (atoms.iter())
                 .filter(|atom| !is_first_harmonic(**atom))
-                .map(|atom| atom.stored())
+                .map(|atom| atom.placed())
                 .max()
                 .unwrap_or(0),
         }

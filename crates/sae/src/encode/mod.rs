@@ -236,7 +236,10 @@ impl Placing<'_> {
             }));
         }
         let given = match self.policy {
-            GatePolicy::Given(_) => Some(given_gates(self.policy, n, dictionary.len())?),
+            GatePolicy::Given(_) => {
+                let given = given_gates(self.policy, n, dictionary.len())?;
+                Some(given.without_fitted(dictionary)?)
+            }
             _ => check_gates(self.policy, n, dictionary.len()).map(|()| None)?,
         };
         let frame = Frame::of(decoder, dictionary, self.model.kappa());
@@ -307,21 +310,22 @@ impl<'g> OneByOne<'_> {
             (point, distance)
         });
         let mut coordinates = Array2::from_elem((which.len(), dictionary.columns()), f64::NAN);
-        let mut all = Array2::zeros((which.len(), dictionary.len()));
-        let rows = coordinates.rows_mut().into_iter().zip(all.rows_mut());
-        for (((point, _), (mut to, mut all)), i) in found.iter().zip(rows).zip(which) {
-            for (to, &gate) in all.iter_mut().zip(gates(i)) {
-                *to = gate;
+        let mut amplitudes = Array2::zeros((which.len(), dictionary.len()));
+        for (i, (point, _)) in found.iter().enumerate() {
+            for (a, &gate) in gates(which.start + i).iter().enumerate() {
+                amplitudes[(i, a)] = gate;
             }
             for a in (0..dictionary.len()).filter(|&a| point.gates[a] != 0.0) {
-                for c in dictionary.atom_columns(a) {
-                    to[c] = point.t[c];
+                let place = &point.t[dictionary.atom_place(a)];
+                for (c, t) in dictionary.atom_columns(a).zip(place) {
+                    coordinates[(i, c)] = *t;
                 }
+                amplitudes[(i, a)] *= dictionary.atoms()[a].amplitude(place);
             }
         }
         PlacedRows {
             coordinates,
-            gates: all,
+            gates: amplitudes,
             distance: found.iter().map(|(_, distance)| *distance).collect(),
             converged: found.iter().map(|(point, _)| point.converged).collect(),
         }
@@ -336,8 +340,11 @@ impl<'g> OneByOne<'_> {
             false => self.frame.distance(x),
         };
         let dictionary = self.rows.dictionary;
-        let flat = |a: usize| dictionary.atoms()[a].topology().has_flat();
-        let unbounded = (0..dictionary.len()).any(|a| point.gates[a] != 0.0 && flat(a));
+        let is_unbounded = |a: usize| {
+            let atom = dictionary.atoms()[a];
+            atom.topology().has_flat() || atom.is_cone()
+        };
+        let unbounded = (0..dictionary.len()).any(|a| point.gates[a] != 0.0 && is_unbounded(a));
         point.converged &= distance.is_finite() && (within || !unbounded);
         distance
     }

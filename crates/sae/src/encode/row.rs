@@ -16,7 +16,7 @@
 //! Rows are independent, so any number may be done in parallel.
 
 use crate::data::store::TileMemory;
-use crate::data::{Data, dot, dots};
+use crate::data::{Data, dot, dots, larger};
 use crate::iterate::features::decoder_gram;
 use crate::model::dictionary::Dictionary;
 use crate::model::grid::Grid;
@@ -89,7 +89,7 @@ impl<'a> RowModel<'a> {
             .iter()
             .map(|&atom| Grid::on(atom))
             .collect();
-        let energies = grids
+        let energies: Vec<Vec<f64>> = grids
             .iter()
             .enumerate()
             .map(|(a, grid)| {
@@ -101,6 +101,10 @@ impl<'a> RowModel<'a> {
             .collect();
         let atoms = dictionary.atoms().iter().enumerate();
         let rays = atoms.map(|(a, &atom)| {
+            // With an amplitude the energy along a ray is no quartic of one number.
+            if atom.is_cone() {
+                return None;
+            }
             let first = dictionary.atom_features(a).start;
             Rays::on(atom, |i, j| gram[(first + i, first + j)])
         });
@@ -153,7 +157,7 @@ impl<'a> RowModel<'a> {
             let gate = point.gates[a];
             if gate != 0.0 {
                 let into = &mut phi[self.dictionary.atom_features(a)];
-                atom.values(&point.t[self.dictionary.atom_columns(a)], into);
+                atom.values(&point.t[self.dictionary.atom_place(a)], into);
                 into.iter_mut().for_each(|v| *v *= gate);
             }
         }
@@ -196,6 +200,12 @@ impl<'a> RowModel<'a> {
         point.gates[a] = 0.0;
         let mut left = Vec::new();
         self.left_over(data, point, a, &mut left);
+        if self.dictionary.atoms()[a].is_cone() {
+            // Amplitudes add minima to those of coordinates alone.
+            self.best_place(a, &left, iterations, &mut point.t);
+            point.gates[a] = gate;
+            return;
+        }
         let (_, at) = self.scan(a, gate, &left);
         self.place_at(&left, data.square, point, (a, gate, at), iterations);
     }
@@ -203,9 +213,15 @@ impl<'a> RowModel<'a> {
     /// The lowest energy that atom `a` adds over its grid, and the grid point where it does.
     pub(crate) fn scan(&self, a: usize, gate: f64, left: &[f64]) -> (f64, usize) {
         let grid = &self.grids[a];
+        let cone = self.dictionary.atoms()[a].is_cone();
         let mut best = (f64::INFINITY, 0);
         for (g, (&quadratic, values)) in self.energies[a].iter().zip(grid.rows()).enumerate() {
             let pulled: f64 = values.iter().zip(left).map(|(v, c)| v * c).sum();
+            let gate = if cone {
+                amplitude(quadratic, pulled)
+            } else {
+                gate
+            };
             let mut energy = gate * (0.5 * gate * quadratic - pulled);
             if let Some(square) = grid.square(g) {
                 energy += 0.5 * self.kappa * square;
@@ -225,7 +241,19 @@ impl<'a> RowModel<'a> {
         }
     }
 
-    /// Finds the best place of atom `a` at amplitude 1 for the pull `left` by following the lowest minima of
+    /// The place of grid point `g` of atom `a`, with the best amplitude there for the pull `left` if that is fitted.
+    fn grid_place(&self, a: usize, g: usize, left: &[f64], t: &mut [f64]) {
+        let (grid, atom) = (&self.grids[a], self.dictionary.atoms()[a]);
+        let (coordinate, last) = t.split_at_mut(atom.stored());
+        coordinate.copy_from_slice(grid.point(g));
+        for last in last {
+            let pulled = dot(grid.values(g), left);
+            // A place at amplitude 0 would have no angle.
+            *last = larger(amplitude(self.energies[a][g], pulled), LEAST_AMPLITUDE);
+        }
+    }
+
+    /// Finds the best place of atom `a` at amplitude 1, or at its best amplitude, for the pull `left` by following the lowest minima of
     /// its grid. Writes it into the coordinates `all` and returns its energy.
     pub(crate) fn best_place(
         &self,
@@ -234,8 +262,13 @@ impl<'a> RowModel<'a> {
         iterations: usize,
         all: &mut [f64],
     ) -> f64 {
-        let range = self.dictionary.atom_columns(a);
-        let mut best = (f64::INFINITY, [0.0; MAX_EUCLIDEAN]);
+        let range = self.dictionary.atom_place(a);
+        // Amplitude and coordinate together lie in long valleys.
+        let iterations = match self.dictionary.atoms()[a].is_cone() {
+            true => VALLEY * iterations,
+            false => iterations,
+        };
+        let mut best = (f64::INFINITY, [0.0; MAX_EUCLIDEAN + 1]);
         let square = dot(left, left).sqrt();
         let mut follow = |from: &[f64], reach: f64| {
             all[range.clone()].copy_from_slice(from);
@@ -260,15 +293,25 @@ impl<'a> RowModel<'a> {
             }
         } else {
             let grid = &self.grids[a];
+            let cone = self.dictionary.atoms()[a].is_cone();
             let both = self.energies[a].iter().zip(grid.rows()).enumerate();
             let energies: Vec<f64> = both
-                .map(|(g, (quadratic, values))| {
+                .map(|(g, (&quadratic, values))| {
                     let flat = 0.5 * self.kappa * grid.square(g).unwrap_or(0.0);
-                    0.5 * quadratic - dot(values, left) + flat
+                    let pulled = dot(values, left);
+                    if cone {
+                        return flat - 0.5 * pulled * amplitude(quadratic, pulled);
+                    }
+                    0.5 * quadratic - pulled + flat
                 })
                 .collect();
+            let mut place = [0.0; MAX_EUCLIDEAN + 1];
+            let place = &mut place[..range.len()];
             for g in grid.minima(&energies, FOLLOWED) {
-                follow(grid.point(g), grid.spacing());
+                self.grid_place(a, g, left, place);
+                // An amplitude may have far to go.
+                let reach = if cone { f64::INFINITY } else { grid.spacing() };
+                follow(place, reach);
             }
         }
         all[range.clone()].copy_from_slice(&best.1[..range.len()]);
@@ -291,8 +334,8 @@ impl<'a> RowModel<'a> {
         (a, gate, at): (usize, f64, usize),
         iterations: usize,
     ) -> f64 {
-        let range = self.dictionary.atom_columns(a);
-        point.t[range].copy_from_slice(self.grids[a].point(at));
+        let range = self.dictionary.atom_place(a);
+        self.grid_place(a, at, left, &mut point.t[range]);
         point.gates[a] = gate;
         let alone = newton::Newton::alone(self, left, square, a, gate);
         alone.minimise(&mut point.t, iterations).energy
@@ -311,7 +354,7 @@ impl<'a> RowModel<'a> {
             let features = self.dictionary.atom_features(b);
             phi.clear();
             phi.resize(features.len(), 0.0);
-            self.dictionary.atoms()[b].values(&point.t[self.dictionary.atom_columns(b)], &mut phi);
+            self.dictionary.atoms()[b].values(&point.t[self.dictionary.atom_place(b)], &mut phi);
             for (f, v) in features.zip(&phi) {
                 let column = &self.gram.col_as_slice(f)[range.clone()];
                 crate::data::axpy(-v * point.gates[b], column, left);
@@ -374,10 +417,9 @@ impl<'a> RowModel<'a> {
     }
 
     fn blank(&self) -> RowPoint {
-        let mut t = vec![0.0; self.dictionary.columns()];
+        let mut t = vec![0.0; self.dictionary.placed()];
         for (a, atom) in self.dictionary.atoms().iter().enumerate() {
-            atom.topology()
-                .project(&mut t[self.dictionary.atom_columns(a)]);
+            atom.project(&mut t[self.dictionary.atom_place(a)]);
         }
         RowPoint::new(vec![0.0; self.dictionary.len()], t)
     }
@@ -386,6 +428,21 @@ impl<'a> RowModel<'a> {
         newton::Newton::joint(self, &data.pull, data.square, point)
     }
 }
+
+/// Newton steps of a cone are this many times those of an atom with amplitude 1.
+const VALLEY: usize = 4;
+
+/// The amplitude, at least 0, that lowers `s (s quadratic / 2 - pulled)` most; 0 where the functions explain nothing.
+fn amplitude(quadratic: f64, pulled: f64) -> f64 {
+    if quadratic > 0.0 && pulled > 0.0 {
+        pulled / quadratic
+    } else {
+        0.0
+    }
+}
+
+/// The amplitude that a search begins from where the best is 0.
+const LEAST_AMPLITUDE: f64 = 1e-3;
 
 /// The most minima of a grid that are followed.
 const FOLLOWED: usize = 8;

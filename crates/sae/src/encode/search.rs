@@ -8,8 +8,10 @@
 //! ```
 //!
 //! Atoms are chosen greedily by that gain, each at its *globally* best place: in closed form for a circle
-//! of a first harmonic ([`super::angle`]) and for a flat atom of degree 1, otherwise from a grid. After each
-//! choice all atoms that are on are refitted one by one, each at its best place beside the others.
+//! of a first harmonic ([`super::angle`]) and for a linear atom (flat of degree 1, or the cone over a circle or a
+//! sphere of degree 1), otherwise from a grid. After each choice all atoms that are on are refitted: together by
+//! one small linear system where all are linear ([`linear`]), otherwise one by one, each at its best place beside
+//! the others.
 //!
 //! Circles of a first harmonic are searched together in single precision, in their own axes: the caller
 //! has diagonalised each `K_aa`, the longer axis first ([`Arrangement::turn`]). The winner is placed in
@@ -21,12 +23,12 @@ use super::arrangement::{FeaturePlace, is_first_harmonic};
 use super::row::RowModel;
 use crate::data::{ARCH, dot};
 use crate::iterate::features::decoder_gram;
-use crate::model::basis::Basis;
 use crate::model::dictionary::Dictionary;
 use crate::model::topology::MAX_EUCLIDEAN;
 use crate::starts::principal::descending;
 use faer::Mat;
 
+mod linear;
 mod settle;
 
 /// Marks an empty slot: no atom has this number.
@@ -37,7 +39,7 @@ pub(crate) struct RowCode<'c> {
     pub(crate) atoms: &'c mut [u32],
     /// The functions of each, [`Arrangement::width`] a slot.
     pub(crate) phi: &'c mut [f64],
-    /// The stored coordinates of each, [`Arrangement::stored`] a slot; not kept for circles of a first
+    /// The places of each, [`Arrangement::stored`] numbers a slot; not kept for circles of a first
     /// harmonic, whose functions determine them.
     pub(crate) t: &'c mut [f64],
 }
@@ -62,9 +64,9 @@ impl RowCode<'_> {
 
 /// How an atom finds its best place.
 enum Seat {
-    /// A circle of a first harmonic, by its number among these circles.
+    /// A circle of a first harmonic or the cone over it, by its number among these circles.
     Circle(usize),
-    /// A flat atom of degree 1: `(K_aa + kappa I)^-1`, the pseudo-inverse where that is singular.
+    /// Another linear atom: `(K_aa + kappa I)^-1`, the pseudo-inverse where that is singular.
     Linear(Mat<f64>),
     /// From its grid, then by Newton's method.
     Grid,
@@ -84,11 +86,14 @@ pub(crate) struct Search<'a> {
     grids: Option<RowModel<'a>>,
     /// By circle, in double precision.
     axes: Vec<[f64; 2]>,
+    /// Whether circles have fitted amplitudes.
+    cones: bool,
     /// The axes of circles in lanes, and the rows of `K` for circles, also in lanes.
     lanes: InLanes,
 }
 
 struct InLanes {
+    /// The axes of circles, or the inverses of those of cones.
     axes: [Vec<angle::Lanes>; 2],
     /// For line `l` of `2 count`: its entries of `K` with the first functions, then with the second.
     gram: Vec<angle::Lanes>,
@@ -105,8 +110,10 @@ pub(crate) struct SearchMemory {
     atoms: Vec<u32>,
     phi: Vec<f64>,
     t: Vec<f64>,
-    /// Coordinates of all atoms, for Newton's method.
+    /// Places on all atoms, for Newton's method.
     all: Vec<f64>,
+    /// The linear system of a row: see [`linear`].
+    system: linear::System,
 }
 
 impl SearchMemory {
@@ -121,7 +128,8 @@ impl SearchMemory {
             atoms: vec![NONE; slots],
             phi: vec![0.0; slots * width],
             t: vec![0.0; slots * stored],
-            all: vec![0.0; dictionary.columns()],
+            all: vec![0.0; dictionary.placed()],
+            system: linear::System::default(),
         }
     }
 }
@@ -167,8 +175,9 @@ impl<'a> Search<'a> {
                     return Seat::Circle(circle - 1);
                 }
                 let place = arrangement.place(a);
-                match atoms[a].basis() {
-                    Basis::Monomials { degree: 1 } => linear(&gram, features, place, kappa),
+                match (atoms[a].is_linear(), atoms[a].is_cone()) {
+                    (true, false) => linear_seat(&gram, features, place, kappa),
+                    (true, true) => linear_seat(&gram, features, place, 0.0),
                     _ => Seat::Grid,
                 }
             })
@@ -182,8 +191,15 @@ impl<'a> Search<'a> {
                 [gram[j * features + j], gram[second * features + second]]
             })
             .collect();
+        let first = arrangement.circles().first();
+        let cones = first.is_some_and(|&a| atoms[a].is_cone());
+        let in_lanes: Vec<[f64; 2]> = match cones {
+            true => axes.iter().map(|&axes| inverses(axes)).collect(),
+            false => axes.clone(),
+        };
         Self {
-            lanes: InLanes::of(&gram, features, &axes),
+            lanes: InLanes::of(&gram, features, &in_lanes),
+            cones,
             dictionary,
             arrangement,
             gram,
@@ -227,7 +243,11 @@ impl<'a> Search<'a> {
                 self.lanes.leave(self, code, slot + 1, work);
             }
         }
-        self.energy(pulls, code)
+        let energy = self.energy(pulls, code);
+        match self.cones && code.on() > 1 {
+            true => self.swap(pulls, energy, still, work, code),
+            false => energy,
+        }
     }
 
     /// Keeps the row's code, refitted, unless one chosen anew is better by more than `noise`. Returns the
@@ -276,7 +296,7 @@ impl<'a> Search<'a> {
         if let Some(circle) = self.best_circle(work, code, slot) {
             let a = self.arrangement.circles()[circle];
             self.left_over(pulls, code, slot, a, &mut work.q);
-            let ([x, y], gain) = angle::best([work.q[0], work.q[1]], self.axes[circle]);
+            let ([x, y], gain) = self.on_circle(circle, [work.q[0], work.q[1]]);
             if gain > 0.0 {
                 found = Some((gain, a));
                 code.phi[slot * width..][..2].copy_from_slice(&[x, y]);
@@ -296,7 +316,7 @@ impl<'a> Search<'a> {
             let mut phi = [0.0; STACK];
             let mut t = [0.0; STACK];
             let w = self.arrangement.place(a).width;
-            let s = self.dictionary.atoms()[a].stored();
+            let s = self.dictionary.atoms()[a].placed();
             let gain = self.seat(a, &work.q, &mut work.all, &mut phi[..w], &mut t[..s]);
             if gain > found.map_or(0.0, |(best, _)| best) {
                 found = Some((gain, a));
@@ -326,11 +346,19 @@ impl<'a> Search<'a> {
         }
         let lanes = &self.lanes;
         let (left0, left1) = work.left.split_at(lanes.blocks);
-        ARCH.dispatch(angle::Gains {
-            pulls: [left0, left1],
-            axes: [&lanes.axes[0], &lanes.axes[1]],
-            out: &mut work.gains,
-        });
+        let (pulls, axes) = ([left0, left1], [&lanes.axes[0][..], &lanes.axes[1]]);
+        match self.cones {
+            true => ARCH.dispatch(angle::PlaneGains {
+                pulls,
+                inverses: axes,
+                out: &mut work.gains,
+            }),
+            false => ARCH.dispatch(angle::Gains {
+                pulls,
+                axes,
+                out: &mut work.gains,
+            }),
+        }
         let gains = work.gains.as_flattened_mut();
         for &a in &code.atoms[..slots] {
             if let Seat::Circle(j) = self.seats[a as usize] {
@@ -344,6 +372,16 @@ impl<'a> Search<'a> {
             }
         }
         best.1
+    }
+
+    /// The best place of a circle, or of the cone over it, for the pull `q`, and its gain.
+    fn on_circle(&self, circle: usize, q: [f64; 2]) -> ([f64; 2], f64) {
+        if !self.cones {
+            return angle::best(q, self.axes[circle]);
+        }
+        let by = inverses(self.axes[circle]);
+        let z = [q[0] * by[0], q[1] * by[1]];
+        (z, 0.5 * (q[0] * z[0] + q[1] * z[1]))
     }
 
     /// A lower bound of the best gain of atom `a`, close enough to choose which atoms are searched.
@@ -368,19 +406,19 @@ impl<'a> Search<'a> {
         let q = &q[..phi.len()];
         match (&self.seats[a], &self.grids) {
             (Seat::Circle(j), _) => {
-                let (z, gain) = angle::best([q[0], q[1]], self.axes[*j]);
+                let (z, gain) = self.on_circle(*j, [q[0], q[1]]);
                 phi.copy_from_slice(&z);
                 gain
             }
             (Seat::Linear(inverse), _) => {
-                for (j, t) in t.iter_mut().enumerate() {
-                    *t = dot(inverse.col_as_slice(j), q);
+                for (j, v) in phi.iter_mut().enumerate() {
+                    *v = dot(inverse.col_as_slice(j), q);
                 }
-                phi.copy_from_slice(t);
+                self.dictionary.atoms()[a].place_of(phi, t);
                 0.5 * dot(q, phi)
             }
             (Seat::Grid, Some(grids)) => {
-                let columns = self.dictionary.atom_columns(a);
+                let columns = self.dictionary.atom_place(a);
                 let energy = grids.best_place(a, q, STEPS, all);
                 t.copy_from_slice(&all[columns]);
                 self.dictionary.atoms()[a].values(t, phi);
@@ -400,7 +438,7 @@ impl<'a> Search<'a> {
         t: &mut [f64],
     ) -> f64 {
         let (w, s) = (phi.len(), t.len());
-        let mut found = ([0.0; STACK], [0.0; MAX_EUCLIDEAN]);
+        let mut found = ([0.0; STACK], [0.0; MAX_EUCLIDEAN + 1]);
         let mut gain = self.seat(a, q, all, &mut found.0[..w], &mut found.1[..s]);
         if let Some(grids) = self
             .grids
@@ -408,7 +446,7 @@ impl<'a> Search<'a> {
             .filter(|_| matches!(self.seats[a], Seat::Grid))
         {
             // The grid may miss the minimum that the atom is at.
-            let columns = self.dictionary.atom_columns(a);
+            let columns = self.dictionary.atom_place(a);
             all[columns.clone()].copy_from_slice(t);
             let polished = -grids.polish(a, &q[..w], STEPS, all);
             // NaN is not better.
@@ -483,6 +521,9 @@ impl<'a> Search<'a> {
     ) {
         let (width, stored) = (self.arrangement.width(), self.arrangement.stored());
         let on = code.on();
+        if on > 1 && self.solve(pulls, work, code) {
+            return;
+        }
         let sweeps = if on < 2 { 1 } else { SWEEPS };
         for _ in 0..sweeps {
             let mut moved = 0.0_f64;
@@ -492,12 +533,12 @@ impl<'a> Search<'a> {
                 let w = self.arrangement.place(a).width;
                 let phi = &mut code.phi[slot * width..][..w];
                 if let Seat::Circle(j) = self.seats[a] {
-                    let (z, _) = angle::best([work.q[0], work.q[1]], self.axes[j]);
+                    let (z, _) = self.on_circle(j, [work.q[0], work.q[1]]);
                     moved = moved.max((z[0] - phi[0]).abs() + (z[1] - phi[1]).abs());
                     phi.copy_from_slice(&z);
                     continue;
                 }
-                let s = self.dictionary.atoms()[a].stored();
+                let s = self.dictionary.atoms()[a].placed();
                 let t = &mut code.t[slot * stored..][..s];
                 moved = moved.max(self.seat_again(a, &work.q, &mut work.all, phi, t));
             }
@@ -537,7 +578,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The functions and stored numbers of one atom that fit on the stack.
+/// The functions, and the numbers of a place, of one atom that fit on the stack.
 const STACK: usize = (2 * crate::model::basis::MAX_HARMONIC + 1).pow(2);
 
 /// Whether the same atoms are on.
@@ -559,8 +600,18 @@ fn insert(leaders: &mut [Option<(f64, usize)>], mut new: (f64, usize)) {
     }
 }
 
+/// The inverses of a plane's axes. A short axis counts as at least [`NARROW`] of the long one: amplitudes along it
+/// would be rounding.
+fn inverses(axes: [f64; 2]) -> [f64; 2] {
+    let least = NARROW * axes[0];
+    axes.map(|a| if a > least { 1.0 / a } else { 0.0 })
+}
+
+/// See [`inverses`].
+const NARROW: f64 = 1e-12;
+
 /// [`Seat::Linear`]; a direction along which the atom does not move, up to rounding, is not searched.
-fn linear(gram: &[f64], features: usize, place: FeaturePlace, kappa: f64) -> Seat {
+fn linear_seat(gram: &[f64], features: usize, place: FeaturePlace, kappa: f64) -> Seat {
     let own: Vec<usize> = place.all().collect();
     let w = place.width;
     let matrix = Mat::from_fn(w, w, |a, b| {

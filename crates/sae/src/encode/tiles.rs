@@ -19,6 +19,7 @@ use super::search::{Arrangement, NONE, RowCode, Search, SearchMemory};
 use super::{OneByOne, PlacedRows};
 use crate::data::store::TileMemory;
 use crate::data::{axpy, dot};
+use crate::model::topology::MAX_EUCLIDEAN;
 use crate::rounds::round::product;
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -240,7 +241,7 @@ impl<'a> Tiles<'a> {
             }
         }
         let square = dot(rest, rest);
-        if !self.search.settle(pulls, square, &mut code) {
+        if !(self.search).settle(pulls, square, &mut bench.work, &mut code) {
             let data = RowData {
                 pull: self.turned_back(pulls, &code),
                 square,
@@ -256,24 +257,37 @@ impl<'a> Tiles<'a> {
         left.copy_from_slice(rest);
         let dictionary = self.one.rows.dictionary;
         let width = self.arrangement.width();
-        for (&a, phi) in code.atoms[..on].iter().zip(code.phi.chunks_exact(width)) {
+        let mut place = [0.0; MAX_EUCLIDEAN + 1];
+        for (slot, &a) in code.atoms[..on].iter().enumerate() {
             let a = a as usize;
+            let phi = &code.phi[slot * width..][..width];
             for (&v, at) in phi.iter().zip(self.arrangement.place(a).all()) {
                 axpy(-v, &self.lines[at * p..][..p], left);
             }
-            out.gates[i * dictionary.len() + a] = 1.0;
-            let column = i * dictionary.columns() + dictionary.atom_columns(a).start;
-            out.coordinates[column] = self.angle(a, phi);
+            let atom = dictionary.atoms()[a];
+            let place = &mut place[..atom.placed()];
+            self.place_in(&code, slot, place);
+            out.gates[i * dictionary.len() + a] = atom.amplitude(place);
+            let columns = dictionary.atom_columns(a);
+            out.coordinates[i * dictionary.columns()..][columns]
+                .copy_from_slice(&place[..atom.stored()]);
         }
         out.distance[i] = dot(left, left).sqrt() * self.one.frame.scale;
         out.converged[i] = out.distance[i].is_finite();
     }
 
-    /// The angle of a circle in the model's own axes.
-    fn angle(&self, a: usize, phi: &[f64]) -> f64 {
+    /// The place of the atom in a slot of `code`, that of a circle in the model's own axes.
+    fn place_in(&self, code: &RowCode<'_>, slot: usize, to: &mut [f64]) {
+        let (width, stored) = (self.arrangement.width(), self.arrangement.stored());
+        let a = code.atoms[slot] as usize;
+        let atom = self.one.rows.dictionary.atoms()[a];
+        if !self.arrangement.is_circle(a) {
+            return to.copy_from_slice(&code.t[slot * stored..][..to.len()]);
+        }
         let [cos, sin] = self.turns[a];
-        let angle = (sin * phi[0] + cos * phi[1]).atan2(cos * phi[0] - sin * phi[1]);
-        crate::model::factor::wrap_angle(angle)
+        let phi = &code.phi[slot * width..][..2];
+        let turned = [cos * phi[0] - sin * phi[1], sin * phi[0] + cos * phi[1]];
+        atom.place_of(&turned, to);
     }
 
     /// Pulls over all features of the dictionary, for the atoms that are on, in the model's own axes.
@@ -297,20 +311,13 @@ impl<'a> Tiles<'a> {
     /// The code of a row as a point of all atoms.
     fn point(&self, code: &RowCode<'_>) -> RowPoint {
         let dictionary = self.one.rows.dictionary;
-        let (width, stored) = (self.arrangement.width(), self.arrangement.stored());
-        let mut point = RowPoint::new(vec![0.0; dictionary.len()], vec![0.0; dictionary.columns()]);
+        let mut point = RowPoint::new(vec![0.0; dictionary.len()], vec![0.0; dictionary.placed()]);
         for (slot, &a) in code.atoms[..code.on()].iter().enumerate() {
             let a = a as usize;
             point.gates[a] = 1.0;
-            let to = &mut point.t[dictionary.atom_columns(a)];
-            match self.arrangement.is_circle(a) {
-                true => to[0] = self.angle(a, &code.phi[slot * width..][..2]),
-                false => {
-                    let count = to.len();
-                    to.copy_from_slice(&code.t[slot * stored..][..count]);
-                }
-            }
-            dictionary.atoms()[a].topology().project(to);
+            let to = &mut point.t[dictionary.atom_place(a)];
+            self.place_in(code, slot, to);
+            dictionary.atoms()[a].project(to);
         }
         point
     }
@@ -318,10 +325,11 @@ impl<'a> Tiles<'a> {
     fn write(&self, i: usize, point: &RowPoint, out: &mut Out<'_>) {
         let dictionary = self.one.rows.dictionary;
         let (columns, atoms) = (dictionary.columns(), dictionary.len());
-        out.gates[i * atoms..][..atoms].copy_from_slice(&point.gates);
         for a in (0..atoms).filter(|&a| point.gates[a] != 0.0) {
-            let own = dictionary.atom_columns(a);
-            out.coordinates[i * columns..][own.clone()].copy_from_slice(&point.t[own]);
+            let (atom, place) = (dictionary.atoms()[a], &point.t[dictionary.atom_place(a)]);
+            out.gates[i * atoms + a] = point.gates[a] * atom.amplitude(place);
+            out.coordinates[i * columns..][dictionary.atom_columns(a)]
+                .copy_from_slice(&place[..atom.stored()]);
         }
         out.converged[i] = point.converged;
     }

@@ -1,13 +1,15 @@
 //! Coordinates and gates: where each row sits on each atom, and how strongly the atom is on.
 //!
-//! Both are plain `n x columns` and `n x atoms` arrays, row-major. An atom that is off in a row
-//! (gate 0) contributes neither unknowns nor features there. Its stored numbers are kept only so that it
+//! Both are plain arrays of a row's places and `n x atoms`, row-major. A fitted amplitude belongs to the place;
+//! the gate is then 1 where the atom is on. An atom that is off in a row (gate 0) contributes neither unknowns
+//! nor features there. Its stored numbers are kept only so that it
 //! can be switched on again; a caller sees NaN.
 
 use crate::error::FitError;
 use crate::iterate::layout::Layout;
 use crate::iterate::whitening::Map;
 use crate::model::dictionary::Dictionary;
+use faer::Mat;
 use ndarray::{Array2, ArrayView2};
 
 /// Amplitudes of the atoms, `n x atoms`: 0 is off, 1 is the usual amplitude.
@@ -80,6 +82,28 @@ impl Gates {
         Array2::from_shape_fn((self.rows(), self.atoms), |(i, a)| self.row(i)[a])
     }
 
+    /// The same with 1 for every amplitude that is fitted: those belong to the places.
+    ///
+    /// # Errors
+    /// [`FitError::Option`] for one that is negative.
+    pub(crate) fn without_fitted(&self, dictionary: &Dictionary) -> Result<Self, FitError> {
+        let mut gates = self.clone();
+        for (a, _) in (dictionary.atoms().iter().enumerate()).filter(|(_, atom)| atom.is_cone()) {
+            for i in 0..gates.rows() {
+                let gate = &mut gates.row_mut(i)[a];
+                if *gate < 0.0 {
+                    return Err(FitError::Option {
+                        option: "gates",
+                        value: format!("{gate} in row {i}, atom {a}"),
+                        expected: "at least 0 where amplitudes are fitted",
+                    });
+                }
+                *gate = if *gate > 0.0 { 1.0 } else { 0.0 };
+            }
+        }
+        Ok(gates)
+    }
+
     pub(crate) fn subset(&self, indices: &[usize]) -> Self {
         let values = indices
             .iter()
@@ -92,7 +116,7 @@ impl Gates {
     }
 }
 
-/// Stored coordinates of all atoms, `n x columns`.
+/// Places of all rows on all atoms: see [`crate::model::dictionary`].
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Coordinates {
     values: Vec<f64>,
@@ -100,13 +124,12 @@ pub(crate) struct Coordinates {
 }
 
 impl Coordinates {
-    /// Every coordinate at its origin: angle 0, the pole, 0.
+    /// Every coordinate at its origin, angle 0, the pole, 0, and every amplitude 1.
     pub(crate) fn origin(dictionary: &Dictionary, rows: usize) -> Self {
-        let columns = dictionary.columns();
+        let columns = dictionary.placed();
         let mut one = vec![0.0; columns];
         for (a, atom) in dictionary.atoms().iter().enumerate() {
-            atom.topology()
-                .project(&mut one[dictionary.atom_columns(a)]);
+            atom.project(&mut one[dictionary.atom_place(a)]);
         }
         Self {
             values: one.repeat(rows),
@@ -133,12 +156,13 @@ impl Coordinates {
     /// The array that a caller is given: NaN where an atom is off.
     pub(crate) fn to_array(&self, dictionary: &Dictionary, gates: &Gates) -> Array2<f64> {
         let rows = gates.rows();
-        let mut array = Array2::from_elem((rows, self.columns), f64::NAN);
+        let mut array = Array2::from_elem((rows, dictionary.columns()), f64::NAN);
         for i in 0..rows {
             for a in 0..dictionary.len() {
                 if gates.row(i)[a] != 0.0 {
-                    for c in dictionary.atom_columns(a) {
-                        array[(i, c)] = self.row(i)[c];
+                    let place = &self.row(i)[dictionary.atom_place(a)];
+                    for (c, t) in dictionary.atom_columns(a).zip(place) {
+                        array[(i, c)] = *t;
                     }
                 }
             }
@@ -146,10 +170,34 @@ impl Coordinates {
         array
     }
 
-    /// Whitens flat coordinates: see [`crate::iterate::whitening`]. Returns the maps back, one per line.
-    pub(crate) fn whiten(&mut self, layout: &Layout) -> Vec<Map> {
+    /// The amplitudes that a caller is given, `n x atoms`: 0 where an atom is off.
+    pub(crate) fn amplitudes(&self, dictionary: &Dictionary, gates: &Gates) -> Array2<f64> {
+        let mut array = gates.to_array();
+        for ((i, a), gate) in array.indexed_iter_mut() {
+            *gate *= dictionary.atoms()[a].amplitude(&self.row(i)[dictionary.atom_place(a)]);
+        }
+        array
+    }
+
+    /// Takes the fitted amplitudes of atoms that are on from `gates`.
+    pub(crate) fn set_amplitudes(&mut self, dictionary: &Dictionary, gates: &Gates) {
+        for (a, atom) in dictionary.atoms().iter().enumerate() {
+            for i in (0..gates.rows()).filter(|_| atom.is_cone()) {
+                let (gate, place) = (gates.row(i)[a], dictionary.atom_place(a));
+                if let Some(amplitude) = self.row_mut(i)[place].last_mut().filter(|_| gate > 0.0) {
+                    *amplitude = gate;
+                }
+            }
+        }
+    }
+
+    /// Whitens flat coordinates and brings fitted amplitudes to their scale: see [`crate::iterate::whitening`] and
+    /// [`crate::iterate::cones`]. Returns the maps back, one per line and one per cone.
+    pub(crate) fn whiten(&mut self, layout: &Layout) -> (Vec<Map>, Vec<Mat<f64>>) {
         let flat = layout.flat().iter();
-        flat.map(|flat| flat.whiten(self)).collect()
+        let maps = flat.map(|flat| flat.whiten(self)).collect();
+        let cones = layout.cones().iter();
+        (maps, cones.map(|cone| cone.scale(self)).collect())
     }
 }
 

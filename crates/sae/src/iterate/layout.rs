@@ -10,6 +10,7 @@
 //! [`crate::iterate::features`]. Atoms are in order, so feature indices ascend.
 
 use crate::data::chunk_bounds;
+use crate::iterate::cones::Cone;
 use crate::iterate::coordinates::Gates;
 use crate::iterate::whitening::Flat;
 use crate::model::dictionary::Dictionary;
@@ -38,6 +39,7 @@ pub(crate) struct Layout {
     active: Vec<Active>,
     active_offsets: Vec<usize>,
     flat: Vec<Flat>,
+    cones: Vec<Cone>,
     /// Whether every row has every feature, so that `phi` is a dense `n x M` matrix.
     pub(crate) full: bool,
 }
@@ -76,12 +78,14 @@ impl Layout {
             active_offsets.push(active.len());
         }
         let rows = RowDims::ragged(&dims)?;
-        let flat = Flat::all(dictionary, gates, &rows, |i, a| {
+        let unknown = |i: usize, a: usize| {
             let on = &active[active_offsets[i]..active_offsets[i + 1]];
             on.iter()
                 .find(|on: &&Active| on.atom == a)
                 .map_or(0, |on| on.unknown)
-        });
+        };
+        let flat = Flat::all(dictionary, gates, &rows, unknown);
+        let cones = Cone::all(dictionary, gates, &rows, unknown);
         let features = dictionary.features();
         let full = indices.len() == gates.rows() * features;
         let shape = StructuredShape::new(rows, features, outputs)?;
@@ -93,6 +97,7 @@ impl Layout {
             active,
             active_offsets,
             flat,
+            cones,
             full,
         })
     }
@@ -123,6 +128,11 @@ impl Layout {
     /// The lines among the atoms' factors.
     pub(crate) fn flat(&self) -> &[Flat] {
         &self.flat
+    }
+
+    /// The atoms with a fitted amplitude.
+    pub(crate) fn cones(&self) -> &[Cone] {
+        &self.cones
     }
 
     /// The features of row `i`.

@@ -8,6 +8,7 @@
 //!   point         all of it together, with the objective
 //! ```
 
+pub(crate) mod cones;
 pub(crate) mod coordinates;
 pub(crate) mod features;
 pub(crate) mod layout;

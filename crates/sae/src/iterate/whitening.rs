@@ -49,7 +49,7 @@ pub(crate) struct Flat {
     behind: usize,
     /// Rows that it is on in, with the place of the line's unknowns in the stacked vector.
     on: Vec<(usize, usize)>,
-    /// Whether a decoder can undo a shift of its coordinate: the atom is on in every row at amplitude 1.
+    /// Whether a decoder can undo a shift of its coordinate: the atom is on in every row, its amplitude always 1.
     shifts: bool,
 }
 
@@ -78,7 +78,7 @@ impl Flat {
                 let is_on = |i: &usize| gates.row(*i)[a] != 0.0;
                 let on = (0..gates.rows()).filter(is_on);
                 let at = |i: usize| dims.offset(i) + unknown(i, a) + part.local.start;
-                let first = dictionary.atom_columns(a).start;
+                let first = dictionary.atom_place(a).start;
                 all.push(Self {
                     degree: atom.basis().degree_on(part.factor),
                     columns: first + part.stored.start..first + part.stored.end,
@@ -87,7 +87,7 @@ impl Flat {
                     before: sides[..place].iter().product(),
                     behind: sides[place + 1..].iter().product(),
                     on: on.map(|i| (i, at(i))).collect(),
-                    shifts: (0..gates.rows()).all(|i| gates.row(i)[a] == 1.0),
+                    shifts: !atom.is_cone() && (0..gates.rows()).all(|i| gates.row(i)[a] == 1.0),
                 });
             }
         }

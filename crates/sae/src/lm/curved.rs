@@ -475,11 +475,11 @@ impl<'a> Curved<'a> {
             for on in layout.active(i) {
                 let atom = dictionary.atoms()[on.atom];
                 let step = &self.step_row[first + on.unknown..][..atom.local_dim()];
-                let t = &mut to.row_mut(i)[dictionary.atom_columns(on.atom)];
-                atom.topology().retract(t, step);
+                let t = &mut to.row_mut(i)[dictionary.atom_place(on.atom)];
+                atom.retract(t, step);
             }
         }
-        let maps = to.whiten(layout);
+        let (maps, scales) = to.whiten(layout);
         let decoder = match self.mode {
             BorderMode::Projected => Decoder::Projected,
             BorderMode::Joint => {
@@ -489,6 +489,9 @@ impl<'a> Curved<'a> {
                 }
                 for (flat, map) in layout.flat().iter().zip(&maps) {
                     flat.follow(map, &mut self.trial.decoder, layout.outputs());
+                }
+                for (cone, back) in layout.cones().iter().zip(&scales) {
+                    cone.follow(back, &mut self.trial.decoder, layout.outputs());
                 }
                 Decoder::Given
             }
@@ -549,10 +552,13 @@ fn where_it_failed(error: CurvedError) -> Result<Objective, StepFailure<CurvedEr
     }
 }
 
-/// Projects a point's gradient so that it is the gradient of the objective after whitening.
+/// Projects a point's gradient so that it is the gradient of the objective after whitening and scaling.
 fn tangent(layout: &Layout, point: &mut Point) {
     for flat in layout.flat() {
         flat.tangent(&point.coordinates, &mut point.row_gradient);
+    }
+    for cone in layout.cones() {
+        cone.tangent(&point.coordinates, &mut point.row_gradient);
     }
 }
 

@@ -11,8 +11,16 @@
 //! ```
 //!
 //! A dictionary is checked when it is made: every basis is defined on its topology.
+//!
+//! **Amplitudes.** An atom that is on has amplitude 1, or a *fitted* one, `s > 0`, which is one more unknown of
+//! the row: a circle becomes a cone over it. A row's *place* on an atom is its stored coordinate and, behind it,
+//! its amplitude where that is fitted; the functions at a place are `s phi(t)`. A Euclidean atom has no fitted
+//! amplitude: at degree 1 `s t` says what `t` says, and at degree 2 the best amplitude of a row on which the squares are
+//! of no use would be infinite.
 
+use crate::data::larger;
 use crate::model::basis::{Basis, ParseBasisError};
+use crate::model::factor::Factor;
 use crate::model::topology::{ParseTopologyError, Topology};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -22,7 +30,49 @@ use std::ops::Range;
 pub struct Atom {
     topology: Topology,
     basis: Basis,
+    /// Whether its amplitude is fitted; set by its dictionary.
+    #[serde(skip)]
+    cone: bool,
 }
+
+/// The amplitude of an atom in a row in which it is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Amplitudes {
+    /// 1, or what the gates give.
+    #[default]
+    One,
+    /// A positive number of the row, fitted with its coordinate.
+    Fitted,
+}
+
+impl Amplitudes {
+    /// Whether it is [`Amplitudes::One`], which needs no mention.
+    fn is_one(&self) -> bool {
+        *self == Self::One
+    }
+}
+
+impl std::fmt::Display for Amplitudes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::One => "one",
+            Self::Fitted => "fitted",
+        })
+    }
+}
+
+/// A step to an amplitude of 0 or less stops at this share of the amplitude before.
+const SHRINK: f64 = 0.1;
+
+/// Functions of the widest cone that is linear: that over a sphere.
+const WIDEST: usize = 3;
+
+/// The least amplitude of a place: at 0 it would have no coordinate.
+const NOTHING: f64 = 1e-150;
+
+/// An amplitude that numbers do not determine.
+const NO_AMPLITUDE: f64 = 1.0;
 
 impl Atom {
     /// An atom of `basis` on `topology`.
@@ -31,7 +81,11 @@ impl Atom {
     /// [`DictionaryError::Basis`] where the basis is not defined on the topology.
     pub fn new(topology: Topology, basis: Basis) -> Result<Self, DictionaryError> {
         if basis.fits(topology) {
-            Ok(Self { topology, basis })
+            Ok(Self {
+                topology,
+                basis,
+                cone: false,
+            })
         } else {
             Err(DictionaryError::Basis { topology, basis })
         }
@@ -57,43 +111,143 @@ impl Atom {
         self.topology.stored()
     }
 
-    /// Unknowns per row in which it is on.
-    pub fn local_dim(self) -> usize {
-        self.topology.local_dim()
+    /// Whether its amplitude is fitted.
+    pub fn is_cone(self) -> bool {
+        self.cone
     }
 
-    /// The functions at the stored coordinate `t`.
+    /// Unknowns per row in which it is on: those of its topology and, where it is fitted, its amplitude.
+    pub fn local_dim(self) -> usize {
+        self.topology.local_dim() + usize::from(self.cone)
+    }
+
+    /// Numbers of a place: the stored coordinate and, where it is fitted, the amplitude behind it.
+    pub fn placed(self) -> usize {
+        self.topology.stored() + usize::from(self.cone)
+    }
+
+    /// The same atom with amplitude 1.
+    #[must_use]
+    pub fn base(self) -> Self {
+        Self {
+            cone: false,
+            ..self
+        }
+    }
+
+    /// Whether its functions at all its places fill the whole space of their values, so that its best place is
+    /// that of a linear problem: flat atoms of degree 1, and cones over circles and spheres of degree 1.
+    pub(crate) fn is_linear(self) -> bool {
+        match self.topology.alone() {
+            Some(factor) => {
+                let first = self.basis.degree_on(factor) == 1;
+                let fills = self.cone && factor.square_length().is_some();
+                first && (fills || factor.is_flat())
+            }
+            None => false,
+        }
+    }
+
+    /// Moves the place `t` by the local step `delta`. Where the atom is a cone and [linear](Atom::is_linear) its
+    /// functions move along their derivatives, straight through amplitude 0 to the other side if need be. Other
+    /// amplitudes stop short of 0.
+    #[inline]
+    pub(crate) fn retract(self, t: &mut [f64], delta: &[f64]) {
+        let Self { topology, cone, .. } = self;
+        if !cone {
+            return topology.retract(t, delta);
+        }
+        if self.is_linear() {
+            let (mut phi, mut psi) = ([0.0; WIDEST], [0.0; WIDEST * WIDEST]);
+            let width = self.width();
+            self.values_and_slopes(t, &mut phi[..width], &mut psi, width);
+            for (slope, d) in psi.chunks_exact(width).zip(delta) {
+                for (v, s) in phi.iter_mut().zip(slope) {
+                    *v += d * s;
+                }
+            }
+            return self.place_of(&phi[..width], t);
+        }
+        let (t, amplitude) = t.split_at_mut(topology.stored());
+        let (delta, change) = delta.split_at(topology.local_dim());
+        topology.retract(t, delta);
+        for (amplitude, change) in amplitude.iter_mut().zip(change) {
+            let to = *amplitude + change;
+            // NaN passes through.
+            *amplitude = if to <= 0.0 { SHRINK * *amplitude } else { to };
+        }
+    }
+
+    /// Puts the numbers `t` back onto the manifold. An amplitude that is not positive becomes 1.
+    #[inline]
+    pub(crate) fn project(self, t: &mut [f64]) {
+        let (t, amplitude) = t.split_at_mut(self.topology.stored());
+        self.topology.project(t);
+        for amplitude in amplitude {
+            if *amplitude <= 0.0 {
+                *amplitude = NO_AMPLITUDE;
+            }
+        }
+    }
+
+    /// The place whose functions are `phi`, for an atom that [is linear](Atom::is_linear).
+    pub(crate) fn place_of(self, phi: &[f64], t: &mut [f64]) {
+        let (t, amplitude) = t.split_at_mut(self.topology.stored());
+        let length = self.topology.first().of_functions(phi, t);
+        for amplitude in amplitude {
+            *amplitude = larger(length, NOTHING);
+        }
+    }
+
+    /// The square of the length of its functions at amplitude 1, for a cone that is linear.
+    pub(crate) fn square_length(self) -> f64 {
+        self.topology.first().square_length().unwrap_or(1.0)
+    }
+
+    /// The amplitude at the place `t`; 1 where it is not fitted.
+    pub(crate) fn amplitude(self, t: &[f64]) -> f64 {
+        match self.cone {
+            true => t[self.topology.stored()],
+            false => 1.0,
+        }
+    }
+
+    /// The functions at the place `t`.
     ///
     /// # Errors
-    /// [`DictionaryError::Length`] unless `t` has [`Atom::stored`] numbers.
+    /// [`DictionaryError::Length`] unless `t` has [`Atom::placed`] numbers.
     pub fn evaluate(self, t: &[f64]) -> Result<Vec<f64>, DictionaryError> {
-        DictionaryError::check_length("a coordinate", t.len(), self.stored())?;
+        DictionaryError::check_length("a place", t.len(), self.placed())?;
         let mut phi = vec![0.0; self.width()];
         self.values(t, &mut phi);
         Ok(phi)
     }
 
-    /// The functions' derivatives with respect to the local coordinates at `t`: [`Atom::local_dim`] lines of
+    /// The functions' derivatives with respect to the unknowns at the place `t`: [`Atom::local_dim`] lines of
     /// [`Atom::width`] numbers.
     ///
     /// # Errors
-    /// [`DictionaryError::Length`] unless `t` has [`Atom::stored`] numbers.
+    /// [`DictionaryError::Length`] unless `t` has [`Atom::placed`] numbers.
     pub fn derivatives(self, t: &[f64]) -> Result<Vec<f64>, DictionaryError> {
-        DictionaryError::check_length("a coordinate", t.len(), self.stored())?;
+        DictionaryError::check_length("a place", t.len(), self.placed())?;
         let (mut phi, width) = (vec![0.0; self.width()], self.width());
         let mut psi = vec![0.0; self.local_dim() * width];
         self.values_and_slopes(t, &mut phi, &mut psi, width);
         Ok(psi)
     }
 
-    /// Writes the values of the functions at the stored coordinate `t` into `phi`.
+    /// Writes the values of the functions at the place `t` into `phi`.
     ///
-    /// `t.len()` is [`Atom::stored`], `phi.len()` is [`Atom::width`].
+    /// `t.len()` is [`Atom::placed`], `phi.len()` is [`Atom::width`].
     pub(crate) fn values(self, t: &[f64], phi: &mut [f64]) {
+        let (t, amplitude) = t.split_at(self.topology.stored());
         self.basis.evaluate(self.topology, t, phi, &mut [], 0);
+        for amplitude in amplitude {
+            phi.iter_mut().for_each(|v| *v *= amplitude);
+        }
     }
 
-    /// Writes values, and derivatives by local coordinate `a` into `psi[a * stride ..][.. width]`.
+    /// Writes values, and derivatives by unknown `a` into `psi[a * stride ..][.. width]`.
     pub(crate) fn values_and_slopes(
         self,
         t: &[f64],
@@ -101,7 +255,17 @@ impl Atom {
         psi: &mut [f64],
         stride: usize,
     ) {
+        let (t, amplitude) = t.split_at(self.topology.stored());
         self.basis.evaluate(self.topology, t, phi, psi, stride);
+        for &amplitude in amplitude {
+            let dim = self.topology.local_dim();
+            for a in 0..dim {
+                let slopes = &mut psi[a * stride..][..phi.len()];
+                slopes.iter_mut().for_each(|v| *v *= amplitude);
+            }
+            psi[dim * stride..][..phi.len()].copy_from_slice(phi);
+            phi.iter_mut().for_each(|v| *v *= amplitude);
+        }
     }
 }
 
@@ -228,7 +392,9 @@ impl std::fmt::Display for Dictionary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (i, alike) in self.atoms.chunk_by(|a, b| a == b).enumerate() {
             let comma = if i > 0 { "," } else { "" };
-            let Atom { topology, basis } = alike[0];
+            let Atom {
+                topology, basis, ..
+            } = alike[0];
             match alike.len() {
                 1 => write!(f, "{comma}{topology}/{basis}")?,
                 count => write!(f, "{comma}{count}*{topology}/{basis}")?,
@@ -239,25 +405,33 @@ impl std::fmt::Display for Dictionary {
 }
 
 /// A list of atoms over one shared intercept. The JSON of a model file is this type's serde form:
-/// `{"atoms":[{"topology":"circle","basis":"harmonics:1"}]}`.
+/// `{"atoms":[{"topology":"circle","basis":"harmonics:1"}]}`, and `"amplitudes":"fitted"` beside them where they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Dictionary {
     atoms: Vec<Atom>,
+    #[serde(skip_serializing_if = "Amplitudes::is_one")]
+    amplitudes: Amplitudes,
     #[serde(skip)]
     features: Vec<usize>,
     #[serde(skip)]
     columns: Vec<usize>,
+    /// As `columns`, for places.
+    #[serde(skip)]
+    places: Vec<usize>,
 }
 
 #[derive(Deserialize)]
 struct RawDictionary {
     atoms: Vec<Atom>,
+    #[serde(default)]
+    amplitudes: Amplitudes,
 }
 
 impl<'de> Deserialize<'de> for Dictionary {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = RawDictionary::deserialize(deserializer)?;
-        Self::new(raw.atoms).map_err(serde::de::Error::custom)
+        let dictionary = Self::new(raw.atoms).map_err(serde::de::Error::custom)?;
+        Ok(dictionary.with_amplitudes(raw.amplitudes))
     }
 }
 
@@ -283,11 +457,35 @@ impl Dictionary {
                 limit: MAX_FEATURES,
             });
         }
+        let amplitudes = Amplitudes::One;
         Ok(Self {
-            atoms,
+            places: columns.clone(),
+            atoms: atoms.into_iter().map(Atom::base).collect(),
+            amplitudes,
             features,
             columns,
         })
+    }
+
+    /// The same atoms with these amplitudes. Euclidean atoms keep amplitude 1.
+    #[must_use]
+    pub fn with_amplitudes(mut self, amplitudes: Amplitudes) -> Self {
+        self.amplitudes = amplitudes;
+        let mut last = 0;
+        self.places.truncate(1);
+        for atom in &mut self.atoms {
+            *atom = atom.base();
+            let alone = atom.topology.alone().is_some_and(Factor::is_flat);
+            atom.cone = amplitudes == Amplitudes::Fitted && !alone;
+            last += atom.placed();
+            self.places.push(last);
+        }
+        self
+    }
+
+    /// The amplitudes of its atoms.
+    pub fn amplitudes(&self) -> Amplitudes {
+        self.amplitudes
     }
 
     /// A dictionary of `count` equal atoms.
@@ -342,6 +540,21 @@ impl Dictionary {
     /// The columns of atom `a` in a coordinates array.
     pub fn atom_columns(&self, a: usize) -> Range<usize> {
         self.columns[a]..self.columns[a + 1]
+    }
+
+    /// Numbers of a row's places on all atoms.
+    pub(crate) fn placed(&self) -> usize {
+        self.places[self.atoms.len()]
+    }
+
+    /// The place on atom `a` among those of all atoms.
+    pub(crate) fn atom_place(&self, a: usize) -> Range<usize> {
+        self.places[a]..self.places[a + 1]
+    }
+
+    /// Whether any atom has a fitted amplitude.
+    pub(crate) fn has_cones(&self) -> bool {
+        self.atoms.iter().any(|atom| atom.is_cone())
     }
 }
 

@@ -134,6 +134,34 @@ impl Factor {
         }
     }
 
+    /// The square of the length of the functions of first degree, if it is the same everywhere and their multiples
+    /// fill the space of their values, as they do for a circle and a sphere. Then [`Factor::of_functions`] is their
+    /// inverse.
+    pub(crate) fn square_length(self) -> Option<f64> {
+        match self {
+            Self::Circle => Some(1.0),
+            Self::Sphere => Some(3.0),
+            _ => None,
+        }
+    }
+
+    /// The coordinate `t` whose functions of first degree are parallel to `phi`, and the ratio of their lengths.
+    /// On a line the functions are the coordinate itself.
+    pub(crate) fn of_functions(self, phi: &[f64], t: &mut [f64]) -> f64 {
+        match self {
+            Self::Circle => t[0] = wrap_angle(phi[1].atan2(phi[0])),
+            Self::Sphere => {
+                // The order of the functions: see `spherical`.
+                t.copy_from_slice(&[phi[2], phi[0], phi[1]]);
+                normalise(t);
+            }
+            _ => t.copy_from_slice(&phi[..t.len()]),
+        }
+        let square: f64 = phi.iter().map(|v| v * v).sum();
+        self.square_length()
+            .map_or(1.0, |own| (square / own).sqrt())
+    }
+
     /// Moves `t` (stored form) by the local step `delta`.
     pub(crate) fn retract(self, t: &mut [f64], delta: &[f64]) {
         match self {

@@ -3,7 +3,7 @@
 use crate::data::rows::Rows;
 use crate::encode::{EncodeOptions, EncodedRows, Encoding, Explanation, encode, encode_blocks};
 use crate::error::FitError;
-use crate::model::dictionary::Dictionary;
+use crate::model::dictionary::{Amplitudes, Dictionary};
 use crate::model::file::{self, ModelError, Note};
 use crate::model::gates::GatePolicy;
 use ndarray::{Array2, ArrayView2};
@@ -91,6 +91,13 @@ impl Model {
     /// Which atoms were on in the fit: `all`, `top-k:N`, or `given`.
     pub fn gates(&self) -> &str {
         &self.note.gates
+    }
+
+    /// The same decoder with other amplitudes.
+    #[must_use]
+    pub fn with_amplitudes(mut self, amplitudes: Amplitudes) -> Self {
+        self.note.dictionary = self.note.dictionary.with_amplitudes(amplitudes);
+        self
     }
 
     /// The same model with its gates marked as given.
@@ -226,7 +233,9 @@ impl Model {
             }
             t.clear();
             t.extend(dictionary.atom_columns(a).map(|c| coordinates[(i, c)]));
-            atom.topology().project(&mut t);
+            // The gate is the amplitude, fitted or not.
+            let atom = atom.base();
+            atom.project(&mut t);
             phi.clear();
             phi.resize(atom.width(), 0.0);
             atom.values(&t, &mut phi);
@@ -384,7 +393,10 @@ mod tests {
     fn rows_of_every_topology_are_fitted_kept_and_encoded() {
         let folder = tempfile::tempdir().unwrap();
         let spaces = [1, 2].map(|dimension| Topology::Euclidean { dimension });
-        for topology in Topology::named().chain(spaces) {
+        let kinds = Topology::named().chain(spaces).flat_map(|topology| {
+            [Amplitudes::One, Amplitudes::Fitted].map(|amplitudes| (topology, amplitudes))
+        });
+        for (topology, amplitudes) in kinds {
             let atom = Atom::new(topology, Basis::default_for(topology)).unwrap();
             let direction = |f: usize, j: usize| ((1 + 7 * f) as f64 * (0.7 + j as f64)).sin();
             let even = |i: usize, by: f64| (i as f64 * by).fract() - 0.5;
@@ -397,29 +409,48 @@ mod tests {
                 .collect();
             let x = Array2::from_shape_fn((150, 12), |(i, j)| {
                 let phi = atom.evaluate(&places[i]).unwrap();
+                let amplitude = match amplitudes {
+                    Amplitudes::One => 1.0,
+                    Amplitudes::Fitted => 1.0 + even(i, 0.324_717_9),
+                };
                 let signal: f64 = (phi.iter().enumerate())
-                    .map(|(f, v)| v * direction(f, j))
+                    .map(|(f, v)| amplitude * v * direction(f, j))
                     .sum();
                 signal + 0.02 * even(7 * i + 13 * j + i * j, 0.418_034)
             });
             let dictionary = Dictionary::new(vec![atom]).unwrap();
+            let dictionary = dictionary.with_amplitudes(amplitudes);
             let options = crate::FitOptions {
                 starts: 6,
                 ..crate::FitOptions::default()
             };
             let fit = crate::fit(x.view(), &dictionary, &options, &crate::go_on).unwrap();
             let explained = fit.explained_variance;
-            assert!(explained > 0.95, "{topology}: {explained}");
+            assert!(explained > 0.95, "{topology} {amplitudes}: {explained}");
             let path = folder.path().join("model.safetensors");
             fit.model.save(&path).unwrap();
             let model = Model::load(&path).unwrap();
-            assert_eq!(model, fit.model, "{topology}");
+            assert_eq!(model, fit.model, "{topology} {amplitudes}");
+            let rebuilt = model.reconstruct(fit.coordinates.view(), fit.gates.view());
+            let left: f64 = (&rebuilt.unwrap() - &x).iter().map(|r| r * r).sum();
+            let all = fit.squared_error.sum();
+            assert!(
+                (left - all).abs() < 1e-9 * (all + 1e-3),
+                "{topology} {amplitudes}: {left} {all}"
+            );
             let found = model.encode(x.view(), &EncodeOptions::default()).unwrap();
-            assert!(found.converged.iter().all(|done| *done), "{topology}");
+            assert!(
+                found.converged.iter().all(|done| *done),
+                "{topology} {amplitudes}"
+            );
             let (all, left) = (fit.squared_error.sum(), found.squared_error.sum());
-            // kappa, which is constant in a fit, shrinks heights a little; a row of a torus may have two minima.
-            let near = 1e-5 * x.iter().map(|x| x * x).sum::<f64>();
-            assert!(left < 1.05 * all + near, "{topology}: {left} {all}");
+            // kappa, which is constant in a fit, shrinks heights a little, the more so beside an amplitude; a row of a
+            // torus may have two minima.
+            let near = 2e-5 * x.iter().map(|x| x * x).sum::<f64>();
+            assert!(
+                left < 1.05 * all + near,
+                "{topology} {amplitudes}: {left} {all}"
+            );
         }
     }
 }

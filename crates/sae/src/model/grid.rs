@@ -98,6 +98,11 @@ impl Grid {
         }
     }
 
+    /// The functions at point `g`.
+    pub(crate) fn values(&self, g: usize) -> &[f64] {
+        &self.values[g * self.width..][..self.width]
+    }
+
     /// The functions at every point, in order.
     pub(crate) fn rows(&self) -> impl Iterator<Item = &[f64]> {
         self.values.chunks_exact(self.width)

@@ -1,6 +1,7 @@
 //! Which atoms are on in every row, and where, stored sparsely: a fixed number of slots per row.
 
 use crate::encode::search::{Arrangement, NONE, RowCode};
+use crate::iterate::cones::{Evened, mapped};
 use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::model::dictionary::Dictionary;
 use rayon::prelude::*;
@@ -102,6 +103,58 @@ impl Codes {
         });
     }
 
+    /// For every atom with a fitted amplitude, the number of rows that it is on in, and the sum of the squares of
+    /// its amplitudes where its functions do not say it.
+    pub(crate) fn amplitudes(&self, dictionary: &Dictionary) -> Vec<(usize, f64)> {
+        let mut sums = vec![(0, 0.0); dictionary.len()];
+        for (slot, &a) in self.atoms.iter().enumerate().filter(|(_, a)| **a != NONE) {
+            let (count, square) = &mut sums[a as usize];
+            let atom = dictionary.atoms()[a as usize];
+            *count += 1;
+            if !atom.is_linear() {
+                let amplitude = atom.amplitude(&self.t[slot * self.stored..][..atom.placed()]);
+                *square += amplitude * amplitude;
+            }
+        }
+        sums
+    }
+
+    /// Applies the maps of atoms, where there is one, to what scales with their amplitudes.
+    pub(crate) fn scale(
+        &mut self,
+        dictionary: &Dictionary,
+        arrangement: &Arrangement,
+        maps: &[Option<Evened>],
+    ) {
+        let (width, stored) = (self.width, self.stored);
+        // The chunks are empty where no coordinates are kept.
+        let mut places: Vec<&mut [f64]> = match stored {
+            0 => self.atoms.iter().map(|_| Default::default()).collect(),
+            _ => self.t.chunks_mut(stored).collect(),
+        };
+        let slots = self.atoms.par_iter().zip(self.phi.par_chunks_mut(width));
+        let slots = slots.zip(&mut places).with_min_len(4096);
+        slots.for_each(|((&a, phi), t)| {
+            let Some(Evened { forth, .. }) = maps.get(a as usize).and_then(Option::as_ref) else {
+                return;
+            };
+            let atom = dictionary.atoms()[a as usize];
+            let phi = &mut phi[..atom.width()];
+            if !atom.is_linear() {
+                let by = forth[(0, 0)];
+                phi.iter_mut().for_each(|v| *v *= by);
+                t[atom.stored()] *= by;
+                return;
+            }
+            let mut old = [0.0; 3];
+            old[..phi.len()].copy_from_slice(phi);
+            mapped(forth, &old[..phi.len()], phi);
+            if !arrangement.is_circle(a as usize) {
+                atom.place_of(phi, &mut t[..atom.placed()]);
+            }
+        });
+    }
+
     fn row_mut(&mut self, i: usize) -> CodesMut<'_> {
         let first = i * self.slots;
         CodesMut {
@@ -125,15 +178,13 @@ impl Codes {
         for i in 0..self.rows {
             for (a, phi, t) in self.row(i) {
                 gates.row_mut(i)[a] = 1.0;
-                let to = &mut coordinates.row_mut(i)[dictionary.atom_columns(a)];
+                let to = &mut coordinates.row_mut(i)[dictionary.atom_place(a)];
+                let atom = dictionary.atoms()[a];
                 match arrangement.is_circle(a) {
-                    true => to[0] = phi[1].atan2(phi[0]),
-                    false => {
-                        let stored = to.len();
-                        to.copy_from_slice(&t[..stored]);
-                    }
+                    true => atom.place_of(&phi[..2], to),
+                    false => to.copy_from_slice(&t[..atom.placed()]),
                 }
-                dictionary.atoms()[a].topology().project(to);
+                atom.project(to);
             }
         }
         (coordinates, gates)
@@ -154,7 +205,7 @@ impl Codes {
             for (slot, a) in on.take(row.slots).enumerate() {
                 row.atoms[slot] = a as u32;
                 let atom = dictionary.atoms()[a];
-                let t = &coordinates.row(i)[dictionary.atom_columns(a)];
+                let t = &coordinates.row(i)[dictionary.atom_place(a)];
                 atom.values(t, &mut row.phi[slot * row.width..][..atom.width()]);
                 if !arrangement.is_circle(a) {
                     row.t[slot * row.stored..][..t.len()].copy_from_slice(t);

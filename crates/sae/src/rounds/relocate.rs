@@ -28,6 +28,8 @@ const STEPS: usize = 6;
 /// Residuals of rows that were drawn in proportion to their squares.
 pub(crate) struct Residuals {
     p: usize,
+    /// Whether amplitudes are fitted.
+    cones: bool,
     rows: Vec<f64>,
     /// `|r|` of each.
     norms: Vec<f64>,
@@ -69,6 +71,7 @@ impl Residuals {
         let weights = chosen.iter().map(|&i| 1.0 / squares[i]).collect();
         Self {
             p,
+            cones: ground.dictionary.has_cones(),
             rows: rows.concat(),
             norms,
             weights,
@@ -143,7 +146,8 @@ impl Residuals {
         lines
     }
 
-    /// What an atom with these orthogonal lines would explain of all rows, as a sphere does.
+    /// What an atom with these orthogonal lines would explain of all rows: as a sphere does, or, where amplitudes are
+    /// fitted, as the whole space of its lines.
     fn worth(&self, lines: &[f64], width: usize) -> f64 {
         let p = self.p;
         let squares: Vec<f64> = lines.chunks_exact(p).map(|l| dot(l, l)).collect();
@@ -154,7 +158,10 @@ impl Residuals {
                 *q = dot(line, self.row(i));
             }
             let norm = dot(&q, &q).sqrt();
-            if norm > 0.0 {
+            if self.cones {
+                let both = q.iter().zip(&squares).filter(|(_, square)| **square > 0.0);
+                sum += weight * 0.5 * both.map(|(q, square)| q * q / square).sum::<f64>();
+            } else if norm > 0.0 {
                 let gain: f64 = (q.iter().zip(&squares))
                     .map(|(q, square)| {
                         let u = q / norm;

@@ -16,6 +16,7 @@ use crate::data::store::TileMemory;
 use crate::data::{Data, axpy, dot, larger, ordered_sum};
 use crate::encode::search::{Arrangement, NONE, Search, SearchMemory};
 use crate::error::CurvedError;
+use crate::iterate::cones::{Evened, evened, mapped};
 use crate::iterate::features::{factor_gram, flat_squares};
 use crate::iterate::layout::Layout;
 use crate::model::dictionary::Dictionary;
@@ -323,10 +324,13 @@ impl Ground<'_> {
             solution,
             flat,
         } = bench;
-        let (gram, moment) = match &parts[..] {
-            [sum, ..] => (&sum.gram, &sum.moment),
+        let (gram, moment) = match &mut parts[..] {
+            [sum, ..] => (&mut sum.gram, &mut sum.moment),
             [] => return Ok(()),
         };
+        if self.dictionary.has_cones() {
+            self.even(gram, moment, &mut state.codes);
+        }
         factor.copy_from(MatRef::from_row_major_slice(gram, m, m));
         for j in 0..m - 1 {
             factor[(j, j)] += penalty.lambda;
@@ -353,6 +357,57 @@ impl Ground<'_> {
         state.codes.turn(self.arrangement, &turns);
         state.objective = 0.5 * (self.square() - explained);
         Ok(())
+    }
+
+    /// Brings fitted amplitudes to their scale: codes, and the sums over them.
+    fn even(&self, gram: &mut [f64], moment: &mut [f64], codes: &mut Codes) {
+        let (m, p) = (self.arrangement.features() + 1, self.outputs());
+        let counts = codes.amplitudes(self.dictionary);
+        let maps: Vec<Option<Evened>> = (self.dictionary.atoms().iter().zip(counts).enumerate())
+            .map(|(a, (atom, (count, square)))| {
+                if !atom.is_cone() || count == 0 {
+                    return None;
+                }
+                let own: Vec<usize> = self.arrangement.place(a).all().collect();
+                let mean = match atom.is_linear() {
+                    true => Mat::from_fn(own.len(), own.len(), |i, j| {
+                        gram[own[i] * m + own[j]] / count as f64
+                    }),
+                    false => Mat::from_fn(1, 1, |_, _| square / count as f64),
+                };
+                Some(evened(*atom, &mean))
+            })
+            .collect();
+        for (a, map) in maps.iter().enumerate() {
+            let Some(Evened { forth, .. }) = map else {
+                continue;
+            };
+            let own: Vec<usize> = self.arrangement.place(a).all().collect();
+            let (mut old, mut new) = (vec![0.0; own.len()], vec![0.0; own.len()]);
+            let linear = self.dictionary.atoms()[a].is_linear();
+            let mut apply = |array: &mut [f64], at: &dyn Fn(usize) -> usize| {
+                if !linear {
+                    return own.iter().for_each(|&f| array[at(f)] *= forth[(0, 0)]);
+                }
+                for (old, &f) in old.iter_mut().zip(&own) {
+                    *old = array[at(f)];
+                }
+                mapped(forth, &old, &mut new);
+                for (new, &f) in new.iter().zip(&own) {
+                    array[at(f)] = *new;
+                }
+            };
+            for j in 0..m {
+                apply(gram, &|f| f * m + j);
+            }
+            for i in 0..m {
+                apply(gram, &|f| i * m + f);
+            }
+            for c in 0..p {
+                apply(moment, &|f| f * p + c);
+            }
+        }
+        codes.scale(self.dictionary, self.arrangement, &maps);
     }
 
     /// `|X|^2`.

@@ -210,7 +210,7 @@ impl<'a> Starter<'a> {
         coordinates: &mut Coordinates,
         rng: &mut ChaCha8Rng,
     ) {
-        let columns = self.dictionary.atom_columns(a);
+        let columns = self.dictionary.atom_place(a);
         let enough = source.chosen.len() == atom.topology().components();
         let principal = kind == StartKind::Principal && enough;
         let turned = match principal {
@@ -228,7 +228,7 @@ impl<'a> Starter<'a> {
                     }
                 }
             }
-            atom.topology().project(t);
+            atom.project(t);
         }
     }
 }

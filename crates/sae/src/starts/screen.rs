@@ -40,6 +40,9 @@ pub(crate) struct Screened {
 pub(crate) struct Screen<'a> {
     all: &'a Data,
     sample: Cow<'a, Data>,
+    /// The caller's gates in the sample: first amplitudes where those are fitted.
+    first: Gates,
+    /// The same without fitted amplitudes.
     given: Gates,
     all_given: &'a Gates,
     dictionary: &'a Dictionary,
@@ -54,26 +57,28 @@ impl<'a> Screen<'a> {
     pub(crate) fn new(
         all: &'a Data,
         dictionary: &'a Dictionary,
-        all_given: &'a Gates,
+        [all_first, all_given]: [&'a Gates; 2],
         lambda: Option<f64>,
         seed: u64,
         screening: Screening,
     ) -> Self {
         // A sample that is large enough to determine the decoder is also large enough to rank starts.
         let most = screening.rows.min((12 * dictionary.features()).max(512));
-        let (sample, given) = if all.rows() > most {
+        let (sample, first, given) = if all.rows() > most {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(u64::MAX);
             let mut chosen = sample(&mut rng, all.rows(), most).into_vec();
             chosen.sort_unstable();
-            (Cow::Owned(all.subset(&chosen)), all_given.subset(&chosen))
+            let [first, given] = [all_first, all_given].map(|gates| gates.subset(&chosen));
+            (Cow::Owned(all.subset(&chosen)), first, given)
         } else {
-            (Cow::Borrowed(all), all_given.clone())
+            (Cow::Borrowed(all), all_first.clone(), all_given.clone())
         };
         let rounds = screening.rounds;
         Self {
             all,
             sample,
+            first,
             given,
             all_given,
             dictionary,
@@ -102,6 +107,7 @@ impl<'a> Screen<'a> {
             gates,
             ..
         } = start;
+        coordinates.set_amplitudes(self.dictionary, &self.first);
         let layout = Layout::new(self.dictionary, &gates, self.sample.outputs())?;
         coordinates.whiten(&layout);
         let penalty = penalty(

@@ -5,7 +5,7 @@ use crate::error::CliError;
 use crate::input::{Extents, InputError, Named};
 use crate::words::AtomsWord;
 use crate::{memory, message, model};
-use broadhead_sae::{Basis, Dictionary, Model, Topology};
+use broadhead_sae::{Amplitudes, Basis, Dictionary, Model, Topology};
 use std::path::Path;
 
 /// The atoms that the arguments name, or those of the model of `--start`, which comes with them.
@@ -22,19 +22,29 @@ pub(super) fn atoms(arguments: &FitArgs) -> Result<(Dictionary, Option<Named<Mod
     if let Some(path) = &arguments.start {
         let model = model::read(path)?;
         expect_agreement(arguments, path, model.array.dictionary())?;
+        let model = match arguments.amplitudes {
+            Some(word) => Named {
+                array: model.array.with_amplitudes(word.into()),
+                ..model
+            },
+            None => model,
+        };
         return Ok((model.array.dictionary().clone(), Some(model)));
     }
+    let amplitudes = arguments.amplitudes.map_or(Amplitudes::One, Into::into);
     let count = match &arguments.atoms {
         None => 1,
         Some(AtomsWord::Alike(count)) => *count,
-        Some(AtomsWord::Listed(dictionary)) => return Ok((dictionary.clone(), None)),
+        Some(AtomsWord::Listed(dictionary)) => {
+            return Ok((dictionary.clone().with_amplitudes(amplitudes), None));
+        }
     };
     let topology = arguments.topology.unwrap_or(Topology::Circle);
     let basis = arguments.basis.unwrap_or(Basis::default_for(topology));
     let bytes = (count as u64).saturating_mul(256);
     memory::require(&format!("a dictionary of {count} atoms"), bytes)?;
     match Dictionary::uniform(count, topology, basis) {
-        Ok(dictionary) => Ok((dictionary, None)),
+        Ok(dictionary) => Ok((dictionary.with_amplitudes(amplitudes), None)),
         Err(error) => Err(CliError::Usage(error.to_string())),
     }
 }
@@ -48,7 +58,9 @@ fn expect_agreement(
     let atoms = dictionary.atoms();
     let wrong = match (&arguments.atoms, arguments.topology, arguments.basis) {
         (Some(AtomsWord::Alike(count)), ..) if *count != atoms.len() => format!("--atoms {count}"),
-        (Some(AtomsWord::Listed(listed)), ..) if listed != dictionary => {
+        (Some(AtomsWord::Listed(listed)), ..)
+            if listed.clone().with_amplitudes(dictionary.amplitudes()) != *dictionary =>
+        {
             format!("--atoms {listed}")
         }
         (_, Some(topology), _) if atoms.iter().any(|atom| atom.topology() != topology) => {

@@ -12,7 +12,8 @@ use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_sae::lm::Status;
 use broadhead_sae::model::coverage::ARC;
 use broadhead_sae::{
-    Atom, Dictionary, Fit, GateRound, HeldOut, Share, SolveSummary, StartReport, Topology,
+    Amplitudes, Atom, Dictionary, Fit, GateRound, HeldOut, Share, SolveSummary, StartReport,
+    Topology,
 };
 use broadhead_schur::EliminationKind;
 use ndarray::Array2;
@@ -129,6 +130,7 @@ struct Options {
     basis: Option<String>,
     atoms: usize,
     gates: String,
+    amplitudes: Amplitudes,
     holdout: f64,
     #[serde(rename = "start")]
     from: Option<PathBuf>,
@@ -266,6 +268,7 @@ impl Summary {
                 basis: alike(&dictionary).map(|atom| atom.basis().to_string()),
                 atoms: dictionary.len(),
                 gates: arguments.gates.to_string(),
+                amplitudes: dictionary.amplitudes(),
                 holdout: arguments.holdout,
                 from: arguments.start.clone(),
                 labels: arguments.labels.clone(),
@@ -343,6 +346,10 @@ impl Summary {
         let what = match alike(&self.dictionary) {
             Some(atom) => format!("{} {atoms} ({})", atom.topology(), atom.basis()),
             None => format!("{atoms} ({})", self.dictionary),
+        };
+        let what = match self.dictionary.amplitudes() {
+            Amplitudes::Fitted => format!("{what} with fitted amplitudes"),
+            _ => what,
         };
         let mut lines = vec![format!(
             "fitted {} {what} to {} rows x {}",

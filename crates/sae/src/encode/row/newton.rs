@@ -22,6 +22,9 @@ const FAR: f64 = 1e4;
 /// The smallest share of the ridge, for a line that the decoder does not use.
 const LEAST_WEIGHT: f64 = 1e-150;
 
+/// An amplitude below this is none where a larger one does not lower the row's objective.
+const NO_AMPLITUDE: f64 = 1e-6;
+
 /// A row this many times farther out than its atoms reach takes its scale of curvature from the pull.
 const OUTSIDE: f64 = 1e6;
 
@@ -47,8 +50,9 @@ pub(super) struct Newton<'m> {
     blocks: Vec<Block>,
     dim: usize,
     width: usize,
-    /// Whether an atom has both lines and other factors. The curvature of an angle then scales with the square
-    /// of the height, and a single ridge would hold the height back where only the angle needs it.
+    /// Whether an atom has both lines and other factors, or a fitted amplitude. The curvature of an angle then
+    /// scales with the square of height or amplitude, and a single ridge would hold these back where only the angle
+    /// needs it.
     uneven: bool,
     /// The longest step.
     reach: f64,
@@ -163,7 +167,7 @@ impl<'m> Newton<'m> {
         self.dim += dim;
         self.width += width;
         let topology = what.topology();
-        self.uneven |= topology.has_flat() && topology.alone().is_none();
+        self.uneven |= what.is_cone() || (topology.has_flat() && topology.alone().is_none());
     }
 
     /// `e(t)`.
@@ -205,7 +209,7 @@ impl<'m> Newton<'m> {
     fn flat_square(&self, t: &[f64]) -> f64 {
         let dictionary = self.model.dictionary;
         let square = |block: &Block| {
-            let t = &t[dictionary.atom_columns(block.atom)];
+            let t = &t[dictionary.atom_place(block.atom)];
             let flat = dictionary.atoms()[block.atom].topology().flat();
             flat.map(|part| dot(&t[part.stored.clone()], &t[part.stored]))
         };
@@ -217,7 +221,7 @@ impl<'m> Newton<'m> {
         let mut at = 0;
         for block in &self.blocks {
             let atom = self.model.dictionary.atoms()[block.atom];
-            let t = &t[self.model.dictionary.atom_columns(block.atom)];
+            let t = &t[self.model.dictionary.atom_place(block.atom)];
             let values = &mut local.phi[at..at + block.width];
             let psi = &mut local.psi[block.unknown * self.width + at..];
             atom.values_and_slopes(t, values, psi, self.width);
@@ -268,7 +272,7 @@ impl<'m> Newton<'m> {
         }
         let dictionary = self.model.dictionary;
         for block in &self.blocks {
-            let t = &t[dictionary.atom_columns(block.atom)];
+            let t = &t[dictionary.atom_place(block.atom)];
             for part in dictionary.atoms()[block.atom].topology().flat() {
                 let into = &mut out[block.unknown..][part.local];
                 axpy(self.model.kappa, &t[part.stored], into);
@@ -279,9 +283,9 @@ impl<'m> Newton<'m> {
     fn moved(&self, t: &[f64], delta: &[f64], moved: &mut [f64]) {
         moved.copy_from_slice(t);
         for block in &self.blocks {
-            let topology = self.model.dictionary.atoms()[block.atom].topology();
-            let t = &mut moved[self.model.dictionary.atom_columns(block.atom)];
-            topology.retract(t, &delta[block.unknown..][..block.dim]);
+            let atom = self.model.dictionary.atoms()[block.atom];
+            let t = &mut moved[self.model.dictionary.atom_place(block.atom)];
+            atom.retract(t, &delta[block.unknown..][..block.dim]);
         }
     }
 
@@ -313,25 +317,64 @@ impl<'m> Newton<'m> {
         }
     }
 
-    /// Whether an unknown is a coordinate on a line.
+    /// Whether an unknown is a coordinate on a line, or an amplitude.
     fn is_flat(&self, unknown: usize) -> bool {
         self.blocks.iter().any(|block| {
-            let mut flat = self.model.dictionary.atoms()[block.atom].topology().flat();
+            let atom = self.model.dictionary.atoms()[block.atom];
+            let mut flat = atom.topology().flat();
+            let is_amplitude = |at: usize| atom.is_cone() && at + 1 == block.dim;
             let at = unknown.checked_sub(block.unknown);
-            at.is_some_and(|at| at < block.dim && flat.any(|part| part.local.contains(&at)))
+            at.filter(|at| *at < block.dim)
+                .is_some_and(|at| is_amplitude(at) || flat.any(|part| part.local.contains(&at)))
         })
     }
 
-    /// The difference step of `unknown`. On a line it is relative to the coordinate and to the distance that
-    /// it has to go, where either is long.
+    /// Holds atoms whose best amplitude is 0 once they are close to it: their part of the gradient becomes 0. What
+    /// is left of them would make the Hessian indefinite.
+    fn hold(&self, t: &[f64], gradient: &mut [f64]) {
+        for block in &self.blocks {
+            let atom = self.model.dictionary.atoms()[block.atom];
+            let own = block.unknown..block.unknown + block.dim;
+            let place = &t[self.model.dictionary.atom_place(block.atom)];
+            let held = atom.is_cone() && atom.amplitude(place) < NO_AMPLITUDE;
+            if held && gradient[own.end - 1] > 0.0 {
+                gradient[own].fill(0.0);
+            }
+        }
+    }
+
+    /// Takes the unknowns of [held](Newton::hold) atoms out of the Hessian.
+    fn hold_hessian(&self, t: &[f64], unit: f64, work: &mut Work<'_>) {
+        let d = self.dim;
+        for block in &self.blocks {
+            let atom = self.model.dictionary.atoms()[block.atom];
+            let own = block.unknown..block.unknown + block.dim;
+            let place = &t[self.model.dictionary.atom_place(block.atom)];
+            let is_none = work.gradient[own.clone()].iter().all(|g| *g == 0.0);
+            if !(atom.is_cone() && atom.amplitude(place) < NO_AMPLITUDE && is_none) {
+                continue;
+            }
+            for a in own {
+                work.hessian[a * d..][..d].fill(0.0);
+                (0..d).for_each(|b| work.hessian[b * d + a] = 0.0);
+                work.hessian[a * d + a] = unit;
+            }
+        }
+    }
+
+    /// The difference step of `unknown`. On a line, and for an amplitude, it is relative to the number and to the
+    /// distance that it has to go, where either is long.
     fn difference(&self, t: &[f64], block: &Block, unknown: usize, way: f64) -> f64 {
         let dictionary = self.model.dictionary;
-        let mut flat = dictionary.atoms()[block.atom].topology().flat();
+        let atom = dictionary.atoms()[block.atom];
         let at = unknown - block.unknown;
-        let Some(part) = flat.find(|part| part.local.contains(&at)) else {
-            return DIFFERENCE;
+        let mut flat = atom.topology().flat();
+        let stored = match flat.find(|part| part.local.contains(&at)) {
+            Some(part) => part.stored,
+            None if atom.is_cone() && at + 1 == block.dim => atom.stored()..atom.placed(),
+            None => return DIFFERENCE,
         };
-        let t = &t[dictionary.atom_columns(block.atom)][part.stored];
+        let t = &t[dictionary.atom_place(block.atom)][stored];
         let far = t.iter().fold(way.abs(), |m, t| m.max(t.abs()));
         if far > FAR && far.is_finite() {
             DIFFERENCE * far
@@ -401,6 +444,7 @@ impl<'m> Newton<'m> {
         let mut ridge = 0.0;
         work.weights.fill(1.0);
         self.gradient(t, &local, work.gradient);
+        self.hold(t, work.gradient);
         for _ in 0..iterations {
             if dot(work.gradient, work.gradient).sqrt() <= small {
                 return Found {
@@ -409,6 +453,7 @@ impl<'m> Newton<'m> {
                 };
             }
             self.hessian(t, curved, &mut work);
+            self.hold_hessian(t, curved, &mut work);
             let unit = match self.uneven {
                 true => work.weigh(unit, |a| self.is_flat(a)),
                 false => unit,
@@ -455,6 +500,7 @@ impl<'m> Newton<'m> {
                 };
             }
             self.gradient(t, &local, work.gradient);
+            self.hold(t, work.gradient);
         }
         let converged = dot(work.gradient, work.gradient).sqrt() <= small;
         Found { energy, converged }

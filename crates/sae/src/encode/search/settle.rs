@@ -11,7 +11,7 @@
 //! From where it stops two or three steps of Newton's method, of a few multiplications each, are enough.
 //! Where they are not, the code is left as it was for the general method.
 
-use super::{RowCode, Search, Seat};
+use super::{RowCode, Search, SearchMemory, Seat};
 
 /// The most circles that are settled together; rows with more go to the general method.
 const MOST: usize = 8;
@@ -28,8 +28,18 @@ const SMALL: f64 = 1e-9;
 impl Search<'_> {
     /// Moves the circles that are on in `code` to the nearby stationary point, a minimum; returns whether it
     /// did. Otherwise, for example where other atoms are on, the code is unchanged. `square` is `|r0|^2`.
-    pub(crate) fn settle(&self, pulls: &[f64], square: f64, code: &mut RowCode<'_>) -> bool {
+    pub(crate) fn settle(
+        &self,
+        pulls: &[f64],
+        square: f64,
+        work: &mut SearchMemory,
+        code: &mut RowCode<'_>,
+    ) -> bool {
         let on = code.on();
+        // One linear system has the minimum itself.
+        if self.cones {
+            return self.solve(pulls, work, code);
+        }
         let is_circle = |&a: &u32| matches!(self.seats[a as usize], Seat::Circle(_));
         if on > MOST || !code.atoms[..on].iter().all(is_circle) {
             return false;

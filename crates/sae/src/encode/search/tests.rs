@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::data::axpy;
-use crate::model::dictionary::Atom;
+use crate::model::basis::Basis;
+use crate::model::dictionary::{Amplitudes, Atom};
 use crate::model::factor::spiral;
 use crate::model::topology::Topology;
 use proptest::prelude::*;
@@ -99,10 +100,10 @@ impl Bed {
         let mut x: Vec<f64> = (0..self.p).map(|_| noise * normal(rng)).collect();
         for (a, atom) in self.dictionary.atoms().iter().enumerate() {
             let size = rng.random_range(0.0..2.0);
-            let mut t: Vec<f64> = (0..atom.stored())
+            let mut t: Vec<f64> = (0..atom.placed())
                 .map(|_| size * 3.0 * normal(rng))
                 .collect();
-            atom.topology().project(&mut t);
+            atom.project(&mut t);
             let mut phi = vec![0.0; atom.width()];
             atom.values(&t, &mut phi);
             for (f, v) in self.dictionary.atom_features(a).zip(phi) {
@@ -195,10 +196,13 @@ fn places(atom: Atom, reach: f64, rng: &mut ChaCha8Rng) -> Vec<Vec<f64>> {
     }
 }
 
-/// How far the place found for one row falls short of the best of a grid, relative to the size of its terms.
-fn shortfall(kind: Atom, seed: u64, ratio: f64) -> f64 {
+/// How far the place found for one row falls short of the best of a grid, relative to the size of its terms. At a
+/// place of the grid a fitted amplitude is the best there.
+fn shortfall(kind: Atom, amplitudes: Amplitudes, seed: u64, ratio: f64) -> f64 {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let dictionary = Dictionary::new(vec![kind]).unwrap();
+    let dictionary = dictionary.with_amplitudes(amplitudes);
+    let cone = dictionary.atoms()[0].is_cone();
     let kappa = [0.0, 1e-3, 0.3][rng.random_range(0..3)];
     let p = kind.width() + 2;
     let bed = Bed::new(dictionary, p, ratio, kappa, &mut rng);
@@ -216,16 +220,25 @@ fn shortfall(kind: Atom, seed: u64, ratio: f64) -> f64 {
     let mut phi = vec![0.0; kind.width()];
     for t in places(kind, reach, &mut rng) {
         kind.values(&t, &mut phi);
-        let mut gain = 0.0;
+        let (mut pulled, mut pushed) = (0.0, 0.0);
         // One atom alone: the arranged order is that of its functions.
         for (f, v) in phi.iter().enumerate() {
-            gain += v * (pulls[f] - 0.5 * dot(&search.gram[f * features..][..features], &phi));
+            pulled += v * pulls[f];
+            pushed += v * dot(&search.gram[f * features..][..features], &phi);
         }
+        let best_there = if pulled > 0.0 { pulled / pushed } else { 0.0 };
+        let amplitude = if cone { best_there } else { 1.0 };
+        let mut gain = amplitude * (pulled - 0.5 * amplitude * pushed);
         for part in kind.topology().flat() {
             let t = &t[part.stored];
             gain -= 0.5 * kappa * dot(t, t);
         }
         best = best.max(gain);
+    }
+    // A plane that is nearly a line is one.
+    let is_narrow = |axes: &[f64; 2]| cone && axes[1] < NARROW * axes[0];
+    if search.axes.iter().any(is_narrow) {
+        return 0.0;
     }
     (best - found) / dot(&x, &x)
 }
@@ -235,10 +248,13 @@ fn shortfall(kind: Atom, seed: u64, ratio: f64) -> f64 {
 /// and may miss the best in at most one case in a hundred (measured: 0 to 2 in a thousand).
 #[test]
 fn the_best_place_is_global() {
-    for kind in kinds() {
+    for (kind, amplitudes) in kinds()
+        .into_iter()
+        .flat_map(|kind| [Amplitudes::One, Amplitudes::Fitted].map(|amplitudes| (kind, amplitudes)))
+    {
         let short = |seed: &u64| {
             let ratio = [1.0, 10.0, 1e3][(seed % 3) as usize];
-            shortfall(kind, *seed, ratio) > 1e-11
+            shortfall(kind, amplitudes, *seed, ratio) > 1e-11
         };
         let missed: Vec<u64> = (0..300).filter(short).collect();
         let exact = match kind.topology() {
@@ -246,7 +262,10 @@ fn the_best_place_is_global() {
             _ => kind.basis() == (Basis::Monomials { degree: 1 }),
         };
         let allowed = if exact { 0 } else { 3 };
-        assert!(missed.len() <= allowed, "{kind:?}: {missed:?}");
+        assert!(
+            missed.len() <= allowed,
+            "{kind:?}, {amplitudes}: {missed:?}"
+        );
     }
 }
 
@@ -256,12 +275,18 @@ proptest! {
     /// A row's energy is that of its residual. Refitting, and comparing with a code chosen anew, never raise it.
     #[test]
     fn energies_are_those_of_residuals_and_never_rise(
-        seed in any::<u64>(), ratio in 0.0..2.0_f64, kappa in 0.0..0.5_f64,
+        seed in any::<u64>(), ratio in 0.0..2.0_f64, kappa in 0.0..0.5_f64, cones in any::<bool>(),
+        linear in any::<bool>(),
     ) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut atoms = kinds();
         atoms.extend([atoms[0]; 3]);
-        let dictionary = Dictionary::new(atoms).unwrap();
+        let mut dictionary = Dictionary::new(atoms.clone()).unwrap();
+        if cones {
+            // With linear atoms alone rows go by one small system.
+            atoms.retain(|atom| !linear || atom.basis().width(atom.topology()) <= 3);
+            dictionary = Dictionary::new(atoms).unwrap().with_amplitudes(Amplitudes::Fitted);
+        }
         let bed = Bed::new(dictionary, 20, 10.0_f64.powf(ratio), kappa, &mut rng);
         let search = bed.search();
         let x = bed.row(0.5, &mut rng);
@@ -276,8 +301,8 @@ proptest! {
             let a = (first as usize + 4 * slot) % bed.dictionary.len();
             code.atoms[slot] = a as u32;
             let atom = bed.dictionary.atoms()[a];
-            let mut t: Vec<f64> = (0..atom.stored()).map(|_| normal(&mut rng)).collect();
-            atom.topology().project(&mut t);
+            let mut t: Vec<f64> = (0..atom.placed()).map(|_| normal(&mut rng)).collect();
+            atom.project(&mut t);
             atom.values(&t, &mut code.phi[slot * bed.arrangement.width()..][..atom.width()]);
             if !bed.arrangement.is_circle(a) {
                 code.t[slot * bed.arrangement.stored()..][..t.len()].copy_from_slice(&t);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::iterate::coordinates::Gates;
 use crate::model::basis::Basis;
-use crate::model::dictionary::Atom;
+use crate::model::dictionary::{Amplitudes, Atom};
 use crate::model::topology::Topology;
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
@@ -20,7 +20,14 @@ const PENALTY: Penalty = Penalty {
     kappa: 0.21,
 };
 
-fn case(full: bool) -> Case {
+/// Full or ragged rows, with amplitude 1 or fitted.
+fn kinds() -> impl Iterator<Item = (bool, Amplitudes)> {
+    let both = [Amplitudes::One, Amplitudes::Fitted];
+    both.into_iter()
+        .flat_map(|kind| [(true, kind), (false, kind)])
+}
+
+fn case(full: bool, amplitudes: Amplitudes) -> Case {
     let dictionary = Dictionary::new(vec![
         Atom::new(Topology::Circle, Basis::Harmonics { highest: 2 }).unwrap(),
         Atom::new(
@@ -32,7 +39,8 @@ fn case(full: bool) -> Case {
         Atom::new(Topology::Torus, Basis::Harmonics { highest: 1 }).unwrap(),
         Atom::new(Topology::Cylinder, Basis::Harmonics { highest: 1 }).unwrap(),
     ])
-    .unwrap();
+    .unwrap()
+    .with_amplitudes(amplitudes);
     let (n, p) = (9, 5);
     let mut rng = ChaCha8Rng::seed_from_u64(17);
     let mut uniform = move || rng.random::<f64>() * 2.0 - 1.0;
@@ -49,9 +57,9 @@ fn case(full: bool) -> Case {
     let mut coordinates = Coordinates::origin(&dictionary, n);
     for i in 0..n {
         for (a, atom) in dictionary.atoms().iter().enumerate() {
-            let t = &mut coordinates.row_mut(i)[dictionary.atom_columns(a)];
+            let t = &mut coordinates.row_mut(i)[dictionary.atom_place(a)];
             t.iter_mut().for_each(|t| *t = uniform());
-            atom.topology().project(t);
+            atom.project(t);
         }
     }
     let layout = Layout::new(&dictionary, &gates, p).unwrap();
@@ -94,8 +102,8 @@ impl Case {
         let mut delta = vec![0.0; atom.local_dim()];
         delta[axis] = by;
         let mut point = from.clone();
-        let t = &mut point.coordinates.row_mut(row)[self.dictionary.atom_columns(a)];
-        atom.topology().retract(t, &delta);
+        let t = &mut point.coordinates.row_mut(row)[self.dictionary.atom_place(a)];
+        atom.retract(t, &delta);
         self.evaluate(&mut point, Decoder::Given);
         point
     }
@@ -118,8 +126,8 @@ const H: f64 = 1e-5;
 
 #[test]
 fn gradients_agree_with_central_differences_of_the_objective() {
-    for full in [true, false] {
-        let case = case(full);
+    for (full, amplitudes) in kinds() {
+        let case = case(full, amplitudes);
         let mut base = case.point.clone();
         case.evaluate(&mut base, Decoder::Given);
         let scale = base.objective.scale;
@@ -146,8 +154,8 @@ fn gradients_agree_with_central_differences_of_the_objective() {
 /// `D_i` is the product of the residuals' derivatives, by differences of the residuals themselves.
 #[test]
 fn row_blocks_are_the_gauss_newton_products() {
-    for full in [true, false] {
-        let case = case(full);
+    for (full, amplitudes) in kinds() {
+        let case = case(full, amplitudes);
         let mut base = case.point.clone();
         case.evaluate(&mut base, Decoder::Given);
         let (m, p) = (case.layout.features(), case.layout.outputs());
@@ -194,8 +202,8 @@ fn row_blocks_are_the_gauss_newton_products() {
 /// A projected decoder has no gradient, and any other decoder a higher objective.
 #[test]
 fn the_projected_decoder_is_the_minimiser() {
-    for full in [true, false] {
-        let case = case(full);
+    for (full, amplitudes) in kinds() {
+        let case = case(full, amplitudes);
         let mut projected = case.point.clone();
         case.evaluate(&mut projected, Decoder::Projected);
         assert!(projected.border_gradient.iter().all(|&g| g == 0.0));
@@ -216,7 +224,7 @@ fn the_projected_decoder_is_the_minimiser() {
 /// The dense path for rows that have every feature gives what the sparse one gives.
 #[test]
 fn full_rows_and_sparse_rows_are_evaluated_alike() {
-    let case = case(true);
+    let case = case(true, Amplitudes::One);
     let mut dense = case.point.clone();
     case.evaluate(&mut dense, Decoder::Given);
     let mut layout = case.layout.clone();

@@ -40,9 +40,9 @@ impl Planted {
             gates.row_mut(i)[i % dictionary.len()] = 1.0;
             gates.row_mut(i)[(i / 3 + 1) % dictionary.len()] = 1.0;
             for (a, atom) in dictionary.atoms().iter().enumerate() {
-                let t = &mut coordinates.row_mut(i)[dictionary.atom_columns(a)];
+                let t = &mut coordinates.row_mut(i)[dictionary.atom_place(a)];
                 t.iter_mut().for_each(|t| *t = 2.0 * chance());
-                atom.topology().project(t);
+                atom.project(t);
             }
         }
         let layout = Layout::new(&dictionary, &gates, p).unwrap();
