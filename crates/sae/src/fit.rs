@@ -620,7 +620,7 @@ impl Job<'_> {
                 let mut state = explorer.state(decoder.clone());
                 explorer.round(Choice::Anew, &mut state)?;
                 let arrangement = choosing.ground.arrangement;
-                state.codes.dense(self.dictionary, arrangement)
+                state.codes.places(self.dictionary, arrangement)
             }
             (Begin::Decoder(..) | Begin::Fitted(..), None) => return Err(FitError::NoStart),
         };

@@ -17,11 +17,12 @@ use crate::error::FitError;
 use crate::fit::fit_on;
 use crate::model::dictionary::Dictionary;
 use crate::model::gates::GatePolicy;
+use crate::model::places::RowPlaces;
 use crate::options::FitOptions;
 use crate::place::Place;
 use crate::progress::Watch;
 use crate::report::Fit;
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Axis};
 use rand::SeedableRng;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
@@ -69,17 +70,21 @@ pub fn fit_holding_out(
     let placed = place(&fit.model, &unseen, &policy, iterations)?;
     let explained_variance = explained(seen, unseen, largest, &placed.distance);
     x.intact()?;
-    let merge = |seen: &Array2<f64>, unseen: &Array2<f64>| {
-        let mut all = Array2::zeros((n, seen.ncols()));
-        for (rows, from) in [(&training, seen), (&held, unseen)] {
-            for (&i, row) in rows.iter().zip(from.rows()) {
-                all.row_mut(i).assign(&row);
+    let mut places = RowPlaces::with_capacity(dictionary, n);
+    let (mut seen, mut unseen) = (0, 0);
+    for i in 0..n {
+        match held.get(unseen) {
+            Some(&next) if next == i => {
+                places.push(placed.places.row(unseen));
+                unseen += 1;
+            }
+            _ => {
+                places.push(fit.places.row(seen));
+                seen += 1;
             }
         }
-        all
-    };
-    fit.coordinates = merge(&fit.coordinates, &placed.coordinates);
-    fit.gates = merge(&fit.gates, &placed.gates);
+    }
+    fit.places = places;
     let mut squares = Array1::zeros(n);
     for (&i, square) in training.iter().zip(&fit.squared_error) {
         squares[i] = *square;

@@ -73,6 +73,7 @@ pub use model::dictionary::{Amplitudes, Atom, Dictionary, DictionaryError};
 pub use model::file::ModelError;
 pub use model::fitted::Model;
 pub use model::gates::GatePolicy;
+pub use model::places::{ActiveAtom, RowPlaces};
 pub use model::topology::Topology;
 pub use options::{FitOptions, Pulls, Screening, SolveOptions};
 pub use place::Place;

@@ -131,6 +131,8 @@ struct Widths {
     features: usize,
     /// Unknowns.
     unknowns: usize,
+    /// Numbers of its places.
+    placed: usize,
 }
 
 impl Widths {
@@ -149,6 +151,7 @@ impl Widths {
             on,
             features: 1 + largest(&|a| atoms[a].width()),
             unknowns: largest(&|a| atoms[a].local_dim()),
+            placed: largest(&|a| atoms[a].placed()),
         }
     }
 }
@@ -301,9 +304,13 @@ struct Choosing {
     state: usize,
     /// Coordinates and gates of all atoms.
     dense: usize,
+    /// Which atoms are on.
+    chosen: usize,
+    /// Coordinates and gates as the caller is given them.
+    places: usize,
     /// Of ragged rows.
     layout: usize,
-    /// Features, slopes, pulls, gradients, and coordinates of all atoms.
+    /// Features, slopes, pulls, gradients, and coordinates.
     point: usize,
     /// Blocks, their factors, and vectors of unknowns.
     steps: usize,
@@ -312,15 +319,16 @@ struct Choosing {
 impl Choosing {
     fn of(size: RowsSize, slots: usize, widths: &Widths, dictionary: &Dictionary) -> Self {
         let arrangement = Arrangement::of(dictionary);
-        let (columns, atoms) = (dictionary.placed(), dictionary.len());
-        let (w, u) = (widths.features, widths.unknowns);
+        let (w, u, placed) = (widths.features, widths.unknowns, widths.placed);
         Self {
             size,
             m: dictionary.features(),
             state: slots * (4 + 8 * (arrangement.width() + arrangement.stored())) + 8,
-            dense: 8 * (columns + atoms),
+            dense: 8 * (dictionary.placed() + dictionary.len()),
+            chosen: 16 + 4 * slots,
+            places: 16 + 12 * slots + 8 * placed,
             layout: 8 * (w + 6) + 48 * widths.on,
-            point: 8 * (2 * w + u * w + u + 1 + columns),
+            point: 8 * (2 * w + u * w + u + 1 + placed),
             steps: 8 * u * (2 * u + 6),
         }
     }
@@ -355,7 +363,7 @@ impl Choosing {
             .min(n);
         let first = sum(&[
             state(ranking),
-            rows(ranking, 2 * self.dense + self.layout),
+            rows(ranking, self.dense + 2 * self.places + self.layout),
             point(ranking),
             bench,
             sums,
@@ -371,7 +379,7 @@ impl Choosing {
             ]),
             sum(&[
                 state(n),
-                rows(n, 2 * self.dense + self.layout),
+                rows(n, 2 * self.places + self.layout),
                 point(n),
                 bench,
                 sums,
@@ -384,8 +392,8 @@ impl Choosing {
             times(
                 sum(&[
                     times(point(n), 3),
-                    rows(n, 2 * self.layout + 2 * self.dense + self.steps),
-                    times(state(n), 3),
+                    rows(n, 2 * (self.layout + self.places) + self.steps),
+                    times(state(n), 2),
                     bench,
                     sums,
                 ]),
@@ -398,10 +406,10 @@ impl Choosing {
             phases.into_iter().max().unwrap_or(0),
             // Where other starts ended, and what the caller is given.
             times(
-                point(n).saturating_add(rows(n, self.dense)),
+                point(n).saturating_add(rows(n, self.chosen)),
                 carried - carried.min(threads),
             ),
-            rows(n, self.dense + 16),
+            rows(n, self.places + 16),
         ])
     }
 }

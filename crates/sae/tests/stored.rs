@@ -87,8 +87,8 @@ fn bits(array: &Array2<f64>) -> Vec<u64> {
 fn expect_equal(a: &Fit, b: &Fit, what: &str) {
     assert_eq!(a.objective.to_bits(), b.objective.to_bits(), "{what}");
     assert_eq!(a.model, b.model, "{what}");
-    assert_eq!(bits(&a.coordinates), bits(&b.coordinates), "{what}");
-    assert_eq!(a.gates, b.gates, "{what}");
+    assert_eq!(bits(&a.coordinates()), bits(&b.coordinates()), "{what}");
+    assert_eq!(a.gates(), b.gates(), "{what}");
     assert_eq!(a.squared_error, b.squared_error, "{what}");
     assert_eq!(a.variation, b.variation, "{what}");
     assert_eq!(a.gate_rounds.len(), b.gate_rounds.len(), "{what}");

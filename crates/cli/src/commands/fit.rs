@@ -129,7 +129,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     }
     let label_statistics = groups
         .as_ref()
-        .map(|groups| labels::statistics(groups, &dictionary, fitted.coordinates.view()))
+        .map(|groups| labels::statistics(groups, &dictionary, &fitted.places))
         .transpose()?;
     let picture = draw(arguments, &rows, &dictionary, &fitted, groups)?;
     clock.lap("draw");
@@ -138,7 +138,6 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     let mut staging = folder.stage();
     let files = Files {
         fit: &fitted,
-        dictionary: &dictionary,
         model: &model,
         gates: &arguments.gates,
         dense: arguments.dense,
@@ -336,8 +335,7 @@ fn draw(
         rows: &rows.rows,
         dictionary,
         decoder: fit.model.decoder(),
-        coordinates: fit.coordinates.view(),
-        gates: fit.gates.view(),
+        places: &fit.places,
         coverage: &fit.coverage,
     };
     Ok(picture::figure(&fitted, title, note, groups)?.to_svg())

@@ -31,6 +31,17 @@ pub enum NpyElement {
     Bool,
 }
 
+impl Column {
+    /// A matrix of FP64 numbers.
+    pub fn matrix(name: &'static str, shape: [usize; 2]) -> Self {
+        Self {
+            name,
+            element: NpyElement::F64,
+            shape: shape.to_vec(),
+        }
+    }
+}
+
 impl NpyElement {
     fn size(self) -> u64 {
         match self {
@@ -291,7 +302,7 @@ impl Fields {
 }
 
 /// The header of an `.npy` of `column`, padded to a multiple of 64 bytes.
-fn npy_header(column: &Column) -> Vec<u8> {
+pub(super) fn npy_header(column: &Column) -> Vec<u8> {
     let extents: String = column
         .shape
         .iter()

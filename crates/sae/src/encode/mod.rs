@@ -25,6 +25,7 @@ use crate::iterate::coordinates::Gates;
 use crate::model::dictionary::Dictionary;
 use crate::model::fitted::Model;
 use crate::model::gates::GatePolicy;
+use crate::model::places::RowPlaces;
 use ndarray::{Array1, Array2, s};
 use std::ops::Range;
 
@@ -153,7 +154,14 @@ pub(crate) fn encode(
     })
 }
 
-/// The places of rows.
+/// The places of rows that were not fitted.
+pub(crate) struct Placed {
+    pub(crate) places: RowPlaces,
+    /// `|x_i - W' phi_i|`, in the units of the data.
+    pub(crate) distance: Vec<f64>,
+}
+
+/// The places of a block of rows.
 pub(crate) struct PlacedRows {
     /// `n x columns`; NaN where an atom is off.
     pub(crate) coordinates: Array2<f64>,
@@ -173,13 +181,11 @@ pub(crate) fn place(
     rows: &Rows,
     policy: &GatePolicy,
     max_iterations: usize,
-) -> Result<PlacedRows, FitError> {
-    let ([n, _], dictionary) = (rows.shape(), model.dictionary());
-    let mut all = PlacedRows {
-        coordinates: Array2::zeros((n, dictionary.columns())),
-        gates: Array2::zeros((n, dictionary.len())),
+) -> Result<Placed, FitError> {
+    let [n, _] = rows.shape();
+    let mut all = Placed {
+        places: RowPlaces::with_capacity(model.dictionary(), n),
         distance: Vec::with_capacity(n),
-        converged: Vec::with_capacity(n),
     };
     let job = Placing {
         model,
@@ -188,14 +194,9 @@ pub(crate) fn place(
         policy,
         max_iterations,
     };
-    job.run(|rows, placed| {
-        let coordinates = &mut all.coordinates;
-        coordinates
-            .slice_mut(s![rows.clone(), ..])
-            .assign(&placed.coordinates);
-        all.gates.slice_mut(s![rows, ..]).assign(&placed.gates);
+    job.run(|_, placed| {
+        (all.places).push_dense(placed.coordinates.view(), placed.gates.view());
         all.distance.extend(placed.distance);
-        all.converged.extend(placed.converged);
         Ok::<(), FitError>(())
     })?;
     Ok(all)

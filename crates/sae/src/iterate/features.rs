@@ -47,7 +47,7 @@ pub(crate) fn fill(
                 phi = rest;
                 let (row_psi, rest) = psi.split_at_mut(layout.row_dims().dim(i) * width);
                 psi = rest;
-                fill_row(dictionary, layout, i, coordinates.row(i), row_phi, row_psi);
+                fill_row(dictionary, layout, i, coordinates, row_phi, row_psi);
             }
         });
 }
@@ -56,7 +56,7 @@ fn fill_row(
     dictionary: &Dictionary,
     layout: &Layout,
     i: usize,
-    t: &[f64],
+    coordinates: &Coordinates,
     phi: &mut [f64],
     psi: &mut [f64],
 ) {
@@ -66,7 +66,8 @@ fn fill_row(
         let atom = dictionary.atoms()[on.atom];
         let values = &mut phi[on.feature..][..atom.width()];
         let slopes = &mut psi[on.unknown * stride + on.feature..];
-        atom.values_and_slopes(&t[dictionary.atom_place(on.atom)], values, slopes, stride);
+        let t = coordinates.place(i, dictionary.atom_place(on.atom));
+        atom.values_and_slopes(t, values, slopes, stride);
         if on.gate != 1.0 {
             values.iter_mut().for_each(|v| *v *= on.gate);
             for a in 0..atom.local_dim() {
@@ -564,7 +565,7 @@ pub(crate) fn row_gradient(
                         let slope = &psi[u * stride..][features.clone()];
                         gradient[u] = -dot(slope, &pull[features]);
                     }
-                    let t = &coordinates.row(i)[dictionary.atom_place(on.atom)];
+                    let t = coordinates.place(i, dictionary.atom_place(on.atom));
                     for part in atom.topology().flat() {
                         let into = &mut gradient[on.unknown..][part.local];
                         for (g, t) in into.iter_mut().zip(&t[part.stored]) {
@@ -585,7 +586,7 @@ pub(crate) fn flat_squares(
     let mut sum = 0.0;
     for i in 0..layout.rows() {
         for on in layout.active(i) {
-            let t = &coordinates.row(i)[dictionary.atom_place(on.atom)];
+            let t = coordinates.place(i, dictionary.atom_place(on.atom));
             for part in dictionary.atoms()[on.atom].topology().flat() {
                 sum += t[part.stored].iter().map(|t| t * t).sum::<f64>();
             }

@@ -475,7 +475,7 @@ impl<'a> Curved<'a> {
             for on in layout.active(i) {
                 let atom = dictionary.atoms()[on.atom];
                 let step = &self.step_row[first + on.unknown..][..atom.local_dim()];
-                let t = &mut to.row_mut(i)[dictionary.atom_place(on.atom)];
+                let t = to.place_mut(i, dictionary.atom_place(on.atom));
                 atom.retract(t, step);
             }
         }

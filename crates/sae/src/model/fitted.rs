@@ -431,7 +431,7 @@ mod tests {
             fit.model.save(&path).unwrap();
             let model = Model::load(&path).unwrap();
             assert_eq!(model, fit.model, "{topology} {amplitudes}");
-            let rebuilt = model.reconstruct(fit.coordinates.view(), fit.gates.view());
+            let rebuilt = model.reconstruct(fit.coordinates().view(), fit.gates().view());
             let left: f64 = (&rebuilt.unwrap() - &x).iter().map(|r| r * r).sum();
             let all = fit.squared_error.sum();
             assert!(

@@ -187,7 +187,7 @@ impl Ground<'_> {
             return self.decode(bench, penalty, state);
         }
         // Flat coordinates are kept at unit variance; the sums are formed again for the whitened coordinates.
-        let (mut coordinates, gates) = state.codes.dense(self.dictionary, self.arrangement);
+        let (mut coordinates, gates) = state.codes.places(self.dictionary, self.arrangement);
         let layout = Layout::new(self.dictionary, &gates, self.outputs())
             .map_err(broadhead_schur::Error::from)?;
         coordinates.whiten(&layout);

@@ -199,8 +199,8 @@ impl Halving<'_> {
         let decoder = explorer.random_decoder(rng);
         let mut state = explorer.state(decoder);
         explorer.round(Choice::Anew, &mut state)?;
-        let dense = (state.codes).dense(self.ground.dictionary, self.ground.arrangement);
-        self.of_codes(dense.0, &dense.1)
+        let places = (state.codes).places(self.ground.dictionary, self.ground.arrangement);
+        self.of_codes(places.0, &places.1)
     }
 
     fn of_codes(

@@ -12,11 +12,10 @@ use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_sae::lm::Status;
 use broadhead_sae::model::coverage::ARC;
 use broadhead_sae::{
-    Amplitudes, Atom, Dictionary, Fit, GateRound, HeldOut, Share, SolveSummary, StartReport,
-    Topology,
+    Amplitudes, Atom, Dictionary, Fit, GateRound, HeldOut, RowPlaces, Share, SolveSummary,
+    StartReport, Topology,
 };
 use broadhead_schur::EliminationKind;
-use ndarray::Array2;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -182,9 +181,9 @@ pub(crate) fn variation_lines(
 }
 
 /// Atoms that are on in no row.
-fn unused(gates: &Array2<f64>) -> Vec<usize> {
-    let columns = gates.columns().into_iter().enumerate();
-    let unused = columns.filter(|(_, column)| column.iter().all(|gate| *gate == 0.0));
+fn unused(places: &RowPlaces) -> Vec<usize> {
+    let counts = places.counts().into_iter().enumerate();
+    let unused = counts.filter(|(_, count)| *count == 0);
     unused.map(|(atom, _)| atom).collect()
 }
 
@@ -243,7 +242,7 @@ impl Summary {
             status: fit.status,
             gates_stand_still: fit.gates_stand_still,
             reseeded_atoms: fit.gate_rounds.iter().map(|round| round.reseeded).sum(),
-            unused_atoms: unused(&fit.gates),
+            unused_atoms: unused(&fit.places),
             gate_rounds: fit.gate_rounds,
             coverage: fit.coverage,
             log_det_hessian,

@@ -29,10 +29,10 @@ fn objective(
     data: &Data,
     dictionary: &Dictionary,
     penalty: Penalty,
-    dense: (Coordinates, Gates),
+    places: (Coordinates, Gates),
 ) -> f64 {
-    let layout = Layout::new(dictionary, &dense.1, data.outputs()).unwrap();
-    let mut point = Point::new(&layout, dense.0);
+    let layout = Layout::new(dictionary, &places.1, data.outputs()).unwrap();
+    let mut point = Point::new(&layout, places.0);
     let model = Frozen {
         data,
         dictionary,
@@ -91,8 +91,8 @@ proptest! {
         let mut state = explorer.state(decoder);
         for choice in [Choice::Anew, Choice::Anew, Choice::Better, Choice::Stay] {
             explorer.round(choice, &mut state).unwrap();
-            let dense = state.codes.dense(&dictionary, &arrangement);
-            let direct = objective(&data, &dictionary, penalty, dense);
+            let places = state.codes.places(&dictionary, &arrangement);
+            let direct = objective(&data, &dictionary, penalty, places);
             let size = ground.square();
             prop_assert!(
                 (state.objective - direct).abs() < 1e-10 * direct.max(1e-4 * size),
