@@ -228,3 +228,62 @@ fn several_files_are_one_long_array() {
     assert!(!at("no").exists());
     files(&["a.npy"], "no").failed(2, &["120 labels", "50 rows"]);
 }
+
+/// `--amplitudes fitted` from the command line: the model says it, the gates hold amplitudes, an encoding finds them,
+/// and a fit goes on from the model.
+#[test]
+fn amplitudes_are_fitted_written_encoded_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let mut x = turns(150);
+    for (i, mut row) in x.rows_mut().into_iter().enumerate() {
+        let by = 0.4 + 1.1 * (i as f64 * 0.754_877).fract();
+        row.mapv_inplace(|v| 0.5 + by * (v - 0.5));
+    }
+    write_npy(at("x.npy"), &x).unwrap();
+    let words = [&["x.npy", "--amplitudes", "fitted"][..], &CIRCLES].concat();
+    let said = fit(folder.path(), &words).done().json();
+    assert_eq!(said["options"]["amplitudes"], "fitted");
+    let explained = said["explained_variance"].as_f64().unwrap();
+    assert!(explained > 0.99, "{explained}");
+    let gates: Array2<f64> = read_npy(at("out/gates.npy")).unwrap();
+    let on: Vec<f64> = gates.iter().copied().filter(|gate| *gate != 0.0).collect();
+    let square = on.iter().map(|gate| gate * gate).sum::<f64>() / on.len() as f64;
+    assert!(
+        (square - 1.0).abs() < 1e-6 && on.iter().any(|gate| *gate < 0.8),
+        "{square}"
+    );
+    let mut active = NpzReader::new(File::open(at("out/active.npz")).unwrap()).unwrap();
+    let amplitudes: Array1<f64> = active.by_name("amplitude").unwrap();
+    assert_eq!(amplitudes.to_vec(), on);
+    let model = std::fs::read(at("out/model.safetensors")).unwrap();
+    let text = String::from_utf8_lossy(&model).replace('\\', "");
+    assert!(text.contains(r#""amplitudes":"fitted""#));
+    let picture = std::fs::read_to_string(at("out/coordinates.svg")).unwrap();
+    assert!(picture.contains("cone over circle"));
+
+    let encode = |words: &[&str]| {
+        let mut command = broadhead();
+        command
+            .current_dir(folder.path())
+            .args(["encode", "x.npy", "--model", "out", "--json"]);
+        finish(command.args(words)).done().json()
+    };
+    let same = encode(&["-o", "same.npz"])["explained_variance"]
+        .as_f64()
+        .unwrap();
+    assert!((same - explained).abs() < 1e-3, "{same} {explained}");
+    let one = encode(&["-o", "one.npz", "--amplitudes", "one"]);
+    let plain = one["explained_variance"].as_f64().unwrap();
+    assert!(
+        plain < same - 0.01 && one["amplitudes"] == "one",
+        "{plain} {same}"
+    );
+
+    let more = [
+        "x.npy", "--start", "out", "--gates", "top-k:1", "-o", "more",
+    ];
+    let said = fit(folder.path(), &more).done().json();
+    assert_eq!(said["options"]["amplitudes"], "fitted");
+    assert!(said["explained_variance"].as_f64().unwrap() > explained - 1e-6);
+}

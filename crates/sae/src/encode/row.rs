@@ -307,7 +307,9 @@ impl<'a> RowModel<'a> {
                 .collect();
             let mut place = [0.0; MAX_EUCLIDEAN + 1];
             let place = &mut place[..range.len()];
-            for g in grid.minima(&energies, FOLLOWED) {
+            // Where a cone explains nothing its energy is level, and no way leads down.
+            let lowest = grid.minima(&energies, FOLLOWED).into_iter().enumerate();
+            for (_, g) in lowest.filter(|(i, g)| *i == 0 || !cone || energies[*g] < 0.0) {
                 self.grid_place(a, g, left, place);
                 // An amplitude may have far to go.
                 let reach = if cone { f64::INFINITY } else { grid.spacing() };

@@ -60,8 +60,11 @@ pub fn made(dictionary: &Dictionary, n: usize, p: usize, on: Option<usize>, nois
             if !is_on {
                 continue;
             }
-            gates[(i, a)] = 1.0;
             let atom = dictionary.atoms()[a];
+            gates[(i, a)] = match atom.is_cone() {
+                true => rng.random_range(0.3..1.7),
+                false => 1.0,
+            };
             let angle = |c: usize| {
                 let part = (atom.topology().factors()).find(|part| part.stored.contains(&c));
                 part.is_some_and(|part| part.factor == Factor::Circle)
@@ -73,7 +76,10 @@ pub fn made(dictionary: &Dictionary, n: usize, p: usize, on: Option<usize>, nois
                 })
                 .collect();
             let t = atom.topology().projected(&t).unwrap();
-            phi[dictionary.atom_features(a)].copy_from_slice(&atom.evaluate(&t).unwrap());
+            let values = atom.base().evaluate(&t).unwrap();
+            for (f, v) in dictionary.atom_features(a).zip(values) {
+                phi[f] = gates[(i, a)] * v;
+            }
             for (c, t) in dictionary.atom_columns(a).zip(t) {
                 coordinates[(i, c)] = t;
             }
