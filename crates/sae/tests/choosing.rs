@@ -26,7 +26,8 @@ fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
 
 /// All that a fit found, as bits.
 fn bits(fit: &Fit) -> Vec<u64> {
-    let numbers = fit.coordinates().iter().chain(&fit.gates());
+    let (coordinates, gates) = (fit.coordinates(), fit.gates());
+    let numbers = coordinates.iter().chain(&gates);
     let numbers = numbers.chain(fit.model.decoder()).chain(&fit.squared_error);
     let ends = [fit.objective, fit.explained_variance, fit.lambda];
     let rounds = fit

@@ -168,7 +168,8 @@ fn every_topology_and_basis_is_fitted_and_explains_its_rows() {
         if topology.has_flat() {
             assert!(fit.model.kappa() > 0.0);
             for part in topology.flat() {
-                let flat = fit.coordinates().slice(ndarray::s![.., part.stored]);
+                let all = fit.coordinates();
+                let flat = all.slice(ndarray::s![.., part.stored]);
                 assert_whitened(&flat.to_owned());
             }
         }

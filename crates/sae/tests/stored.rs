@@ -144,6 +144,29 @@ fn a_fit_has_the_same_bits_of_any_place_of_its_rows() {
     }
 }
 
+/// So many numbers that in memory too they are normalised tile by tile, and multiplied block by block.
+#[test]
+fn many_rows_have_the_same_bits_in_memory_and_elsewhere() {
+    let circle = one(Topology::Circle);
+    let wave: Vec<[f32; 2]> = (0..128)
+        .map(|c| [(c as f32).sin(), (2.0 * c as f32).cos()])
+        .collect();
+    let x = Array2::from_shape_fn((66_000, 128), |(i, c)| {
+        let (sin, cos) = (2.399_963 * i as f32).sin_cos();
+        let noise = ((i * 128 + c) as f32 * 0.618_034).fract() - 0.5;
+        f64::from(3.0 + cos * wave[c][0] + sin * wave[c][1] + 0.1 * noise)
+    });
+    let options = FitOptions {
+        rule: lm::Rule::curved().with_max_iterations(2),
+        ..few(1)
+    };
+    let (bytes, _) = rounded(&x, ElementType::F32);
+    let fits = places(&bytes, ElementType::F32, x.dim().into(), usize::MAX)
+        .map(|rows| fit(&rows, &circle, &options, &go_on).unwrap());
+    expect_equal(&fits[0], &fits[1], "many rows");
+    assert!(fits[0].explained_variance > 0.9);
+}
+
 #[test]
 fn rows_held_out_and_rows_encoded_have_the_same_bits_of_any_place() {
     for (dictionary, options, x) in cases().into_iter().step_by(2) {

@@ -213,10 +213,15 @@ fn room(
     // Points, and their text in the picture.
     let atoms = picture::MOST_ATOMS.min(dictionary.len());
     let drawing = numbers(&[n.min(picture::MOST_ROWS), atoms, 16]);
-    // Coordinates and gates of the rows held out and of the others are copies, and so are their indices.
+    // Indices of the rows held out and of the others, and their places, which are put together.
+    let on = match options.gates {
+        GatePolicy::TopK(count) => count.min(dictionary.len()),
+        _ => dictionary.len(),
+    };
+    let widest = dictionary.atoms().iter().map(|atom| atom.stored()).max();
     let divided = match arguments.holdout == 0.0 {
         true => 0,
-        false => numbers(&[n, 1 + dictionary.columns() + dictionary.len(), 3]),
+        false => numbers(&[n, 3 + on * (2 + widest.unwrap_or(0)), 2]),
     };
     let what = format!("the fit of {name}");
     let require = |keep: Keep| {
