@@ -71,7 +71,7 @@ pub struct FitArgs {
     /// Rows to fit: a 2-D array in .npy, .npz or .safetensors (FILE:NAME where there are several). More
     /// files of as many columns follow as one long array, in the order given.
     ///
-    /// FP64, or FP32, FP16 or BF16, which are widened; C or Fortran order.
+    /// FP64, FP32, FP16 or BF16, which stay so in memory; C or Fortran order.
     #[arg(value_name = "X", required = true)]
     pub rows: Vec<Source>,
     /// The shape of every atom, where --atoms is a number; a circle by default.
@@ -139,6 +139,13 @@ pub struct FitArgs {
     /// machine, else those that ship; or those that ship in any case.
     #[arg(long, value_name = "WHICH", default_value = "measured")]
     pub rates: RatesWord,
+    /// The most memory that the program may have resident, in bytes or with K, M or G (powers of 1024). Rows for
+    /// which there is no room beside the rest are read from their files tile by tile; the result is the same.
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true, value_parser = crate::memory::parse_bytes)]
+    pub memory: Option<u64>,
+    /// Write dense coordinates.npy and gates.npy of rows that choose their atoms however large they are.
+    #[arg(long)]
+    pub dense: bool,
     /// The folder for all outputs; created if absent.
     #[arg(short, long, value_name = "DIR", default_value = "broadhead-out")]
     pub output: PathBuf,
@@ -165,6 +172,10 @@ pub struct EncodeArgs {
     /// Whether a GPU may (auto), must not (off) or must (required) be used.
     #[arg(long, value_name = "POLICY", default_value = "auto")]
     pub device: DevicePolicy,
+    /// The most memory that the program may have resident, in bytes or with K, M or G (powers of 1024). Rows for
+    /// which there is no room beside the rest are read from their file tile by tile; the result is the same.
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true, value_parser = crate::memory::parse_bytes)]
+    pub memory: Option<u64>,
 }
 
 /// Options of `solve`.

@@ -1,6 +1,6 @@
 //! Everything that ends a command early, and the exit code that it ends with.
 
-use crate::input::InputError;
+use crate::input::{FileRows, InputError};
 use crate::memory::Shortage;
 use crate::message;
 use crate::output::OutputError;
@@ -125,6 +125,19 @@ impl CliError {
                 Self::Device(absence)
             }
             other => Self::Fit(other),
+        }
+    }
+
+    /// The failure of work over `rows`: an element that is not finite is named as in its file.
+    pub fn of_rows(rows: &FileRows, error: FitError) -> Self {
+        match error {
+            FitError::NotFinite {
+                array: "X",
+                row,
+                column,
+                value,
+            } => rows.not_finite([row, column], value).into(),
+            other => Self::fit(&rows.name, other),
         }
     }
 

@@ -8,8 +8,7 @@
 //! direction and the mean position is NaN.
 
 use crate::plot::Groups;
-use broadhead_sae::{Dictionary, DictionaryError, Topology};
-use ndarray::ArrayView2;
+use broadhead_sae::{Dictionary, DictionaryError, RowPlaces, Topology};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -69,14 +68,14 @@ impl Serialize for Labels {
     }
 }
 
-/// Scores `coordinates` (`n x columns`) by `groups`.
+/// Scores the places of rows by `groups`.
 ///
 /// # Errors
 /// [`DictionaryError::Length`] if the coordinates do not fit the dictionary.
 pub fn statistics(
     groups: &Groups,
     dictionary: &Dictionary,
-    coordinates: ArrayView2<'_, f64>,
+    places: &RowPlaces,
 ) -> Result<Labels, DictionaryError> {
     let mut members: Vec<Vec<usize>> = vec![Vec::new(); groups.names.len()];
     for (row, &group) in groups.of_row.iter().enumerate() {
@@ -86,10 +85,9 @@ pub fn statistics(
         let mut mean_position = Vec::with_capacity(dictionary.columns());
         let mut resultant_length = Vec::with_capacity(dictionary.len());
         for (index, atom) in dictionary.atoms().iter().enumerate() {
-            let columns = dictionary.atom_columns(index);
             let on: Vec<Vec<f64>> = rows
                 .iter()
-                .map(|&row| columns.clone().map(|c| coordinates[(row, c)]).collect())
+                .filter_map(|&row| Some(places.get(row, index)?.coordinates.to_vec()))
                 .filter(|place: &Vec<f64>| place.iter().all(|t| t.is_finite()))
                 .collect();
             let (mean, length) = mean_of(atom.topology(), &on)?;
@@ -149,7 +147,7 @@ pub fn circular_order(labels: &Labels, dictionary: &Dictionary) -> Option<Vec<St
 mod tests {
     use super::*;
     use broadhead_sae::Basis;
-    use ndarray::array;
+    use ndarray::Array2;
     use std::f64::consts::{PI, TAU};
 
     #[test]
@@ -205,19 +203,19 @@ mod tests {
         let dictionary =
             Dictionary::uniform(1, Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
         let groups = group(["x", "y", "z"].map(str::to_owned).to_vec());
-        let labels =
-            statistics(&groups, &dictionary, array![[2.0], [-3.0], [-1.0]].view()).unwrap();
+        let scored = |angles: [f64; 3]| {
+            let angles = Array2::from_shape_vec((3, 1), angles.to_vec()).unwrap();
+            let gates = Array2::ones((3, 1));
+            let places = RowPlaces::from_arrays(&dictionary, angles.view(), gates.view()).unwrap();
+            statistics(&groups, &dictionary, &places).unwrap()
+        };
+        let labels = scored([2.0, -3.0, -1.0]);
         let order = circular_order(&labels, &dictionary).unwrap();
         assert_eq!(order, ["x", "y", "z"]);
         // The opposite direction gives the same order.
-        let labels = statistics(&groups, &dictionary, array![[-2.0], [3.0], [1.0]].view()).unwrap();
+        let labels = scored([-2.0, 3.0, 1.0]);
         assert_eq!(circular_order(&labels, &dictionary).unwrap(), order);
-        let labels = statistics(
-            &groups,
-            &dictionary,
-            array![[2.0], [f64::NAN], [1.0]].view(),
-        )
-        .unwrap();
+        let labels = scored([2.0, f64::NAN, 1.0]);
         assert_eq!(circular_order(&labels, &dictionary), None);
         let json = serde_json::to_value(&labels).unwrap();
         assert!(json["y"]["mean_position"][0].is_null());

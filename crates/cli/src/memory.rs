@@ -5,10 +5,11 @@
 //!                        every control group's limit, less what the group uses and cannot drop
 //!                        limits of the process (address space, data), less what it has
 //!                        what is left of the system's commit limit, under strict overcommit
+//!                        what the user gives by --memory, less what the process has
 //! ```
 //!
 //! A command works out what it needs from the headers of its files, before it reads their numbers.
-//! Where the allowed memory is not known (systems other than Linux) nothing is refused.
+//! Where the allowed memory is not known (systems other than Linux) nothing but --memory refuses.
 //!
 //! The process's own limits count addresses, and the allocator reserves more of them than it hands out:
 //! a heap of 64 MiB for each thread, and more as heaps fill. Under such a limit the need is therefore
@@ -16,6 +17,7 @@
 //! runs one reserves room for two operands of the size of the last-level cache and uses little of it.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 /// Room for what is not counted: stacks of threads, messages, file buffers.
 const SPARE: u64 = 24 << 20;
@@ -34,6 +36,8 @@ pub enum Bound {
     Data,
     /// The system's commit limit (`vm.overcommit_memory = 2`).
     Commitment,
+    /// The user (`--memory`).
+    Asked,
 }
 
 impl fmt::Display for Bound {
@@ -44,6 +48,7 @@ impl fmt::Display for Bound {
             Self::AddressSpace => "the limit of the process's address space, ulimit -v",
             Self::Data => "the limit of the process's data, ulimit -d",
             Self::Commitment => "the system's commit limit",
+            Self::Asked => "--memory, less what the program has",
         })
     }
 }
@@ -159,14 +164,66 @@ pub fn numbers(extents: &[usize]) -> u64 {
     (extents.iter()).fold(8, |product, &length| product.saturating_mul(length as u64))
 }
 
+/// What the user gives this process.
+static ASKED: OnceLock<u64> = OnceLock::new();
+
+/// Holds the process to `bytes` of resident memory, as a limit of its own would: what [`require`] then refuses is
+/// refused before it is allocated. The first call counts.
+pub fn hold_to(bytes: u64) {
+    ASKED.get_or_init(|| bytes);
+}
+
+/// The most bytes that this process has had in physical memory; `None` where that is not known.
+pub fn peak() -> Option<u64> {
+    peak_resident()
+}
+
 /// What may still be allocated; `None` where no limit is known.
-#[cfg(not(target_os = "linux"))]
 pub fn allowed() -> Option<Allowed> {
+    let asked = ASKED.get().map(|bytes| Allowed {
+        bytes: bytes.saturating_sub(resident()),
+        bound: Bound::Asked,
+    });
+    let both = of_machine().into_iter().chain(asked);
+    both.min_by_key(|allowed| allowed.bytes)
+}
+
+/// Bytes of a number as `--memory` takes it: a whole number, with K, M or G for powers of 1024.
+///
+/// # Errors
+/// What was expected.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || "expected a whole number of bytes, or of K, M or G (powers of 1024)".to_owned();
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 30),
+        _ => (text, 0),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn of_machine() -> Option<Allowed> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn resident() -> u64 {
+    0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn peak_resident() -> Option<u64> {
     None
 }
 
 #[cfg(target_os = "linux")]
-pub use linux::allowed;
+use linux::{of_machine, peak_resident, resident};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -175,8 +232,23 @@ mod linux {
     use procfs::{Current, Meminfo, ProcResult, ProcessCGroup};
     use std::path::{Path, PathBuf};
 
-    /// What may still be allocated; `None` where no limit is known.
-    pub fn allowed() -> Option<Allowed> {
+    /// The bytes of this process that are in physical memory; 0 where that is not known.
+    pub(super) fn resident() -> u64 {
+        let status = Process::myself().and_then(|process| process.status());
+        match status {
+            Ok(status) => status.vmrss.unwrap_or(0) << 10,
+            Err(_) => 0,
+        }
+    }
+
+    /// The most of them so far.
+    pub(super) fn peak_resident() -> Option<u64> {
+        let status = Process::myself().and_then(|process| process.status());
+        status.ok()?.vmhwm.map(|kib| kib << 10)
+    }
+
+    /// What machine and system still let this process allocate; `None` where no limit is known.
+    pub(super) fn of_machine() -> Option<Allowed> {
         let mut bounds = Vec::new();
         let mut note = |found: ProcResult<Vec<Allowed>>| match found {
             Ok(found) => bounds.extend(found),
@@ -356,6 +428,32 @@ mod tests {
         );
         #[cfg(target_os = "linux")]
         assert_eq!(left("a/b"), Some(300));
+    }
+
+    #[test]
+    fn bytes_are_read_with_powers_of_1024() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1500", 1500),
+            ("3K", 3 << 10),
+            ("64m", 64 << 20),
+            ("16G", 16 << 30),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in [
+            "",
+            "G",
+            "1.5G",
+            "-1",
+            "1 G",
+            "1GB",
+            "1T",
+            "99999999999G",
+            "é",
+        ] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -7,9 +7,9 @@
 //! through the curve, which is that of amplitude 1.
 
 use crate::plot::{AtomShape, AtomView, Figure, Groups};
-use broadhead_sae::Dictionary;
 use broadhead_sae::model::dictionary::DictionaryError;
 use broadhead_sae::model::factor::Factor;
+use broadhead_sae::{Dictionary, RowPlaces, Rows, RowsError};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use std::f64::consts::{PI, TAU};
 
@@ -17,37 +17,44 @@ use std::f64::consts::{PI, TAU};
 #[derive(Clone, Copy, Debug)]
 pub struct Fitted<'a> {
     /// The rows, `n x p`.
-    pub rows: ArrayView2<'a, f64>,
+    pub rows: &'a Rows,
     /// The atoms.
     pub dictionary: &'a Dictionary,
     /// `M x p`.
     pub decoder: ArrayView2<'a, f64>,
-    /// `n x columns`.
-    pub coordinates: ArrayView2<'a, f64>,
-    /// `n x atoms`.
-    pub gates: ArrayView2<'a, f64>,
+    /// Where the rows are.
+    pub places: &'a RowPlaces,
     /// The share of its manifold that each atom covers.
     pub coverage: &'a [Option<f64>],
 }
 
 /// The most atoms in one picture.
 pub const MOST_ATOMS: usize = 36;
+/// The most rows in one picture: of more, equally spaced ones.
+pub const MOST_ROWS: usize = 1 << 16;
 /// Segments of a fitted curve.
 const STEPS: usize = 240;
 
-/// An atom whose functions cannot be evaluated for the drawing. Exit code 1.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("the picture cannot be drawn: atom {atom}{}: {source}", match row {
-    Some(row) => format!(" in row {row}"),
-    None => " along its curve".to_owned(),
-})]
-pub struct PictureError {
-    /// The atom.
-    pub atom: usize,
-    /// The row in which it was evaluated; absent for the fitted curve.
-    pub row: Option<usize>,
-    /// Why.
-    pub source: DictionaryError,
+/// Why there is no picture. Exit code 1.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PictureError {
+    /// An atom whose functions cannot be evaluated.
+    #[error("the picture cannot be drawn: atom {atom}{}: {source}", match row {
+        Some(row) => format!(" in row {row}"),
+        None => " along its curve".to_owned(),
+    })]
+    Atom {
+        /// The atom.
+        atom: usize,
+        /// The row in which it was evaluated; absent for the fitted curve.
+        row: Option<usize>,
+        /// Why.
+        source: DictionaryError,
+    },
+    /// Rows that cannot be read any more.
+    #[error("the picture cannot be drawn: {0}")]
+    Rows(#[from] RowsError),
 }
 
 /// The picture of `fitted`.
@@ -64,15 +71,8 @@ pub fn figure(
     let mut shown: Vec<usize> = (0..count).collect();
     let mut note = note;
     if count > MOST_ATOMS {
-        let on = |&atom: &usize| {
-            fitted
-                .gates
-                .column(atom)
-                .iter()
-                .filter(|g| **g != 0.0)
-                .count()
-        };
-        shown.sort_by_key(|atom| std::cmp::Reverse(on(atom)));
+        let counts = fitted.places.counts();
+        shown.sort_by_key(|&atom| std::cmp::Reverse(counts[atom]));
         shown.truncate(MOST_ATOMS);
         shown.sort_unstable();
         note += &format!("; the {MOST_ATOMS} atoms that are on most");
@@ -89,11 +89,14 @@ pub fn figure(
 impl Fitted<'_> {
     fn view(&self, index: usize) -> Result<AtomView, PictureError> {
         let atom = self.dictionary.atoms()[index];
-        let rows: Vec<usize> = (0..self.rows.nrows())
-            .filter(|&row| self.gates[(row, index)] != 0.0)
+        let [n, _] = self.rows.shape();
+        let rows: Vec<usize> = (0..n)
+            .step_by(n.div_ceil(MOST_ROWS).max(1))
+            .filter(|&row| self.places.get(row, index).is_some())
             .collect();
         let place = |row: usize, axis: usize| {
-            self.coordinates[(row, self.dictionary.atom_columns(index).start + axis)]
+            let on = self.places.get(row, index);
+            on.map_or(f64::NAN, |on| on.coordinates[axis])
         };
         // Of a product that has no picture of its own the numbers are drawn as they are stored.
         let factors: Vec<Factor> = atom.topology().factors().map(|part| part.factor).collect();
@@ -143,32 +146,36 @@ impl Fitted<'_> {
         let decoder: Array2<f64> = self.decoder.dot(&axes);
         let atom = self.dictionary.atoms()[index];
         let (cone, atom) = (atom.is_cone(), atom.base());
-        let column = self.dictionary.atom_columns(index).start;
+        let on = |row: usize| self.places.get(row, index);
         let at = |angle: f64| {
-            let values = atom.evaluate(&[angle]).map_err(|source| PictureError {
-                atom: index,
-                row: None,
-                source,
-            })?;
+            let values = atom
+                .evaluate(&[angle])
+                .map_err(|source| PictureError::Atom {
+                    atom: index,
+                    row: None,
+                    source,
+                })?;
             let sum = |axis: usize| {
                 let terms = values.iter().zip(features.clone());
                 terms.map(|(phi, m)| phi * decoder[(m, axis)]).sum::<f64>()
             };
-            Ok([sum(0), sum(1)])
+            Ok::<_, PictureError>([sum(0), sum(1)])
         };
         let step = |step: usize| TAU * step as f64 / STEPS as f64 - PI;
         let curve = (0..=STEPS).map(|index| at(step(index)));
         let curve = curve.collect::<Result<_, _>>()?;
-        let angles = rows.iter().map(|&row| self.coordinates[(row, column)]);
+        let angles = rows
+            .iter()
+            .map(|&row| on(row).map_or(f64::NAN, |on| on.coordinates[0]));
         let points = rows.iter().map(|&row| {
             let gate = match cone {
                 true => 1.0,
-                false => self.gates[(row, index)],
+                false => on(row).map_or(0.0, |on| on.amplitude),
             };
             let others = self.others(row, index, &decoder)?;
             // The intercept is subtracted before any product, so a common offset is not drawn.
-            let seen = (&self.rows.row(row) - &self.decoder.row(0)).dot(&axes);
-            Ok([0, 1].map(|axis| (seen[axis] - others[axis]) / gate))
+            let seen = (&self.rows.read(row, 1)?.row(0) - &self.decoder.row(0)).dot(&axes);
+            Ok::<_, PictureError>([0, 1].map(|axis| (seen[axis] - others[axis]) / gate))
         });
         Ok(AtomShape::Circle {
             angles: angles.collect(),
@@ -186,17 +193,12 @@ impl Fitted<'_> {
         decoder: &Array2<f64>,
     ) -> Result<[f64; 2], PictureError> {
         let mut sum = [0.0; 2];
-        for (other, atom) in self.dictionary.atoms().iter().enumerate() {
-            let gate = self.gates[(row, other)];
-            if other == index || gate == 0.0 {
-                continue;
-            }
-            let columns = self.dictionary.atom_columns(other);
-            let place: Vec<f64> = columns.map(|c| self.coordinates[(row, c)]).collect();
-            let values = atom
+        for on in self.places.row(row).filter(|on| on.atom != index) {
+            let (other, gate) = (on.atom, on.amplitude);
+            let values = self.dictionary.atoms()[other]
                 .base()
-                .evaluate(&place)
-                .map_err(|source| PictureError {
+                .evaluate(on.coordinates)
+                .map_err(|source| PictureError::Atom {
                     atom: other,
                     row: Some(row),
                     source,
@@ -266,12 +268,12 @@ mod tests {
                 + gates[(i, 0)] * (a.cos() * decoder[(1, c)] + a.sin() * decoder[(2, c)])
                 + gates[(i, 1)] * (b.cos() * decoder[(3, c)] + b.sin() * decoder[(4, c)])
         });
+        let places = RowPlaces::from_arrays(&dictionary, coordinates.view(), gates.view()).unwrap();
         let fitted = Fitted {
-            rows: rows.view(),
+            rows: &Rows::from(rows),
             dictionary: &dictionary,
             decoder: decoder.view(),
-            coordinates: coordinates.view(),
-            gates: gates.view(),
+            places: &places,
             coverage: &[],
         };
         let axes = plane(decoder.row(1), decoder.row(2));
@@ -300,7 +302,7 @@ mod tests {
             .atoms()[0]
             .evaluate(&[0.5])
             .unwrap_err();
-        let of = |row| PictureError {
+        let of = |row| PictureError::Atom {
             atom: 3,
             row,
             source: source.clone(),
@@ -313,17 +315,25 @@ mod tests {
         let wide = dictionary.features();
         let (rows, gates) = (Array2::zeros((2, 3)), Array2::ones((2, 1)));
         let (decoder, coordinates) = (Array2::zeros((wide, 3)), Array2::zeros((2, 2)));
+        let places = RowPlaces::from_arrays(&dictionary, coordinates.view(), gates.view()).unwrap();
         let fitted = Fitted {
-            rows: rows.view(),
+            rows: &Rows::from(rows),
             dictionary: &dictionary,
             decoder: decoder.view(),
-            coordinates: coordinates.view(),
-            gates: gates.view(),
+            places: &places,
             coverage: &[],
         };
         // A torus drawn as if it were a circle.
         let error = fitted.circle(0, &[0, 1]).unwrap_err();
-        assert_eq!((error.atom, error.row), (0, None), "{error}");
+        let of_curve = matches!(
+            error,
+            PictureError::Atom {
+                atom: 0,
+                row: None,
+                ..
+            }
+        );
+        assert!(of_curve, "{error}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What can go wrong in a fit or an encoding.
 
+use crate::data::rows::RowsError;
 use crate::data::variation::NoVariation;
 use crate::lm::LmError;
 use crate::model::dictionary::DictionaryError;
@@ -17,6 +18,9 @@ pub enum FitError {
         /// Columns.
         outputs: usize,
     },
+    /// Rows that cannot be read.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
     /// NaN or an infinity in an array.
     #[error("{array}[{row}, {column}] is {value}: expected a finite number")]
     NotFinite {

@@ -8,18 +8,19 @@
 //! a fit has the same bits for any number of threads, alone or beside others ([`fit_many`](crate::fit_many)).
 
 use crate::data::Data;
+use crate::data::rows::Rows;
 use crate::data::variation::Variation;
 use crate::encode::given_gates;
 use crate::encode::search::Arrangement;
 use crate::error::FitError;
 use crate::iterate::coordinates::Gates;
 use crate::iterate::point::Penalty;
+use crate::lm::TraceEntry;
 use crate::lm::curved::Chosen;
-use crate::lm::{Status, TraceEntry};
 use crate::model::dictionary::Dictionary;
-use crate::model::gates::GatePolicy;
 use crate::options::FitOptions;
 use crate::place::Place;
+use crate::progress::{Progress, Watch};
 use crate::report::{Fit, StartReport, StartStage};
 use crate::rounds::explore::{Course, Explorer};
 use crate::rounds::round::{Choice, Ground};
@@ -33,7 +34,6 @@ use crate::starts::screen::{Candidate, Screen};
 use crate::starts::{FirstGates, StartKind, Starter};
 use broadhead_device::{DevicePolicy, Ledger};
 use broadhead_schur::{RowDims, SolverOptions, StructuredShape, SystemShape, plan};
-use ndarray::ArrayView2;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -41,54 +41,15 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// What a fit reports while it runs. Calls come from worker threads, in no order between starts.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Progress {
-    /// A start has been screened.
-    Screened {
-        /// The start.
-        start: usize,
-        /// The number of starts.
-        of: usize,
-    },
-    /// A round of a start, on a sample of rows or on all.
-    Round {
-        /// The start; absent while starts are ranked together.
-        start: Option<usize>,
-        /// The round; its objective is in the units of the normalised data.
-        round: GateRound,
-    },
-    /// A trial of a start that is being finished.
-    Trial {
-        /// The start.
-        start: usize,
-        /// The trial; objectives are in the units of the normalised data.
-        entry: TraceEntry,
-    },
-    /// A start has been finished.
-    Finished {
-        /// The start.
-        start: usize,
-        /// The number of starts that are finished altogether.
-        of: usize,
-        /// How it ended; absent where it failed.
-        status: Option<Status>,
-    },
-}
-
-/// A callback that receives the progress of a fit, and may stop it.
-pub type Watch<'a> = dyn Fn(&Progress) -> ControlFlow<()> + Sync + 'a;
-
-/// Fits `dictionary` to the rows of `x` (`n x p`) on the CPU. `watch` receives the progress. Once it answers
-/// with a break, every start ends at its next trial or round, and a start that is being screened ends after
-/// its screening ([`go_on`](crate::go_on) never breaks).
+/// Fits `dictionary` to the rows of `x` (`n x p`, a view of an array or [`Rows`]) on the CPU. `watch` receives the
+/// progress. Once it answers with a break, every start ends at its next trial or round, and a start that is being
+/// screened ends after its screening ([`go_on`](crate::go_on) never breaks).
 ///
 /// # Errors
 /// [`FitError`]; [`FitError::Cancelled`] where `watch` stopped it. A fit that ran out of iterations is not an
 /// error: [`Fit::converged`] is false.
 pub fn fit(
-    x: ArrayView2<'_, f64>,
+    x: impl Into<Rows>,
     dictionary: &Dictionary,
     options: &FitOptions,
     watch: &Watch<'_>,
@@ -103,26 +64,42 @@ pub fn fit(
 /// As [`fit`]; [`FitError::Solver`] where a device is required and there is none that can solve the systems.
 pub fn fit_on(
     place: &Place,
-    x: ArrayView2<'_, f64>,
+    x: impl Into<Rows>,
     dictionary: &Dictionary,
     options: &FitOptions,
     watch: &Watch<'_>,
 ) -> Result<Fit, FitError> {
     let started = Instant::now();
     options.validate()?;
-    let data = Data::varying(x)?;
-    let first = given_gates(&options.gates, data.rows(), dictionary.len())?;
+    let mut data = Data::varying(x)?;
+    if options.gates.chosen(dictionary.len()).is_some() && options.pulls.are_single(&data) {
+        data.keep_single();
+    }
+    let ended = fit_data(place, started, &data, dictionary, options, watch);
+    // Whatever came of it, it came of rows that could not be read.
+    data.intact()?;
+    ended
+}
+
+fn fit_data(
+    place: &Place,
+    started: Instant,
+    data: &Data,
+    dictionary: &Dictionary,
+    options: &FitOptions,
+    watch: &Watch<'_>,
+) -> Result<Fit, FitError> {
+    let top_k = options.gates.chosen(dictionary.len());
+    // Rows that choose are given none.
+    let rows = top_k.map_or(data.rows(), |_| 0);
+    let first = given_gates(&options.gates, rows, dictionary.len())?;
     let given = first.without_fitted(dictionary)?;
     let resumed = match &options.start {
-        Some(model) => Some(Resumed::of(model, &data, dictionary)?),
+        Some(model) => Some(Resumed::of(model, data, dictionary)?),
         None => None,
     };
-    let top_k = match options.gates {
-        GatePolicy::TopK(k) if k < dictionary.len() => Some(k),
-        _ => None,
-    };
     let job = Job {
-        data: &data,
+        data,
         dictionary,
         options,
         solver: place.solver(&options.solves),
@@ -133,22 +110,21 @@ pub fn fit_on(
         stopped: AtomicBool::new(false),
         begun: started,
         until: (options.max_seconds).map(|seconds| started + Duration::from_secs_f64(seconds)),
-        single: options.pulls.are_single(x),
+        single: options.pulls.are_single(data),
         resumed: resumed.as_ref(),
     };
     job.check_backend()?;
     let arrangement = Arrangement::of(dictionary);
-    let single = (job.single && top_k.is_some()).then(|| data.single());
     let most = (TO_RELOCATE * dictionary.features()).max(LEAST_TO_RELOCATE);
     let sample = (top_k.is_some() && 4 * data.rows() > 5 * most)
-        .then(|| Sample::of(&data, most, options.seed, job.single));
+        .then(|| Sample::of(data, most, options.seed, job.single));
     let choosing = top_k.map(|slots| Choosing {
         slots,
         ground: Ground {
-            data: &data,
+            data,
             dictionary,
             arrangement: &arrangement,
-            single: single.as_deref(),
+            single: job.single,
         },
         sample: (sample.as_ref()).map(|sample| sample.ground(dictionary, &arrangement)),
     });
@@ -183,11 +159,11 @@ pub fn fit_on(
     let seconds = phases
         .into_iter()
         .map(|(name, time)| (name.to_owned(), time.as_secs_f64()));
-    let variation = Variation::of(&data, &ended.point.squares)?;
+    let variation = Variation::of(data, &ended.point.squares)?;
     let mut fit = Fit::new(
         dictionary,
         &options.gates,
-        &data,
+        data,
         ended,
         variation,
         start,
@@ -231,7 +207,10 @@ impl Job<'_> {
         if self.stopped.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
         }
-        let answer = (self.watch)(progress);
+        let answer = match self.data.intact() {
+            Ok(()) => (self.watch)(progress),
+            Err(_) => ControlFlow::Break(()),
+        };
         if answer.is_break() {
             self.stopped.store(true, Ordering::Relaxed);
         }
@@ -641,7 +620,7 @@ impl Job<'_> {
                 let mut state = explorer.state(decoder.clone());
                 explorer.round(Choice::Anew, &mut state)?;
                 let arrangement = choosing.ground.arrangement;
-                state.codes.dense(self.dictionary, arrangement)
+                state.codes.places(self.dictionary, arrangement)
             }
             (Begin::Decoder(..) | Begin::Fitted(..), None) => return Err(FitError::NoStart),
         };
@@ -649,7 +628,7 @@ impl Job<'_> {
             data: self.data,
             dictionary: self.dictionary,
             arrangement: &Arrangement::of(self.dictionary),
-            single: None,
+            single: false,
         };
         let penalty = penalty_of(ground, &mut coordinates, &gates, lambda)?;
         Ok(Penalty {

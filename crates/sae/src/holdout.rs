@@ -8,17 +8,21 @@
 //!                        {\sum_{i\ \mathrm{held\ out}} |x_i - \bar x_{\mathrm{training}}|^2}
 //! ```
 
+use crate::data::rows::Rows;
+use crate::data::store::{Store, survey};
 use crate::data::variation::NoVariation;
-use crate::data::{NO_SPREAD, binary_unit, largest_of, ordered_sum, subtract_mean};
-use crate::encode::{EncodeOptions, NoExplanation, place};
+use crate::data::{NO_SPREAD, binary_unit, ordered_sum};
+use crate::encode::{EncodeOptions, NoExplanation, check_gates, place};
 use crate::error::FitError;
-use crate::fit::{Watch, fit_on};
+use crate::fit::fit_on;
 use crate::model::dictionary::Dictionary;
 use crate::model::gates::GatePolicy;
+use crate::model::places::RowPlaces;
 use crate::options::FitOptions;
 use crate::place::Place;
+use crate::progress::Watch;
 use crate::report::Fit;
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Axis};
 use rand::SeedableRng;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
@@ -40,42 +44,48 @@ pub struct HeldOut {
 /// As [`fit_on`]; [`FitError::Option`] for a share that leaves no row on either side.
 pub fn fit_holding_out(
     on: &Place,
-    x: ArrayView2<'_, f64>,
+    x: impl Into<Rows>,
     dictionary: &Dictionary,
     options: &FitOptions,
     share: f64,
     watch: &Watch<'_>,
 ) -> Result<(Fit, Option<HeldOut>), FitError> {
+    let x: Rows = x.into().afresh();
     if share == 0.0 {
         return Ok((fit_on(on, x, dictionary, options, watch)?, None));
     }
-    FitError::expect_finite("X", x)?;
-    let [training, held] = divided(x.nrows(), share, options.seed)?;
+    let [n, _] = x.shape();
+    let largest = survey(&x)?.largest;
+    let [training, held] = divided(n, share, options.seed)?;
     // Before the fit: gates of all rows have all rows.
-    crate::encode::given_gates(&options.gates, x.nrows(), dictionary.len())?;
+    check_gates(&options.gates, n, dictionary.len())?;
     let own = FitOptions {
         gates: of_rows(&options.gates, &training),
         ..options.clone()
     };
-    let seen = x.select(Axis(0), &training);
-    let mut fit = fit_on(on, seen.view(), dictionary, &own, watch)?;
-    let unseen = x.select(Axis(0), &held);
+    let (seen, unseen) = (x.selected(&training), x.selected(&held));
+    let mut fit = fit_on(on, &seen, dictionary, &own, watch)?;
     let policy = of_rows(&options.gates, &held);
     let iterations = EncodeOptions::default().max_iterations;
-    let placed = place(&fit.model, unseen.view(), &policy, iterations)?;
-    let explained_variance = explained(&seen, &unseen, &placed.distance);
-    let merge = |seen: &Array2<f64>, unseen: &Array2<f64>| {
-        let mut all = Array2::zeros((x.nrows(), seen.ncols()));
-        for (rows, from) in [(&training, seen), (&held, unseen)] {
-            for (&i, row) in rows.iter().zip(from.rows()) {
-                all.row_mut(i).assign(&row);
+    let placed = place(&fit.model, &unseen, &policy, iterations)?;
+    let explained_variance = explained(seen, unseen, largest, &placed.distance);
+    x.intact()?;
+    let mut places = RowPlaces::with_capacity(dictionary, n);
+    let (mut seen, mut unseen) = (0, 0);
+    for i in 0..n {
+        match held.get(unseen) {
+            Some(&next) if next == i => {
+                places.push(placed.places.row(unseen));
+                unseen += 1;
+            }
+            _ => {
+                places.push(fit.places.row(seen));
+                seen += 1;
             }
         }
-        all
-    };
-    fit.coordinates = merge(&fit.coordinates, &placed.coordinates);
-    fit.gates = merge(&fit.gates, &placed.gates);
-    let mut squares = Array1::zeros(x.nrows());
+    }
+    fit.places = places;
+    let mut squares = Array1::zeros(n);
     for (&i, square) in training.iter().zip(&fit.squared_error) {
         squares[i] = *square;
     }
@@ -131,32 +141,31 @@ fn of_rows(gates: &GatePolicy, rows: &[usize]) -> GatePolicy {
     }
 }
 
-/// The explained variance of `unseen` rows against the mean of those `seen`.
+/// The explained variance of `unseen` rows against the mean of those `seen`; `largest` is the largest magnitude
+/// among both.
 fn explained(
-    seen: &Array2<f64>,
-    unseen: &Array2<f64>,
+    seen: Rows,
+    unseen: Rows,
+    largest: f64,
     distance: &[f64],
 ) -> Result<f64, NoExplanation> {
-    let (rows, p) = unseen.dim();
-    let flat = |array: &Array2<f64>| array.iter().copied().collect::<Vec<f64>>();
-    let (mut seen, unseen) = (flat(seen), flat(unseen));
+    let [rows, _] = unseen.shape();
     // Nothing overflows, and a power of two takes no digit.
-    let unit = binary_unit(largest_of(&seen).max(largest_of(&unseen)));
-    seen.iter_mut().for_each(|v| *v /= unit);
+    let unit = binary_unit(largest);
     // Twice, as in a fit: a common offset of any size is gone after the first.
-    let [first, rest] = [subtract_mean(&mut seen, p), subtract_mean(&mut seen, p)];
-    let (mut about_mean, mut about_zero) = (Vec::new(), Vec::new());
-    for row in unseen.chunks_exact(p) {
+    let [first, rest] = Store::scaled(seen, unit).centre(None);
+    let squares = Store::scaled(unseen, unit).by_row(|row| {
         let (mut spread, mut square) = (0.0, 0.0);
         for (v, (first, rest)) in row.iter().zip(first.iter().zip(&rest)) {
-            let v = v / unit;
             spread += ((v - first) - rest) * ((v - first) - rest);
             square += v * v;
         }
-        about_mean.push(spread);
-        about_zero.push(square);
-    }
-    let (spread, square) = (ordered_sum(&about_mean), ordered_sum(&about_zero));
+        [spread, square]
+    });
+    let [spread, square] = [0, 1].map(|which| {
+        let of_rows: Vec<f64> = squares.iter().map(|squares| squares[which]).collect();
+        ordered_sum(&of_rows)
+    });
     let relative = (spread / square).sqrt();
     if square == 0.0 && spread == 0.0 {
         return Err(NoVariation::Zeros { rows }.into());

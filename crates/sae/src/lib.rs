@@ -30,7 +30,7 @@
 //! [`fit_on`] and [`fit_many_on`] do the same on a [`Place`]: with a device, or with measured rates.
 //!
 //! ```text
-//!   data      rows centred and scaled, how they vary
+//!   data      rows in their own type, centred and scaled; how they vary
 //!   model     topologies, bases, dictionaries
 //!   iterate   what follows from coordinates and a decoder: features, residuals, objective
 //!   lm        the decision, the host loop and the device loop; the problems they run: curved, quadratic
@@ -52,14 +52,17 @@ pub mod memory;
 pub mod model;
 mod options;
 mod place;
+mod progress;
 mod report;
 mod rounds;
 mod starts;
 
+pub use data::element::{ByteOrder, ElementType};
+pub use data::rows::{MatrixOrder, Placement, Rows, RowsError, Stored};
 pub use data::variation::{NoVariation, Share, Variation};
-pub use encode::{EncodeOptions, Encoding, NoExplanation};
+pub use encode::{EncodeOptions, EncodedRows, Encoding, Explanation, NoExplanation};
 pub use error::{CurvedError, FitError};
-pub use fit::{Progress, Watch, fit, fit_on};
+pub use fit::{fit, fit_on};
 pub use holdout::{HeldOut, fit_holding_out};
 pub use iterate::coordinates::Gates;
 pub use lm::curved::{BorderMode, Chosen, SolveSummary};
@@ -70,9 +73,11 @@ pub use model::dictionary::{Amplitudes, Atom, Dictionary, DictionaryError};
 pub use model::file::ModelError;
 pub use model::fitted::Model;
 pub use model::gates::GatePolicy;
+pub use model::places::{ActiveAtom, RowPlaces};
 pub use model::topology::Topology;
 pub use options::{FitOptions, Pulls, Screening, SolveOptions};
 pub use place::Place;
+pub use progress::{Progress, Watch};
 pub use report::{Fit, StartReport, StartStage};
 pub use rounds::{GateRound, RoundStage};
 pub use starts::StartKind;

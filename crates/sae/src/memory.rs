@@ -1,7 +1,8 @@
 //! The memory of a fit and of an encoding, computed before either begins.
 //!
 //! ```text
-//!   shared        rows divided by their scale, screening sample, gates and coordinates of all starts
+//!   shared        rows kept normalised where they are few, a tile of them for every worker, samples, gates
+//!                 and coordinates of all starts
 //!   finalists x   the point where each ended
 //!   at once x     the points, slabs and sums of a start that runs, and its solver twice: a
 //!                 log-determinant without ridge has its own factors
@@ -10,16 +11,79 @@
 //! These are upper bounds on what the code holds at its peak, not predictions: a process with that many
 //! bytes free does not run out.
 
+use crate::data::store::{WIDE, is_wide};
 use crate::encode::EncodeOptions;
 use crate::encode::arrangement::Arrangement;
+use crate::encode::block_rows;
+use crate::lm::curved::{BorderMode, MANY};
 use crate::model::dictionary::Dictionary;
 use crate::model::gates::GatePolicy;
 use crate::model::grid::Grid;
 use crate::options::FitOptions;
 use crate::rounds::round::{CHUNKS, PARTIAL};
-use crate::starts::halving::{LEAST_TO_RELOCATE, TO_RELOCATE};
+use crate::starts::halving::{LEAST_TO_RELOCATE, TO_RANK, TO_RELOCATE};
 use crate::starts::price::finalists;
+use broadhead_device::DevicePolicy;
 use broadhead_schur::{EliminationKind, Error, RowDims, Solver, StructuredShape, SystemShape};
+
+/// The rows of a fit or of an encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowsSize {
+    /// `n`.
+    pub rows: usize,
+    /// `p`.
+    pub outputs: usize,
+    /// Whether all numbers are in memory ([`crate::Rows::is_in_memory`]); else they are read when they are needed.
+    pub in_memory: bool,
+    /// Bytes of the widest type among the numbers.
+    pub element: usize,
+}
+
+impl RowsSize {
+    /// What work over them holds besides the numbers themselves.
+    fn bytes(&self, use_of: RowsUse) -> u64 {
+        let (n, p) = (self.rows, self.outputs);
+        let kept = match (self.in_memory && is_wide(n, p), use_of) {
+            (true, RowsUse::Choosing) => wide_bytes(n, p),
+            (true, _) => numbers(&[n, p]),
+            // A block of them where a sum takes many at once.
+            (false, RowsUse::Given) => numbers(&[n, p]).min(2 * numbers(&[WIDE])),
+            (false, _) => 0,
+        };
+        // A tile in all types for every worker, and what is known of every row.
+        let tiles = numbers(&[rayon::current_num_threads(), 128, p, 3]);
+        sum(&[kept, tiles, numbers(&[n, 5])])
+    }
+
+    /// A sample of the rows, with what is known of each.
+    fn sample(&self, rows: usize) -> u64 {
+        let numbers_of = numbers(&[rows, self.outputs]);
+        let kept = match (self.in_memory, is_wide(rows, self.outputs)) {
+            (true, true) => wide_bytes(rows, self.outputs),
+            (true, false) => 0,
+            (false, _) if self.element <= 4 => numbers_of / 2,
+            (false, _) => numbers_of,
+        };
+        sum(&[kept, numbers(&[rows, 5])])
+    }
+}
+
+/// What rows are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RowsUse {
+    /// They choose their atoms.
+    Choosing,
+    /// Their gates are given.
+    Given,
+    /// They are encoded.
+    Encoding,
+}
+
+/// Rows kept normalised, in both precisions.
+fn wide_bytes(rows: usize, outputs: usize) -> u64 {
+    let wide = numbers(&[rows, outputs]);
+    wide.saturating_add(wide / 2)
+}
 
 /// The bytes of a fit on the CPU, in parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +131,8 @@ struct Widths {
     features: usize,
     /// Unknowns.
     unknowns: usize,
+    /// Numbers of its places.
+    placed: usize,
 }
 
 impl Widths {
@@ -85,26 +151,42 @@ impl Widths {
             on,
             features: 1 + largest(&|a| atoms[a].width()),
             unknowns: largest(&|a| atoms[a].local_dim()),
+            placed: largest(&|a| atoms[a].placed()),
         }
     }
 }
 
-/// The memory that [`crate::fit`] needs for `rows x outputs` numbers, which are not counted
+/// The memory that [`crate::fit`] needs for rows whose numbers are not counted
 /// themselves, with as many threads as the current pool has. Allocates next to nothing.
 ///
 /// # Errors
 /// A system whose size overflows, or that a pinned elimination cannot solve.
 pub fn fit_bytes(
-    rows: usize,
-    outputs: usize,
+    size: RowsSize,
     dictionary: &Dictionary,
     options: &FitOptions,
 ) -> Result<FitBytes, Error> {
     let widths = Widths::of(dictionary, &options.gates);
-    let (n, p, m) = (rows, outputs, dictionary.features());
+    let (n, p, m) = (size.rows, size.outputs, dictionary.features());
     let (columns, atoms, w) = (dictionary.placed(), dictionary.len(), widths.features);
     let carried = finalists(n, p, dictionary, options);
     let at_once = carried.min(rayon::current_num_threads()).max(1);
+    if let Some(slots) = options.gates.chosen(atoms) {
+        let problem = sum(&[
+            size.bytes(RowsUse::Choosing),
+            grid_bytes(dictionary).saturating_mul(at_once as u64 + 1),
+            Choosing::of(size, slots, &widths, dictionary).bytes(options, carried),
+        ]);
+        let solver = match is_by_gradients(n, options) {
+            true => 0,
+            false => solver_bytes([n, p, m], &widths, options)?,
+        };
+        return Ok(FitBytes {
+            problem,
+            solver,
+            at_once: at_once as u64,
+        });
+    }
 
     let screened = if carried < options.starts {
         n.min(options.screening.rows)
@@ -114,8 +196,15 @@ pub fn fit_bytes(
     // Coordinates and gates of a start, and the coordinates found for its rows.
     let place = columns.saturating_add(atoms).saturating_add(16);
     let shared = sum(&[
-        numbers(&[n, p]),
-        numbers(&[screened, p]),
+        size.bytes(RowsUse::Given),
+        numbers(&[
+            if carried < options.starts {
+                screened
+            } else {
+                0
+            },
+            p,
+        ]),
         numbers(&[options.starts, screened, place]),
         numbers(&[carried, n, place]),
         // Principal components, and the caller's gates.
@@ -140,20 +229,25 @@ pub fn fit_bytes(
         // Sums of eight chunks, and their total.
         decoder.saturating_add(square).saturating_mul(10),
     ]);
-    let rounds = match options.gates {
-        GatePolicy::TopK(slots) if slots < atoms => {
-            rounds_bytes([n, p, m], slots, dictionary, options)
-        }
-        _ => 0,
-    };
     let problem = sum(&[
         shared,
-        rounds,
         grid_bytes(dictionary).saturating_mul(at_once as u64 + 1),
         point.saturating_mul(carried as u64),
         running.saturating_mul(at_once as u64),
     ]);
+    Ok(FitBytes {
+        problem,
+        solver: solver_bytes([n, p, m], &widths, options)?,
+        at_once: at_once as u64,
+    })
+}
 
+/// The least that the solver of one start holds, and the factors of a log-determinant.
+fn solver_bytes(
+    [n, p, m]: [usize; 3],
+    widths: &Widths,
+    options: &FitOptions,
+) -> Result<u64, Error> {
     let shape = SystemShape::Structured {
         shape: StructuredShape::new(RowDims::uniform(n, widths.unknowns)?, m, p)?,
         density: 1.0,
@@ -170,11 +264,14 @@ pub fn fit_bytes(
             .min()
             .unwrap_or(0),
     };
-    Ok(FitBytes {
-        problem,
-        solver: twice(solver),
-        at_once: at_once as u64,
-    })
+    Ok(solver.saturating_mul(2))
+}
+
+/// Whether steps are found by conjugate gradients in the space of features, however rows choose.
+fn is_by_gradients(rows: usize, options: &FitOptions) -> bool {
+    let pinned = options.solves.elimination.is_some()
+        || options.solves.device_policy == DevicePolicy::Required;
+    rows >= MANY && !pinned && options.border != BorderMode::Joint
 }
 
 /// What one set of grids of the atoms' functions holds.
@@ -191,51 +288,148 @@ fn grid_bytes(dictionary: &Dictionary) -> u64 {
     sum
 }
 
-/// What rounds need where rows choose their atoms: partial sums and a factor for each start that runs at once, a
-/// decoder and codes for each start, rows in single precision, and samples of rows.
-fn rounds_bytes(
-    [n, p, m]: [usize; 3],
-    slots: usize,
-    dictionary: &Dictionary,
-    options: &FitOptions,
-) -> u64 {
-    let at_once = rayon::current_num_threads().min(options.starts);
-    let part = numbers(&[m, m.saturating_add(p)]);
-    let partial = part
-        .saturating_mul(CHUNKS as u64)
-        .min(numbers(&[PARTIAL]).max(part.saturating_mul(2)));
-    let arrangement = Arrangement::of(dictionary);
-    let slot = arrangement.width() + arrangement.stored() + 1;
-    let state = sum(&[numbers(&[m, p]), numbers(&[n, slots * slot + 1])]);
-    let sample = (TO_RELOCATE.saturating_mul(m))
-        .max(LEAST_TO_RELOCATE)
-        .min(n);
-    sum(&[
-        sum(&[partial, part, part]).saturating_mul(at_once as u64),
-        state.saturating_mul(3 * at_once as u64 + 1),
-        numbers(&[options.starts, m, p]),
-        numbers(&[n.saturating_add(3 * sample), p]),
-    ])
+/// What a fit holds where rows choose their atoms, in bytes a row and altogether.
+///
+/// ```text
+/// ranking   states of all starts on a sample, and for each at once a point of Newton's method
+/// penalty   a state of all rows, and a point
+/// samples   three states on a sample of rows for each start at once
+/// rounds    three states of all rows for each start at once
+/// Newton    two points, the blocks and vectors of its steps; then rows choose once more, and a third point
+/// ```
+struct Choosing {
+    size: RowsSize,
+    m: usize,
+    /// Codes and squared errors.
+    state: usize,
+    /// Coordinates and gates of all atoms.
+    dense: usize,
+    /// Which atoms are on.
+    chosen: usize,
+    /// Coordinates and gates as the caller is given them.
+    places: usize,
+    /// Of ragged rows.
+    layout: usize,
+    /// Features, slopes, pulls, gradients, and coordinates.
+    point: usize,
+    /// Blocks, their factors, and vectors of unknowns.
+    steps: usize,
 }
 
-/// The memory that [`crate::Model::encode`] needs for `rows x outputs` numbers, which are not counted
-/// themselves.
-pub fn encode_bytes(
-    rows: usize,
-    outputs: usize,
-    dictionary: &Dictionary,
-    options: &EncodeOptions,
-) -> u64 {
-    let (n, m) = (rows, dictionary.features());
+impl Choosing {
+    fn of(size: RowsSize, slots: usize, widths: &Widths, dictionary: &Dictionary) -> Self {
+        let arrangement = Arrangement::of(dictionary);
+        let (w, u, placed) = (widths.features, widths.unknowns, widths.placed);
+        Self {
+            size,
+            m: dictionary.features(),
+            state: slots * (4 + 8 * (arrangement.width() + arrangement.stored())) + 8,
+            dense: 8 * (dictionary.placed() + dictionary.len()),
+            chosen: 16 + 4 * slots,
+            places: 16 + 12 * slots + 8 * placed,
+            layout: 8 * (w + 6) + 48 * widths.on,
+            point: 8 * (2 * w + u * w + u + 1 + placed),
+            steps: 8 * u * (2 * u + 6),
+        }
+    }
+
+    fn bytes(&self, options: &FitOptions, carried: usize) -> u64 {
+        let Self { size, m, .. } = *self;
+        let (n, p) = (size.rows, size.outputs);
+        let rows = |n: usize, bytes: usize| (n as u64).saturating_mul(bytes as u64);
+        let times = |bytes: u64, count: usize| bytes.saturating_mul(count as u64);
+        let threads = rayon::current_num_threads();
+        let (decoder, square) = (numbers(&[m, p]), numbers(&[m, m]));
+        let state = |n| decoder.saturating_add(rows(n, self.state));
+        let point = |n| {
+            let own = rows(n, self.point);
+            sum(&[own, times(decoder, 2), times(square, 2)])
+        };
+        // Partial sums, pulls and a factor; sums of a projection.
+        let part = decoder.saturating_add(square);
+        let most = numbers(&[PARTIAL]).max(times(part, 2));
+        let bench = sum(&[
+            times(part, CHUNKS).min(most),
+            times(part, 2),
+            numbers(&[CHUNKS, 128, m, 2]),
+        ]);
+        let sums = times(part, 9);
+
+        let sample = (TO_RELOCATE.saturating_mul(m))
+            .max(LEAST_TO_RELOCATE)
+            .min(n);
+        let ranking = (TO_RANK.saturating_mul(m))
+            .max(options.screening.rows)
+            .min(n);
+        let first = sum(&[
+            state(ranking),
+            rows(ranking, self.dense + 2 * self.places + self.layout),
+            point(ranking),
+            bench,
+            sums,
+        ]);
+        let phases = [
+            sum(&[
+                size.sample(ranking),
+                // A block of them where components are found.
+                numbers(&[ranking, p]).min(numbers(&[WIDE])),
+                numbers(&[ranking.saturating_add(p), 64]),
+                times(state(ranking), options.starts),
+                times(first, threads.min(options.starts)),
+            ]),
+            sum(&[
+                state(n),
+                rows(n, 2 * self.places + self.layout),
+                point(n),
+                bench,
+                sums,
+            ]),
+            times(
+                sum(&[times(state(sample), 3), bench]),
+                threads.min(options.starts),
+            ),
+            times(sum(&[times(state(n), 3), bench]), threads.min(carried)),
+            times(
+                sum(&[
+                    times(point(n), 3),
+                    rows(n, 2 * (self.layout + self.places) + self.steps),
+                    times(state(n), 2),
+                    bench,
+                    sums,
+                ]),
+                threads.min(carried),
+            ),
+        ];
+        sum(&[
+            size.sample(sample),
+            times(decoder, options.starts),
+            phases.into_iter().max().unwrap_or(0),
+            // Where other starts ended, and what the caller is given.
+            times(
+                point(n).saturating_add(rows(n, self.chosen)),
+                carried - carried.min(threads),
+            ),
+            rows(n, self.places + 16),
+        ])
+    }
+}
+
+/// The memory that [`crate::Model::encode_blocks`] needs for rows whose numbers are not counted themselves. That of
+/// [`crate::Model::encode`] has the arrays of its result besides.
+pub fn encode_bytes(size: RowsSize, dictionary: &Dictionary, options: &EncodeOptions) -> u64 {
+    let (n, outputs, m) = (size.rows, size.outputs, dictionary.features());
     let place = dictionary.placed() + dictionary.len();
     let given = match options.gates {
         Some(GatePolicy::Given(_)) => 2,
-        _ => 1,
+        _ => 0,
     };
+    let block = block_rows(dictionary).min(n);
     sum(&[
-        numbers(&[n, outputs]),
-        // The place found for each row with its container, and the results.
-        numbers(&[n, 3 * place + 32]),
+        size.bytes(RowsUse::Encoding),
+        // The place found for each row of a block with its container, and the results.
+        numbers(&[block, 4 * place + 32]),
+        // What is known of every row, and of its errors.
+        numbers(&[n, 4]),
         numbers(&[given, n, dictionary.len()]),
         numbers(&[3, m, outputs]),
         numbers(&[4, m, m]),
@@ -255,9 +449,15 @@ mod tests {
         let bytes = numbers(&[usize::MAX, usize::MAX]);
         assert_eq!(bytes, u64::MAX);
         let options = FitOptions::default();
-        let small = fit_bytes(100, 10, &dictionary, &options).unwrap();
-        let large = fit_bytes(1 << 30, 1 << 20, &dictionary, &options).unwrap();
-        assert!(large.total() > 8 << 50 && small.total() < 8 << 20);
+        let size = |rows, outputs| RowsSize {
+            rows,
+            outputs,
+            in_memory: true,
+            element: 8,
+        };
+        let small = fit_bytes(size(100, 10), &dictionary, &options).unwrap();
+        let large = fit_bytes(size(1 << 30, 1 << 20), &dictionary, &options).unwrap();
+        assert!(large.total() > 1 << 40 && small.total() < 8 << 20);
         assert_eq!(small.solver_limit(0), 0);
         assert_eq!(large.solver_limit(u64::MAX) > 0, large.problem < u64::MAX);
     }

@@ -1,5 +1,6 @@
 //! The options of a fit.
 
+use crate::data::Data;
 use crate::error::FitError;
 use crate::lm::Rule;
 use crate::lm::curved::BorderMode;
@@ -7,7 +8,6 @@ use crate::model::fitted::Model;
 use crate::model::gates::GatePolicy;
 use broadhead_device::DevicePolicy;
 use broadhead_schur::{EliminationKind, IterativeOptions, Refinement};
-use ndarray::ArrayView2;
 
 /// Options of a fit; [`Default`] is what the command line uses. They are plain data: the device and the
 /// rates of a machine belong to [`Place`](crate::Place).
@@ -58,10 +58,10 @@ pub enum Pulls {
 }
 
 impl Pulls {
-    /// Whether the pulls of `x` are formed in single precision.
-    pub(crate) fn are_single(self, x: ArrayView2<'_, f64>) -> bool {
+    /// Whether the pulls of `data` are formed in single precision.
+    pub(crate) fn are_single(self, data: &Data) -> bool {
         match self {
-            Self::Auto => x.iter().all(|&v| f64::from(v as f32) == v),
+            Self::Auto => data.is_single(),
             Self::Fp32 => true,
             Self::Fp64 => false,
         }

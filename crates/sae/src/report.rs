@@ -10,6 +10,7 @@ use crate::model::dictionary::Dictionary;
 use crate::model::file::Note;
 use crate::model::fitted::Model;
 use crate::model::gates::GatePolicy;
+use crate::model::places::RowPlaces;
 use crate::rounds::{GateRound, Settled};
 use crate::starts::StartKind;
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
@@ -68,10 +69,8 @@ impl StartReport {
 pub struct Fit {
     /// The dictionary with its decoder; it places new rows and is saved to a file.
     pub model: Model,
-    /// `n x columns`, atoms in order; NaN where an atom is off.
-    pub coordinates: Array2<f64>,
-    /// `n x atoms`; 0 is off.
-    pub gates: Array2<f64>,
+    /// Where rows are on the atoms that are on in them.
+    pub places: RowPlaces,
     /// The share of its manifold that each atom's rows cover: see [`crate::model::coverage`].
     pub coverage: Vec<Option<f64>>,
     /// `|x_i - W' phi_i|^2`, one a row.
@@ -123,6 +122,16 @@ pub struct Fit {
 }
 
 impl Fit {
+    /// The coordinates as an `n x columns` array, atoms in order; NaN where an atom is off.
+    pub fn coordinates(&self) -> Array2<f64> {
+        self.places.coordinates()
+    }
+
+    /// The amplitudes as an `n x atoms` array; 0 where an atom is off.
+    pub fn gates(&self) -> Array2<f64> {
+        self.places.gates()
+    }
+
     /// Converts a result to the units of the data.
     ///
     /// # Errors
@@ -155,8 +164,7 @@ impl Fit {
             w if m == 0 => data.raw(c, w),
             w => w * scale,
         });
-        let coordinates = point.coordinates.to_array(dictionary, &ended.gates);
-        let gates = point.coordinates.amplitudes(dictionary, &ended.gates);
+        let places = point.coordinates.places(dictionary, &ended.gates);
         let note = Note {
             dictionary: dictionary.clone(),
             gates: policy.word(),
@@ -166,9 +174,8 @@ impl Fit {
         };
         Ok(Self {
             model: Model::new(note, decoder)?,
-            coverage: coverage(dictionary, coordinates.view(), gates.view()),
-            coordinates,
-            gates,
+            coverage: coverage(dictionary, &places),
+            places,
             squared_error: point.squares.iter().map(|s| squared(*s)).collect(),
             trace: trace.collect(),
             gate_rounds: rounds

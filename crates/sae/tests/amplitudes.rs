@@ -39,10 +39,10 @@ fn cones_that_rows_choose_are_recovered_and_encoded() {
     let plain = dictionary.clone().with_amplitudes(Amplitudes::One);
     let one = quiet(&x, &plain, &top(2, 10)).unwrap().explained_variance;
     assert!(one < 0.95, "{one}");
-    for (a, square) in mean_squares(&fit.gates).into_iter().enumerate() {
+    for (a, square) in mean_squares(&fit.gates()).into_iter().enumerate() {
         assert!((square - 1.0).abs() < 1e-9, "atom {a}: {square}");
     }
-    assert!(fit.gates.iter().all(|gate| *gate >= 0.0));
+    assert!(fit.gates().iter().all(|gate| *gate >= 0.0));
     let found = fit
         .model
         .encode(x.view(), &EncodeOptions::default())
@@ -52,7 +52,7 @@ fn cones_that_rows_choose_are_recovered_and_encoded() {
     assert!(left < 1.01 * all, "{left} {all}");
     let rebuilt = fit
         .model
-        .reconstruct(fit.coordinates.view(), fit.gates.view());
+        .reconstruct(fit.coordinates().view(), fit.gates().view());
     let errors = (&rebuilt.unwrap() - &x).mapv(|r| r * r).sum();
     assert!((errors - all).abs() < 1e-9 * all, "{errors} {all}");
 }
@@ -64,7 +64,7 @@ fn cones_of_every_kind_are_fitted_together() {
     let planted = made(&dictionary, 240, 24, Some(2), 0.02);
     let fit = quiet(&planted.x, &dictionary, &top(2, 3)).unwrap();
     assert!(fit.explained_variance > 0.95, "{}", fit.explained_variance);
-    let squares = mean_squares(&fit.gates);
+    let squares = mean_squares(&fit.gates());
     for (a, square) in squares
         .iter()
         .enumerate()
@@ -72,7 +72,8 @@ fn cones_of_every_kind_are_fitted_together() {
     {
         assert!((square - 1.0).abs() < 1e-9, "atom {a}: {square}");
     }
-    let lines = fit.gates.columns().into_iter().skip(4);
+    let gates = fit.gates();
+    let lines = gates.columns().into_iter().skip(4);
     assert!(lines.flatten().all(|gate| *gate == 0.0 || *gate == 1.0));
 }
 
@@ -95,7 +96,7 @@ fn newton_fits_amplitudes_and_both_borders_agree() {
         for fit in &fits {
             let explained = fit.explained_variance;
             assert!(explained > 0.99, "{word}: {explained}");
-            let [square] = mean_squares(&fit.gates)[..] else {
+            let [square] = mean_squares(&fit.gates())[..] else {
                 panic!("one atom")
             };
             assert!((square - 1.0).abs() < 1e-9, "{word}: {square}");
@@ -126,7 +127,7 @@ fn given_gates_say_where_atoms_are_on_and_start_their_amplitudes() {
     };
     let fit = quiet(&planted.x, &dictionary, &options(planted.gates.clone())).unwrap();
     assert!(fit.explained_variance > 0.999, "{}", fit.explained_variance);
-    for (found, given) in fit.gates.iter().zip(&planted.gates) {
+    for (found, given) in fit.gates().iter().zip(&planted.gates) {
         assert_eq!(*found > 0.0, *given > 0.0);
     }
     let mut wrong = planted.gates;
@@ -153,7 +154,7 @@ fn a_plane_that_is_nearly_a_line_has_no_amplitudes_of_rounding() {
             "{across}: {}",
             fit.explained_variance
         );
-        let largest = fit.gates.iter().fold(0.0_f64, |m, gate| m.max(*gate));
+        let largest = fit.gates().iter().fold(0.0_f64, |m, gate| m.max(*gate));
         assert!(largest < 10.0, "{across}: {largest}");
     }
 }
@@ -173,7 +174,7 @@ fn bits_of_cones_depend_on_no_number_of_threads() {
     });
     for fit in &fits[1..] {
         assert_eq!(fit.objective.to_bits(), fits[0].objective.to_bits());
-        assert_eq!(fit.gates, fits[0].gates);
+        assert_eq!(fit.gates(), fits[0].gates());
         assert_eq!(fit.model, fits[0].model);
     }
 }

@@ -40,8 +40,8 @@ fn rows_held_out_do_not_touch_the_fit_and_are_encoded_in_their_places() {
         let bits = |array: &Array2<f64>| array.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(fit.model, alone.model);
         assert_eq!(
-            bits(&fit.coordinates.select(Axis(0), &training)),
-            bits(&alone.coordinates)
+            bits(&fit.coordinates().select(Axis(0), &training)),
+            bits(&alone.coordinates())
         );
         assert_eq!(fit.objective.to_bits(), alone.objective.to_bits());
         assert!(training.contains(&fit.variation.largest_row.index));
@@ -49,9 +49,9 @@ fn rows_held_out_do_not_touch_the_fit_and_are_encoded_in_their_places() {
         let found = (fit.model)
             .encode(unseen.view(), &EncodeOptions::default())
             .unwrap();
-        assert_eq!(fit.gates.select(Axis(0), &out.rows), found.gates);
+        assert_eq!(fit.gates().select(Axis(0), &out.rows), found.gates);
         assert_eq!(
-            bits(&fit.coordinates.select(Axis(0), &out.rows)),
+            bits(&fit.coordinates().select(Axis(0), &out.rows)),
             bits(&found.coordinates)
         );
         // By hand, where offsets take no digits.

@@ -54,7 +54,7 @@ fn a_common_offset_of_any_size_changes_no_decision() {
                 assert!(share.abs() < 1e-12, "{what}: {share:e}");
                 let ratio = fit.objective / base.objective - 1.0;
                 assert!(ratio.abs() < 1e-10, "{what}: {ratio:e}");
-                let found = (&fit.coordinates, &base.coordinates);
+                let found = (&fit.coordinates(), &base.coordinates());
                 assert_near(found.0, found.1, angles, 1e-7, &what);
                 // Beside an offset the intercept has the digits that the rows have.
                 for c in 0..8 {
@@ -99,7 +99,7 @@ fn scaling_and_shifting_change_no_decision() {
             let fit = quiet(&moved, dictionary, &options).unwrap();
             let what = format!("{a:e} {size:e}");
             assert_eq!(decisions(&fit), decisions(&base), "{what}");
-            assert_eq!(fit.gates, base.gates, "{what}");
+            assert_eq!(fit.gates(), base.gates(), "{what}");
             let share = fit.explained_variance - base.explained_variance;
             assert!(share.abs() < 1e-11, "{what}: {share:e}");
         }
@@ -156,7 +156,7 @@ fn columns_and_directions_that_do_not_vary_are_fitted() {
             let free = matches!(topology, Topology::Torus | Topology::Cylinder);
             assert!(fit.converged || free, "{topology}");
             assert!(
-                fit.coordinates
+                fit.coordinates()
                     .iter()
                     .chain(fit.model.decoder())
                     .all(|v| v.is_finite())
@@ -192,13 +192,13 @@ fn clusters_and_atoms_without_spread_leave_no_nan() {
             fit.model.decoder().iter().all(|w| w.is_finite()),
             "{topology}"
         );
-        for ((i, c), t) in fit.coordinates.indexed_iter() {
+        for ((i, c), t) in fit.coordinates().indexed_iter() {
             let atom = (0..5)
                 .find(|&a| dictionary.atom_columns(a).contains(&c))
                 .unwrap();
             assert_eq!(
                 t.is_finite(),
-                fit.gates[(i, atom)] != 0.0,
+                fit.gates()[(i, atom)] != 0.0,
                 "{topology} {i} {c}"
             );
         }

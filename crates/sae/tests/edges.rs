@@ -61,7 +61,7 @@ fn gates_that_are_all_off_leave_the_intercept() {
     let fit = quiet(&x, &dictionary, &options).unwrap();
     assert!(fit.converged);
     assert!(fit.explained_variance.abs() < 1e-12);
-    assert!(fit.coordinates.iter().all(|t| t.is_nan()));
+    assert!(fit.coordinates().iter().all(|t| t.is_nan()));
     for c in 0..5 {
         let mean = x.column(c).sum() / 30.0;
         assert!((fit.model.decoder()[(0, c)] - mean).abs() < 1e-12 * mean.abs().max(1.0));

@@ -19,7 +19,7 @@ fn bits(fit: &Fit) -> (Vec<u64>, Vec<u64>, Vec<u64>, u64, usize) {
     let trace = fit.trace.iter().map(|e| e.gain.to_bits()).collect();
     (
         of(&fit.model.decoder().to_owned()),
-        of(&fit.coordinates),
+        of(&fit.coordinates()),
         trace,
         fit.objective.to_bits(),
         fit.start,

@@ -6,15 +6,17 @@ use super::fit::{gate_policy, variation_lines, warn_of_row};
 use crate::args::{EncodeArgs, OutputArgs};
 use crate::digits;
 use crate::error::CliError;
-use crate::input::{self, Extents, InputError};
+use crate::input::{self, Extents, FileRows, InputError, Keep, OpenRows};
 use crate::memory;
 use crate::message;
 use crate::model;
-use crate::output::{self, Staging};
+use crate::output::npz::{Column, NpyElement, SideBySide};
+use crate::output::{self, OutputError, Sink, Staging};
 use crate::words::GatesWord;
 use broadhead_device::ExecutionPath;
-use broadhead_sae::{Amplitudes, EncodeOptions, Encoding, Model, Share, Variation};
-use ndarray_npy::NpzWriter;
+use broadhead_sae::memory::{RowsSize, encode_bytes};
+use broadhead_sae::{Amplitudes, EncodeOptions, Explanation, Model, Share, Variation};
+use ndarray::Array1;
 use serde::Serialize;
 use std::io;
 use std::path::PathBuf;
@@ -39,6 +41,10 @@ struct Summary {
     largest_column: Option<Share>,
     squared_error: f64,
     converged: usize,
+    /// Whether rows were read from their file tile by tile.
+    streamed: bool,
+    /// The most bytes that the program had in physical memory; null where the system does not say.
+    peak_memory: Option<u64>,
     seconds: Seconds,
     output: PathBuf,
 }
@@ -64,12 +70,10 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
         model.array = model.array.with_amplitudes(word.into());
     }
     let word = gates_word(arguments, &model.array)?;
-    let opened = input::open_matrix(&arguments.rows)?;
-    if let Some(shape) = opened.shape() {
-        room(arguments, &model.array, &word, shape)?;
-    }
-    let rows = opened.read()?;
-    let (n, p) = rows.array.dim();
+    let opened = input::open_rows(std::slice::from_ref(&arguments.rows))?;
+    let keep = room(arguments, &model.array, &word, &opened)?;
+    let rows = opened.read(keep)?;
+    let [n, p] = rows.rows.shape();
     let (decoder, model) = (model.name, model.array);
     if p != model.decoder().ncols() {
         return Err(InputError::Shape {
@@ -88,33 +92,20 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
     output::prepare_file(&arguments.output)?;
     clock.lap("read");
 
-    let encoding = model.encode(rows.array.view(), &encode_options)?;
-    clock.lap("encode");
     let mut staging = Staging::new();
-    staging.write(&arguments.output, |sink| {
-        let mut npz = NpzWriter::new(sink);
-        let Encoding {
-            coordinates,
-            gates,
-            squared_error,
-            converged,
-            ..
-        } = &encoding;
-        npz.add_array("coordinates", coordinates)
-            .map_err(io::Error::other)?;
-        npz.add_array("gates", gates).map_err(io::Error::other)?;
-        npz.add_array("squared_error", squared_error)
-            .map_err(io::Error::other)?;
-        npz.add_array("converged", converged)
-            .map_err(io::Error::other)?;
-        npz.finish().map_err(io::Error::other)?;
-        Ok(())
+    let encoded = staging.write_with(&arguments.output, |sink| {
+        write_blocks(&model, &rows, &encode_options, arguments, sink)
+    });
+    let encoded = encoded.map_err(|error| match error {
+        CliError::Fit(error) => CliError::of_rows(&rows, error),
+        other => other,
     })?;
+    clock.lap("encode");
     staging.publish()?;
     clock.lap("write");
 
-    let squared_error = encoding.squared_error.sum();
-    let variation = encoding.variation.as_ref();
+    let squared_error = Array1::from(encoded.squared_error).sum();
+    let variation = encoded.explanation.as_ref();
     let summary = Summary {
         execution_path: ExecutionPath::Cpu,
         device,
@@ -130,7 +121,9 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
         largest_row: variation.ok().map(|v| v.largest_row),
         largest_column: variation.ok().map(|v| v.largest_column),
         squared_error,
-        converged: encoding.converged.iter().filter(|done| **done).count(),
+        converged: encoded.converged,
+        streamed: rows.keep == Keep::OnDisk,
+        peak_memory: memory::peak(),
         seconds: clock.seconds(),
         output: arguments.output.clone(),
     };
@@ -154,23 +147,89 @@ pub fn encode(arguments: &EncodeArgs, options: OutputArgs) -> Result<(), CliErro
     Ok(output::print(&text)?)
 }
 
-/// Checks that there is memory for reading and encoding `n x p` numbers.
+/// What is known of all rows once they are encoded.
+struct Encoded {
+    squared_error: Vec<f64>,
+    converged: usize,
+    explanation: Explanation,
+}
+
+/// Encodes rows block by block and writes each.
+fn write_blocks(
+    model: &Model,
+    rows: &FileRows,
+    options: &EncodeOptions,
+    arguments: &EncodeArgs,
+    sink: &mut Sink,
+) -> Result<Encoded, CliError> {
+    let failed = |source: io::Error| OutputError::Io {
+        path: arguments.output.clone(),
+        source,
+    };
+    let ([n, _], dictionary) = (rows.rows.shape(), model.dictionary());
+    let column = |name, element, shape: &[usize]| Column {
+        name,
+        element,
+        shape: shape.to_vec(),
+    };
+    let columns = [
+        column("coordinates", NpyElement::F64, &[n, dictionary.columns()]),
+        column("gates", NpyElement::F64, &[n, dictionary.len()]),
+        column("squared_error", NpyElement::F64, &[n]),
+        column("converged", NpyElement::Bool, &[n]),
+    ];
+    let mut npz = SideBySide::begin(sink, &columns).map_err(failed)?;
+    let (mut squared_error, mut converged) = (Vec::with_capacity(n), 0);
+    let explanation = model.encode_blocks(&rows.rows, options, |block| {
+        npz.append(0, &block.coordinates).map_err(failed)?;
+        npz.append(1, &block.gates).map_err(failed)?;
+        npz.append(2, &block.squared_error).map_err(failed)?;
+        npz.append_truths(3, &block.converged).map_err(failed)?;
+        squared_error.extend(&block.squared_error);
+        converged += block.converged.iter().filter(|done| **done).count();
+        Ok::<(), CliError>(())
+    })?;
+    npz.finish().map_err(failed)?;
+    Ok(Encoded {
+        squared_error,
+        converged,
+        explanation,
+    })
+}
+
+/// Where the rows are to be kept so that there is memory to encode them.
 fn room(
     arguments: &EncodeArgs,
     model: &Model,
     word: &GatesWord,
-    [n, p]: [usize; 2],
-) -> Result<(), CliError> {
+    opened: &OpenRows,
+) -> Result<Keep, CliError> {
+    if let Some(bytes) = arguments.memory {
+        memory::hold_to(bytes);
+    }
+    let Some([rows, outputs]) = opened.shape() else {
+        return Ok(Keep::InMemory);
+    };
     let options = EncodeOptions {
         gates: Some(word.policy()),
         ..EncodeOptions::default()
     };
-    let bytes = broadhead_sae::memory::encode_bytes(n, p, model.dictionary(), &options);
-    // The rows as read, and a centred copy for their variance.
-    let beside = memory::numbers(&[n, p, 2]);
     let what = format!("the encoding of {}", message::path(&arguments.rows.path));
-    memory::require(&what, bytes.saturating_add(beside))?;
-    Ok(())
+    let require = |keep: Keep| {
+        let size = RowsSize {
+            rows,
+            outputs,
+            in_memory: keep == Keep::InMemory,
+            element: opened.widest(),
+        };
+        let bytes = encode_bytes(size, model.dictionary(), &options);
+        // The squared errors, and a block of all arrays as bytes.
+        let beside = memory::numbers(&[rows, 2]).saturating_add(32 << 20);
+        let bytes = [bytes, beside, opened.held(keep)].into_iter();
+        memory::require(&what, bytes.fold(0, u64::saturating_add))
+    };
+    let (keep, _) = input::choose(opened, require)?;
+    Ok(keep)
 }
 
 /// The gates given, or else those that the model was fitted with.

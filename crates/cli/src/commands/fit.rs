@@ -12,7 +12,7 @@ use super::unknowns;
 use crate::args::{FitArgs, OutputArgs};
 use crate::digits;
 use crate::error::CliError;
-use crate::input::{self, Named};
+use crate::input::{self, FileRows, Keep, OpenRows};
 use crate::labels;
 use crate::memory::{self, numbers};
 use crate::message;
@@ -23,11 +23,11 @@ use crate::plot::{Figure, Groups};
 use crate::progress::Line;
 use crate::words::GatesWord;
 use broadhead_sae::lm::Rule;
+use broadhead_sae::memory::{RowsSize, fit_bytes};
 use broadhead_sae::{
     Dictionary, Fit, FitOptions, GatePolicy, HeldOut, Place, Progress, SolveOptions,
 };
 use files::{FILES, Files};
-use ndarray::Array2;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -51,6 +51,9 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     refuse_own_inputs(arguments)?;
     let (dictionary, start) = asked::atoms(arguments)?;
     let folder = RunFolder::take(&arguments.output, FILES)?;
+    if let Some(bytes) = arguments.memory {
+        memory::hold_to(bytes);
+    }
     let (placement, mut device) = dispatch::open(arguments.device, first(arguments))?;
     let mut clock = Clock::start();
     let (rates, device_rates) = rates::asked_for(arguments.rates, placement.as_ref());
@@ -77,23 +80,24 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     };
     fit_options.validate()?;
     let opened = input::open_rows(&arguments.rows)?;
+    let mut keep = Keep::InMemory;
     if let Some(shape) = opened.shape() {
         if let Some(start) = &start {
             asked::expect_columns(start, &message::path(first(arguments)), shape)?;
         }
-        let reading = opened.beside();
-        fit_options.solves.memory_limit =
-            room(arguments, &dictionary, &fit_options, shape, reading)?;
+        (keep, fit_options.solves.memory_limit) =
+            room(arguments, &dictionary, &fit_options, shape, &opened)?;
     }
-    let rows = opened.read()?;
+    let rows = opened.read(keep)?;
+    let shape = rows.rows.shape();
     if let Some(start) = start {
-        asked::expect_columns(&start, &rows.name, rows.array.dim().into())?;
+        asked::expect_columns(&start, &rows.name, shape)?;
         fit_options.start = Some(start.array);
     }
     let groups = match &arguments.labels {
         None => None,
         Some(path) => {
-            let labels = input::read_labels(path, &rows.name, rows.array.nrows())?;
+            let labels = input::read_labels(path, &rows.name, shape[0])?;
             let groups = labels::group(labels);
             if let Some(doubt) = labels::doubt(&groups) {
                 message::say(format_args!("warning: {}: {doubt}", message::path(path)));
@@ -101,12 +105,12 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
             Some(groups)
         }
     };
-    fit_options.gates = gate_policy(&arguments.gates, rows.array.nrows(), dictionary.len())?;
+    fit_options.gates = gate_policy(&arguments.gates, shape[0], dictionary.len())?;
     clock.lap("read");
     unknowns::warn(
         &dictionary,
         &fit_options.gates,
-        rows.array.dim(),
+        shape.into(),
         arguments.holdout,
     );
 
@@ -125,7 +129,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     }
     let label_statistics = groups
         .as_ref()
-        .map(|groups| labels::statistics(groups, &dictionary, fitted.coordinates.view()))
+        .map(|groups| labels::statistics(groups, &dictionary, &fitted.places))
         .transpose()?;
     let picture = draw(arguments, &rows, &dictionary, &fitted, groups)?;
     clock.lap("draw");
@@ -134,9 +138,9 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
     let mut staging = folder.stage();
     let files = Files {
         fit: &fitted,
-        dictionary: &dictionary,
         model: &model,
         gates: &arguments.gates,
+        dense: arguments.dense,
         held_out: held_out.as_ref(),
         picture: &picture,
     };
@@ -191,35 +195,50 @@ fn first(arguments: &FitArgs) -> &Path {
     first.map_or(Path::new(""), |source| &source.path)
 }
 
-/// Checks that there is memory for the fit of `n x p` numbers, with reading and drawing, and returns
-/// the most bytes that the solver of one start may hold.
+/// Where the rows are to be kept so that there is memory for the fit of `n x p` numbers, with reading and drawing,
+/// and the most bytes that the solver of one start may then hold.
 fn room(
     arguments: &FitArgs,
     dictionary: &Dictionary,
     options: &FitOptions,
     [n, p]: [usize; 2],
-    reading: u64,
-) -> Result<u64, CliError> {
+    opened: &OpenRows,
+) -> Result<(Keep, u64), CliError> {
     let name = message::path(first(arguments));
-    let bytes = broadhead_sae::memory::fit_bytes(n, p, dictionary, options)
-        .map_err(|error| CliError::fit(&name, error.into()))?;
     let labels = match &arguments.labels {
         // The text, a string for each line, and the groups.
         Some(path) => std::fs::metadata(path).map_or(0, |file| 2 * file.len()) + numbers(&[n, 8]),
         None => 0,
     };
     // Points, and their text in the picture.
-    let drawing = numbers(&[n, picture::MOST_ATOMS.min(dictionary.len()), 16]);
-    // Rows held out, the others, and either's coordinates and gates are copies.
+    let atoms = picture::MOST_ATOMS.min(dictionary.len());
+    let drawing = numbers(&[n.min(picture::MOST_ROWS), atoms, 16]);
+    // Indices of the rows held out and of the others, and their places, which are put together.
+    let on = match options.gates {
+        GatePolicy::TopK(count) => count.min(dictionary.len()),
+        _ => dictionary.len(),
+    };
+    let widest = dictionary.atoms().iter().map(|atom| atom.stored()).max();
     let divided = match arguments.holdout == 0.0 {
         true => 0,
-        false => numbers(&[n, p + dictionary.columns() + dictionary.len(), 3]),
+        false => numbers(&[n, 3 + on * (2 + widest.unwrap_or(0)), 2]),
     };
-    let beside = [numbers(&[n, p]), reading, divided, labels, drawing];
-    let beside = beside.into_iter().fold(0, u64::saturating_add);
     let what = format!("the fit of {name}");
-    let allowed = memory::require(&what, bytes.total().saturating_add(beside))?;
-    Ok(bytes.solver_limit(allowed.saturating_sub(beside)))
+    let require = |keep: Keep| {
+        let size = RowsSize {
+            rows: n,
+            outputs: p,
+            in_memory: keep == Keep::InMemory,
+            element: opened.widest(),
+        };
+        let bytes = fit_bytes(size, dictionary, options)
+            .map_err(|error| CliError::fit(&name, error.into()))?;
+        let beside = [opened.held(keep), divided, labels, drawing];
+        let beside = beside.into_iter().fold(0, u64::saturating_add);
+        let allowed = memory::require(&what, bytes.total().saturating_add(beside))?;
+        Ok::<u64, CliError>(bytes.solver_limit(allowed.saturating_sub(beside)))
+    };
+    input::choose(opened, require)
 }
 
 /// Refuses to write over rows, labels or gates that are read.
@@ -254,7 +273,7 @@ pub(super) fn gate_policy(
 
 fn run(
     place: &Place,
-    rows: &Named<Array2<f64>>,
+    rows: &FileRows,
     dictionary: &Dictionary,
     options: &FitOptions,
     share: f64,
@@ -284,14 +303,13 @@ fn run(
         }
         ControlFlow::Continue(())
     };
-    let x = rows.array.view();
-    broadhead_sae::fit_holding_out(place, x, dictionary, options, share, &tell)
-        .map_err(|error| CliError::fit(&rows.name, error))
+    broadhead_sae::fit_holding_out(place, &rows.rows, dictionary, options, share, &tell)
+        .map_err(|error| CliError::of_rows(rows, error))
 }
 
 fn draw(
     arguments: &FitArgs,
-    rows: &Named<Array2<f64>>,
+    rows: &FileRows,
     dictionary: &Dictionary,
     fit: &Fit,
     groups: Option<Groups>,
@@ -306,7 +324,7 @@ fn draw(
         message::text(&file.to_string_lossy(), TITLE),
         digits::explained(fit.variation.unexplained)
     );
-    let (n, p) = rows.array.dim();
+    let [n, p] = rows.rows.shape();
     let end = if fit.converged {
         "converged"
     } else {
@@ -319,11 +337,10 @@ fn draw(
         fit.iterations
     );
     let fitted = Fitted {
-        rows: rows.array.view(),
+        rows: &rows.rows,
         dictionary,
         decoder: fit.model.decoder(),
-        coordinates: fit.coordinates.view(),
-        gates: fit.gates.view(),
+        places: &fit.places,
         coverage: &fit.coverage,
     };
     Ok(picture::figure(&fitted, title, note, groups)?.to_svg())

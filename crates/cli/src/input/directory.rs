@@ -223,6 +223,8 @@ impl Fields<'_> {
 /// The bytes of a member. Length and checksum are compared at the end.
 pub(super) struct Member<'a> {
     bytes: Bytes<'a>,
+    /// Where its bytes begin in the file.
+    start: u64,
     /// Bytes left to read.
     left: u64,
     hasher: crc32fast::Hasher,
@@ -259,6 +261,7 @@ impl<'a> Member<'a> {
             .map_err(|error| error.to_string())?;
         let bytes = reader.take(entry.held);
         Ok(Self {
+            start,
             bytes: match entry.method {
                 DEFLATED => Bytes::Deflated(Box::new(DeflateDecoder::new(bytes))),
                 _ => Bytes::Stored(bytes),
@@ -267,6 +270,11 @@ impl<'a> Member<'a> {
             hasher: crc32fast::Hasher::new(),
             checksum: entry.checksum,
         })
+    }
+
+    /// Where its bytes begin in the file.
+    pub(super) fn start(&self) -> u64 {
+        self.start
     }
 }
 

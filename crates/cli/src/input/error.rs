@@ -196,7 +196,7 @@ pub enum InputError {
     Memory(#[from] crate::memory::Shortage),
     /// The array does not fit in memory.
     #[error(
-        "{}: shape {shape} needs {bytes} bytes of memory as FP64, which are not to be had",
+        "{}: shape {shape} needs up to {bytes} bytes of memory, which are not to be had",
         ends(array)
     )]
     TooLarge {
@@ -204,7 +204,7 @@ pub enum InputError {
         array: String,
         /// The shape.
         shape: Extents,
-        /// Bytes asked for.
+        /// Bytes as FP64.
         bytes: u128,
     },
     /// The number of labels is not the number of rows.

@@ -15,6 +15,16 @@ pub(super) enum Medium {
     Memory(Cursor<Vec<u8>>),
 }
 
+impl Medium {
+    /// The file, if the bytes are in one.
+    pub(super) fn file(&self) -> Option<&File> {
+        match self {
+            Self::Disk(file) => Some(file),
+            Self::Memory(_) => None,
+        }
+    }
+}
+
 /// A buffered [`Medium`].
 pub(super) type Reader = BufReader<Medium>;
 

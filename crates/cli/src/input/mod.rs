@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Elements are widened to FP64 as they are read, through a small buffer, so a file costs no memory
-//! beyond its FP64 copy. Sizes are checked against the file before anything is allocated. Every error
+//! beyond its FP64 copy. Rows of a fit and of an encoding stay as they are, in memory or in their file, and are
+//! widened a tile at a time. Sizes are checked against the file before anything is allocated. Every error
 //! names the file, the array where a file holds several, the index if one element is at fault, and what
 //! was expected.
 
@@ -20,6 +21,7 @@ mod labels;
 mod medium;
 mod npy;
 mod npz;
+mod raw;
 mod safetensor;
 mod several;
 mod source;
@@ -27,9 +29,10 @@ mod source;
 pub use element::{Element, Order};
 pub use error::{Extents, InputError};
 pub use labels::{parse_labels, read_labels};
-pub use several::{OpenRows, open_rows};
+pub use several::{FileRows, Keep, OpenRows, choose, open_rows};
 pub use source::{Archive, Slot, Source};
 
+use broadhead_sae::Rows;
 use ndarray::{Array2, ArrayD, Ix2};
 
 /// An array with its name in errors.
@@ -63,39 +66,41 @@ impl OpenMatrix {
         self.archive.only_shape()?.try_into().ok()
     }
 
-    /// Reads a 2-D array with at least one row and one column, all finite.
+    /// The bytes of its elements, if the header tells them.
+    pub fn bytes(&self) -> Option<u64> {
+        self.archive.only_bytes()
+    }
+
+    /// The bytes of one of its elements, if the header tells.
+    pub fn element_size(&self) -> Option<usize> {
+        self.archive.only_element_size()
+    }
+
+    /// Whether its elements stand in a file as they are, which can be read anywhere.
+    pub fn can_stay(&self) -> bool {
+        self.archive.can_stay()
+    }
+
+    /// The rows of a 2-D array with at least one row and one column, in memory or left where they are. Whether they
+    /// are finite is not looked at: whoever reads them all does.
     ///
     /// # Errors
     /// [`InputError`] if the file does not contain such an array.
-    pub fn read(mut self) -> Result<Named<Array2<f64>>, InputError> {
-        let matrix = matrix_of(&mut self.archive)?;
+    pub fn rows(mut self, keep: Keep) -> Result<Named<Rows>, InputError> {
+        let rows = self.archive.rows(keep)?;
         self.archive.say_remarks();
-        Ok(matrix)
+        Ok(rows)
     }
 }
 
-/// Reads the rows of a fit: [`open_matrix`] and [`OpenMatrix::read`].
+/// The rows of a fit from an open file, widened and finite.
 ///
 /// # Errors
-/// As those.
-pub fn read_matrix(source: &Source) -> Result<Named<Array2<f64>>, InputError> {
-    open_matrix(source)?.read()
-}
-
-/// The rows of a fit from an open file.
-///
-/// # Errors
-/// As [`OpenMatrix::read`].
+/// [`InputError`] if it does not contain a 2-D array with at least one row and one column, all finite.
 pub fn matrix_of(archive: &mut Archive) -> Result<Named<Array2<f64>>, InputError> {
     let Named { name, array } = archive.read_only()?;
     let array = with_rank_two(&name, array)?;
-    if array.is_empty() {
-        return Err(InputError::Empty {
-            shape: Extents(array.shape().to_vec()),
-            array: name,
-            expected: "at least one row and one column",
-        });
-    }
+    expect_rows(&name, array.shape())?;
     check_finite(&name, &array.view().into_dyn())?;
     Ok(Named { name, array })
 }
@@ -130,6 +135,18 @@ pub fn gates_of(
             found,
             expected: Extents(vec![rows, atoms]),
             because: "rows of X by atoms".to_owned(),
+        }),
+    }
+}
+
+/// Refuses a shape without rows or without columns.
+fn expect_rows(name: &str, shape: &[usize]) -> Result<(), InputError> {
+    match shape.contains(&0) {
+        false => Ok(()),
+        true => Err(InputError::Empty {
+            shape: Extents(shape.to_vec()),
+            array: name.to_owned(),
+            expected: "at least one row and one column",
         }),
     }
 }

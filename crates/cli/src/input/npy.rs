@@ -4,7 +4,8 @@ use super::element::{Element, Order};
 use super::error::InputError;
 use super::header::{self, Descriptor};
 use super::medium::{Opened, Reader};
-use super::source::{Slot, read_elements};
+use super::raw::{Place, read_raw};
+use super::source::{Slot, checked, read_elements};
 use ndarray::ArrayD;
 use std::io::{Read, Seek};
 use std::path::Path;
@@ -35,17 +36,43 @@ impl NpyFile {
     }
 
     pub(super) fn read(&mut self, name: &str, slot: &Slot) -> Result<ArrayD<f64>, InputError> {
-        if self.available.is_some() {
-            // A second read begins where the first one did.
-            let begin = std::io::SeekFrom::Start(self.start);
-            self.reader
-                .seek(begin)
-                .map_err(|error| InputError::Malformed {
-                    array: name.to_owned(),
-                    reason: error.to_string(),
-                })?;
-        }
+        self.rewind(name)?;
         read_elements(&mut self.reader, name, slot, self.available)
+    }
+
+    /// The elements as they are in the file, row-major.
+    pub(super) fn read_raw(&mut self, name: &str, slot: &Slot) -> Result<Vec<u8>, InputError> {
+        self.rewind(name)?;
+        read_raw(&mut self.reader, name, slot, self.available)
+    }
+
+    /// Whether the file's length is known, so that it can be read anywhere.
+    pub(super) fn is_regular(&self) -> bool {
+        self.available.is_some() && self.reader.get_ref().file().is_some()
+    }
+
+    /// Where the elements are, in a file that can be read anywhere.
+    pub(super) fn place(&self, name: &str, slot: &Slot) -> Result<Option<Place>, InputError> {
+        let (Some(file), Some(_)) = (self.reader.get_ref().file(), self.available) else {
+            return Ok(None);
+        };
+        checked(name, slot, self.available)?;
+        Ok(Some(Place::of(file, self.start, name)?))
+    }
+
+    /// A second read begins where the first one did.
+    fn rewind(&mut self, name: &str) -> Result<(), InputError> {
+        if self.available.is_none() {
+            return Ok(());
+        }
+        let begin = std::io::SeekFrom::Start(self.start);
+        match self.reader.seek(begin) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(InputError::Malformed {
+                array: name.to_owned(),
+                reason: error.to_string(),
+            }),
+        }
     }
 }
 

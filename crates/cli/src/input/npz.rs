@@ -7,10 +7,11 @@ use super::directory::{self, DEFLATED, Entry, Member, STORED};
 use super::error::InputError;
 use super::medium::{Opened, Reader};
 use super::npy::{Counted, read_header};
-use super::source::{Slot, label, read_elements};
+use super::raw::{Place, read_raw};
+use super::source::{Slot, checked, label, read_elements};
 use ndarray::ArrayD;
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// The most bytes that one byte of deflate expands to: 258 bytes in two bits.
@@ -20,6 +21,8 @@ const DEFLATE_MOST: u64 = 1032;
 #[derive(Debug)]
 pub(super) struct NpzFile {
     reader: Reader,
+    /// Whether the file's length is known, so that it can be read anywhere.
+    is_regular: bool,
     /// The directory's entry of each slot.
     members: Vec<Entry>,
 }
@@ -27,7 +30,7 @@ pub(super) struct NpzFile {
 impl NpzFile {
     pub(super) fn open(path: &Path, opened: Opened) -> Result<(Self, Vec<Slot>), InputError> {
         let malformed = |array: String, reason: String| InputError::Malformed { array, reason };
-        let Opened { mut reader, .. } = opened;
+        let Opened { mut reader, length } = opened;
         let entries = directory::entries(&mut reader).map_err(|reason| {
             let reason = format!("not a complete .npz archive: {reason}");
             malformed(path.display().to_string(), reason)
@@ -49,7 +52,12 @@ impl NpzFile {
             slots.push(read_header(&mut member, &label, array)?);
             members.push(entry);
         }
-        Ok((Self { reader, members }, slots))
+        let file = Self {
+            reader,
+            is_regular: length.is_some(),
+            members,
+        };
+        Ok((file, slots))
     }
 
     pub(super) fn read(
@@ -58,6 +66,69 @@ impl NpzFile {
         slot: &Slot,
         index: usize,
     ) -> Result<ArrayD<f64>, InputError> {
+        self.through(name, slot, index, |member, available| {
+            read_elements(member, name, slot, Some(available))
+        })
+    }
+
+    /// The elements as they are in the member, row-major.
+    pub(super) fn read_raw(
+        &mut self,
+        name: &str,
+        slot: &Slot,
+        index: usize,
+    ) -> Result<Vec<u8>, InputError> {
+        self.through(name, slot, index, |member, available| {
+            read_raw(member, name, slot, Some(available))
+        })
+    }
+
+    /// Whether the bytes of a member stand in the file as they are.
+    pub(super) fn is_stored(&self, index: usize) -> bool {
+        self.is_regular && self.members[index].method == STORED
+    }
+
+    /// Where the elements are, in a file that can be read anywhere. Reads the member once, for its checksum.
+    pub(super) fn place(
+        &mut self,
+        name: &str,
+        slot: &Slot,
+        index: usize,
+    ) -> Result<Option<Place>, InputError> {
+        if !self.is_stored(index) {
+            return Ok(None);
+        }
+        let length = self.members[index].size;
+        let header = self.through(name, slot, index, |member, available| {
+            checked(name, slot, Some(available))?;
+            match io::copy(member, &mut io::sink()) {
+                Ok(_) => Ok(length - available),
+                Err(error) => Err(InputError::Malformed {
+                    array: name.to_owned(),
+                    reason: error.to_string(),
+                }),
+            }
+        })?;
+        let member = Member::open(&mut self.reader, &self.members[index]);
+        let start = member.map_err(|reason| InputError::Malformed {
+            array: name.to_owned(),
+            reason,
+        })?;
+        let start = start.start() + header;
+        match self.reader.get_ref().file() {
+            Some(file) => Ok(Some(Place::of(file, start, name)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads a member's elements through `read`, which is told how many bytes there are, and then to its end.
+    fn through<T>(
+        &mut self,
+        name: &str,
+        slot: &Slot,
+        index: usize,
+        read: impl FnOnce(&mut Counted<&mut Member<'_>>, u64) -> Result<T, InputError>,
+    ) -> Result<T, InputError> {
         let malformed = |reason: String| InputError::Malformed {
             array: name.to_owned(),
             reason,
@@ -70,10 +141,10 @@ impl NpzFile {
         };
         read_header(&mut counted, name, slot.name.clone())?;
         let available = entry.size.saturating_sub(counted.count);
-        let array = read_elements(&mut counted, name, slot, Some(available))?;
+        let read = read(&mut counted, available)?;
         // Reading to the end compares the member's length and checksum.
         match member.read(&mut [0]) {
-            Ok(0) => Ok(array),
+            Ok(0) => Ok(read),
             Ok(_) => Err(malformed("goes on after its array".to_owned())),
             Err(error) => Err(malformed(error.to_string())),
         }

@@ -3,7 +3,8 @@
 use super::element::{Element, Order};
 use super::error::InputError;
 use super::medium::{Opened, Reader};
-use super::source::{Slot, read_elements};
+use super::raw::{Place, read_raw};
+use super::source::{Slot, checked, read_elements};
 use ndarray::ArrayD;
 use safetensors::tensor::{Dtype, Metadata};
 use std::collections::HashMap;
@@ -17,6 +18,8 @@ const MAX_HEADER: u64 = 100_000_000;
 #[derive(Debug)]
 pub(super) struct SafetensorsFile {
     reader: Reader,
+    /// Whether its length is known, so that it can be read anywhere.
+    is_regular: bool,
     /// Where the tensors' data begin.
     start: u64,
     /// First byte and length of each tensor, counted from `start`.
@@ -94,6 +97,7 @@ impl SafetensorsFile {
             .collect();
         let file = Self {
             reader,
+            is_regular: length.is_some(),
             start,
             spans,
             metadata: header.metadata().clone(),
@@ -111,14 +115,51 @@ impl SafetensorsFile {
         slot: &Slot,
         index: usize,
     ) -> Result<ArrayD<f64>, InputError> {
+        let length = self.begin(name, index)?;
+        read_elements(&mut self.reader, name, slot, Some(length))
+    }
+
+    /// The elements as they are in the file.
+    pub(super) fn read_raw(
+        &mut self,
+        name: &str,
+        slot: &Slot,
+        index: usize,
+    ) -> Result<Vec<u8>, InputError> {
+        let length = self.begin(name, index)?;
+        read_raw(&mut self.reader, name, slot, Some(length))
+    }
+
+    /// Whether the file's length is known, so that it can be read anywhere.
+    pub(super) fn is_regular(&self) -> bool {
+        self.is_regular
+    }
+
+    /// Where the elements are, in a file that can be read anywhere.
+    pub(super) fn place(
+        &self,
+        name: &str,
+        slot: &Slot,
+        index: usize,
+    ) -> Result<Option<Place>, InputError> {
+        let (Some(file), true) = (self.reader.get_ref().file(), self.is_regular) else {
+            return Ok(None);
+        };
         let (first, length) = self.spans[index];
-        self.reader
-            .seek(SeekFrom::Start(self.start + first))
-            .map_err(|error| InputError::Malformed {
+        checked(name, slot, Some(length))?;
+        Ok(Some(Place::of(file, self.start + first, name)?))
+    }
+
+    /// Goes to where a tensor begins, and returns its length.
+    fn begin(&mut self, name: &str, index: usize) -> Result<u64, InputError> {
+        let (first, length) = self.spans[index];
+        match self.reader.seek(SeekFrom::Start(self.start + first)) {
+            Ok(_) => Ok(length),
+            Err(error) => Err(InputError::Malformed {
                 array: name.to_owned(),
                 reason: error.to_string(),
-            })?;
-        read_elements(&mut self.reader, name, slot, Some(length))
+            }),
+        }
     }
 }
 

@@ -3,8 +3,10 @@
 use super::element::{Element, Order};
 use super::error::{Extents, InputError};
 use super::medium::Opened;
-use super::{Named, npy, npz, safetensor};
+use super::raw::Place;
+use super::{Keep, Named, npy, npz, safetensor};
 use crate::{memory, message};
+use broadhead_sae::{ByteOrder, ElementType, MatrixOrder, Placement, Rows};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use std::convert::Infallible;
 use std::io::{self, Read};
@@ -217,6 +219,95 @@ impl Archive {
         self.shape_in_file(self.slots.iter().position(|slot| slot.name == name)?)
     }
 
+    /// The bytes of the elements of the array that [`Archive::read_only`] reads, if they are known.
+    pub(super) fn only_bytes(&self) -> Option<u64> {
+        let (shape, size) = (self.only_shape()?, self.only_element_size()?);
+        Some((shape.iter()).fold(size as u64, |product, &length| {
+            product.saturating_mul(length as u64)
+        }))
+    }
+
+    /// The bytes of one element of that array, if its type is known.
+    pub(super) fn only_element_size(&self) -> Option<usize> {
+        match &self.slots[self.only().ok()?].element {
+            Ok(element) => Some(element.size()),
+            Err(_) => None,
+        }
+    }
+
+    /// Whether the elements of the array that [`Archive::read_only`] reads stand in the file as they are.
+    pub(super) fn can_stay(&self) -> bool {
+        match (self.only(), &self.kind) {
+            (Err(_), _) => false,
+            (Ok(_), Kind::Npy(file)) => file.is_regular(),
+            (Ok(index), Kind::Npz(file)) => file.is_stored(index),
+            (Ok(_), Kind::Safetensors(file)) => file.is_regular(),
+        }
+    }
+
+    /// The rows of the array that was named, or of the only one.
+    ///
+    /// # Errors
+    /// As [`Archive::read_only`]; an array that is not 2-D, or has no row or no column.
+    pub(super) fn rows(&mut self, keep: Keep) -> Result<Named<Rows>, InputError> {
+        let index = self.only()?;
+        let slot = &self.slots[index];
+        let name = label(&self.path, &slot.name);
+        let (element, bytes) = element_of(&name, slot)?;
+        let &[rows, columns] = &slot.shape[..] else {
+            return Err(InputError::Rank {
+                array: name,
+                found: Extents(slot.shape.clone()),
+                expected: "2-D (rows, columns)".to_owned(),
+            });
+        };
+        let shape = [rows, columns];
+        let place = match (keep, &mut self.kind) {
+            (Keep::InMemory, _) => None,
+            (Keep::OnDisk, Kind::Npy(file)) => file.place(&name, slot)?,
+            (Keep::OnDisk, Kind::Npz(file)) => file.place(&name, slot, index)?,
+            (Keep::OnDisk, Kind::Safetensors(file)) => file.place(&name, slot, index)?,
+        };
+        let read = match place {
+            Some(Place { file, offset }) => {
+                let order = match slot.order {
+                    Order::C => MatrixOrder::RowMajor,
+                    Order::Fortran => MatrixOrder::ColumnMajor,
+                };
+                let placement = Placement {
+                    element,
+                    bytes,
+                    order,
+                    shape,
+                    offset,
+                };
+                Rows::stored(Box::new(file), placement)
+            }
+            None => {
+                let read = match &mut self.kind {
+                    Kind::Npy(file) => file.read_raw(&name, slot)?,
+                    Kind::Npz(file) => file.read_raw(&name, slot, index)?,
+                    Kind::Safetensors(file) => file.read_raw(&name, slot, index)?,
+                };
+                match Rows::from_bytes(read, element, bytes, shape) {
+                    Ok(rows) => rows,
+                    Err(error) => {
+                        return Err(InputError::Malformed {
+                            array: name,
+                            reason: error.to_string(),
+                        });
+                    }
+                }
+            }
+        };
+        super::expect_rows(&name, &shape)?;
+        if let Some(remark) = slot.remark {
+            self.remarks
+                .push(format!("{}: {remark}", message::ends(&name)));
+        }
+        Ok(Named { name, array: read })
+    }
+
     fn shape_in_file(&self, index: usize) -> Option<&[usize]> {
         let slot = &self.slots[index];
         // Deflate compresses zeros about a thousandfold and no further.
@@ -331,6 +422,27 @@ impl Archive {
     }
 }
 
+/// The type of the numbers of `slot`, and the order of their bytes.
+fn element_of(name: &str, slot: &Slot) -> Result<(ElementType, ByteOrder), InputError> {
+    let order = |big_endian: bool| match big_endian {
+        true => ByteOrder::Big,
+        false => ByteOrder::Little,
+    };
+    let found = match &slot.element {
+        Ok(Element::F64 { big_endian }) => return Ok((ElementType::F64, order(*big_endian))),
+        Ok(Element::F32 { big_endian }) => return Ok((ElementType::F32, order(*big_endian))),
+        Ok(Element::F16 { big_endian }) => return Ok((ElementType::F16, order(*big_endian))),
+        Ok(Element::Bf16) => return Ok((ElementType::Bf16, ByteOrder::Little)),
+        Ok(other) => other.as_str().to_owned(),
+        Err(found) => found.clone(),
+    };
+    Err(InputError::ElementType {
+        array: name.to_owned(),
+        found,
+        expected: READ,
+    })
+}
+
 /// Whole numbers up to here are exact in FP64.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -397,50 +509,9 @@ pub(super) fn read_elements(
     slot: &Slot,
     available: Option<u64>,
 ) -> Result<ArrayD<f64>, InputError> {
-    let element = slot
-        .element
-        .clone()
-        .map_err(|found| InputError::ElementType {
-            array: name.to_owned(),
-            found,
-            expected: READ,
-        })?;
-    let extents = || Extents(slot.shape.clone());
-    let too_large = || InputError::TooLarge {
-        array: name.to_owned(),
-        shape: extents(),
-        // An extent of 0 makes the array empty, whatever the other extents claim.
-        bytes: slot.shape.iter().fold(8u128, |product, &length| {
-            product.saturating_mul(length.max(1) as u128)
-        }),
-    };
-    let count = slot
-        .shape
-        .iter()
-        .try_fold(1usize, |product, &length| product.checked_mul(length))
-        .ok_or_else(too_large)?;
-    let needed = (count as u64)
-        .checked_mul(element.size() as u64)
-        .ok_or_else(too_large)?;
-    let truncated = |found| InputError::Truncated {
-        array: name.to_owned(),
-        shape: extents(),
-        element: element.as_str(),
-        needed,
-        found,
-    };
-    match available {
-        Some(found) if found < needed => return Err(truncated(found)),
-        Some(found) if found > needed => {
-            return Err(InputError::Trailing {
-                array: name.to_owned(),
-                shape: extents(),
-                extra: found - needed,
-            });
-        }
-        _ => {}
-    }
-
+    let checked = checked(name, slot, available)?;
+    let Checked { element, count, .. } = checked;
+    let too_large = || too_large(name, slot);
     if count >= LARGE {
         memory::require(name, memory::numbers(&slot.shape))?;
     }
@@ -467,20 +538,105 @@ pub(super) fn read_elements(
         }
     };
     let array = array.map_err(|_| too_large())?;
-    filled.map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => match available {
-            Some(found) => truncated(found),
-            None => InputError::Malformed {
-                array: name.to_owned(),
-                reason: format!("ends before the {needed} bytes of its shape {}", extents()),
-            },
+    filled.map_err(|error| ended(name, slot, checked, available, error))?;
+    Ok(array)
+}
+
+/// What is known of an array before its elements are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Checked {
+    pub(super) element: Element,
+    pub(super) count: usize,
+    /// Bytes of its elements.
+    pub(super) needed: u64,
+}
+
+/// Checks that an array can be read, and that the `available` bytes, if that is known, are those that it needs.
+pub(super) fn checked(
+    name: &str,
+    slot: &Slot,
+    available: Option<u64>,
+) -> Result<Checked, InputError> {
+    let element = slot
+        .element
+        .clone()
+        .map_err(|found| InputError::ElementType {
+            array: name.to_owned(),
+            found,
+            expected: READ,
+        })?;
+    let too_large = || too_large(name, slot);
+    let count = slot
+        .shape
+        .iter()
+        .try_fold(1usize, |product, &length| product.checked_mul(length))
+        .ok_or_else(too_large)?;
+    let needed = (count as u64)
+        .checked_mul(element.size() as u64)
+        .ok_or_else(too_large)?;
+    match available {
+        Some(found) if found < needed => Err(InputError::Truncated {
+            array: name.to_owned(),
+            shape: Extents(slot.shape.clone()),
+            element: element.as_str(),
+            needed,
+            found,
+        }),
+        Some(found) if found > needed => Err(InputError::Trailing {
+            array: name.to_owned(),
+            shape: Extents(slot.shape.clone()),
+            extra: found - needed,
+        }),
+        _ => Ok(Checked {
+            element,
+            count,
+            needed,
+        }),
+    }
+}
+
+/// The array does not fit in memory.
+pub(super) fn too_large(name: &str, slot: &Slot) -> InputError {
+    InputError::TooLarge {
+        array: name.to_owned(),
+        shape: Extents(slot.shape.clone()),
+        // An extent of 0 makes the array empty, whatever the other extents claim.
+        bytes: slot.shape.iter().fold(8u128, |product, &length| {
+            product.saturating_mul(length.max(1) as u128)
+        }),
+    }
+}
+
+/// The failure of a read of `slot`, of which `available` bytes were to be there.
+pub(super) fn ended(
+    name: &str,
+    slot: &Slot,
+    Checked {
+        element, needed, ..
+    }: Checked,
+    available: Option<u64>,
+    error: io::Error,
+) -> InputError {
+    match (error.kind(), available) {
+        (io::ErrorKind::UnexpectedEof, Some(found)) => InputError::Truncated {
+            array: name.to_owned(),
+            shape: Extents(slot.shape.clone()),
+            element: element.as_str(),
+            needed,
+            found,
+        },
+        (io::ErrorKind::UnexpectedEof, None) => InputError::Malformed {
+            array: name.to_owned(),
+            reason: format!(
+                "ends before the {needed} bytes of its shape {}",
+                Extents(slot.shape.clone())
+            ),
         },
         _ => InputError::Malformed {
             array: name.to_owned(),
             reason: error.to_string(),
         },
-    })?;
-    Ok(array)
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //!   refuse_inputs   no output is a file that the command reads, by whatever name
 //!   RunFolder       a folder that belongs to this run until it ends; others are refused
 //!   Staging         files written under names of their own, then put in place together
+//!   npy, npz        an array row by row, arrays of one file side by side
 //! ```
 //!
 //! A single file is renamed over the old one, so a reader sees one or the other. A set of files is
@@ -11,6 +12,8 @@
 
 mod folder;
 mod identity;
+pub mod npy;
+pub mod npz;
 mod staging;
 
 pub use folder::RunFolder;

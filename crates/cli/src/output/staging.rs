@@ -57,6 +57,23 @@ impl Staging {
         target: &Path,
         write: impl FnOnce(&mut Sink) -> io::Result<()>,
     ) -> Result<(), OutputError> {
+        self.write_with(target, |sink| {
+            write(sink).map_err(|source| OutputError::Io {
+                path: target.to_owned(),
+                source,
+            })
+        })
+    }
+
+    /// As [`Staging::write`], where writing may fail for other reasons too, or has a result.
+    ///
+    /// # Errors
+    /// As there, and those of `write`.
+    pub fn write_with<T, E: From<OutputError>>(
+        &mut self,
+        target: &Path,
+        write: impl FnOnce(&mut Sink) -> Result<T, E>,
+    ) -> Result<T, E> {
         let failed = |source| OutputError::Io {
             path: target.to_owned(),
             source,
@@ -69,7 +86,7 @@ impl Staging {
         let beside = create_beside(&target_file, prefix).map_err(failed)?;
         let (file, beside) = beside.into_parts();
         let mut sink = BufWriter::with_capacity(1 << 16, file);
-        write(&mut sink).map_err(failed)?;
+        let result = write(&mut sink)?;
         let file = sink
             .into_inner()
             .map_err(|error| failed(error.into_error()))?;
@@ -80,7 +97,7 @@ impl Staging {
             target: target_file,
             name: target.to_owned(),
         });
-        Ok(())
+        Ok(result)
     }
 
     /// Puts every staged file in place and returns the targets.

@@ -2,7 +2,7 @@
 
 use crate::data::{ARCH, binary_unit, largest_of, norm};
 use crate::model::dictionary::Dictionary;
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::ArrayView2;
 
 /// The units in which rows are encoded: those of the decoder. The intercept is subtracted from each row and
 /// the rest is scaled, so that neither a common offset nor the size of the rows costs digits.
@@ -53,11 +53,8 @@ impl Frame {
     }
 
     /// Writes a row minus the intercept, in units of the decoder, into `rest`; returns how far out it lies.
-    pub(super) fn rest(&self, x: ArrayView1<'_, f64>, rest: &mut [f64]) -> Reach {
-        match x.as_slice() {
-            Some(x) => subtract(x, &self.intercept, self.scale, rest),
-            None => subtract(&x.to_vec(), &self.intercept, self.scale, rest),
-        }
+    pub(super) fn rest(&self, x: &[f64], rest: &mut [f64]) -> Reach {
+        subtract(x, &self.intercept, self.scale, rest);
         let largest = largest_of(rest);
         if largest <= NEAR {
             return Reach::Near;
@@ -74,13 +71,13 @@ impl Frame {
     }
 
     /// A quarter of a row minus the intercept: the difference cannot overflow.
-    fn quarters(&self, x: ArrayView1<'_, f64>) -> Vec<f64> {
+    fn quarters(&self, x: &[f64]) -> Vec<f64> {
         let both = x.iter().zip(&self.intercept);
         both.map(|(x, w)| 0.25 * x - 0.25 * w).collect()
     }
 
     /// The norm of a row less the intercept.
-    pub(super) fn distance(&self, x: ArrayView1<'_, f64>) -> f64 {
+    pub(super) fn distance(&self, x: &[f64]) -> f64 {
         4.0 * norm(&self.quarters(x))
     }
 }

@@ -15,6 +15,7 @@
 //!
 //! Rows are independent, so any number may be done in parallel.
 
+use crate::data::store::TileMemory;
 use crate::data::{Data, dot, dots, larger};
 use crate::iterate::features::decoder_gram;
 use crate::model::dictionary::Dictionary;
@@ -472,16 +473,27 @@ pub(crate) fn for_rows<T: Send>(
     data: &Data,
     work: impl Fn(usize, &RowData) -> T + Sync,
 ) -> Vec<T> {
-    rows_in_parallel(data.rows(), |i| work(i, &model.reduce(data.row(i))))
+    rows_in_parallel(data.rows(), |tile, i| {
+        work(i, &model.reduce(data.row(i, tile)))
+    })
 }
 
-/// Runs `work` for `rows` rows in parallel; the answers in order.
-pub(crate) fn rows_in_parallel<T: Send>(rows: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+/// Runs `work` for `rows` rows in parallel, with memory for a tile of them; the answers in order.
+pub(crate) fn rows_in_parallel<T: Send>(
+    rows: usize,
+    work: impl Fn(&mut TileMemory, usize) -> T + Sync,
+) -> Vec<T> {
     use rayon::prelude::*;
     (0..rows)
         .into_par_iter()
         .with_min_len(8)
-        .map_init(release_upper_parts, |(), i| work(i))
+        .map_init(
+            || {
+                release_upper_parts();
+                TileMemory::default()
+            },
+            |tile, i| work(tile, i),
+        )
         .collect()
 }
 

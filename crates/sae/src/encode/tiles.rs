@@ -17,33 +17,61 @@ use super::frame::Reach;
 use super::row::{RowData, RowPoint};
 use super::search::{Arrangement, NONE, RowCode, Search, SearchMemory};
 use super::{OneByOne, PlacedRows};
+use crate::data::store::TileMemory;
 use crate::data::{axpy, dot};
 use crate::model::topology::MAX_EUCLIDEAN;
-use crate::options::Pulls;
 use crate::rounds::round::product;
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::Array2;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Rows that are multiplied together with the decoder.
-const TILE: usize = 128;
+pub(super) const TILE: usize = 128;
+
+/// The decoder in the order and the axes of the search.
+pub(super) struct Arranged {
+    /// In the arranged order, circles in their own axes.
+    lines: Vec<f64>,
+    /// The same over the features of the dictionary.
+    own_axes: Vec<f64>,
+    /// Cosine and sine of the turns, one per atom; the identity for an atom that is not a circle.
+    turns: Vec<[f64; 2]>,
+}
+
+impl Arranged {
+    pub(super) fn of(one: &OneByOne<'_>, arrangement: &Arrangement) -> Self {
+        let p = one.raw.outputs();
+        let mut lines = arrangement.gather(&one.frame.decoder, p);
+        let mut turns = vec![[1.0, 0.0]; one.rows.dictionary.len()];
+        let turned = arrangement.turn(&mut lines, p);
+        for (&a, turn) in arrangement.circles().iter().zip(turned) {
+            turns[a] = turn;
+        }
+        let own_axes = arrangement.scatter(&lines, &vec![0.0; p]);
+        Self {
+            lines,
+            own_axes,
+            turns,
+        }
+    }
+}
 
 /// What all tiles share.
-struct Tiles<'a> {
+pub(super) struct Tiles<'a> {
     one: &'a OneByOne<'a>,
     arrangement: &'a Arrangement,
     search: Search<'a>,
-    /// The decoder in the arranged order, circles in their own axes.
-    lines: Vec<f64>,
+    lines: &'a [f64],
     /// The same in single precision, where pulls are formed in it.
     single: Option<Vec<f32>>,
-    /// Cosine and sine of the turns, one per atom; the identity for an atom that is not a circle.
-    turns: Vec<[f64; 2]>,
+    turns: &'a [[f64; 2]],
     slots: usize,
     outputs: usize,
 }
 
 /// Memory of one worker.
-struct TileMemory {
+struct Bench {
+    raw: TileMemory,
     rest: Vec<f64>,
     rest_single: Vec<f32>,
     pulls: Vec<f64>,
@@ -64,68 +92,77 @@ struct Out<'o> {
     converged: &'o mut [bool],
 }
 
-/// Places the rows of `x`, each on at most `slots` atoms.
-pub(super) fn place(one: &OneByOne<'_>, x: ArrayView2<'_, f64>, slots: usize) -> PlacedRows {
-    let (frame, dictionary) = (one.frame, one.rows.dictionary);
-    let (n, p) = x.dim();
-    let arrangement = Arrangement::of(dictionary);
-    let mut lines = arrangement.gather(&frame.decoder, p);
-    let mut turns = vec![[1.0, 0.0]; dictionary.len()];
-    let turned = arrangement.turn(&mut lines, p);
-    for (&a, turn) in arrangement.circles().iter().zip(turned) {
-        turns[a] = turn;
+impl<'a> Tiles<'a> {
+    /// Rows go on at most `slots` atoms each; their pulls are formed in single precision where their numbers are
+    /// (`is_single`).
+    pub(super) fn new(
+        one: &'a OneByOne<'a>,
+        arrangement: &'a Arrangement,
+        arranged: &'a Arranged,
+        is_single: bool,
+        slots: usize,
+    ) -> Self {
+        let Arranged {
+            lines,
+            own_axes,
+            turns,
+        } = arranged;
+        let (dictionary, p, kappa) = (one.rows.dictionary, one.raw.outputs(), one.frame.kappa);
+        Self {
+            one,
+            arrangement,
+            search: Search::new(dictionary, arrangement, lines, own_axes, p, kappa),
+            lines,
+            single: is_single.then(|| lines.iter().map(|&w| w as f32).collect()),
+            turns,
+            slots,
+            outputs: p,
+        }
     }
-    let own_axes = arrangement.scatter(&lines, &vec![0.0; p]);
-    let single = (Pulls::Auto.are_single(x)).then(|| lines.iter().map(|&w| w as f32).collect());
-    let tiles = Tiles {
-        one,
-        arrangement: &arrangement,
-        search: Search::new(dictionary, &arrangement, &lines, &own_axes, p, frame.kappa),
-        lines: lines.clone(),
-        single,
-        turns,
-        slots,
-        outputs: p,
-    };
-    let (columns, atoms) = (dictionary.columns(), dictionary.len());
-    let mut coordinates = Array2::from_elem((n, columns), f64::NAN);
-    let mut gates = Array2::zeros((n, atoms));
-    let (mut distance, mut converged) = (vec![0.0; n], vec![false; n]);
-    if let (Some(coordinates), Some(gates)) = (coordinates.as_slice_mut(), gates.as_slice_mut()) {
-        (coordinates.par_chunks_mut(TILE * columns))
-            .zip(gates.par_chunks_mut(TILE * atoms))
-            .zip(distance.par_chunks_mut(TILE))
-            .zip(converged.par_chunks_mut(TILE))
-            .enumerate()
-            .for_each_init(
-                || tiles.bench(),
-                |bench, (tile, (((coordinates, gates), distance), converged))| {
-                    let out = Out {
-                        coordinates,
-                        gates,
-                        distance,
-                        converged,
-                    };
-                    tiles.tile(x, tile * TILE, bench, out);
-                },
-            );
-    }
-    PlacedRows {
-        coordinates,
-        gates,
-        distance,
-        converged,
-    }
-}
 
-impl Tiles<'_> {
-    fn bench(&self) -> TileMemory {
+    /// Places some rows, of which the first begins a tile.
+    pub(super) fn place(&self, which: Range<usize>) -> PlacedRows {
+        let dictionary = self.one.rows.dictionary;
+        let (n, columns, atoms) = (which.len(), dictionary.columns(), dictionary.len());
+        let mut coordinates = Array2::from_elem((n, columns), f64::NAN);
+        let mut gates = Array2::zeros((n, atoms));
+        let (mut distance, mut converged) = (vec![0.0; n], vec![false; n]);
+        if let (Some(coordinates), Some(gates)) = (coordinates.as_slice_mut(), gates.as_slice_mut())
+        {
+            (coordinates.par_chunks_mut(TILE * columns))
+                .zip(gates.par_chunks_mut(TILE * atoms))
+                .zip(distance.par_chunks_mut(TILE))
+                .zip(converged.par_chunks_mut(TILE))
+                .enumerate()
+                .for_each_init(
+                    || self.bench(),
+                    |bench, (tile, (((coordinates, gates), distance), converged))| {
+                        let out = Out {
+                            coordinates,
+                            gates,
+                            distance,
+                            converged,
+                        };
+                        self.tile(which.start + tile * TILE, bench, out);
+                    },
+                );
+        }
+        PlacedRows {
+            coordinates,
+            gates,
+            distance,
+            converged,
+        }
+    }
+
+    fn bench(&self) -> Bench {
         broadhead_schur::release_upper_parts();
         let (f, p) = (self.arrangement.features(), self.outputs);
         let (width, stored) = (self.arrangement.width(), self.arrangement.stored());
         let dictionary = self.one.rows.dictionary;
         let in_single = if self.single.is_some() { TILE } else { 0 };
-        TileMemory {
+        Bench {
+            raw: TileMemory::default(),
             rest: vec![0.0; TILE * p],
             rest_single: vec![0.0; in_single * p],
             pulls: vec![0.0; TILE * f],
@@ -140,7 +177,7 @@ impl Tiles<'_> {
     }
 
     /// Places the rows from `first` on, as many as `out` holds.
-    fn tile(&self, x: ArrayView2<'_, f64>, first: usize, bench: &mut TileMemory, mut out: Out<'_>) {
+    fn tile(&self, first: usize, bench: &mut Bench, mut out: Out<'_>) {
         let (f, p, count) = (
             self.arrangement.features(),
             self.outputs,
@@ -148,8 +185,8 @@ impl Tiles<'_> {
         );
         let rest = &mut bench.rest[..count * p];
         bench.reach.clear();
-        for (i, rest) in rest.chunks_exact_mut(p).enumerate() {
-            let row = x.index_axis(Axis(0), first + i);
+        let x = self.one.raw.tile(first, count, &mut bench.raw);
+        for (row, rest) in x.chunks_exact(p).zip(rest.chunks_exact_mut(p)) {
             bench.reach.push(self.one.frame.rest(row, rest));
         }
         let pulls = &mut bench.pulls[..count * f];
@@ -165,7 +202,7 @@ impl Tiles<'_> {
                     *to = f64::from(from);
                 }
             }
-            None => product(rest, &self.lines, pulls, [count, f, p]),
+            None => product(rest, self.lines, pulls, [count, f, p]),
         }
         broadhead_schur::release_upper_parts();
         for i in 0..count {
@@ -176,7 +213,7 @@ impl Tiles<'_> {
                     let data = self.one.rows.reduce(rest);
                     let one = self.one;
                     let mut point = one.rows.encode_greedy(&data, self.slots, one.iterations);
-                    let row = x.index_axis(Axis(0), first + i);
+                    let row = one.raw.tile(first + i, 1, &mut bench.raw);
                     out.distance[i] = one.judge(row, rest, reach, &mut point);
                     self.write(i, &point, &mut out);
                 }
@@ -185,7 +222,7 @@ impl Tiles<'_> {
     }
 
     /// Places row `i` of the tile.
-    fn row(&self, i: usize, bench: &mut TileMemory, out: &mut Out<'_>) {
+    fn row(&self, i: usize, bench: &mut Bench, out: &mut Out<'_>) {
         let (f, p) = (self.arrangement.features(), self.outputs);
         let rest = &bench.rest[i * p..][..p];
         let pulls = &mut bench.pulls[i * f..][..f];

@@ -101,7 +101,7 @@ impl Cone {
         let atoms = dictionary.atoms().iter().enumerate();
         let cones = atoms.filter(|(_, atom)| atom.is_cone());
         let of = |(a, &atom): (usize, &Atom)| {
-            let on = (0..gates.rows()).filter(|&i| gates.row(i)[a] != 0.0);
+            let on = (0..gates.rows()).filter(|&i| gates.get(i, a) != 0.0);
             Self {
                 atom,
                 place: dictionary.atom_place(a),
@@ -134,7 +134,7 @@ impl Cone {
         let mut z = vec![0.0; w];
         let mut moment = Mat::<f64>::zeros(w, w);
         for &(i, _) in &self.on {
-            self.read(&coordinates.row(i)[self.place.clone()], &mut z);
+            self.read(coordinates.place(i, self.place.clone()), &mut z);
             for a in 0..w {
                 for b in 0..w {
                     moment[(a, b)] += z[a] * z[b];
@@ -146,7 +146,7 @@ impl Cone {
         let Evened { forth, back } = evened(self.atom, &moment);
         let mut scaled = vec![0.0; w];
         for &(i, _) in &self.on {
-            let t = &mut coordinates.row_mut(i)[self.place.clone()];
+            let t = coordinates.place_mut(i, self.place.clone());
             self.read(t, &mut z);
             mapped(&forth, &z, &mut scaled);
             match self.atom.is_linear() {
@@ -163,7 +163,7 @@ impl Cone {
         let (mut z, mut pulled) = (vec![0.0; w], Mat::<f64>::zeros(w, w));
         let (mut slopes, mut in_space) = (vec![0.0; d * w], vec![0.0; w]);
         for &(i, u) in &self.on {
-            let t = &coordinates.row(i)[self.place.clone()];
+            let t = coordinates.place(i, self.place.clone());
             self.slopes(t, &mut z, &mut slopes);
             // The slopes of a linear atom are orthogonal, and as many as its functions.
             in_space.fill(0.0);
@@ -187,7 +187,7 @@ impl Cone {
         let per = per / self.on.len().max(1) as f64;
         let even = Mat::from_fn(w, w, |a, b| 0.5 * per * (pulled[(a, b)] + pulled[(b, a)]));
         for &(i, u) in &self.on {
-            let t = &coordinates.row(i)[self.place.clone()];
+            let t = coordinates.place(i, self.place.clone());
             self.slopes(t, &mut z, &mut slopes);
             mapped(&even, &z, &mut in_space);
             for (slope, g) in slopes.chunks_exact(w).zip(&mut gradient[u..u + d]) {

@@ -1,22 +1,103 @@
 //! Coordinates and gates: where each row sits on each atom, and how strongly the atom is on.
 //!
-//! Both are plain arrays of a row's places and `n x atoms`, row-major. A fitted amplitude belongs to the place;
-//! the gate is then 1 where the atom is on. An atom that is off in a row (gate 0) contributes neither unknowns
-//! nor features there. Its stored numbers are kept only so that it
-//! can be switched on again; a caller sees NaN.
+//! Where gates are given both are plain arrays of a row's places and `n x atoms`, row-major. Where rows choose their
+//! atoms only those that are on are kept:
+//!
+//! ```text
+//! row i     atoms    entries[i] .. entries[i + 1]      ascending, each at amplitude 1
+//!           places   starts[i] ..                      of those atoms, one after another
+//! ```
+//!
+//! A fitted amplitude belongs to the place; the gate is then 1 where the atom is on. An atom that is off in a row
+//! (gate 0) contributes neither unknowns nor features there; a caller sees NaN.
 
 use crate::error::FitError;
 use crate::iterate::layout::Layout;
 use crate::iterate::whitening::Map;
 use crate::model::dictionary::Dictionary;
+use crate::model::places::{ActiveAtom, RowPlaces};
 use faer::Mat;
 use ndarray::{Array2, ArrayView2};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Which atoms rows have chosen.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ChosenAtoms {
+    /// Where a row's atoms begin, and the end of the last.
+    entries: Vec<usize>,
+    /// Ascending in a row.
+    atoms: Vec<u32>,
+    /// Where a row's places begin, and the end of the last.
+    starts: Vec<usize>,
+    /// Where an atom's place begins among those of all atoms, and the end of the last.
+    places: Vec<usize>,
+}
+
+impl ChosenAtoms {
+    /// Chooses row by row: `choose` pushes a row's atoms, in any order.
+    pub(crate) fn by_row(
+        dictionary: &Dictionary,
+        rows: usize,
+        mut choose: impl FnMut(usize, &mut Vec<u32>),
+    ) -> Arc<Self> {
+        let mut places: Vec<usize> = (0..dictionary.len())
+            .map(|a| dictionary.atom_place(a).start)
+            .collect();
+        places.push(dictionary.placed());
+        let (mut entries, mut starts) =
+            (Vec::with_capacity(rows + 1), Vec::with_capacity(rows + 1));
+        (entries.push(0), starts.push(0));
+        let (mut atoms, mut own, mut end) = (Vec::new(), Vec::new(), 0);
+        for i in 0..rows {
+            own.clear();
+            choose(i, &mut own);
+            own.sort_unstable();
+            let width = |&a: &u32| places[a as usize + 1] - places[a as usize];
+            end += own.iter().map(width).sum::<usize>();
+            atoms.extend_from_slice(&own);
+            entries.push(atoms.len());
+            starts.push(end);
+        }
+        Arc::new(Self {
+            entries,
+            atoms,
+            starts,
+            places,
+        })
+    }
+
+    fn rows(&self) -> usize {
+        self.entries.len() - 1
+    }
+
+    fn row(&self, i: usize) -> &[u32] {
+        &self.atoms[self.entries[i]..self.entries[i + 1]]
+    }
+
+    /// Where the numbers `range` of a row's places on all atoms, all of one atom that is on, are kept.
+    fn find(&self, i: usize, range: Range<usize>) -> Range<usize> {
+        let mut at = self.starts[i];
+        for &a in self.row(i) {
+            let own = self.places[a as usize]..self.places[a as usize + 1];
+            if own.contains(&range.start) {
+                let first = at + range.start - own.start;
+                return first..first + range.len();
+            }
+            at += own.len();
+        }
+        // An atom that is off has no place.
+        at..at
+    }
+}
 
 /// Amplitudes of the atoms, `n x atoms`: 0 is off, 1 is the usual amplitude.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gates {
+    /// Of all atoms, row by row; none where rows have chosen.
     values: Vec<f64>,
     atoms: usize,
+    chosen: Option<Arc<ChosenAtoms>>,
 }
 
 impl Gates {
@@ -25,6 +106,7 @@ impl Gates {
         Self {
             values: vec![1.0; rows * atoms],
             atoms,
+            chosen: None,
         }
     }
 
@@ -33,6 +115,16 @@ impl Gates {
         Self {
             values: vec![0.0; rows * atoms],
             atoms,
+            chosen: None,
+        }
+    }
+
+    /// The atoms that rows have chosen, at amplitude 1.
+    pub(crate) fn chosen(atoms: usize, chosen: Arc<ChosenAtoms>) -> Self {
+        Self {
+            values: Vec::new(),
+            atoms,
+            chosen: Some(chosen),
         }
     }
 
@@ -55,11 +147,12 @@ impl Gates {
         Ok(Self {
             values: array.iter().copied().collect(),
             atoms,
+            chosen: None,
         })
     }
 
-    /// The amplitudes of row `i`.
-    pub fn row(&self, i: usize) -> &[f64] {
+    /// The amplitudes of all atoms in row `i`, where they are given.
+    pub(crate) fn row(&self, i: usize) -> &[f64] {
         &self.values[i * self.atoms..][..self.atoms]
     }
 
@@ -67,19 +160,48 @@ impl Gates {
         &mut self.values[i * self.atoms..][..self.atoms]
     }
 
+    /// The atoms that are on in row `i`, ascending, with their amplitudes.
+    pub fn on(&self, i: usize) -> impl Iterator<Item = (usize, f64)> {
+        let (given, chosen) = match &self.chosen {
+            Some(chosen) => (&[][..], chosen.row(i)),
+            None => (self.row(i), &[][..]),
+        };
+        let given = given.iter().copied().enumerate();
+        let given = given.filter(|(_, gate)| *gate != 0.0);
+        given.chain(chosen.iter().map(|&a| (a as usize, 1.0)))
+    }
+
+    /// The amplitude of atom `a` in row `i`: 0 where it is off.
+    pub fn get(&self, i: usize, a: usize) -> f64 {
+        match &self.chosen {
+            Some(chosen) if chosen.row(i).contains(&(a as u32)) => 1.0,
+            Some(_) => 0.0,
+            None => self.row(i)[a],
+        }
+    }
+
     /// The number of rows.
     pub fn rows(&self) -> usize {
-        self.values.len().checked_div(self.atoms).unwrap_or(0)
+        match &self.chosen {
+            Some(chosen) => chosen.rows(),
+            None => self.values.len().checked_div(self.atoms).unwrap_or(0),
+        }
     }
 
     /// The number of rows in which atom `a` is on.
     pub fn count(&self, a: usize) -> usize {
-        (0..self.rows()).filter(|&i| self.row(i)[a] != 0.0).count()
+        (0..self.rows()).filter(|&i| self.get(i, a) != 0.0).count()
     }
 
     /// The gates as an `n x atoms` array.
     pub fn to_array(&self) -> Array2<f64> {
-        Array2::from_shape_fn((self.rows(), self.atoms), |(i, a)| self.row(i)[a])
+        let mut array = Array2::zeros((self.rows(), self.atoms));
+        for i in 0..self.rows() {
+            for (a, gate) in self.on(i) {
+                array[(i, a)] = gate;
+            }
+        }
+        array
     }
 
     /// The same with 1 for every amplitude that is fitted: those belong to the places.
@@ -88,6 +210,7 @@ impl Gates {
     /// [`FitError::Option`] for one that is negative.
     pub(crate) fn without_fitted(&self, dictionary: &Dictionary) -> Result<Self, FitError> {
         let mut gates = self.clone();
+        debug_assert!(self.chosen.is_none(), "amplitudes are the caller's");
         for (a, _) in (dictionary.atoms().iter().enumerate()).filter(|(_, atom)| atom.is_cone()) {
             for i in 0..gates.rows() {
                 let gate = &mut gates.row_mut(i)[a];
@@ -112,6 +235,7 @@ impl Gates {
         Self {
             values,
             atoms: self.atoms,
+            chosen: None,
         }
     }
 }
@@ -121,6 +245,7 @@ impl Gates {
 pub(crate) struct Coordinates {
     values: Vec<f64>,
     columns: usize,
+    chosen: Option<Arc<ChosenAtoms>>,
 }
 
 impl Coordinates {
@@ -134,9 +259,37 @@ impl Coordinates {
         Self {
             values: one.repeat(rows),
             columns,
+            chosen: None,
         }
     }
 
+    /// Zeros on the atoms that rows have chosen.
+    pub(crate) fn chosen(chosen: Arc<ChosenAtoms>) -> Self {
+        Self {
+            values: vec![0.0; chosen.starts.last().copied().unwrap_or(0)],
+            columns: chosen.places.last().copied().unwrap_or(0),
+            chosen: Some(chosen),
+        }
+    }
+
+    /// The numbers `range` of row `i`'s places on all atoms: those of one atom, which is on.
+    #[inline]
+    pub(crate) fn place(&self, i: usize, range: Range<usize>) -> &[f64] {
+        match &self.chosen {
+            Some(chosen) => &self.values[chosen.find(i, range)],
+            None => &self.row(i)[range],
+        }
+    }
+
+    #[inline]
+    pub(crate) fn place_mut(&mut self, i: usize, range: Range<usize>) -> &mut [f64] {
+        match &self.chosen {
+            Some(chosen) => &mut self.values[chosen.find(i, range)],
+            None => &mut self.values[i * self.columns..][..self.columns][range],
+        }
+    }
+
+    /// The places on all atoms, where gates are given.
     pub(crate) fn row(&self, i: usize) -> &[f64] {
         &self.values[i * self.columns..][..self.columns]
     }
@@ -153,30 +306,23 @@ impl Coordinates {
         &mut self.values
     }
 
-    /// The array that a caller is given: NaN where an atom is off.
-    pub(crate) fn to_array(&self, dictionary: &Dictionary, gates: &Gates) -> Array2<f64> {
-        let rows = gates.rows();
-        let mut array = Array2::from_elem((rows, dictionary.columns()), f64::NAN);
-        for i in 0..rows {
-            for a in 0..dictionary.len() {
-                if gates.row(i)[a] != 0.0 {
-                    let place = &self.row(i)[dictionary.atom_place(a)];
-                    for (c, t) in dictionary.atom_columns(a).zip(place) {
-                        array[(i, c)] = *t;
-                    }
+    /// What a caller is given.
+    pub(crate) fn places(&self, dictionary: &Dictionary, gates: &Gates) -> RowPlaces {
+        let mut places = RowPlaces::with_capacity(dictionary, gates.rows());
+        for i in 0..gates.rows() {
+            places.push(gates.on(i).map(|(a, gate)| {
+                let (atom, place) = (
+                    dictionary.atoms()[a],
+                    self.place(i, dictionary.atom_place(a)),
+                );
+                ActiveAtom {
+                    atom: a,
+                    amplitude: gate * atom.amplitude(place),
+                    coordinates: &place[..atom.stored()],
                 }
-            }
+            }));
         }
-        array
-    }
-
-    /// The amplitudes that a caller is given, `n x atoms`: 0 where an atom is off.
-    pub(crate) fn amplitudes(&self, dictionary: &Dictionary, gates: &Gates) -> Array2<f64> {
-        let mut array = gates.to_array();
-        for ((i, a), gate) in array.indexed_iter_mut() {
-            *gate *= dictionary.atoms()[a].amplitude(&self.row(i)[dictionary.atom_place(a)]);
-        }
-        array
+        places
     }
 
     /// Takes the fitted amplitudes of atoms that are on from `gates`.
@@ -213,9 +359,43 @@ mod tests {
             Dictionary::uniform(2, Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
         let mut gates = Gates::all_on(3, 2);
         gates.row_mut(1)[0] = 0.0;
-        let array = Coordinates::origin(&dictionary, 3).to_array(&dictionary, &gates);
+        let places = Coordinates::origin(&dictionary, 3).places(&dictionary, &gates);
+        let array = places.coordinates();
         assert!(array[(1, 0)].is_nan());
         assert_eq!(array.iter().filter(|v| v.is_nan()).count(), 1);
         assert_eq!(gates.count(0), 2);
+    }
+
+    #[test]
+    fn places_of_chosen_atoms_are_those_of_dense_arrays() {
+        let dictionary: Dictionary = "circle,sphere,euclidean:2".parse().unwrap();
+        let picked: [&[u32]; 4] = [&[2, 0], &[], &[1], &[2]];
+        let chosen = ChosenAtoms::by_row(&dictionary, 4, |i, atoms| {
+            atoms.extend_from_slice(picked[i]);
+        });
+        let mut sparse = Coordinates::chosen(chosen.clone());
+        let mut dense = Coordinates::origin(&dictionary, 4);
+        let (few, mut all) = (Gates::chosen(3, chosen), Gates::all_off(4, 3));
+        for (i, atoms) in picked.iter().enumerate() {
+            for &a in *atoms {
+                all.row_mut(i)[a as usize] = 1.0;
+                let range = dictionary.atom_place(a as usize);
+                for (k, at) in range.clone().enumerate() {
+                    let value = (10 * i + at) as f64;
+                    sparse.place_mut(i, range.clone())[k] = value;
+                    dense.place_mut(i, at..at + 1)[0] = value;
+                    assert_eq!(sparse.place(i, at..at + 1), [value]);
+                }
+            }
+        }
+        assert_eq!(few.rows(), 4);
+        assert_eq!(few.to_array(), all.to_array());
+        for i in 0..4 {
+            assert!(few.on(i).eq(all.on(i)));
+            assert!((0..3).all(|a| few.get(i, a) == all.get(i, a)));
+        }
+        assert_eq!((few.count(2), all.count(2)), (2, 2));
+        let places = |coordinates: &Coordinates, gates| coordinates.places(&dictionary, gates);
+        assert_eq!(places(&sparse, &few), places(&dense, &all));
     }
 }

@@ -11,6 +11,7 @@
 //! All functions write into storage that is allocated once for a [`Layout`]; an update allocates only what
 //! its parallel tasks need. Sums over rows are taken over fixed chunks in order.
 
+use crate::data::store::{TileMemory, is_wide};
 use crate::data::{Data, ROW_CHUNK, axpy, carve, dot, dots, sum_into};
 use crate::error::CurvedError;
 use crate::iterate::coordinates::Coordinates;
@@ -46,7 +47,7 @@ pub(crate) fn fill(
                 phi = rest;
                 let (row_psi, rest) = psi.split_at_mut(layout.row_dims().dim(i) * width);
                 psi = rest;
-                fill_row(dictionary, layout, i, coordinates.row(i), row_phi, row_psi);
+                fill_row(dictionary, layout, i, coordinates, row_phi, row_psi);
             }
         });
 }
@@ -55,7 +56,7 @@ fn fill_row(
     dictionary: &Dictionary,
     layout: &Layout,
     i: usize,
-    t: &[f64],
+    coordinates: &Coordinates,
     phi: &mut [f64],
     psi: &mut [f64],
 ) {
@@ -65,7 +66,8 @@ fn fill_row(
         let atom = dictionary.atoms()[on.atom];
         let values = &mut phi[on.feature..][..atom.width()];
         let slopes = &mut psi[on.unknown * stride + on.feature..];
-        atom.values_and_slopes(&t[dictionary.atom_place(on.atom)], values, slopes, stride);
+        let t = coordinates.place(i, dictionary.atom_place(on.atom));
+        atom.values_and_slopes(t, values, slopes, stride);
         if on.gate != 1.0 {
             values.iter_mut().for_each(|v| *v *= on.gate);
             for a in 0..atom.local_dim() {
@@ -154,51 +156,131 @@ pub(crate) fn factor_gram(gram: &mut Mat<f64>) -> Result<(), CurvedError> {
     }
 }
 
-/// Writes `Phi' X` into `out`, `M x p` row-major.
+/// Writes `Phi' X` into `out`, `M x p` row-major: sums over at most eight chunks of rows, added in order.
 pub(crate) fn project_data(layout: &Layout, phi: &[f64], data: &Data, out: &mut [f64]) {
-    let (n, m, p) = (layout.rows(), layout.features(), layout.outputs());
+    let (n, p) = (layout.rows(), layout.outputs());
     let chunk = n.div_ceil(8).max(1024);
     let chunks = n.div_ceil(chunk);
-    let tile = 128;
+    let tile = match (data.wide(), layout.full) {
+        (Some(_), _) | (None, true) => TILE,
+        // Every task reads whole rows: there are as many as workers need.
+        (None, false) => p.div_ceil(rayon::current_num_threads().div_ceil(chunks)),
+    };
     let tiles = p.div_ceil(tile);
-    let parts: Vec<Vec<f64>> = (0..chunks * tiles)
-        .into_par_iter()
-        .map(|task| {
-            release_upper_parts();
-            let (c, first) = (task / tiles, (task % tiles) * tile);
-            let width = tile.min(p - first);
-            let rows = c * chunk..((c + 1) * chunk).min(n);
-            let mut part = vec![0.0; m * width];
-            if layout.full {
-                let phi = MatRef::from_row_major_slice(phi, n, m);
-                let x = MatRef::from_row_major_slice(data.flat(), n, p);
-                matmul(
-                    MatMut::from_row_major_slice_mut(&mut part, m, width),
-                    Accum::Replace,
-                    phi.subrows(rows.start, rows.len()).transpose(),
-                    x.submatrix(rows.start, first, rows.len(), width),
-                    1.0,
-                    Par::Seq,
-                );
-            } else {
-                for i in rows {
-                    let x = &data.row(i)[first..][..width];
-                    for (&f, &v) in layout.row_indices(i).iter().zip(&phi[layout.offsets[i]..]) {
-                        axpy(v, x, &mut part[f * width..][..width]);
+    let rows = |c: usize| c * chunk..((c + 1) * chunk).min(n);
+    let columns = |t: usize| t * tile..((t + 1) * tile).min(p);
+    let parts: Vec<Vec<f64>> = match (layout.full, data.wide()) {
+        (true, None) => (0..chunks)
+            .into_par_iter()
+            .flat_map(|c| project_blocks(layout, phi, data, rows(c)))
+            .collect(),
+        (full, wide) => (0..chunks * tiles)
+            .into_par_iter()
+            .map(|task| {
+                release_upper_parts();
+                let (rows, columns) = (rows(task / tiles), columns(task % tiles));
+                match wide {
+                    Some(x) if full => {
+                        let x = MatRef::from_row_major_slice(x, n, p);
+                        let x = x.subrows(rows.start, rows.len());
+                        let mut part = vec![0.0; layout.features() * columns.len()];
+                        project_dense(layout, phi, x, (rows, columns), Accum::Replace, &mut part);
+                        part
                     }
+                    _ => project_sparse(layout, phi, data, rows, columns),
                 }
-            }
-            part
-        })
-        .collect();
+            })
+            .collect(),
+    };
     out.fill(0.0);
     for (task, part) in parts.iter().enumerate() {
-        let first = (task % tiles) * tile;
-        let width = tile.min(p - first);
-        for (f, values) in part.chunks_exact(width).enumerate() {
-            axpy(1.0, values, &mut out[f * p + first..][..width]);
+        let columns = columns(task % tiles);
+        for (f, values) in part.chunks_exact(columns.len()).enumerate() {
+            axpy(1.0, values, &mut out[f * p..][columns.clone()]);
         }
     }
+}
+
+/// Columns of `X` in one product.
+const TILE: usize = 128;
+
+/// `Phi' X` of some rows, by tiles of columns, where `phi` is dense and rows are read. Many rows are multiplied block
+/// by block.
+fn project_blocks(
+    layout: &Layout,
+    phi: &[f64],
+    data: &Data,
+    rows: std::ops::Range<usize>,
+) -> Vec<Vec<f64>> {
+    let (m, p) = (layout.features(), layout.outputs());
+    let mut parts: Vec<Vec<f64>> = (0..p.div_ceil(TILE))
+        .map(|t| vec![0.0; m * TILE.min(p - t * TILE)])
+        .collect();
+    let block = match is_wide(layout.rows(), p) {
+        true => rows.len(),
+        false => (BLOCK / p).clamp(64, rows.len().max(64)),
+    };
+    let mut x = vec![0.0; block.min(rows.len()) * p];
+    for first in rows.clone().step_by(block) {
+        let count = block.min(rows.end - first);
+        let x = &mut x[..count * p];
+        data.fill(first, x);
+        let x = MatRef::from_row_major_slice(x, count, p);
+        let accum = match first == rows.start {
+            true => Accum::Replace,
+            false => Accum::Add,
+        };
+        parts.par_iter_mut().enumerate().for_each(|(t, part)| {
+            release_upper_parts();
+            let columns = t * TILE..((t + 1) * TILE).min(p);
+            project_dense(layout, phi, x, (first..first + count, columns), accum, part);
+        });
+    }
+    parts
+}
+
+/// Numbers of a block of rows.
+const BLOCK: usize = 1 << 18;
+
+/// Columns of `Phi' x`, where `x` has the given rows.
+fn project_dense(
+    layout: &Layout,
+    phi: &[f64],
+    x: MatRef<'_, f64>,
+    (rows, columns): (std::ops::Range<usize>, std::ops::Range<usize>),
+    accum: Accum,
+    part: &mut [f64],
+) {
+    let (n, m) = (layout.rows(), layout.features());
+    let phi = MatRef::from_row_major_slice(phi, n, m);
+    matmul(
+        MatMut::from_row_major_slice_mut(part, m, columns.len()),
+        accum,
+        phi.subrows(rows.start, rows.len()).transpose(),
+        x.subcols(columns.start, columns.len()),
+        1.0,
+        Par::Seq,
+    );
+}
+
+/// Columns of `Phi' X` over some rows, where `phi` is sparse.
+fn project_sparse(
+    layout: &Layout,
+    phi: &[f64],
+    data: &Data,
+    rows: std::ops::Range<usize>,
+    columns: std::ops::Range<usize>,
+) -> Vec<f64> {
+    let width = columns.len();
+    let mut part = vec![0.0; layout.features() * width];
+    let mut tile = TileMemory::default();
+    for i in rows {
+        let x = &data.row(i, &mut tile)[columns.clone()];
+        for (&f, &v) in layout.row_indices(i).iter().zip(&phi[layout.offsets[i]..]) {
+            axpy(v, x, &mut part[f * width..][..width]);
+        }
+    }
+    part
 }
 
 /// Where [`residuals`] writes.
@@ -276,13 +358,14 @@ impl Task<'_> {
         border: &mut [f64],
     ) {
         let p = self.layout.outputs();
-        let mut r = vec![0.0; p];
+        let (mut r, mut tile) = (vec![0.0; p], TileMemory::default());
         let mut found = Vec::new();
         for (square, i) in squares.iter_mut().zip(rows) {
             let indices = self.layout.row_indices(i);
             let phi = &self.phi[self.layout.offsets[i]..];
             // Every row has the intercept, its first feature.
-            sum_into(self.data.row(i), -phi[0], &self.decoder[..p], &mut r);
+            let x = self.data.row(i, &mut tile);
+            sum_into(x, -phi[0], &self.decoder[..p], &mut r);
             for (&f, &v) in indices.iter().zip(phi).skip(1) {
                 axpy(-v, &self.decoder[f * p..][..p], &mut r);
             }
@@ -317,6 +400,7 @@ impl Task<'_> {
         let few = ((1 << 16) / p).clamp(8, 128);
         let decoder = MatRef::from_row_major_slice(self.decoder, m, p);
         let mut scratch = vec![0.0; few.min(rows.len()) * p];
+        let mut tile = TileMemory::default();
         for (c, (squares, pull)) in squares
             .chunks_mut(few)
             .zip(pull.chunks_mut(few * m))
@@ -325,7 +409,7 @@ impl Task<'_> {
             let (first, count) = (rows.start + c * few, squares.len());
             let phi = MatRef::from_row_major_slice(&self.phi[first * m..][..count * m], count, m);
             let r = &mut scratch[..count * p];
-            r.copy_from_slice(&self.data.flat()[first * p..][..count * p]);
+            r.copy_from_slice(self.data.tile(first, count, &mut tile));
             let into = MatMut::from_row_major_slice_mut(r, count, p);
             matmul(into, Accum::Add, phi, decoder, -1.0, Par::Seq);
             for (square, r) in squares.iter_mut().zip(r.chunks_exact(p)) {
@@ -481,7 +565,7 @@ pub(crate) fn row_gradient(
                         let slope = &psi[u * stride..][features.clone()];
                         gradient[u] = -dot(slope, &pull[features]);
                     }
-                    let t = &coordinates.row(i)[dictionary.atom_place(on.atom)];
+                    let t = coordinates.place(i, dictionary.atom_place(on.atom));
                     for part in atom.topology().flat() {
                         let into = &mut gradient[on.unknown..][part.local];
                         for (g, t) in into.iter_mut().zip(&t[part.stored]) {
@@ -502,7 +586,7 @@ pub(crate) fn flat_squares(
     let mut sum = 0.0;
     for i in 0..layout.rows() {
         for on in layout.active(i) {
-            let t = &coordinates.row(i)[dictionary.atom_place(on.atom)];
+            let t = coordinates.place(i, dictionary.atom_place(on.atom));
             for part in dictionary.atoms()[on.atom].topology().flat() {
                 sum += t[part.stored].iter().map(|t| t * t).sum::<f64>();
             }

@@ -60,17 +60,15 @@ impl Layout {
         for i in 0..gates.rows() {
             let (start, mut unknown) = (indices.len(), 0);
             indices.push(0);
-            for (a, &gate) in gates.row(i).iter().enumerate() {
-                if gate != 0.0 {
-                    active.push(Active {
-                        atom: a,
-                        gate,
-                        feature: indices.len() - start,
-                        unknown,
-                    });
-                    indices.extend(dictionary.atom_features(a));
-                    unknown += dictionary.atoms()[a].local_dim();
-                }
+            for (a, gate) in gates.on(i) {
+                active.push(Active {
+                    atom: a,
+                    gate,
+                    feature: indices.len() - start,
+                    unknown,
+                });
+                indices.extend(dictionary.atom_features(a));
+                unknown += dictionary.atoms()[a].local_dim();
             }
             dims.push(unknown);
             psi_offsets.push(psi_offsets[i] + unknown * (indices.len() - start));

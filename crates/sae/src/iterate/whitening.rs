@@ -75,7 +75,7 @@ impl Flat {
                 if !part.factor.is_flat() {
                     continue;
                 }
-                let is_on = |i: &usize| gates.row(*i)[a] != 0.0;
+                let is_on = |i: &usize| gates.get(*i, a) != 0.0;
                 let on = (0..gates.rows()).filter(is_on);
                 let at = |i: usize| dims.offset(i) + unknown(i, a) + part.local.start;
                 let first = dictionary.atom_place(a).start;
@@ -87,7 +87,7 @@ impl Flat {
                     before: sides[..place].iter().product(),
                     behind: sides[place + 1..].iter().product(),
                     on: on.map(|i| (i, at(i))).collect(),
-                    shifts: !atom.is_cone() && (0..gates.rows()).all(|i| gates.row(i)[a] == 1.0),
+                    shifts: !atom.is_cone() && (0..gates.rows()).all(|i| gates.get(i, a) == 1.0),
                 });
             }
         }
@@ -105,7 +105,7 @@ impl Flat {
     fn mean(&self, coordinates: &Coordinates) -> Vec<f64> {
         let mut mean = vec![0.0; self.dimension()];
         for &(i, _) in &self.on {
-            let t = &coordinates.row(i)[self.columns.clone()];
+            let t = coordinates.place(i, self.columns.clone());
             mean.iter_mut().zip(t).for_each(|(m, t)| *m += t);
         }
         mean.iter_mut().for_each(|m| *m /= self.count());
@@ -117,7 +117,7 @@ impl Flat {
         let d = self.dimension();
         let mut covariance = Mat::zeros(d, d);
         for &(i, _) in &self.on {
-            let t = &coordinates.row(i)[self.columns.clone()];
+            let t = coordinates.place(i, self.columns.clone());
             for a in 0..d {
                 for b in 0..=a {
                     covariance[(a, b)] += (t[a] - mean[a]) * (t[b] - mean[b]);
@@ -163,7 +163,7 @@ impl Flat {
         let shift = if self.shifts { mean } else { vec![0.0; d] };
         let mut centred = vec![0.0; d];
         for &(i, _) in &self.on {
-            let t = &mut coordinates.row_mut(i)[self.columns.clone()];
+            let t = coordinates.place_mut(i, self.columns.clone());
             for ((c, t), m) in centred.iter_mut().zip(&*t).zip(&shift) {
                 *c = t - m;
             }
@@ -178,7 +178,7 @@ impl Flat {
     pub(crate) fn is_still(&self, coordinates: &Coordinates) -> bool {
         let mean = self.mean(coordinates);
         let square = |&(i, _): &(usize, usize)| -> f64 {
-            let t = &coordinates.row(i)[self.columns.clone()];
+            let t = coordinates.place(i, self.columns.clone());
             t.iter().zip(&mean).map(|(t, m)| (t - m) * (t - m)).sum()
         };
         // Each direction that varies contributes 1.
@@ -208,7 +208,7 @@ impl Flat {
         let mut total = vec![0.0; d];
         for &(i, u) in &self.on {
             let (t, g) = (
-                &coordinates.row(i)[self.columns.clone()],
+                coordinates.place(i, self.columns.clone()),
                 &gradient[u..u + d],
             );
             for a in 0..d {
@@ -220,7 +220,7 @@ impl Flat {
         }
         let count = self.count();
         for &(i, u) in &self.on {
-            let t = &coordinates.row(i)[self.columns.clone()];
+            let t = coordinates.place(i, self.columns.clone());
             for a in 0..d {
                 let scaled: f64 = (0..d)
                     .map(|b| 0.5 * (pulled[(a, b)] + pulled[(b, a)]) * (t[b] - mean[b]))

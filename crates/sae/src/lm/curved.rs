@@ -151,7 +151,7 @@ const LARGE: usize = 768;
 
 /// Nor is it where there are so many rows: passes over them are what a step costs, and conjugate gradients need
 /// fewer.
-const MANY: usize = 8192;
+pub(crate) const MANY: usize = 8192;
 
 /// A gradient of this share of the largest seen, and a fall of this share of the objective, are none where a
 /// fit goes by conjugate gradients.
@@ -475,7 +475,7 @@ impl<'a> Curved<'a> {
             for on in layout.active(i) {
                 let atom = dictionary.atoms()[on.atom];
                 let step = &self.step_row[first + on.unknown..][..atom.local_dim()];
-                let t = &mut to.row_mut(i)[dictionary.atom_place(on.atom)];
+                let t = to.place_mut(i, dictionary.atom_place(on.atom));
                 atom.retract(t, step);
             }
         }

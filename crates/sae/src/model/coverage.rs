@@ -23,7 +23,7 @@
 
 use crate::model::dictionary::Dictionary;
 use crate::model::factor::Along;
-use ndarray::ArrayView2;
+use crate::model::places::RowPlaces;
 
 /// A circle with less coverage is an arc.
 pub const ARC: f64 = 0.5;
@@ -45,19 +45,12 @@ const TAIL: f64 = 0.005;
 
 /// The coverage of every atom over the rows in which it is on. It is absent for Euclidean atoms of several
 /// coordinates, which have no shape to cover, and for atoms that are on in fewer than 32 rows.
-/// `coordinates` is `n x columns`, `gates` `n x atoms`.
-pub(crate) fn coverage(
-    dictionary: &Dictionary,
-    coordinates: ArrayView2<'_, f64>,
-    gates: ArrayView2<'_, f64>,
-) -> Vec<Option<f64>> {
+pub(crate) fn coverage(dictionary: &Dictionary, rows: &RowPlaces) -> Vec<Option<f64>> {
     let of = |a: usize| {
-        let (atom, columns) = (dictionary.atoms()[a], dictionary.atom_columns(a));
-        let on = (0..coordinates.nrows()).filter(|i| gates[(*i, a)] != 0.0);
+        let atom = dictionary.atoms()[a];
         let mut places = Vec::new();
-        for i in on {
-            let t: Vec<f64> = columns.clone().map(|c| coordinates[(i, c)]).collect();
-            places.push(atom.topology().even_place(&t)?);
+        for on in (0..rows.rows()).filter_map(|i| rows.get(i, a)) {
+            places.push(atom.topology().even_place(on.coordinates)?);
         }
         if places.len() < FEWEST {
             return None;
@@ -179,7 +172,12 @@ mod tests {
 
     fn of(word: &str, t: &Array2<f64>) -> Option<f64> {
         let gates = Array2::ones((t.nrows(), 1));
-        coverage(&word.parse().unwrap(), t.view(), gates.view())[0]
+        dense(&word.parse().unwrap(), t, &gates)[0]
+    }
+
+    fn dense(dictionary: &Dictionary, t: &Array2<f64>, gates: &Array2<f64>) -> Vec<Option<f64>> {
+        let places = RowPlaces::from_arrays(dictionary, t.view(), gates.view()).unwrap();
+        coverage(dictionary, &places)
     }
 
     #[test]
@@ -272,7 +270,7 @@ mod tests {
         let t = Array2::from_shape_fn((400, 2), |(i, a)| TAU * even(i + a, 0.618_034) - PI);
         let mut gates = Array2::ones((400, 2));
         gates.column_mut(1).fill(0.0);
-        let found = coverage(&dictionary, t.view(), gates.view());
+        let found = dense(&dictionary, &t, &gates);
         assert!(found[0].unwrap() > 0.9 && found[1].is_none(), "{found:?}");
     }
 }

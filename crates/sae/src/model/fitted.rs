@@ -1,6 +1,7 @@
 //! A fitted dictionary: places new rows, rebuilds rows from coordinates, and is saved to a file.
 
-use crate::encode::{EncodeOptions, Encoding, encode};
+use crate::data::rows::Rows;
+use crate::encode::{EncodeOptions, EncodedRows, Encoding, Explanation, encode, encode_blocks};
 use crate::error::FitError;
 use crate::model::dictionary::{Amplitudes, Dictionary};
 use crate::model::file::{self, ModelError, Note};
@@ -115,14 +116,32 @@ impl Model {
     /// number of columns differs; [`FitError::GatesShape`].
     pub fn encode(
         &self,
-        x: ArrayView2<'_, f64>,
+        x: impl Into<Rows>,
         options: &EncodeOptions,
     ) -> Result<Encoding, FitError> {
         let policy = match &options.gates {
             Some(policy) => policy.clone(),
             None => self.policy()?,
         };
-        encode(self, x, &policy, options.max_iterations)
+        encode(self, x.into(), &policy, options.max_iterations)
+    }
+
+    /// As [`Model::encode`], handing `sink` a block of rows after another, so that not all have to be in memory. The
+    /// numbers are the same bits.
+    ///
+    /// # Errors
+    /// As [`Model::encode`], and the errors of `sink`, which end it.
+    pub fn encode_blocks<E: From<FitError>>(
+        &self,
+        x: impl Into<Rows>,
+        options: &EncodeOptions,
+        sink: impl FnMut(EncodedRows) -> Result<(), E>,
+    ) -> Result<Explanation, E> {
+        let policy = match &options.gates {
+            Some(policy) => policy.clone(),
+            None => self.policy()?,
+        };
+        encode_blocks(self, x.into(), &policy, options.max_iterations, sink)
     }
 
     /// The gate policy that the model's word stands for.
@@ -412,7 +431,7 @@ mod tests {
             fit.model.save(&path).unwrap();
             let model = Model::load(&path).unwrap();
             assert_eq!(model, fit.model, "{topology} {amplitudes}");
-            let rebuilt = model.reconstruct(fit.coordinates.view(), fit.gates.view());
+            let rebuilt = model.reconstruct(fit.coordinates().view(), fit.gates().view());
             let left: f64 = (&rebuilt.unwrap() - &x).iter().map(|r| r * r).sum();
             let all = fit.squared_error.sum();
             assert!(

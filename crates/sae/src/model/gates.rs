@@ -26,6 +26,14 @@ impl GatePolicy {
         }
     }
 
+    /// How many of `atoms` a row may choose, where it chooses.
+    pub(crate) fn chosen(&self, atoms: usize) -> Option<usize> {
+        match self {
+            Self::TopK(k) if *k < atoms => Some(*k),
+            _ => None,
+        }
+    }
+
     /// The policy that such a word stands for; `None` for given gates.
     pub fn of_word(word: &str) -> Option<Self> {
         match word.strip_prefix("top-k:").map(str::parse) {

@@ -8,6 +8,7 @@
 //!   grid         points of an atom from which a row's search begins
 //!   coverage     the share of its manifold that an atom's rows cover
 //!   gates        which atoms may be on
+//!   places       where rows are on the atoms that are on in them
 //!   fitted       a dictionary with a decoder: encode, reconstruct, save, load
 //!   file         the model's file
 //! ```
@@ -20,5 +21,6 @@ pub mod file;
 pub(crate) mod fitted;
 pub(crate) mod gates;
 pub(crate) mod grid;
+pub mod places;
 pub(crate) mod rays;
 pub mod topology;

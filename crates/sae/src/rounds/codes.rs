@@ -2,7 +2,7 @@
 
 use crate::encode::search::{Arrangement, NONE, RowCode};
 use crate::iterate::cones::{Evened, mapped};
-use crate::iterate::coordinates::{Coordinates, Gates};
+use crate::iterate::coordinates::{ChosenAtoms, Coordinates, Gates};
 use crate::model::dictionary::Dictionary;
 use rayon::prelude::*;
 
@@ -167,18 +167,20 @@ impl Codes {
         }
     }
 
-    /// Converts to dense arrays of coordinates and gates.
-    pub(crate) fn dense(
+    /// Converts to coordinates and gates.
+    pub(crate) fn places(
         &self,
         dictionary: &Dictionary,
         arrangement: &Arrangement,
     ) -> (Coordinates, Gates) {
-        let mut coordinates = Coordinates::origin(dictionary, self.rows);
-        let mut gates = Gates::all_off(self.rows, dictionary.len());
+        let chosen = ChosenAtoms::by_row(dictionary, self.rows, |i, atoms| {
+            atoms.extend(self.row(i).map(|(a, ..)| a as u32));
+        });
+        let mut coordinates = Coordinates::chosen(chosen.clone());
+        let gates = Gates::chosen(dictionary.len(), chosen);
         for i in 0..self.rows {
             for (a, phi, t) in self.row(i) {
-                gates.row_mut(i)[a] = 1.0;
-                let to = &mut coordinates.row_mut(i)[dictionary.atom_place(a)];
+                let to = coordinates.place_mut(i, dictionary.atom_place(a));
                 let atom = dictionary.atoms()[a];
                 match arrangement.is_circle(a) {
                     true => atom.place_of(&phi[..2], to),
@@ -190,7 +192,7 @@ impl Codes {
         (coordinates, gates)
     }
 
-    /// Loads dense arrays; a row with more atoms on than there are slots keeps its first.
+    /// Loads coordinates and gates; a row with more atoms on than there are slots keeps its first.
     pub(crate) fn load(
         &mut self,
         dictionary: &Dictionary,
@@ -201,11 +203,10 @@ impl Codes {
         for i in 0..self.rows {
             let row = self.row_mut(i);
             row.atoms.fill(NONE);
-            let on = (0..dictionary.len()).filter(|&a| gates.row(i)[a] != 0.0);
-            for (slot, a) in on.take(row.slots).enumerate() {
+            for (slot, (a, _)) in gates.on(i).take(row.slots).enumerate() {
                 row.atoms[slot] = a as u32;
                 let atom = dictionary.atoms()[a];
-                let t = &coordinates.row(i)[dictionary.atom_place(a)];
+                let t = coordinates.place(i, dictionary.atom_place(a));
                 atom.values(t, &mut row.phi[slot * row.width..][..atom.width()]);
                 if !arrangement.is_circle(a) {
                     row.t[slot * row.stored..][..t.len()].copy_from_slice(t);

@@ -14,6 +14,7 @@ use super::codes::Codes;
 use super::relocate::Residuals;
 use super::round::{Arranged, Choice, Ground, Penalty, RoundMemory, RoundState};
 use super::{GateRound, RoundStage};
+use crate::data::store::TileMemory;
 use crate::error::FitError;
 use crate::iterate::coordinates::{Coordinates, Gates};
 use rand::seq::index::sample;
@@ -187,11 +188,11 @@ impl<'a> Explorer<'a> {
             data, arrangement, ..
         } = self.ground;
         let (n, p, features) = (data.rows(), data.outputs(), arrangement.features());
-        let mut lines = Vec::with_capacity(features * p);
+        let (mut lines, mut tile) = (Vec::with_capacity(features * p), TileMemory::default());
         while lines.len() < features * p {
             let left = features - lines.len() / p;
             for i in sample(rng, n, left.min(n)) {
-                lines.extend(data.row(i).iter().map(|x| START * x));
+                lines.extend(data.tile(i, 1, &mut tile).iter().map(|x| START * x));
             }
         }
         arrangement.turn(&mut lines, p);

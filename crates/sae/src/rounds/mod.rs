@@ -236,14 +236,14 @@ pub(crate) fn run(
             explorer.relocate(most, &mut state, &mut rng, &mut way)?;
             explorer.finish(&mut state, &mut way)?;
             // After Newton's method choices are compared in double precision.
-            explorer.ground.single = None;
+            explorer.ground.single = false;
             let arrangement = choosing.ground.arrangement;
-            let (coordinates, gates) = state.codes.dense(dictionary, arrangement);
+            let (coordinates, gates) = state.codes.places(dictionary, arrangement);
             (coordinates, gates, Some(explorer))
         }
         (Begin::Fitted(decoder, mut rng), Some(choosing)) => {
             let ground = Ground {
-                single: None,
+                single: false,
                 ..choosing.ground
             };
             let mut explorer = Explorer::new(ground, penalty, choosing.slots);
@@ -254,7 +254,7 @@ pub(crate) fn run(
             let most = (PATIENCE[1], SHARES[1]);
             explorer.relocate(most, &mut state, &mut rng, &mut way)?;
             explorer.finish(&mut state, &mut way)?;
-            let (coordinates, gates) = state.codes.dense(dictionary, ground.arrangement);
+            let (coordinates, gates) = state.codes.places(dictionary, ground.arrangement);
             (coordinates, gates, Some(explorer))
         }
         (Begin::Coordinates(coordinates, gates), _) => (coordinates, gates, None),
@@ -366,7 +366,7 @@ fn again(
         arrangement,
         ..
     } = explorer.ground;
-    let (coordinates, gates) = state.codes.dense(dictionary, arrangement);
+    let (coordinates, gates) = state.codes.places(dictionary, arrangement);
     let (layout, point) = laid_out(settings, penalty, &gates, coordinates)?;
     Ok(Found::Better(Box::new(Update {
         layout,

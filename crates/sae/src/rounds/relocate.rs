@@ -5,6 +5,7 @@
 //! its own span a plane by their leading directions. The plane that would explain most of all drawn rows,
 //! weighted back to equal weight for all rows, becomes the atom's lines.
 
+use crate::data::store::TileMemory;
 use crate::data::{dot, larger};
 use crate::rounds::codes::Codes;
 use crate::rounds::round::{Arranged, Ground};
@@ -62,7 +63,9 @@ impl Residuals {
             }));
         }
         let rows: Vec<Vec<f64>> = (chosen.par_iter())
-            .map(|&i| residual(ground, decoder, codes, i))
+            .map_init(TileMemory::default, |tile, &i| {
+                residual(ground, decoder, codes, i, tile)
+            })
             .collect();
         let norms: Vec<f64> = rows.iter().map(|r| dot(r, r).sqrt()).collect();
         let weights = chosen.iter().map(|&i| 1.0 / squares[i]).collect();
@@ -173,9 +176,15 @@ impl Residuals {
 }
 
 /// `x - c - W' phi` of a row.
-fn residual(ground: &Ground<'_>, decoder: &Arranged, codes: &Codes, i: usize) -> Vec<f64> {
+fn residual(
+    ground: &Ground<'_>,
+    decoder: &Arranged,
+    codes: &Codes,
+    i: usize,
+    tile: &mut TileMemory,
+) -> Vec<f64> {
     let p = ground.data.outputs();
-    let mut r: Vec<f64> = (ground.data.row(i).iter())
+    let mut r: Vec<f64> = (ground.data.tile(i, 1, tile).iter())
         .zip(&decoder.intercept)
         .map(|(x, c)| x - c)
         .collect();

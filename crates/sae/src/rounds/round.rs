@@ -12,6 +12,7 @@
 //! sums have the same bits for any number of threads. The objective of codes with *their* decoder is
 //! `(|X|^2 - <W, F>) / 2`, plus the kappa term.
 
+use crate::data::store::TileMemory;
 use crate::data::{Data, axpy, dot, larger, ordered_sum};
 use crate::encode::search::{Arrangement, NONE, Search, SearchMemory};
 use crate::error::CurvedError;
@@ -33,8 +34,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) data: &'a Data,
     pub(crate) dictionary: &'a Dictionary,
     pub(crate) arrangement: &'a Arrangement,
-    /// The rows in single precision, where pulls are to be made in it.
-    pub(crate) single: Option<&'a [f32]>,
+    /// Whether pulls are made in single precision.
+    pub(crate) single: bool,
 }
 
 /// The two penalties.
@@ -127,9 +128,8 @@ impl Ground<'_> {
             .chunks_exact(p)
             .map(|line| dot(line, &decoder.intercept))
             .collect();
-        let single: Option<Vec<f32>> = (self.single)
-            .filter(|_| choice != Choice::Stay)
-            .map(|_| decoder.lines.iter().map(|&w| w as f32).collect());
+        let single: Option<Vec<f32>> = (self.single && choice != Choice::Stay)
+            .then(|| decoder.lines.iter().map(|&w| w as f32).collect());
         let under = Under {
             decoder,
             single: single.as_deref(),
@@ -146,9 +146,12 @@ impl Ground<'_> {
             .zip(state.squares.par_chunks_mut(chunk))
             .zip(&mut bench.parts)
             .enumerate()
-            .for_each(|(c, ((codes, squares), part))| {
-                self.part(c * chunk, &under, codes, squares, part);
-            });
+            .for_each_init(
+                TileMemory::default,
+                |tile, (c, ((codes, squares), part))| {
+                    self.part(c * chunk, &under, codes, squares, part, tile);
+                },
+            );
         if let [sum, parts @ ..] = &mut bench.parts[..] {
             for part in parts {
                 axpy(1.0, &part.gram, &mut sum.gram);
@@ -184,7 +187,7 @@ impl Ground<'_> {
             return self.decode(bench, penalty, state);
         }
         // Flat coordinates are kept at unit variance; the sums are formed again for the whitened coordinates.
-        let (mut coordinates, gates) = state.codes.dense(self.dictionary, self.arrangement);
+        let (mut coordinates, gates) = state.codes.places(self.dictionary, self.arrangement);
         let layout = Layout::new(self.dictionary, &gates, self.outputs())
             .map_err(broadhead_schur::Error::from)?;
         coordinates.whiten(&layout);
@@ -211,6 +214,7 @@ impl Ground<'_> {
         mut codes: CodesMut<'_>,
         squares: &mut [f64],
         part: &mut Part,
+        tile: &mut TileMemory,
     ) {
         release_upper_parts();
         let (f, p) = (self.arrangement.features(), self.outputs());
@@ -228,25 +232,30 @@ impl Ground<'_> {
         *changed = 0;
         for from in (0..codes.rows()).step_by(TILE) {
             let count = TILE.min(codes.rows() - from);
-            let x = &self.data.flat()[(first + from) * p..][..count * p];
             let pulls = &mut pulls[..count * f];
             let Some(search) = under.search else {
+                let x = self.data.tile(first + from, count, tile);
                 for (i, x) in x.chunks_exact(p).enumerate() {
                     self.add(gram, moment, x, codes.read(from + i));
                 }
                 continue;
             };
-            match (self.single, under.single) {
-                (Some(rows), Some(lines)) => {
+            let x = match under.single {
+                Some(lines) => {
                     let single = &mut single[..count * f];
-                    let x = &rows[(first + from) * p..][..count * p];
-                    product(x, lines, single, [count, f, p]);
+                    let (x, narrow) = self.data.tile_in_both(first + from, count, tile);
+                    product(narrow, lines, single, [count, f, p]);
                     for (to, &from) in pulls.iter_mut().zip(&*single) {
                         *to = f64::from(from);
                     }
+                    x
                 }
-                _ => product(x, &under.decoder.lines, pulls, [count, f, p]),
-            }
+                None => {
+                    let x = self.data.tile(first + from, count, tile);
+                    product(x, &under.decoder.lines, pulls, [count, f, p]);
+                    x
+                }
+            };
             release_upper_parts();
             for (i, (pulls, x)) in pulls.chunks_exact_mut(f).zip(x.chunks_exact(p)).enumerate() {
                 for (pull, shift) in pulls.iter_mut().zip(under.shift) {
@@ -264,7 +273,7 @@ impl Ground<'_> {
                         energy
                     }
                     Choice::Better => {
-                        let noise = NOISE[usize::from(self.single.is_some())] * square;
+                        let noise = NOISE[usize::from(self.single)] * square;
                         let (energy, other) = search.improve(pulls, noise, work, &mut code);
                         *changed += usize::from(other);
                         energy

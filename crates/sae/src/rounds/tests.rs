@@ -29,7 +29,7 @@ fn an_atom_that_no_row_uses_is_brought_back_where_it_helps() {
         data: &data,
         dictionary: &dictionary,
         arrangement: &arrangement,
-        single: None,
+        single: false,
     };
     // Circles 0 and 1 stand where two of the data's lie; the third has no lines, so no row can choose it.
     let mut gates = Gates::all_off(150, 3);
@@ -68,7 +68,7 @@ fn an_atom_that_no_row_uses_is_brought_back_where_it_helps() {
     );
     let tell = |_: &GateRound| ControlFlow::Continue(());
     let ended = run(&settings, begin, penalty, &tell, &mut go_on).unwrap();
-    let used = |a: usize| (0..150).any(|i| ended.gates.row(i)[a] != 0.0);
+    let used = |a: usize| (0..150).any(|i| ended.gates.get(i, a) != 0.0);
     assert!(ended.converged() && (0..3).all(used));
     let moved: usize = (ended.rounds.iter())
         .filter(|round| round.accepted)
@@ -94,7 +94,7 @@ fn chosen(dictionary: &Dictionary, arrangement: &Arrangement, seed: u64) -> (Dat
         data: &data,
         dictionary,
         arrangement,
-        single: None,
+        single: false,
     };
     let penalty = Penalty {
         lambda: 0.3,
@@ -111,12 +111,12 @@ const MIXED: &str =
     "3*circle,torus,sphere/spherical:2,circle/harmonics:3,euclidean:2/monomials:2,euclidean:1";
 
 #[test]
-fn codes_come_back_from_dense_arrays_as_they_were() {
+fn codes_come_back_from_places_as_they_were() {
     let dictionary: Dictionary = MIXED.parse().unwrap();
     let arrangement = Arrangement::of(&dictionary);
     for seed in 0..5 {
         let (_, state) = chosen(&dictionary, &arrangement, seed);
-        let (coordinates, gates) = state.codes.dense(&dictionary, &arrangement);
+        let (coordinates, gates) = state.codes.places(&dictionary, &arrangement);
         let mut loaded = state.codes.clone();
         loaded.load(&dictionary, &arrangement, &coordinates, &gates);
         // Functions too, whatever slot an atom is in.
@@ -129,7 +129,7 @@ fn codes_come_back_from_dense_arrays_as_they_were() {
                 }
             }
         }
-        let (again, same) = loaded.dense(&dictionary, &arrangement);
+        let (again, same) = loaded.places(&dictionary, &arrangement);
         assert_eq!(gates, same);
         for (i, (t, s)) in coordinates.flat().iter().zip(again.flat()).enumerate() {
             assert!((t - s).abs() < 1e-15 * (1.0 + t.abs()), "{i}: {t} {s}");

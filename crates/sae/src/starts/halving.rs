@@ -26,7 +26,8 @@ use std::time::Instant;
 /// The rows that starts are compared on.
 pub(crate) struct Sample<'a> {
     pub(crate) data: Cow<'a, Data>,
-    pub(crate) single: Option<Vec<f32>>,
+    /// Whether pulls are made in single precision.
+    pub(crate) single: bool,
 }
 
 impl<'a> Sample<'a> {
@@ -38,11 +39,14 @@ impl<'a> Sample<'a> {
                 rng.set_stream(u64::MAX);
                 let mut chosen = sample(&mut rng, all.rows(), most).into_vec();
                 chosen.sort_unstable();
-                Cow::Owned(all.subset(&chosen))
+                let mut data = all.subset(&chosen);
+                if single {
+                    data.keep_single();
+                }
+                Cow::Owned(data)
             }
             false => Cow::Borrowed(all),
         };
-        let single = single.then(|| data.single());
         Self { data, single }
     }
 
@@ -55,7 +59,7 @@ impl<'a> Sample<'a> {
             data: &self.data,
             dictionary,
             arrangement,
-            single: self.single.as_deref(),
+            single: self.single,
         }
     }
 }
@@ -195,8 +199,8 @@ impl Halving<'_> {
         let decoder = explorer.random_decoder(rng);
         let mut state = explorer.state(decoder);
         explorer.round(Choice::Anew, &mut state)?;
-        let dense = (state.codes).dense(self.ground.dictionary, self.ground.arrangement);
-        self.of_codes(dense.0, &dense.1)
+        let places = (state.codes).places(self.ground.dictionary, self.ground.arrangement);
+        self.of_codes(places.0, &places.1)
     }
 
     fn of_codes(

@@ -5,6 +5,7 @@
 //! costs `O(n p q)` where a full decomposition would cost `O(n p min(n, p))`. The basis is drawn in
 //! the space of columns, so a permutation of the rows permutes the scores and changes nothing else.
 
+use crate::data::store::{TileMemory, WIDE};
 use crate::data::{Data, axpy, dot};
 use faer::linalg::evd::EvdError;
 use faer::linalg::matmul::matmul;
@@ -168,21 +169,21 @@ fn project(data: &Data, basis: &[Vec<f64>], scores: &mut [f64]) {
     let flat: Vec<f64> = basis.concat();
     let (p, chunk) = (data.outputs(), 256);
     let basis = MatRef::from_row_major_slice(&flat, q, p);
-    scores
-        .par_chunks_mut(chunk * q)
-        .enumerate()
-        .for_each(|(c, scores)| {
+    scores.par_chunks_mut(chunk * q).enumerate().for_each_init(
+        TileMemory::default,
+        |tile, (c, scores)| {
             let (first, count) = (c * chunk, scores.len() / q);
-            let x = MatRef::from_row_major_slice(&data.flat()[first * p..][..count * p], count, p);
+            let x = MatRef::from_row_major_slice(data.tile(first, count, tile), count, p);
             let into = MatMut::from_row_major_slice_mut(scores, count, q);
             matmul(into, Accum::Replace, x, basis.transpose(), 1.0, Par::Seq);
             for row in scores.chunks_exact_mut(q) {
                 row.iter_mut().zip(&shift).for_each(|(s, m)| *s -= m);
             }
-        });
+        },
+    );
 }
 
-/// `Xc' scores`, one vector per component.
+/// `Xc' scores`, one vector per component. Rows of more than [`WIDE`] numbers are multiplied block by block.
 fn back_project(data: &Data, scores: &[f64], q: usize) -> Vec<Vec<f64>> {
     if q == 0 {
         return Vec::new();
@@ -190,25 +191,43 @@ fn back_project(data: &Data, scores: &[f64], q: usize) -> Vec<Vec<f64>> {
     let (n, p) = (data.rows(), data.outputs());
     let tile = 64;
     let scores_of = MatRef::from_row_major_slice(scores, n, q);
-    let x = MatRef::from_row_major_slice(data.flat(), n, p);
-    let parts: Vec<Vec<f64>> = (0..p.div_ceil(tile))
-        .into_par_iter()
-        .map(|t| {
-            let (first, width) = (t * tile, tile.min(p - t * tile));
-            let mut part = vec![0.0; q * width];
-            let into = MatMut::from_row_major_slice_mut(&mut part, q, width);
-            let x = x.submatrix(0, first, n, width);
+    let mut parts: Vec<Vec<f64>> = (0..p.div_ceil(tile))
+        .map(|t| vec![0.0; q * tile.min(p - t * tile)])
+        .collect();
+    let mut add = |first: usize, x: MatRef<'_, f64>| {
+        let scores = scores_of.subrows(first, x.nrows()).transpose();
+        let accum = match first {
+            0 => Accum::Replace,
+            _ => Accum::Add,
+        };
+        parts.par_iter_mut().enumerate().for_each(|(t, part)| {
+            let width = part.len() / q;
+            let into = MatMut::from_row_major_slice_mut(part, q, width);
             matmul(
                 into,
-                Accum::Replace,
-                scores_of.transpose(),
-                x,
+                accum,
+                scores,
+                x.subcols(t * tile, width),
                 1.0,
                 Par::Seq,
             );
-            part
-        })
-        .collect();
+        });
+    };
+    match data.wide() {
+        Some(x) => add(0, MatRef::from_row_major_slice(x, n, p)),
+        None => {
+            let block = (WIDE / p).clamp(1, n);
+            let mut x = vec![0.0; block * p];
+            for first in (0..n).step_by(block) {
+                let count = block.min(n - first);
+                data.fill(first, &mut x[..count * p]);
+                add(
+                    first,
+                    MatRef::from_row_major_slice(&x[..count * p], count, p),
+                );
+            }
+        }
+    }
     let mut totals = vec![0.0; q];
     for row in scores.chunks_exact(q) {
         axpy(1.0, row, &mut totals);

@@ -10,8 +10,8 @@
 //!
 //! One array is made at a time, so that no more is held than the longest of them.
 
-use broadhead_sae::Dictionary;
-use ndarray::{Array1, ArrayView2};
+use broadhead_sae::RowPlaces;
+use ndarray::Array1;
 use ndarray_npy::{NpzWriter, WriteNpzError};
 use std::io::{self, Seek, Write};
 
@@ -19,7 +19,7 @@ use std::io::{self, Seek, Write};
 pub(super) const FILE: &str = "active.npz";
 
 /// Dense coordinates of rows that choose are written up to this many numbers.
-const DENSE: usize = 1 << 26;
+const DENSE: usize = 1 << 25;
 
 /// Whether `rows x columns` coordinates are few enough to be written densely beside.
 pub(super) fn is_dense(rows: usize, columns: usize) -> bool {
@@ -27,34 +27,24 @@ pub(super) fn is_dense(rows: usize, columns: usize) -> bool {
         .is_some_and(|numbers| numbers <= DENSE)
 }
 
-/// Writes the atoms that are on (`gates`, `n x atoms`) with their `coordinates` (`n x columns`).
-pub(super) fn write(
-    sink: &mut (impl Write + Seek),
-    dictionary: &Dictionary,
-    coordinates: ArrayView2<'_, f64>,
-    gates: ArrayView2<'_, f64>,
-) -> io::Result<()> {
-    let on = || gates.indexed_iter().filter(|(_, gate)| **gate != 0.0);
+/// Writes the atoms that are on with their places.
+pub(super) fn write(sink: &mut (impl Write + Seek), places: &RowPlaces) -> io::Result<()> {
+    let on = || (0..places.rows()).flat_map(|i| places.row(i));
     let mut npz = NpzWriter::new(sink);
     let other = |error: WriteNpzError| io::Error::other(error);
-    let counts = gates.rows().into_iter();
-    let counts = counts.map(|row| row.iter().filter(|gate| **gate != 0.0).count());
+    let counts = (0..places.rows()).map(|i| places.row(i).count());
     npz.add_array("indptr", &pointers(counts)).map_err(other)?;
     // A dictionary has far fewer atoms than 2^31.
-    let atoms: Array1<i32> = on().map(|((_, atom), _)| atom as i32).collect();
+    let atoms: Array1<i32> = on().map(|on| on.atom as i32).collect();
     npz.add_array("atom", &atoms).map_err(other)?;
     drop(atoms);
-    let amplitudes: Array1<f64> = on().map(|(_, gate)| *gate).collect();
+    let amplitudes: Array1<f64> = on().map(|on| on.amplitude).collect();
     npz.add_array("amplitude", &amplitudes).map_err(other)?;
     drop(amplitudes);
-    let lengths = on().map(|((_, atom), _)| dictionary.atom_columns(atom).len());
+    let lengths = on().map(|on| on.coordinates.len());
     npz.add_array("coordinate_indptr", &pointers(lengths))
         .map_err(other)?;
-    let numbers = on().flat_map(|((row, atom), _)| {
-        let columns = dictionary.atom_columns(atom);
-        columns.map(move |column| (row, column))
-    });
-    let numbers: Array1<f64> = numbers.map(|at| coordinates[at]).collect();
+    let numbers: Array1<f64> = on().flat_map(|on| on.coordinates).copied().collect();
     npz.add_array("coordinates", &numbers).map_err(other)?;
     npz.finish().map_err(other)?;
     Ok(())
@@ -72,13 +62,14 @@ fn pointers(lengths: impl Iterator<Item = usize>) -> Array1<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use broadhead_sae::Dictionary;
     use ndarray::array;
     use ndarray_npy::NpzReader;
     use std::io::Cursor;
 
     #[test]
     fn dense_arrays_are_written_up_to_their_limit() {
-        assert!(is_dense(1 << 20, 64) && !is_dense((1 << 20) + 1, 64));
+        assert!(is_dense(1 << 20, 32) && !is_dense((1 << 20) + 1, 32));
         assert!(!is_dense(usize::MAX, 2) && is_dense(usize::MAX, 0));
     }
 
@@ -88,7 +79,8 @@ mod tests {
         let gates = array![[0.0, 1.0, 0.5], [0.0, 0.0, 0.0], [2.0, 0.0, 0.0]];
         let coordinates = ndarray::Array2::from_shape_fn((3, 6), |(i, c)| (10 * i + c) as f64);
         let mut file = Cursor::new(Vec::new());
-        write(&mut file, &dictionary, coordinates.view(), gates.view()).unwrap();
+        let places = RowPlaces::from_arrays(&dictionary, coordinates.view(), gates.view()).unwrap();
+        write(&mut file, &places).unwrap();
         let mut npz = NpzReader::new(file).unwrap();
         let pointers: Array1<i64> = npz.by_name("indptr").unwrap();
         assert_eq!(pointers, array![0, 2, 2, 3]);

@@ -4,9 +4,11 @@ use super::active;
 use crate::error::CliError;
 use crate::model;
 use crate::output::Staging;
+use crate::output::npy::write_rows;
+use crate::output::npz::Column;
 use crate::words::GatesWord;
 use broadhead_sae::lm::TraceEntry;
-use broadhead_sae::{Dictionary, Fit, GateRound, HeldOut, Model, RoundStage};
+use broadhead_sae::{Fit, GateRound, HeldOut, Model, RoundStage};
 use ndarray::Array1;
 use ndarray_npy::WriteNpyExt;
 use serde::Serialize;
@@ -28,10 +30,11 @@ pub(super) const FILES: &[&str] = &[
 /// What is written.
 pub(super) struct Files<'a> {
     pub(super) fit: &'a Fit,
-    pub(super) dictionary: &'a Dictionary,
     /// The model with the word for its gates.
     pub(super) model: &'a Model,
     pub(super) gates: &'a GatesWord,
+    /// Whether dense arrays of any size were asked for.
+    pub(super) dense: bool,
     pub(super) held_out: Option<&'a HeldOut>,
     pub(super) picture: &'a str,
 }
@@ -45,7 +48,8 @@ impl Files<'_> {
     ) -> Result<Vec<PathBuf>, CliError> {
         let fit = self.fit;
         let chosen = matches!(self.gates, GatesWord::TopK(_));
-        let (rows, columns) = fit.coordinates.dim();
+        let places = &fit.places;
+        let (rows, columns, atoms) = (places.rows(), places.columns(), places.atoms());
         let mut targets = vec![folder.join(model::FILE)];
         staging.write(&targets[0], |sink| self.model.write(sink))?;
         let mut put = |name: &str, write: &mut dyn FnMut(&mut _) -> io::Result<()>| {
@@ -54,21 +58,20 @@ impl Files<'_> {
             targets.push(target);
             Ok::<(), CliError>(())
         };
-        if !chosen || active::is_dense(rows, columns) {
-            for (name, array) in [
-                ("coordinates.npy", &fit.coordinates),
-                ("gates.npy", &fit.gates),
-            ] {
-                put(name, &mut |sink| {
-                    array.write_npy(sink).map_err(io::Error::other)
-                })?;
-            }
+        if !chosen || self.dense || active::is_dense(rows, columns) {
+            put("coordinates.npy", &mut |sink| {
+                let shape = [rows, columns];
+                let column = Column::matrix("coordinates", shape);
+                write_rows(sink, &column, shape, |i, to| places.coordinates_of(i, to))
+            })?;
+            put("gates.npy", &mut |sink| {
+                let shape = [rows, atoms];
+                let column = Column::matrix("gates", shape);
+                write_rows(sink, &column, shape, |i, to| places.gates_of(i, to))
+            })?;
         }
         if chosen {
-            let (coordinates, gates) = (fit.coordinates.view(), fit.gates.view());
-            put(active::FILE, &mut |sink| {
-                active::write(sink, self.dictionary, coordinates, gates)
-            })?;
+            put(active::FILE, &mut |sink| active::write(sink, places))?;
         }
         if let Some(held_out) = self.held_out {
             let rows: Array1<i64> = held_out.rows.iter().map(|&row| row as i64).collect();

@@ -5,18 +5,17 @@ use crate::commands::clock::{Clock, Seconds};
 use crate::commands::dispatch::Device;
 use crate::commands::rates::{Pins, UsedRates};
 use crate::digits;
-use crate::input::Named;
+use crate::input::{FileRows, Keep};
 use crate::labels::{self, Labels};
-use crate::message;
+use crate::{memory, message};
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use broadhead_sae::lm::Status;
 use broadhead_sae::model::coverage::ARC;
 use broadhead_sae::{
-    Amplitudes, Atom, Dictionary, Fit, GateRound, HeldOut, Share, SolveSummary, StartReport,
-    Topology,
+    Amplitudes, Atom, Dictionary, Fit, GateRound, HeldOut, RowPlaces, Share, SolveSummary,
+    StartReport, Topology,
 };
 use broadhead_schur::EliminationKind;
-use ndarray::Array2;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -69,6 +68,10 @@ pub(super) struct Summary {
     solves: SolveSummary,
     lambda: f64,
     kappa: f64,
+    /// Whether rows were read from their files tile by tile.
+    streamed: bool,
+    /// The most bytes that the program had in physical memory; null where the system does not say.
+    peak_memory: Option<u64>,
     seconds: Seconds,
     ledger: LedgerSnapshot,
     options: Options,
@@ -138,6 +141,7 @@ struct Options {
     pulls: &'static str,
     lambda: Option<f64>,
     elimination: Option<EliminationKind>,
+    memory: Option<u64>,
     output: PathBuf,
 }
 
@@ -177,19 +181,14 @@ pub(crate) fn variation_lines(
 }
 
 /// Atoms that are on in no row.
-fn unused(gates: &Array2<f64>) -> Vec<usize> {
-    let columns = gates.columns().into_iter().enumerate();
-    let unused = columns.filter(|(_, column)| column.iter().all(|gate| *gate == 0.0));
+fn unused(places: &RowPlaces) -> Vec<usize> {
+    let counts = places.counts().into_iter().enumerate();
+    let unused = counts.filter(|(_, count)| *count == 0);
     unused.map(|(atom, _)| atom).collect()
 }
 
 impl Summary {
-    pub(super) fn new(
-        arguments: &FitArgs,
-        rows: &Named<Array2<f64>>,
-        done: Done,
-        clock: &Clock,
-    ) -> Self {
+    pub(super) fn new(arguments: &FitArgs, rows: &FileRows, done: Done, clock: &Clock) -> Self {
         let Done {
             dictionary,
             fit,
@@ -222,8 +221,8 @@ impl Summary {
         };
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            rows: rows.array.nrows(),
-            columns: rows.array.ncols(),
+            rows: rows.rows.shape()[0],
+            columns: rows.rows.shape()[1],
             features: dictionary.features(),
             explained_variance: fit.explained_variance,
             unexplained_variance: fit.variation.unexplained,
@@ -243,7 +242,7 @@ impl Summary {
             status: fit.status,
             gates_stand_still: fit.gates_stand_still,
             reseeded_atoms: fit.gate_rounds.iter().map(|round| round.reseeded).sum(),
-            unused_atoms: unused(&fit.gates),
+            unused_atoms: unused(&fit.places),
             gate_rounds: fit.gate_rounds,
             coverage: fit.coverage,
             log_det_hessian,
@@ -257,6 +256,8 @@ impl Summary {
             solves: fit.solves,
             lambda: fit.lambda,
             kappa: fit.model.kappa(),
+            streamed: rows.keep == Keep::OnDisk,
+            peak_memory: memory::peak(),
             seconds,
             ledger: fit.ledger,
             options: Options {
@@ -280,6 +281,7 @@ impl Summary {
                 pulls: arguments.pulls.word(),
                 lambda: arguments.lambda,
                 elimination: arguments.elimination.kind(),
+                memory: arguments.memory,
                 output: arguments.output.clone(),
             },
             start: fit.starts.get(fit.start).cloned(),

@@ -29,10 +29,10 @@ fn objective(
     data: &Data,
     dictionary: &Dictionary,
     penalty: Penalty,
-    dense: (Coordinates, Gates),
+    places: (Coordinates, Gates),
 ) -> f64 {
-    let layout = Layout::new(dictionary, &dense.1, data.outputs()).unwrap();
-    let mut point = Point::new(&layout, dense.0);
+    let layout = Layout::new(dictionary, &places.1, data.outputs()).unwrap();
+    let mut point = Point::new(&layout, places.0);
     let model = Frozen {
         data,
         dictionary,
@@ -46,10 +46,16 @@ fn objective(
 /// `(|x - c - W'phi|^2 + kappa |t|^2) / 2` of every row under the state's decoder.
 fn row_objectives(ground: &Ground<'_>, kappa: f64, state: &RoundState) -> Vec<f64> {
     let of = |i: usize| {
-        let mut r: Vec<f64> = (ground.data.row(i).iter())
-            .zip(&state.decoder.intercept)
-            .map(|(x, c)| x - c)
-            .collect();
+        let mut r: Vec<f64> = (ground
+            .data
+            .flat()
+            .chunks_exact(ground.data.outputs())
+            .nth(i)
+            .unwrap()
+            .iter())
+        .zip(&state.decoder.intercept)
+        .map(|(x, c)| x - c)
+        .collect();
         let (p, mut spread) = (r.len(), 0.0);
         for (a, phi, t) in state.codes.row(i) {
             for (&v, at) in phi.iter().zip(ground.arrangement.place(a).all()) {
@@ -78,15 +84,15 @@ proptest! {
         let dictionary: Dictionary = MIXED[which].parse().unwrap();
         let data = rows(n, 12, &mut rng);
         let arrangement = Arrangement::of(&dictionary);
-        let ground = Ground { data: &data, dictionary: &dictionary, arrangement: &arrangement, single: None };
+        let ground = Ground { data: &data, dictionary: &dictionary, arrangement: &arrangement, single: false };
         let penalty = Penalty { lambda, kappa };
         let mut explorer = Explorer::new(ground, penalty, slots);
         let decoder = explorer.random_decoder(&mut rng);
         let mut state = explorer.state(decoder);
         for choice in [Choice::Anew, Choice::Anew, Choice::Better, Choice::Stay] {
             explorer.round(choice, &mut state).unwrap();
-            let dense = state.codes.dense(&dictionary, &arrangement);
-            let direct = objective(&data, &dictionary, penalty, dense);
+            let places = state.codes.places(&dictionary, &arrangement);
+            let direct = objective(&data, &dictionary, penalty, places);
             let size = ground.square();
             prop_assert!(
                 (state.objective - direct).abs() < 1e-10 * direct.max(1e-4 * size),
@@ -104,7 +110,7 @@ proptest! {
         let slots = slots.min(dictionary.len());
         let data = rows(300, 12, &mut rng);
         let arrangement = Arrangement::of(&dictionary);
-        let ground = Ground { data: &data, dictionary: &dictionary, arrangement: &arrangement, single: None };
+        let ground = Ground { data: &data, dictionary: &dictionary, arrangement: &arrangement, single: false };
         let penalty = Penalty { lambda: 0.1, kappa };
         let mut explorer = Explorer::new(ground, penalty, slots);
         let decoder = explorer.random_decoder(&mut rng);
