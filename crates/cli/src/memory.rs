@@ -244,7 +244,10 @@ mod linux {
     /// The most of them so far.
     pub(super) fn peak_resident() -> Option<u64> {
         let status = Process::myself().and_then(|process| process.status());
-        status.ok()?.vmhwm.map(|kib| kib << 10)
+        match status {
+            Ok(status) => status.vmhwm.map(|kib| kib << 10),
+            Err(_) => None,
+        }
     }
 
     /// What machine and system still let this process allocate; `None` where no limit is known.

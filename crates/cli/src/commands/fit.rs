@@ -210,14 +210,14 @@ fn room(
         Some(path) => std::fs::metadata(path).map_or(0, |file| 2 * file.len()) + numbers(&[n, 8]),
         None => 0,
     };
-    // Points, and their text in the picture.
-    let atoms = picture::MOST_ATOMS.min(dictionary.len());
-    let drawing = numbers(&[n.min(picture::MOST_ROWS), atoms, 16]);
-    // Indices of the rows held out and of the others, and their places, which are put together.
     let on = match options.gates {
         GatePolicy::TopK(count) => count.min(dictionary.len()),
         _ => dictionary.len(),
     };
+    // Points, and their text in the picture.
+    let drawn = [n.min(picture::MOST_ROWS), on.min(picture::MOST_ATOMS), 16];
+    let drawing = numbers(&drawn);
+    // Indices of the rows held out and of the others, and their places, which are put together.
     let widest = dictionary.atoms().iter().map(|atom| atom.stored()).max();
     let divided = match arguments.holdout == 0.0 {
         true => 0,

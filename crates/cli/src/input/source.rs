@@ -229,9 +229,10 @@ impl Archive {
 
     /// The bytes of one element of that array, if its type is known.
     pub(super) fn only_element_size(&self) -> Option<usize> {
-        match &self.slots[self.only().ok()?].element {
-            Ok(element) => Some(element.size()),
-            Err(_) => None,
+        match self.only().map(|index| &self.slots[index].element) {
+            Ok(Ok(element)) => Some(element.size()),
+            // Reading says what is wrong.
+            Ok(Err(_)) | Err(_) => None,
         }
     }
 

@@ -98,7 +98,7 @@ mod tests {
     fn every_number_of_two_bytes_has_the_value_that_its_bits_mean() {
         for bits in 0..=u16::MAX {
             let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
-            let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+            let (exponent, fraction) = (i32::from((bits >> 10) & 31), f64::from(bits & 1023));
             let want = match exponent {
                 31 if fraction == 0.0 => sign * f64::INFINITY,
                 31 => f64::NAN,

@@ -47,7 +47,8 @@ impl ChosenAtoms {
         places.push(dictionary.placed());
         let (mut entries, mut starts) =
             (Vec::with_capacity(rows + 1), Vec::with_capacity(rows + 1));
-        (entries.push(0), starts.push(0));
+        entries.push(0);
+        starts.push(0);
         let (mut atoms, mut own, mut end) = (Vec::new(), Vec::new(), 0);
         for i in 0..rows {
             own.clear();

@@ -37,7 +37,8 @@ fn bytes_of(value: f64, element: ElementType, order: ByteOrder) -> Vec<u8> {
         // Normal numbers of few digits: the exponent moves to its other bias.
         ElementType::F16 if value == 0.0 => vec![0, 0],
         ElementType::F16 => {
-            let bits = (single >> 16 & 0x8000) | ((single & 0x7fff_ffff) >> 13) - (112 << 10);
+            let magnitude = (single & 0x7fff_ffff) >> 13;
+            let bits = ((single >> 16) & 0x8000) | (magnitude - (112 << 10));
             (bits as u16).to_le_bytes().to_vec()
         }
     };
