@@ -140,7 +140,7 @@ pub struct FitArgs {
     #[arg(long, value_name = "WHICH", default_value = "measured")]
     pub rates: RatesWord,
     /// The most memory that the program may have resident, in bytes or with K, M or G (powers of 1024). Rows for
-    /// which there is no room beside the rest are read from their files tile by tile; the result is the same.
+    /// which there is no room beside the rest are read from their files tile by tile, which changes no bit.
     #[arg(long, value_name = "BYTES", allow_negative_numbers = true, value_parser = crate::memory::parse_bytes)]
     pub memory: Option<u64>,
     /// Write dense coordinates.npy and gates.npy of rows that choose their atoms however large they are.
@@ -173,7 +173,7 @@ pub struct EncodeArgs {
     #[arg(long, value_name = "POLICY", default_value = "auto")]
     pub device: DevicePolicy,
     /// The most memory that the program may have resident, in bytes or with K, M or G (powers of 1024). Rows for
-    /// which there is no room beside the rest are read from their file tile by tile; the result is the same.
+    /// which there is no room beside the rest are read from their file tile by tile, which changes no bit.
     #[arg(long, value_name = "BYTES", allow_negative_numbers = true, value_parser = crate::memory::parse_bytes)]
     pub memory: Option<u64>,
 }

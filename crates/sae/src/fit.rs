@@ -93,7 +93,7 @@ fn fit_data(
     // Rows that choose are given none.
     let rows = top_k.map_or(data.rows(), |_| 0);
     let first = given_gates(&options.gates, rows, dictionary.len())?;
-    let given = first.without_fitted(dictionary)?;
+    let given = first.clone().without_fitted(dictionary)?;
     let resumed = match &options.start {
         Some(model) => Some(Resumed::of(model, data, dictionary)?),
         None => None,

@@ -58,7 +58,7 @@ pub fn fit_holding_out(
     let largest = survey(&x)?.largest;
     let [training, held] = divided(n, share, options.seed)?;
     // Before the fit: gates of all rows have all rows.
-    check_gates(&options.gates, n, dictionary.len())?;
+    check_gates(&options.gates, n, dictionary)?;
     let own = FitOptions {
         gates: of_rows(&options.gates, &training),
         ..options.clone()

@@ -225,6 +225,12 @@ fn room(
         let bytes = encode_bytes(size, model.dictionary(), &options);
         // The squared errors, and a block of all arrays as bytes.
         let beside = memory::numbers(&[rows, 2]).saturating_add(32 << 20);
+        // The array of the file, and copies of it.
+        let given = match word.file() {
+            Some(_) => memory::numbers(&[4, rows, model.dictionary().len()]),
+            None => 0,
+        };
+        let beside = beside.saturating_add(given);
         let bytes = [bytes, beside, opened.held(keep)].into_iter();
         memory::require(&what, bytes.fold(0, u64::saturating_add))
     };

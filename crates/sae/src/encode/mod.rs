@@ -241,7 +241,7 @@ impl Placing<'_> {
                 let given = given_gates(self.policy, n, dictionary.len())?;
                 Some(given.without_fitted(dictionary)?)
             }
-            _ => check_gates(self.policy, n, dictionary.len()).map(|()| None)?,
+            _ => check_gates(self.policy, n, dictionary).map(|()| None)?,
         };
         let frame = Frame::of(decoder, dictionary, self.model.kappa());
         let rows = RowModel::new(dictionary, &frame.decoder, p, frame.kappa);
@@ -367,12 +367,18 @@ pub enum NoExplanation {
 ///
 /// # Errors
 /// As [`given_gates`].
-pub(crate) fn check_gates(policy: &GatePolicy, rows: usize, atoms: usize) -> Result<(), FitError> {
+pub(crate) fn check_gates(
+    policy: &GatePolicy,
+    rows: usize,
+    dictionary: &Dictionary,
+) -> Result<(), FitError> {
     let rows = match policy {
         GatePolicy::Given(_) => rows,
         _ => 0,
     };
-    given_gates(policy, rows, atoms).map(drop)
+    given_gates(policy, rows, dictionary.len())?
+        .without_fitted(dictionary)
+        .map(drop)
 }
 
 /// Checks a policy against the data and returns its gates; for top-k all gates are on.

@@ -289,12 +289,17 @@ impl<'a> Search<'a> {
     ) -> bool {
         let width = self.arrangement.width();
         let stored = self.arrangement.stored();
+        // An amplitude could always be fitted to the rounding that is left.
+        let least = match self.cones && slot > 0 {
+            true => -NOTHING * self.energy(pulls, code),
+            false => 0.0,
+        };
         let mut found: Option<(f64, usize)> = None;
         if let Some(circle) = self.best_circle(work, code, slot) {
             let a = self.arrangement.circles()[circle];
             self.left_over(pulls, code, slot, a, &mut work.q);
             let ([x, y], gain) = self.on_circle(circle, [work.q[0], work.q[1]]);
-            if gain > 0.0 {
+            if gain > least {
                 found = Some((gain, a));
                 code.phi[slot * width..][..2].copy_from_slice(&[x, y]);
             }
@@ -315,7 +320,7 @@ impl<'a> Search<'a> {
             let w = self.arrangement.place(a).width;
             let s = self.dictionary.atoms()[a].placed();
             let gain = self.seat(a, &work.q, &mut work.all, &mut phi[..w], &mut t[..s]);
-            if gain > found.map_or(0.0, |(best, _)| best) {
+            if gain > found.map_or(least, |(best, _)| best) {
                 found = Some((gain, a));
                 code.phi[slot * width..][..w].copy_from_slice(&phi[..w]);
                 code.t[slot * stored..][..s].copy_from_slice(&t[..s]);
@@ -603,6 +608,9 @@ fn inverses(axes: [f64; 2]) -> [f64; 2] {
     let least = NARROW * axes[0];
     axes.map(|a| if a > least { 1.0 / a } else { 0.0 })
 }
+
+/// A gain below this share of what the atoms before explain is rounding.
+const NOTHING: f64 = 1e-12;
 
 /// See [`inverses`].
 const NARROW: f64 = 1e-12;

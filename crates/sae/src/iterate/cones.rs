@@ -18,7 +18,6 @@
 //! g_j <- g_j - (w / u) sym(mean_i g_i z_i') z_j                               in the space of z
 //! ```
 
-use crate::data::larger;
 use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::model::dictionary::{Atom, Dictionary};
 use crate::starts::principal::descending;
@@ -26,8 +25,8 @@ use broadhead_schur::RowDims;
 use faer::Mat;
 use std::ops::Range;
 
-/// A direction of `z` whose deviation is less than this share of the largest counts as this large: an atom whose
-/// plane is nearly a line would have amplitudes of rounding.
+/// A direction of `z` whose deviation is less than this share of the largest is not stretched: an atom whose plane is
+/// nearly a line would have amplitudes of rounding.
 const FLOOR: f64 = 1e-6;
 
 /// An atom with a fitted amplitude, and the rows that it is on in.
@@ -63,17 +62,25 @@ pub(crate) fn evened(atom: Atom, moment: &Mat<f64>) -> Evened {
     let Ok((variances, axes)) = descending(moment) else {
         return none();
     };
-    let target = match atom.is_linear() {
-        true => atom.square_length() / w as f64,
-        false => 1.0,
-    };
-    let largest = (variances.first().map_or(0.0, |v| v.max(0.0)) / target).sqrt();
+    let largest = variances.first().map_or(0.0, |v| v.max(0.0)).sqrt();
     if !(largest > 0.0 && largest.is_finite()) {
         return none();
     }
-    let deviations: Vec<f64> = (variances.iter())
-        .map(|v| larger((v.max(0.0) / target).sqrt(), FLOOR * largest))
-        .collect();
+    let roots = variances.iter().map(|v| v.max(0.0).sqrt());
+    let wide = roots.clone().filter(|root| *root >= FLOOR * largest);
+    // The directions that vary share the mean square.
+    let target = match atom.is_linear() {
+        true => (atom.square_length() / wide.count() as f64).sqrt(),
+        false => 1.0,
+    };
+    let still = |root: f64| {
+        if root < FLOOR * largest {
+            largest
+        } else {
+            root
+        }
+    };
+    let deviations: Vec<f64> = roots.map(|root| still(root) / target).collect();
     Evened {
         forth: of(&|c| 1.0 / deviations[c], &axes),
         back: of(&|c| deviations[c], &axes),

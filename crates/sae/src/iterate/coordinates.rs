@@ -209,9 +209,9 @@ impl Gates {
     ///
     /// # Errors
     /// [`FitError::Option`] for one that is negative.
-    pub(crate) fn without_fitted(&self, dictionary: &Dictionary) -> Result<Self, FitError> {
-        let mut gates = self.clone();
-        debug_assert!(self.chosen.is_none(), "amplitudes are the caller's");
+    pub(crate) fn without_fitted(self, dictionary: &Dictionary) -> Result<Self, FitError> {
+        let mut gates = self;
+        debug_assert!(gates.chosen.is_none(), "amplitudes are the caller's");
         for (a, _) in (dictionary.atoms().iter().enumerate()).filter(|(_, atom)| atom.is_cone()) {
             for i in 0..gates.rows() {
                 let gate = &mut gates.row_mut(i)[a];

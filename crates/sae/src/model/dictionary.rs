@@ -467,7 +467,8 @@ impl Dictionary {
         })
     }
 
-    /// The same atoms with these amplitudes. Euclidean atoms keep amplitude 1.
+    /// The same atoms with these amplitudes. Euclidean atoms keep amplitude 1, and where there are no others nothing
+    /// is fitted.
     #[must_use]
     pub fn with_amplitudes(mut self, amplitudes: Amplitudes) -> Self {
         self.amplitudes = amplitudes;
@@ -479,6 +480,9 @@ impl Dictionary {
             atom.cone = amplitudes == Amplitudes::Fitted && !alone;
             last += atom.placed();
             self.places.push(last);
+        }
+        if !self.has_cones() {
+            self.amplitudes = Amplitudes::One;
         }
         self
     }

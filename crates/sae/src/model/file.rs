@@ -5,7 +5,7 @@
 //! {"atoms": [{"topology": "circle", "basis": "harmonics:1"}], "gates": "all", "kappa": 0.0, "lambda": 1e-3}
 //! ```
 //!
-//! `atoms` names topologies and bases in the order of the decoder's rows, after the intercept in
+//! `"amplitudes": "fitted"` beside `atoms` says that they are. `atoms` names topologies and bases in the order of the decoder's rows, after the intercept in
 //! row 0. `gates`, `kappa` and `lambda` are what the fit used: an encoding uses the first two, a fit that
 //! starts from the model uses both penalties.
 

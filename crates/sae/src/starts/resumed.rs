@@ -37,8 +37,12 @@ impl Resumed {
         if model.dictionary() != dictionary {
             return Err(FitError::Option {
                 option: "start",
-                value: format!("a model of {}", model.dictionary()),
-                expected: "a model of the atoms that are fitted",
+                value: format!(
+                    "a model of {} with amplitudes {}",
+                    model.dictionary(),
+                    model.dictionary().amplitudes()
+                ),
+                expected: "a model of the atoms that are fitted, with their amplitudes",
             });
         }
         let (scale, p) = (data.scale(), data.outputs());

@@ -32,11 +32,20 @@ pub(super) fn atoms(arguments: &FitArgs) -> Result<(Dictionary, Option<Named<Mod
         return Ok((model.array.dictionary().clone(), Some(model)));
     }
     let amplitudes = arguments.amplitudes.map_or(Amplitudes::One, Into::into);
+    let kept = |dictionary: Dictionary| {
+        let dictionary = dictionary.with_amplitudes(amplitudes);
+        if dictionary.amplitudes() != amplitudes {
+            message::say(format_args!(
+                "warning: --amplitudes {amplitudes}: Euclidean atoms keep amplitude 1, and there are no others"
+            ));
+        }
+        dictionary
+    };
     let count = match &arguments.atoms {
         None => 1,
         Some(AtomsWord::Alike(count)) => *count,
         Some(AtomsWord::Listed(dictionary)) => {
-            return Ok((dictionary.clone().with_amplitudes(amplitudes), None));
+            return Ok((kept(dictionary.clone()), None));
         }
     };
     let topology = arguments.topology.unwrap_or(Topology::Circle);
@@ -44,7 +53,7 @@ pub(super) fn atoms(arguments: &FitArgs) -> Result<(Dictionary, Option<Named<Mod
     let bytes = (count as u64).saturating_mul(256);
     memory::require(&format!("a dictionary of {count} atoms"), bytes)?;
     match Dictionary::uniform(count, topology, basis) {
-        Ok(dictionary) => Ok((dictionary.with_amplitudes(amplitudes), None)),
+        Ok(dictionary) => Ok((kept(dictionary), None)),
         Err(error) => Err(CliError::Usage(error.to_string())),
     }
 }

@@ -336,8 +336,9 @@ impl<'m> Newton<'m> {
             let atom = self.model.dictionary.atoms()[block.atom];
             let own = block.unknown..block.unknown + block.dim;
             let place = &t[self.model.dictionary.atom_place(block.atom)];
-            let held = atom.is_cone() && atom.amplitude(place) < NO_AMPLITUDE;
-            if held && gradient[own.end - 1] > 0.0 {
+            // A linear cone goes through 0 to the other side.
+            let bounded = atom.is_cone() && !atom.is_linear();
+            if bounded && atom.amplitude(place) < NO_AMPLITUDE && gradient[own.end - 1] > 0.0 {
                 gradient[own].fill(0.0);
             }
         }
@@ -351,7 +352,8 @@ impl<'m> Newton<'m> {
             let own = block.unknown..block.unknown + block.dim;
             let place = &t[self.model.dictionary.atom_place(block.atom)];
             let is_none = work.gradient[own.clone()].iter().all(|g| *g == 0.0);
-            if !(atom.is_cone() && atom.amplitude(place) < NO_AMPLITUDE && is_none) {
+            let bounded = atom.is_cone() && !atom.is_linear();
+            if !(bounded && atom.amplitude(place) < NO_AMPLITUDE && is_none) {
                 continue;
             }
             for a in own {

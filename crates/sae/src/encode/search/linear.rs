@@ -5,7 +5,8 @@
 //! *Block-sparse signals*, 2010). What the first choice took may be better explained by others once these are on, so
 //! afterwards each atom in turn is taken out, and the best for what the rest leaves is put in its place.
 
-use super::{RowCode, Search, SearchMemory, Seat};
+use super::{NARROW, RowCode, Search, SearchMemory, Seat};
+use crate::data::larger;
 
 /// A pivot below this share of its diagonal entry is rounding: two atoms say the same.
 const DEPENDENT: f64 = 1e-9;
@@ -68,6 +69,16 @@ impl Search<'_> {
             );
             if atom.topology().has_flat() {
                 (first..first + w).for_each(|j| matrix[j * d + j] += self.kappa);
+            }
+            // A short axis says nothing: what would stand along it is rounding.
+            let longest = (first..first + w).fold(0.0, |m, j| larger(m, matrix[j * d + j]));
+            for j in first..first + w {
+                let is_short = matrix[j * d + j] <= NARROW * longest;
+                if atom.is_cone() && is_short {
+                    matrix[j * d..][..d].fill(0.0);
+                    (0..d).for_each(|i| matrix[i * d + j] = 0.0);
+                    (matrix[j * d + j], right[j]) = (1.0, 0.0);
+                }
             }
             first += w;
         }

@@ -143,8 +143,12 @@ fn a_plane_that_is_nearly_a_line_keeps_its_amplitudes() {
             dictionary.atoms()[0].place_of(&[along, across], coordinates.row_mut(i));
         }
         let layout = Layout::new(&dictionary, &Gates::all_on(40, 1), 1).unwrap();
-        layout.cones()[0].scale(&mut coordinates);
+        for _ in 0..4 {
+            layout.cones()[0].scale(&mut coordinates);
+        }
         let amplitudes = (0..40).map(|i| coordinates.row(i)[1]);
+        let square = amplitudes.clone().map(|s| s * s).sum::<f64>() / 40.0;
+        assert!((square - 1.0).abs() < 1e-9, "{width}: {square}");
         let largest = amplitudes.clone().fold(0.0, f64::max);
         assert!(
             largest < 2.0 && amplitudes.fold(1.0, f64::min) > 0.0,
