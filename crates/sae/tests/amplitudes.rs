@@ -205,3 +205,23 @@ fn a_fit_goes_on_from_a_model_with_other_amplitudes() {
     let fit = quiet(&x, &dictionary, &options(model)).unwrap();
     assert!(fit.explained_variance > first.explained_variance + 0.02);
 }
+
+/// The same with two atoms on in a row, along dense directions, in a fit and in an encoding: a second axis that is
+/// rounding holds nothing.
+#[test]
+fn rows_on_lines_have_no_amplitudes_of_rounding_beside_other_atoms() {
+    let dictionary = cones("3*circle");
+    let wave = |i: usize, by: f64| 0.4 + (i as f64 * by).fract();
+    let direction = |a: usize, c: usize| (1.3 * a as f64 + 0.9 * c as f64 + (a * c) as f64).sin();
+    let x = Array2::from_shape_fn((240, 9), |(i, c)| {
+        let (a, b) = (i % 3, (i + 1) % 3);
+        wave(i, 0.618) * direction(a, c) + wave(i, 0.755) * direction(b, c)
+    });
+    let fit = quiet(&x, &dictionary, &top(2, 4)).unwrap();
+    assert!(fit.explained_variance > 0.999, "{}", fit.explained_variance);
+    let found = fit.model.encode(x.view(), &EncodeOptions::default());
+    let found = found.unwrap();
+    let most = |gates: &Array2<f64>| gates.iter().fold(0.0_f64, |m, gate| m.max(*gate));
+    let (fitted, encoded) = (most(&fit.gates()), most(&found.gates));
+    assert!(fitted < 20.0 && encoded < 20.0, "{fitted} {encoded}");
+}
