@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 const BROADHEAD: &str = r#"#!/bin/sh
 if [ "$1" = --version ]; then echo "broadhead 9.9"; exit 0; fi
 for last; do :; done
-if [ "$2" = --help ]; then echo "--max-seconds --pulls"; exit 0; fi
+if [ "$2" = --help ]; then echo "--amplitudes --max-seconds --pulls"; exit 0; fi
 mkdir -p "$last"
 echo "$@" >> "$(dirname "$0")/arguments"
 case "$*" in *--FAILS*) exit 1;; esac
@@ -110,7 +110,7 @@ fn a_quick_run_writes_a_record_of_every_process_and_is_not_adopted() {
     assert!(law[0]["ratio"].as_f64().unwrap() > 0.0);
     let arguments = std::fs::read_to_string(here.path("arguments")).unwrap();
     let first = arguments.lines().next().unwrap();
-    let words = "--atoms 4 --gates top-k:2 --seed 0 --max-seconds 0.2 --pulls auto --device off -o";
+    let words = "--atoms 4 --gates top-k:2 --amplitudes one --seed 0 --max-seconds 0.2 --pulls auto --device off -o";
     assert!(first.contains(words), "{first}");
     assert!(
         arguments.contains("--pulls fp64 --device off --starts 1"),
@@ -145,7 +145,7 @@ fn what_the_full_plan_lacks_and_a_quick_one_without_a_folder_are_said_by_name() 
         "{}",
         said(&other)
     );
-    let old = BROADHEAD.replace("--max-seconds --pulls", "--pulls");
+    let old = BROADHEAD.replace("--max-seconds ", "");
     std::fs::write(here.path("broadhead"), old).unwrap();
     let output = here.run(&["--quick"]);
     assert!(!output.status.success());

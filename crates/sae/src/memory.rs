@@ -175,7 +175,7 @@ pub fn fit_bytes(
         let problem = sum(&[
             size.bytes(RowsUse::Choosing),
             grid_bytes(dictionary).saturating_mul(at_once as u64 + 1),
-            Choosing::of(size, slots, &widths, dictionary).bytes(options, carried),
+            ChoosingNeeds::of(size, slots, &widths, dictionary).bytes(options, carried),
         ]);
         let solver = match is_by_gradients(n, options) {
             true => 0,
@@ -297,7 +297,7 @@ fn grid_bytes(dictionary: &Dictionary) -> u64 {
 /// rounds    three states of all rows for each start at once
 /// Newton    two points, the blocks and vectors of its steps; then rows choose once more, and a third point
 /// ```
-struct Choosing {
+struct ChoosingNeeds {
     size: RowsSize,
     m: usize,
     /// Codes and squared errors.
@@ -316,7 +316,7 @@ struct Choosing {
     steps: usize,
 }
 
-impl Choosing {
+impl ChoosingNeeds {
     fn of(size: RowsSize, slots: usize, widths: &Widths, dictionary: &Dictionary) -> Self {
         let arrangement = Arrangement::of(dictionary);
         let (w, u, placed) = (widths.features, widths.unknowns, widths.placed);

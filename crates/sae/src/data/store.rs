@@ -430,8 +430,8 @@ pub(crate) fn survey(rows: &Rows) -> Result<Survey, FitError> {
     let [n, p] = rows.shape();
     let tile = light(p);
     let single = rows.is_single();
-    type Found = (Option<(usize, f64)>, f64, bool);
-    let of_tile = |memory: &mut TileMemory, t: usize| -> Found {
+    type Seen = (Option<(usize, f64)>, f64, bool);
+    let of_tile = |memory: &mut TileMemory, t: usize| -> Seen {
         let (first, count) = (t * tile, tile.min(n - t * tile));
         memory.numbers.resize(count * p, 0.0);
         rows.fill(first, &mut memory.numbers, &mut memory.bytes, &|_| ());
@@ -448,7 +448,7 @@ pub(crate) fn survey(rows: &Rows) -> Result<Survey, FitError> {
             is_single,
         )
     };
-    let found: Vec<Found> = (0..n.div_ceil(tile))
+    let found: Vec<Seen> = (0..n.div_ceil(tile))
         .into_par_iter()
         .map_init(TileMemory::default, of_tile)
         .collect();

@@ -19,7 +19,7 @@ use crate::data::variation::{NoVariation, Variation};
 use crate::encode::arrangement::Arrangement;
 use crate::encode::frame::{Frame, Reach};
 use crate::encode::row::{RowModel, RowPoint, rows_in_parallel};
-use crate::encode::tiles::{Arranged, TILE, Tiles};
+use crate::encode::tiles::{OwnAxes, TILE, Tiles};
 use crate::error::FitError;
 use crate::iterate::coordinates::Gates;
 use crate::model::dictionary::Dictionary;
@@ -155,7 +155,7 @@ pub(crate) fn encode(
 }
 
 /// The places of rows that were not fitted.
-pub(crate) struct Placed {
+pub(crate) struct AllPlaced {
     pub(crate) places: RowPlaces,
     /// `|x_i - W' phi_i|`, in the units of the data.
     pub(crate) distance: Vec<f64>,
@@ -181,9 +181,9 @@ pub(crate) fn place(
     rows: &Rows,
     policy: &GatePolicy,
     max_iterations: usize,
-) -> Result<Placed, FitError> {
+) -> Result<AllPlaced, FitError> {
     let [n, _] = rows.shape();
-    let mut all = Placed {
+    let mut all = AllPlaced {
         places: RowPlaces::with_capacity(model.dictionary(), n),
         distance: Vec::with_capacity(n),
     };
@@ -253,7 +253,7 @@ impl Placing<'_> {
             iterations: self.max_iterations,
         };
         let arrangement = Arrangement::of(dictionary);
-        let arranged = Arranged::of(&one, &arrangement);
+        let arranged = OwnAxes::of(&one, &arrangement);
         let tiles = match self.policy {
             GatePolicy::TopK(k) if *k < dictionary.len() => Some(Tiles::new(
                 &one,

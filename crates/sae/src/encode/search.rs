@@ -109,7 +109,7 @@ pub(crate) struct SearchMemory {
     /// Places on all atoms, for Newton's method.
     all: Vec<f64>,
     /// The linear system of a row: see [`linear`].
-    system: linear::System,
+    system: linear::RowSystem,
 }
 
 impl SearchMemory {
@@ -125,7 +125,7 @@ impl SearchMemory {
             phi: vec![0.0; slots * width],
             t: vec![0.0; slots * stored],
             all: vec![0.0; dictionary.placed()],
-            system: linear::System::default(),
+            system: linear::RowSystem::default(),
         }
     }
 }

@@ -29,7 +29,7 @@ use std::ops::Range;
 pub(super) const TILE: usize = 128;
 
 /// The decoder in the order and the axes of the search.
-pub(super) struct Arranged {
+pub(super) struct OwnAxes {
     /// In the arranged order, circles in their own axes.
     lines: Vec<f64>,
     /// The same over the features of the dictionary.
@@ -38,7 +38,7 @@ pub(super) struct Arranged {
     turns: Vec<[f64; 2]>,
 }
 
-impl Arranged {
+impl OwnAxes {
     pub(super) fn of(one: &OneByOne<'_>, arrangement: &Arrangement) -> Self {
         let p = one.raw.outputs();
         let mut lines = arrangement.gather(&one.frame.decoder, p);
@@ -98,11 +98,11 @@ impl<'a> Tiles<'a> {
     pub(super) fn new(
         one: &'a OneByOne<'a>,
         arrangement: &'a Arrangement,
-        arranged: &'a Arranged,
+        arranged: &'a OwnAxes,
         is_single: bool,
         slots: usize,
     ) -> Self {
-        let Arranged {
+        let OwnAxes {
             lines,
             own_axes,
             turns,

@@ -59,7 +59,7 @@ pub(super) struct Newton<'m> {
 }
 
 /// Where a minimisation ended.
-pub(super) struct Found {
+pub(super) struct Descent {
     pub(super) energy: f64,
     pub(super) converged: bool,
 }
@@ -397,7 +397,7 @@ impl<'m> Newton<'m> {
     }
 
     /// Descends from `t`, in place.
-    pub(super) fn minimise(&self, t: &mut [f64], iterations: usize) -> Found {
+    pub(super) fn minimise(&self, t: &mut [f64], iterations: usize) -> Descent {
         let d = self.dim;
         let needed = 2 * self.local_len() + t.len() + 3 * d + 2 * d * d;
         with_zeros(needed, |mut parts| {
@@ -421,12 +421,12 @@ impl<'m> Newton<'m> {
         iterations: usize,
         mut local: Local<'s>,
         mut work: Work<'s>,
-    ) -> Found {
+    ) -> Descent {
         self.refresh(t, &mut local);
         let mut energy = self.energy_at(t, &local);
         // An energy that overflows has no descent: `t` stays and does not count as converged.
         if self.dim == 0 || !energy.is_finite() {
-            return Found {
+            return Descent {
                 energy,
                 converged: energy.is_finite(),
             };
@@ -449,7 +449,7 @@ impl<'m> Newton<'m> {
         self.hold(t, work.gradient);
         for _ in 0..iterations {
             if dot(work.gradient, work.gradient).sqrt() <= small {
-                return Found {
+                return Descent {
                     energy,
                     converged: true,
                 };
@@ -480,7 +480,7 @@ impl<'m> Newton<'m> {
                         break;
                     }
                     if predicted <= noise {
-                        return Found {
+                        return Descent {
                             energy,
                             converged: ridge <= unit,
                         };
@@ -496,7 +496,7 @@ impl<'m> Newton<'m> {
                 }
             }
             if !lowered {
-                return Found {
+                return Descent {
                     energy,
                     converged: false,
                 };
@@ -505,7 +505,7 @@ impl<'m> Newton<'m> {
             self.hold(t, work.gradient);
         }
         let converged = dot(work.gradient, work.gradient).sqrt() <= small;
-        Found { energy, converged }
+        Descent { energy, converged }
     }
 }
 

@@ -13,7 +13,7 @@ const DEPENDENT: f64 = 1e-9;
 
 /// Memory of the system.
 #[derive(Default)]
-pub(crate) struct System {
+pub(crate) struct RowSystem {
     matrix: Vec<f64>,
     right: Vec<f64>,
     /// The places of the functions.
@@ -46,7 +46,7 @@ impl Search<'_> {
             return false;
         }
         let (features, width) = (self.arrangement.features(), self.arrangement.width());
-        let System {
+        let RowSystem {
             matrix, right, at, ..
         } = &mut work.system;
         at.clear();
