@@ -60,7 +60,7 @@ pub fn open_matrix(source: &Source) -> Result<OpenMatrix, InputError> {
 }
 
 impl OpenMatrix {
-    /// Rows and columns, if the header tells them and [`OpenMatrix::read`] could get as far as
+    /// Rows and columns, if the header tells them and [`OpenMatrix::rows`] could get as far as
     /// allocating them.
     pub fn shape(&self) -> Option<[usize; 2]> {
         self.archive.only_shape()?.try_into().ok()
