@@ -11,7 +11,7 @@
 //! These are upper bounds on what the code holds at its peak, not predictions: a process with that many
 //! bytes free does not run out.
 
-use crate::data::store::{WIDE, is_wide};
+use crate::data::store::{is_wide, product_rows};
 use crate::encode::EncodeOptions;
 use crate::encode::arrangement::Arrangement;
 use crate::encode::block_rows;
@@ -46,8 +46,11 @@ impl RowsSize {
         let kept = match (self.in_memory && is_wide(n, p), use_of) {
             (true, RowsUse::Choosing) => wide_bytes(n, p),
             (true, _) => numbers(&[n, p]),
-            // A block of them where a sum takes many at once.
-            (false, RowsUse::Given) => numbers(&[n, p]).min(2 * numbers(&[WIDE])),
+            // A block of them for every worker where a sum takes many at once; workers have different rows.
+            (false, RowsUse::Given) => {
+                let workers = rayon::current_num_threads().min(8) + 1;
+                numbers(&[product_rows(n, p), p, workers]).min(numbers(&[n, p]))
+            }
             (false, _) => 0,
         };
         // A tile in all types for every worker, and what is known of every row.
@@ -372,7 +375,7 @@ impl ChoosingNeeds {
             sum(&[
                 size.sample(ranking),
                 // A block of them where components are found.
-                numbers(&[ranking, p]).min(numbers(&[WIDE])),
+                numbers(&[product_rows(ranking, p).min(ranking), p]),
                 numbers(&[ranking.saturating_add(p), 64]),
                 times(state(ranking), options.starts),
                 times(first, threads.min(options.starts)),

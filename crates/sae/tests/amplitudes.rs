@@ -102,8 +102,10 @@ fn newton_fits_amplitudes_and_both_borders_agree() {
             assert!((square - 1.0).abs() < 1e-9, "{word}: {square}");
         }
         let [projected, joint] = fits.map(|fit| fit.objective);
+        // A height beside an amplitude is nearly free where kappa alone holds it.
+        let near = if word == "cylinder" { 5e-3 } else { 1e-3 };
         assert!(
-            (projected - joint).abs() < 5e-3 * projected,
+            (projected - joint).abs() < near * projected,
             "{word}: {projected} {joint}"
         );
     }

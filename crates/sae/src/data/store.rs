@@ -23,6 +23,18 @@ pub(crate) fn is_wide(rows: usize, outputs: usize) -> bool {
     rows.saturating_mul(outputs) <= WIDE
 }
 
+/// Numbers of a block.
+const BLOCK: usize = 1 << 19;
+
+/// Rows of a block, where rows that are not kept normalised are multiplied as one matrix: all that are few enough to be
+/// kept, so that wherever they are the product is the same; else as many as a cache holds.
+pub(crate) fn product_rows(rows: usize, outputs: usize) -> usize {
+    match is_wide(rows, outputs) {
+        true => rows.max(1),
+        false => (BLOCK / outputs.max(1)).max(64),
+    }
+}
+
 /// Numbers of a tile in passes that do little with each.
 const LIGHT: usize = 1 << 16;
 

@@ -386,8 +386,9 @@ impl<'a> RowModel<'a> {
         point
     }
 
-    /// The `k` atoms that explain a row best, chosen one by one, each at amplitude 1; all are refined together
-    /// after each choice. The few best atoms by their grids compete again after refinement.
+    /// The `k` atoms that explain a row best, chosen one by one, each at amplitude 1 or a fitted one, while
+    /// one lowers the objective; all are refined together after each choice. The few best atoms by their grids compete
+    /// again after refinement.
     pub(crate) fn encode_greedy(&self, data: &RowData, k: usize, iterations: usize) -> RowPoint {
         let (mut point, mut left) = (self.blank(), Vec::new());
         for _ in 0..k.min(self.dictionary.len()) {
@@ -410,10 +411,12 @@ impl<'a> RowModel<'a> {
                     best = Some((energy, candidate));
                 }
             }
-            if let Some((_, best)) = best {
-                point = best;
-                self.refine(data, &mut point, iterations);
+            match best {
+                // An atom that lowers nothing stays off, as in the search by tiles.
+                Some((energy, best)) if energy < 0.0 || energy.is_nan() => point = best,
+                _ => break,
             }
+            self.refine(data, &mut point, iterations);
         }
         point
     }

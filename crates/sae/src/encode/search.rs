@@ -21,7 +21,7 @@ use super::angle::{self, LANES};
 pub(crate) use super::arrangement::Arrangement;
 use super::arrangement::{FeaturePlace, is_first_harmonic};
 use super::row::RowModel;
-use crate::data::{ARCH, dot};
+use crate::data::{ARCH, dot, larger};
 use crate::iterate::features::decoder_gram;
 use crate::model::dictionary::Dictionary;
 use crate::model::topology::MAX_EUCLIDEAN;
@@ -605,12 +605,15 @@ fn insert(leaders: &mut [Option<(f64, usize)>], mut new: (f64, usize)) {
 /// The inverses of a plane's axes. A short axis counts as at least [`NARROW`] of the long one: amplitudes along it
 /// would be rounding.
 fn inverses(axes: [f64; 2]) -> [f64; 2] {
-    let least = NARROW * axes[0];
+    let least = larger(NARROW * axes[0], DEAD);
     axes.map(|a| if a > least { 1.0 / a } else { 0.0 })
 }
 
 /// A gain below this share of what the atoms before explain is rounding.
 const NOTHING: f64 = 1e-12;
+
+/// The square of a line so short beside the rows that its inverse has no place in single precision.
+const DEAD: f64 = 1e-36;
 
 /// See [`inverses`].
 const NARROW: f64 = 1e-12;

@@ -11,7 +11,7 @@
 //! All functions write into storage that is allocated once for a [`Layout`]; an update allocates only what
 //! its parallel tasks need. Sums over rows are taken over fixed chunks in order.
 
-use crate::data::store::{TileMemory, is_wide};
+use crate::data::store::{TileMemory, product_rows};
 use crate::data::{Data, ROW_CHUNK, axpy, carve, dot, dots, sum_into};
 use crate::error::CurvedError;
 use crate::iterate::coordinates::Coordinates;
@@ -216,11 +216,8 @@ fn project_blocks(
     let mut parts: Vec<Vec<f64>> = (0..p.div_ceil(TILE))
         .map(|t| vec![0.0; m * TILE.min(p - t * TILE)])
         .collect();
-    let block = match is_wide(layout.rows(), p) {
-        true => rows.len(),
-        false => (BLOCK / p).clamp(64, rows.len().max(64)),
-    };
-    let mut x = vec![0.0; block.min(rows.len()) * p];
+    let block = product_rows(layout.rows(), p).min(rows.len());
+    let mut x = vec![0.0; block * p];
     for first in rows.clone().step_by(block) {
         let count = block.min(rows.end - first);
         let x = &mut x[..count * p];
@@ -238,9 +235,6 @@ fn project_blocks(
     }
     parts
 }
-
-/// Numbers of a block of rows.
-const BLOCK: usize = 1 << 18;
 
 /// Columns of `Phi' x`, where `x` has the given rows.
 fn project_dense(

@@ -5,7 +5,7 @@
 //! costs `O(n p q)` where a full decomposition would cost `O(n p min(n, p))`. The basis is drawn in
 //! the space of columns, so a permutation of the rows permutes the scores and changes nothing else.
 
-use crate::data::store::{TileMemory, WIDE};
+use crate::data::store::{TileMemory, product_rows};
 use crate::data::{Data, axpy, dot};
 use faer::linalg::evd::EvdError;
 use faer::linalg::matmul::matmul;
@@ -183,7 +183,7 @@ fn project(data: &Data, basis: &[Vec<f64>], scores: &mut [f64]) {
     );
 }
 
-/// `Xc' scores`, one vector per component. Rows of more than [`WIDE`] numbers are multiplied block by block.
+/// `Xc' scores`, one vector per component. Many rows are multiplied block by block.
 fn back_project(data: &Data, scores: &[f64], q: usize) -> Vec<Vec<f64>> {
     if q == 0 {
         return Vec::new();
@@ -216,7 +216,7 @@ fn back_project(data: &Data, scores: &[f64], q: usize) -> Vec<Vec<f64>> {
     match data.wide() {
         Some(x) => add(0, MatRef::from_row_major_slice(x, n, p)),
         None => {
-            let block = (WIDE / p).clamp(1, n);
+            let block = product_rows(n, p);
             let mut x = vec![0.0; block * p];
             for first in (0..n).step_by(block) {
                 let count = block.min(n - first);
