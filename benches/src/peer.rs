@@ -8,10 +8,11 @@ use crate::cell::{Phase, Shape};
 use crate::error::Error;
 use crate::kernels;
 use crate::receipt::Receipt;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -75,6 +76,77 @@ pub(crate) fn untouched(python: &Path) -> Command {
         command.env_remove(name);
     }
     command
+}
+
+/// A script that runs anew for every question, and the libraries that it starts with.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    python: PathBuf,
+    path: PathBuf,
+    libraries: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Libraries {
+    pub(crate) libraries: BTreeMap<String, String>,
+}
+
+impl Script {
+    /// Asks the interpreter `python` for the libraries of the script at `path`.
+    ///
+    /// # Errors
+    /// It does not start, or does not answer.
+    pub(crate) fn start(path: PathBuf, python: &Path) -> Result<Self, Error> {
+        let output = untouched(python)
+            .arg(&path)
+            .stderr(Stdio::inherit())
+            .output();
+        let output = output.map_err(Error::file(python))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let Libraries { libraries } = serde_json::from_str(&text).map_err(|e| Error::Format {
+            path: path.clone(),
+            message: format!("{}; {e}", output.status),
+        })?;
+        Ok(Self {
+            python: python.to_path_buf(),
+            path,
+            libraries,
+        })
+    }
+
+    /// A script that starts with `libraries`, without asking it.
+    #[cfg(test)]
+    pub(crate) fn of(path: PathBuf, libraries: BTreeMap<String, String>) -> Self {
+        Self {
+            python: "python".into(),
+            path,
+            libraries,
+        }
+    }
+
+    /// The script as a process, without arguments.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = untouched(&self.python);
+        command.arg(&self.path);
+        command
+    }
+
+    /// The libraries that it started with.
+    pub(crate) fn libraries(&self) -> &BTreeMap<String, String> {
+        &self.libraries
+    }
+
+    /// Adds its libraries to a receipt, which is then still one of the peer `name`.
+    ///
+    /// # Errors
+    /// [`Error::Peer`] where its kernels are older than the processor's.
+    pub(crate) fn sign(&self, name: &str, receipt: &mut Receipt) -> Result<(), Error> {
+        receipt.libraries.extend(self.libraries.clone());
+        kernels::check(receipt).map_err(|refused| Error::Peer {
+            name: name.to_owned(),
+            refused,
+        })
+    }
 }
 
 impl Peer {

@@ -5,9 +5,7 @@ use super::record::{Explained, Fitted};
 use super::rows::{HeldOut, read};
 use crate::rounds::ours::Program;
 use broadhead_gate::Decline;
-use broadhead_sae::model::basis::Basis;
-use broadhead_sae::model::dictionary::Atom;
-use broadhead_sae::{Dictionary, Topology};
+use broadhead_sae::Dictionary;
 use ndarray::Array2;
 use serde::Deserialize;
 use std::path::Path;
@@ -123,6 +121,9 @@ fn found(
         let reason = explained_variance_reason.unwrap_or_else(|| "it is null".to_owned());
         failed(format!("explained variance of the held-out rows: {reason}"))
     })?;
+    if summary.dictionary.amplitudes() != amplitudes {
+        return Err(failed("summary.json: other amplitudes than were asked for"));
+    }
     let atoms = summary.dictionary.atoms();
     if gates.ncols() != atoms.len() || held_out.indices().any(|row| row >= gates.nrows()) {
         return Err(failed("gates.npy: of other rows or atoms than the summary"));
@@ -131,7 +132,8 @@ fn found(
     for row in held_out.indices() {
         for (atom, _) in atoms.iter().zip(gates.row(row)).filter(|(_, z)| **z != 0.0) {
             on += 1;
-            numbers += numbers_of(*atom, amplitudes);
+            // Its coordinates, and its amplitude if that is fitted.
+            numbers += atom.local_dim();
         }
     }
     let mean = |count: usize| count as f64 / held_out.len() as f64;
@@ -149,25 +151,15 @@ fn found(
     })
 }
 
-/// Numbers that say where a row is on an atom that is on: its coordinates, and a fitted amplitude. A line of degree
-/// 1 has none: its coordinate says what an amplitude would.
-fn numbers_of(atom: Atom, amplitudes: Amplitudes) -> usize {
-    let euclidean = matches!(atom.topology(), Topology::Euclidean { .. });
-    let linear = euclidean && matches!(atom.basis(), Basis::Monomials { degree: 1 });
-    match amplitudes {
-        Amplitudes::Fitted if !linear => atom.local_dim() + 1,
-        Amplitudes::Fitted | Amplitudes::One => atom.local_dim(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use ndarray::array;
     use serde_json::{Value, json};
 
-    fn summary() -> Value {
+    fn summary(amplitudes: Amplitudes) -> Value {
         let dictionary: Dictionary = "circle,euclidean:1,sphere".parse().unwrap();
+        let dictionary = dictionary.with_amplitudes(amplitudes);
         json!({
             "explained_variance": 0.5, "converged": false, "rows": 4, "dictionary": dictionary,
             "holdout": {"rows": 2, "explained_variance": 0.4, "explained_variance_reason": null},
@@ -191,8 +183,10 @@ mod tests {
             [0.0, 0.0, 0.0],
             [2.0, 0.0, 1.0]
         ];
-        let text = summary().to_string();
-        let of = |amplitudes| found(&text, &gates, &first_and_last(), (amplitudes, 1.5)).unwrap();
+        let of = |amplitudes| {
+            let text = summary(amplitudes).to_string();
+            found(&text, &gates, &first_and_last(), (amplitudes, 1.5)).unwrap()
+        };
         let one = of(Amplitudes::One);
         assert_eq!((one.wall, one.converged), (1.5, false));
         // A circle has two decoder rows, a line one, a sphere three.
@@ -211,7 +205,7 @@ mod tests {
     #[test]
     fn what_does_not_say_how_much_is_explained_is_a_reason() {
         let with = |change: &dyn Fn(&mut Value), gates: Array2<f64>| {
-            let mut value = summary();
+            let mut value = summary(Amplitudes::One);
             change(&mut value);
             let held_out = first_and_last();
             found(

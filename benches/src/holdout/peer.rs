@@ -7,14 +7,13 @@ use super::plan::Plan;
 use super::record::{Explained, Outcome, Record, SCHEMA, Trained, What};
 use super::{Divided, peer_cells};
 use crate::error::Error;
-use crate::kernels;
-use crate::peer::untouched;
+use crate::peer::{Libraries, Script};
 use crate::receipt::Receipt;
 use broadhead_gate::Decline;
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -27,14 +26,7 @@ const BESIDE: f64 = 150.0;
 /// The peer, and the libraries that it starts with.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    python: PathBuf,
-    script: PathBuf,
-    libraries: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Libraries {
-    libraries: BTreeMap<String, String>,
+    script: Script,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,22 +77,8 @@ impl Peer {
     /// # Errors
     /// It does not start, or does not answer.
     pub fn start(folder: &Path, python: &Path) -> Result<Self, Error> {
-        let script = folder.join(format!("{NAME}.py"));
-        let output = untouched(python)
-            .arg(&script)
-            .stderr(Stdio::inherit())
-            .output();
-        let output = output.map_err(Error::file(python))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let Libraries { libraries } = serde_json::from_str(&text).map_err(|e| Error::Format {
-            path: script.clone(),
-            message: format!("{}; {e}", output.status),
-        })?;
-        Ok(Self {
-            python: python.to_path_buf(),
-            script,
-            libraries,
-        })
+        let script = Script::start(folder.join(format!("{NAME}.py")), python)?;
+        Ok(Self { script })
     }
 
     /// Adds its libraries to a receipt, which is then still one.
@@ -108,11 +86,7 @@ impl Peer {
     /// # Errors
     /// [`Error::Peer`] where its kernels are older than the processor's.
     pub fn sign(&self, receipt: &mut Receipt) -> Result<(), Error> {
-        receipt.libraries.extend(self.libraries.clone());
-        kernels::check(receipt).map_err(|refused| Error::Peer {
-            name: NAME.to_owned(),
-            refused,
-        })
+        self.script.sign(NAME, receipt)
     }
 
     /// The process that trains; the files of indices go into `folder`.
@@ -143,8 +117,8 @@ impl Peer {
             "ceiling_seconds": asked.ceiling_seconds,
             "device": "cuda",
         });
-        let mut command = untouched(&self.python);
-        command.arg(&self.script).arg(request.to_string());
+        let mut command = self.script.command();
+        command.arg(request.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         Ok(command)
     }
@@ -192,7 +166,7 @@ impl Peer {
         let mut answers = Vec::new();
         for line in lines {
             if let Ok(Libraries { libraries }) = serde_json::from_str(line) {
-                if libraries != self.libraries {
+                if libraries != *self.script.libraries() {
                     let error = "the peer ran with other libraries than at first".to_owned();
                     return Err(Decline::Failed { error });
                 }
@@ -241,10 +215,9 @@ mod tests {
         "refitted":{"training":0.35,"held_out":0.3,"active":1.0}}"#;
 
     fn peer() -> Peer {
+        let libraries = BTreeMap::from([("torch".to_owned(), "2".to_owned())]);
         Peer {
-            python: "python".into(),
-            script: "topk_torch.py".into(),
-            libraries: BTreeMap::from([("torch".to_owned(), "2".to_owned())]),
+            script: Script::of("topk_torch.py".into(), libraries),
         }
     }
 

@@ -1,7 +1,8 @@
 //! What the suite runs, as data: `benches/plans/holdout*.toml`.
 
 use crate::rounds::plan::Source;
-use serde::{Deserialize, Serialize};
+pub use broadhead_sae::Amplitudes;
+use serde::Deserialize;
 
 /// The plan of a record.
 const FULL: &str = include_str!("../../plans/holdout.toml");
@@ -41,16 +42,6 @@ pub struct Fits {
     pub top: Vec<usize>,
     /// How large an atom is where it is on.
     pub amplitudes: Vec<Amplitudes>,
-}
-
-/// How large an atom is where it is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Amplitudes {
-    /// As the decoder says.
-    One,
-    /// By a factor that is fitted for every row.
-    Fitted,
 }
 
 /// The TopK autoencoders.

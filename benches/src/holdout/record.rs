@@ -9,14 +9,13 @@
 
 use super::plan::{Amplitudes, Plan};
 use crate::error::Error;
-use crate::machine::{self, OfMachine};
+use crate::machine::OfMachine;
 use crate::receipt::Receipt;
+use crate::record::sealed::{self, Sealed};
 use crate::record::{self, Refused};
 use crate::rounds::record::Data;
-use broadhead_device::seal;
 use broadhead_gate::Decline;
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 /// The schema's number.
@@ -150,6 +149,23 @@ impl OfMachine for Record {
     }
 }
 
+impl Sealed for Record {
+    const SCHEMA: u32 = SCHEMA;
+    const RECORDED: &str = Plan::RECORDED;
+
+    fn plan(&self) -> &str {
+        &self.run.plan
+    }
+
+    fn check(&self) -> Result<(), Refused> {
+        Self::check(self)
+    }
+
+    fn refused(what: String) -> Refused {
+        Refused::HeldOut { what }
+    }
+}
+
 impl Record {
     /// Whether it contradicts itself.
     ///
@@ -227,70 +243,12 @@ impl Explained {
     }
 }
 
-/// One record as its sealed line.
-///
-/// # Errors
-/// A number that JSON cannot hold.
-pub fn line(record: &Record) -> Result<String, serde_json::Error> {
-    Ok(seal::seal(&serde_json::to_string(record)?))
-}
-
-/// One line as a record.
-///
-/// # Errors
-/// Why it is none.
-pub fn parse(line: &str) -> Result<Record, Refused> {
-    let format = |e: serde_json::Error| Refused::Format {
-        message: e.to_string(),
-    };
-    let value: serde_json::Value = serde_json::from_str(line).map_err(format)?;
-    if value.get("receipt").is_none_or(serde_json::Value::is_null) {
-        return Err(Refused::NoReceipt);
-    }
-    let found = value.get("schema").and_then(serde_json::Value::as_u64);
-    if found != Some(u64::from(SCHEMA)) {
-        return Err(Refused::Schema { found });
-    }
-    let text = seal::open(line).map_err(|_| Refused::Seal)?;
-    let record: Record = serde_json::from_str(&text).map_err(format)?;
-    record.check()?;
-    Ok(record)
-}
-
 /// Reads records, refusing what is not one.
 ///
 /// # Errors
 /// The file cannot be read, or a line is refused.
 pub fn read(path: &Path) -> Result<Vec<Record>, Error> {
-    let file = std::fs::File::open(path).map_err(Error::file(path))?;
-    let mut records = Vec::new();
-    for (number, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(Error::file(path))?;
-        records.push(parse(&line).map_err(|refused| Error::Refused {
-            path: path.to_path_buf(),
-            line: number + 1,
-            refused,
-        })?);
-    }
-    Ok(records)
-}
-
-/// Whether all are of the plan whose records stand in the repository.
-///
-/// # Errors
-/// [`Error::Refused`] with the first that is not.
-pub fn expect_recorded(path: &Path, records: &[Record]) -> Result<(), Error> {
-    let other = |record: &Record| record.run.plan != Plan::RECORDED;
-    let Some(index) = records.iter().position(other) else {
-        return Ok(());
-    };
-    let plan = &records[index].run.plan;
-    let what = format!("is of the plan {plan:?}, which is not for keeping");
-    Err(Error::Refused {
-        path: path.to_path_buf(),
-        line: index + 1,
-        refused: Refused::HeldOut { what },
-    })
+    sealed::read_lines(path, sealed::parse)
 }
 
 /// Writes a device's records.
@@ -298,7 +256,7 @@ pub fn expect_recorded(path: &Path, records: &[Record]) -> Result<(), Error> {
 /// # Errors
 /// The file cannot be written.
 pub fn write(path: &Path, records: &[Record]) -> Result<(), Error> {
-    record::write_lines(path, records.iter().map(line))
+    record::write_lines(path, records.iter().map(sealed::line))
 }
 
 /// Writes `new` in the place of what the file at `path` has of the same machines.
@@ -310,13 +268,14 @@ pub fn put(path: &Path, new: &[Record]) -> Result<(), Error> {
         true => read(path)?,
         false => Vec::new(),
     };
-    write(path, &machine::replaced(known, new))
+    sealed::put(path, known, new)
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::receipt::DeviceReceipt;
+    use sealed::expect_recorded;
 
     fn explained(held_out: f64, atoms: f64, numbers: f64) -> Explained {
         Explained {

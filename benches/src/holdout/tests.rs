@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 use super::*;
+use crate::record::sealed;
 use ndarray::Array2;
 use ndarray_npy::WriteNpyExt;
 use std::os::unix::fs::PermissionsExt;
@@ -69,7 +70,7 @@ impl Here {
         assert_eq!(told, records.len());
         for record in &records {
             record.check().unwrap();
-            let line = record::line(record).unwrap();
+            let line = sealed::line(record).unwrap();
             let folder = self.folder.path().to_str().unwrap();
             assert!(!line.contains(folder), "{line}");
         }

@@ -9,6 +9,7 @@
 //! host's and a sample was one unit of work. Whoever reads them can see it ([`Record::schema`]).
 
 mod refused;
+pub mod sealed;
 
 pub use refused::Refused;
 
@@ -21,7 +22,7 @@ use broadhead_device::{ExecutionPath, LedgerSnapshot, seal};
 use broadhead_gate::{Decline, DeviceEvidence};
 use broadhead_schur::cuda::FrameSummary;
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::path::Path;
 
 /// The schema's number; readers refuse others, but for [`UNSEALED_SCHEMA`].
@@ -265,17 +266,7 @@ pub fn line(record: &Record) -> Result<String, serde_json::Error> {
 /// # Errors
 /// The file cannot be read, or a line is refused.
 pub fn read(path: &Path) -> Result<Vec<Record>, Error> {
-    let file = std::fs::File::open(path).map_err(Error::file(path))?;
-    let mut records = Vec::new();
-    for (number, line) in std::io::BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(Error::file(path))?;
-        records.push(parse(&line).map_err(|refused| Error::Refused {
-            path: path.to_path_buf(),
-            line: number + 1,
-            refused,
-        })?);
-    }
-    Ok(records)
+    sealed::read_lines(path, parse)
 }
 
 /// One line as a record.

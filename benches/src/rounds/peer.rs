@@ -8,13 +8,12 @@ use super::ours::THIN;
 use super::plan::Pulls;
 use super::record::Fitted;
 use crate::error::Error;
-use crate::kernels;
-use crate::peer::untouched;
+use crate::peer::Script;
 use crate::receipt::Receipt;
 use broadhead_gate::Decline;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -24,9 +23,7 @@ pub const NAME: &str = "numpy";
 /// The peer, and the libraries that it starts with.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    python: PathBuf,
-    script: PathBuf,
-    libraries: BTreeMap<String, String>,
+    script: Script,
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,22 +44,8 @@ impl Peer {
     /// # Errors
     /// It does not start, or does not answer.
     pub fn start(folder: &Path, python: &Path) -> Result<Self, Error> {
-        let script = folder.join("rounds_numpy.py");
-        let output = untouched(python)
-            .arg(&script)
-            .stderr(Stdio::inherit())
-            .output();
-        let output = output.map_err(Error::file(python))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let answer: Answer = serde_json::from_str(&text).map_err(|e| Error::Format {
-            path: script.clone(),
-            message: format!("{}; {e}", output.status),
-        })?;
-        Ok(Self {
-            python: python.to_path_buf(),
-            script,
-            libraries: answer.libraries,
-        })
+        let script = Script::start(folder.join("rounds_numpy.py"), python)?;
+        Ok(Self { script })
     }
 
     /// Adds its libraries to a receipt, which is then still one.
@@ -70,11 +53,7 @@ impl Peer {
     /// # Errors
     /// [`Error::Peer`] where its kernels are older than the processor's.
     pub fn sign(&self, receipt: &mut Receipt) -> Result<(), Error> {
-        receipt.libraries.extend(self.libraries.clone());
-        kernels::check(receipt).map_err(|refused| Error::Peer {
-            name: NAME.to_owned(),
-            refused,
-        })
+        self.script.sign(NAME, receipt)
     }
 
     /// Runs its rounds for so many seconds.
@@ -89,8 +68,8 @@ impl Peer {
         (precision, seconds): (Pulls, f64),
     ) -> Result<Fitted, Decline> {
         let failed = |error: String| Decline::Failed { error };
-        let mut command = untouched(&self.python);
-        command.arg(&self.script).arg(rows);
+        let mut command = self.script.command();
+        command.arg(rows);
         command.args([shape.atoms, shape.top].map(|n| n.to_string()));
         let amplitudes = if shape.fitted { "fitted" } else { "unit" };
         command.args([amplitudes, precision.dtype(), &seconds.to_string()]);
@@ -104,7 +83,7 @@ impl Peer {
         }
         let text = String::from_utf8_lossy(&output.stdout);
         let (fitted, libraries) = parse(&text, wall).map_err(|e| failed(e.to_string()))?;
-        match libraries == self.libraries {
+        match libraries == *self.script.libraries() {
             true => Ok(fitted),
             false => Err(failed(
                 "the peer ran with other libraries than at first".to_owned(),

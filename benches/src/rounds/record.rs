@@ -9,14 +9,13 @@ use super::curve::Curve;
 use super::law::{Law, Shape};
 use super::plan::{Plan, Pulls};
 use crate::error::Error;
-use crate::machine::{self, Machine, OfMachine};
+use crate::machine::{Machine, OfMachine};
 use crate::receipt::Receipt;
-use crate::record::{self, Refused};
+use crate::record::Refused;
+use crate::record::sealed::{self, Sealed};
 use crate::summary::Summary;
-use broadhead_device::seal;
 use broadhead_gate::Decline;
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 /// The schema's number.
@@ -192,6 +191,23 @@ impl OfMachine for Record {
     }
 }
 
+impl Sealed for Record {
+    const SCHEMA: u32 = SCHEMA;
+    const RECORDED: &str = Plan::RECORDED;
+
+    fn plan(&self) -> &str {
+        &self.run.plan
+    }
+
+    fn check(&self) -> Result<(), Refused> {
+        Self::check(self)
+    }
+
+    fn refused(what: String) -> Refused {
+        Refused::Rounds { what }
+    }
+}
+
 impl Record {
     /// Whether it contradicts itself.
     ///
@@ -229,52 +245,12 @@ impl Record {
     }
 }
 
-/// One record as its sealed line.
-///
-/// # Errors
-/// A number that JSON cannot hold.
-pub fn line(record: &Record) -> Result<String, serde_json::Error> {
-    Ok(seal::seal(&serde_json::to_string(record)?))
-}
-
-/// One line as a record.
-///
-/// # Errors
-/// Why it is none.
-pub fn parse(line: &str) -> Result<Record, Refused> {
-    let format = |e: serde_json::Error| Refused::Format {
-        message: e.to_string(),
-    };
-    let value: serde_json::Value = serde_json::from_str(line).map_err(format)?;
-    if value.get("receipt").is_none_or(serde_json::Value::is_null) {
-        return Err(Refused::NoReceipt);
-    }
-    let found = value.get("schema").and_then(serde_json::Value::as_u64);
-    if found != Some(u64::from(SCHEMA)) {
-        return Err(Refused::Schema { found });
-    }
-    let text = seal::open(line).map_err(|_| Refused::Seal)?;
-    let record: Record = serde_json::from_str(&text).map_err(format)?;
-    record.check()?;
-    Ok(record)
-}
-
 /// Reads records, refusing what is not one, and a law that its sizes do not give.
 ///
 /// # Errors
 /// The file cannot be read, or a line is refused.
 pub fn read(path: &Path) -> Result<Vec<Record>, Error> {
-    let file = std::fs::File::open(path).map_err(Error::file(path))?;
-    let mut records = Vec::new();
-    let refuse = |line: usize, refused: Refused| Error::Refused {
-        path: path.to_path_buf(),
-        line,
-        refused,
-    };
-    for (number, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(Error::file(path))?;
-        records.push(parse(&line).map_err(|refused| refuse(number + 1, refused))?);
-    }
+    let records: Vec<Record> = sealed::read_lines(path, sealed::parse)?;
     for (number, record) in records.iter().enumerate() {
         let Outcome::Law(law) = &record.outcome else {
             continue;
@@ -288,27 +264,13 @@ pub fn read(path: &Path) -> Result<Vec<Record>, Error> {
             continue;
         }
         let what = "is a law that its sizes do not give".to_owned();
-        return Err(refuse(number + 1, Refused::Rounds { what }));
+        return Err(Error::Refused {
+            path: path.to_path_buf(),
+            line: number + 1,
+            refused: Refused::Rounds { what },
+        });
     }
     Ok(records)
-}
-
-/// Whether all are of the plan whose records stand in the repository.
-///
-/// # Errors
-/// [`Error::Refused`] with the first that is not.
-pub fn expect_recorded(path: &Path, records: &[Record]) -> Result<(), Error> {
-    let other = |record: &Record| record.run.plan != Plan::RECORDED;
-    let Some(index) = records.iter().position(other) else {
-        return Ok(());
-    };
-    let plan = &records[index].run.plan;
-    let what = format!("is of the plan {plan:?}, which is not for keeping");
-    Err(Error::Refused {
-        path: path.to_path_buf(),
-        line: index + 1,
-        refused: Refused::Rounds { what },
-    })
 }
 
 impl Fit {
@@ -335,6 +297,5 @@ pub fn put(path: &Path, new: &[Record]) -> Result<(), Error> {
         true => read(path)?,
         false => Vec::new(),
     };
-    let records = machine::replaced(known, new);
-    record::write_lines(path, records.iter().map(line))
+    sealed::put(path, known, new)
 }

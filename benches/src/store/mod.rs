@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::evidence;
 use crate::holdout;
 use crate::machine;
-use crate::record;
+use crate::record::{self, sealed};
 use crate::rounds;
 use broadhead_device::probe;
 use serde_json::Value;
@@ -267,10 +267,10 @@ pub fn adopt(from: &Path, root: &Path, keep: Keep) -> Result<Vec<PathBuf>, Error
             evidence::read(&path)?;
             None
         } else if is_rounds(&path) {
-            rounds::record::expect_recorded(&path, &rounds::record::read(&path)?)?;
+            sealed::expect_recorded(&path, &rounds::record::read(&path)?)?;
             None
         } else if is_holdout(&path) {
-            holdout::record::expect_recorded(&path, &holdout::record::read(&path)?)?;
+            sealed::expect_recorded(&path, &holdout::record::read(&path)?)?;
             None
         } else {
             let found = record::read(&path)?;

@@ -13,7 +13,7 @@ use crate::holdout::plan::Plan;
 use crate::holdout::record::{self, Explained, Fitted, Outcome, Record, Trained, What};
 use crate::holdout::{self, PEER_FILE, SUITE, cells, peer_cells};
 use crate::machine;
-use crate::record::Refused;
+use crate::record::{Refused, sealed};
 use crate::store::{RECORDS, Shelf};
 use broadhead_gate::Decline;
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ pub(super) fn write(root: &Path, shelves: &[Shelf], check: bool) -> Result<(), E
             continue;
         }
         let (records, refused) = unfair_apart(record::read(&path))?;
-        record::expect_recorded(&path, &records)?;
+        sealed::expect_recorded(&path, &records)?;
         halves.refused.extend(refused);
         match device {
             Some(device) => halves.peers.push((device, records)),

@@ -7,7 +7,7 @@ mod page;
 use super::{GENERATED, put, unfair_apart};
 use crate::error::Error;
 use crate::machine::{self, Machine};
-use crate::record::Refused;
+use crate::record::{Refused, sealed};
 use crate::rounds::curve::Curve;
 use crate::rounds::plan::{Case, Plan, Pulls};
 use crate::rounds::record::{self, Fitted, Outcome, Record, What};
@@ -38,7 +38,7 @@ pub(super) fn write(root: &Path, check: bool) -> Result<Vec<String>, Error> {
         true => unfair_apart(record::read(&path))?,
         false => (Vec::new(), None),
     };
-    record::expect_recorded(&path, &records)?;
+    sealed::expect_recorded(&path, &records)?;
     let (page, lines) = of_records(&plan, &records, refused.as_ref());
     let to = root.join(GENERATED).join(format!("{SUITE}.md"));
     put(&to, &page, check)?;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::receipt::Receipt;
+use crate::record::sealed;
 use crate::rounds::law::{Law, Shape};
 use crate::rounds::record::{Data, Fit, Run, SCHEMA};
 
@@ -302,15 +303,15 @@ fn a_size_far_from_the_law_is_unmet() {
 
 #[test]
 fn records_that_contradict_themselves_are_refused_by_name() {
-    let good = record::line(&records()[0]).unwrap();
-    assert!(record::parse(&good).is_ok());
+    let good = sealed::line(&records()[0]).unwrap();
+    assert!(sealed::parse::<Record>(&good).is_ok());
     let edited = good.replacen("\"wall\":2.1", "\"wall\":1.1", 1);
     assert_ne!(edited, good);
-    assert_eq!(record::parse(&edited).unwrap_err(), Refused::Seal);
+    assert_eq!(sealed::parse::<Record>(&edited).unwrap_err(), Refused::Seal);
     let refused = |change: &dyn Fn(&mut Record)| {
         let mut record = records()[0].clone();
         change(&mut record);
-        record::parse(&record::line(&record).unwrap()).unwrap_err()
+        sealed::parse::<Record>(&sealed::line(&record).unwrap()).unwrap_err()
     };
     let schema = refused(&|record| record.schema = 2);
     assert_eq!(schema, Refused::Schema { found: Some(2) });
