@@ -53,6 +53,11 @@ impl Codes {
         }
     }
 
+    /// The most atoms of a row.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots
+    }
+
     /// The atoms of row `i` that are on, each with its functions and stored numbers.
     pub(crate) fn row(&self, i: usize) -> impl Iterator<Item = (usize, &[f64], &[f64])> {
         let first = i * self.slots;

@@ -300,18 +300,13 @@ impl<'a> Explorer<'a> {
         while vain < patience && tries < MOST_TRIES * patience && !way.is_past(share) {
             let mut order: Vec<usize> = (0..atoms).collect();
             order.sort_by(|&a, &b| state.shares[a].total_cmp(&state.shares[b]).then(a.cmp(&b)));
-            let residuals = Residuals::draw(
-                &self.ground,
-                &state.decoder,
-                &state.codes,
-                &state.squares,
-                rng,
-            );
-            trial.clone_from(state);
             // Repeating the atom that just failed would fail again, so the next one is tried.
             let from = if many == 1 { vain % atoms } else { 0 };
+            let chosen = &order[from..(from + many).min(atoms)];
+            let residuals = Residuals::draw(&self.ground, state, chosen, rng);
+            trial.clone_from(state);
             let mut moved = 0;
-            for &a in order.iter().skip(from).take(many) {
+            for &a in chosen {
                 let place = arrangement.place(a);
                 let Some(lines) = residuals.plane(place.width, rng) else {
                     continue;

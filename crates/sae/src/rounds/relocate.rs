@@ -1,14 +1,18 @@
-//! New places for atoms that explain little: planes of the rows' residuals.
+//! New places for atoms that explain little: planes of what rows would have left for a new atom.
+//!
+//! A row has room for one more atom where it has fewer on than it may, or where one that is on moves away; else a new
+//! atom takes the place of the one that explains least of it. What is *left* of a row is its residual and what the
+//! atoms that go explain; its *bar* is how much the one that would be replaced lowers the row's objective.
 //!
 //! Rows are drawn with probability proportional to their squared errors, so a plane is looked for where the
-//! errors are. A few of them are *heads*. Around each, the rows whose residuals are most nearly parallel to
-//! its own span a plane by their leading directions. The plane that would explain most of all drawn rows,
-//! weighted back to equal weight for all rows, becomes the atom's lines.
+//! errors are. A few of them are *heads*. Around each, the rows whose rest is most nearly parallel to
+//! its own span a plane by their leading directions. The plane that would explain most of all drawn rows beyond their
+//! bars, weighted back to equal weight for all rows, becomes the atom's lines.
 
 use crate::data::store::TileMemory;
-use crate::data::{dot, larger};
+use crate::data::{axpy, dot, larger};
 use crate::rounds::codes::Codes;
-use crate::rounds::round::{Arranged, Ground};
+use crate::rounds::round::{Arranged, Ground, RoundState};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -25,12 +29,14 @@ const AROUND: [usize; 4] = [32, 64, 128, 256];
 /// Steps of the iteration for leading directions.
 const STEPS: usize = 6;
 
-/// Residuals of rows that were drawn in proportion to their squares.
+/// What is left of rows that were drawn in proportion to their squared errors.
 pub(crate) struct Residuals {
     p: usize,
     /// Whether amplitudes are fitted.
     cones: bool,
     rows: Vec<f64>,
+    /// How much a new atom has to lower the objective of each before it lowers the whole.
+    bars: Vec<f64>,
     /// `|r|` of each.
     norms: Vec<f64>,
     /// The inverse of the squared error each was drawn by.
@@ -38,18 +44,22 @@ pub(crate) struct Residuals {
 }
 
 impl Residuals {
-    /// Draws rows in proportion to `squares`, their squared errors; none if all are zero.
+    /// Draws rows in proportion to `squares`, their squared errors; none if all are zero. The atoms `moved` go away.
     pub(crate) fn draw(
         ground: &Ground<'_>,
-        decoder: &Arranged,
-        codes: &Codes,
-        squares: &[f64],
+        RoundState {
+            decoder,
+            codes,
+            squares,
+            ..
+        }: &RoundState,
+        moved: &[usize],
         rng: &mut ChaCha8Rng,
     ) -> Self {
         let p = ground.data.outputs();
         let mut ends = Vec::with_capacity(squares.len());
         let mut total = 0.0;
-        for &square in squares {
+        for &square in squares.iter() {
             total += square.max(0.0);
             ends.push(total);
         }
@@ -62,17 +72,18 @@ impl Residuals {
                     .min(squares.len() - 1)
             }));
         }
-        let rows: Vec<Vec<f64>> = (chosen.par_iter())
+        let (rows, bars): (Vec<Vec<f64>>, Vec<f64>) = (chosen.par_iter())
             .map_init(TileMemory::default, |tile, &i| {
-                residual(ground, decoder, codes, i, tile)
+                rest(ground, decoder, codes, moved, i, tile)
             })
-            .collect();
+            .unzip();
         let norms: Vec<f64> = rows.iter().map(|r| dot(r, r).sqrt()).collect();
         let weights = chosen.iter().map(|&i| 1.0 / squares[i]).collect();
         Self {
             p,
             cones: ground.dictionary.has_cones(),
             rows: rows.concat(),
+            bars,
             norms,
             weights,
         }
@@ -130,7 +141,7 @@ impl Residuals {
             for &(_, i) in near {
                 let row = self.row(i);
                 for (line, next) in lines.chunks_exact(p).zip(next.chunks_exact_mut(p)) {
-                    crate::data::axpy(dot(row, line), row, next);
+                    axpy(dot(row, line), row, next);
                 }
             }
             if step == STEPS {
@@ -153,14 +164,15 @@ impl Residuals {
         let squares: Vec<f64> = lines.chunks_exact(p).map(|l| dot(l, l)).collect();
         let mut q = vec![0.0; width];
         let mut sum = 0.0;
-        for (i, weight) in self.weights.iter().enumerate() {
+        for (i, (weight, bar)) in self.weights.iter().zip(&self.bars).enumerate() {
             for (q, line) in q.iter_mut().zip(lines.chunks_exact(p)) {
                 *q = dot(line, self.row(i));
             }
             let norm = dot(&q, &q).sqrt();
             if self.cones {
                 let both = q.iter().zip(&squares).filter(|(_, square)| **square > 0.0);
-                sum += weight * 0.5 * both.map(|(q, square)| q * q / square).sum::<f64>();
+                let gain = 0.5 * both.map(|(q, square)| q * q / square).sum::<f64>();
+                sum += weight * larger(gain - bar, 0.0);
             } else if norm > 0.0 {
                 let gain: f64 = (q.iter().zip(&squares))
                     .map(|(q, square)| {
@@ -168,32 +180,54 @@ impl Residuals {
                         q * u - 0.5 * square * u * u
                     })
                     .sum();
-                sum += weight * larger(gain, 0.0);
+                sum += weight * larger(gain - bar, 0.0);
             }
         }
         sum
     }
 }
 
-/// `x - c - W' phi` of a row.
-fn residual(
+/// What is left of a row for a new atom, and its bar: see the [module](self).
+fn rest(
     ground: &Ground<'_>,
     decoder: &Arranged,
     codes: &Codes,
+    moved: &[usize],
     i: usize,
     tile: &mut TileMemory,
-) -> Vec<f64> {
+) -> (Vec<f64>, f64) {
     let p = ground.data.outputs();
-    let mut r: Vec<f64> = (ground.data.tile(i, 1, tile).iter())
+    let mut left: Vec<f64> = (ground.data.tile(i, 1, tile).iter())
         .zip(&decoder.intercept)
         .map(|(x, c)| x - c)
         .collect();
-    for (a, phi, _) in codes.row(i) {
-        for (&v, at) in phi.iter().zip(ground.arrangement.place(a).all()) {
-            crate::data::axpy(-v, &decoder.lines[at * p..][..p], &mut r);
-        }
+    let parts: Vec<(usize, Vec<f64>)> = (codes.row(i))
+        .map(|(a, phi, _)| {
+            let mut part = vec![0.0; p];
+            for (&v, at) in phi.iter().zip(ground.arrangement.place(a).all()) {
+                axpy(v, &decoder.lines[at * p..][..p], &mut part);
+            }
+            (a, part)
+        })
+        .collect();
+    for (_, part) in &parts {
+        axpy(-1.0, part, &mut left);
     }
-    r
+    if parts.len() < codes.slots() || parts.iter().any(|(a, _)| moved.contains(a)) {
+        for (_, part) in parts.iter().filter(|(a, _)| moved.contains(a)) {
+            axpy(1.0, part, &mut left);
+        }
+        return (left, 0.0);
+    }
+    // Without it the row's objective is |r + w|^2 / 2 instead of |r|^2 / 2.
+    let explains = |part: &[f64]| dot(part, &left) + 0.5 * dot(part, part);
+    let least = (parts.iter().map(|(_, part)| (explains(part), part)))
+        .min_by(|(a, _), (b, _)| a.total_cmp(b));
+    let Some((bar, part)) = least else {
+        return (left, 0.0);
+    };
+    axpy(1.0, part, &mut left);
+    (left, larger(bar, 0.0))
 }
 
 /// Gram-Schmidt, twice; dependent lines become zero.
@@ -205,7 +239,7 @@ fn orthonormalise(lines: &mut [f64], p: usize) {
         for _ in 0..2 {
             for other in before.chunks_exact(p) {
                 let along = dot(other, line);
-                crate::data::axpy(-along, other, line);
+                axpy(-along, other, line);
             }
         }
         let norm = dot(line, line).sqrt();
