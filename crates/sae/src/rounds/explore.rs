@@ -20,10 +20,11 @@ use crate::iterate::coordinates::{Coordinates, Gates};
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// The most rounds of exploring on all rows, and the number of rounds without a lower objective that ends it.
-pub(crate) const EXPLORING: (usize, usize) = (24, 4);
+/// The most rounds of exploring, and the number of rounds without a lower objective that ends it: on all rows where
+/// there is no sample, on a sample, and on all rows after a sample. Each relocation explores a little more.
+pub(crate) const EXPLORING: [(usize, usize); 3] = [(24, 4), (6, 4), (12, 4)];
 
 /// Rounds of one relocation.
 const ROUNDS: usize = 3;
@@ -33,7 +34,11 @@ const ROUNDS: usize = 3;
 pub(crate) const PATIENCE: [usize; 2] = [24, 8];
 
 /// Shares of the time limit, if there is one, at which relocation ends: on a sample, and on all rows.
-pub(crate) const SHARES: [f64; 2] = [0.55, 0.75];
+pub(crate) const SHARES: [f64; 2] = [0.75, 0.9];
+
+/// Rounds in whose time Newton's method mostly converges. Where that is less than two thirds of the limit, relocation
+/// leaves it that time.
+const NEWTON: f64 = 400.0;
 
 /// The most finishing rounds.
 const FINISHING: usize = 40;
@@ -86,13 +91,15 @@ impl Course<'_> {
         self.until.is_some_and(|until| Instant::now() >= until)
     }
 
-    /// Whether this share of the time is up.
-    fn is_past(&self, share: f64) -> bool {
-        let spent = |until: Instant| {
+    /// Whether this share of the time is up, less what Newton's method needs where a round on all rows takes `round`.
+    fn is_past(&self, share: f64, round: Duration) -> bool {
+        self.until.is_some_and(|until| {
             let whole = until.saturating_duration_since(self.begun);
-            self.begun.elapsed() >= whole.mul_f64(share)
-        };
-        self.until.is_some_and(spent)
+            let newton = round.mul_f64(NEWTON);
+            let fits = newton < whole.mul_f64(2.0 / 3.0);
+            let newton = if fits { newton } else { Duration::ZERO };
+            self.begun.elapsed() >= whole.mul_f64(share).min(whole - newton)
+        })
     }
 
     /// Records a search of other coordinates on the same atoms.
@@ -155,6 +162,8 @@ pub(crate) struct Explorer<'a> {
     spare: Option<RoundState>,
     /// Noise of a round's objective.
     floor: f64,
+    /// What the fastest round took so far.
+    fastest: Option<Duration>,
 }
 
 impl<'a> Explorer<'a> {
@@ -166,6 +175,7 @@ impl<'a> Explorer<'a> {
             bench: ground.bench(slots),
             spare: None,
             floor: FLOOR * ground.square(),
+            fastest: None,
         }
     }
 
@@ -230,9 +240,12 @@ impl<'a> Explorer<'a> {
     }
 
     pub(crate) fn round(&mut self, choice: Choice, state: &mut RoundState) -> Result<(), FitError> {
-        Ok(self
-            .ground
-            .round(&mut self.bench, self.penalty, choice, state)?)
+        let begun = Instant::now();
+        self.ground
+            .round(&mut self.bench, self.penalty, choice, state)?;
+        let took = begun.elapsed();
+        self.fastest = Some(self.fastest.map_or(took, |fastest| fastest.min(took)));
+        Ok(())
     }
 
     /// Whether `after` lies below `before` by more than noise. The objective of a round is a difference from
@@ -279,13 +292,14 @@ impl<'a> Explorer<'a> {
     }
 
     /// Moves the atoms that explain least to where the errors are, until `patience` attempts in a row fail to lower
-    /// the objective.
+    /// the objective. Where there is a time limit it ends at a share of it; these are the share `rows` of all rows.
     ///
     /// # Errors
     /// As [`Explorer::explore`].
     pub(crate) fn relocate(
         &mut self,
-        (patience, share): (usize, f64),
+        patience: usize,
+        (share, rows): (f64, f64),
         state: &mut RoundState,
         rng: &mut ChaCha8Rng,
         way: &mut Course<'_>,
@@ -297,7 +311,11 @@ impl<'a> Explorer<'a> {
         let mut many = (atoms / 8).max(1);
         let (mut vain, mut tries) = (0, 0);
         let mut trial = state.clone();
-        while vain < patience && tries < MOST_TRIES * patience && !way.is_past(share) {
+        while vain < patience && tries < MOST_TRIES * patience {
+            let round = self.fastest.unwrap_or_default().div_f64(rows);
+            if way.is_past(share, round) {
+                break;
+            }
             let mut order: Vec<usize> = (0..atoms).collect();
             order.sort_by(|&a, &b| state.shares[a].total_cmp(&state.shares[b]).then(a.cmp(&b)));
             // Repeating the atom that just failed would fail again, so the next one is tried.

@@ -229,11 +229,12 @@ pub(crate) fn run(
             way.rounds = rounds;
             let mut explorer = Explorer::new(choosing.ground, penalty, choosing.slots);
             let mut state = explorer.state(decoder);
-            explorer.explore(RoundStage::Exploring, EXPLORING, &mut state, &mut way)?;
             // Without a sample the whole relocation is done here.
-            let patience = PATIENCE[usize::from(choosing.sample.is_some())];
-            let most = (patience, SHARES[1]);
-            explorer.relocate(most, &mut state, &mut rng, &mut way)?;
+            let sampled = usize::from(choosing.sample.is_some());
+            let exploring = EXPLORING[2 * sampled];
+            explorer.explore(RoundStage::Exploring, exploring, &mut state, &mut way)?;
+            let patience = PATIENCE[sampled];
+            explorer.relocate(patience, (SHARES[1], 1.0), &mut state, &mut rng, &mut way)?;
             explorer.finish(&mut state, &mut way)?;
             // After Newton's method choices are compared in double precision.
             explorer.ground.single = false;
@@ -251,8 +252,8 @@ pub(crate) fn run(
             // Rows choose once; nothing after this raises the objective.
             explorer.explore(RoundStage::Exploring, (1, 1), &mut state, &mut way)?;
             explorer.finish(&mut state, &mut way)?;
-            let most = (PATIENCE[1], SHARES[1]);
-            explorer.relocate(most, &mut state, &mut rng, &mut way)?;
+            let patience = PATIENCE[1];
+            explorer.relocate(patience, (SHARES[1], 1.0), &mut state, &mut rng, &mut way)?;
             explorer.finish(&mut state, &mut way)?;
             let (coordinates, gates) = state.codes.places(dictionary, ground.arrangement);
             (coordinates, gates, Some(explorer))
@@ -331,8 +332,8 @@ pub(crate) fn on_sample(
     };
     let mut explorer = Explorer::new(ground, penalty, choosing.slots);
     let mut state = explorer.state(decoder);
-    explorer.explore(RoundStage::Start, EXPLORING, &mut state, way)?;
-    explorer.relocate((PATIENCE[0], SHARES[0]), &mut state, rng, way)?;
+    explorer.explore(RoundStage::Start, EXPLORING[1], &mut state, way)?;
+    explorer.relocate(PATIENCE[0], (SHARES[0], share), &mut state, rng, way)?;
     // Objectives over a sample do not compare with those over all rows.
     for round in &mut way.rounds {
         round.stage = RoundStage::Start;

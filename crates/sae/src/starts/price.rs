@@ -59,7 +59,7 @@ pub(crate) fn ranked(
 /// Floating-point operations that the first stage of ranking may cost.
 const RANKING: f64 = 2e11;
 
-/// The number of starts whose atoms are relocated on the sample: as many as are cheap.
+/// The number of starts whose atoms are relocated on the sample: the best, or as many as are cheap.
 pub(crate) fn relocated(choosing: &Choosing<'_>, starts: usize) -> usize {
     let Some(ground) = choosing.sample else {
         return 0;
@@ -71,4 +71,4 @@ pub(crate) fn relocated(choosing: &Choosing<'_>, starts: usize) -> usize {
 }
 
 /// Floating-point operations that relocation on a sample may cost, at a hundred rounds per start.
-const RELOCATING: f64 = 1e11;
+const RELOCATING: f64 = 2.5e10;
