@@ -10,12 +10,12 @@ use std::process::{Command, Output};
 const BROADHEAD: &str = r#"#!/bin/sh
 if [ "$1" = --version ]; then echo "broadhead 9.9"; exit 0; fi
 for last; do :; done
-if [ "$2" = --help ]; then echo "--amplitudes --max-seconds --pulls"; exit 0; fi
+if [ "$2" = --help ]; then echo "--amplitudes --max-seconds --memory --no-relocation --pulls"; exit 0; fi
 mkdir -p "$last"
 echo "$@" >> "$(dirname "$0")/arguments"
 case "$*" in *--FAILS*) exit 1;; esac
 cat > "$last/summary.json" <<'END'
-{"explained_variance":0.5,"converged":true,"objective":1.0,
+{"explained_variance":0.5,"converged":true,"objective":1.0,"peak_memory":7,
  "seconds":{"read":0,"total":0.001,"fit.load":0,"fit.starts":0},
  "gate_rounds":[{"stage":"exploring","objective":2.0,"accepted":true,"seconds":0.0001},
                 {"stage":"exploring","objective":1.5,"accepted":true,"seconds":0.0002}]}
@@ -87,8 +87,9 @@ fn a_quick_run_writes_a_record_of_every_process_and_is_not_adopted() {
     let output = here.run(&["--quick"]);
     assert!(output.status.success(), "{}", said(&output));
     let records = here.records();
-    // Two limits and two precisions of the peer, two of our rounds, three sizes and their law.
-    assert_eq!(records.len(), 4 + 2 + 3 + 1);
+    // Two limits and two precisions of the peer, two of our rounds, a variant, three sizes and their law, rows in
+    // memory and with less.
+    assert_eq!(records.len(), 4 + 2 + 1 + 3 + 1 + 2);
     for record in &records {
         assert_eq!(record["run"]["plan"], "quick");
         // No setting of a library comes through, and no path into a record.
@@ -105,17 +106,30 @@ fn a_quick_run_writes_a_record_of_every_process_and_is_not_adopted() {
     }
     assert_eq!(records[0]["outcome"]["fitted"]["explained_variance"], 0.5);
     assert_eq!(records[2]["outcome"]["fitted"]["explained_variance"], 0.4);
-    let law = &records[9]["outcome"]["law"]["sizes"];
+    let law = &records[10]["outcome"]["law"]["sizes"];
     assert_eq!(law.as_array().unwrap().len(), 3);
     assert!(law[0]["ratio"].as_f64().unwrap() > 0.0);
     let arguments = std::fs::read_to_string(here.path("arguments")).unwrap();
     let first = arguments.lines().next().unwrap();
-    let words = "--atoms 4 --gates top-k:2 --amplitudes one --seed 0 --max-seconds 0.2 --pulls auto --device off -o";
+    let words = "--atoms 4 --gates top-k:2 --amplitudes one --seed 0 --pulls auto --device off --max-seconds 0.2 -o";
     assert!(first.contains(words), "{first}");
     assert!(
-        arguments.contains("--pulls fp64 --device off --starts 1"),
+        arguments.contains("--pulls fp64 --device off --max-seconds 0.3 --starts 1"),
         "{arguments}"
     );
+    assert!(
+        arguments.contains("--max-seconds 0.2 --no-relocation -o"),
+        "{arguments}"
+    );
+    let limited: Vec<&str> = (arguments.lines())
+        .filter(|line| line.contains("--memory 1G"))
+        .collect();
+    assert_eq!(limited.len(), 1, "{arguments}");
+    assert!(!limited[0].contains("--max-seconds"), "{arguments}");
+    // Both wrote nothing beside the summary.
+    let [whole, tiled] = [&records[11], &records[12]].map(|record| &record["outcome"]["fitted"]);
+    assert_eq!(whole["outputs"], tiled["outputs"]);
+    assert_eq!(tiled["resident"], 7);
     let adopted = here
         .program()
         .arg("adopt")

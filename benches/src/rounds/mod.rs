@@ -69,7 +69,9 @@ pub fn run(
     };
     suite.fits()?;
     suite.rounds()?;
+    suite.variants()?;
     suite.sizes()?;
+    suite.streams()?;
     Ok(suite.records)
 }
 
@@ -104,7 +106,7 @@ impl Running<'_> {
                     what,
                 };
                 for &seconds in &case.seconds {
-                    let fitted = self.ours(&rows, shape, (seed, seconds), (Pulls::Auto, None));
+                    let fitted = self.ours(&rows, shape, (seed, seconds), (Pulls::Auto, &[]));
                     self.push(run(What::Fit { seconds }), fitted);
                 }
                 let Some(peer) = &self.options.peer else {
@@ -137,7 +139,7 @@ impl Running<'_> {
                     .with_amplitudes(case.fitted);
                 for pulls in [Pulls::Fp32, Pulls::Fp64] {
                     let limit = (seed, plan.round_seconds);
-                    let fitted = self.ours(&rows, shape, limit, (pulls, Some(1)));
+                    let fitted = self.ours(&rows, shape, limit, (pulls, &one_start()));
                     let run = Run {
                         plan: plan.name.clone(),
                         case: case.name.clone(),
@@ -148,6 +150,74 @@ impl Running<'_> {
                     };
                     self.push(run, fitted);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fits that leave a part out.
+    fn variants(&mut self) -> Result<(), Error> {
+        let plan = &self.options.plan;
+        for &seed in &plan.round_seeds {
+            for variant in &plan.variants {
+                let case = plan.case(&variant.case);
+                let Some(case) = case.filter(|case| self.wants(&case.name)) else {
+                    continue;
+                };
+                let rows = self.rows(case.data, case.atoms, case.top)?;
+                let shape = rows
+                    .shape(case.atoms, case.top)
+                    .with_amplitudes(case.fitted);
+                let (name, seconds) = (variant.name.clone(), variant.seconds);
+                let more = (Pulls::Auto, &variant.options[..]);
+                let fitted = self.ours(&rows, shape, (seed, seconds), more);
+                let run = Run {
+                    plan: plan.name.clone(),
+                    case: case.name.clone(),
+                    shape,
+                    data: Some(rows.data.clone()),
+                    seed,
+                    what: What::Variant { name, seconds },
+                };
+                self.push(run, fitted);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows in memory, and with less memory than they take.
+    fn streams(&mut self) -> Result<(), Error> {
+        let plan = &self.options.plan;
+        for stream in &plan.streams {
+            let rows = self.rows(stream.data, stream.atoms, stream.top)?;
+            let shape = rows.shape(stream.atoms, stream.top);
+            if !self.wants(&shape.to_string()) {
+                continue;
+            }
+            for memory in [None, Some(stream.memory.clone())] {
+                let mut options = stream.options.clone();
+                if let Some(memory) = &memory {
+                    options.extend(["--memory".to_owned(), memory.clone()]);
+                }
+                let asked = Asked {
+                    rows: &rows.path,
+                    shape,
+                    seed: 0,
+                    seconds: None,
+                    pulls: Pulls::Auto,
+                    options: &options,
+                    compared: true,
+                };
+                let fitted = self.options.program.run(asked, &self.folder.join("fit"));
+                let run = Run {
+                    plan: plan.name.clone(),
+                    case: shape.to_string(),
+                    shape,
+                    data: Some(rows.data.clone()),
+                    seed: 0,
+                    what: What::Stream { memory },
+                };
+                self.push(run, fitted.map(Outcome::Fitted));
             }
         }
         Ok(())
@@ -171,7 +241,8 @@ impl Running<'_> {
                 seed: 0,
                 what,
             };
-            let fitted = self.ours(&rows, shape, (0, size.seconds), (Pulls::Auto, Some(1)));
+            let more = (Pulls::Auto, &one_start()[..]);
+            let fitted = self.ours(&rows, shape, (0, size.seconds), more);
             self.push(run(What::Size, Some(rows.data.clone())), fitted);
             last = Some(run(What::Law, None));
         }
@@ -200,15 +271,16 @@ impl Running<'_> {
         rows: &Rows,
         shape: Shape,
         (seed, seconds): (u64, f64),
-        (pulls, starts): (Pulls, Option<usize>),
+        (pulls, options): (Pulls, &[String]),
     ) -> Result<Outcome, broadhead_gate::Decline> {
         let asked = Asked {
             rows: &rows.path,
             shape,
             seed,
-            seconds,
+            seconds: Some(seconds),
             pulls,
-            starts,
+            options,
+            compared: false,
         };
         let fitted = self.options.program.run(asked, &self.folder.join("fit"));
         fitted.map(Outcome::Fitted)
@@ -224,6 +296,11 @@ impl Running<'_> {
         (self.tell)(&record);
         self.records.push(record);
     }
+}
+
+/// The words for one start: several would be finished side by side.
+fn one_start() -> [String; 2] {
+    ["--starts".to_owned(), "1".to_owned()]
 }
 
 impl Rows {
@@ -247,6 +324,9 @@ pub fn line(record: &Record) -> String {
         What::Fit { seconds } => format!("fit in {seconds} s"),
         What::Rounds { pulls } => format!("rounds, {}", pulls.word()),
         What::Size => "rounds".to_owned(),
+        What::Variant { name, seconds } => format!("{name} in {seconds} s"),
+        What::Stream { memory: None } => "in memory".to_owned(),
+        What::Stream { memory: Some(word) } => format!("with {word}"),
         What::Peer { precision, .. } => format!("{}, {}", peer::NAME, precision.word()),
         What::Law => "law".to_owned(),
     };

@@ -35,7 +35,13 @@ pub struct Program {
 pub(super) const THIN: f64 = 2e-5;
 
 /// Options of the command that a run needs.
-const NEEDED: [&str; 3] = ["--amplitudes", "--max-seconds", "--pulls"];
+const NEEDED: [&str; 5] = [
+    "--amplitudes",
+    "--max-seconds",
+    "--memory",
+    "--no-relocation",
+    "--pulls",
+];
 
 /// One fit.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +49,13 @@ pub(super) struct Asked<'a> {
     pub(super) rows: &'a Path,
     pub(super) shape: Shape,
     pub(super) seed: u64,
-    pub(super) seconds: f64,
+    /// The limit, if there is one.
+    pub(super) seconds: Option<f64>,
     pub(super) pulls: Pulls,
-    /// Starts, where they are not as many as the command tries by itself.
-    pub(super) starts: Option<usize>,
+    /// Other words of the command line.
+    pub(super) options: &'a [String],
+    /// Whether the files that it writes are compared with another's.
+    pub(super) compared: bool,
 }
 
 impl Program {
@@ -109,16 +118,16 @@ impl Program {
             ("--gates", format!("top-k:{}", asked.shape.top)),
             ("--amplitudes", asked.shape.amplitudes().to_owned()),
             ("--seed", asked.seed.to_string()),
-            ("--max-seconds", asked.seconds.to_string()),
             ("--pulls", asked.pulls.word().to_owned()),
             ("--device", "off".to_owned()),
         ];
         for (name, value) in words {
             command.arg(name).arg(value);
         }
-        if let Some(starts) = asked.starts {
-            command.arg("--starts").arg(starts.to_string());
+        if let Some(seconds) = asked.seconds {
+            command.arg("--max-seconds").arg(seconds.to_string());
         }
+        command.args(asked.options);
         command.arg("-o").arg(folder);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let begin = Instant::now();
@@ -131,8 +140,31 @@ impl Program {
         }
         let summary = folder.join("summary.json");
         let text = std::fs::read_to_string(summary).map_err(|e| failed(e.to_string()))?;
-        parse(&text, wall).map_err(|e| failed(e.to_string()))
+        let mut fitted = parse(&text, wall).map_err(|e| failed(e.to_string()))?;
+        if asked.compared {
+            fitted.outputs = Some(outputs(folder).map_err(|e| failed(e.kind().to_string()))?);
+        }
+        Ok(fitted)
     }
+}
+
+/// The digest of all files in a folder but the summary, which has times.
+fn outputs(folder: &Path) -> std::io::Result<String> {
+    let mut digests = BTreeMap::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name != "summary.json") {
+            let digest = seal::digest(&std::fs::read(&path)?);
+            digests.insert(path, digest);
+        }
+    }
+    let all: Vec<String> = (digests.iter())
+        .map(|(path, digest)| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            format!("{name} {digest}")
+        })
+        .collect();
+    Ok(seal::digest(all.join("\n").as_bytes()))
 }
 
 /// A summary that does not say what it should.
@@ -147,6 +179,8 @@ struct Summary {
     converged: bool,
     objective: Option<f64>,
     gate_rounds: Vec<Round>,
+    #[serde(default)]
+    peak_memory: Option<u64>,
     seconds: BTreeMap<String, f64>,
 }
 
@@ -204,6 +238,8 @@ pub fn parse(text: &str, wall: f64) -> Result<Fitted, BadSummary> {
         converged: Some(summary.converged),
         curve: curve.thinned(THIN),
         rounds,
+        resident: summary.peak_memory,
+        outputs: None,
     })
 }
 

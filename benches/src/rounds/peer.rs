@@ -117,6 +117,8 @@ pub fn parse(text: &str, wall: f64) -> Result<(Fitted, BTreeMap<String, String>)
             .into_iter()
             .map(|s| 1e-6 * (1e6 * s).ceil())
             .collect(),
+        resident: None,
+        outputs: None,
     };
     Ok((fitted, answer.libraries))
 }

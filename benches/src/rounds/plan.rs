@@ -1,5 +1,6 @@
 //! What the suite runs and asks, as data: `benches/plans/rounds*.toml`.
 
+use super::law::Shape;
 use serde::{Deserialize, Serialize};
 
 /// The plan of a record.
@@ -31,6 +32,12 @@ pub struct Plan {
     /// Sizes whose rounds are held against one law.
     #[serde(default)]
     pub sizes: Vec<Size>,
+    /// Fits that leave a part out.
+    #[serde(default)]
+    pub variants: Vec<Variant>,
+    /// Rows that are fitted in memory, and with less memory than they take.
+    #[serde(default)]
+    pub streams: Vec<Stream>,
     /// Requirements on explained variance.
     #[serde(default)]
     pub fits: Vec<FitAsked>,
@@ -96,6 +103,63 @@ pub struct Size {
     pub top: usize,
     /// The limit of the fit.
     pub seconds: f64,
+}
+
+/// A fit of a case with other options, over the seeds of rounds.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// The case's name.
+    pub case: String,
+    /// A few words for the tables.
+    pub name: String,
+    /// The limit.
+    pub seconds: f64,
+    /// Words of the command line.
+    pub options: Vec<String>,
+}
+
+/// Rows that are fitted in memory and then under a limit, without a limit of time.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stream {
+    /// Its rows.
+    pub data: Source,
+    /// Circles.
+    pub atoms: usize,
+    /// Circles that a row chooses.
+    pub top: usize,
+    /// The limit, a word of `--memory`.
+    pub memory: String,
+    /// The most bytes that may be resident under it.
+    pub resident_at_most: f64,
+    /// How much longer it may take, as a factor.
+    pub within: f64,
+    /// Other words of the command line, of both fits.
+    #[serde(default)]
+    pub options: Vec<String>,
+}
+
+impl Stream {
+    /// Its sizes in words.
+    pub fn words(&self) -> String {
+        let (atoms, top) = (self.atoms, self.top);
+        match self.data {
+            Source::Made { rows, columns } => {
+                format!("{rows} x {columns}, {atoms} circles, top-{top}")
+            }
+            Source::Given(_) => format!("tokens, {atoms} circles, top-{top}"),
+        }
+    }
+
+    /// Whether its rows and circles have this shape.
+    pub fn is_of(&self, shape: &Shape) -> bool {
+        let rows = match self.data {
+            Source::Made { rows, columns } => (rows, columns) == (shape.rows, shape.columns),
+            Source::Given(_) => true,
+        };
+        rows && (self.atoms, self.top) == (shape.atoms, shape.top)
+    }
 }
 
 /// Over which seeds.
@@ -232,6 +296,16 @@ impl Plan {
         for size in &self.sizes {
             check_shape(size.data, size.atoms, size.top)?;
             positive("a limit", size.seconds)?;
+        }
+        for variant in &self.variants {
+            let case = self.case(&variant.case);
+            case.ok_or_else(|| format!("no case {:?}", variant.case))?;
+            positive("a limit", variant.seconds)?;
+        }
+        for stream in &self.streams {
+            check_shape(stream.data, stream.atoms, stream.top)?;
+            positive("bytes", stream.resident_at_most)?;
+            positive("a factor", stream.within)?;
         }
         for asked in &self.fits {
             let case = self.case(&asked.case);

@@ -65,7 +65,7 @@ pub struct Data {
 }
 
 /// Which side, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {
     /// Our fit, as a user runs it, for its explained variance.
@@ -80,6 +80,19 @@ pub enum What {
     },
     /// The same of one of the sizes.
     Size,
+    /// Our fit with other options.
+    Variant {
+        /// The variant's name.
+        name: String,
+        /// Its limit.
+        seconds: f64,
+    },
+    /// Our fit without a limit of time, in memory or with so much of it.
+    Stream {
+        /// The word of `--memory`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        memory: Option<String>,
+    },
     /// The peer.
     Peer {
         /// Its precision.
@@ -119,6 +132,12 @@ pub struct Fitted {
     pub curve: Curve,
     /// Seconds of every round, in order: the peer's, and of ours those that explore all rows.
     pub rounds: Vec<f64>,
+    /// The most bytes that our process had resident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident: Option<u64>,
+    /// The digest of all files that a fit writes but its summary, where they are compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<String>,
 }
 
 impl Fitted {
@@ -216,7 +235,7 @@ impl Record {
     pub fn check(&self) -> Result<(), Refused> {
         self.receipt.check()?;
         let wrong = |what: String| Err(Refused::Rounds { what });
-        match (&self.outcome, self.run.what) {
+        match (&self.outcome, &self.run.what) {
             (Outcome::Declined(_), _) => Ok(()),
             (Outcome::Law(_), What::Law) => Ok(()),
             (Outcome::Law(_), _) | (Outcome::Fitted(_), What::Law) => {

@@ -126,6 +126,10 @@ pub struct FitArgs {
     /// where all numbers of the data are of single precision.
     #[arg(long, value_name = "PRECISION", default_value = "auto")]
     pub pulls: PullsWord,
+    /// Leave atoms where they are instead of moving those that explain little to where the errors are, which shows
+    /// what that brings.
+    #[arg(long)]
+    pub no_relocation: bool,
     /// The penalty on the decoder; by default 1e-5 of the mean diagonal of its normal matrix.
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = finite_and_not_negative)]
     pub lambda: Option<f64>,

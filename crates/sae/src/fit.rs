@@ -127,6 +127,7 @@ fn fit_data(
             single: job.single,
         },
         sample: (sample.as_ref()).map(|sample| sample.ground(dictionary, &arrangement)),
+        relocation: options.relocation,
     });
     let loaded = started.elapsed();
     let finalists = finalists(data.rows(), data.outputs(), dictionary, options);

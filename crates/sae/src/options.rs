@@ -38,6 +38,9 @@ pub struct FitOptions {
     pub max_seconds: Option<f64>,
     /// The precision of pulls while rows choose their atoms.
     pub pulls: Pulls,
+    /// Whether atoms that explain little are moved to where the errors are, while rows choose their atoms. Default:
+    /// yes; no shows what it brings.
+    pub relocation: bool,
     /// A model of the same atoms from which the fit continues, as its only start: with its decoder and its penalties
     /// (lambda unless one is given). Where rows choose their atoms they choose once instead of exploring. Default:
     /// none.
@@ -82,6 +85,7 @@ impl Default for FitOptions {
             screening: Screening::default(),
             max_seconds: None,
             pulls: Pulls::Auto,
+            relocation: true,
             start: None,
         }
     }

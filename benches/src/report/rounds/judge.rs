@@ -6,7 +6,7 @@
 
 use super::{OnMachine, median};
 use crate::report::verdict::short;
-use crate::rounds::plan::{FitAsked, Over, Plan, Pulls, RoundAsked};
+use crate::rounds::plan::{FitAsked, Over, Plan, Pulls, RoundAsked, Stream};
 use crate::rounds::record::{Fit, Outcome};
 use broadhead_gate::Decline;
 
@@ -49,6 +49,7 @@ enum Asked<'p> {
     Fit(&'p FitAsked, bool),
     Round(&'p RoundAsked, bool),
     Law,
+    Stream(&'p Stream),
 }
 
 /// All that a plan asks.
@@ -59,7 +60,8 @@ fn asked(plan: &Plan) -> Vec<Asked<'_>> {
     let rounds = plan.rounds.iter();
     let rounds = rounds.flat_map(|round| both.map(|relative| Asked::Round(round, relative)));
     let law = (!plan.sizes.is_empty()).then_some(Asked::Law);
-    fits.chain(rounds).chain(law).collect()
+    let streams = plan.streams.iter().map(Asked::Stream);
+    fits.chain(rounds).chain(law).chain(streams).collect()
 }
 
 impl Asked<'_> {
@@ -104,6 +106,14 @@ impl Asked<'_> {
                 "every size's round is within {} of one law",
                 plan.law_within
             ),
+            Self::Stream(stream) => format!(
+                "{}: with {} at most {:.2} GB are resident, the files are those of a fit in memory, and it takes at most \
+                 {} times as long",
+                stream.words(),
+                stream.memory,
+                1e-9 * stream.resident_at_most,
+                stream.within
+            ),
         }
     }
 }
@@ -133,6 +143,7 @@ impl OnMachine<'_> {
                 Asked::Fit(fit, true) => self.fit_at_pace(fit),
                 Asked::Round(round, relative) => self.round_time(round, relative),
                 Asked::Law => self.law(),
+                Asked::Stream(stream) => self.streamed(stream),
             };
             let (verdict, detail) = match found {
                 Ok((true, detail)) => (Verdict::Met, detail),
@@ -240,6 +251,21 @@ impl OnMachine<'_> {
             worst.shape
         );
         Ok((far(worst.ratio) <= self.plan.law_within, detail))
+    }
+
+    fn streamed(&self, asked: &Stream) -> Result<(bool, String), Decline> {
+        let [whole, tiled] = self.stream(asked)?;
+        let resident = tiled.resident.ok_or(Decline::NoSample)? as f64;
+        let same = whole.outputs.is_some() && whole.outputs == tiled.outputs;
+        let ratio = tiled.wall / whole.wall;
+        let detail = format!(
+            "{:.2} GB, {} files, {} times as long",
+            1e-9 * resident,
+            if same { "the same" } else { "other" },
+            short(ratio)
+        );
+        let met = resident <= asked.resident_at_most && same && ratio <= asked.within;
+        Ok((met, detail))
     }
 
     /// The law among the records.

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::machine::{self, Machine};
 use crate::record::{Refused, sealed};
 use crate::rounds::curve::Curve;
-use crate::rounds::plan::{Case, Plan, Pulls};
+use crate::rounds::plan::{Case, Plan, Pulls, Stream, Variant};
 use crate::rounds::record::{self, Fitted, Outcome, Record, What};
 use crate::rounds::{self, SUITE};
 use crate::store::RECORDS;
@@ -84,12 +84,17 @@ struct OnMachine<'p> {
 
 impl OnMachine<'_> {
     /// What the run of this case and seed came to that `is` chooses.
-    fn fitted(&self, case: &str, seed: u64, is: impl Fn(What) -> bool) -> Result<&Fitted, Decline> {
+    fn fitted(
+        &self,
+        case: &str,
+        seed: u64,
+        is: impl Fn(&What) -> bool,
+    ) -> Result<&Fitted, Decline> {
         let mut own = self
             .records
             .iter()
             .map(|record| (&record.run, &record.outcome));
-        let found = own.find(|(run, _)| run.case == case && run.seed == seed && is(run.what));
+        let found = own.find(|(run, _)| run.case == case && run.seed == seed && is(&run.what));
         match found {
             Some((_, Outcome::Fitted(fitted))) => Ok(fitted),
             Some((_, Outcome::Declined(reason))) => Err(reason.clone()),
@@ -100,15 +105,41 @@ impl OnMachine<'_> {
     /// Our fits of a case with a limit, a seed each.
     fn fits(&self, case: &str, seconds: f64) -> Result<Vec<&Fitted>, Decline> {
         let seeds = self.plan.seeds.iter();
-        let of = |seed: &u64| self.fitted(case, *seed, |what| what == What::Fit { seconds });
+        let of = |seed: &u64| self.fitted(case, *seed, |what| *what == What::Fit { seconds });
         seeds.map(of).collect()
     }
 
     /// The peer's runs of a case, a seed each.
     fn peers(&self, case: &str, pulls: Pulls) -> Result<Vec<&Fitted>, Decline> {
-        let is = |what| matches!(what, What::Peer { precision, .. } if precision == pulls);
+        let is = |what: &What| matches!(what, What::Peer { precision, .. } if *precision == pulls);
         let seeds = self.plan.seeds.iter();
         seeds.map(|seed| self.fitted(case, *seed, is)).collect()
+    }
+
+    /// A variant's fits, a seed each.
+    fn variant(&self, variant: &Variant) -> Result<Vec<&Fitted>, Decline> {
+        let is = |what: &What| matches!(what, What::Variant { name, seconds } if *name == variant.name && *seconds == variant.seconds);
+        let seeds = self.plan.round_seeds.iter();
+        seeds
+            .map(|seed| self.fitted(&variant.case, *seed, is))
+            .collect()
+    }
+
+    /// The fits of rows in memory and with less.
+    fn stream(&self, stream: &Stream) -> Result<[&Fitted; 2], Decline> {
+        let of = |with: Option<&str>| {
+            let mut own = self.records.iter().filter(|record| {
+                let shape = &record.run.shape;
+                let same = stream.is_of(shape);
+                same && matches!(&record.run.what, What::Stream { memory } if memory.as_deref() == with)
+            });
+            match own.next().map(|record| &record.outcome) {
+                Some(Outcome::Fitted(fitted)) => Ok(fitted),
+                Some(Outcome::Declined(reason)) => Err(reason.clone()),
+                Some(Outcome::Law(_)) | None => Err(Decline::NoSample),
+            }
+        };
+        Ok([of(None)?, of(Some(&stream.memory))?])
     }
 
     /// What a user of ours has by when, a curve each seed: after each round and after each process.
@@ -124,7 +155,7 @@ impl OnMachine<'_> {
 
     /// Seconds of our round: the median over seeds of each one's median.
     fn round(&self, case: &str, pulls: Pulls) -> Result<f64, Decline> {
-        let of = |seed: &u64| self.fitted(case, *seed, |what| what == What::Rounds { pulls });
+        let of = |seed: &u64| self.fitted(case, *seed, |what| *what == What::Rounds { pulls });
         let fitted: Result<Vec<&Fitted>, Decline> = self.plan.round_seeds.iter().map(of).collect();
         median_round(&fitted?)
     }

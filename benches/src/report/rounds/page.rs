@@ -6,7 +6,7 @@ use crate::record::Refused;
 use crate::report::table::push_receipt;
 use crate::report::verdict::short;
 use crate::rounds::curve::{Curve, median_time};
-use crate::rounds::plan::{Case, Pulls};
+use crate::rounds::plan::{Case, Pulls, Variant};
 use crate::rounds::record::{Fitted, What};
 use broadhead_gate::Decline;
 use std::fmt::Write;
@@ -38,7 +38,9 @@ pub(super) fn markdown(machines: &[(&OnMachine<'_>, Vec<Judged>)]) -> String {
         on.push_fits(&mut page);
         on.push_rounds(&mut page);
         on.push_levels(&mut page);
+        on.push_variants(&mut page);
         on.push_sizes(&mut page);
+        on.push_streams(&mut page);
         push_judged(&mut page, judged);
         if let Some(record) = on.records.first() {
             push_receipt(&mut page, &record.receipt);
@@ -70,7 +72,7 @@ impl OnMachine<'_> {
             .iter()
             .find_map(|record| match record.run.what {
                 What::Peer { seconds, .. } => Some(format!(" (NumPy ran for {seconds} s)")),
-                What::Fit { .. } | What::Rounds { .. } | What::Size | What::Law => None,
+                _ => None,
             });
         let _ = writeln!(
             page,
@@ -208,6 +210,75 @@ impl OnMachine<'_> {
             cell(single.map(|times| reached(&times))),
             cell(double.map(|times| reached(&times))),
         ))
+    }
+
+    /// What parts of a fit bring.
+    fn push_variants(&self, page: &mut String) {
+        if self.plan.variants.is_empty() {
+            return;
+        }
+        page.push_str(
+            "*What each part brings*: explained variance of fits that leave it out; medians over seeds, smallest and \
+             largest in brackets\n\n| case | limit, s | fit | explained variance | process, s |\n|---|--:|---|--:|--:|\n",
+        );
+        for variant in &self.plan.variants {
+            let fits = self.variant(variant);
+            let of = |say: &dyn Fn(&Fitted) -> f64| {
+                let values = fits
+                    .clone()
+                    .map(|fits| fits.iter().map(|fit| say(fit)).collect());
+                values.map(|values: Vec<f64>| values)
+            };
+            let explained = cell(of(&|fit| fit.explained_variance).map(|values| spread(&values)));
+            let wall =
+                of(&|fit| fit.wall).map(|walls| median(&walls).map_or_else(String::new, short));
+            let Variant {
+                case,
+                name,
+                seconds,
+                ..
+            } = variant;
+            let _ = writeln!(
+                page,
+                "| {case} | {seconds} | {name} | {explained} | {} |",
+                cell(wall)
+            );
+        }
+        page.push('\n');
+    }
+
+    /// Rows in memory and with less.
+    fn push_streams(&self, page: &mut String) {
+        if self.plan.streams.is_empty() {
+            return;
+        }
+        page.push_str(
+            "*Less memory than rows*: seconds of the process and the most MiB that it had resident, in memory and with \
+             a limit\n\n| rows | limit | in memory | with the limit | files |\n|---|--:|--:|--:|---|\n",
+        );
+        for stream in &self.plan.streams {
+            let found = self.stream(stream).map(|[whole, tiled]| {
+                let said = |fit: &Fitted| {
+                    let resident = fit.resident.map(|bytes| bytes as f64 / f64::from(1 << 20));
+                    let resident = resident
+                        .map_or_else(|| "unknown".to_owned(), |mib| format!("{mib:.0} MiB"));
+                    format!("{:.1} s, {resident}", fit.wall)
+                };
+                let same = match whole.outputs.is_some() && whole.outputs == tiled.outputs {
+                    true => "the same to the byte",
+                    false => "different",
+                };
+                format!("{} | {} | {same}", said(whole), said(tiled))
+            });
+            let _ = writeln!(
+                page,
+                "| {} | {} | {} |",
+                stream.words(),
+                stream.memory,
+                found.unwrap_or_else(|reason| format!("{} | | ", cell(Err(reason))))
+            );
+        }
+        page.push('\n');
     }
 
     fn push_sizes(&self, page: &mut String) {

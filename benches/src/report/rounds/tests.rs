@@ -91,6 +91,8 @@ fn fitted(wall: f64, points: &[(f64, f64)], rounds: &[f64]) -> Fitted {
         converged: None,
         curve,
         rounds: rounds.to_vec(),
+        resident: None,
+        outputs: None,
     }
 }
 
@@ -221,6 +223,72 @@ fn requirements_are_judged_as_set_and_at_the_peer_s_pace() {
         "a processor, 2 processors",
     ] {
         assert!(page.contains(row), "{row}\n{page}");
+    }
+}
+
+const PARTS: &str = "
+[[variants]]
+case = 'one'
+name = 'one start'
+seconds = 2.0
+options = ['--starts', '1']
+[[streams]]
+data = { rows = 1000, columns = 50 }
+atoms = 4
+top = 2
+memory = '1G'
+resident_at_most = 1e9
+within = 1.3
+";
+
+#[test]
+fn parts_left_out_are_a_table_and_rows_on_disk_are_judged_by_memory_files_and_time() {
+    let with = |memory: Option<&str>, wall: f64, resident: u64, outputs: &str| {
+        let mut ran = fitted(wall, &[(1.0, 0.3)], &[]);
+        (ran.resident, ran.outputs) = (Some(resident), Some(outputs.to_owned()));
+        let memory = memory.map(str::to_owned);
+        let what = What::Stream { memory };
+        record("1000 x 50, 4 circles, top-2", 0, what, Outcome::Fitted(ran))
+    };
+    let variant = What::Variant {
+        name: "one start".to_owned(),
+        seconds: 2.0,
+    };
+    let ran = Outcome::Fitted(fitted(2.1, &[(1.0, 0.25)], &[]));
+    let plan = Plan::parse(&format!("{PLAN}{PARTS}")).unwrap();
+    let of = |tiled: Record| {
+        let mut records = records();
+        records.push(record("one", 0, variant.clone(), ran.clone()));
+        records.push(with(None, 10.0, 3 << 30, "a"));
+        records.push(tiled);
+        let (page, lines) = of_records(&plan, &records, None);
+        (page, lines.last().unwrap().clone())
+    };
+    let (page, line) = of(with(Some("1G"), 12.0, 1 << 29, "a"));
+    assert!(
+        line.contains(": met; 0.54 GB, the same files, 1.20"),
+        "{line}"
+    );
+    for row in [
+        "| one | 2 | one start | 0.2500 | 2.10 |",
+        "| 1000 x 50, 4 circles, top-2 | 1G | 10.0 s, 3072 MiB | 12.0 s, 512 MiB | the same to the byte |",
+    ] {
+        assert!(page.contains(row), "{row}\n{page}");
+    }
+    for (tiled, said) in [
+        (
+            with(Some("1G"), 12.0, 1 << 29, "b"),
+            "unmet; 0.54 GB, other files",
+        ),
+        (with(Some("1G"), 12.0, 1 << 30, "a"), "unmet; 1.07 GB"),
+        (
+            with(Some("1G"), 14.0, 1 << 29, "a"),
+            "unmet; 0.54 GB, the same files, 1.40",
+        ),
+        (with(Some("2G"), 12.0, 1 << 29, "a"), "undetermined"),
+    ] {
+        let (_, line) = of(tiled);
+        assert!(line.contains(said), "{line}");
     }
 }
 

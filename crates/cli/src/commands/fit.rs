@@ -75,6 +75,7 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         lambda: arguments.lambda,
         max_seconds: arguments.max_seconds,
         pulls: arguments.pulls.into(),
+        relocation: !arguments.no_relocation,
         solves,
         ..FitOptions::default()
     };

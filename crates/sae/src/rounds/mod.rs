@@ -194,6 +194,15 @@ pub(crate) struct Choosing<'a> {
     pub(crate) ground: Ground<'a>,
     /// A sample of the rows, on which atoms are relocated first where there are many rows.
     pub(crate) sample: Option<Ground<'a>>,
+    /// Whether atoms are relocated.
+    pub(crate) relocation: bool,
+}
+
+impl Choosing<'_> {
+    /// A patience of relocation; none where atoms are not relocated.
+    fn patience(&self, patience: usize) -> usize {
+        if self.relocation { patience } else { 0 }
+    }
 }
 
 /// What the rounds of a start begin from.
@@ -233,7 +242,7 @@ pub(crate) fn run(
             let sampled = usize::from(choosing.sample.is_some());
             let exploring = EXPLORING[2 * sampled];
             explorer.explore(RoundStage::Exploring, exploring, &mut state, &mut way)?;
-            let patience = PATIENCE[sampled];
+            let patience = choosing.patience(PATIENCE[sampled]);
             explorer.relocate(patience, (SHARES[1], 1.0), &mut state, &mut rng, &mut way)?;
             explorer.finish(&mut state, &mut way)?;
             // After Newton's method choices are compared in double precision.
@@ -252,7 +261,7 @@ pub(crate) fn run(
             // Rows choose once; nothing after this raises the objective.
             explorer.explore(RoundStage::Exploring, (1, 1), &mut state, &mut way)?;
             explorer.finish(&mut state, &mut way)?;
-            let patience = PATIENCE[1];
+            let patience = choosing.patience(PATIENCE[1]);
             explorer.relocate(patience, (SHARES[1], 1.0), &mut state, &mut rng, &mut way)?;
             explorer.finish(&mut state, &mut way)?;
             let (coordinates, gates) = state.codes.places(dictionary, ground.arrangement);
@@ -333,7 +342,8 @@ pub(crate) fn on_sample(
     let mut explorer = Explorer::new(ground, penalty, choosing.slots);
     let mut state = explorer.state(decoder);
     explorer.explore(RoundStage::Start, EXPLORING[1], &mut state, way)?;
-    explorer.relocate(PATIENCE[0], (SHARES[0], share), &mut state, rng, way)?;
+    let patience = choosing.patience(PATIENCE[0]);
+    explorer.relocate(patience, (SHARES[0], share), &mut state, rng, way)?;
     // Objectives over a sample do not compare with those over all rows.
     for round in &mut way.rounds {
         round.stage = RoundStage::Start;

@@ -56,6 +56,7 @@ fn an_atom_that_no_row_uses_is_brought_back_where_it_helps() {
             slots: 1,
             ground,
             sample: None,
+            relocation: true,
         }),
         max_rounds: 60,
         begun: std::time::Instant::now(),
