@@ -24,7 +24,7 @@ use crate::receipt::Receipt;
 use law::Shape;
 use ours::{Asked, Program};
 use peer::Peer;
-use plan::{Plan, Pulls, Source};
+use plan::{Case, Plan, Pulls, Source};
 use record::{Fit, Fitted, Outcome, Record, Run, SCHEMA, What};
 use rows::Rows;
 use std::path::{Path, PathBuf};
@@ -93,18 +93,8 @@ impl Running<'_> {
                 if !self.wants(&case.name) {
                     continue;
                 }
-                let rows = self.rows(case.data, case.atoms, case.top)?;
-                let shape = rows
-                    .shape(case.atoms, case.top)
-                    .with_amplitudes(case.fitted);
-                let run = |what| Run {
-                    plan: plan.name.clone(),
-                    case: case.name.clone(),
-                    shape,
-                    data: Some(rows.data.clone()),
-                    seed,
-                    what,
-                };
+                let (rows, shape) = self.rows_of(case)?;
+                let run = |what| rows.run(plan, (&case.name, shape), seed, what);
                 for &seconds in &case.seconds {
                     let fitted = self.ours(&rows, shape, (seed, seconds), (Pulls::Auto, &[]));
                     self.push(run(What::Fit { seconds }), fitted);
@@ -133,22 +123,12 @@ impl Running<'_> {
                 if !self.wants(&case.name) {
                     continue;
                 }
-                let rows = self.rows(case.data, case.atoms, case.top)?;
-                let shape = rows
-                    .shape(case.atoms, case.top)
-                    .with_amplitudes(case.fitted);
+                let (rows, shape) = self.rows_of(case)?;
                 for pulls in [Pulls::Fp32, Pulls::Fp64] {
                     let limit = (seed, plan.round_seconds);
                     let fitted = self.ours(&rows, shape, limit, (pulls, &one_start()));
-                    let run = Run {
-                        plan: plan.name.clone(),
-                        case: case.name.clone(),
-                        shape,
-                        data: Some(rows.data.clone()),
-                        seed,
-                        what: What::Rounds { pulls },
-                    };
-                    self.push(run, fitted);
+                    let what = What::Rounds { pulls };
+                    self.push(rows.run(plan, (&case.name, shape), seed, what), fitted);
                 }
             }
         }
@@ -164,22 +144,12 @@ impl Running<'_> {
                 let Some(case) = case.filter(|case| self.wants(&case.name)) else {
                     continue;
                 };
-                let rows = self.rows(case.data, case.atoms, case.top)?;
-                let shape = rows
-                    .shape(case.atoms, case.top)
-                    .with_amplitudes(case.fitted);
+                let (rows, shape) = self.rows_of(case)?;
                 let (name, seconds) = (variant.name.clone(), variant.seconds);
                 let more = (Pulls::Auto, &variant.options[..]);
                 let fitted = self.ours(&rows, shape, (seed, seconds), more);
-                let run = Run {
-                    plan: plan.name.clone(),
-                    case: case.name.clone(),
-                    shape,
-                    data: Some(rows.data.clone()),
-                    seed,
-                    what: What::Variant { name, seconds },
-                };
-                self.push(run, fitted);
+                let what = What::Variant { name, seconds };
+                self.push(rows.run(plan, (&case.name, shape), seed, what), fitted);
             }
         }
         Ok(())
@@ -209,14 +179,8 @@ impl Running<'_> {
                     compared: true,
                 };
                 let fitted = self.options.program.run(asked, &self.folder.join("fit"));
-                let run = Run {
-                    plan: plan.name.clone(),
-                    case: shape.to_string(),
-                    shape,
-                    data: Some(rows.data.clone()),
-                    seed: 0,
-                    what: What::Stream { memory },
-                };
+                let what = What::Stream { memory };
+                let run = rows.run(plan, (&shape.to_string(), shape), 0, what);
                 self.push(run, fitted.map(Outcome::Fitted));
             }
         }
@@ -233,21 +197,14 @@ impl Running<'_> {
             if !self.wants(&shape.to_string()) {
                 continue;
             }
-            let run = |what, data| Run {
-                plan: plan.name.clone(),
-                case: shape.to_string(),
-                shape,
-                data,
-                seed: 0,
-                what,
-            };
+            let run = |what| rows.run(plan, (&shape.to_string(), shape), 0, what);
             let more = (Pulls::Auto, &one_start()[..]);
             let fitted = self.ours(&rows, shape, (0, size.seconds), more);
-            self.push(run(What::Size, Some(rows.data.clone())), fitted);
-            last = Some(run(What::Law, None));
+            self.push(run(What::Size), fitted);
+            last = Some(run(What::Law));
         }
         if let Some(mut run) = last {
-            run.case = "all sizes".to_owned();
+            (run.case, run.data) = ("all sizes".to_owned(), None);
             let law = Fit::of(&self.records).map(Outcome::Law);
             self.push(run, law);
         }
@@ -256,6 +213,13 @@ impl Running<'_> {
 
     fn wants(&self, name: &str) -> bool {
         name.contains(&self.options.filter)
+    }
+
+    /// A case's rows and sizes.
+    fn rows_of(&self, case: &Case) -> Result<(Rows, Shape), Error> {
+        let rows = self.rows(case.data, case.atoms, case.top)?;
+        let shape = rows.shape(case.atoms, case.top);
+        Ok((rows, shape.with_amplitudes(case.fitted)))
     }
 
     fn rows(&self, data: Source, atoms: usize, top: usize) -> Result<Rows, Error> {
@@ -304,6 +268,18 @@ fn one_start() -> [String; 2] {
 }
 
 impl Rows {
+    /// What is to be run on them.
+    fn run(&self, plan: &Plan, (case, shape): (&str, Shape), seed: u64, what: What) -> Run {
+        Run {
+            plan: plan.name.clone(),
+            case: case.to_owned(),
+            shape,
+            data: Some(self.data.clone()),
+            seed,
+            what,
+        }
+    }
+
     fn shape(&self, atoms: usize, top: usize) -> Shape {
         Shape {
             rows: self.rows,
