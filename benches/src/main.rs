@@ -6,7 +6,7 @@
 use broadhead_benches::cell::Suite;
 use broadhead_benches::error::Error;
 use broadhead_benches::gpu::{self, Sampling};
-use broadhead_benches::holdout;
+use broadhead_benches::holdout::{self, plan::Kept};
 use broadhead_benches::machine;
 use broadhead_benches::peer::Peer;
 use broadhead_benches::receipt::Receipt;
@@ -93,7 +93,7 @@ enum Command {
     },
 }
 
-/// Options of the suites that run the command itself, `rounds` and `holdout`.
+/// Options of the suites that run the command itself: `rounds`, `streams`, `holdout` and `tokens`.
 #[derive(Debug, Args)]
 struct Processes {
     /// The rows of their cases, an .npy.
@@ -313,10 +313,14 @@ fn run_gpu(root: &Path, wanted: &Gpu) -> Result<ExitCode, Error> {
 
 /// The plan of the suite of held-out rows.
 fn holdout_plan(quick: bool) -> Result<holdout::plan::Plan, Error> {
-    holdout::plan::Plan::of(quick).map_err(|e| Error::Format {
+    holdout::plan::Plan::of(quick).map_err(bad_plan)
+}
+
+fn bad_plan(error: holdout::plan::BadPlan) -> Error {
+    Error::Format {
         path: holdout::SUITE.into(),
-        message: e.to_string(),
-    })
+        message: error.to_string(),
+    }
 }
 
 /// The rows that came in a pack.
@@ -351,14 +355,15 @@ fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
         rates: Rates::default(),
     };
     for name in suites {
-        if name == rounds::SUITE {
+        if let Some(part) = rounds::Part::of(name) {
             let folder = out.clone().unwrap_or_else(|| root.join(store::RECORDS));
-            run_rounds(root, wanted, (filter, python.as_deref()), &folder)?;
+            let python = python.as_deref().filter(|_| part == rounds::Part::Rounds);
+            run_rounds(root, wanted, (filter, part, python), &folder)?;
             continue;
         }
-        if name == holdout::SUITE {
+        if let Some(kept) = Kept::of(name) {
             let folder = out.clone().unwrap_or_else(|| root.join(store::RECORDS));
-            run_holdout(root, wanted, filter, &folder)?;
+            run_holdout(root, wanted, (filter, kept), &folder)?;
             continue;
         }
         let suite = Suite::read(&cells(root, name))?;
@@ -387,7 +392,7 @@ fn run_cpu(arguments: &Arguments) -> Result<ExitCode, Error> {
 fn run_rounds(
     root: &Path,
     wanted: &Processes,
-    (filter, python): (&str, Option<&Path>),
+    (filter, part, python): (&str, rounds::Part, Option<&Path>),
     out: &Path,
 ) -> Result<(), Error> {
     let mut plan = Plan::of(wanted.quick).map_err(|e| Error::Format {
@@ -398,16 +403,18 @@ fn run_rounds(
     let (program, mut receipt) = program_and_receipt(root, wanted)?;
     let peer = match python {
         Some(python) => Some(rounds::peer::Peer::start(&peers_folder(root), python)?),
-        None => {
+        None if part == rounds::Part::Rounds => {
             eprintln!("the peer {} does not run: no --python", rounds::peer::NAME);
             None
         }
+        None => None,
     };
     if let Some(peer) = &peer {
         peer.sign(&mut receipt)?;
     }
     let options = rounds::Options {
         plan,
+        part,
         program,
         peer,
         tokens: wanted.tokens.clone(),
@@ -433,10 +440,19 @@ fn program_and_receipt(root: &Path, wanted: &Processes) -> Result<(Program, Rece
 
 /// Runs our side of the suite of held-out rows and writes its records into `out`, with a filter prints them
 /// alone.
-fn run_holdout(root: &Path, wanted: &Processes, filter: &str, out: &Path) -> Result<(), Error> {
+fn run_holdout(
+    root: &Path,
+    wanted: &Processes,
+    (filter, kept): (&str, Kept),
+    out: &Path,
+) -> Result<(), Error> {
     let (program, receipt) = program_and_receipt(root, wanted)?;
+    let plan = match wanted.quick {
+        true => holdout::plan::Plan::of(true),
+        false => kept.read(),
+    };
     let options = holdout::Options {
-        plan: holdout_plan(wanted.quick)?,
+        plan: plan.map_err(bad_plan)?,
         program,
         tokens: wanted.tokens.clone(),
         filter: filter.to_owned(),
@@ -445,7 +461,7 @@ fn run_holdout(root: &Path, wanted: &Processes, filter: &str, out: &Path) -> Res
     let records = holdout::run(&options, &receipt, &mut tell)?;
     if filter.is_empty() {
         std::fs::create_dir_all(out).map_err(Error::file(out))?;
-        holdout::record::put(&out.join(holdout::FILE), &records)?;
+        holdout::record::put(&out.join(kept.file()), &records)?;
     }
     Ok(())
 }

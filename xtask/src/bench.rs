@@ -39,7 +39,7 @@ const PROGRAM: &str = "broadhead-benches";
 const COMMAND: &str = "broadhead";
 
 /// Those suites.
-const OF_COMMAND: [&str; 2] = ["rounds", "holdout"];
+const OF_COMMAND: [&str; 4] = ["rounds", "streams", "holdout", "tokens"];
 
 /// The script of a pack. Its first argument is the folder that records go to.
 const SCRIPT: &str = r#"#!/bin/bash

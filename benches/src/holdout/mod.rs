@@ -9,6 +9,8 @@
 //!      | report                 explained variance against active atoms and active numbers
 //! docs/src/generated/holdout.md
 //! ```
+//! The same from `plans/tokens.toml`, without a peer, is the suite `tokens` of the book's worked example.
+//!
 //! Nothing here is timed. The two sides need not run on one machine: what must be equal are the rows, those held
 //! out, and the sum of squares that explained variance is a share of, and records name the rows by digest.
 
@@ -30,9 +32,6 @@ use std::path::{Path, PathBuf};
 
 /// The suite's name.
 pub const SUITE: &str = "holdout";
-
-/// The name of the file of our records.
-pub const FILE: &str = "holdout.jsonl";
 
 /// The name of the peer's suite on a device.
 pub const PEER_SUITE: &str = "topk";

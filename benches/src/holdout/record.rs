@@ -7,7 +7,7 @@
 //! Ours are of a host and lie in `holdout.jsonl`; the peer's are of a device and lie in its `topk.jsonl`. Both name
 //! their rows and those that were held out by digest, so that the report can tell whether they may be compared.
 
-use super::plan::{Amplitudes, Plan};
+use super::plan::Amplitudes;
 use crate::error::Error;
 use crate::machine::OfMachine;
 use crate::receipt::Receipt;
@@ -151,7 +151,6 @@ impl OfMachine for Record {
 
 impl Sealed for Record {
     const SCHEMA: u32 = SCHEMA;
-    const RECORDED: &str = Plan::RECORDED;
 
     fn plan(&self) -> &str {
         &self.run.plan
@@ -274,8 +273,9 @@ pub fn put(path: &Path, new: &[Record]) -> Result<(), Error> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::holdout::plan::Kept;
     use crate::receipt::DeviceReceipt;
-    use sealed::expect_recorded;
+    use sealed::expect_plan;
 
     fn explained(held_out: f64, atoms: f64, numbers: f64) -> Explained {
         Explained {
@@ -288,7 +288,7 @@ pub(crate) mod tests {
 
     fn run(seed: u64, what: What) -> Run {
         Run {
-            plan: Plan::RECORDED.to_owned(),
+            plan: Kept::ALL[0].name.to_owned(),
             share: 0.1,
             seed,
             data: Data {
@@ -379,10 +379,10 @@ pub(crate) mod tests {
             ),
             "{error}"
         );
-        assert!(expect_recorded(&path, &records).is_ok());
+        assert!(expect_plan(&path, &records, "full").is_ok());
         let mut quick = records.to_vec();
         quick[1].run.plan = "quick".into();
-        let error = expect_recorded(&path, &quick).unwrap_err();
+        let error = expect_plan(&path, &quick, "full").unwrap_err();
         assert!(matches!(error, Error::Refused { line: 2, .. }), "{error}");
     }
 

@@ -14,9 +14,6 @@ pub trait Sealed: Clone + Serialize + DeserializeOwned + OfMachine {
     /// The schema's number; another is refused.
     const SCHEMA: u32;
 
-    /// The name of the plan whose records stand in the repository.
-    const RECORDED: &str;
-
     /// The plan that it was made by.
     fn plan(&self) -> &str;
 
@@ -81,12 +78,12 @@ pub(crate) fn read_lines<R>(
     Ok(records)
 }
 
-/// Whether all are of the plan whose records stand in the repository.
+/// Whether all are of the plan `name`, whose records stand in the repository.
 ///
 /// # Errors
 /// [`Error::Refused`] with the first that is not.
-pub fn expect_recorded<R: Sealed>(path: &Path, records: &[R]) -> Result<(), Error> {
-    let other = |record: &R| record.plan() != R::RECORDED;
+pub fn expect_plan<R: Sealed>(path: &Path, records: &[R], name: &str) -> Result<(), Error> {
+    let other = |record: &R| record.plan() != name;
     let Some(index) = records.iter().position(other) else {
         return Ok(());
     };
@@ -94,7 +91,9 @@ pub fn expect_recorded<R: Sealed>(path: &Path, records: &[R]) -> Result<(), Erro
     Err(Error::Refused {
         path: path.to_path_buf(),
         line: index + 1,
-        refused: R::refused(format!("is of the plan {plan:?}, which is not for keeping")),
+        refused: R::refused(format!(
+            "is of the plan {plan:?}, which is not for keeping there"
+        )),
     })
 }
 

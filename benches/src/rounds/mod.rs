@@ -35,11 +35,33 @@ pub const SUITE: &str = "rounds";
 /// The name of its file of records.
 pub const FILE: &str = "rounds.jsonl";
 
+/// What a run of the plan is about. Either is recorded without the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Cases, rounds, variants and sizes.
+    Rounds,
+    /// Rows that are larger than the memory given.
+    Streams,
+}
+
+impl Part {
+    /// That of a suite's name.
+    pub fn of(suite: &str) -> Option<Self> {
+        match suite {
+            SUITE => Some(Self::Rounds),
+            "streams" => Some(Self::Streams),
+            _ => None,
+        }
+    }
+}
+
 /// What runs.
 #[derive(Debug)]
 pub struct Options {
     /// What is asked.
     pub plan: Plan,
+    /// Which part of it.
+    pub part: Part,
     /// The command.
     pub program: Program,
     /// The peer, where there is one.
@@ -67,11 +89,15 @@ pub fn run(
         records: Vec::new(),
         tell,
     };
-    suite.fits()?;
-    suite.rounds()?;
-    suite.variants()?;
-    suite.sizes()?;
-    suite.streams()?;
+    match options.part {
+        Part::Rounds => {
+            suite.fits()?;
+            suite.rounds()?;
+            suite.variants()?;
+            suite.sizes()?;
+        }
+        Part::Streams => suite.streams()?,
+    }
     Ok(suite.records)
 }
 
@@ -178,7 +204,9 @@ impl Running<'_> {
                     options: &options,
                     compared: true,
                 };
-                let fitted = self.options.program.run(asked, &self.folder.join("fit"));
+                // A folder of its own: what the other fit wrote is not this one's.
+                let own = tempfile::tempdir_in(self.folder).map_err(Error::file(self.folder))?;
+                let fitted = self.options.program.run(asked, own.path());
                 let what = What::Stream { memory };
                 let run = rows.run(plan, (&shape.to_string(), shape), 0, what);
                 self.push(run, fitted.map(Outcome::Fitted));

@@ -5,14 +5,15 @@
 //! ```
 //! The last line of a run holds the law of the sizes' rounds; it must be what their lines give.
 
+use super::Part;
 use super::curve::Curve;
 use super::law::{Law, Shape};
-use super::plan::{Plan, Pulls};
+use super::plan::Pulls;
 use crate::error::Error;
-use crate::machine::{Machine, OfMachine};
+use crate::machine::{self, Machine, OfMachine};
 use crate::receipt::Receipt;
-use crate::record::Refused;
 use crate::record::sealed::{self, Sealed};
+use crate::record::{self, Refused};
 use crate::summary::Summary;
 use broadhead_gate::Decline;
 use serde::{Deserialize, Serialize};
@@ -102,6 +103,16 @@ pub enum What {
     },
     /// The law of the sizes' rounds.
     Law,
+}
+
+impl What {
+    /// The part of the plan that it belongs to.
+    pub fn part(&self) -> Part {
+        match self {
+            Self::Stream { .. } => Part::Streams,
+            _ => Part::Rounds,
+        }
+    }
 }
 
 /// What it came to.
@@ -212,7 +223,6 @@ impl OfMachine for Record {
 
 impl Sealed for Record {
     const SCHEMA: u32 = SCHEMA;
-    const RECORDED: &str = Plan::RECORDED;
 
     fn plan(&self) -> &str {
         &self.run.plan
@@ -307,7 +317,7 @@ impl Fit {
     }
 }
 
-/// Writes `new` in the place of what the file at `path` has of the same machines.
+/// Writes `new` in the place of what the file at `path` has of the same machines and of the same part of the plan.
 ///
 /// # Errors
 /// The file is there and holds what is no record, or cannot be written.
@@ -316,5 +326,12 @@ pub fn put(path: &Path, new: &[Record]) -> Result<(), Error> {
         true => read(path)?,
         false => Vec::new(),
     };
-    sealed::put(path, known, new)
+    let (same, other): (Vec<Record>, Vec<Record>) = (known.into_iter()).partition(|record| {
+        new.iter()
+            .any(|new| new.run.what.part() == record.run.what.part())
+    });
+    let mut records = machine::replaced(same, new);
+    records.extend(other);
+    records.sort_by_key(|record| (Machine::of(&record.receipt), record.run.what.part()));
+    record::write_lines(path, records.iter().map(sealed::line))
 }

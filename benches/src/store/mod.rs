@@ -13,7 +13,7 @@
 use crate::cell::Place;
 use crate::error::Error;
 use crate::evidence;
-use crate::holdout;
+use crate::holdout::{self, plan::Kept};
 use crate::machine;
 use crate::record::{self, sealed};
 use crate::rounds;
@@ -267,10 +267,11 @@ pub fn adopt(from: &Path, root: &Path, keep: Keep) -> Result<Vec<PathBuf>, Error
             evidence::read(&path)?;
             None
         } else if is_rounds(&path) {
-            sealed::expect_recorded(&path, &rounds::record::read(&path)?)?;
+            let name = rounds::plan::Plan::RECORDED;
+            sealed::expect_plan(&path, &rounds::record::read(&path)?, name)?;
             None
-        } else if is_holdout(&path) {
-            sealed::expect_recorded(&path, &holdout::record::read(&path)?)?;
+        } else if let Some(name) = held_out_plan(&path) {
+            sealed::expect_plan(&path, &holdout::record::read(&path)?, name)?;
             None
         } else {
             let found = record::read(&path)?;
@@ -296,7 +297,7 @@ pub fn adopt(from: &Path, root: &Path, keep: Keep) -> Result<Vec<PathBuf>, Error
             adopted.push(to);
             continue;
         }
-        if is_named(&path, holdout::FILE) {
+        if held_out_plan(&path).is_some() && !is_named(&path, holdout::PEER_FILE) {
             holdout::record::put(&to, &holdout::record::read(&path)?)?;
             adopted.push(to);
             continue;
@@ -322,9 +323,13 @@ fn is_rounds(file: &Path) -> bool {
     is_named(file, rounds::FILE)
 }
 
-/// Whether a file holds records of rows held out, ours or the peer's.
-fn is_holdout(file: &Path) -> bool {
-    is_named(file, holdout::FILE) || is_named(file, holdout::PEER_FILE)
+/// The plan whose records a file is for, if they are of rows held out, ours or the peer's.
+fn held_out_plan(file: &Path) -> Option<&'static str> {
+    let [comparison, _] = Kept::ALL;
+    let is = |kept: &Kept| is_named(file, &kept.file());
+    let ours = Kept::ALL.iter().find(|kept| is(kept));
+    let peer = is_named(file, holdout::PEER_FILE).then_some(comparison.name);
+    ours.map(|kept| kept.name).or(peer)
 }
 
 fn is_named(file: &Path, wanted: &str) -> bool {

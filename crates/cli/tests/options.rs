@@ -287,3 +287,19 @@ fn amplitudes_are_fitted_written_encoded_and_drawn() {
     assert_eq!(said["options"]["amplitudes"], "fitted");
     assert!(said["explained_variance"].as_f64().unwrap() > explained - 1e-6);
 }
+
+#[test]
+fn relocation_is_a_stage_that_can_be_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    write_npy(folder.path().join("x.npy"), &turns(120)).unwrap();
+    for (more, relocates) in [(&[][..], true), (&["--no-relocation"], false)] {
+        let words = [&["x.npy"][..], &CIRCLES, more].concat();
+        fit(folder.path(), &words).done();
+        let said = summary(&folder.path().join("out"));
+        assert_eq!(said["options"]["relocation"], relocates);
+        let rounds = said["gate_rounds"].as_array().unwrap();
+        let stages = |word: &str| rounds.iter().filter(|round| round["stage"] == word).count();
+        assert_eq!(stages("relocation") > 0, relocates);
+        assert!(stages("exploring") > 0 && stages("finishing") > 0);
+    }
+}

@@ -167,7 +167,7 @@ fn a_fit_from_a_converged_model_ends_at_once_where_it_was() {
     }
 }
 
-/// Where relocation finds a better state the fit takes it; it never ends above its start.
+/// Where relocation finds a better state the fit takes it; it never ends above what its rows chose first.
 #[test]
 fn a_fit_from_a_model_never_ends_above_its_rows_first_choice() {
     let [(dictionary, options, x), _] = cases();

@@ -9,9 +9,9 @@ mod page;
 use super::rounds::median;
 use super::{GENERATED, put, unfair_apart};
 use crate::error::Error;
-use crate::holdout::plan::Plan;
+use crate::holdout::plan::{Kept, Plan};
 use crate::holdout::record::{self, Explained, Fitted, Outcome, Record, Trained, What};
-use crate::holdout::{self, PEER_FILE, SUITE, cells, peer_cells};
+use crate::holdout::{PEER_FILE, cells, peer_cells};
 use crate::machine;
 use crate::record::{Refused, sealed};
 use crate::store::{RECORDS, Shelf};
@@ -19,12 +19,18 @@ use broadhead_gate::Decline;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Turns the records of both halves into their page. Where the plan is not, there is no such suite.
+/// Turns the records of both halves of every plan into its page. Where a plan is not, there is no such suite.
 ///
 /// # Errors
 /// A record that is none or of another plan, a file that cannot be written, or [`Error::Stale`].
 pub(super) fn write(root: &Path, shelves: &[Shelf], check: bool) -> Result<(), Error> {
-    let plan = root.join(Plan::FILE);
+    Kept::ALL
+        .iter()
+        .try_for_each(|kept| write_one(root, shelves, kept, check))
+}
+
+fn write_one(root: &Path, shelves: &[Shelf], kept: &Kept, check: bool) -> Result<(), Error> {
+    let plan = root.join(kept.plan);
     if !plan.is_file() {
         return Ok(());
     }
@@ -33,8 +39,9 @@ pub(super) fn write(root: &Path, shelves: &[Shelf], check: bool) -> Result<(), E
         path: plan,
         message: e.to_string(),
     })?;
-    let host = root.join(RECORDS).join(holdout::FILE);
-    let current = shelves.iter().filter(|shelf| shelf.commit.is_none());
+    let host = root.join(RECORDS).join(kept.file());
+    let has_peer = peer_cells(&plan).next().is_some();
+    let current = (shelves.iter()).filter(|shelf| shelf.commit.is_none() && has_peer);
     let files = current.map(|shelf| (shelf.device.clone(), shelf.path.join(PEER_FILE)));
     let mut halves = Halves::default();
     for (device, path) in std::iter::once((None, host)).chain(files.map(|(d, p)| (Some(d), p))) {
@@ -42,7 +49,7 @@ pub(super) fn write(root: &Path, shelves: &[Shelf], check: bool) -> Result<(), E
             continue;
         }
         let (records, refused) = unfair_apart(record::read(&path))?;
-        sealed::expect_recorded(&path, &records)?;
+        sealed::expect_plan(&path, &records, kept.name)?;
         halves.refused.extend(refused);
         match device {
             Some(device) => halves.peers.push((device, records)),
@@ -55,7 +62,7 @@ pub(super) fn write(root: &Path, shelves: &[Shelf], check: bool) -> Result<(), E
         }
     }
     let page = page::markdown(&plan, &halves);
-    let to = root.join(GENERATED).join(format!("{SUITE}.md"));
+    let to = root.join(GENERATED).join(format!("{}.md", kept.suite));
     put(&to, &page, check)
 }
 

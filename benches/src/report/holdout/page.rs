@@ -19,11 +19,12 @@ pub(super) fn markdown(plan: &Plan, halves: &Halves) -> String {
             "*Records are refused and must be taken again: {refused}.*\n"
         );
     }
-    for (half, name) in [
-        (&halves.ours, "Our fits"),
-        (&halves.peers, "The autoencoders"),
+    let has_peer = peer_cells(plan).next().is_some();
+    for (half, name, wanted) in [
+        (&halves.ours, "Our fits", true),
+        (&halves.peers, "The autoencoders", has_peer),
     ] {
-        if half.is_empty() {
+        if half.is_empty() && wanted {
             let _ = writeln!(page, "*{name} are not measured yet: there is no record.*\n");
         }
     }
@@ -61,11 +62,14 @@ fn push_models(page: &mut String, plan: &Plan, models: &[Model]) {
         let _ = writeln!(
             page,
             "*{decoder_rows} decoder rows*: explained variance of the {} % of the rows that a seed holds out, and of \
-             the others; medians over {} seeds, smallest and largest in brackets\n\n\
+             the others; {}\n\n\
              | model | atoms on | numbers on | held out | training |\n\
              |---|--:|--:|--:|--:|",
             (1e4 * plan.share).round() / 1e2,
-            plan.seeds.len(),
+            match plan.seeds.len() {
+                1 => "one seed".to_owned(),
+                seeds => format!("medians over {seeds} seeds, smallest and largest in brackets"),
+            },
         );
         for model in models.iter().filter(|m| m.decoder_rows == decoder_rows) {
             let explained = |of: fn(&Explained) -> f64| spread(&model.values(of));

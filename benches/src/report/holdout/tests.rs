@@ -47,9 +47,9 @@ fn page(ours: &[Record], peers: &[Record]) -> String {
     let of_device = records.join("a-device");
     std::fs::create_dir_all(root.path().join("benches/plans")).unwrap();
     std::fs::create_dir_all(&records).unwrap();
-    std::fs::write(root.path().join(Plan::FILE), PLAN).unwrap();
+    std::fs::write(root.path().join(Kept::ALL[0].plan), PLAN).unwrap();
     if !ours.is_empty() {
-        record::write(&records.join(holdout::FILE), ours).unwrap();
+        record::write(&records.join(Kept::ALL[0].file()), ours).unwrap();
     }
     if !peers.is_empty() {
         std::fs::create_dir_all(&of_device).unwrap();

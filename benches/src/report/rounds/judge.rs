@@ -6,6 +6,7 @@
 
 use super::{OnMachine, median};
 use crate::report::verdict::short;
+use crate::rounds::Part;
 use crate::rounds::plan::{FitAsked, Over, Plan, Pulls, RoundAsked, Stream};
 use crate::rounds::record::{Fit, Outcome};
 use broadhead_gate::Decline;
@@ -131,7 +132,9 @@ pub(super) fn undetermined(plan: &Plan, reason: &Decline) -> Vec<Judged> {
 impl OnMachine<'_> {
     /// Judges all that the plan asks.
     pub(super) fn judge(&self) -> Vec<Judged> {
-        let mut runs = self.records.iter().map(|record| &record.receipt);
+        let rounds = self.records.iter();
+        let rounds = rounds.filter(|record| record.run.what.part() == Part::Rounds);
+        let mut runs = rounds.map(|record| &record.receipt);
         let first = runs.next();
         if runs.any(|receipt| Some(receipt) != first) {
             let error = "its records are of different runs".to_owned();
@@ -254,7 +257,11 @@ impl OnMachine<'_> {
     }
 
     fn streamed(&self, asked: &Stream) -> Result<(bool, String), Decline> {
-        let [whole, tiled] = self.stream(asked)?;
+        let (whole, tiled) = self.stream(asked)?;
+        let tiled = match tiled {
+            Ok(tiled) => tiled,
+            Err(reason) => return Ok((false, format!("with {}: {reason}", asked.memory))),
+        };
         let resident = tiled.resident.ok_or(Decline::NoSample)? as f64;
         let same = whole.outputs.is_some() && whole.outputs == tiled.outputs;
         let ratio = tiled.wall / whole.wall;

@@ -38,7 +38,7 @@ pub(super) fn write(root: &Path, check: bool) -> Result<Vec<String>, Error> {
         true => unfair_apart(record::read(&path))?,
         false => (Vec::new(), None),
     };
-    sealed::expect_recorded(&path, &records)?;
+    sealed::expect_plan(&path, &records, Plan::RECORDED)?;
     let (page, lines) = of_records(&plan, &records, refused.as_ref());
     let to = root.join(GENERATED).join(format!("{SUITE}.md"));
     put(&to, &page, check)?;
@@ -95,11 +95,7 @@ impl OnMachine<'_> {
             .iter()
             .map(|record| (&record.run, &record.outcome));
         let found = own.find(|(run, _)| run.case == case && run.seed == seed && is(&run.what));
-        match found {
-            Some((_, Outcome::Fitted(fitted))) => Ok(fitted),
-            Some((_, Outcome::Declined(reason))) => Err(reason.clone()),
-            Some((_, Outcome::Law(_))) | None => Err(Decline::NoSample),
-        }
+        of_fit(found.ok_or(Decline::NoSample)?.1)
     }
 
     /// Our fits of a case with a limit, a seed each.
@@ -125,21 +121,21 @@ impl OnMachine<'_> {
             .collect()
     }
 
-    /// The fits of rows in memory and with less.
-    fn stream(&self, stream: &Stream) -> Result<[&Fitted; 2], Decline> {
+    /// The fit of rows in memory, and what became of the one with less.
+    fn stream(&self, stream: &Stream) -> Result<(&Fitted, Result<&Fitted, Decline>), Decline> {
         let of = |with: Option<&str>| {
-            let mut own = self.records.iter().filter(|record| {
-                let shape = &record.run.shape;
-                let same = stream.is_of(shape);
-                same && matches!(&record.run.what, What::Stream { memory } if memory.as_deref() == with)
-            });
-            match own.next().map(|record| &record.outcome) {
-                Some(Outcome::Fitted(fitted)) => Ok(fitted),
-                Some(Outcome::Declined(reason)) => Err(reason.clone()),
-                Some(Outcome::Law(_)) | None => Err(Decline::NoSample),
-            }
+            let is =
+                |what: &What| matches!(what, What::Stream { memory } if memory.as_deref() == with);
+            let mut own = self.records.iter();
+            let own = own.find(|record| stream.is_of(&record.run.shape) && is(&record.run.what));
+            own.ok_or(Decline::NoSample)
         };
-        Ok([of(None)?, of(Some(&stream.memory))?])
+        let (whole, tiled) = (of(None)?, of(Some(&stream.memory))?);
+        if whole.receipt != tiled.receipt {
+            let error = "its records are of different runs".to_owned();
+            return Err(Decline::Failed { error });
+        }
+        Ok((of_fit(&whole.outcome)?, of_fit(&tiled.outcome)))
     }
 
     /// What a user of ours has by when, a curve each seed: after each round and after each process.
@@ -163,6 +159,15 @@ impl OnMachine<'_> {
     /// Seconds of the peer's round, likewise.
     fn peer_round(&self, case: &str, pulls: Pulls) -> Result<f64, Decline> {
         median_round(&self.peers(case, pulls)?)
+    }
+}
+
+/// The fit that an outcome is.
+fn of_fit(outcome: &Outcome) -> Result<&Fitted, Decline> {
+    match outcome {
+        Outcome::Fitted(fitted) => Ok(fitted),
+        Outcome::Declined(reason) => Err(reason.clone()),
+        Outcome::Law(_) => Err(Decline::NoSample),
     }
 }
 

@@ -5,6 +5,7 @@ use super::{OnMachine, median};
 use crate::record::Refused;
 use crate::report::table::push_receipt;
 use crate::report::verdict::short;
+use crate::rounds::Part;
 use crate::rounds::curve::{Curve, median_time};
 use crate::rounds::plan::{Case, Pulls, Variant};
 use crate::rounds::record::{Fitted, What};
@@ -222,27 +223,21 @@ impl OnMachine<'_> {
              largest in brackets\n\n| case | limit, s | fit | explained variance | process, s |\n|---|--:|---|--:|--:|\n",
         );
         for variant in &self.plan.variants {
-            let fits = self.variant(variant);
-            let of = |say: &dyn Fn(&Fitted) -> f64| {
-                let values = fits
-                    .clone()
-                    .map(|fits| fits.iter().map(|fit| say(fit)).collect());
-                values.map(|values: Vec<f64>| values)
-            };
-            let explained = cell(of(&|fit| fit.explained_variance).map(|values| spread(&values)));
-            let wall =
-                of(&|fit| fit.wall).map(|walls| median(&walls).map_or_else(String::new, short));
+            let found = self.variant(variant).map(|fits| {
+                let of = |say: fn(&Fitted) -> f64| -> Vec<f64> {
+                    fits.iter().map(|fit| say(fit)).collect()
+                };
+                let wall = median(&of(|fit| fit.wall)).map_or_else(String::new, short);
+                format!("{} | {wall}", spread(&of(|fit| fit.explained_variance)))
+            });
             let Variant {
                 case,
                 name,
                 seconds,
                 ..
             } = variant;
-            let _ = writeln!(
-                page,
-                "| {case} | {seconds} | {name} | {explained} | {} |",
-                cell(wall)
-            );
+            let found = found.unwrap_or_else(|reason| format!("{} |", cell(Err(reason))));
+            let _ = writeln!(page, "| {case} | {seconds} | {name} | {found} |");
         }
         page.push('\n');
     }
@@ -257,12 +252,15 @@ impl OnMachine<'_> {
              a limit\n\n| rows | limit | in memory | with the limit | files |\n|---|--:|--:|--:|---|\n",
         );
         for stream in &self.plan.streams {
-            let found = self.stream(stream).map(|[whole, tiled]| {
+            let found = self.stream(stream).map(|(whole, tiled)| {
                 let said = |fit: &Fitted| {
                     let resident = fit.resident.map(|bytes| bytes as f64 / f64::from(1 << 20));
                     let resident = resident
                         .map_or_else(|| "unknown".to_owned(), |mib| format!("{mib:.0} MiB"));
                     format!("{:.1} s, {resident}", fit.wall)
+                };
+                let Ok(tiled) = tiled else {
+                    return format!("{} | refused | ", said(whole));
                 };
                 let same = match whole.outputs.is_some() && whole.outputs == tiled.outputs {
                     true => "the same to the byte",
@@ -279,6 +277,11 @@ impl OnMachine<'_> {
             );
         }
         page.push('\n');
+        let mut own = self.records.iter();
+        if let Some(record) = own.find(|record| record.run.what.part() == Part::Streams) {
+            push_receipt(page, &record.receipt);
+            page.push('\n');
+        }
     }
 
     fn push_sizes(&self, page: &mut String) {

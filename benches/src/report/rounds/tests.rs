@@ -285,11 +285,46 @@ fn parts_left_out_are_a_table_and_rows_on_disk_are_judged_by_memory_files_and_ti
             with(Some("1G"), 14.0, 1 << 29, "a"),
             "unmet; 0.54 GB, the same files, 1.40",
         ),
+        (
+            Record {
+                outcome: Outcome::Declined(Decline::NoSample),
+                ..with(Some("1G"), 12.0, 1 << 29, "a")
+            },
+            "unmet; with 1G: ",
+        ),
         (with(Some("2G"), 12.0, 1 << 29, "a"), "undetermined"),
+        (
+            Record {
+                receipt: Receipt {
+                    started: 2,
+                    ..Receipt::sample()
+                },
+                ..with(Some("1G"), 12.0, 1 << 29, "a")
+            },
+            "undetermined; failed: its records are of different runs",
+        ),
     ] {
         let (_, line) = of(tiled);
         assert!(line.contains(said), "{line}");
     }
+}
+
+#[test]
+fn a_run_of_one_part_leaves_the_other_part_s_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(rounds::FILE);
+    let stream = |wall: f64| {
+        let ran = Outcome::Fitted(fitted(wall, &[(1.0, 0.3)], &[]));
+        record("rows", 0, What::Stream { memory: None }, ran)
+    };
+    record::put(&path, &records()).unwrap();
+    record::put(&path, &[stream(10.0)]).unwrap();
+    record::put(&path, &[stream(20.0)]).unwrap();
+    let mut both = records();
+    both.push(stream(20.0));
+    assert!(record::read(&path).unwrap() == both);
+    record::put(&path, &records()).unwrap();
+    assert!(record::read(&path).unwrap() == both);
 }
 
 #[test]

@@ -188,7 +188,7 @@ impl Residuals {
 }
 
 /// What is left of a row for a new atom, and its bar: see the [module](self).
-fn rest(
+pub(super) fn rest(
     ground: &Ground<'_>,
     decoder: &Arranged,
     codes: &Codes,

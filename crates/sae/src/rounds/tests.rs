@@ -1,8 +1,10 @@
 use super::*;
+use crate::data::store::TileMemory;
 use crate::encode::search::Arrangement;
 use crate::lm::go_on;
 use crate::model::basis::Basis;
 use crate::model::topology::Topology;
+use crate::rounds::relocate::rest;
 use crate::rounds::round::{Choice, RoundState};
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
@@ -173,5 +175,80 @@ fn turning_circles_into_their_axes_keeps_what_they_say() {
             let dot = crate::data::dot;
             assert!(dot(first, second).abs() < 1e-14 && dot(first, first) >= dot(second, second));
         }
+    }
+}
+
+/// What a new atom has to explain of a row: by hand, from the rows, the atoms on and their shares.
+#[test]
+fn a_row_has_left_what_a_new_atom_would_find() {
+    let dictionary =
+        Dictionary::uniform(3, Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
+    let data = Data::normalised(three_circles(150).view()).unwrap();
+    let arrangement = Arrangement::of(&dictionary);
+    let ground = Ground {
+        data: &data,
+        dictionary: &dictionary,
+        arrangement: &arrangement,
+        single: false,
+    };
+    let none = Penalty {
+        lambda: 0.0,
+        kappa: 0.0,
+    };
+    let explorer = Explorer::new(ground, none, 2);
+    let lines: Vec<f64> = (0..6 * 24).map(|at| (1.3 * at as f64).sin()).collect();
+    let mut state = explorer.state(Arranged {
+        lines,
+        intercept: vec![0.0; 24],
+    });
+    // Rows of two atoms, of one, and of none.
+    let mut gates = Gates::all_off(150, 3);
+    for i in 0..150 {
+        let on: &[usize] = [&[0, 1][..], &[2], &[]][i % 3];
+        on.iter().for_each(|&a| gates.row_mut(i)[a] = 1.0);
+    }
+    let mut coordinates = Coordinates::origin(&dictionary, 150);
+    (0..150).for_each(|i| coordinates.row_mut(i).fill(0.1 * (i % 20) as f64));
+    (state.codes).load(&dictionary, &arrangement, &coordinates, &gates);
+    let energy = |left: &[f64]| 0.5 * left.iter().map(|v| v * v).sum::<f64>();
+    for i in 0..150 {
+        let mut tile = TileMemory::default();
+        let x = data.tile(i, 1, &mut tile).to_vec();
+        // The row less these atoms.
+        let less = |atoms: &[usize]| {
+            let mut left = x.clone();
+            for (a, phi, _) in state.codes.row(i).filter(|(a, ..)| atoms.contains(a)) {
+                for (&v, at) in phi.iter().zip(arrangement.place(a).all()) {
+                    let line = &state.decoder.lines[at * 24..][..24];
+                    left.iter_mut().zip(line).for_each(|(l, w)| *l -= v * w);
+                }
+            }
+            left
+        };
+        let rest = |moved: &[usize]| {
+            let mut tile = TileMemory::default();
+            rest(&ground, &state.decoder, &state.codes, moved, i, &mut tile)
+        };
+        let near = |(left, bar): (Vec<f64>, f64), want: &[f64], want_bar: f64| {
+            let far = left.iter().zip(want).map(|(a, b)| (a - b).abs());
+            assert!(far.fold(0.0, f64::max) < 1e-12, "row {i}");
+            assert!(
+                (bar - want_bar).abs() < 1e-12 * (1.0 + want_bar),
+                "row {i}: {bar}"
+            );
+        };
+        let all = less(&[0, 1, 2]);
+        if i % 3 != 0 {
+            // There is room.
+            near(rest(&[]), &all, 0.0);
+            near(rest(&[2]), &less(&[]), 0.0);
+            continue;
+        }
+        near(rest(&[0]), &less(&[1]), 0.0);
+        near(rest(&[2, 1]), &less(&[0]), 0.0);
+        // No room: the one that is missed least goes.
+        let gains = [less(&[1]), less(&[0])].map(|left| energy(&left) - energy(&all));
+        let least = usize::from(gains[1] < gains[0]);
+        near(rest(&[]), &less(&[1 - least]), gains[least].max(0.0));
     }
 }
