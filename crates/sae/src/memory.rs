@@ -217,16 +217,16 @@ pub fn fit_bytes(
     let decoder = numbers(&[m, p]);
     let square = numbers(&[m, m]);
     let slabs = sum(&[
-        numbers(&[n, w, 2]),
-        numbers(&[n, widths.unknowns, w]),
+        numbers(&[n, w]),
         numbers(&[n, columns + widths.unknowns + 4]),
     ]);
     let twice = |bytes: u64| bytes.saturating_mul(2);
     let point = sum(&[slabs, twice(decoder), twice(square)]);
-    let layout = numbers(&[n, w + 4 * widths.on + 8]);
+    let layout = numbers(&[n, w + 2 * widths.on + 8]);
+    let slopes = numbers(&[n, widths.unknowns, w]);
     let running = sum(&[
         point.saturating_mul(3),
-        twice(layout),
+        twice(layout.saturating_add(slopes)),
         numbers(&[n, widths.unknowns, widths.unknowns]),
         numbers(&[n, place]),
         // Sums of eight chunks, and their total.
@@ -298,7 +298,9 @@ fn grid_bytes(dictionary: &Dictionary) -> u64 {
 /// penalty   a state of all rows, and a point
 /// samples   three states on a sample of rows for each start at once
 /// rounds    three states of all rows for each start at once
-/// Newton    two points, the blocks and vectors of its steps; then rows choose once more, and a third point
+/// Newton    two points, slopes, the blocks and vectors of its steps
+/// again     a point while rows choose once more; then the next layout and point alone
+/// result    the point that is best, and what the caller is given
 /// ```
 struct ChoosingNeeds {
     size: RowsSize,
@@ -313,8 +315,9 @@ struct ChoosingNeeds {
     places: usize,
     /// Of ragged rows.
     layout: usize,
-    /// Features, slopes, pulls, gradients, and coordinates.
+    /// Features, gradients, and coordinates.
     point: usize,
+    slopes: usize,
     /// Blocks, their factors, and vectors of unknowns.
     steps: usize,
 }
@@ -330,8 +333,9 @@ impl ChoosingNeeds {
             dense: 8 * (dictionary.placed() + dictionary.len()),
             chosen: 16 + 4 * slots,
             places: 16 + 12 * slots + 8 * placed,
-            layout: 8 * (w + 6) + 48 * widths.on,
-            point: 8 * (2 * w + u * w + u + 1 + placed),
+            layout: 8 * (w + 6) + 4 * widths.on,
+            point: 8 * (w + u + 1 + placed),
+            slopes: 8 * u * w,
             steps: 8 * u * (2 * u + 6),
         }
     }
@@ -366,10 +370,23 @@ impl ChoosingNeeds {
             .min(n);
         let first = sum(&[
             state(ranking),
-            rows(ranking, self.dense + 2 * self.places + self.layout),
+            rows(
+                ranking,
+                self.dense + 2 * self.places + self.layout + self.slopes,
+            ),
             point(ranking),
             bench,
             sums,
+        ]);
+        let newton = times(point(n), 2).saturating_add(rows(
+            n,
+            self.layout + self.slopes + self.chosen + self.steps,
+        ));
+        // Rows choose beside a point, or a layout is made of what they have chosen; its vectors are copied once.
+        let again = sum(&[
+            point(n),
+            rows(n, 2 * (self.layout + self.places) + self.slopes),
+            times(state(n), 2),
         ]);
         let phases = [
             sum(&[
@@ -382,7 +399,7 @@ impl ChoosingNeeds {
             ]),
             sum(&[
                 state(n),
-                rows(n, 2 * self.places + self.layout),
+                rows(n, 2 * self.places + self.layout + self.slopes),
                 point(n),
                 bench,
                 sums,
@@ -392,16 +409,8 @@ impl ChoosingNeeds {
                 threads.min(options.starts),
             ),
             times(sum(&[times(state(n), 3), bench]), threads.min(carried)),
-            times(
-                sum(&[
-                    times(point(n), 3),
-                    rows(n, 2 * (self.layout + self.places) + self.steps),
-                    times(state(n), 2),
-                    bench,
-                    sums,
-                ]),
-                threads.min(carried),
-            ),
+            times(sum(&[newton.max(again), bench, sums]), threads.min(carried)),
+            point(n).saturating_add(rows(n, self.chosen + self.places + 16)),
         ];
         sum(&[
             size.sample(sample),
@@ -412,7 +421,6 @@ impl ChoosingNeeds {
                 point(n).saturating_add(rows(n, self.chosen)),
                 carried - carried.min(threads),
             ),
-            rows(n, self.places + 16),
         ])
     }
 }

@@ -281,21 +281,27 @@ fn project_sparse(
 pub(crate) struct ResidualsMut<'a> {
     /// `|r_i|^2`, one a row.
     pub(crate) squares: &'a mut [f64],
-    /// `W r_i` at the row's features, laid out as `phi`.
-    pub(crate) pull: &'a mut [f64],
+    /// `g_t,i = -Psi_i (W r_i) + kappa t_i`.
+    pub(crate) row_gradient: &'a mut [f64],
     /// `-Phi' R`, `M x p` row-major, if requested.
     pub(crate) border: Option<&'a mut [f64]>,
 }
 
+/// Where [`residuals`] are taken.
+pub(crate) struct ResidualsAt<'a> {
+    pub(crate) dictionary: &'a Dictionary,
+    pub(crate) layout: &'a Layout,
+    pub(crate) data: &'a Data,
+    pub(crate) coordinates: &'a Coordinates,
+    pub(crate) phi: &'a [f64],
+    pub(crate) psi: &'a [f64],
+    pub(crate) decoder: &'a [f64],
+    pub(crate) kappa: f64,
+}
+
 /// One pass over the residual rows `r_i = x_i - W' phi_i`.
-pub(crate) fn residuals(
-    layout: &Layout,
-    phi: &[f64],
-    decoder: &[f64],
-    data: &Data,
-    out: ResidualsMut<'_>,
-) {
-    let (n, k) = (layout.rows(), decoder.len());
+pub(crate) fn residuals(at: &ResidualsAt<'_>, out: ResidualsMut<'_>) {
+    let (n, k) = (at.layout.rows(), at.decoder.len());
     // With a border gradient every chunk has its own partial sum, so there are few chunks.
     let chunk = match out.border {
         Some(_) => n.div_ceil(8).max(64),
@@ -303,27 +309,21 @@ pub(crate) fn residuals(
     };
     let bounds = || crate::data::chunk_bounds(n, chunk);
     let squares = carve(out.squares, bounds());
-    let pull = carve(out.pull, layout.feature_bounds(chunk));
+    let gradient = carve(out.row_gradient, at.layout.unknown_bounds(chunk));
     let wanted = out.border.is_some();
     let parts: Vec<Vec<f64>> = squares
         .into_par_iter()
-        .zip(pull)
+        .zip(gradient)
         .enumerate()
-        .map(|(c, (squares, pull))| {
+        .map(|(c, (squares, gradient))| {
             release_upper_parts();
             let mut border = vec![0.0; if wanted { k } else { 0 }];
             let first = c * chunk;
             let rows = first..(first + chunk).min(n);
-            let task = Task {
-                layout,
-                phi,
-                decoder,
-                data,
-            };
-            if layout.full {
-                task.full(rows, squares, pull, &mut border);
+            if at.layout.full {
+                at.full(rows, squares, gradient, &mut border);
             } else {
-                task.sparse(rows, squares, pull, &mut border);
+                at.sparse(rows, squares, gradient, &mut border);
             }
             border
         })
@@ -336,19 +336,12 @@ pub(crate) fn residuals(
     }
 }
 
-struct Task<'a> {
-    layout: &'a Layout,
-    phi: &'a [f64],
-    decoder: &'a [f64],
-    data: &'a Data,
-}
-
-impl Task<'_> {
+impl ResidualsAt<'_> {
     fn sparse(
         &self,
         rows: std::ops::Range<usize>,
         squares: &mut [f64],
-        mut pull: &mut [f64],
+        mut gradient: &mut [f64],
         border: &mut [f64],
     ) {
         let p = self.layout.outputs();
@@ -363,15 +356,13 @@ impl Task<'_> {
             for (&f, &v) in indices.iter().zip(phi).skip(1) {
                 axpy(-v, &self.decoder[f * p..][..p], &mut r);
             }
-            let (here, rest) = std::mem::take(&mut pull).split_at_mut(indices.len());
-            pull = rest;
             found.resize(indices.len() + 1, 0.0);
             let line = |j: usize| match indices.get(j) {
                 Some(f) => &self.decoder[f * p..][..p],
                 None => &r[..],
             };
             dots(line, &r, &mut found);
-            here.copy_from_slice(&found[..indices.len()]);
+            gradient = self.row_gradient(i, &found[..indices.len()], gradient);
             *square = found[indices.len()];
             if !border.is_empty() {
                 for (&f, &v) in indices.iter().zip(phi) {
@@ -381,25 +372,22 @@ impl Task<'_> {
         }
     }
 
-    /// The same where `phi` and `pull` are dense `n x M` matrices: matrix products over a few rows at a time, so
-    /// that the residuals stay in cache.
+    /// The same where `phi` is a dense `n x M` matrix: matrix products over a few rows at a time, so that the
+    /// residuals stay in cache.
     fn full(
         &self,
         rows: std::ops::Range<usize>,
         squares: &mut [f64],
-        pull: &mut [f64],
+        mut gradient: &mut [f64],
         border: &mut [f64],
     ) {
         let (m, p) = (self.layout.features(), self.layout.outputs());
         let few = ((1 << 16) / p).clamp(8, 128);
         let decoder = MatRef::from_row_major_slice(self.decoder, m, p);
         let mut scratch = vec![0.0; few.min(rows.len()) * p];
+        let mut pulls = vec![0.0; few.min(rows.len()) * m];
         let mut tile = TileMemory::default();
-        for (c, (squares, pull)) in squares
-            .chunks_mut(few)
-            .zip(pull.chunks_mut(few * m))
-            .enumerate()
-        {
+        for (c, squares) in squares.chunks_mut(few).enumerate() {
             let (first, count) = (rows.start + c * few, squares.len());
             let phi = MatRef::from_row_major_slice(&self.phi[first * m..][..count * m], count, m);
             let r = &mut scratch[..count * p];
@@ -410,14 +398,43 @@ impl Task<'_> {
                 *square = dot(r, r);
             }
             let r = MatRef::from_row_major_slice(r, count, p);
-            let into = MatMut::from_row_major_slice_mut(pull, count, m);
+            let pulls = &mut pulls[..count * m];
+            let into = MatMut::from_row_major_slice_mut(pulls, count, m);
             matmul(into, Accum::Replace, r, decoder.transpose(), 1.0, Par::Seq);
             if !border.is_empty() {
                 let into = MatMut::from_row_major_slice_mut(border, m, p);
                 matmul(into, Accum::Add, phi.transpose(), r, 1.0, Par::Seq);
             }
             release_upper_parts();
+            for (i, pull) in pulls.chunks_exact(m).enumerate() {
+                gradient = self.row_gradient(first + i, pull, gradient);
+            }
         }
+    }
+
+    /// Writes the gradient of row `i`, where `pull` is `W r_i` at its features, to the front of `out`; returns the
+    /// rest of it.
+    fn row_gradient<'o>(&self, i: usize, pull: &[f64], out: &'o mut [f64]) -> &'o mut [f64] {
+        let layout = self.layout;
+        let (gradient, rest) = out.split_at_mut(layout.row_dims().dim(i));
+        let psi = &self.psi[layout.psi_offsets[i]..layout.psi_offsets[i + 1]];
+        for on in layout.active(i) {
+            let atom = self.dictionary.atoms()[on.atom];
+            for u in on.unknown..on.unknown + atom.local_dim() {
+                let features = on.feature..on.feature + atom.width();
+                let slope = &psi[u * pull.len()..][features.clone()];
+                gradient[u] = -dot(slope, &pull[features]);
+            }
+            let place = self.dictionary.atom_place(on.atom);
+            let t = self.coordinates.place(i, place);
+            for part in atom.topology().flat() {
+                let into = &mut gradient[on.unknown..][part.local];
+                for (g, t) in into.iter_mut().zip(&t[part.stored]) {
+                    *g += self.kappa * t;
+                }
+            }
+        }
+        rest
     }
 }
 
@@ -491,7 +508,7 @@ fn block_of(
 ) {
     let stride = layout.row_indices(i).len();
     let d = layout.row_dims().dim(i);
-    let extent = |on: &crate::iterate::layout::Active| {
+    let extent = |on: crate::iterate::layout::Active| {
         let atom = dictionary.atoms()[on.atom];
         (
             atom.local_dim(),
@@ -501,11 +518,7 @@ fn block_of(
     };
     for right in layout.active(i) {
         let (dr, wr, fr) = extent(right);
-        for left in layout
-            .active(i)
-            .iter()
-            .filter(|left| left.atom >= right.atom)
-        {
+        for left in layout.active(i).filter(|left| left.atom >= right.atom) {
             let (dl, wl, fl) = extent(left);
             for b in 0..dr {
                 // K psi_b, over the left atom's features.
@@ -525,50 +538,6 @@ fn block_of(
             }
         }
     }
-}
-
-/// Writes `g_t = -Psi_i (W r_i) + kappa t_i`.
-pub(crate) fn row_gradient(
-    dictionary: &Dictionary,
-    layout: &Layout,
-    coordinates: &Coordinates,
-    psi: &[f64],
-    pull: &[f64],
-    kappa: f64,
-    out: &mut [f64],
-) {
-    let parts = carve(out, layout.unknown_bounds(ROW_CHUNK));
-    parts
-        .into_par_iter()
-        .enumerate()
-        .for_each(|(chunk, mut part)| {
-            release_upper_parts();
-            let first = chunk * ROW_CHUNK;
-            for i in first..(first + ROW_CHUNK).min(layout.rows()) {
-                let d = layout.row_dims().dim(i);
-                let (gradient, rest) = std::mem::take(&mut part).split_at_mut(d);
-                part = rest;
-                let stride = layout.row_indices(i).len();
-                let psi = &psi[layout.psi_offsets[i]..layout.psi_offsets[i + 1]];
-                let pull = &pull[layout.offsets[i]..layout.offsets[i + 1]];
-                for on in layout.active(i) {
-                    let atom = dictionary.atoms()[on.atom];
-                    for a in 0..atom.local_dim() {
-                        let u = on.unknown + a;
-                        let features = on.feature..on.feature + atom.width();
-                        let slope = &psi[u * stride..][features.clone()];
-                        gradient[u] = -dot(slope, &pull[features]);
-                    }
-                    let t = coordinates.place(i, dictionary.atom_place(on.atom));
-                    for part in atom.topology().flat() {
-                        let into = &mut gradient[on.unknown..][part.local];
-                        for (g, t) in into.iter_mut().zip(&t[part.stored]) {
-                            *g += kappa * t;
-                        }
-                    }
-                }
-            }
-        });
 }
 
 /// `sum |t|^2` over the flat coordinates that are on.

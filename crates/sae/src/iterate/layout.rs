@@ -17,7 +17,7 @@ use crate::model::dictionary::Dictionary;
 use broadhead_schur::{RowDims, ShapeError, StructuredShape};
 
 /// An atom that is on in a row.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Active {
     /// The atom.
     pub(crate) atom: usize,
@@ -36,8 +36,13 @@ pub(crate) struct Layout {
     pub(crate) offsets: Vec<usize>,
     pub(crate) indices: Vec<usize>,
     pub(crate) psi_offsets: Vec<usize>,
-    active: Vec<Active>,
-    active_offsets: Vec<usize>,
+    /// The atoms that are on, row by row.
+    on: Vec<u32>,
+    on_offsets: Vec<usize>,
+    /// Their amplitudes; none where all are 1.
+    gates: Vec<f64>,
+    /// Features and unknowns of every atom.
+    extents: Vec<[usize; 2]>,
     flat: Vec<Flat>,
     cones: Vec<Cone>,
     /// Whether every row has every feature, so that `phi` is a dense `n x M` matrix.
@@ -54,33 +59,49 @@ impl Layout {
         gates: &Gates,
         outputs: usize,
     ) -> Result<Self, ShapeError> {
-        let mut dims = Vec::with_capacity(gates.rows());
-        let (mut offsets, mut psi_offsets, mut active_offsets) = (vec![0], vec![0], vec![0]);
-        let (mut indices, mut active) = (Vec::new(), Vec::new());
-        for i in 0..gates.rows() {
+        let atoms = dictionary.atoms();
+        let extents: Vec<_> = (atoms.iter())
+            .map(|atom| [atom.width(), atom.local_dim()])
+            .collect();
+        // Counted first: rows are many, and a vector that grows is as large again.
+        let n = gates.rows();
+        let (mut count, mut entries, mut even) = (0, n, true);
+        for (a, gate) in (0..n).flat_map(|i| gates.on(i)) {
+            count += 1;
+            entries += extents[a][0];
+            even &= gate == 1.0;
+        }
+        let mut indices = Vec::with_capacity(entries);
+        let mut on = Vec::with_capacity(count);
+        let mut amplitudes = Vec::with_capacity(if even { 0 } else { count });
+        let mut dims = Vec::with_capacity(n);
+        let [mut offsets, mut psi_offsets, mut on_offsets] = std::array::from_fn(|_| {
+            let mut bounds = Vec::with_capacity(n + 1);
+            bounds.push(0);
+            bounds
+        });
+        for i in 0..n {
             let (start, mut unknown) = (indices.len(), 0);
             indices.push(0);
             for (a, gate) in gates.on(i) {
-                active.push(Active {
-                    atom: a,
-                    gate,
-                    feature: indices.len() - start,
-                    unknown,
-                });
+                on.push(a as u32);
+                if !even {
+                    amplitudes.push(gate);
+                }
                 indices.extend(dictionary.atom_features(a));
-                unknown += dictionary.atoms()[a].local_dim();
+                unknown += extents[a][1];
             }
             dims.push(unknown);
             psi_offsets.push(psi_offsets[i] + unknown * (indices.len() - start));
             offsets.push(indices.len());
-            active_offsets.push(active.len());
+            on_offsets.push(on.len());
         }
         let rows = RowDims::ragged(&dims)?;
+        drop(dims);
         let unknown = |i: usize, a: usize| {
-            let on = &active[active_offsets[i]..active_offsets[i + 1]];
-            on.iter()
-                .find(|on: &&Active| on.atom == a)
-                .map_or(0, |on| on.unknown)
+            let own = &on[on_offsets[i]..on_offsets[i + 1]];
+            let before = own.iter().take_while(|b| **b as usize != a);
+            before.map(|&b| extents[b as usize][1]).sum()
         };
         let flat = Flat::all(dictionary, gates, &rows, unknown);
         let cones = Cone::all(dictionary, gates, &rows, unknown);
@@ -92,8 +113,10 @@ impl Layout {
             offsets,
             indices,
             psi_offsets,
-            active,
-            active_offsets,
+            on,
+            on_offsets,
+            gates: amplitudes,
+            extents,
             flat,
             cones,
             full,
@@ -119,8 +142,22 @@ impl Layout {
     }
 
     /// The atoms that are on in row `i`.
-    pub(crate) fn active(&self, i: usize) -> &[Active] {
-        &self.active[self.active_offsets[i]..self.active_offsets[i + 1]]
+    pub(crate) fn active(&self, i: usize) -> impl Iterator<Item = Active> + Clone + '_ {
+        let entries = self.on_offsets[i]..self.on_offsets[i + 1];
+        // The intercept is before all atoms.
+        let (mut feature, mut unknown) = (1, 0);
+        entries.map(move |entry| {
+            let atom = self.on[entry] as usize;
+            let on = Active {
+                atom,
+                gate: self.gates.get(entry).copied().unwrap_or(1.0),
+                feature,
+                unknown,
+            };
+            let [width, dim] = self.extents[atom];
+            (feature, unknown) = (feature + width, unknown + dim);
+            on
+        })
     }
 
     /// The lines among the atoms' factors.
@@ -131,6 +168,11 @@ impl Layout {
     /// The atoms with a fitted amplitude.
     pub(crate) fn cones(&self) -> &[Cone] {
         &self.cones
+    }
+
+    /// Room for `psi`. Its entries off the blocks of atoms stay zero.
+    pub(crate) fn slopes(&self) -> Vec<f64> {
+        vec![0.0; self.psi_offsets[self.rows()]]
     }
 
     /// The features of row `i`.

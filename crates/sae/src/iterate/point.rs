@@ -12,7 +12,7 @@
 use crate::data::{Data, axpy, ordered_sum, par_sum};
 use crate::error::CurvedError;
 use crate::iterate::coordinates::Coordinates;
-use crate::iterate::features::{self, ResidualsMut};
+use crate::iterate::features::{self, ResidualsAt, ResidualsMut};
 use crate::iterate::layout::Layout;
 use crate::lm::Objective;
 use crate::model::dictionary::Dictionary;
@@ -27,6 +27,15 @@ pub(crate) struct Frozen<'a> {
     pub(crate) dictionary: &'a Dictionary,
     pub(crate) layout: &'a Layout,
     pub(crate) penalty: Penalty,
+}
+
+impl Frozen<'_> {
+    /// Writes the packed row blocks `D_i` under `decoder`, where slopes are `psi`.
+    pub(crate) fn row_hessian(&self, decoder: &[f64], psi: &[f64], kappa: f64, out: &mut [f64]) {
+        let layout = self.layout;
+        let gram = features::decoder_gram(decoder, layout.features(), layout.outputs());
+        features::row_hessian(self.dictionary, layout, psi, &gram, kappa, out);
+    }
 }
 
 /// The two penalties, in the units of the normalised data.
@@ -54,11 +63,9 @@ pub(crate) struct Point {
     /// `M x p`, row-major.
     pub(crate) decoder: Vec<f64>,
     pub(crate) phi: Vec<f64>,
-    pub(crate) psi: Vec<f64>,
     /// `G`, lower triangle.
     pub(crate) gram: Mat<f64>,
     pub(crate) squares: Vec<f64>,
-    pub(crate) pull: Vec<f64>,
     pub(crate) row_gradient: Vec<f64>,
     /// Zero where the decoder is projected.
     pub(crate) border_gradient: Vec<f64>,
@@ -77,10 +84,8 @@ impl Point {
             coordinates,
             decoder: vec![0.0; k],
             phi: vec![0.0; layout.indices.len()],
-            psi: vec![0.0; layout.psi_offsets[n]],
             gram: Mat::zeros(m, m),
             squares: vec![0.0; n],
-            pull: vec![0.0; layout.indices.len()],
             row_gradient: vec![0.0; layout.row_dims().unknowns()],
             border_gradient: vec![0.0; k],
             sse: f64::NAN,
@@ -92,7 +97,22 @@ impl Point {
         }
     }
 
-    /// Updates everything for the coordinates (and the decoder, where it is given).
+    /// The point at `coordinates` with its projected decoder, and the slopes there.
+    ///
+    /// # Errors
+    /// [`CurvedError::Decoder`] where the decoder is not determined.
+    pub(crate) fn projected(
+        model: &Frozen<'_>,
+        coordinates: Coordinates,
+    ) -> Result<(Self, Vec<f64>), CurvedError> {
+        let mut point = Self::new(model.layout, coordinates);
+        let mut psi = model.layout.slopes();
+        point.evaluate(model, Decoder::Projected, &mut psi)?;
+        Ok((point, psi))
+    }
+
+    /// Updates everything for the coordinates (and the decoder, where it is given); `psi` receives the slopes
+    /// there, which no point keeps.
     ///
     /// # Errors
     /// [`CurvedError::Decoder`] where the decoder is not determined.
@@ -100,30 +120,25 @@ impl Point {
         &mut self,
         model: &Frozen<'_>,
         decoder: Decoder,
+        psi: &mut [f64],
     ) -> Result<(), CurvedError> {
-        self.refresh_features(model);
+        self.refresh_features(model, psi);
         if decoder == Decoder::Projected {
             self.project(model)?;
         }
-        self.refresh_residuals(model, decoder);
+        self.refresh_residuals(model, decoder, psi);
         Ok(())
     }
 
-    /// `phi`, `psi` and `G`.
-    pub(crate) fn refresh_features(&mut self, model: &Frozen<'_>) {
+    /// `phi`, `G`, and the slopes.
+    pub(crate) fn refresh_features(&mut self, model: &Frozen<'_>, psi: &mut [f64]) {
         let Frozen {
             dictionary,
             layout,
             penalty,
             ..
         } = *model;
-        features::fill(
-            dictionary,
-            layout,
-            &self.coordinates,
-            &mut self.phi,
-            &mut self.psi,
-        );
+        features::fill(dictionary, layout, &self.coordinates, &mut self.phi, psi);
         features::gram(layout, &self.phi, &mut self.gram);
         features::add_penalty(penalty.lambda, &mut self.gram);
     }
@@ -150,7 +165,7 @@ impl Point {
     }
 
     /// Residuals, gradients and the objective, given features and decoder.
-    fn refresh_residuals(&mut self, model: &Frozen<'_>, decoder: Decoder) {
+    fn refresh_residuals(&mut self, model: &Frozen<'_>, decoder: Decoder, psi: &[f64]) {
         let Frozen {
             data,
             dictionary,
@@ -164,12 +179,22 @@ impl Point {
             }
             Decoder::Given => Some(&mut self.border_gradient[..]),
         };
+        let at = ResidualsAt {
+            dictionary,
+            layout,
+            data,
+            coordinates: &self.coordinates,
+            phi: &self.phi,
+            psi,
+            decoder: &self.decoder,
+            kappa: penalty.kappa,
+        };
         let out = ResidualsMut {
             squares: &mut self.squares,
-            pull: &mut self.pull,
+            row_gradient: &mut self.row_gradient,
             border,
         };
-        features::residuals(layout, &self.phi, &self.decoder, data, out);
+        features::residuals(&at, out);
         let p = layout.outputs();
         if decoder == Decoder::Given {
             axpy(
@@ -178,15 +203,6 @@ impl Point {
                 &mut self.border_gradient[p..],
             );
         }
-        features::row_gradient(
-            dictionary,
-            layout,
-            &self.coordinates,
-            &self.psi,
-            &self.pull,
-            penalty.kappa,
-            &mut self.row_gradient,
-        );
         self.sse = ordered_sum(&self.squares);
         let weight = par_sum(&self.decoder[p..], |w| w * w);
         let spread = features::flat_squares(dictionary, layout, &self.coordinates);

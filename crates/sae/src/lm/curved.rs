@@ -14,15 +14,16 @@ use crate::data::larger;
 use crate::error::CurvedError;
 use crate::iterate::features;
 use crate::iterate::layout::Layout;
-use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
+use crate::iterate::point::{Decoder, Frozen, Point};
 use crate::iterate::whitening::Flat;
+use crate::lm::ended::{Ended, Factorable};
 use crate::lm::gradients::{Gradients, Linearised};
 use crate::lm::{LmReport, Objective, Problem, Rule, State, Status, StepFailure, Trial, Tried};
 use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath};
 use broadhead_schur::cuda::Keep;
 use broadhead_schur::{
-    EliminationKind, Failure, Gradient, LogDeterminant, Plan, Ridge, RowBlocks, Solver,
-    SolverOptions, StepMut, StructuredFeatures, StructuredSystem, SymmetricView, System,
+    EliminationKind, Gradient, Plan, Ridge, RowBlocks, Solver, SolverOptions, StepMut,
+    StructuredFeatures, StructuredSystem, SymmetricView, System,
 };
 use faer::MatRef;
 use serde::{Deserialize, Serialize};
@@ -78,7 +79,7 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    fn of(plan: &Plan) -> Self {
+    pub(crate) fn of(plan: &Plan) -> Self {
         Self {
             elimination: plan.chosen,
             path: plan.path,
@@ -100,7 +101,7 @@ impl Chosen {
 
 impl SolveSummary {
     /// Counts one factorization, made as `chosen`.
-    fn factored(&mut self, chosen: Chosen) {
+    pub(crate) fn factored(&mut self, chosen: Chosen) {
         self.factorizations += 1;
         self.device_factorizations += u64::from(chosen.path.is_device());
         if !self.chosen.contains(&chosen) {
@@ -128,6 +129,10 @@ pub(crate) struct Curved<'a> {
     mode: BorderMode,
     pub(crate) current: Point,
     trial: Point,
+    /// The slopes at the point that was evaluated last.
+    psi: Vec<f64>,
+    /// Whether that is the current one.
+    psi_is_current: bool,
     row_hessian: Vec<f64>,
     linearised: bool,
     way: StepMethod,
@@ -186,23 +191,23 @@ impl Seconds {
 }
 
 impl<'a> Curved<'a> {
-    /// The problem at `start`, which has been evaluated with a projected decoder.
+    /// The problem at `start`, which has been evaluated with a projected decoder; `psi` are the slopes there.
     ///
     /// # Errors
     /// [`CurvedError::Solver`]: too little memory, an elimination that does not serve.
     pub(crate) fn new(
         model: Frozen<'a>,
         mode: BorderMode,
-        start: Point,
+        (start, psi): (Point, Vec<f64>),
         options: SolverOptions,
     ) -> Result<Self, CurvedError> {
         let row_hessian = vec![0.0; model.layout.row_dims().block_len()];
-        let system = system_of(&model, &start, &row_hessian)?;
+        let system = system_of(&model, &start, &psi, &row_hessian)?;
         let solver = Solver::new(&system, options)?;
         Ok(Self::by(
             model,
             mode,
-            start,
+            (start, psi),
             StepMethod::Factored(Box::new(solver)),
         ))
     }
@@ -215,7 +220,7 @@ impl<'a> Curved<'a> {
     pub(crate) fn chosen(
         model: Frozen<'a>,
         mode: BorderMode,
-        start: Point,
+        (start, psi): (Point, Vec<f64>),
         options: SolverOptions,
     ) -> Result<Self, CurvedError> {
         let (m, unknowns) = (model.layout.features(), model.layout.row_dims().unknowns());
@@ -224,25 +229,31 @@ impl<'a> Curved<'a> {
             options.elimination.is_some() || options.device_policy == DevicePolicy::Required;
         let few = order < LARGE && model.layout.rows() < MANY;
         if few || pinned || mode == BorderMode::Joint {
-            return Self::new(model, mode, start, options);
+            return Self::new(model, mode, (start, psi), options);
         }
         let way = StepMethod::Gradients(Box::new(Gradients::new(model.layout)));
-        Ok(Self::by(model, mode, start, way))
+        Ok(Self::by(model, mode, (start, psi), way))
     }
 
-    fn by(model: Frozen<'a>, mode: BorderMode, start: Point, way: StepMethod) -> Self {
+    fn by(
+        model: Frozen<'a>,
+        mode: BorderMode,
+        (mut start, psi): (Point, Vec<f64>),
+        way: StepMethod,
+    ) -> Self {
         let layout = model.layout;
         let row_hessian = vec![0.0; layout.row_dims().block_len()];
         let declined = match &way {
             StepMethod::Factored(solver) => solver.plan().declined.clone(),
             StepMethod::Gradients(_) => None,
         };
-        let mut start = start;
         tangent(layout, &mut start);
         let trial = start.clone();
         Self {
             model,
             mode,
+            psi,
+            psi_is_current: true,
             row_hessian,
             linearised: false,
             way,
@@ -290,88 +301,54 @@ impl<'a> Curved<'a> {
         }
     }
 
-    /// The elimination that the planner chose, or that was pinned.
-    pub(crate) fn elimination(&self) -> EliminationKind {
-        match &self.way {
-            StepMethod::Factored(solver) => solver.plan().chosen,
-            StepMethod::Gradients(_) => EliminationKind::Iterative,
-        }
-    }
-
-    /// Where its linear solves run.
-    pub(crate) fn path(&self) -> ExecutionPath {
-        match &self.way {
-            StepMethod::Factored(solver) => solver.plan().path,
-            StepMethod::Gradients(_) => ExecutionPath::Cpu,
-        }
-    }
-
-    /// The penalties of its objective.
-    pub(crate) fn penalty(&self) -> Penalty {
-        self.model.penalty
-    }
-
-    /// `log|H|` at zero ridge at the current point, or why it is absent.
-    ///
-    /// # Errors
-    /// What ends the work.
-    pub(crate) fn log_determinant(
-        &mut self,
-    ) -> Result<Result<LogDeterminant, String>, CurvedError> {
-        if matches!(self.way, StepMethod::Gradients(_)) {
-            return Ok(Err("conjugate gradients factor no Hessian".to_owned()));
-        }
-        // H is the Hessian of `f`, with the penalty on flat coordinates.
-        self.assemble(self.model.penalty.kappa);
-        self.linearised = false;
-        let system = system_of(&self.model, &self.current, &self.row_hessian)?;
-        let StepMethod::Factored(solver) = &mut self.way else {
-            return Ok(Err("conjugate gradients factor no Hessian".to_owned()));
+    /// Ends the loop here.
+    pub(crate) fn end(self) -> Ended<'a> {
+        let factored = match self.way {
+            StepMethod::Factored(solver) => Some(Factorable {
+                solver,
+                psi: self.psi,
+                row_hessian: self.row_hessian,
+            }),
+            StepMethod::Gradients(_) => None,
         };
-        let chosen = Chosen::of(solver.plan());
-        let mut base = solver.refresh(system)?;
-        self.summary.factored(chosen);
-        match base.factor(Ridge::ZERO) {
-            Ok(frame) => Ok(frame.log_determinant().map_err(|reason| reason.to_string())),
-            Err(Failure::NotPositiveDefinite(npd)) => {
-                Ok(Err(format!("singular at zero ridge: {npd}")))
-            }
-            Err(Failure::Stop(error)) => Err(error.into()),
+        Ended {
+            model: self.model,
+            point: self.current,
+            factored,
         }
     }
 
-    /// Brings the row blocks up to date with the current point and says whether they changed.
+    /// Brings slopes and row blocks up to date with the current point and says whether the blocks changed.
     fn linearise(&mut self) -> bool {
+        let Frozen {
+            dictionary,
+            layout,
+            penalty,
+            ..
+        } = self.model;
+        let Point {
+            coordinates,
+            phi,
+            decoder,
+            ..
+        } = &mut self.current;
+        if !self.psi_is_current {
+            features::fill(dictionary, layout, coordinates, phi, &mut self.psi);
+            self.psi_is_current = true;
+        }
         if self.linearised {
             return false;
         }
         // Whitened coordinates keep their squares: the penalty on them is a constant, and its
         // second derivative would only hold steps back.
-        self.assemble(0.0);
-        let (layout, kappa) = (self.model.layout, self.model.penalty.kappa);
-        let still = |flat: &&Flat| flat.is_still(&self.current.coordinates);
+        (self.model).row_hessian(decoder, &self.psi, 0.0, &mut self.row_hessian);
+        let still = |flat: &&Flat| flat.is_still(coordinates);
         for flat in layout.flat().iter().filter(still) {
             // Nothing else may hold them: a decoder need not have any use for them.
-            flat.add_to_diagonals(layout.row_dims(), kappa, &mut self.row_hessian);
+            flat.add_to_diagonals(layout.row_dims(), penalty.kappa, &mut self.row_hessian);
         }
         self.linearised = true;
         true
-    }
-
-    fn assemble(&mut self, kappa: f64) {
-        let Frozen {
-            dictionary, layout, ..
-        } = self.model;
-        let gram =
-            features::decoder_gram(&self.current.decoder, layout.features(), layout.outputs());
-        features::row_hessian(
-            dictionary,
-            layout,
-            &self.current.psi,
-            &gram,
-            kappa,
-            &mut self.row_hessian,
-        );
     }
 
     /// Solves at the relative ridge and returns the predicted reduction.
@@ -383,7 +360,7 @@ impl<'a> Curved<'a> {
         };
         let chosen = Chosen::of(solver.plan());
         let stop = |error: broadhead_schur::Error| StepFailure::Stop(error.into());
-        let system = system_of(&self.model, &self.current, &self.row_hessian)?;
+        let system = system_of(&self.model, &self.current, &self.psi, &self.row_hessian)?;
         let base = match changed {
             true => solver.refresh(system),
             // After a rejected trial only the ridge differs.
@@ -427,6 +404,7 @@ impl<'a> Curved<'a> {
         let at = Linearised {
             layout,
             point: &self.current,
+            psi: &self.psi,
             decoder_gram: &decoder_gram,
             blocks: &self.row_hessian,
         };
@@ -496,7 +474,8 @@ impl<'a> Curved<'a> {
                 Decoder::Given
             }
         };
-        let evaluated = self.trial.evaluate(&self.model, decoder);
+        self.psi_is_current = false;
+        let evaluated = (self.trial).evaluate(&self.model, decoder, &mut self.psi);
         if let Err(error) = evaluated {
             self.trial.objective = where_it_failed(error)?;
         }
@@ -532,7 +511,7 @@ impl Problem for Curved<'_> {
 
     fn accept(&mut self) -> Result<(), CurvedError> {
         std::mem::swap(&mut self.current, &mut self.trial);
-        self.linearised = false;
+        (self.psi_is_current, self.linearised) = (true, false);
         Ok(())
     }
 }
@@ -562,9 +541,11 @@ fn tangent(layout: &Layout, point: &mut Point) {
     }
 }
 
-fn system_of<'s>(
+/// The system at a point, with its slopes and row blocks.
+pub(crate) fn system_of<'s>(
     model: &Frozen<'s>,
     point: &'s Point,
+    psi: &'s [f64],
     row_hessian: &'s [f64],
 ) -> Result<System<'s>, CurvedError> {
     let layout = model.layout;
@@ -575,7 +556,7 @@ fn system_of<'s>(
             offsets: &layout.offsets,
             indices: &layout.indices,
             phi: &point.phi,
-            psi: &point.psi,
+            psi,
             psi_offsets: &layout.psi_offsets,
         },
         SymmetricView::new(point.gram.as_ref()),

@@ -43,6 +43,7 @@ pub(crate) struct Gradients {
 pub(crate) struct Linearised<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) point: &'a Point,
+    pub(crate) psi: &'a [f64],
     /// `W W'`.
     pub(crate) decoder_gram: &'a Mat<f64>,
     /// `D_i`, packed.
@@ -252,7 +253,7 @@ impl Gradients {
                 }));
                 let block = &at.blocks[dims.block_offset(i)..][..d * d];
                 let v = &v[dims.offset(i)..][..d];
-                let psi = &point.psi[layout.psi_offsets[i]..];
+                let psi = &at.psi[layout.psi_offsets[i]..];
                 for (a, out) in out.iter_mut().enumerate() {
                     let slope = &psi[a * indices.len()..][..indices.len()];
                     let own: f64 = block[a * d..][..d].iter().zip(v).map(|(h, v)| h * v).sum();
@@ -291,7 +292,7 @@ impl Linearised<'_> {
         let width = self.layout.row_indices(i).len();
         out.clear();
         out.resize(width, 0.0);
-        let psi = &self.point.psi[self.layout.psi_offsets[i]..];
+        let psi = &self.psi[self.layout.psi_offsets[i]..];
         for (a, v) in v.iter().enumerate() {
             for (out, slope) in out.iter_mut().zip(&psi[a * width..][..width]) {
                 *out += v * slope;

@@ -27,6 +27,7 @@ pub(crate) mod curved;
 mod decision;
 pub mod device;
 mod driver;
+pub(crate) mod ended;
 pub(crate) mod gradients;
 pub mod quadratic;
 

@@ -179,6 +179,11 @@ impl<'a> Explorer<'a> {
         }
     }
 
+    /// Gives the memory of a state back that rounds need and nothing else.
+    pub(crate) fn rest(&mut self) {
+        self.spare = None;
+    }
+
     /// A state with `decoder`, before any round.
     pub(crate) fn state(&self, decoder: Arranged) -> RoundState {
         let (atoms, n) = (self.ground.arrangement.atoms(), self.ground.data.rows());

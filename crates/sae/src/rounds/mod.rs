@@ -22,8 +22,9 @@ use crate::error::{CurvedError, FitError};
 use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::iterate::features;
 use crate::iterate::layout::Layout;
-use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
+use crate::iterate::point::{Frozen, Penalty, Point};
 use crate::lm::curved::{BorderMode, Curved, Seconds, SolveSummary};
+use crate::lm::ended::Ended;
 use crate::lm::{LastTrial, LmError, LmReport, Rule, Status, TraceEntry, minimise};
 use crate::model::dictionary::Dictionary;
 use crate::rounds::explore::{Course, EXPLORING, Explorer, PATIENCE, SHARES, Tell};
@@ -144,13 +145,14 @@ pub(crate) fn penalty(
         kappa: 0.0,
     };
     let mut point = Point::new(layout, coordinates.clone());
+    let mut psi = layout.slopes();
     let mut model = Frozen {
         data,
         dictionary,
         layout,
         penalty: none,
     };
-    point.refresh_features(&model);
+    point.refresh_features(&model, &mut psi);
     let lambda = lambda.unwrap_or_else(|| 1e-5 * point.mean_gram_diagonal());
     model.penalty.lambda = lambda;
     if !dictionary
@@ -160,11 +162,11 @@ pub(crate) fn penalty(
     {
         return Ok(model.penalty);
     }
-    point.refresh_features(&model);
+    point.refresh_features(&model, &mut psi);
     point.project(&model)?;
     let gram = features::decoder_gram(&point.decoder, layout.features(), layout.outputs());
     let mut blocks = vec![0.0; layout.row_dims().block_len()];
-    features::row_hessian(dictionary, layout, &point.psi, &gram, 0.0, &mut blocks);
+    features::row_hessian(dictionary, layout, &psi, &gram, 0.0, &mut blocks);
     let (mut sum, mut count) = (0.0, 0_usize);
     for i in 0..layout.rows() {
         let (first, d) = (layout.row_dims().block_offset(i), layout.row_dims().dim(i));
@@ -247,6 +249,7 @@ pub(crate) fn run(
             explorer.finish(&mut state, &mut way)?;
             // After Newton's method choices are compared in double precision.
             explorer.ground.single = false;
+            explorer.rest();
             let arrangement = choosing.ground.arrangement;
             let (coordinates, gates) = state.codes.places(dictionary, arrangement);
             (coordinates, gates, Some(explorer))
@@ -264,6 +267,7 @@ pub(crate) fn run(
             let patience = choosing.patience(PATIENCE[1]);
             explorer.relocate(patience, (SHARES[1], 1.0), &mut state, &mut rng, &mut way)?;
             explorer.finish(&mut state, &mut way)?;
+            explorer.rest();
             let (coordinates, gates) = state.codes.places(dictionary, ground.arrangement);
             (coordinates, gates, Some(explorer))
         }
@@ -271,7 +275,7 @@ pub(crate) fn run(
         (Begin::Decoder(..) | Begin::Fitted(..), None) => return Err(FitError::NoStart),
     };
     log.gate_time = started.elapsed();
-    let (mut layout, mut point) = laid_out(settings, penalty, &gates, coordinates)?;
+    let (mut layout, mut point, mut psi) = laid_out(settings, penalty, &gates, coordinates)?;
     loop {
         let model = Frozen {
             data,
@@ -280,43 +284,44 @@ pub(crate) fn run(
             penalty,
         };
         let mut curved = match chooser {
-            Some(_) => Curved::chosen(model, settings.mode, point, solver.clone())?,
-            None => Curved::new(model, settings.mode, point, solver.clone())?,
+            Some(_) => Curved::chosen(model, settings.mode, (point, psi), solver.clone())?,
+            None => Curved::new(model, settings.mode, (point, psi), solver.clone())?,
         };
         let rule = log.rest(&curved.rule(&settings.rule));
         let report = log.inner(&mut curved, &rule, &way, chooser.is_some(), observer)?;
         log.absorb(&curved, &report);
         way.iterations = log.iterations;
         let stopped = !report.converged();
+        let ended = curved.end();
         if stopped || log.cycles >= settings.max_rounds {
-            return finish(settings, curved, gates, log, way, report, chooser.is_none());
+            return finish(settings, ended, gates, log, way, report, chooser.is_none());
         }
         log.cycles += 1;
         let started = Instant::now();
         let found = match &mut chooser {
-            Some(explorer) => again(
-                settings,
-                explorer,
-                &curved.current,
-                penalty,
-                &gates,
-                &mut way,
-            )?,
-            None => next(settings, &curved.current, penalty, &gates, &mut way)?,
+            Some(explorer) => again(explorer, &ended.point, &gates, &mut way)?,
+            None => next(settings, &ended.point, penalty, &gates, &mut way)?,
         };
         log.gate_time += started.elapsed();
         match found {
-            Found::Better(update) => {
-                (layout, point, gates) = (update.layout, update.point, update.gates);
+            Found::Moved(update) => (layout, point, psi) = *update,
+            Found::Chosen(coordinates, chosen) => {
+                // The point and its layout are given back before the next are made.
+                drop(ended);
+                drop(layout);
+                gates = chosen;
+                let started = Instant::now();
+                (layout, point, psi) = laid_out(settings, penalty, &gates, coordinates)?;
+                log.gate_time += started.elapsed();
             }
-            Found::Nothing => return finish(settings, curved, gates, log, way, report, true),
+            Found::Nothing => return finish(settings, ended, gates, log, way, report, true),
             Found::Unknown => {
                 let status = match way.is_over() {
                     true => Status::TimeLimit,
                     false => report.status,
                 };
                 let report = LmReport { status, ..report };
-                return finish(settings, curved, gates, log, way, report, false);
+                return finish(settings, ended, gates, log, way, report, false);
             }
         }
     }
@@ -354,10 +359,8 @@ pub(crate) fn on_sample(
 /// Finishing rounds from where Newton's method ended; better than it where they lower the objective by
 /// more than [`WORTH`] of its scale.
 fn again(
-    settings: &Settings<'_>,
     explorer: &mut Explorer<'_>,
     current: &Point,
-    penalty: Penalty,
     gates: &Gates,
     way: &mut Course<'_>,
 ) -> Result<Found, FitError> {
@@ -366,7 +369,9 @@ fn again(
         around => around?,
     };
     let before = state.objective;
-    if !explorer.finish(&mut state, way)? {
+    let finished = explorer.finish(&mut state, way)?;
+    explorer.rest();
+    if !finished {
         return Ok(Found::Unknown);
     }
     if before - state.objective <= WORTH * current.objective.scale {
@@ -378,12 +383,7 @@ fn again(
         ..
     } = explorer.ground;
     let (coordinates, gates) = state.codes.places(dictionary, arrangement);
-    let (layout, point) = laid_out(settings, penalty, &gates, coordinates)?;
-    Ok(Found::Better(Box::new(Update {
-        layout,
-        point,
-        gates,
-    })))
+    Ok(Found::Chosen(coordinates, gates))
 }
 
 /// Choices that lower the objective by no more than this share of its scale do not count: the fit has converged.
@@ -391,16 +391,13 @@ const WORTH: f64 = 1e-6;
 
 /// What was found where an inner fit ended.
 enum Found {
-    Better(Box<Update>),
+    /// A lower point with the gates of before.
+    Moved(Box<(Layout, Point, Vec<f64>)>),
+    /// Choices with a lower objective.
+    Chosen(Coordinates, Gates),
     Nothing,
     /// Rows were not asked: the time was up, or their choices determine no decoder.
     Unknown,
-}
-
-struct Update {
-    layout: Layout,
-    point: Point,
-    gates: Gates,
 }
 
 /// Coordinates searched anew on the same atoms, where that lowers the objective.
@@ -417,17 +414,13 @@ fn next(
     let mut found = Found::Nothing;
     let mut objective = current.objective.value;
     if moved > 0 {
-        let (layout, point) = laid_out(settings, penalty, gates, coordinates)?;
-        objective = point.objective.value;
+        let update = laid_out(settings, penalty, gates, coordinates)?;
+        objective = update.1.objective.value;
         if objective < current.objective.value - noise {
-            found = Found::Better(Box::new(Update {
-                layout,
-                point,
-                gates: gates.clone(),
-            }));
+            found = Found::Moved(Box::new(update));
         }
     }
-    way.searched(moved, objective, matches!(found, Found::Better(_)))?;
+    way.searched(moved, objective, matches!(found, Found::Moved(_)))?;
     Ok(found)
 }
 
@@ -447,40 +440,26 @@ fn search(
     (coordinates, moved)
 }
 
-/// A layout for `gates` and a point on it.
+/// A layout for `gates` and a point on it with its projected decoder, and the slopes there.
 fn laid_out(
     settings: &Settings<'_>,
     penalty: Penalty,
     gates: &Gates,
     mut coordinates: Coordinates,
-) -> Result<(Layout, Point), FitError> {
-    let layout = Layout::new(settings.dictionary, gates, settings.data.outputs())?;
-    coordinates.whiten(&layout);
-    let point = evaluated(settings, &layout, penalty, coordinates)?;
-    Ok((layout, point))
-}
-
-/// A point with its projected decoder.
-fn evaluated(
-    settings: &Settings<'_>,
-    layout: &Layout,
-    penalty: Penalty,
-    coordinates: Coordinates,
-) -> Result<Point, CurvedError> {
+) -> Result<(Layout, Point, Vec<f64>), FitError> {
     let Settings {
         data, dictionary, ..
     } = *settings;
-    let mut point = Point::new(layout, coordinates);
-    point.evaluate(
-        &Frozen {
-            data,
-            dictionary,
-            layout,
-            penalty,
-        },
-        Decoder::Projected,
-    )?;
-    Ok(point)
+    let layout = Layout::new(dictionary, gates, data.outputs())?;
+    coordinates.whiten(&layout);
+    let model = Frozen {
+        data,
+        dictionary,
+        layout: &layout,
+        penalty,
+    };
+    let (point, psi) = Point::projected(&model, coordinates)?;
+    Ok((layout, point, psi))
 }
 
 /// The solver's options with its own stream if a device is given, since starts run in parallel. If no stream
@@ -513,26 +492,28 @@ fn apart(settings: &Settings<'_>) -> Result<(SolverOptions, Option<DeviceError>)
 
 fn finish(
     settings: &Settings<'_>,
-    mut curved: Curved<'_>,
+    mut ended: Ended<'_>,
     gates: Gates,
     mut log: Log,
     way: Course<'_>,
     report: LmReport,
     gates_stand_still: bool,
 ) -> Result<Settled, FitError> {
-    curved.summary = SolveSummary::default();
+    let mut own = SolveSummary::default();
     let log_det = match report.status {
         Status::TimeLimit => Err("the time was up before it was found".to_owned()),
-        _ => curved.log_determinant()?.map(|log_det| log_det.value),
+        _ => ended
+            .log_determinant(&mut own)?
+            .map(|log_det| log_det.value),
     };
-    log.solves.merge(&curved.summary);
+    log.solves.merge(&own);
     let solves = log.solves;
     // A device stream counts its own factorizations.
     let on_host = solves.factorizations - solves.device_factorizations;
     settings.ledger.factored(on_host);
     Ok(Settled {
         gates,
-        penalty: curved.penalty(),
+        penalty: ended.penalty(),
         trace: log.trace,
         rounds: way.rounds,
         report: LmReport {
@@ -542,12 +523,12 @@ fn finish(
         },
         gates_stand_still,
         log_det,
-        elimination: curved.elimination(),
-        path: curved.path(),
+        elimination: ended.elimination(),
+        path: ended.path(),
         solves,
         seconds: log.seconds,
         gate_time: log.gate_time,
-        point: curved.current,
+        point: ended.point,
     })
 }
 

@@ -9,7 +9,7 @@ use crate::encode::row::{RowModel, for_rows};
 use crate::error::FitError;
 use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::iterate::layout::Layout;
-use crate::iterate::point::{Decoder, Frozen, Penalty, Point};
+use crate::iterate::point::{Frozen, Penalty, Point};
 use crate::model::dictionary::Dictionary;
 use crate::options::Screening;
 use crate::rounds::Begin;
@@ -151,7 +151,6 @@ impl<'a> Screen<'a> {
     ) -> Result<Point, FitError> {
         let layout = Layout::new(self.dictionary, gates, self.sample.outputs())?;
         coordinates.whiten(&layout);
-        let mut point = Point::new(&layout, coordinates);
         let (data, dictionary) = (self.data(), self.dictionary);
         let model = Frozen {
             data,
@@ -159,8 +158,7 @@ impl<'a> Screen<'a> {
             layout: &layout,
             penalty,
         };
-        point.evaluate(&model, Decoder::Projected)?;
-        Ok(point)
+        Ok(Point::projected(&model, coordinates)?.0)
     }
 
     /// Extends a screened start to all rows.

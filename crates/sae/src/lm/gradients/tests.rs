@@ -4,7 +4,7 @@ use super::*;
 use crate::data::Data;
 use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::iterate::features;
-use crate::iterate::point::{Decoder, Frozen, Penalty};
+use crate::iterate::point::{Frozen, Penalty};
 use crate::model::dictionary::Dictionary;
 use broadhead_schur::{
     EliminationKind, Gradient, Ridge, RowBlocks, Solver, SolverOptions, StepMut,
@@ -18,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 struct Planted {
     layout: Layout,
     point: Point,
+    psi: Vec<f64>,
     decoder_gram: Mat<f64>,
     blocks: Vec<f64>,
 }
@@ -46,7 +47,6 @@ impl Planted {
             }
         }
         let layout = Layout::new(&dictionary, &gates, p).unwrap();
-        let mut point = Point::new(&layout, coordinates);
         let model = Frozen {
             data: &data,
             dictionary: &dictionary,
@@ -56,20 +56,14 @@ impl Planted {
                 kappa: 0.1,
             },
         };
-        point.evaluate(&model, Decoder::Projected).unwrap();
+        let (point, psi) = Point::projected(&model, coordinates).unwrap();
         let decoder_gram = features::decoder_gram(&point.decoder, layout.features(), p);
         let mut blocks = vec![0.0; layout.row_dims().block_len()];
-        features::row_hessian(
-            &dictionary,
-            &layout,
-            &point.psi,
-            &decoder_gram,
-            0.0,
-            &mut blocks,
-        );
+        features::row_hessian(&dictionary, &layout, &psi, &decoder_gram, 0.0, &mut blocks);
         Self {
             layout,
             point,
+            psi,
             decoder_gram,
             blocks,
         }
@@ -79,6 +73,7 @@ impl Planted {
         Linearised {
             layout: &self.layout,
             point: &self.point,
+            psi: &self.psi,
             decoder_gram: &self.decoder_gram,
             blocks: &self.blocks,
         }
@@ -95,7 +90,7 @@ impl Planted {
                 offsets: &layout.offsets,
                 indices: &layout.indices,
                 phi: &point.phi,
-                psi: &point.psi,
+                psi: &self.psi,
                 psi_offsets: &layout.psi_offsets,
             },
             SymmetricView::new(point.gram.as_ref()),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::iterate::coordinates::{Coordinates, Gates};
-use crate::iterate::point::{Decoder, Frozen, Point};
+use crate::iterate::point::{Frozen, Point};
 use crate::rounds::explore::Explorer;
 use ndarray::Array2;
 use proptest::prelude::*;
@@ -32,14 +32,13 @@ fn objective(
     places: (Coordinates, Gates),
 ) -> f64 {
     let layout = Layout::new(dictionary, &places.1, data.outputs()).unwrap();
-    let mut point = Point::new(&layout, places.0);
     let model = Frozen {
         data,
         dictionary,
         layout: &layout,
         penalty,
     };
-    point.evaluate(&model, Decoder::Projected).unwrap();
+    let (point, _) = Point::projected(&model, places.0).unwrap();
     point.objective.value
 }
 
