@@ -6,7 +6,10 @@
 //! ```
 //! `M` is the number of features, an intercept among them: 2 of each circle, and 1. The fit is by least
 //! squares of *relative* errors, so that a round of a millisecond counts as much as one of a second. With
-//! three unknowns every set of positive ones is tried, and the best that is not negative is the solution.
+//! so few unknowns every set of positive ones is tried, and the best that is not negative is the solution.
+//!
+//! [`RefitLaw`] has a term `d n k^2` besides: after every choice a row refits all that it has chosen, each beside the
+//! others, and that costs what it costs however few atoms there are to choose from.
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +40,12 @@ impl Shape {
     /// The command's word for its amplitudes.
     pub fn amplitudes(&self) -> &'static str {
         if self.fitted { "fitted" } else { "one" }
+    }
+
+    /// What `d` multiplies: pairs of atoms that are on in a row.
+    pub fn refits(&self) -> f64 {
+        let [n, k] = [self.rows, self.top].map(|x| x as f64);
+        n * k * k
     }
 
     /// What `a`, `b` and `c` multiply.
@@ -79,11 +88,13 @@ pub struct Law {
 /// Why there is no law.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum NoLaw {
-    /// Fewer than three sizes.
-    #[error("{sizes} sizes, three rates need as many")]
+    /// Fewer sizes than rates.
+    #[error("{sizes} sizes, {rates} rates need as many")]
     TooFew {
         /// How many there are.
         sizes: usize,
+        /// How many are needed.
+        rates: usize,
     },
     /// A time that is none.
     #[error("a round of {seconds} s")]
@@ -102,47 +113,8 @@ impl Law {
     /// # Errors
     /// [`NoLaw`].
     pub fn fit(rounds: &[(Shape, f64)]) -> Result<Self, NoLaw> {
-        if rounds.len() < 3 {
-            return Err(NoLaw::TooFew {
-                sizes: rounds.len(),
-            });
-        }
-        let mut rows = Vec::new();
-        for &(shape, seconds) in rounds {
-            if !(seconds.is_finite() && seconds > 0.0) {
-                return Err(NoLaw::NoTime { seconds });
-            }
-            rows.push(shape.terms().map(|term| term / seconds));
-        }
-        // Columns at a common size, so that a pivot says how independent they are.
-        let mut scale = [0.0_f64; 3];
-        for row in &rows {
-            for (scale, term) in scale.iter_mut().zip(row) {
-                *scale = scale.hypot(*term);
-            }
-        }
-        // A term that is zero at all sizes has no rate, which its pivot says.
-        scale
-            .iter_mut()
-            .filter(|s| **s == 0.0)
-            .for_each(|s| *s = 1.0);
-        for row in &mut rows {
-            for (term, scale) in row.iter_mut().zip(scale) {
-                *term /= scale;
-            }
-        }
-        let solutions = (1_usize..8).filter_map(|set| least_squares(&rows, set));
-        let error = |x: &[f64; 3]| -> f64 {
-            let miss = |row: &[f64; 3]| 1.0 - dot(row, x);
-            rows.iter().map(|row| miss(row).powi(2)).sum()
-        };
-        let best = solutions.min_by(|x, y| error(x).total_cmp(&error(y)));
-        let [a, b, c] = best.ok_or(NoLaw::Undetermined)?;
-        Ok(Self {
-            a: a / scale[0],
-            b: b / scale[1],
-            c: c / scale[2],
-        })
+        let [a, b, c] = rates(rounds, Shape::terms)?;
+        Ok(Self { a, b, c })
     }
 
     /// Seconds of a round.
@@ -151,7 +123,84 @@ impl Law {
     }
 }
 
-fn dot(x: &[f64; 3], y: &[f64; 3]) -> f64 {
+/// The law with what rows refit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RefitLaw {
+    /// The other three rates.
+    pub law: Law,
+    /// Of a pair of atoms that are on in a row.
+    pub d: f64,
+}
+
+impl RefitLaw {
+    /// The law of these rounds.
+    ///
+    /// # Errors
+    /// [`NoLaw`].
+    pub fn fit(rounds: &[(Shape, f64)]) -> Result<Self, NoLaw> {
+        let [a, b, c, d] = rates(rounds, |shape| {
+            let [products, choices, decoder] = shape.terms();
+            [products, choices, decoder, shape.refits()]
+        })?;
+        let law = Law { a, b, c };
+        Ok(Self { law, d })
+    }
+
+    /// Seconds of a round.
+    pub fn seconds(&self, shape: &Shape) -> f64 {
+        self.law.seconds(shape) + self.d * shape.refits()
+    }
+}
+
+/// The rates of a law with these terms, none of them negative.
+fn rates<const TERMS: usize>(
+    rounds: &[(Shape, f64)],
+    terms: impl Fn(&Shape) -> [f64; TERMS],
+) -> Result<[f64; TERMS], NoLaw> {
+    if rounds.len() < TERMS {
+        return Err(NoLaw::TooFew {
+            sizes: rounds.len(),
+            rates: TERMS,
+        });
+    }
+    let mut rows = Vec::new();
+    for (shape, seconds) in rounds {
+        if !(seconds.is_finite() && *seconds > 0.0) {
+            return Err(NoLaw::NoTime { seconds: *seconds });
+        }
+        rows.push(terms(shape).map(|term| term / seconds));
+    }
+    // Columns at a common size, so that a pivot says how independent they are.
+    let mut scale = [0.0_f64; TERMS];
+    for row in &rows {
+        for (scale, term) in scale.iter_mut().zip(row) {
+            *scale = scale.hypot(*term);
+        }
+    }
+    // A term that is zero at all sizes has no rate, which its pivot says.
+    scale
+        .iter_mut()
+        .filter(|s| **s == 0.0)
+        .for_each(|s| *s = 1.0);
+    for row in &mut rows {
+        for (term, scale) in row.iter_mut().zip(scale) {
+            *term /= scale;
+        }
+    }
+    let solutions = (1_usize..1 << TERMS).filter_map(|set| least_squares(&rows, set));
+    let error = |x: &[f64; TERMS]| -> f64 {
+        let miss = |row: &[f64; TERMS]| 1.0 - dot(row, x);
+        rows.iter().map(|row| miss(row).powi(2)).sum()
+    };
+    let best = solutions.min_by(|x, y| error(x).total_cmp(&error(y)));
+    let mut best = best.ok_or(NoLaw::Undetermined)?;
+    for (rate, scale) in best.iter_mut().zip(scale) {
+        *rate /= scale;
+    }
+    Ok(best)
+}
+
+fn dot<const TERMS: usize>(x: &[f64; TERMS], y: &[f64; TERMS]) -> f64 {
     x.iter().zip(y).map(|(x, y)| x * y).sum()
 }
 
@@ -160,8 +209,10 @@ const DEPENDENT: f64 = 1e-12;
 
 /// Least squares of ones by the columns in `set`, the others zero; absent where they depend on each other
 /// or one comes out negative.
-fn least_squares(rows: &[[f64; 3]], set: usize) -> Option<[f64; 3]> {
-    let columns: Vec<usize> = (0..3).filter(|column| set & (1 << column) != 0).collect();
+fn least_squares<const TERMS: usize>(rows: &[[f64; TERMS]], set: usize) -> Option<[f64; TERMS]> {
+    let columns: Vec<usize> = (0..TERMS)
+        .filter(|column| set & (1 << column) != 0)
+        .collect();
     let m = columns.len();
     let mut normal = vec![vec![0.0; m + 1]; m];
     for row in rows {
@@ -189,7 +240,7 @@ fn least_squares(rows: &[[f64; 3]], set: usize) -> Option<[f64; 3]> {
             }
         }
     }
-    let mut x = [0.0; 3];
+    let mut x = [0.0; TERMS];
     for (i, &column) in columns.iter().enumerate() {
         x[column] = normal[i][m];
     }
@@ -234,6 +285,28 @@ mod tests {
         for (found, rate) in [(found.a, law.a), (found.b, law.b), (found.c, law.c)] {
             assert!((found / rate - 1.0).abs() < 1e-9, "{found} {rate}");
         }
+    }
+
+    #[test]
+    fn what_rows_refit_is_told_from_what_they_choose_from() {
+        let law = RefitLaw {
+            law: Law {
+                a: 7e-12,
+                b: 1e-9,
+                c: 2e-11,
+            },
+            d: 2e-7,
+        };
+        let rounds: Vec<_> = (shapes().into_iter())
+            .map(|shape| (shape, law.seconds(&shape)))
+            .collect();
+        let found = RefitLaw::fit(&rounds).unwrap();
+        for (found, rate) in [(found.d, law.d), (found.law.b, law.law.b)] {
+            assert!((found / rate - 1.0).abs() < 1e-6, "{found} {rate}");
+        }
+        // The three terms alone miss the smallest round, where little is to choose from.
+        let three = Law::fit(&rounds).unwrap();
+        assert!(rounds[0].1 > 1.3 * three.seconds(&rounds[0].0));
     }
 
     #[test]
@@ -291,8 +364,10 @@ mod tests {
             b: 1e-9,
             c: 1e-12,
         });
-        assert_eq!(Law::fit(&[]), Err(NoLaw::TooFew { sizes: 0 }));
-        assert_eq!(Law::fit(&rounds[..2]), Err(NoLaw::TooFew { sizes: 2 }));
+        let few = |sizes, rates| NoLaw::TooFew { sizes, rates };
+        assert_eq!(Law::fit(&[]), Err(few(0, 3)));
+        assert_eq!(Law::fit(&rounds[..2]), Err(few(2, 3)));
+        assert_eq!(RefitLaw::fit(&rounds[..3]), Err(few(3, 4)));
         for seconds in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             let mut bad = rounds.clone();
             bad[1].1 = seconds;

@@ -125,6 +125,7 @@ fn fit_data(
             dictionary,
             arrangement: &arrangement,
             single: job.single,
+            swaps: false,
         },
         sample: (sample.as_ref()).map(|sample| sample.ground(dictionary, &arrangement)),
         relocation: options.relocation,
@@ -630,6 +631,7 @@ impl Job<'_> {
             dictionary: self.dictionary,
             arrangement: &Arrangement::of(self.dictionary),
             single: false,
+            swaps: false,
         };
         let penalty = penalty_of(ground, &mut coordinates, &gates, lambda)?;
         Ok(Penalty {

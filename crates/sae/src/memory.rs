@@ -222,7 +222,7 @@ pub fn fit_bytes(
     ]);
     let twice = |bytes: u64| bytes.saturating_mul(2);
     let point = sum(&[slabs, twice(decoder), twice(square)]);
-    let layout = numbers(&[n, w + 2 * widths.on + 8]);
+    let layout = numbers(&[n, w + 4 * widths.on + 8]);
     let slopes = numbers(&[n, widths.unknowns, w]);
     let running = sum(&[
         point.saturating_mul(3),
@@ -333,7 +333,7 @@ impl ChoosingNeeds {
             dense: 8 * (dictionary.placed() + dictionary.len()),
             chosen: 16 + 4 * slots,
             places: 16 + 12 * slots + 8 * placed,
-            layout: 8 * (w + 6) + 4 * widths.on,
+            layout: 8 * (w + 6) + (4 + 16) * widths.on,
             point: 8 * (w + u + 1 + placed),
             slopes: 8 * u * w,
             steps: 8 * u * (2 * u + 6),

@@ -7,6 +7,7 @@ use crate::report::table::push_receipt;
 use crate::report::verdict::short;
 use crate::rounds::Part;
 use crate::rounds::curve::{Curve, median_time};
+use crate::rounds::law::RefitLaw;
 use crate::rounds::plan::{Case, Pulls, Variant};
 use crate::rounds::record::{Fitted, What};
 use broadhead_gate::Decline;
@@ -296,12 +297,26 @@ impl OnMachine<'_> {
                 return;
             }
         };
-        page.push_str("| rows | measured | law | measured / law |\n|---|--:|--:|--:|\n");
+        let rounds: Vec<_> = (fit.sizes.iter())
+            .map(|size| (size.shape, size.measured))
+            .collect();
+        let refits = RefitLaw::fit(&rounds);
+        page.push_str(
+            "| rows | measured | law | measured / law | with refits | measured / that |\n\
+             |---|--:|--:|--:|--:|--:|\n",
+        );
         for size in &fit.sizes {
             let ms = |seconds: f64| short(1e3 * seconds);
+            let with_refits = match &refits {
+                Ok(refits) => {
+                    let seconds = refits.seconds(&size.shape);
+                    format!("{} | {}", ms(seconds), short(size.measured / seconds))
+                }
+                Err(reason) => format!("{reason} | "),
+            };
             let _ = writeln!(
                 page,
-                "| {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {with_refits} |",
                 size.shape,
                 ms(size.measured),
                 ms(size.fitted),
@@ -315,6 +330,18 @@ impl OnMachine<'_> {
             short(1e12 * law.a),
             short(1e12 * law.b),
             short(1e12 * law.c)
+        );
+        let Ok(RefitLaw { law, d }) = refits else {
+            return;
+        };
+        let _ = writeln!(
+            page,
+            "With refits there is a fourth term, $`d\\,n k^2`$: after every choice a row refits all atoms that it has, \
+             each beside the others. Then $`a`$ is {}, $`b`$ {}, $`c`$ {} and $`d`$ {}.\n",
+            short(1e12 * law.a),
+            short(1e12 * law.b),
+            short(1e12 * law.c),
+            short(1e12 * d)
         );
     }
 }

@@ -104,6 +104,14 @@ impl Arrangement {
         self.circles.binary_search(&a).is_ok()
     }
 
+    /// Whether the best place on every atom is found without a grid.
+    pub(crate) fn in_closed_form(&self, dictionary: &Dictionary) -> bool {
+        let atoms = dictionary.atoms().iter().enumerate();
+        atoms
+            .filter(|(a, _)| !self.is_circle(*a))
+            .all(|(_, atom)| atom.is_linear())
+    }
+
     pub(crate) fn place(&self, a: usize) -> FeaturePlace {
         self.places[a]
     }

@@ -9,9 +9,9 @@
 //!
 //! Atoms are chosen greedily by that gain, each at its *globally* best place: in closed form for a circle
 //! of a first harmonic ([`super::angle`]) and for a linear atom (flat of degree 1, or the cone over a circle or a
-//! sphere of degree 1), otherwise from a grid. After each choice all atoms that are on are refitted: together by
+//! sphere of degree 1; [`lines`] has those with one function), otherwise from a grid. After each choice all atoms that are on are refitted: together by
 //! one small linear system where all are linear ([`linear`]), otherwise one by one, each at its best place beside
-//! the others.
+//! the others. Then atoms may be swapped ([`swap`]).
 //!
 //! Circles of a first harmonic are searched together in single precision, in their own axes: the caller
 //! has diagonalised each `K_aa`, the longer axis first ([`Arrangement::turn`]). The winner is placed in
@@ -21,17 +21,20 @@ use super::angle::{self, LANES};
 pub(crate) use super::arrangement::Arrangement;
 use super::arrangement::{FeaturePlace, is_first_harmonic};
 use super::row::RowModel;
-use crate::data::{ARCH, dot, larger};
+use crate::data::{ARCH, axpy, dot, larger};
 use crate::iterate::features::decoder_gram;
 use crate::model::dictionary::Dictionary;
 use crate::model::topology::MAX_EUCLIDEAN;
 use crate::starts::principal::descending;
 use faer::Mat;
 use lanes::InLanes;
+use lines::Lines;
 
 mod lanes;
 mod linear;
+mod lines;
 mod settle;
+mod swap;
 
 /// Marks an empty slot: no atom has this number.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -82,15 +85,16 @@ pub(crate) struct Search<'a> {
     gram: Vec<f64>,
     kappa: f64,
     seats: Vec<Seat>,
-    /// Atoms that are not circles of a first harmonic.
+    /// Atoms that are neither circles of a first harmonic nor lines.
     others: Vec<usize>,
+    lines: Lines,
     /// For atoms that are searched on grids.
     grids: Option<RowModel<'a>>,
     /// By circle, in double precision.
     axes: Vec<[f64; 2]>,
     /// Whether circles have fitted amplitudes.
     cones: bool,
-    /// Whether they do and all atoms are linear, so that swaps are cheap.
+    /// Whether atoms are swapped after all are chosen.
     swaps: bool,
     /// The axes of circles in lanes, and the rows of `K` for circles, also in lanes.
     lanes: InLanes,
@@ -102,14 +106,25 @@ pub(crate) struct SearchMemory {
     left: Vec<angle::Lanes>,
     gains: Vec<angle::Lanes>,
     q: Vec<f64>,
+    /// What is left of the pulls of atoms that are not circles of a first harmonic, and the gains of lines.
+    left_of_others: Vec<f64>,
+    gains_of_lines: Vec<f64>,
     /// A row's code while another one is tried.
     atoms: Vec<u32>,
     phi: Vec<f64>,
     t: Vec<f64>,
-    /// Places on all atoms, for Newton's method.
-    all: Vec<f64>,
+    trial: Trial,
     /// The linear system of a row: see [`linear`].
     system: linear::RowSystem,
+    kept: swap::Kept,
+}
+
+/// Where one atom might go.
+struct Trial {
+    /// Places on all atoms, for Newton's method.
+    all: Vec<f64>,
+    phi: Vec<f64>,
+    t: [f64; MAX_EUCLIDEAN + 1],
 }
 
 impl SearchMemory {
@@ -121,11 +136,18 @@ impl SearchMemory {
             left: vec![[0.0; LANES]; 2 * blocks],
             gains: vec![[0.0; LANES]; blocks],
             q: vec![0.0; width],
+            left_of_others: vec![0.0; arrangement.features() - 2 * arrangement.circles().len()],
+            gains_of_lines: Vec::new(),
             atoms: vec![NONE; slots],
             phi: vec![0.0; slots * width],
             t: vec![0.0; slots * stored],
-            all: vec![0.0; dictionary.placed()],
+            trial: Trial {
+                all: vec![0.0; dictionary.placed()],
+                phi: vec![0.0; width],
+                t: [0.0; MAX_EUCLIDEAN + 1],
+            },
             system: linear::RowSystem::default(),
+            kept: swap::Kept::default(),
         }
     }
 }
@@ -160,9 +182,6 @@ impl<'a> Search<'a> {
             .flat_map(|f| gram_matrix.col_as_slice(f).iter().copied())
             .collect();
         let atoms = dictionary.atoms();
-        let others: Vec<usize> = (0..atoms.len())
-            .filter(|&a| !is_first_harmonic(atoms[a]))
-            .collect();
         let mut circle = 0;
         let seats: Vec<Seat> = (0..atoms.len())
             .map(|a| {
@@ -177,6 +196,10 @@ impl<'a> Search<'a> {
                     _ => Seat::Grid,
                 }
             })
+            .collect();
+        let lines = Lines::of(&seats, arrangement);
+        let others = (0..atoms.len())
+            .filter(|&a| !is_first_harmonic(atoms[a]) && !lines.has(a))
             .collect();
         let wants_grid = seats.iter().any(|seat| matches!(seat, Seat::Grid));
         let grids = wants_grid.then(|| RowModel::new(dictionary, decoder, outputs, kappa));
@@ -203,8 +226,17 @@ impl<'a> Search<'a> {
             kappa,
             seats,
             others,
+            lines,
             grids,
             axes,
+        }
+    }
+
+    /// The same with swaps of all atoms, also of those where they cost as much as the choice itself.
+    pub(crate) fn with_swaps(self) -> Self {
+        Self {
+            swaps: true,
+            ..self
         }
     }
 
@@ -305,21 +337,28 @@ impl<'a> Search<'a> {
             }
         }
         let mut leaders: [Option<(f64, usize)>; LEADERS] = [None; LEADERS];
-        for &a in &self.others {
-            if code.atoms[..slot].contains(&(a as u32)) {
-                continue;
+        if !work.left_of_others.is_empty() {
+            self.leave_others(pulls, code, slot, &mut work.left_of_others);
+            let on = &code.atoms[..slot];
+            let best = (self.lines).best(&work.left_of_others, on, &mut work.gains_of_lines);
+            let first = pulls.len() - work.left_of_others.len();
+            for &a in &self.others {
+                if code.atoms[..slot].contains(&(a as u32)) {
+                    continue;
+                }
+                let left = &work.left_of_others[self.arrangement.place(a).first - first..];
+                insert(&mut leaders, (self.guess(a, left), a));
             }
-            self.left_over(pulls, code, slot, a, &mut work.q);
-            let guess = self.guess(a, &work.q);
-            insert(&mut leaders, (guess, a));
+            if let Some(best) = best {
+                insert(&mut leaders, best);
+            }
         }
         for (_, a) in leaders.into_iter().flatten() {
             self.left_over(pulls, code, slot, a, &mut work.q);
-            let mut phi = [0.0; STACK];
-            let mut t = [0.0; STACK];
             let w = self.arrangement.place(a).width;
             let s = self.dictionary.atoms()[a].placed();
-            let gain = self.seat(a, &work.q, &mut work.all, &mut phi[..w], &mut t[..s]);
+            let Trial { all, phi, t } = &mut work.trial;
+            let gain = self.seat(a, &work.q, all, &mut phi[..w], &mut t[..s]);
             if gain > found.map_or(least, |(best, _)| best) {
                 found = Some((gain, a));
                 code.phi[slot * width..][..w].copy_from_slice(&phi[..w]);
@@ -435,13 +474,14 @@ impl<'a> Search<'a> {
         &self,
         a: usize,
         q: &[f64],
-        all: &mut [f64],
+        trial: &mut Trial,
         phi: &mut [f64],
         t: &mut [f64],
     ) -> f64 {
         let (w, s) = (phi.len(), t.len());
-        let mut found = ([0.0; STACK], [0.0; MAX_EUCLIDEAN + 1]);
-        let mut gain = self.seat(a, q, all, &mut found.0[..w], &mut found.1[..s]);
+        let all = &mut trial.all;
+        let found = (&mut trial.phi[..w], &mut trial.t[..s]);
+        let mut gain = self.seat(a, q, all, found.0, found.1);
         if let Some(grids) = self
             .grids
             .as_ref()
@@ -455,18 +495,18 @@ impl<'a> Search<'a> {
             let better = gain > polished;
             if !better {
                 gain = polished;
-                found.1[..s].copy_from_slice(&all[columns]);
-                self.dictionary.atoms()[a].values(&found.1[..s], &mut found.0[..w]);
+                found.1.copy_from_slice(&all[columns]);
+                self.dictionary.atoms()[a].values(found.1, found.0);
             }
         }
         let better = gain > self.gain(a, q, phi, t);
         if !better {
             return 0.0;
         }
-        let ways = phi.iter().zip(&found.0).map(|(v, new)| (v - new).abs());
+        let ways = phi.iter().zip(&*found.0).map(|(v, new)| (v - new).abs());
         let moved = ways.fold(0.0, f64::max);
-        phi.copy_from_slice(&found.0[..w]);
-        t.copy_from_slice(&found.1[..s]);
+        phi.copy_from_slice(found.0);
+        t.copy_from_slice(found.1);
         moved
     }
 
@@ -513,6 +553,20 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// [`Search::left_over`] of all atoms that are not circles of a first harmonic.
+    fn leave_others(&self, pulls: &[f64], code: &RowCode<'_>, slots: usize, left: &mut [f64]) {
+        let features = self.arrangement.features();
+        let first = features - left.len();
+        left.copy_from_slice(&pulls[first..]);
+        for (slot, &b) in code.atoms[..slots].iter().enumerate() {
+            let other = self.arrangement.place(b as usize);
+            let phi = &code.phi[slot * self.arrangement.width()..];
+            for (&v, from) in phi.iter().zip(other.all()) {
+                axpy(-v, &self.gram[from * features..][first..features], left);
+            }
+        }
+    }
+
     /// Moves all atoms that are on to their best places, one by one, until they stand still.
     pub(crate) fn refit(
         &self,
@@ -542,7 +596,7 @@ impl<'a> Search<'a> {
                 }
                 let s = self.dictionary.atoms()[a].placed();
                 let t = &mut code.t[slot * stored..][..s];
-                moved = moved.max(self.seat_again(a, &work.q, &mut work.all, phi, t));
+                moved = moved.max(self.seat_again(a, &work.q, &mut work.trial, phi, t));
             }
             if moved < still {
                 break;
@@ -579,9 +633,6 @@ impl<'a> Search<'a> {
         0.5 * sum
     }
 }
-
-/// The functions, and the numbers of a place, of one atom that fit on the stack.
-const STACK: usize = (2 * crate::model::basis::MAX_HARMONIC + 1).pow(2);
 
 /// Whether the same atoms are on.
 fn same(a: &RowCode<'_>, b: &RowCode<'_>) -> bool {

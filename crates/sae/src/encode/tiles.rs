@@ -111,7 +111,7 @@ impl<'a> Tiles<'a> {
         Self {
             one,
             arrangement,
-            search: Search::new(dictionary, arrangement, lines, own_axes, p, kappa),
+            search: Search::new(dictionary, arrangement, lines, own_axes, p, kappa).with_swaps(),
             lines,
             single: is_single.then(|| lines.iter().map(|&w| w as f32).collect()),
             turns,

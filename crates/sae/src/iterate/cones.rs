@@ -18,12 +18,13 @@
 //! g_j <- g_j - (w / u) sym(mean_i g_i z_i') z_j                               in the space of z
 //! ```
 
-use crate::iterate::coordinates::{Coordinates, Gates};
+use crate::iterate::coordinates::Coordinates;
+use crate::iterate::layout::RowOn;
 use crate::model::dictionary::{Atom, Dictionary};
 use crate::starts::principal::descending;
-use broadhead_schur::RowDims;
 use faer::Mat;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A direction of `z` whose deviation is less than this share of the largest is not stretched: an atom whose plane is
 /// nearly a line would have amplitudes of rounding.
@@ -35,8 +36,8 @@ pub(crate) struct Cone {
     atom: Atom,
     place: Range<usize>,
     features: Range<usize>,
-    /// Rows that it is on in, with its first unknown in the stacked vector.
-    on: Vec<(usize, usize)>,
+    /// Rows that it is on in.
+    on: Arc<[RowOn]>,
 }
 
 /// A linear map of an atom's functions, and its inverse; both symmetric.
@@ -97,24 +98,15 @@ pub(crate) fn mapped(map: &Mat<f64>, from: &[f64], to: &mut [f64]) {
 }
 
 impl Cone {
-    /// The atoms of `dictionary` with a fitted amplitude, under `gates`; `unknown(i, a)` is the place of atom `a`
-    /// among the unknowns of row `i`.
-    pub(crate) fn all(
-        dictionary: &Dictionary,
-        gates: &Gates,
-        dims: &RowDims,
-        unknown: impl Fn(usize, usize) -> usize,
-    ) -> Vec<Self> {
+    /// The atoms of `dictionary` with a fitted amplitude, which are on in `rows`.
+    pub(crate) fn all(dictionary: &Dictionary, rows: &[Arc<[RowOn]>]) -> Vec<Self> {
         let atoms = dictionary.atoms().iter().enumerate();
         let cones = atoms.filter(|(_, atom)| atom.is_cone());
-        let of = |(a, &atom): (usize, &Atom)| {
-            let on = (0..gates.rows()).filter(|&i| gates.get(i, a) != 0.0);
-            Self {
-                atom,
-                place: dictionary.atom_place(a),
-                features: dictionary.atom_features(a),
-                on: on.map(|i| (i, dims.offset(i) + unknown(i, a))).collect(),
-            }
+        let of = |(a, &atom): (usize, &Atom)| Self {
+            atom,
+            place: dictionary.atom_place(a),
+            features: dictionary.atom_features(a),
+            on: Arc::clone(&rows[a]),
         };
         cones.map(of).collect()
     }
@@ -140,7 +132,7 @@ impl Cone {
         let w = self.width();
         let mut z = vec![0.0; w];
         let mut moment = Mat::<f64>::zeros(w, w);
-        for &(i, _) in &self.on {
+        for &RowOn { row: i, .. } in &*self.on {
             self.read(coordinates.place(i, self.place.clone()), &mut z);
             for a in 0..w {
                 for b in 0..w {
@@ -152,7 +144,7 @@ impl Cone {
         let moment = Mat::from_fn(w, w, |a, b| moment[(a, b)] / count);
         let Evened { forth, back } = evened(self.atom, &moment);
         let mut scaled = vec![0.0; w];
-        for &(i, _) in &self.on {
+        for &RowOn { row: i, .. } in &*self.on {
             let t = coordinates.place_mut(i, self.place.clone());
             self.read(t, &mut z);
             mapped(&forth, &z, &mut scaled);
@@ -169,7 +161,7 @@ impl Cone {
         let (w, d) = (self.width(), self.atom.local_dim());
         let (mut z, mut pulled) = (vec![0.0; w], Mat::<f64>::zeros(w, w));
         let (mut slopes, mut in_space) = (vec![0.0; d * w], vec![0.0; w]);
-        for &(i, u) in &self.on {
+        for &RowOn { row: i, unknown: u } in &*self.on {
             let t = coordinates.place(i, self.place.clone());
             self.slopes(t, &mut z, &mut slopes);
             // The slopes of a linear atom are orthogonal, and as many as its functions.
@@ -193,7 +185,7 @@ impl Cone {
         };
         let per = per / self.on.len().max(1) as f64;
         let even = Mat::from_fn(w, w, |a, b| 0.5 * per * (pulled[(a, b)] + pulled[(b, a)]));
-        for &(i, u) in &self.on {
+        for &RowOn { row: i, unknown: u } in &*self.on {
             let t = coordinates.place(i, self.place.clone());
             self.slopes(t, &mut z, &mut slopes);
             mapped(&even, &z, &mut in_space);

@@ -15,6 +15,7 @@ use crate::iterate::coordinates::Gates;
 use crate::iterate::whitening::Flat;
 use crate::model::dictionary::Dictionary;
 use broadhead_schur::{RowDims, ShapeError, StructuredShape};
+use std::sync::Arc;
 
 /// An atom that is on in a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,6 +27,13 @@ pub(crate) struct Active {
     /// Its first feature within the row.
     pub(crate) feature: usize,
     /// Its first unknown within the row.
+    pub(crate) unknown: usize,
+}
+
+/// A row that an atom is on in, and the atom's first unknown in the stacked vector.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowOn {
+    pub(crate) row: usize,
     pub(crate) unknown: usize,
 }
 
@@ -66,11 +74,21 @@ impl Layout {
         // Counted first: rows are many, and a vector that grows is as large again.
         let n = gates.rows();
         let (mut count, mut entries, mut even) = (0, n, true);
+        let mut own = vec![0; atoms.len()];
+        let mut at_one = own.clone();
         for (a, gate) in (0..n).flat_map(|i| gates.on(i)) {
             count += 1;
             entries += extents[a][0];
+            own[a] += 1;
+            at_one[a] += usize::from(gate == 1.0);
             even &= gate == 1.0;
         }
+        let mut rows_of: Vec<Vec<RowOn>> = (atoms.iter().zip(&own))
+            .map(|(atom, &own)| match atom.has_scale() {
+                true => Vec::with_capacity(own),
+                false => Vec::new(),
+            })
+            .collect();
         let mut indices = Vec::with_capacity(entries);
         let mut on = Vec::with_capacity(count);
         let mut amplitudes = Vec::with_capacity(if even { 0 } else { count });
@@ -80,6 +98,7 @@ impl Layout {
             bounds.push(0);
             bounds
         });
+        let mut before = 0;
         for i in 0..n {
             let (start, mut unknown) = (indices.len(), 0);
             indices.push(0);
@@ -89,8 +108,15 @@ impl Layout {
                     amplitudes.push(gate);
                 }
                 indices.extend(dictionary.atom_features(a));
+                if atoms[a].has_scale() {
+                    rows_of[a].push(RowOn {
+                        row: i,
+                        unknown: before + unknown,
+                    });
+                }
                 unknown += extents[a][1];
             }
+            before += unknown;
             dims.push(unknown);
             psi_offsets.push(psi_offsets[i] + unknown * (indices.len() - start));
             offsets.push(indices.len());
@@ -98,13 +124,9 @@ impl Layout {
         }
         let rows = RowDims::ragged(&dims)?;
         drop(dims);
-        let unknown = |i: usize, a: usize| {
-            let own = &on[on_offsets[i]..on_offsets[i + 1]];
-            let before = own.iter().take_while(|b| **b as usize != a);
-            before.map(|&b| extents[b as usize][1]).sum()
-        };
-        let flat = Flat::all(dictionary, gates, &rows, unknown);
-        let cones = Cone::all(dictionary, gates, &rows, unknown);
+        let rows_of: Vec<Arc<[RowOn]>> = rows_of.into_iter().map(Arc::from).collect();
+        let flat = Flat::all(dictionary, &rows_of, |a| at_one[a] == n);
+        let cones = Cone::all(dictionary, &rows_of);
         let features = dictionary.features();
         let full = indices.len() == gates.rows() * features;
         let shape = StructuredShape::new(rows, features, outputs)?;

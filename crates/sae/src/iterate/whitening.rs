@@ -22,12 +22,14 @@
 //! `u_a t` into itself plus `m u_a`, which is a function of the atom; for `t` alone it adds a constant, which
 //! the intercept takes.
 
-use crate::iterate::coordinates::{Coordinates, Gates};
+use crate::iterate::coordinates::Coordinates;
+use crate::iterate::layout::RowOn;
 use crate::model::dictionary::Dictionary;
 use crate::starts::principal::descending;
 use broadhead_schur::RowDims;
 use faer::Mat;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A direction whose deviation is at most this times `max(1, |mean|)` does not vary (its rows are copies of each
 /// other) and is not scaled: stretched to unit variance it would be rounding.
@@ -47,8 +49,10 @@ pub(crate) struct Flat {
     /// Functions of the factors before and behind, the constants included.
     before: usize,
     behind: usize,
-    /// Rows that it is on in, with the place of the line's unknowns in the stacked vector.
-    on: Vec<(usize, usize)>,
+    /// Rows that the atom is on in.
+    on: Arc<[RowOn]>,
+    /// The first of the line's unknowns among the atom's.
+    unknown: usize,
     /// Whether a decoder can undo a shift of its coordinate: the atom is on in every row, its amplitude always 1.
     shifts: bool,
 }
@@ -60,13 +64,12 @@ pub(crate) struct Map {
 }
 
 impl Flat {
-    /// The lines of `dictionary` under `gates`; `unknown(i, a)` is the place of atom `a` among the unknowns
-    /// of row `i`.
+    /// The lines of `dictionary`, whose atoms are on in `rows`; `always(a)` says whether atom `a` is on in every row
+    /// at amplitude 1.
     pub(crate) fn all(
         dictionary: &Dictionary,
-        gates: &Gates,
-        dims: &RowDims,
-        unknown: impl Fn(usize, usize) -> usize,
+        rows: &[Arc<[RowOn]>],
+        always: impl Fn(usize) -> bool,
     ) -> Vec<Self> {
         let mut all = Vec::new();
         for (a, atom) in dictionary.atoms().iter().enumerate() {
@@ -75,9 +78,6 @@ impl Flat {
                 if !part.factor.is_flat() {
                     continue;
                 }
-                let is_on = |i: &usize| gates.get(*i, a) != 0.0;
-                let on = (0..gates.rows()).filter(is_on);
-                let at = |i: usize| dims.offset(i) + unknown(i, a) + part.local.start;
                 let first = dictionary.atom_place(a).start;
                 all.push(Self {
                     degree: atom.basis().degree_on(part.factor),
@@ -86,8 +86,9 @@ impl Flat {
                     side: sides[place],
                     before: sides[..place].iter().product(),
                     behind: sides[place + 1..].iter().product(),
-                    on: on.map(|i| (i, at(i))).collect(),
-                    shifts: !atom.is_cone() && (0..gates.rows()).all(|i| gates.get(i, a) == 1.0),
+                    on: Arc::clone(&rows[a]),
+                    unknown: part.local.start,
+                    shifts: !atom.is_cone() && always(a),
                 });
             }
         }
@@ -104,7 +105,7 @@ impl Flat {
 
     fn mean(&self, coordinates: &Coordinates) -> Vec<f64> {
         let mut mean = vec![0.0; self.dimension()];
-        for &(i, _) in &self.on {
+        for &RowOn { row: i, .. } in &*self.on {
             let t = coordinates.place(i, self.columns.clone());
             mean.iter_mut().zip(t).for_each(|(m, t)| *m += t);
         }
@@ -116,7 +117,7 @@ impl Flat {
     fn covariance(&self, coordinates: &Coordinates, mean: &[f64]) -> Mat<f64> {
         let d = self.dimension();
         let mut covariance = Mat::zeros(d, d);
-        for &(i, _) in &self.on {
+        for &RowOn { row: i, .. } in &*self.on {
             let t = coordinates.place(i, self.columns.clone());
             for a in 0..d {
                 for b in 0..=a {
@@ -162,7 +163,7 @@ impl Flat {
         let (forth, back) = (power(&|s| 1.0 / s), power(&|s| s));
         let shift = if self.shifts { mean } else { vec![0.0; d] };
         let mut centred = vec![0.0; d];
-        for &(i, _) in &self.on {
+        for &RowOn { row: i, .. } in &*self.on {
             let t = coordinates.place_mut(i, self.columns.clone());
             for ((c, t), m) in centred.iter_mut().zip(&*t).zip(&shift) {
                 *c = t - m;
@@ -177,7 +178,7 @@ impl Flat {
     /// Whether a direction of whitened coordinates does not vary, so that its scale is not fixed.
     pub(crate) fn is_still(&self, coordinates: &Coordinates) -> bool {
         let mean = self.mean(coordinates);
-        let square = |&(i, _): &(usize, usize)| -> f64 {
+        let square = |&RowOn { row: i, .. }: &RowOn| -> f64 {
             let t = coordinates.place(i, self.columns.clone());
             t.iter().zip(&mean).map(|(t, m)| (t - m) * (t - m)).sum()
         };
@@ -188,8 +189,9 @@ impl Flat {
 
     /// Adds `value` to the diagonals of the line's unknowns in packed row blocks.
     pub(crate) fn add_to_diagonals(&self, dims: &RowDims, value: f64, blocks: &mut [f64]) {
-        for &(i, u) in &self.on {
-            let (d, first) = (dims.dim(i), u - dims.offset(i));
+        for &RowOn { row: i, unknown } in &*self.on {
+            let first = unknown + self.unknown - dims.offset(i);
+            let d = dims.dim(i);
             let block = &mut blocks[dims.block_offset(i)..][..d * d];
             for a in first..first + self.dimension() {
                 block[a * d + a] += value;
@@ -206,7 +208,8 @@ impl Flat {
         let mean = self.mean(coordinates);
         let mut pulled = Mat::<f64>::zeros(d, d);
         let mut total = vec![0.0; d];
-        for &(i, u) in &self.on {
+        for &RowOn { row: i, unknown } in &*self.on {
+            let u = unknown + self.unknown;
             let (t, g) = (
                 coordinates.place(i, self.columns.clone()),
                 &gradient[u..u + d],
@@ -219,7 +222,8 @@ impl Flat {
             }
         }
         let count = self.count();
-        for &(i, u) in &self.on {
+        for &RowOn { row: i, unknown } in &*self.on {
+            let u = unknown + self.unknown;
             let t = coordinates.place(i, self.columns.clone());
             for a in 0..d {
                 let scaled: f64 = (0..d)
@@ -314,6 +318,7 @@ impl Map {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iterate::coordinates::Gates;
     use crate::iterate::layout::Layout;
     use crate::model::basis::Basis;
     use crate::model::topology::Topology;

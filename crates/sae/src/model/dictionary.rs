@@ -116,6 +116,11 @@ impl Atom {
         self.cone
     }
 
+    /// Whether a scale is kept for its places: that of an amplitude, or of flat coordinates.
+    pub(crate) fn has_scale(self) -> bool {
+        self.cone || self.topology.has_flat()
+    }
+
     /// Unknowns per row in which it is on: those of its topology and, where it is fitted, its amplitude.
     pub fn local_dim(self) -> usize {
         self.topology.local_dim() + usize::from(self.cone)

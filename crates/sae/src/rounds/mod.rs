@@ -249,14 +249,16 @@ pub(crate) fn run(
             explorer.finish(&mut state, &mut way)?;
             // After Newton's method choices are compared in double precision.
             explorer.ground.single = false;
-            explorer.rest();
             let arrangement = choosing.ground.arrangement;
+            explorer.ground.swaps = arrangement.in_closed_form(dictionary);
+            explorer.rest();
             let (coordinates, gates) = state.codes.places(dictionary, arrangement);
             (coordinates, gates, Some(explorer))
         }
         (Begin::Fitted(decoder, mut rng), Some(choosing)) => {
             let ground = Ground {
                 single: false,
+                swaps: true,
                 ..choosing.ground
             };
             let mut explorer = Explorer::new(ground, penalty, choosing.slots);

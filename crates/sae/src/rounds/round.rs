@@ -36,6 +36,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) arrangement: &'a Arrangement,
     /// Whether pulls are made in single precision.
     pub(crate) single: bool,
+    /// Whether atoms of every kind are swapped once a row has chosen, also where that costs as much as the choice.
+    pub(crate) swaps: bool,
 }
 
 /// The two penalties.
@@ -114,14 +116,18 @@ impl Ground<'_> {
         let all = self.arrangement.scatter(&decoder.lines, &decoder.intercept);
         // Sums alone need no search.
         let search = (choice != Choice::Stay).then(|| {
-            Search::new(
+            let search = Search::new(
                 self.dictionary,
                 self.arrangement,
                 &decoder.lines,
                 &all,
                 p,
                 kappa,
-            )
+            );
+            match self.swaps {
+                true => search.with_swaps(),
+                false => search,
+            }
         });
         let shift: Vec<f64> = decoder
             .lines

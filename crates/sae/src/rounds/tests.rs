@@ -32,6 +32,7 @@ fn an_atom_that_no_row_uses_is_brought_back_where_it_helps() {
         dictionary: &dictionary,
         arrangement: &arrangement,
         single: false,
+        swaps: false,
     };
     // Circles 0 and 1 stand where two of the data's lie; the third has no lines, so no row can choose it.
     let mut gates = Gates::all_off(150, 3);
@@ -98,6 +99,7 @@ fn chosen(dictionary: &Dictionary, arrangement: &Arrangement, seed: u64) -> (Dat
         dictionary,
         arrangement,
         single: false,
+        swaps: false,
     };
     let penalty = Penalty {
         lambda: 0.3,
@@ -190,6 +192,7 @@ fn a_row_has_left_what_a_new_atom_would_find() {
         dictionary: &dictionary,
         arrangement: &arrangement,
         single: false,
+        swaps: false,
     };
     let none = Penalty {
         lambda: 0.0,

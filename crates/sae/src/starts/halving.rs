@@ -60,6 +60,7 @@ impl<'a> Sample<'a> {
             dictionary,
             arrangement,
             single: self.single,
+            swaps: false,
         }
     }
 }

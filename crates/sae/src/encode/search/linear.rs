@@ -1,9 +1,8 @@
-//! Rows whose atoms are all linear: one small system for all of them, and swaps of atoms.
+//! Rows whose atoms are all linear: one small system for all of them.
 //!
 //! With `c` and `K` over the functions of the atoms that are on the best functions are `(K + kappa I_flat)^-1 c`.
 //! Greedy choices are then those of orthogonal matching pursuit by groups (Eldar, Kuppinger and Bolcskei,
-//! *Block-sparse signals*, 2010). What the first choice took may be better explained by others once these are on, so
-//! afterwards each atom in turn is taken out, and the best for what the rest leaves is put in its place.
+//! *Block-sparse signals*, 2010).
 
 use super::{NARROW, RowCode, Search, SearchMemory, Seat};
 use crate::data::larger;
@@ -18,9 +17,6 @@ pub(crate) struct RowSystem {
     right: Vec<f64>,
     /// The places of the functions.
     at: Vec<usize>,
-    /// A row's code before a swap.
-    phi: Vec<f64>,
-    t: Vec<f64>,
 }
 
 impl Search<'_> {
@@ -98,55 +94,6 @@ impl Search<'_> {
             first += w;
         }
         true
-    }
-
-    /// Takes each atom out in turn and puts the best for what the others leave in its place, where that lowers the
-    /// energy; returns it.
-    pub(super) fn swap(
-        &self,
-        pulls: &[f64],
-        mut energy: f64,
-        still: f64,
-        work: &mut SearchMemory,
-        code: &mut RowCode<'_>,
-    ) -> f64 {
-        let on = code.on();
-        let (width, stored) = (self.arrangement.width(), self.arrangement.stored());
-        for _ in 0..on {
-            let mut kept = std::mem::take(&mut work.system.phi);
-            let mut kept_t = std::mem::take(&mut work.system.t);
-            kept.clear();
-            kept.extend_from_slice(code.phi);
-            kept_t.clear();
-            kept_t.extend_from_slice(code.t);
-            // The first atom goes to the end, where it is taken out: after `on` turns the order is as before.
-            code.atoms[..on].rotate_left(1);
-            code.phi[..on * width].rotate_left(width);
-            code.t[..on * stored].rotate_left(stored);
-            let out = code.atoms[on - 1];
-            code.atoms[on - 1] = super::NONE;
-            self.refit(pulls, work, code, still);
-            self.lanes.leave(self, code, on - 1, work);
-            let found = self.add(pulls, work, code, on - 1);
-            let mut better = false;
-            if found && code.atoms[on - 1] != out {
-                self.refit(pulls, work, code, still);
-                let other = self.energy(pulls, code);
-                better = other < energy;
-                if better {
-                    energy = other;
-                }
-            }
-            if !better {
-                code.atoms[on - 1] = out;
-                code.phi.copy_from_slice(&kept);
-                code.t.copy_from_slice(&kept_t);
-                code.phi[..on * width].rotate_left(width);
-                code.t[..on * stored].rotate_left(stored);
-            }
-            (work.system.phi, work.system.t) = (kept, kept_t);
-        }
-        energy
     }
 }
 

@@ -333,5 +333,98 @@ proptest! {
         let chosen = search.choose(&pulls, &mut work, &mut code);
         let (right, what, _) = check(chosen, &code);
         prop_assert!(right, "{what}");
+        let swapped = bed.search().with_swaps().choose(&pulls, &mut work, &mut code);
+        let (right, what, rounding) = check(swapped, &code);
+        prop_assert!(right, "{what}");
+        prop_assert!(swapped <= chosen + rounding, "{swapped} after {chosen}");
+    }
+}
+
+/// Rows made of two atoms whose decoders are correlated: some are not explained by the first choice, and swaps
+/// explain part of these better.
+#[test]
+fn swaps_find_atoms_that_a_first_choice_hides() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let space = Topology::Euclidean { dimension: 1 };
+    let line = atom(space, Basis::Monomials { degree: 1 });
+    for kind in [kinds()[0], line] {
+        let dictionary = Dictionary::new(vec![kind; 12]).unwrap();
+        let bed = Bed::new(dictionary, 6, 1.0, 0.0, &mut rng);
+        let (greedy, swapping) = (bed.search(), bed.search().with_swaps());
+        let mut work = SearchMemory::new(&bed.arrangement, &bed.dictionary, 2);
+        let mut memory = Memory::new(&bed.arrangement, 2);
+        let (mut missed, mut better, mut left) = (0, 0, [0.0; 2]);
+        for _ in 0..400 {
+            let mut x = vec![0.0; bed.p];
+            let first = rng.random_range(0..12);
+            for a in [first, (first + rng.random_range(1..12)) % 12] {
+                let mut t: Vec<f64> = vec![2.0 * normal(&mut rng)];
+                kind.project(&mut t);
+                let mut phi = vec![0.0; kind.width()];
+                kind.values(&t, &mut phi);
+                for (f, v) in bed.dictionary.atom_features(a).zip(phi) {
+                    axpy(v, &bed.decoder[f * bed.p..][..bed.p], &mut x);
+                }
+            }
+            let (pulls, square) = (bed.pulls(&x), dot(&x, &x));
+            let mut code = memory.code();
+            let [before, after] = [&greedy, &swapping]
+                .map(|search| 1.0 + 2.0 * search.choose(&pulls, &mut work, &mut code) / square);
+            if before > 1e-3 {
+                missed += 1;
+                better += usize::from(after < 0.99 * before);
+                left[0] += before;
+                left[1] += after;
+            }
+        }
+        // What they leave falls by a quarter at least.
+        let less = left[1] < 0.75 * left[0];
+        assert!(
+            missed > 50 && better > 0 && less,
+            "{better} of {missed}: {left:?}"
+        );
+    }
+}
+
+/// The line with the largest gain is chosen, among other atoms or not.
+#[test]
+fn the_best_line_is_that_with_the_largest_gain() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let space = |dimension| {
+        atom(
+            Topology::Euclidean { dimension },
+            Basis::Monomials { degree: 1 },
+        )
+    };
+    let mixed = vec![
+        kinds()[0],
+        space(1),
+        space(2),
+        space(1),
+        kinds()[0],
+        space(1),
+    ];
+    for atoms in [vec![space(1); 9], mixed] {
+        let lines: Vec<bool> = atoms.iter().map(|atom| atom.width() == 1).collect();
+        let bed = Bed::new(Dictionary::new(atoms).unwrap(), 20, 1.0, 0.2, &mut rng);
+        let search = bed.search();
+        let features = bed.arrangement.features();
+        let first = 2 * bed.arrangement.circles().len();
+        let mut gains = Vec::new();
+        for _ in 0..50 {
+            let pulls: Vec<f64> = (0..features).map(|_| normal(&mut rng)).collect();
+            let on = [rng.random_range(0..bed.dictionary.len()) as u32];
+            let (gain, found) = (search.lines)
+                .best(&pulls[first..], &on, &mut gains)
+                .unwrap();
+            let gain_of = |a: usize| {
+                let at = bed.arrangement.place(a).first;
+                0.5 * pulls[at] * pulls[at] / (search.gram[at * features + at] + bed.kappa)
+            };
+            let others = (0..lines.len()).filter(|&a| lines[a] && a != on[0] as usize);
+            let best = others.max_by(|&a, &b| gain_of(a).total_cmp(&gain_of(b)));
+            assert_eq!(Some(found), best);
+            assert!((gain - gain_of(found)).abs() < 1e-14 * gain);
+        }
     }
 }

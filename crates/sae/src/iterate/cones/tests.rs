@@ -1,6 +1,7 @@
 //! Laws of the scale of amplitudes.
 
 use super::*;
+use crate::iterate::coordinates::Gates;
 use crate::iterate::layout::Layout;
 use crate::model::basis::Basis;
 use crate::model::dictionary::Amplitudes;

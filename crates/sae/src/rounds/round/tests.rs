@@ -83,7 +83,7 @@ proptest! {
         let dictionary: Dictionary = MIXED[which].parse().unwrap();
         let data = rows(n, 12, &mut rng);
         let arrangement = Arrangement::of(&dictionary);
-        let ground = Ground { data: &data, dictionary: &dictionary, arrangement: &arrangement, single: false };
+        let ground = Ground { data: &data, dictionary: &dictionary, arrangement: &arrangement, single: false, swaps: false };
         let penalty = Penalty { lambda, kappa };
         let mut explorer = Explorer::new(ground, penalty, slots);
         let decoder = explorer.random_decoder(&mut rng);
@@ -109,7 +109,7 @@ proptest! {
         let slots = slots.min(dictionary.len());
         let data = rows(300, 12, &mut rng);
         let arrangement = Arrangement::of(&dictionary);
-        let ground = Ground { data: &data, dictionary: &dictionary, arrangement: &arrangement, single: false };
+        let ground = Ground { data: &data, dictionary: &dictionary, arrangement: &arrangement, single: false, swaps: false };
         let penalty = Penalty { lambda: 0.1, kappa };
         let mut explorer = Explorer::new(ground, penalty, slots);
         let decoder = explorer.random_decoder(&mut rng);
