@@ -3,12 +3,13 @@
 use crate::elimination::{
     Elimination, Factored, NoLogDeterminant, SolveStats, factor_or_advise, holds, whole_bump,
 };
+use crate::host::condition;
+use crate::host::registers::release_upper_parts;
 use crate::refine::{BackwardError, Refinement, measure_many};
-use crate::registers::release_upper_parts;
 use crate::solver::{Buffers, Solver};
 use crate::{
     EliminationKind, Error, Failure, Gradient, LogDeterminant, Pivot, RhsMut, Ridge, StepMut,
-    System, condition,
+    System,
 };
 use broadhead_device::ExecutionPath;
 use faer::prelude::*;

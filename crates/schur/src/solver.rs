@@ -11,15 +11,15 @@
 //! be refreshed again. Types keep a frame from outliving its numbers. Arrays that did not change are
 //! resumed ([`Solver::resume`]): operands on a device stay there.
 
-use crate::cuda::{Engine, FrameSummary, Placement, StructuredEngine, StructuredMethod};
-use crate::elimination::factor_or_advise;
+use crate::device::{Engine, FrameSummary, Placement, StructuredEngine, StructuredMethod};
 use crate::elimination::{
     BorderFirst, Core, Elimination, Factored, Iterative, IterativeOptions, Reference, RowsFirst,
+    factor_or_advise,
 };
 use crate::frame::Frame;
+use crate::host::registers::release_upper_parts;
 use crate::plan::{Ceilings, HostCeilings, Plan, Rates, Workload, plan, plan_without};
 use crate::refine::Residual;
-use crate::registers::release_upper_parts;
 use crate::{
     ArrowShape, EliminationKind, Error, Failure, Gradient, MeanDiagonals, ProductMut, Refinement,
     Ridge, StepMut, System, SystemShape,

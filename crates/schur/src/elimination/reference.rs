@@ -3,10 +3,10 @@
 //! The specification of all other eliminations. Short, dense and slow on purpose; refused where
 //! the matrix would pass 4 GiB.
 
-use super::row_blocks::failing_diagonal;
 use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, another_kind};
-use crate::bump::{LEAST_BUMP, least_bump};
-use crate::cholesky::{Cholesky, FailedPivot};
+use crate::host::bump::{LEAST_BUMP, least_bump};
+use crate::host::cholesky::{Cholesky, FailedPivot};
+use crate::host::row_blocks::failing_diagonal;
 use crate::{
     ArrowShape, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite, RhsMut, Ridge,
     Side, System, SystemShape,

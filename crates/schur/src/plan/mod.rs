@@ -12,7 +12,7 @@ mod price;
 pub use ceilings::{Ceilings, HostCeilings, Rates, RatesOrigin};
 pub use price::{FrameCost, Price};
 
-use crate::cuda::{Base, DeviceBytes, Keep, StructuredBase, StructuredMethod};
+use crate::device::{Base, DeviceBytes, Keep, StructuredBase, StructuredMethod};
 use crate::solver::{Solver, SolverOptions};
 use crate::{EliminationKind, Error, SystemShape};
 use broadhead_device::{Absence, DeviceError, DevicePolicy, ExecutionPath, Refusal};

@@ -14,10 +14,10 @@
 use super::border_lines::BorderLines;
 use super::dense::DenseSystem;
 use crate::Ridge;
-use crate::blas_many::{LINES, Side, Tile, WIDTH, with_tile};
-use crate::interleaved::Interleaved;
+use crate::host::blas_many::{LINES, Side, Tile, WIDTH, with_tile};
+use crate::host::interleaved::Interleaved;
+use crate::host::registers::release_upper_parts;
 use crate::refine::{BackwardError, ManyGauge};
-use crate::registers::release_upper_parts;
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! Prices of the eliminations on a device, which keeps features densely.
 
 use super::{BEGIN, Bill, Price, TRAVEL, UPLOAD, sizes, structured_sizes};
-use crate::cuda::{FUSED, Keep, PIECE, StructuredMethod, is_small_core, pass_chunks};
+use crate::device::{FUSED, Keep, PIECE, StructuredMethod, is_small_core, pass_chunks};
 use crate::plan::{Ceilings, Workload};
 use crate::{ArrowShape, EliminationKind, StructuredShape};
 use broadhead_device::ExecutionPath;

@@ -7,8 +7,8 @@
 
 use super::{Bill, sizes, structured_sizes};
 use crate::elimination::{PRECONDITIONER_BLOCK, core_order, kept_directions};
+use crate::host::substitution;
 use crate::plan::{HostCeilings, Workload};
-use crate::substitution;
 use crate::{ArrowShape, StructuredShape};
 
 /// Bytes that a solve reads and writes an unknown of the border, apart from its products: the right-hand

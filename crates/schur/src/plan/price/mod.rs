@@ -9,8 +9,8 @@ mod host;
 pub(super) use device::{on_device, structured_on_device};
 
 use super::{Ceilings, HostCeilings, Workload};
-use crate::cuda::{Keep, StructuredMethod};
-use crate::elimination::decoder_rank;
+use crate::device::{Keep, StructuredMethod};
+use crate::host::structured_parts::decoder_rank;
 use crate::{ArrowShape, EliminationKind, StructuredShape, SystemShape};
 use broadhead_device::ExecutionPath;
 use serde::{Deserialize, Serialize};

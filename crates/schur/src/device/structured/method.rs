@@ -1,0 +1,61 @@
+//! By which elimination a structured base factors.
+
+use super::parts::Factors;
+use crate::device::{DeviceBytes, Keep};
+use crate::elimination::border_first::device::{self as border, BorderFactors};
+use crate::elimination::conjugate_gradients::device::{self as iterative, IterativeFactors};
+use crate::elimination::core::device::{self as core, CoreFactors};
+use crate::{EliminationKind, Error, IterativeOptions, StructuredShape};
+use broadhead_device::Stream;
+use serde::{Deserialize, Serialize};
+
+/// The eliminations of structured systems that a device has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum StructuredMethod {
+    /// The core, of order $`M r`$ whatever the rows are.
+    #[default]
+    Core,
+    /// Border first: $`T`$ of order $`N`$, a Hadamard product of Gram matrices.
+    Border {
+        /// What frames keep of $`T`$'s factor.
+        keep: Keep,
+    },
+    /// Conjugate gradients on the core, never formed; no log-determinant.
+    Iterative {
+        /// How far they go.
+        options: IterativeOptions,
+    },
+}
+
+impl StructuredMethod {
+    /// The elimination.
+    pub fn kind(self) -> EliminationKind {
+        match self {
+            Self::Core => EliminationKind::Core,
+            Self::Border { .. } => EliminationKind::Border,
+            Self::Iterative { .. } => EliminationKind::Iterative,
+        }
+    }
+
+    pub(crate) fn bytes_needed(self, shape: &StructuredShape) -> Result<DeviceBytes, Error> {
+        match self {
+            Self::Core => core::bytes_needed(shape),
+            Self::Border { keep } => border::bytes_needed(shape, keep),
+            Self::Iterative { .. } => iterative::bytes_needed(shape),
+        }
+    }
+
+    pub(crate) fn factors(
+        self,
+        stream: &Stream,
+        shape: &StructuredShape,
+    ) -> Result<Box<dyn Factors>, Error> {
+        Ok(match self {
+            Self::Core => Box::new(CoreFactors::new(stream, shape)?),
+            Self::Border { keep } => Box::new(BorderFactors::new(stream, shape, keep)?),
+            Self::Iterative { options } => Box::new(IterativeFactors::new(stream, shape, options)?),
+        })
+    }
+}
