@@ -53,6 +53,7 @@ mod solver;
 mod system;
 mod vector;
 mod view;
+mod work;
 
 pub use elimination::{
     BorderFirst, Core, Elimination, EliminationKind, Factored, Iterative, IterativeOptions,

@@ -31,9 +31,8 @@ pub(crate) mod ridge;
 pub(crate) mod square;
 pub(crate) mod structured;
 pub(crate) mod tiles;
+pub(crate) mod work;
 
-pub(crate) use crate::elimination::conjugate_gradients::device::FUSED;
-pub(crate) use crate::elimination::core::device::is_small_core;
 pub use crate::elimination::rows_first::device::engine::Engine;
 pub use crate::elimination::rows_first::device::{
     Base, Frame, ReUpload, ResidentFrame, ResidentVector,

@@ -8,15 +8,12 @@
 pub(crate) mod border_first;
 pub(crate) mod conjugate_gradients;
 pub(crate) mod core;
-mod reference;
+pub(crate) mod reference;
 pub(crate) mod rows_first;
 
 pub use self::core::host::Core;
-pub(crate) use self::core::host::core_order;
 pub(crate) use self::core::host::pairs::count_pairs;
 pub use border_first::host::BorderFirst;
-pub(crate) use conjugate_gradients::host::BLOCK as PRECONDITIONER_BLOCK;
-pub(crate) use conjugate_gradients::host::directions::kept_directions;
 pub use conjugate_gradients::host::{Iterative, IterativeOptions};
 pub use reference::Reference;
 pub use rows_first::host::RowsFirst;

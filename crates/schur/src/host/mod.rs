@@ -14,3 +14,4 @@ pub(crate) mod structured_parts;
 pub(crate) mod substitution;
 pub(crate) mod sweep;
 pub(crate) mod update;
+pub(crate) mod work;

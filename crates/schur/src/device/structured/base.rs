@@ -100,7 +100,7 @@ impl StructuredBase {
             rows: RowMethod::Fused,
             border,
             bytes: self.bytes(),
-            cost: FrameCost::of_structured(&self.shape, self.method),
+            cost: FrameCost::of(&self.method.work(&self.shape)),
         }
     }
 

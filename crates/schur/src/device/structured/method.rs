@@ -2,10 +2,12 @@
 
 use super::parts::Factors;
 use crate::device::{DeviceBytes, Keep};
-use crate::elimination::border_first::device::{self as border, BorderFactors};
-use crate::elimination::conjugate_gradients::device::{self as iterative, IterativeFactors};
-use crate::elimination::core::device::{self as core, CoreFactors};
-use crate::{EliminationKind, Error, IterativeOptions, StructuredShape};
+use crate::elimination::border_first::device::BorderFactors;
+use crate::elimination::conjugate_gradients::device::IterativeFactors;
+use crate::elimination::core::device::CoreFactors;
+use crate::elimination::{border_first, conjugate_gradients, core};
+use crate::work::Counts;
+use crate::{EliminationKind, Error, IterativeOptions, StructuredShape, Workload};
 use broadhead_device::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -41,9 +43,20 @@ impl StructuredMethod {
 
     pub(crate) fn bytes_needed(self, shape: &StructuredShape) -> Result<DeviceBytes, Error> {
         match self {
-            Self::Core => core::bytes_needed(shape),
-            Self::Border { keep } => border::bytes_needed(shape, keep),
-            Self::Iterative { .. } => iterative::bytes_needed(shape),
+            Self::Core => core::device::bytes_needed(shape),
+            Self::Border { keep } => border_first::device::bytes_needed(shape, keep),
+            Self::Iterative { .. } => conjugate_gradients::device::bytes_needed(shape),
+        }
+    }
+
+    /// The work that it does, in the iterations that a [`Workload`] expects by default.
+    pub(crate) fn work(self, shape: &StructuredShape) -> Counts {
+        match self {
+            Self::Core => core::work::on_device(shape),
+            Self::Border { keep } => border_first::work::on_device(shape, keep),
+            Self::Iterative { .. } => {
+                conjugate_gradients::work::on_device(shape, Workload::default().iterations)
+            }
         }
     }
 

@@ -21,3 +21,4 @@
 
 pub(crate) mod device;
 pub(crate) mod host;
+pub(crate) mod work;

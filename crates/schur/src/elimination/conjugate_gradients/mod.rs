@@ -17,3 +17,4 @@
 
 pub(crate) mod device;
 pub(crate) mod host;
+pub(crate) mod work;

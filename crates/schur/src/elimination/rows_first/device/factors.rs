@@ -16,6 +16,7 @@ use crate::device::pieces::{COUNTED, pieces};
 use crate::device::pivot::{self, Room};
 use crate::device::tiles::{Squares, Tiles};
 use crate::device::{Keep, ResidentVector};
+use crate::elimination::rows_first::work::on_device;
 use crate::host::bump::{LEAST_BUMP, least_bump};
 use crate::{
     ArrowShape, Error, Factored, Failure, FrameCost, LogDeterminant, NotPositiveDefinite, Pivot,
@@ -117,7 +118,7 @@ impl Factors {
         };
         Ok(Self {
             chosen,
-            cost: FrameCost::of_rows(shape, keep),
+            cost: FrameCost::of(&on_device(shape, keep)),
             dims: shape.rows().clone(),
             wide,
             tiles,
