@@ -202,7 +202,7 @@ fn room(
         // The reference is never chosen.
         None => EliminationKind::ALL
             .into_iter()
-            .filter(|kind| *kind != EliminationKind::Reference)
+            .filter(|kind| !kind.is_specification())
             .filter_map(bytes)
             .min(),
     };

@@ -10,7 +10,8 @@
 //! Everything depends on the shape alone, grids and chunks too: so do the orders of all sums.
 
 use crate::device::Keep;
-use crate::{ArrowShape, EliminationKind, Error};
+use crate::elimination::rows_first;
+use crate::{ArrowShape, Error};
 use broadhead_device::{DeviceError, LARGEST_LEAF, Refusal};
 
 /// The widest row block that the fused kernels hold in registers.
@@ -120,7 +121,7 @@ impl Layout {
         let (rows, k, widest) = (shape.row_count(), shape.border(), shape.rows().max_dim());
         if widest > WIDEST_BLOCK {
             return Err(Error::Unsupported {
-                elimination: EliminationKind::Rows,
+                elimination: rows_first::KIND,
                 system: "dense",
                 why: "on the device rows have at most 128 unknowns",
             });

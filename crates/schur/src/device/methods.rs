@@ -4,7 +4,8 @@
 use super::layout::{DeviceBytes, Layout, WIDEST_ROW};
 use super::tiles::Tiles;
 use crate::device::Keep;
-use crate::{EliminationKind, Error, FrameCost};
+use crate::elimination::rows_first;
+use crate::{Error, FrameCost};
 use broadhead_device::probe::DeviceInfo;
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +72,7 @@ impl Methods {
     /// [`Error::Unsupported`] where a pinned way does not serve the shape or the device.
     pub(crate) fn choose(self, device: &DeviceInfo, layout: &Layout) -> Result<Chosen, Error> {
         let unsupported = |why| Error::Unsupported {
-            elimination: EliminationKind::Rows,
+            elimination: rows_first::KIND,
             system: "dense",
             why,
         };

@@ -53,6 +53,16 @@ impl EliminationKind {
         Self::Reference,
     ];
 
+    /// Whether it gives a log-determinant: all do that factor the border.
+    pub fn gives_log_determinant(self) -> bool {
+        self != Self::Iterative
+    }
+
+    /// Whether it is the specification of the others, which nobody chooses but by name.
+    pub fn is_specification(self) -> bool {
+        self == Self::Reference
+    }
+
     /// The word used on the command line and in records.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -314,7 +324,7 @@ pub(crate) fn factor_or_advise(
             Err(Error::Overflow { .. }) => return Ok(false),
             other => other?,
         };
-        if !factored || engine.kind() != EliminationKind::Iterative {
+        if !factored || engine.kind() != conjugate_gradients::KIND {
             return Ok(factored);
         }
         // Conjugate gradients factor no border: whether it is positive definite shows in its curvatures,

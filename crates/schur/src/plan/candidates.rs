@@ -318,15 +318,3 @@ pub(crate) fn none_serves() -> Error {
         why: "no elimination serves it",
     }
 }
-
-impl EliminationKind {
-    /// Whether it gives a log-determinant.
-    pub(crate) fn gives_log_determinant(self) -> bool {
-        self != Self::Iterative
-    }
-
-    /// Whether it is the specification of the others, which nobody chooses but by name.
-    pub(crate) fn is_specification(self) -> bool {
-        self == Self::Reference
-    }
-}

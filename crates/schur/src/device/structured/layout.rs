@@ -2,6 +2,7 @@
 
 use crate::device::DeviceBytes;
 use crate::device::layout::{Layout, WIDEST_ROW};
+use crate::elimination::conjugate_gradients;
 use crate::{ArrowShape, EliminationKind, Error, StructuredShape};
 use broadhead_device::{DeviceError, Refusal};
 
@@ -65,15 +66,15 @@ impl Sizes {
                 why,
             })
         };
-        match elimination {
-            EliminationKind::Iterative if m > MOST_FEATURES_ITERATIVE => {
-                return refuse("on the device there are at most 200 features");
-            }
-            EliminationKind::Iterative => {}
-            _ if m > MOST_FEATURES => {
-                return refuse("on the device there are at most 96 features");
-            }
-            _ => {}
+        let (most, why) = match elimination == conjugate_gradients::KIND {
+            true => (
+                MOST_FEATURES_ITERATIVE,
+                "on the device there are at most 200 features",
+            ),
+            false => (MOST_FEATURES, "on the device there are at most 96 features"),
+        };
+        if m > most {
+            return refuse(why);
         }
         let dims = shape.arrow().rows();
         if dims.max_dim() > WIDEST_ROW {

@@ -35,9 +35,9 @@ impl StructuredMethod {
     /// The elimination.
     pub fn kind(self) -> EliminationKind {
         match self {
-            Self::Core => EliminationKind::Core,
-            Self::Border { .. } => EliminationKind::Border,
-            Self::Iterative { .. } => EliminationKind::Iterative,
+            Self::Core => core::KIND,
+            Self::Border { .. } => border_first::KIND,
+            Self::Iterative { .. } => conjugate_gradients::KIND,
         }
     }
 

@@ -22,3 +22,8 @@
 pub(crate) mod device;
 pub(crate) mod host;
 pub(crate) mod work;
+
+use crate::EliminationKind;
+
+/// The name of border first.
+pub(crate) const KIND: EliminationKind = EliminationKind::Border;

@@ -18,3 +18,8 @@
 pub(crate) mod device;
 pub(crate) mod host;
 pub(crate) mod work;
+
+use crate::EliminationKind;
+
+/// The name of conjugate gradients.
+pub(crate) const KIND: EliminationKind = EliminationKind::Iterative;

@@ -24,3 +24,8 @@
 pub(crate) mod device;
 pub(crate) mod host;
 pub(crate) mod work;
+
+use crate::EliminationKind;
+
+/// The name of the core.
+pub(crate) const KIND: EliminationKind = EliminationKind::Core;

@@ -12,3 +12,8 @@
 pub(crate) mod device;
 pub(crate) mod host;
 pub(crate) mod work;
+
+use crate::EliminationKind;
+
+/// The name of rows first.
+pub(crate) const KIND: EliminationKind = EliminationKind::Rows;
