@@ -211,7 +211,7 @@ pub(crate) fn lines<const N: usize>(
     y: &mut [f64],
     y_abs: &mut [f64],
 ) -> [[f64; 2]; N] {
-    arch.dispatch(Lines {
+    arch.dispatch(LineProducts {
         alpha,
         s,
         x,
@@ -220,7 +220,7 @@ pub(crate) fn lines<const N: usize>(
     })
 }
 
-struct Lines<'a, const N: usize> {
+struct LineProducts<'a, const N: usize> {
     alpha: [f64; N],
     s: [&'a [f64]; N],
     x: &'a [f64],
@@ -228,7 +228,7 @@ struct Lines<'a, const N: usize> {
     y_abs: &'a mut [f64],
 }
 
-impl<const N: usize> WithSimd for Lines<'_, N> {
+impl<const N: usize> WithSimd for LineProducts<'_, N> {
     type Output = [[f64; 2]; N];
 
     #[inline(always)]

@@ -105,37 +105,58 @@ impl Tile {
     }
 
     /// $`y \leftarrow y - A x`$ or $`y - A' x`$ for vectors interleaved at `stride`.
-    pub(crate) fn subtract(&self, arch: Arch, side: Side, x: &[f64], y: &mut [f64], stride: usize) {
+    pub(crate) fn subtract(
+        &self,
+        arch: Arch,
+        side: Orientation,
+        x: &[f64],
+        y: &mut [f64],
+        stride: usize,
+    ) {
         self.go::<true>(arch, side, &self.numbers, x, y, stride);
     }
 
     /// $`y \leftarrow y + A x`$, or with $`A'`$.
-    pub(crate) fn add(&self, arch: Arch, side: Side, x: &[f64], y: &mut [f64], stride: usize) {
+    pub(crate) fn add(
+        &self,
+        arch: Arch,
+        side: Orientation,
+        x: &[f64],
+        y: &mut [f64],
+        stride: usize,
+    ) {
         self.go::<false>(arch, side, &self.numbers, x, y, stride);
     }
 
     /// $`y \leftarrow y + |A| x`$, or with $`|A'|`$, of the absolute values that were copied last.
-    pub(crate) fn add_abs(&self, arch: Arch, side: Side, x: &[f64], y: &mut [f64], stride: usize) {
+    pub(crate) fn add_abs(
+        &self,
+        arch: Arch,
+        side: Orientation,
+        x: &[f64],
+        y: &mut [f64],
+        stride: usize,
+    ) {
         self.go::<false>(arch, side, &self.abs, x, y, stride);
     }
 
     fn go<const MINUS: bool>(
         &self,
         arch: Arch,
-        side: Side,
+        side: Orientation,
         a: &[f64],
         x: &[f64],
         y: &mut [f64],
         stride: usize,
     ) {
         let (known, sums) = match side {
-            Side::Times => (self.width, self.lines),
-            Side::Transposed => (self.lines, self.width),
+            Orientation::Times => (self.width, self.lines),
+            Orientation::Transposed => (self.lines, self.width),
         };
         assert!(x.len() == known * stride && y.len() == sums * stride);
         assert!(a.len() == (LINES + SUMS) * STRIDE);
         if !x.is_empty() && !y.is_empty() {
-            arch.dispatch(Product::<MINUS> {
+            arch.dispatch(TileProduct::<MINUS> {
                 side,
                 a,
                 x,
@@ -148,7 +169,7 @@ impl Tile {
 
 /// Which unknowns the lines are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum Orientation {
     /// Of the result.
     Times,
     /// Of the vectors.
@@ -156,15 +177,15 @@ pub(crate) enum Side {
 }
 
 /// What all lanes do.
-struct Product<'p, const MINUS: bool> {
-    side: Side,
+struct TileProduct<'p, const MINUS: bool> {
+    side: Orientation,
     a: &'p [f64],
     x: &'p [f64],
     y: &'p mut [f64],
     stride: usize,
 }
 
-impl<const MINUS: bool> WithSimd for Product<'_, MINUS> {
+impl<const MINUS: bool> WithSimd for TileProduct<'_, MINUS> {
     type Output = ();
 
     #[inline(always)]
@@ -172,7 +193,7 @@ impl<const MINUS: bool> WithSimd for Product<'_, MINUS> {
         let (x, rest) = S::as_simd_f64s(self.x);
         let (y, y_rest) = S::as_mut_simd_f64s(self.y);
         assert!(rest.is_empty() && y_rest.is_empty() && self.stride.is_multiple_of(S::F64_LANES));
-        let mut work = Work::<S, MINUS> {
+        let mut work = TileSums::<S, MINUS> {
             simd,
             side: self.side,
             a: self.a,
@@ -185,9 +206,9 @@ impl<const MINUS: bool> WithSimd for Product<'_, MINUS> {
 }
 
 /// The product in registers.
-struct Work<'w, S: Simd, const MINUS: bool> {
+struct TileSums<'w, S: Simd, const MINUS: bool> {
     simd: S,
-    side: Side,
+    side: Orientation,
     a: &'w [f64],
     x: &'w [S::f64s],
     y: &'w mut [S::f64s],
@@ -195,7 +216,7 @@ struct Work<'w, S: Simd, const MINUS: bool> {
     registers: usize,
 }
 
-impl<S: Simd, const MINUS: bool> Work<'_, S, MINUS> {
+impl<S: Simd, const MINUS: bool> TileSums<'_, S, MINUS> {
     const WIDE: bool = S::REGISTER_COUNT >= MANY;
 
     /// Groups of registers that are about equal: as many as leave all sums in registers. A sum that goes
@@ -223,8 +244,8 @@ impl<S: Simd, const MINUS: bool> Work<'_, S, MINUS> {
     fn sums<const V: usize, const P: usize>(&mut self, first: usize) {
         let terms = self.x.len() / self.registers;
         let most = match self.side {
-            Side::Times => DEPTH,
-            Side::Transposed => terms,
+            Orientation::Times => DEPTH,
+            Orientation::Transposed => terms,
         };
         for start in (0..terms).step_by(most) {
             self.short_sums::<V, P>(first, start..terms.min(start + most));
@@ -239,8 +260,8 @@ impl<S: Simd, const MINUS: bool> Work<'_, S, MINUS> {
         for s in (0..count).step_by(P) {
             let mut sums = [[simd.splat_f64s(0.0); V]; P];
             match self.side {
-                Side::Times => self.times::<V, P>(first, s, columns.clone(), &mut sums),
-                Side::Transposed => self.transposed::<V, P>(first, s, &mut sums),
+                Orientation::Times => self.times::<V, P>(first, s, columns.clone(), &mut sums),
+                Orientation::Transposed => self.transposed::<V, P>(first, s, &mut sums),
             }
             for (sum, y) in sums.iter().zip(self.y[s * w..].chunks_mut(w)) {
                 let y = &mut y[first..first + V];
@@ -384,14 +405,14 @@ mod tests {
         tile.numbers.fill(f64::NAN);
         tile.copy(&rows, columns.clone());
         tile.take_abs();
-        for side in [Side::Times, Side::Transposed] {
+        for side in [Orientation::Times, Orientation::Transposed] {
             let (known, sums) = match side {
-                Side::Times => (columns.len(), lines),
-                Side::Transposed => (lines, columns.len()),
+                Orientation::Times => (columns.len(), lines),
+                Orientation::Transposed => (lines, columns.len()),
             };
             let entry = |s: usize, q: usize| match side {
-                Side::Times => rows[s][columns.start + q],
-                Side::Transposed => rows[q][columns.start + s],
+                Orientation::Times => rows[s][columns.start + q],
+                Orientation::Transposed => rows[q][columns.start + s],
             };
             let (x, y) = (vectors(known, m, stride), vectors(sums, m, stride));
             let (mut less, mut both) = (y.clone(), y.clone());
@@ -448,7 +469,7 @@ mod tests {
         let mut tile = Tile::new();
         tile.copy(&rows, 0..2);
         tile.take_abs();
-        for side in [Side::Times, Side::Transposed] {
+        for side in [Orientation::Times, Orientation::Transposed] {
             let (mut y, mut abs) = (vec![0.0; 2 * stride], vec![0.0; 2 * stride]);
             tile.add(arch, side, &x, &mut y, stride);
             tile.add_abs(arch, side, &x, &mut abs, stride);

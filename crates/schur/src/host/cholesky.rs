@@ -14,7 +14,7 @@
 //! not depend on the number of threads.
 
 use crate::host::registers::release_upper_parts;
-use crate::host::update::{Operand, Room, columns_of};
+use crate::host::update::{Operand, PackedSlabs, columns_of};
 use crate::host::{substitution, sweep};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt;
@@ -41,7 +41,7 @@ pub(crate) struct Cholesky {
     data: Vec<f64>,
     /// A copy of the diagonal block at work, for the value of a failed pivot.
     block: Vec<f64>,
-    room: Room,
+    room: PackedSlabs,
     scratch: MemBuffer,
 }
 
@@ -61,7 +61,7 @@ impl Cholesky {
             .saturating_mul(order as u64)
             .saturating_add(block * (block + 2))
             .saturating_mul(8)
-            .saturating_add(Room::bytes(order))
+            .saturating_add(PackedSlabs::bytes(order))
     }
 
     pub(crate) fn new(order: usize) -> Self {
@@ -72,7 +72,7 @@ impl Cholesky {
             order,
             data: vec![0.0; order * order],
             block: vec![0.0; width * width],
-            room: Room::new(order),
+            room: PackedSlabs::new(order),
             scratch: MemBuffer::new(scratch),
         }
     }

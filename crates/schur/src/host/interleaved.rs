@@ -8,7 +8,7 @@
 //! in its order: see [`crate::host::blas_many`]. The zeros fill the last register. Products run alone in
 //! tasks that depend on shapes alone, so the bits do not depend on the number of threads.
 
-use crate::host::blas_many::{LINES, Side, WIDTH, with_tile};
+use crate::host::blas_many::{LINES, Orientation, WIDTH, with_tile};
 use crate::host::registers::{lanes, release_upper_parts};
 use faer::MatRef;
 use pulp::Arch;
@@ -158,7 +158,7 @@ pub(crate) fn solve_lower(arch: Arch, l: MatRef<'_, f64>, x: &mut [f64], stride:
                         for (to, j) in tile.lines_mut().zip(first + h * LINES..) {
                             to.copy_from_slice(column(l, j, rows.clone()));
                         }
-                        tile.subtract(arch, Side::Transposed, head, x, stride);
+                        tile.subtract(arch, Orientation::Transposed, head, x, stride);
                     }
                 });
             });
@@ -189,7 +189,7 @@ pub(crate) fn solve_upper(arch: Arch, l: MatRef<'_, f64>, x: &mut [f64], stride:
                         for (to, j) in tile.lines_mut().zip(columns.clone()) {
                             to.copy_from_slice(column(l, j, rows.clone()));
                         }
-                        tile.subtract(arch, Side::Times, known, x, stride);
+                        tile.subtract(arch, Orientation::Times, known, x, stride);
                     }
                 });
             });
@@ -221,7 +221,7 @@ fn solve_lower_triangle(
             for (to, j) in tile.lines_mut().zip(first..) {
                 to.copy_from_slice(column(l, j, last..range.end));
             }
-            tile.subtract(arch, Side::Transposed, head, tail, stride);
+            tile.subtract(arch, Orientation::Transposed, head, tail, stride);
         });
         rest = tail;
     }
@@ -256,7 +256,7 @@ fn solve_upper_triangle(
                 for (to, j) in tile.lines_mut().zip(range.start + h * LINES..) {
                     to.copy_from_slice(column(l, j, first..last));
                 }
-                tile.subtract(arch, Side::Times, tail, x, stride);
+                tile.subtract(arch, Orientation::Times, tail, x, stride);
             }
         });
         rest = head;

@@ -12,9 +12,9 @@ use pulp::{Arch, Simd, WithSimd};
 pub(crate) const MANY: usize = 32;
 
 /// Numbers of a register, and registers.
-struct Sizes;
+struct RegisterSizes;
 
-impl WithSimd for Sizes {
+impl WithSimd for RegisterSizes {
     type Output = (usize, usize);
 
     #[inline(always)]
@@ -25,12 +25,12 @@ impl WithSimd for Sizes {
 
 /// Numbers of a register: interleaved vectors are padded to a multiple.
 pub(crate) fn lanes(arch: Arch) -> usize {
-    arch.dispatch(Sizes).0
+    arch.dispatch(RegisterSizes).0
 }
 
 /// Whether there are [`MANY`] registers.
 pub(crate) fn are_many(arch: Arch) -> bool {
-    arch.dispatch(Sizes).1 >= MANY
+    arch.dispatch(RegisterSizes).1 >= MANY
 }
 
 /// Releases the upper parts of this thread's vector registers; a few cycles. To be called after

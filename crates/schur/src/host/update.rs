@@ -76,12 +76,12 @@ fn slabs_at_once(order: usize) -> usize {
 
 /// Room for packed slabs.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct PackedSlabs {
     arch: Arch,
     packed: Vec<f64>,
 }
 
-impl Room {
+impl PackedSlabs {
     /// Bytes of the room for operands of `order` rows, at most.
     pub(crate) fn bytes(order: usize) -> u64 {
         let padded = (order as u64).saturating_add(PANEL as u64);
@@ -266,7 +266,7 @@ impl Task<'_> {
                 || self.run(c_below, (at.0 + above, at.1), Shape::Full),
             );
         }
-        self.arch.dispatch(Tiles {
+        self.arch.dispatch(RankUpdate {
             task: self,
             c,
             at,
@@ -290,14 +290,14 @@ impl Task<'_> {
 }
 
 /// All tiles of a block of $`C`$ that begins at `at`.
-struct Tiles<'t, 'a, 'c> {
+struct RankUpdate<'t, 'a, 'c> {
     task: &'t Task<'a>,
     c: Columns<'c>,
     at: (usize, usize),
     lower: bool,
 }
 
-impl WithSimd for Tiles<'_, '_, '_> {
+impl WithSimd for RankUpdate<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -310,7 +310,7 @@ impl WithSimd for Tiles<'_, '_, '_> {
     }
 }
 
-impl Tiles<'_, '_, '_> {
+impl RankUpdate<'_, '_, '_> {
     /// Brings the block of `C` into the cache by columns, as the hardware foresees; tile by tile each
     /// would be waited for.
     #[inline(always)]
@@ -468,7 +468,7 @@ mod tests {
                     let mut c = before.clone();
                     let operand = Operand::new(&x, rows, depth, stride);
                     let to = columns_of(&mut c, rows);
-                    Room::new(rows).subtract_gram(to, operand, Par::rayon(0));
+                    PackedSlabs::new(rows).subtract_gram(to, operand, Par::rayon(0));
                     for j in 0..columns {
                         for i in 0..rows {
                             let (at, got) = (before[j * rows + i], c[j * rows + i]);
@@ -501,7 +501,7 @@ mod tests {
         let [one, many] = [Par::Seq, Par::rayon(0)].map(|par| {
             let mut c = numbers(rows * rows);
             let to = columns_of(&mut c, rows);
-            Room::new(rows).subtract_gram(to, Operand::new(&x, rows, depth, rows), par);
+            PackedSlabs::new(rows).subtract_gram(to, Operand::new(&x, rows, depth, rows), par);
             c
         });
         assert!(

@@ -36,11 +36,11 @@ pub struct BorderFirst {
     whole: bool,
     /// The rows' ridge of the factors.
     ridge: f64,
-    operand: Operand,
+    operand: BorderOperand,
 }
 
 #[derive(Debug)]
-enum Operand {
+enum BorderOperand {
     Dense {
         /// $`L_C^{-1} B'`$, `k x N` column-major.
         pulled: Vec<f64>,
@@ -105,7 +105,7 @@ impl BorderFirst {
             }
             SystemShape::Dense(_) => (
                 arrow.border(),
-                Operand::Dense {
+                BorderOperand::Dense {
                     pulled: vec![0.0; n * arrow.border()],
                 },
             ),
@@ -127,9 +127,9 @@ impl BorderFirst {
         })
     }
 
-    fn structured_operand(shape: &StructuredShape) -> Operand {
+    fn structured_operand(shape: &StructuredShape) -> BorderOperand {
         let arrow = shape.arrow();
-        Operand::Structured {
+        BorderOperand::Structured {
             outputs: shape.outputs(),
             root: Box::new(DecoderRoot::new(shape)),
             phi: vec![0.0; arrow.row_count() * shape.features()],
@@ -140,8 +140,8 @@ impl BorderFirst {
     /// Refuses a system of another kind than the storage is for.
     fn check_kind(&self, system: &System<'_>) -> Result<(), Error> {
         match (system, &self.operand) {
-            (System::Dense(_), Operand::Dense { .. })
-            | (System::Structured(_), Operand::Structured { .. }) => Ok(()),
+            (System::Dense(_), BorderOperand::Dense { .. })
+            | (System::Structured(_), BorderOperand::Structured { .. }) => Ok(()),
             (System::Dense(_) | System::Structured(_) | System::Operator(_), _) => {
                 Err(another_kind(Self::KIND, system))
             }
@@ -177,12 +177,12 @@ impl BorderFirst {
             ..
         } = self;
         match (system, operand) {
-            (System::Dense(system), Operand::Dense { pulled }) => {
+            (System::Dense(system), BorderOperand::Dense { pulled }) => {
                 pull_cross(arrow, system, border, pulled);
             }
             (
                 System::Structured(system),
-                Operand::Structured {
+                BorderOperand::Structured {
                     root,
                     phi,
                     jacobian,
@@ -214,11 +214,11 @@ impl BorderFirst {
         }
         clear_lower(rows.data_mut(), n);
         match operand {
-            Operand::Dense { pulled } => {
+            BorderOperand::Dense { pulled } => {
                 let x = MatRef::from_column_major_slice(pulled, arrow.border(), n);
                 subtract_gram(rows.as_mat_mut(), x.transpose());
             }
-            Operand::Structured { phi, jacobian, .. } => {
+            BorderOperand::Structured { phi, jacobian, .. } => {
                 let r = jacobian.len() / n;
                 subtract_gram(
                     rows.as_mat_mut(),
@@ -293,8 +293,8 @@ impl BorderFirst {
     /// How often each pivot of the border's factor stands in $`C`$.
     fn copies(&self) -> usize {
         match &self.operand {
-            Operand::Dense { .. } => 1,
-            Operand::Structured { outputs, .. } => *outputs,
+            BorderOperand::Dense { .. } => 1,
+            BorderOperand::Structured { outputs, .. } => *outputs,
         }
     }
 
@@ -307,7 +307,7 @@ impl BorderFirst {
         let arch = Arch::new();
         let own_row = row.to_vec();
         match (system, &self.operand) {
-            (System::Dense(_), Operand::Dense { pulled }) => {
+            (System::Dense(_), BorderOperand::Dense { pulled }) => {
                 // Not faer's products with a vector, whose sums follow the number of threads.
                 self.border.solve_lower(arch, border);
                 subtract_push(arch, pulled, border, row);
@@ -315,7 +315,7 @@ impl BorderFirst {
                 subtract_pull(arch, pulled, row, border);
                 self.border.solve_upper(arch, border);
             }
-            (System::Structured(system), Operand::Structured { outputs, .. }) => {
+            (System::Structured(system), BorderOperand::Structured { outputs, .. }) => {
                 let own = border.to_vec();
                 solve_gram(&self.border, border, *outputs);
                 crate::host::structured_parts::subtract_push(system, border, row);
@@ -549,8 +549,10 @@ impl Elimination for BorderFirst {
 
     fn bytes(&self) -> u64 {
         let own = match &self.operand {
-            Operand::Dense { pulled } => 8 * pulled.len() as u64,
-            Operand::Structured { phi, jacobian, .. } => 8 * (phi.len() + jacobian.len()) as u64,
+            BorderOperand::Dense { pulled } => 8 * pulled.len() as u64,
+            BorderOperand::Structured { phi, jacobian, .. } => {
+                8 * (phi.len() + jacobian.len()) as u64
+            }
         };
         own + Cholesky::bytes(self.border.order())
             + Cholesky::bytes(self.rows.order())
@@ -611,7 +613,7 @@ impl Elimination for BorderFirst {
         rhs.check(&self.arrow)?;
         let (n, k, m) = (self.arrow.row_unknowns(), self.arrow.border(), rhs.count);
         if m > 1
-            && let Operand::Dense { pulled } = &self.operand
+            && let BorderOperand::Dense { pulled } = &self.operand
         {
             let x = MatRef::from_column_major_slice(pulled, k, n);
             let mut border = MatMut::from_column_major_slice_mut(rhs.border, k, m);

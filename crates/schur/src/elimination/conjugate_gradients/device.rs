@@ -65,15 +65,15 @@ pub(crate) fn bytes_needed(shape: &StructuredShape) -> Result<DeviceBytes, Error
 /// What conjugate gradients need of one shape.
 pub(crate) struct IterativeFactors {
     parts: Parts,
-    buffers: Buffers,
-    /// The graph of a solve for the gradient and into the step of [`Buffers`], once there was one.
+    buffers: SolveBuffers,
+    /// The graph of a solve for the gradient and into the step of [`SolveBuffers`], once there was one.
     graph: Option<Graph>,
     gradient: ResidentVector,
     step: ResidentVector,
 }
 
 /// What a solve works in.
-struct Buffers {
+struct SolveBuffers {
     descent: Descent,
     /// Of more features than [`FUSED`].
     passes: Option<Passes>,
@@ -94,7 +94,7 @@ impl IterativeFactors {
             parts.kernels.allow_features(m)?;
         }
         Ok(Self {
-            buffers: Buffers {
+            buffers: SolveBuffers {
                 descent: Descent::new(stream, &parts.sizes, options)?,
                 passes: match m <= FUSED {
                     true => None,
@@ -113,12 +113,12 @@ impl IterativeFactors {
 /// Submits all of a solve. Inside a capture alone: it holds a loop.
 fn submit_solve(
     parts: &mut Parts,
-    buffers: &mut Buffers,
+    buffers: &mut SolveBuffers,
     operands: &Operands,
     gradient: &ResidentVector,
     step: &mut ResidentVector,
 ) -> broadhead_device::Result<()> {
-    let Buffers {
+    let SolveBuffers {
         descent,
         passes,
         room,

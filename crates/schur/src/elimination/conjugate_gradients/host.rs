@@ -334,7 +334,7 @@ impl Iterative {
         b.iter_mut().for_each(|b| *b /= unit);
         let size = norm(b);
         let target = self.options.relative_residual;
-        let mut work = Descent::new(b, self.options.max_iterations.unwrap_or(2 * k + 50));
+        let mut work = SearchState::new(b, self.options.max_iterations.unwrap_or(2 * k + 50));
         let mut reached = 1.0;
         loop {
             self.descend(system, &mut work, 0.5 * target * size, scratch)?;
@@ -362,7 +362,7 @@ impl Iterative {
     fn descend(
         &self,
         system: &System<'_>,
-        work: &mut Descent,
+        work: &mut SearchState,
         goal: f64,
         scratch: &mut Scratch,
     ) -> Result<(), Failure> {
@@ -378,7 +378,7 @@ impl Iterative {
         };
         let last = work.most.min(work.done.saturating_add(room));
         while work.done < last && norm(&work.r) > goal {
-            let Descent {
+            let SearchState {
                 x,
                 r,
                 z,
@@ -426,7 +426,7 @@ impl Iterative {
 
 /// The vectors of conjugate gradients, all of length $`k`$, and their count of iterations.
 #[derive(Debug)]
-struct Descent {
+struct SearchState {
     x: Vec<f64>,
     r: Vec<f64>,
     z: Vec<f64>,
@@ -437,7 +437,7 @@ struct Descent {
     most: usize,
 }
 
-impl Descent {
+impl SearchState {
     fn new(b: &[f64], most: usize) -> Self {
         let zeros = || vec![0.0; b.len()];
         Self {

@@ -19,7 +19,7 @@ use crate::{
     Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite, RhsMut, Ridge, StructuredShape,
     StructuredSystem, System, SystemShape,
 };
-use full::{FullCore, Parts};
+use full::{CoreOperands, FullCore};
 use pairs::PairCore;
 
 /// The core elimination.
@@ -152,7 +152,7 @@ impl Core {
         match form {
             Form::Full(full, root) => {
                 let root = root.as_mat();
-                let parts = Parts {
+                let parts = CoreOperands {
                     gram,
                     root,
                     features,
@@ -211,7 +211,7 @@ impl Core {
         }
         match &self.form {
             Form::Full(full, root) => {
-                let parts = Parts {
+                let parts = CoreOperands {
                     gram: &self.gram,
                     root: root.as_mat(),
                     features: &self.features,

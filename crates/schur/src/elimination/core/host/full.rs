@@ -47,7 +47,7 @@ pub(crate) struct FullCore {
 
 /// What the core's owner has factored before it.
 #[derive(Clone, Copy)]
-pub(crate) struct Parts<'a> {
+pub(crate) struct CoreOperands<'a> {
     /// $`L_G`$.
     pub(crate) gram: &'a Cholesky,
     /// $`R`$.
@@ -97,7 +97,7 @@ impl FullCore {
     pub(crate) fn factor(
         &mut self,
         system: &StructuredSystem<'_>,
-        parts: Parts<'_>,
+        parts: CoreOperands<'_>,
     ) -> Result<(), FailedPivot> {
         self.multiply_pairs(system, parts);
         self.fill_core();
@@ -115,7 +115,7 @@ impl FullCore {
     }
 
     /// $`P' K`$, summed over chunks of rows in order.
-    fn multiply_pairs(&mut self, system: &StructuredSystem<'_>, parts: Parts<'_>) {
+    fn multiply_pairs(&mut self, system: &StructuredSystem<'_>, parts: CoreOperands<'_>) {
         let (m, r) = (self.shape.features(), decoder_rank(&self.shape));
         let dims = self.shape.arrow().rows().clone();
         let Self {
@@ -125,7 +125,7 @@ impl FullCore {
             products,
             ..
         } = self;
-        let Parts {
+        let CoreOperands {
             gram,
             root,
             features,
@@ -211,7 +211,7 @@ impl FullCore {
     pub(crate) fn solve_border(
         &self,
         system: &StructuredSystem<'_>,
-        parts: Parts<'_>,
+        parts: CoreOperands<'_>,
         b: &mut [f64],
     ) {
         let (m, r) = (self.shape.features(), decoder_rank(&self.shape));
@@ -236,7 +236,7 @@ impl FullCore {
 }
 
 /// $`F' \mathrm{vec}\,A = \mathrm{vec}(L_G^{-1} A R)`$.
-fn pull(parts: Parts<'_>, a: MatRef<'_, f64>) -> Mat<f64> {
+fn pull(parts: CoreOperands<'_>, a: MatRef<'_, f64>) -> Mat<f64> {
     let mut out = times(a, parts.root);
     let l = parts.gram.as_mat();
     substitution::solve_lower(l, out.as_mut());
@@ -244,7 +244,7 @@ fn pull(parts: Parts<'_>, a: MatRef<'_, f64>) -> Mat<f64> {
 }
 
 /// $`F \mathrm{vec}\,C = \mathrm{vec}(L_G^{-T} C R')`$.
-fn push(parts: Parts<'_>, mut c: Mat<f64>) -> Mat<f64> {
+fn push(parts: CoreOperands<'_>, mut c: Mat<f64>) -> Mat<f64> {
     let l = parts.gram.as_mat();
     substitution::solve_upper(l.transpose(), c.as_mut());
     times(c.as_ref(), parts.root.transpose())

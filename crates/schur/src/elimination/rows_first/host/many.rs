@@ -1,7 +1,7 @@
 //! Rows-first solves for several right-hand sides at once: each pass over $`Y`$ or $`B`$ and $`L_S`$
 //! serves all.
 
-use crate::host::blas_many::Side;
+use crate::host::blas_many::Orientation;
 use crate::host::cholesky::Cholesky;
 use crate::host::interleaved::{Interleaved, VECTORS, solve_lower, solve_upper};
 use crate::host::registers::release_upper_parts;
@@ -47,7 +47,7 @@ pub(crate) fn solve_many(
                 tiles(&lines, k, |tile, lines, columns| {
                     let x = &x[columns.start * stride..columns.end * stride];
                     let u = &mut u[lines.start * stride..lines.end * stride];
-                    tile.subtract(arch, Side::Times, x, u, stride);
+                    tile.subtract(arch, Orientation::Times, x, u, stride);
                 });
             });
         }

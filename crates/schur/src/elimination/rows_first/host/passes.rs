@@ -49,7 +49,7 @@ const ROUND_BYTES: usize = 1 << 18;
 const LINES: usize = 8;
 
 /// A matrix with a line of `k` numbers for each unknown of the rows.
-pub(crate) trait Lines<'a>: Sync {
+pub(crate) trait RowLines<'a>: Sync {
     /// The line of unknown `entry` of `row`, number `unknown` of all, where its numbers are adjacent.
     fn line(&self, row: usize, entry: usize, unknown: usize) -> Option<&'a [f64]>;
 
@@ -57,7 +57,7 @@ pub(crate) trait Lines<'a>: Sync {
     fn copy(&self, row: usize, entry: usize, out: &mut [f64]);
 }
 
-impl<'a> Lines<'a> for DenseSystem<'a> {
+impl<'a> RowLines<'a> for DenseSystem<'a> {
     #[inline]
     fn line(&self, row: usize, entry: usize, _unknown: usize) -> Option<&'a [f64]> {
         self.row_cross().row_slice(self.shape().rows(), row, entry)
@@ -76,7 +76,7 @@ pub(crate) struct Whitened<'a> {
     pub(crate) k: usize,
 }
 
-impl<'a> Lines<'a> for Whitened<'a> {
+impl<'a> RowLines<'a> for Whitened<'a> {
     #[inline]
     fn line(&self, _row: usize, _entry: usize, unknown: usize) -> Option<&'a [f64]> {
         Some(&self.data[unknown * self.k..(unknown + 1) * self.k])
@@ -93,7 +93,7 @@ impl<'a> Lines<'a> for Whitened<'a> {
 pub(crate) fn pull<'a>(
     arch: Arch,
     rows: &RowDims,
-    lines: &impl Lines<'a>,
+    lines: &impl RowLines<'a>,
     u: &mut [f64],
     border: &mut [f64],
     prepare: impl Fn(usize, &mut [f64]) + Sync,
@@ -126,7 +126,7 @@ pub(crate) fn pull<'a>(
 pub(crate) fn push<'a>(
     arch: Arch,
     rows: &RowDims,
-    lines: &impl Lines<'a>,
+    lines: &impl RowLines<'a>,
     x_border: &[f64],
     u: &mut [f64],
     finish: impl Fn(usize, &mut [f64]) + Sync,
@@ -361,7 +361,7 @@ fn walk<'a>(
     dims: &RowDims,
     k: usize,
     range: Range<usize>,
-    source: &impl Lines<'a>,
+    source: &impl RowLines<'a>,
     mut work: impl FnMut(&Round, &[&[f64]], Option<&[&'a [f64]]>),
 ) {
     let start = dims.offset(range.start);
