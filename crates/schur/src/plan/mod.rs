@@ -3,8 +3,9 @@
 //! The candidates stand in one table ([`candidates`]): every elimination, where it may run, and on a
 //! device what its frames may keep there. Those that serve the system are priced in seconds for one
 //! factorization and the solves expected of it: counts of work, which stand beside each elimination,
-//! times rates ([`Ceilings`]). The cheapest that fits the memory is chosen. Prices are visible: in a [`Plan`], in a `tracing`
-//! event, in every summary; a caller may pin the choice, and the place by a device policy.
+//! times rates ([`Ceilings`]). The cheapest that fits the memory is chosen. Prices are visible: in a
+//! [`Plan`], in a `tracing` event, in every summary; a caller may pin the choice, and the place by a
+//! device policy.
 
 pub(crate) mod candidates;
 mod ceilings;
@@ -203,15 +204,9 @@ fn required(
     let asked = |kind| options.elimination.is_none_or(|pinned| kind == pinned);
     let candidates = || on_device.iter().filter(|p| asked(p.elimination));
     let free = free_on(options);
-    let by_need = |a: &&Price, b: &&Price| {
-        let first = lacks(a, options).cmp(&lacks(b, options));
-        first.then(a.seconds.total_cmp(&b.seconds))
-    };
-    let cheapest = candidates()
-        .filter(|p| p.bytes <= free)
-        .min_by(by_need)
-        .or_else(|| candidates().min_by_key(|p| p.bytes));
-    cheapest.copied().ok_or_else(|| {
+    let chosen =
+        cheapest(candidates(), free, options).or_else(|| candidates().min_by_key(|p| p.bytes));
+    chosen.copied().ok_or_else(|| {
         let what = match (&options.device, options.elimination) {
             (None, _) => "a solver without a placement".to_owned(),
             (_, pinned) => {
@@ -226,6 +221,24 @@ fn required(
         };
         Error::Absent(Absence::NoBackend { what })
     })
+}
+
+/// The cheapest of what fits where it would run; what lacks a log-determinant that is wanted comes after
+/// all that give it.
+fn cheapest<'p>(
+    prices: impl Iterator<Item = &'p Price>,
+    free: u64,
+    options: &SolverOptions,
+) -> Option<&'p Price> {
+    let room = |p: &Price| match p.path.is_device() {
+        true => free,
+        false => options.memory_limit,
+    };
+    let by_need = |a: &&Price, b: &&Price| {
+        let first = lacks(a, options).cmp(&lacks(b, options));
+        first.then(a.seconds.total_cmp(&b.seconds))
+    };
+    prices.filter(|p| p.bytes <= room(p)).min_by(by_need)
 }
 
 /// Whether a log-determinant is wanted that the elimination does not give.
@@ -277,21 +290,13 @@ fn for_want_of_memory(
 
 /// The cheapest of what fits where it would run; of a pinned elimination alone, where one is.
 fn among(shape: &SystemShape, prices: &[Price], options: &SolverOptions) -> Result<Price, Error> {
-    let limit = options.memory_limit;
-    let free = free_on(options);
     let candidates = || {
         prices.iter().filter(|p| match options.elimination {
             Some(kind) => p.elimination == kind,
             None => !p.elimination.is_specification(),
         })
     };
-    let fits = |p: &&Price| p.bytes <= if p.path.is_device() { free } else { limit };
-    let by_seconds = |a: &&Price, b: &&Price| a.seconds.total_cmp(&b.seconds);
-    let exact = candidates().filter(fits).filter(|p| !lacks(p, options));
-    let cheapest = exact
-        .min_by(by_seconds)
-        .or_else(|| candidates().filter(fits).min_by(by_seconds));
-    if let Some(price) = cheapest {
+    if let Some(price) = cheapest(candidates(), free_on(options), options) {
         return Ok(*price);
     }
     if let Some(kind) = options.elimination {
@@ -303,7 +308,7 @@ fn among(shape: &SystemShape, prices: &[Price], options: &SolverOptions) -> Resu
         Some(price) => Error::Memory {
             what: price.elimination,
             needed: price.bytes,
-            limit,
+            limit: options.memory_limit,
         },
         None => candidates::none_serves(),
     })

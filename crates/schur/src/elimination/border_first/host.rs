@@ -56,7 +56,7 @@ enum BorderOperand {
 }
 
 impl BorderFirst {
-    const KIND: EliminationKind = EliminationKind::Border;
+    const KIND: EliminationKind = super::KIND;
 
     /// Bytes that [`BorderFirst::new`] allocates.
     ///

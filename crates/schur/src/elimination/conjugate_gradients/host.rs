@@ -82,7 +82,7 @@ enum Preconditioner {
 }
 
 impl Iterative {
-    const KIND: EliminationKind = EliminationKind::Iterative;
+    const KIND: EliminationKind = super::KIND;
 
     /// Bytes that it holds once it has factored, and the vectors of a solve.
     pub fn bytes_needed(shape: &SystemShape) -> u64 {

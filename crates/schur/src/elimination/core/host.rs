@@ -69,7 +69,7 @@ pub(crate) fn core_order(shape: &StructuredShape, pairs: usize) -> (usize, bool)
 }
 
 impl Core {
-    const KIND: EliminationKind = EliminationKind::Core;
+    const KIND: EliminationKind = super::KIND;
 
     /// Bytes that it holds once it has factored; the part of $`V`$ follows from the mean share of
     /// features that are on.

@@ -39,7 +39,7 @@ pub struct RowsFirst {
 }
 
 impl RowsFirst {
-    const KIND: EliminationKind = EliminationKind::Rows;
+    const KIND: EliminationKind = super::KIND;
 
     /// Bytes that [`RowsFirst::new`] allocates.
     pub fn bytes_needed(shape: &ArrowShape) -> u64 {
