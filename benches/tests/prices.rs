@@ -8,7 +8,7 @@ use broadhead_benches::cell::{Case, Phase, Place, Shape, Suite};
 use broadhead_benches::machine;
 use broadhead_benches::record::{self, Outcome, Record};
 use broadhead_benches::store;
-use broadhead_schur::cuda::Keep;
+use broadhead_schur::device::Keep;
 use broadhead_schur::{
     ArrowVector, EliminationKind, Gradient, Price, Ridge, Solver, SolverOptions, SystemShape,
     device_prices, plan,

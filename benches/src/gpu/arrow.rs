@@ -28,7 +28,7 @@ use broadhead_gate::Decline;
 use broadhead_sae::lm::device::{IterateGraph, ResidentQuadratic};
 use broadhead_sae::lm::quadratic::QuadraticError;
 use broadhead_sae::lm::{LmError, Rule};
-use broadhead_schur::cuda::{Base, FrameSummary, Keep, Methods, ReUpload, ResidentVector};
+use broadhead_schur::device::{Base, FrameSummary, Keep, Methods, ReUpload, ResidentVector};
 use broadhead_schur::{
     ArrowVector, DenseSystem, EliminationKind, Error, Failure, Ridge, Solver, SolverOptions, System,
 };

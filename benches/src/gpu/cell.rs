@@ -15,7 +15,7 @@ use broadhead_device::nvml::{ClockReasons, Nvml, Reading};
 use broadhead_device::{Context, ExecutionPath, Ledger, Stream};
 use broadhead_gate::Decline;
 use broadhead_schur::IterativeOptions;
-use broadhead_schur::cuda::{FrameSummary, Keep, Methods, StructuredMethod};
+use broadhead_schur::device::{FrameSummary, Keep, Methods, StructuredMethod};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -383,7 +383,7 @@ fn measured(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use broadhead_schur::cuda::{BorderMethod, RowMethod};
+    use broadhead_schur::device::{BorderMethod, RowMethod};
 
     #[test]
     fn every_contender_of_the_device_suites_names_a_frame() {

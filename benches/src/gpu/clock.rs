@@ -190,7 +190,7 @@ impl<'c> Clock<'c> {
 /// A pass with the witness over `work`, everything in it: absent where the witness is.
 fn watched(stream: &Stream, work: impl FnOnce() -> Outcome<()>) -> Outcome<Option<Witnessed>> {
     stream.synchronize().map_err(device)?;
-    let sources: Vec<&KernelSource> = broadhead_schur::cuda::kernel_sources()
+    let sources: Vec<&KernelSource> = broadhead_schur::device::kernel_sources()
         .iter()
         .chain(broadhead_sae::lm::device::kernel_sources())
         .copied()

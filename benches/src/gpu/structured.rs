@@ -12,7 +12,7 @@ use crate::check::{self, Logarithm};
 use crate::record::{L2, Parity};
 use broadhead_device::{ByteClass, ExecutionPath, Stream};
 use broadhead_gate::Decline;
-use broadhead_schur::cuda::{
+use broadhead_schur::device::{
     FrameSummary, ResidentVector, StructuredBase, StructuredFrame, StructuredMethod,
 };
 use broadhead_schur::{ArrowVector, Ridge, StructuredSystem};

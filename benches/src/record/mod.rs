@@ -20,7 +20,7 @@ use broadhead_device::measure::Ceiling;
 use broadhead_device::witness::{Activity, Agreement};
 use broadhead_device::{ExecutionPath, LedgerSnapshot, seal};
 use broadhead_gate::{Decline, DeviceEvidence};
-use broadhead_schur::cuda::FrameSummary;
+use broadhead_schur::device::FrameSummary;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::Path;

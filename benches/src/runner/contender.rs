@@ -77,7 +77,8 @@ impl<'c> Contender<'c> {
                 (Some(kind), options.rates.clone())
             }
         };
-        if elimination == Some(EliminationKind::Iterative) && workload.log_determinant {
+        let gives_it = elimination.is_none_or(EliminationKind::gives_log_determinant);
+        if workload.log_determinant && !gives_it {
             let why = "it gives no log-determinant, which this cell asks for".to_owned();
             return Err(Decline::Unsupported { why });
         }

@@ -5,7 +5,7 @@ use broadhead_device::{Context, Ledger};
 use broadhead_sae::lm::device::ResidentQuadratic;
 use broadhead_sae::lm::{Rule, go_on};
 use broadhead_schur::Ridge;
-use broadhead_schur::cuda::Keep;
+use broadhead_schur::device::Keep;
 use case::{Case, Outcome};
 use std::time::Instant;
 

@@ -262,7 +262,7 @@ fn solver_bytes(
         // The reference is never chosen.
         None => EliminationKind::ALL
             .into_iter()
-            .filter(|kind| *kind != EliminationKind::Reference)
+            .filter(|kind| !kind.is_specification())
             .filter_map(|kind| bytes(kind).ok())
             .min()
             .unwrap_or(0),

@@ -1,7 +1,7 @@
 //! Where linear solves may run: the properties of the machine, separate from the options of a fit.
 
 use crate::options::SolveOptions;
-use broadhead_schur::cuda::Placement;
+use broadhead_schur::device::Placement;
 use broadhead_schur::{Ceilings, HostCeilings, Rates, SolverOptions, Workload};
 
 /// The machine that linear solves run on: its device, if one may be used, and the rates by which a

@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a program whose output is its result")]
 
 use broadhead_device::{ByteClass, Context, Ledger, Stream};
-use broadhead_schur::cuda::{Keep, StructuredBase, StructuredMethod};
+use broadhead_schur::device::{Keep, StructuredBase, StructuredMethod};
 use broadhead_schur::{IterativeOptions, Ridge};
 use broadhead_testkit::cases::StructuredCase;
 use broadhead_testkit::generate::{self, Structure};

@@ -8,7 +8,7 @@
 #![allow(clippy::print_stdout, reason = "a program whose output is its result")]
 
 use broadhead_device::{Context, Ledger, Stream};
-use broadhead_schur::cuda::{Base, Keep, ReUpload};
+use broadhead_schur::device::{Base, Keep, ReUpload};
 use broadhead_schur::{ArrowVector, Refinement, Ridge};
 use case::{Case, Outcome};
 use std::time::Instant;

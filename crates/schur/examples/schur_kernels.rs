@@ -11,5 +11,5 @@ const TESTS: &[&KernelSource] = &[
 ];
 
 fn main() -> ExitCode {
-    kernels::compile(&[broadhead_schur::cuda::kernel_sources(), TESTS].concat())
+    kernels::compile(&[broadhead_schur::device::kernel_sources(), TESTS].concat())
 }

@@ -48,7 +48,7 @@ pub struct NotPositiveDefinite {
     /// makes the whole matrix positive definite, but for the floor under `bump`, which $`r`$ has too.
     /// Found by factoring the whole at up to a few dozen ridges, six as a rule. Of conjugate gradients
     /// it is known that the right-hand sides at hand are solved there. Absent where no ridge serves, and
-    /// where nobody looked: the bases of [`crate::cuda`] look when asked to.
+    /// where nobody looked: the bases of [`crate::device`] look when asked to.
     pub whole: Option<Ridge>,
 }
 

@@ -1,14 +1,16 @@
 //! Frames: a factored operator at one ridge that solves for any number of gradients.
 
 use crate::elimination::{
-    Elimination, Factored, NoLogDeterminant, SolveStats, factor_or_advise, holds, whole_bump,
+    Elimination, Factored, NoLogDeterminant, SolveStats, conjugate_gradients, factor_or_advise,
+    holds, whole_bump,
 };
+use crate::host::condition;
+use crate::host::registers::release_upper_parts;
 use crate::refine::{BackwardError, Refinement, measure_many};
-use crate::registers::release_upper_parts;
 use crate::solver::{Buffers, Solver};
 use crate::{
     EliminationKind, Error, Failure, Gradient, LogDeterminant, Pivot, RhsMut, Ridge, StepMut,
-    System, condition,
+    System,
 };
 use broadhead_device::ExecutionPath;
 use faer::prelude::*;
@@ -272,7 +274,7 @@ impl<'b> Frame<'b> {
         match self.solver.options().refinement {
             Refinement::Off | Refinement::Measure => true,
             // Conjugate gradients have a measure of their own: see `refine`.
-            Refinement::Steps { .. } if self.elimination() == EliminationKind::Iterative => false,
+            Refinement::Steps { .. } if self.elimination() == conjugate_gradients::KIND => false,
             Refinement::Steps { limit, .. } => error.componentwise.is_some_and(|w| w <= limit),
         }
     }
@@ -311,12 +313,12 @@ impl<'b> Frame<'b> {
         let Refinement::Steps { limit, max_steps } = self.solver.options().refinement else {
             return Ok((error, 0));
         };
-        let aim = match self.elimination() {
-            EliminationKind::Iterative => Aim::Residual {
+        let aim = match self.elimination() == conjugate_gradients::KIND {
+            true => Aim::Residual {
                 target: self.solver.options().iterative.relative_residual,
                 limit,
             },
-            _ => Aim::Backward { limit },
+            false => Aim::Backward { limit },
         };
         let mut steps = 0;
         while steps < max_steps && !aim.met(&error) {

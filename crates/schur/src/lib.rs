@@ -40,31 +40,21 @@
 //! - Sums are formed in an order that depends on shapes alone: the bits of a result do not depend
 //!   on the number of threads. Work runs in the caller's rayon pool.
 
-mod blas1;
-mod blas_many;
-mod bump;
-mod cholesky;
-mod condition;
-pub mod cuda;
+pub mod device;
 mod elimination;
 mod error;
 mod frame;
-mod interleaved;
+mod host;
 mod plan;
 mod refine;
-mod registers;
-mod relay;
 mod ridge;
 mod shape;
 mod solver;
-mod substitution;
-mod sweep;
 mod system;
-mod update;
 mod vector;
 mod view;
+mod work;
 
-pub use bump::LEAST_BUMP;
 pub use elimination::{
     BorderFirst, Core, Elimination, EliminationKind, Factored, Iterative, IterativeOptions,
     LogDeterminant, NoLogDeterminant, ParseEliminationError, Pivot, Reference, RowsFirst,
@@ -72,12 +62,13 @@ pub use elimination::{
 };
 pub use error::{Error, Failure, NotPositiveDefinite, PivotSite, Side};
 pub use frame::{Frame, SolveReport};
+pub use host::bump::LEAST_BUMP;
+pub use host::registers::release_upper_parts;
 pub use plan::{
     Ceilings, FrameCost, HostCeilings, Plan, Price, Rates, RatesOrigin, Workload, device_prices,
     plan,
 };
 pub use refine::{BackwardError, Refinement};
-pub use registers::release_upper_parts;
 pub use ridge::{MeanDiagonals, Ridge};
 pub use shape::{ArrowShape, RowDims, ShapeError};
 pub use solver::{Base, QuadraticModel, Solver, SolverOptions};

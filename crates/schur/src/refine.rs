@@ -10,8 +10,8 @@
 //! normwise one. One step of refinement at working precision makes a Cholesky solve componentwise
 //! backward stable where the matrix is not too ill-conditioned (Skeel 1980).
 
-use crate::blas1::{larger, norm, power_of_two_near};
-use crate::interleaved::{Interleaved, VECTORS};
+use crate::host::blas1::{larger, norm, power_of_two_near};
+use crate::host::interleaved::{Interleaved, VECTORS};
 use crate::system::ProductMut;
 use crate::{DenseSystem, Ridge, System};
 use pulp::Arch;

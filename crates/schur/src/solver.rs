@@ -11,15 +11,12 @@
 //! be refreshed again. Types keep a frame from outliving its numbers. Arrays that did not change are
 //! resumed ([`Solver::resume`]): operands on a device stay there.
 
-use crate::cuda::{Engine, FrameSummary, Placement, StructuredEngine, StructuredMethod};
-use crate::elimination::factor_or_advise;
-use crate::elimination::{
-    BorderFirst, Core, Elimination, Factored, Iterative, IterativeOptions, Reference, RowsFirst,
-};
+use crate::device::{FrameSummary, Placement};
+use crate::elimination::{Elimination, Factored, IterativeOptions, factor_or_advise};
 use crate::frame::Frame;
-use crate::plan::{Ceilings, HostCeilings, Plan, Rates, Workload, plan, plan_without};
+use crate::host::registers::release_upper_parts;
+use crate::plan::{Ceilings, HostCeilings, Plan, Rates, Workload, candidates, plan, plan_without};
 use crate::refine::Residual;
-use crate::registers::release_upper_parts;
 use crate::{
     ArrowShape, EliminationKind, Error, Failure, Gradient, MeanDiagonals, ProductMut, Refinement,
     Ridge, StepMut, System, SystemShape,
@@ -137,7 +134,7 @@ impl Solver {
     pub fn new(system: &System<'_>, options: SolverOptions) -> Result<Self, Error> {
         let shape = SystemShape::of(system);
         let plan = plan(&shape, &options)?;
-        let make = |plan: &Plan| make_engine(plan, &shape, &options);
+        let make = |plan: &Plan| candidates::make(plan, &shape, &options);
         let (plan, engine) = or_on_the_cpu(plan, &shape, &options, make)?;
         let buffers = Buffers::new(shape.arrow().row_unknowns(), shape.arrow().border());
         Ok(Self {
@@ -159,7 +156,7 @@ impl Solver {
     pub fn bytes_needed(kind: EliminationKind, shape: &SystemShape) -> Result<u64, Error> {
         let arrow = shape.arrow();
         let buffers = Buffers::bytes(arrow.row_unknowns(), arrow.border());
-        Ok(engine_bytes(kind, shape)?.saturating_add(buffers))
+        Ok(candidates::bytes_on_cpu(kind, shape)?.saturating_add(buffers))
     }
 
     /// The shape it serves.
@@ -253,7 +250,7 @@ impl Solver {
             let kind = self.plan.chosen;
             let needed = self
                 .bytes()
-                .saturating_add(engine_bytes(kind, &self.shape)?);
+                .saturating_add(candidates::bytes_on_cpu(kind, &self.shape)?);
             if needed > self.options.memory_limit {
                 return Err(Error::Memory {
                     what: kind,
@@ -261,7 +258,7 @@ impl Solver {
                     limit: self.options.memory_limit,
                 });
             }
-            let mut bare = make_engine(&self.plan, &self.shape, &self.options)?;
+            let mut bare = candidates::make(&self.plan, &self.shape, &self.options)?;
             bare.refresh(system)?;
             self.bare = Some(bare);
         }
@@ -452,63 +449,6 @@ fn or_on_the_cpu<E>(
     }
 }
 
-fn make_engine(
-    plan: &Plan,
-    shape: &SystemShape,
-    options: &SolverOptions,
-) -> Result<Box<dyn Elimination>, Error> {
-    let (kind, limit) = (plan.chosen, options.memory_limit);
-    if let (true, Some(place)) = (plan.path.is_device(), &options.device) {
-        let keep = plan.keep.unwrap_or_default();
-        if let SystemShape::Structured { shape, .. } = shape {
-            let method = match kind {
-                EliminationKind::Border => StructuredMethod::Border { keep },
-                EliminationKind::Iterative => StructuredMethod::Iterative {
-                    options: options.iterative,
-                },
-                EliminationKind::Core => StructuredMethod::Core,
-                EliminationKind::Rows | EliminationKind::Reference => {
-                    return Err(not_on_a_device(kind, "structured"));
-                }
-            };
-            return Ok(Box::new(StructuredEngine::new(place, shape, method)?));
-        }
-        return match kind {
-            EliminationKind::Rows => Ok(Box::new(Engine::new(place, shape.dense(kind)?, keep)?)),
-            EliminationKind::Border
-            | EliminationKind::Core
-            | EliminationKind::Iterative
-            | EliminationKind::Reference => Err(not_on_a_device(kind, shape.kind())),
-        };
-    }
-    Ok(match kind {
-        EliminationKind::Rows => Box::new(RowsFirst::new(shape.dense(kind)?, limit)?),
-        EliminationKind::Border => Box::new(BorderFirst::new(shape, limit)?),
-        EliminationKind::Core => Box::new(Core::new(shape, limit)?),
-        EliminationKind::Iterative => Box::new(Iterative::new(shape, options.iterative, limit)?),
-        EliminationKind::Reference => Box::new(Reference::new(shape, limit)?),
-    })
-}
-
-/// That a plan asks a device for an elimination that it does not have.
-fn not_on_a_device(elimination: EliminationKind, system: &'static str) -> Error {
-    Error::Unsupported {
-        elimination,
-        system,
-        why: "a device has no such elimination of it",
-    }
-}
-
-pub(crate) fn engine_bytes(kind: EliminationKind, shape: &SystemShape) -> Result<u64, Error> {
-    Ok(match kind {
-        EliminationKind::Rows => RowsFirst::bytes_needed(shape.dense(kind)?),
-        EliminationKind::Border => BorderFirst::bytes_needed(shape)?,
-        EliminationKind::Core => Core::bytes_needed(shape)?,
-        EliminationKind::Iterative => Iterative::bytes_needed(shape),
-        EliminationKind::Reference => Reference::bytes_needed(shape)?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -552,7 +492,7 @@ mod tests {
                 tried.push(plan.path);
                 match plan.path.is_device() {
                     true => Err(Error::Device(declined.clone())),
-                    false => make_engine(plan, &shape, &options),
+                    false => candidates::make(plan, &shape, &options),
                 }
             })
             .expect("an engine of the CPU");

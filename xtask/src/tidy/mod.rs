@@ -6,6 +6,7 @@
 
 mod layers;
 mod lexer;
+mod schur;
 mod text;
 mod tree;
 
@@ -73,6 +74,7 @@ pub(crate) fn run(root: &Path) -> Result<Outcome, Failure> {
 fn findings(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(layers::check(tree));
+    findings.extend(schur::check(tree));
     findings.extend(text::check(tree));
     findings.sort();
     findings

@@ -248,6 +248,100 @@ fn a_crate_without_an_example_is_found() {
 }
 
 #[test]
+fn an_elimination_has_one_folder_with_both_of_its_halves() {
+    for gone in ["cuda/a.rs", "cuda/structured/a.rs", "plan/price/a.rs"] {
+        let path = format!("crates/schur/src/{gone}");
+        breaks("folder", &path, "//! A.\n");
+    }
+    breaks(
+        "folder",
+        "crates/schur/src/elimination/rows.rs",
+        "//! Rows.\n",
+    );
+    let halves = ["mod.rs", "host.rs", "device.rs", "work.rs"];
+    let path = |half: &str| format!("crates/schur/src/elimination/rows_first/{half}");
+    for missing in halves {
+        let paths: Vec<_> = halves
+            .iter()
+            .filter(|h| **h != missing)
+            .map(|h| path(h))
+            .collect();
+        let files: Vec<_> = paths
+            .iter()
+            .map(|path| (path.as_str(), "//! A.\n"))
+            .collect();
+        assert_eq!(complaints(&files), [("folder", path(""))], "{missing}");
+    }
+    let beside = ["mod.rs", "reference.rs"].map(|f| format!("crates/schur/src/elimination/{f}"));
+    let paths: Vec<_> = halves.into_iter().map(path).chain(beside).collect();
+    let files: Vec<_> = paths
+        .iter()
+        .map(|path| (path.as_str(), "//! A.\n"))
+        .collect();
+    assert_eq!(complaints(&files), []);
+}
+
+#[test]
+fn an_elimination_is_named_at_home_alone() {
+    for kind in ["Rows", "Border", "Core", "Iterative", "Reference"] {
+        let named = format!("//! A.\nconst A: EliminationKind = EliminationKind::{kind};\n");
+        for path in [
+            "crates/schur/src/a.rs",
+            "crates/sae/src/a.rs",
+            "benches/src/a.rs",
+        ] {
+            breaks("home", path, &named);
+        }
+        for path in [
+            "crates/schur/tests/a.rs",
+            "crates/sae/src/a/tests.rs",
+            "crates/schur/src/plan/candidates.rs",
+            "crates/cli/src/args.rs",
+        ] {
+            assert_eq!(complaints(&[(path, &named)]), [], "{path}");
+        }
+        let tested = format!("//! A: EliminationKind::{kind}.\n#[cfg(test)]\n{named}");
+        assert_eq!(complaints(&[("crates/schur/src/a.rs", &tested)]), []);
+    }
+    let reference = "//! A.\nconst A: EliminationKind = EliminationKind::Reference;\n";
+    let home = "crates/schur/src/elimination/reference.rs";
+    assert_eq!(complaints(&[(home, reference)]), []);
+    // What is allowed and not needed any more.
+    breaks("home", "crates/sae/src/lm/curved.rs", "//! A.\n");
+}
+
+#[test]
+fn two_types_of_one_name_are_found() {
+    let own = "crates/schur/src/a.rs";
+    for second in [
+        "struct Same;",
+        "pub enum Same {}",
+        "pub(crate) trait Same {}",
+        "pub(in crate::b) type Same<'a> = &'a ();",
+    ] {
+        let second = format!("//! B.\n{second}\n");
+        let both = [
+            (own, "//! A.\nstruct Same(u8);\n"),
+            ("crates/schur/src/b.rs", second.as_str()),
+        ];
+        let expected = vec![("twice", "crates/schur/src/b.rs".to_owned())];
+        assert_eq!(complaints(&both), expected, "{second}");
+        let elsewhere = [both[0], ("crates/sae/src/b.rs", second.as_str())];
+        assert_eq!(complaints(&elsewhere), []);
+        let tests = format!("//! B.\n#[cfg(test)]\n{second}");
+        assert_eq!(
+            complaints(&[both[0], ("crates/schur/src/b.rs", tests.as_str())]),
+            []
+        );
+    }
+    // An associated type is none of a module's.
+    let associated = "//! A.\ntrait A {\n    type B;\n}\ntrait C {\n    type B;\n}\n";
+    assert_eq!(complaints(&[(own, associated)]), []);
+    // What is allowed and not needed any more.
+    breaks("twice", own, "//! A.\nstruct Room;\n");
+}
+
+#[test]
 fn this_folder_passes_its_own_check() {
     let root = crate::shell::root();
     let tree = Tree::read(&root).unwrap();

@@ -3,7 +3,7 @@
 use crate::error::{CliError, brief};
 use crate::message;
 use broadhead_device::{Absence, DeviceError, DevicePolicy, ExecutionPath};
-use broadhead_schur::cuda::Placement;
+use broadhead_schur::device::Placement;
 use broadhead_schur::{EliminationKind, Error, Failure};
 use serde::Serialize;
 use std::path::Path;

@@ -4,7 +4,7 @@ use crate::args::RatesWord;
 use broadhead_device::{DevicePolicy, ExecutionPath};
 use broadhead_gate::ceilings::Store;
 use broadhead_sae::{Chosen, Place};
-use broadhead_schur::cuda::{Keep, Placement};
+use broadhead_schur::device::{Keep, Placement};
 use broadhead_schur::{Ceilings, EliminationKind, HostCeilings, Rates};
 use serde::Serialize;
 

@@ -10,7 +10,7 @@ use crate::memory::{self, numbers};
 use crate::message;
 use crate::output::{self, Staging};
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
-use broadhead_schur::cuda::FrameSummary;
+use broadhead_schur::device::FrameSummary;
 use broadhead_schur::{
     ArrowShape, ArrowVector, CrossView, DenseSystem, EliminationKind, Error, Pivot, Price, Ridge,
     RowBlocks, RowDims, Solver, SolverOptions, SymmetricView, SystemShape,
@@ -202,7 +202,7 @@ fn room(
         // The reference is never chosen.
         None => EliminationKind::ALL
             .into_iter()
-            .filter(|kind| *kind != EliminationKind::Reference)
+            .filter(|kind| !kind.is_specification())
             .filter_map(bytes)
             .min(),
     };

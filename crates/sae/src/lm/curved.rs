@@ -20,7 +20,7 @@ use crate::lm::ended::{Ended, Factorable};
 use crate::lm::gradients::{Gradients, Linearised};
 use crate::lm::{LmReport, Objective, Problem, Rule, State, Status, StepFailure, Trial, Tried};
 use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath};
-use broadhead_schur::cuda::Keep;
+use broadhead_schur::device::Keep;
 use broadhead_schur::{
     EliminationKind, Gradient, Plan, Ridge, RowBlocks, Solver, SolverOptions, StepMut,
     StructuredFeatures, StructuredSystem, SymmetricView, System,

@@ -6,7 +6,7 @@ use broadhead_sae::{
     Basis, Dictionary, DictionaryError, Fit, FitError, FitJob, FitOptions, GatePolicy, Place,
     Topology, fit_many_on, fit_on, go_on,
 };
-use broadhead_schur::cuda::{MOST_FEATURES, Placement};
+use broadhead_schur::device::{MOST_FEATURES, Placement};
 use broadhead_schur::{EliminationKind, Error};
 use broadhead_testkit::device::{Outcome, Trial, expect, expect_eq, on_device};
 use ndarray::Array2;

@@ -8,7 +8,7 @@ use broadhead_sae::lm::device::ResidentQuadratic;
 use broadhead_sae::lm::quadratic::LogDeterminantAbsence;
 use broadhead_sae::lm::{Rule, go_on};
 use broadhead_schur::LogDeterminant;
-use broadhead_schur::cuda::Keep;
+use broadhead_schur::device::Keep;
 use broadhead_testkit::device::{Trial, is_racechecked};
 
 pub(super) fn tests() -> Vec<Trial> {

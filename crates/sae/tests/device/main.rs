@@ -3,7 +3,7 @@
 use broadhead_device::{ByteClass, Context};
 use broadhead_sae::lm::device::{ResidentQuadratic, decide_on_device, kernel_sources};
 use broadhead_sae::lm::{Outcome as Tried, Rule, State, Status, begin, decide, go_on, settle};
-use broadhead_schur::cuda::Keep;
+use broadhead_schur::device::Keep;
 use broadhead_schur::{MeanDiagonals, Ridge};
 use broadhead_testkit::device::{Outcome, expect, expect_eq, on_device, run, stream};
 use case::Case;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     tests.extend(fits::tests());
     let beneath = broadhead_device::kernels::sources();
     let kernels = [
-        broadhead_schur::cuda::kernel_sources(),
+        broadhead_schur::device::kernel_sources(),
         kernel_sources(),
         beneath,
     ]

@@ -7,7 +7,7 @@ use broadhead_sae::lm::device::ResidentQuadratic;
 use broadhead_sae::lm::quadratic::QuadraticWorkspace;
 use broadhead_sae::lm::{Rule, go_on};
 use broadhead_sae::{Place, SolveOptions};
-use broadhead_schur::cuda::{Keep, Placement};
+use broadhead_schur::device::{Keep, Placement};
 use broadhead_schur::{ArrowVector, EliminationKind, Ridge};
 use broadhead_testkit::device::Trial;
 use std::ops::ControlFlow;

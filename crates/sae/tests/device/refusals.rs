@@ -7,7 +7,7 @@ use broadhead_sae::lm::device::ResidentQuadratic;
 use broadhead_sae::lm::quadratic::{QuadraticError, QuadraticWorkspace};
 use broadhead_sae::lm::{LmError, Rule, go_on};
 use broadhead_sae::{Place, SolveOptions};
-use broadhead_schur::cuda::{Base, Keep};
+use broadhead_schur::device::{Base, Keep};
 use broadhead_schur::{ArrowShape, Error, Failure, Ridge, RowDims};
 use broadhead_testkit::device::{Trial, expect_no_room};
 

@@ -5,33 +5,20 @@
 //! backward errors and condition estimates are not its business: [`crate::Frame`] adds them to
 //! all alike.
 
-mod border_first;
-mod core;
-mod directions;
-mod full_core;
-mod iterative;
-mod local_decoder;
-mod pair_basis;
-mod pair_core;
-mod reference;
-mod row_blocks;
-mod rows_first;
-mod rows_many;
-mod rows_push;
-mod structured_parts;
+pub(crate) mod border_first;
+pub(crate) mod conjugate_gradients;
+pub(crate) mod core;
+pub(crate) mod reference;
+pub(crate) mod rows_first;
 
-pub use self::core::Core;
-pub(crate) use self::core::core_order;
-pub use border_first::BorderFirst;
-pub(crate) use directions::kept_directions;
-pub(crate) use iterative::BLOCK as PRECONDITIONER_BLOCK;
-pub use iterative::{Iterative, IterativeOptions};
-pub(crate) use pair_core::count_pairs;
+pub use self::core::host::Core;
+pub(crate) use self::core::host::pairs::count_pairs;
+pub use border_first::host::BorderFirst;
+pub use conjugate_gradients::host::{Iterative, IterativeOptions};
 pub use reference::Reference;
-pub use rows_first::RowsFirst;
-pub(crate) use structured_parts::decoder_rank;
+pub use rows_first::host::RowsFirst;
 
-use crate::cuda::FrameSummary;
+use crate::device::FrameSummary;
 use crate::{
     BackwardError, Error, Failure, PivotSite, ProductMut, Refinement, RhsMut, Ridge, SolveReport,
     System,
@@ -65,6 +52,16 @@ impl EliminationKind {
         Self::Iterative,
         Self::Reference,
     ];
+
+    /// Whether it gives a log-determinant: all do that factor the border.
+    pub fn gives_log_determinant(self) -> bool {
+        self != Self::Iterative
+    }
+
+    /// Whether it is the specification of the others, which nobody chooses but by name.
+    pub fn is_specification(self) -> bool {
+        self == Self::Reference
+    }
 
     /// The word used on the command line and in records.
     pub fn as_str(self) -> &'static str {
@@ -190,7 +187,7 @@ impl SolveStats {
         Self {
             iterations: self.iterations + other.iterations,
             stalled_at: match (self.stalled_at, other.stalled_at) {
-                (Some(a), Some(b)) => Some(crate::blas1::larger(a, b)),
+                (Some(a), Some(b)) => Some(crate::host::blas1::larger(a, b)),
                 (a, b) => a.or(b),
             },
         }
@@ -327,7 +324,7 @@ pub(crate) fn factor_or_advise(
             Err(Error::Overflow { .. }) => return Ok(false),
             other => other?,
         };
-        if !factored || engine.kind() != EliminationKind::Iterative {
+        if !factored || engine.kind() != conjugate_gradients::KIND {
             return Ok(factored);
         }
         // Conjugate gradients factor no border: whether it is positive definite shows in its curvatures,
@@ -357,7 +354,7 @@ pub(crate) fn whole_bump(
 ) -> Result<Option<Ridge>, Error> {
     let shape = system.shape();
     let sides = [shape.row_unknowns() > 0, shape.border() > 0];
-    crate::bump::whole(ridge, system.mean_diagonals(), sides, failed, factors)
+    crate::host::bump::whole(ridge, system.mean_diagonals(), sides, failed, factors)
 }
 
 /// Why an elimination that was made for systems of another kind refuses `system`.

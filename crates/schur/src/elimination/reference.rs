@@ -3,10 +3,12 @@
 //! The specification of all other eliminations. Short, dense and slow on purpose; refused where
 //! the matrix would pass 4 GiB.
 
-use super::row_blocks::failing_diagonal;
 use super::{Elimination, EliminationKind, Factored, Pivot, SolveStats, another_kind};
-use crate::bump::{LEAST_BUMP, least_bump};
-use crate::cholesky::{Cholesky, FailedPivot};
+use crate::host::bump::{LEAST_BUMP, least_bump};
+use crate::host::cholesky::{Cholesky, FailedPivot};
+use crate::host::row_blocks::failing_diagonal;
+use crate::host::work::{StructuredSizes, refresh};
+use crate::work::{Counts, Work};
 use crate::{
     ArrowShape, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite, RhsMut, Ridge,
     Side, System, SystemShape,
@@ -266,5 +268,22 @@ impl Elimination for Reference {
             rhs.border[j * k..(j + 1) * k].copy_from_slice(&x[n..]);
         }
         Ok(SolveStats::default())
+    }
+}
+
+/// The work that it does, counted.
+pub(crate) fn work(shape: &SystemShape) -> Counts {
+    let order = shape.arrow().order() as f64;
+    Counts {
+        refresh: match shape {
+            SystemShape::Structured { shape, density, .. } => {
+                StructuredSizes::of(shape, *density).refresh()
+            }
+            SystemShape::Dense(shape) | SystemShape::Operator(shape) => refresh(shape),
+        },
+        factor: Work::default()
+            .traffic(8.0 * order * order)
+            .blocked_factor(order),
+        solve: Work::default().sweeps(order),
     }
 }

@@ -85,15 +85,18 @@ impl Default for HostCeilings {
     }
 }
 
-impl AsRef<Ceilings> for Ceilings {
-    fn as_ref(&self) -> &Ceilings {
-        self
-    }
-}
-
-impl AsRef<Ceilings> for HostCeilings {
-    fn as_ref(&self) -> &Ceilings {
-        &self.together
+impl HostCeilings {
+    /// The rates of a device, in whose work nothing is counted that the others are rates of.
+    pub(crate) fn of_a_device(rates: &Ceilings) -> Self {
+        Self {
+            together: *rates,
+            triangle_share: 1.0,
+            qr_flops: rates.gemm_flops,
+            pivoted_flops: rates.gemm_flops,
+            substitution: 0.0,
+            thread_loop_flops: rates.loop_flops,
+            thread_bandwidth: rates.bandwidth,
+        }
     }
 }
 

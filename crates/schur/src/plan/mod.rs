@@ -1,21 +1,24 @@
 //! The planner: which elimination a shape should use, and what each would cost.
 //!
-//! Every elimination that serves the system is priced in seconds for one factorization and the
-//! solves expected of it, from counts of operations, bytes and serial steps over [`Ceilings`]; on a
-//! device once for each thing that a frame may keep, with the way of the operands there. The
-//! cheapest that fits the memory is chosen. Prices are visible: in a [`Plan`], in a `tracing`
-//! event, in every summary; a caller may pin the choice, and the place by a device policy.
+//! The candidates stand in one table ([`candidates`]): every elimination, where it may run, and on a
+//! device what its frames may keep there. Those that serve the system are priced in seconds for one
+//! factorization and the solves expected of it: counts of work, which stand beside each elimination,
+//! times rates ([`Ceilings`]). The cheapest that fits the memory is chosen. Prices are visible: in a
+//! [`Plan`], in a `tracing` event, in every summary; a caller may pin the choice, and the place by a
+//! device policy.
 
+pub(crate) mod candidates;
 mod ceilings;
 mod price;
 
 pub use ceilings::{Ceilings, HostCeilings, Rates, RatesOrigin};
 pub use price::{FrameCost, Price};
 
-use crate::cuda::{Base, DeviceBytes, Keep, StructuredBase, StructuredMethod};
+use crate::device::Keep;
 use crate::solver::{Solver, SolverOptions};
 use crate::{EliminationKind, Error, SystemShape};
 use broadhead_device::{Absence, DeviceError, DevicePolicy, ExecutionPath, Refusal};
+use candidates::Candidate;
 use serde::{Deserialize, Serialize};
 
 /// What a frame is expected to do.
@@ -73,13 +76,7 @@ pub struct Plan {
 /// [`Error::Memory`] where none fits; [`Error::Absent`] where a device is required and what is asked
 /// has no backend there, or none is given; the error of a pinned one that does not serve or fit.
 pub fn plan(shape: &SystemShape, options: &SolverOptions) -> Result<Plan, Error> {
-    let mut prices = Vec::new();
-    for kind in EliminationKind::ALL {
-        if let Ok(bytes) = Solver::bytes_needed(kind, shape) {
-            let (rates, work) = (&options.rates.ceilings, &options.workload);
-            prices.push(price::price(kind, shape, bytes, rates, work));
-        }
-    }
+    let mut prices = priced_on_the_cpu(shape, options);
     let mut refusals = Vec::new();
     let on_device = of_the_device(shape, options, &mut refusals);
     prices.extend(&on_device);
@@ -167,44 +164,33 @@ fn priced_on_device(
     keep: Option<Keep>,
     refusals: &mut Vec<(EliminationKind, Error)>,
 ) -> Vec<Price> {
-    let rates = &options.device_rates.ceilings;
-    // The bytes, or why there are none.
-    let mut served = |kind: EliminationKind, bytes: Result<DeviceBytes, Error>| match bytes {
-        Ok(bytes) => Some(bytes.total()),
-        Err(error) => {
-            tracing::debug!(%error, "the device does not serve the shape");
-            refusals.push((kind, error));
-            None
+    let rates = HostCeilings::of_a_device(&options.device_rates.ceilings);
+    let mut prices = Vec::new();
+    for own in Candidate::of_a_device().filter(|own| own.is_of(shape) && own.may_keep(keep)) {
+        let priced = own.bytes(shape).and_then(|bytes| {
+            let counts = own.work(shape, &options.workload)?;
+            Ok(Price::of(own, bytes, &counts, &rates, &options.workload))
+        });
+        match priced {
+            Ok(price) => prices.push(price),
+            Err(error) => {
+                tracing::debug!(%error, "the device does not serve the shape");
+                refusals.push((own.elimination, error));
+            }
         }
-    };
-    let keeps = match keep {
-        Some(keep) => vec![keep],
-        None => vec![Keep::Factor, Keep::InverseFactor],
-    };
-    let work = &options.workload;
-    if let SystemShape::Structured { shape, .. } = shape {
-        let border = |keep| StructuredMethod::Border { keep };
-        let iterative = StructuredMethod::Iterative {
-            options: options.iterative,
-        };
-        let methods = [StructuredMethod::Core, iterative].into_iter();
-        let methods = methods.chain(keeps.into_iter().map(border));
-        let priced = |method: StructuredMethod| {
-            let bytes = StructuredBase::bytes_needed(shape, method);
-            let priced = |bytes| price::structured_on_device(shape, method, bytes, rates, work);
-            served(method.kind(), bytes).map(priced)
-        };
-        return methods.filter_map(priced).collect();
     }
-    let Ok(dense) = shape.dense(EliminationKind::Rows) else {
-        return Vec::new();
+    prices
+}
+
+/// What the eliminations that serve `shape` would cost on the CPU.
+fn priced_on_the_cpu(shape: &SystemShape, options: &SolverOptions) -> Vec<Price> {
+    let rates = &options.rates.ceilings;
+    let priced = |own: &Candidate| {
+        let bytes = Solver::bytes_needed(own.elimination, shape)?;
+        let counts = own.work(shape, &options.workload)?;
+        Ok::<_, Error>(Price::of(own, bytes, &counts, rates, &options.workload))
     };
-    let priced = |keep| {
-        let bytes = Base::bytes_needed(dense, keep);
-        let priced = |bytes| price::on_device(dense, keep, bytes, rates, work);
-        served(EliminationKind::Rows, bytes).map(priced)
-    };
-    keeps.into_iter().filter_map(priced).collect()
+    Candidate::of_the_cpu().flat_map(priced).collect()
 }
 
 /// The cheapest frame on the device, whether it fits or not: what does not is refused with its bytes
@@ -218,17 +204,9 @@ fn required(
     let asked = |kind| options.elimination.is_none_or(|pinned| kind == pinned);
     let candidates = || on_device.iter().filter(|p| asked(p.elimination));
     let free = free_on(options);
-    let lacks =
-        |p: &Price| options.workload.log_determinant && p.elimination == EliminationKind::Iterative;
-    let by_need = |a: &&Price, b: &&Price| {
-        let first = lacks(a).cmp(&lacks(b));
-        first.then(a.seconds.total_cmp(&b.seconds))
-    };
-    let cheapest = candidates()
-        .filter(|p| p.bytes <= free)
-        .min_by(by_need)
-        .or_else(|| candidates().min_by_key(|p| p.bytes));
-    cheapest.copied().ok_or_else(|| {
+    let chosen =
+        cheapest(candidates(), free, options).or_else(|| candidates().min_by_key(|p| p.bytes));
+    chosen.copied().ok_or_else(|| {
         let what = match (&options.device, options.elimination) {
             (None, _) => "a solver without a placement".to_owned(),
             (_, pinned) => {
@@ -243,6 +221,29 @@ fn required(
         };
         Error::Absent(Absence::NoBackend { what })
     })
+}
+
+/// The cheapest of what fits where it would run; what lacks a log-determinant that is wanted comes after
+/// all that give it.
+fn cheapest<'p>(
+    prices: impl Iterator<Item = &'p Price>,
+    free: u64,
+    options: &SolverOptions,
+) -> Option<&'p Price> {
+    let room = |p: &Price| match p.path.is_device() {
+        true => free,
+        false => options.memory_limit,
+    };
+    let by_need = |a: &&Price, b: &&Price| {
+        let first = lacks(a, options).cmp(&lacks(b, options));
+        first.then(a.seconds.total_cmp(&b.seconds))
+    };
+    prices.filter(|p| p.bytes <= room(p)).min_by(by_need)
+}
+
+/// Whether a log-determinant is wanted that the elimination does not give.
+fn lacks(price: &Price, options: &SolverOptions) -> bool {
+    options.workload.log_determinant && !price.elimination.gives_log_determinant()
 }
 
 /// Bytes free on the device that is given, none where it does not answer.
@@ -272,12 +273,10 @@ fn for_want_of_memory(
         return None;
     }
     let free = free_on(options);
-    let lacks_it =
-        |p: &Price| options.workload.log_determinant && p.elimination == EliminationKind::Iterative;
     let kind = |p: &Price| options.elimination.is_none_or(|kind| kind == p.elimination);
-    let cheaper = prices
-        .iter()
-        .filter(|p| p.path.is_device() && kind(p) && !lacks_it(p) && p.seconds < chosen.seconds);
+    let cheaper = prices.iter().filter(|p| {
+        p.path.is_device() && kind(p) && !lacks(p, options) && p.seconds < chosen.seconds
+    });
     let cheapest = cheaper
         .filter(|p| p.bytes > free)
         .min_by(|a, b| a.seconds.total_cmp(&b.seconds))?;
@@ -291,24 +290,13 @@ fn for_want_of_memory(
 
 /// The cheapest of what fits where it would run; of a pinned elimination alone, where one is.
 fn among(shape: &SystemShape, prices: &[Price], options: &SolverOptions) -> Result<Price, Error> {
-    let limit = options.memory_limit;
-    let free = free_on(options);
     let candidates = || {
         prices.iter().filter(|p| match options.elimination {
             Some(kind) => p.elimination == kind,
-            None => p.elimination != EliminationKind::Reference,
+            None => !p.elimination.is_specification(),
         })
     };
-    let fits = |p: &&Price| p.bytes <= if p.path.is_device() { free } else { limit };
-    let by_seconds = |a: &&Price, b: &&Price| a.seconds.total_cmp(&b.seconds);
-    let exact = candidates().filter(fits).filter(|p| {
-        let lacks_it = p.elimination == EliminationKind::Iterative;
-        !(options.workload.log_determinant && lacks_it)
-    });
-    if let Some(price) = exact.min_by(by_seconds) {
-        return Ok(*price);
-    }
-    if let Some(price) = candidates().filter(fits).min_by(by_seconds) {
+    if let Some(price) = cheapest(candidates(), free_on(options), options) {
         return Ok(*price);
     }
     if let Some(kind) = options.elimination {
@@ -320,13 +308,9 @@ fn among(shape: &SystemShape, prices: &[Price], options: &SolverOptions) -> Resu
         Some(price) => Error::Memory {
             what: price.elimination,
             needed: price.bytes,
-            limit,
+            limit: options.memory_limit,
         },
-        None => Error::Unsupported {
-            elimination: EliminationKind::Iterative,
-            system: "empty",
-            why: "no elimination serves it",
-        },
+        None => candidates::none_serves(),
     })
 }
 

@@ -12,7 +12,7 @@
 //! streams keep the memory busy.
 
 use super::first_not_finite;
-use crate::blas1;
+use crate::host::blas1;
 use faer::MatRef;
 use pulp::Arch;
 use std::ops::Range;

@@ -2,7 +2,7 @@
 
 use super::border_lines::BorderLines;
 use super::{ProductMut, first_not_finite, par_first, par_ordered};
-use crate::blas1::{axpy, dot, dots_abs, lines};
+use crate::host::blas1::{axpy, dot, dots_abs, lines};
 use crate::{ArrowShape, CrossView, Error, RowBlocks, ShapeError, SymmetricView};
 use pulp::Arch;
 use rayon::prelude::*;

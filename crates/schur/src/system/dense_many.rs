@@ -14,10 +14,10 @@
 use super::border_lines::BorderLines;
 use super::dense::DenseSystem;
 use crate::Ridge;
-use crate::blas_many::{LINES, Side, Tile, WIDTH, with_tile};
-use crate::interleaved::Interleaved;
+use crate::host::blas_many::{LINES, Orientation, Tile, WIDTH, with_tile};
+use crate::host::interleaved::Interleaved;
+use crate::host::registers::release_upper_parts;
 use crate::refine::{BackwardError, ManyGauge};
-use crate::registers::release_upper_parts;
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -49,7 +49,14 @@ impl Pair {
     }
 
     /// Adds the products of a tile with `x` to the unknowns `range`.
-    fn add(&mut self, arch: Arch, side: Side, tile: &Tile, x: PairRef<'_>, range: Range<usize>) {
+    fn add(
+        &mut self,
+        arch: Arch,
+        side: Orientation,
+        tile: &Tile,
+        x: PairRef<'_>,
+        range: Range<usize>,
+    ) {
         let stride = self.plain.stride();
         let range = range.start * stride..range.end * stride;
         let plain = &mut self.plain.numbers_mut()[range.clone()];
@@ -250,8 +257,14 @@ impl DenseSystem<'_> {
                 tile.take_abs();
                 let x = border.of(columns, stride);
                 let own = lines.start * stride..lines.end * stride;
-                tile.add(arch, Side::Times, x.plain, &mut plain[own.clone()], stride);
-                tile.add_abs(arch, Side::Times, x.abs, &mut abs[own], stride);
+                tile.add(
+                    arch,
+                    Orientation::Times,
+                    x.plain,
+                    &mut plain[own.clone()],
+                    stride,
+                );
+                tile.add_abs(arch, Orientation::Times, x.abs, &mut abs[own], stride);
             });
             for i in rows {
                 let unknowns = dims.offset(i)..dims.offset(i + 1);
@@ -271,7 +284,13 @@ impl DenseSystem<'_> {
             };
             tiles(lines, k, |tile, lines, columns| {
                 tile.take_abs();
-                sums.add(arch, Side::Transposed, tile, x.of(lines, stride), columns);
+                sums.add(
+                    arch,
+                    Orientation::Transposed,
+                    tile,
+                    x.of(lines, stride),
+                    columns,
+                );
             });
         });
         (sums, gauge)
@@ -311,7 +330,7 @@ impl DenseSystem<'_> {
                     let own = first..(first + LINES).min(part.end);
                     copy_diagonal(&border, own.clone(), tile);
                     let x_own = x.of(own.clone(), stride);
-                    sums.add(arch, Side::Times, tile, x_own, own.clone());
+                    sums.add(arch, Orientation::Times, tile, x_own, own.clone());
                     let others = if border.by_column() {
                         own.end..k
                     } else {
@@ -321,8 +340,8 @@ impl DenseSystem<'_> {
                         let other = start..(start + WIDTH).min(others.end);
                         copy_lines(&border, own.clone(), other.clone(), tile);
                         let known = x.of(other.clone(), stride);
-                        sums.add(arch, Side::Times, tile, known, own.clone());
-                        sums.add(arch, Side::Transposed, tile, x_own, other);
+                        sums.add(arch, Orientation::Times, tile, known, own.clone());
+                        sums.add(arch, Orientation::Transposed, tile, x_own, other);
                     }
                 }
             });
@@ -340,7 +359,7 @@ pub(crate) fn add_transposed(arch: Arch, lines: &[&[f64]], x: &[f64], y: &mut In
     tiles(lines, k, |tile, lines, columns| {
         let x = &x[lines.start * stride..lines.end * stride];
         let y = &mut y.numbers_mut()[columns.start * stride..columns.end * stride];
-        tile.add(arch, Side::Transposed, x, y, stride);
+        tile.add(arch, Orientation::Transposed, x, y, stride);
     });
 }
 

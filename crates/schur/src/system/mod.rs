@@ -23,7 +23,7 @@ pub use operator::{BorderProduct, CrossProduct, OperatorSystem};
 pub use shape::SystemShape;
 pub use structured::{StructuredFeatures, StructuredShape, StructuredSystem};
 
-use crate::registers::release_upper_parts;
+use crate::host::registers::release_upper_parts;
 use crate::shape::check_length;
 use crate::{ArrowShape, Error, MeanDiagonals, Ridge, RowBlocks, RowDims, ShapeError};
 use faer::Par;

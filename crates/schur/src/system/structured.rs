@@ -9,8 +9,8 @@
 //! operand of its own ($`J_i J_i'`$ plus whatever the caller's model adds).
 
 use super::{ProductMut, first_not_finite, par_first, par_ordered, par_rows, product_par};
-use crate::blas1::{axpy, larger};
-use crate::registers::release_upper_parts;
+use crate::host::blas1::{axpy, larger};
+use crate::host::registers::release_upper_parts;
 use crate::shape::{product, sum};
 use crate::{ArrowShape, Error, Ridge, RowBlocks, RowDims, ShapeError, SymmetricView};
 use faer::linalg::matmul::matmul;

@@ -6,7 +6,7 @@ use super::{Failed, Outcome, expect, expect_eq, on_device};
 use broadhead_device::ByteClass::Other;
 use broadhead_device::kernels::{Geometry, KernelSource, Module};
 use broadhead_device::{DeviceBuffer, Stream};
-use broadhead_schur::cuda::kernel_sources;
+use broadhead_schur::device::kernel_sources;
 use broadhead_testkit::device::Trial;
 use broadhead_testkit::random::Random;
 use std::sync::{Arc, OnceLock};
@@ -37,7 +37,7 @@ fn module(stream: &Stream) -> Result<Arc<Module>, Failed> {
     const TO_A_GRAPH: &str =
         "void cudaGraphSetConditional(unsigned long long handle, unsigned value);";
     const TO_MEMORY: &str = "void cudaGraphSetConditional(unsigned long long to, unsigned value) { *(unsigned *)to = value; }";
-    let text = include_str!("../../src/cuda/structured/iterative.cu");
+    let text = include_str!("../../src/elimination/conjugate_gradients/iterative.cu");
     expect_eq("declarations", text.matches(TO_A_GRAPH).count(), 1)?;
     let found = kernel_sources().iter().find(|s| s.text == text);
     let source = found.ok_or("iterative.cu is no source of this crate")?;

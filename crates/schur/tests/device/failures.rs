@@ -3,7 +3,7 @@
 use super::case::{Case, Random};
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath, Refusal, Stream};
-use broadhead_schur::cuda::{Base, BorderMethod, Keep, Methods, Placement, WIDEST_BLOCK};
+use broadhead_schur::device::{Base, BorderMethod, Keep, Methods, Placement, WIDEST_BLOCK};
 use broadhead_schur::{
     ArrowShape, ArrowVector, EliminationKind, Error, Failure, NotPositiveDefinite, PivotSite,
     Ridge, Solver, SolverOptions, SystemShape, plan,

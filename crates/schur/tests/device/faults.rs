@@ -7,7 +7,7 @@ use super::failures::works;
 use super::{Outcome, expect, on_device};
 use broadhead_device::kernels::{Geometry, KernelSource};
 use broadhead_device::{Context, DeviceError, Fault, Ledger, Refusal, Stream};
-use broadhead_schur::cuda::{Base, Keep};
+use broadhead_schur::device::{Base, Keep};
 use broadhead_schur::{ArrowShape, Error, Failure, PivotSite, Ridge};
 use broadhead_testkit::device::{Failed, Trial};
 use std::process::{Command, ExitCode};

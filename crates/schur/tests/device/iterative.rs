@@ -4,7 +4,9 @@
 use super::structured::captured;
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{ByteClass, DeviceError, DevicePolicy, Refusal, Stream};
-use broadhead_schur::cuda::{MOST_FEATURES_ITERATIVE, Placement, StructuredBase, StructuredMethod};
+use broadhead_schur::device::{
+    MOST_FEATURES_ITERATIVE, Placement, StructuredBase, StructuredMethod,
+};
 use broadhead_schur::{
     ArrowVector, EliminationKind, Error, Failure, IterativeOptions, NoLogDeterminant,
     NotPositiveDefinite, PivotSite, Ridge, RowDims, SolveReport, Solver, SolverOptions,
@@ -183,7 +185,7 @@ fn vectors(
     stream: &Stream,
     base: &StructuredBase,
     g: &ArrowVector,
-) -> Boxed<[broadhead_schur::cuda::ResidentVector; 2]> {
+) -> Boxed<[broadhead_schur::device::ResidentVector; 2]> {
     let (mut from, to) = (base.vector()?, base.vector()?);
     stream.upload_into(&g.row, from.row_mut(), ByteClass::Gradient)?;
     stream.upload_into(&g.border, from.border_mut()?, ByteClass::Gradient)?;

@@ -3,7 +3,7 @@
 use super::case::{Case, Random};
 use super::{Failed, Outcome, expect, expect_eq, on_device};
 use broadhead_device::{ByteClass, DeviceError, Refusal, Stream};
-use broadhead_schur::cuda::{Base, Keep, ResidentVector, StructuredBase, StructuredMethod};
+use broadhead_schur::device::{Base, Keep, ResidentVector, StructuredBase, StructuredMethod};
 use broadhead_schur::{
     ArrowVector, CrossView, DenseSystem, Error, Gradient, IterativeOptions, ProductMut, Refinement,
     Ridge, RowBlocks, StepMut, SymmetricView, System,

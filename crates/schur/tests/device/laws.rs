@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use broadhead_device::{Context, DevicePolicy};
-use broadhead_schur::cuda::{Keep, Placement};
+use broadhead_schur::device::{Keep, Placement};
 use broadhead_schur::{EliminationKind, SolverOptions};
 use broadhead_testkit::device::{Trial, on_device, stream};
 use broadhead_testkit::laws::{self, Kind, Subject};

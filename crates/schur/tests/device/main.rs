@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         planted::tests(),
         large::tests(),
     ];
-    let kernels = broadhead_schur::cuda::kernel_sources();
+    let kernels = broadhead_schur::device::kernel_sources();
     let beneath = broadhead_device::kernels::sources();
     let kernels = [&[&planted::FIRST], kernels, beneath, &[&planted::LAST]].concat();
     run(tests.into_iter().flatten().collect(), &kernels)

@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{ByteClass, Stream};
-use broadhead_schur::cuda::{Base, Keep, ResidentVector};
+use broadhead_schur::device::{Base, Keep, ResidentVector};
 use broadhead_schur::{ArrowVector, Refinement, Ridge};
 use broadhead_testkit::device::{Trial, is_racechecked};
 

@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::Stream;
-use broadhead_schur::cuda::{Base, BorderMethod, FrameSummary, Keep, Methods, RowMethod};
+use broadhead_schur::device::{Base, BorderMethod, FrameSummary, Keep, Methods, RowMethod};
 use broadhead_schur::{ArrowVector, Error, LogDeterminant, Ridge};
 use broadhead_testkit::device::{Trial, is_racechecked};
 

@@ -3,7 +3,7 @@
 use super::case::{Case, Random};
 use super::{Failed, Outcome, expect, expect_eq, on_device};
 use broadhead_device::{DevicePolicy, Graph, Ledger, Stream};
-use broadhead_schur::cuda::{
+use broadhead_schur::device::{
     Base, Keep, Placement, ResidentVector, StepProduct, StepTerms, WIDEST_ROW,
 };
 use broadhead_schur::{

@@ -6,7 +6,7 @@ use super::{Failed, Outcome, expect, expect_eq, on_device};
 use broadhead_device::ByteClass::Other;
 use broadhead_device::Stream;
 use broadhead_device::kernels::{Geometry, Launch, Module};
-use broadhead_schur::cuda::kernel_sources;
+use broadhead_schur::device::kernel_sources;
 use broadhead_testkit::device::Trial;
 use broadhead_testkit::random::Random;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) fn tests() -> Vec<Trial> {
 }
 
 fn module(stream: &Stream) -> Result<Arc<Module>, Failed> {
-    let ours = include_str!("../../src/cuda/structured/passes.cu");
+    let ours = include_str!("../../src/device/structured/passes.cu");
     let found = kernel_sources().iter().find(|s| s.text.ends_with(ours));
     let source = found.ok_or("passes.cu is no source of this crate")?;
     Ok(stream.context().module(source)?)

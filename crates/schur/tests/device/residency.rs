@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{DeviceError, ExecutionPath, LedgerSnapshot, MatrixMut, Stream};
-use broadhead_schur::cuda::{Base, Keep, ReUpload};
+use broadhead_schur::device::{Base, Keep, ReUpload};
 use broadhead_schur::{ArrowShape, ArrowVector, Ridge, RowDims};
 use broadhead_testkit::device::{Trial, is_racechecked};
 

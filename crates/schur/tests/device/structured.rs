@@ -6,7 +6,7 @@ use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{
     ByteClass, DeviceError, DevicePolicy, Graph, LedgerSnapshot, Refusal, Stream,
 };
-use broadhead_schur::cuda::{
+use broadhead_schur::device::{
     Keep, MOST_FEATURES, Placement, ResidentVector, StructuredBase, StructuredMethod,
 };
 use broadhead_schur::{

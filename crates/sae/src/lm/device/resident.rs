@@ -28,7 +28,7 @@ use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{
     ByteClass, DeviceBuffer, DeviceError, ExecutionPath, Graph, PinnedBuffer, Refusal, Stream, View,
 };
-use broadhead_schur::cuda::{
+use broadhead_schur::device::{
     Base, DeviceBytes, Frame, Keep, ResidentVector, StepProduct, StepTerms,
 };
 use broadhead_schur::{

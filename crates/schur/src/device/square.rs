@@ -1,0 +1,298 @@
+//! One dense symmetric matrix on the device, its Cholesky factor, and the solves with it.
+//!
+//! A factorization reads the matrix once, so the factor takes its place: `8 N^2` bytes. There are two
+//! places, `16 N^2` bytes, where that cannot be: the tiles, which factor the smaller orders, read the
+//! matrix from a place of its own; and a frame that keeps the inverse of the factor has it in the
+//! matrix's. (The other triangle of the factor's place serves neither: the tiles write into it on the
+//! diagonal, and the inverse's products take it for scratch.)
+
+use crate::device::kernels::Kernels;
+use crate::device::layout::Layout;
+use crate::device::pivot::{self, Room, Seen};
+use crate::device::tiles::{Squares, Tiles};
+use crate::device::{BorderMethod, Keep};
+use crate::elimination::rows_first::device::factors::{SideSummary, solve_border};
+use crate::{ArrowShape, Error, LogDeterminant, Pivot, PivotSite, RowDims};
+use broadhead_device::{ByteClass, DeviceBuffer, MatrixMut, Stream, ViewMut};
+
+/// Numbers of a factor's summary.
+const SUMMARY: usize = 6;
+
+/// Where the matrix is put.
+enum Place {
+    /// Where its factor will be.
+    OfFactor,
+    /// In a place of its own, where it stays.
+    Own(DeviceBuffer<f64>),
+    /// In a place of its own, which is that of the factor's inverse after a factorization.
+    OfInverse(DeviceBuffer<f64>),
+}
+
+/// A matrix of one order, column-major, its lower triangle; its factor.
+pub(crate) struct Square {
+    layout: Layout,
+    kernels: Kernels,
+    tiles: Option<Tiles>,
+    matrix: Place,
+    factor: DeviceBuffer<f64>,
+    workspace: DeviceBuffer<f64>,
+    info: DeviceBuffer<i32>,
+    /// A line of the matrix, or a solve half done.
+    line: DeviceBuffer<f64>,
+    number: DeviceBuffer<f64>,
+    /// Of no length.
+    none: DeviceBuffer<f64>,
+}
+
+impl Square {
+    /// The layout of a matrix of `order`: that of a border without rows.
+    ///
+    /// # Errors
+    /// A refusal where the order is past the libraries'.
+    pub(crate) fn layout(order: usize) -> Result<Layout, Error> {
+        Layout::new(&ArrowShape::new(RowDims::uniform(0, 1)?, order)?)
+    }
+
+    /// Whether the tiles are expected to factor it, where a device can: so that the bytes are the
+    /// shape's, there is room for them on any.
+    fn tiled(layout: &Layout) -> bool {
+        layout.whole_tiles() && Tiles::pays(layout)
+    }
+
+    /// Whether the matrix has a place of its own.
+    fn apart(layout: &Layout, keep: Keep) -> bool {
+        keep == Keep::InverseFactor || Self::tiled(layout)
+    }
+
+    /// Device bytes, the library's workspace apart.
+    pub(crate) fn bytes(layout: &Layout, keep: Keep) -> u64 {
+        let squares = if Self::apart(layout, keep) { 2 } else { 1 };
+        let tiles = match Self::tiled(layout) {
+            true => layout.tiles_bytes(),
+            false => 0,
+        };
+        8 * (squares * layout.square() + layout.border_len() + 1) as u64 + 4 + tiles
+    }
+
+    pub(crate) fn new(stream: &Stream, layout: Layout, keep: Keep) -> Result<Self, Error> {
+        let mut factor = stream.zeros(layout.square(), "a factor")?;
+        let workspace = match layout.k {
+            0 => 0,
+            k => {
+                let mut whole = MatrixMut::new(factor.view_mut(), k, k, layout.order)?;
+                stream.potrf_workspace(&mut whole)?
+            }
+        };
+        let tiles = match Self::tiled(&layout) {
+            true => Some(Tiles::new(stream, &layout)?),
+            false => None,
+        };
+        let square = || stream.zeros(layout.square(), "a symmetric matrix");
+        let matrix = match (keep, Self::apart(&layout, keep)) {
+            (Keep::InverseFactor, _) => Place::OfInverse(square()?),
+            (Keep::Factor, true) => Place::Own(square()?),
+            (Keep::Factor, false) => Place::OfFactor,
+        };
+        Ok(Self {
+            kernels: Kernels::load(stream, &layout)?,
+            tiles,
+            matrix,
+            factor,
+            workspace: stream.zeros(workspace, "workspace of the Cholesky factorization")?,
+            info: stream.zeros(1, "info")?,
+            line: stream.zeros(layout.border_len(), "a line of a matrix")?,
+            number: stream.zeros(1, "a number")?,
+            none: stream.zeros(0, "nothing")?,
+            layout,
+        })
+    }
+
+    /// What a frame keeps of the factor.
+    pub(crate) fn keep(&self) -> Keep {
+        match self.matrix {
+            Place::OfInverse(_) => Keep::InverseFactor,
+            Place::OfFactor | Place::Own(_) => Keep::Factor,
+        }
+    }
+
+    /// How the matrix is factored: by tiles where they are expected to be faster.
+    pub(crate) fn method(&self, stream: &Stream) -> BorderMethod {
+        let served = Tiles::serves(stream.context().info(), &self.layout);
+        match served && self.tiles.is_some() {
+            true => BorderMethod::Tiles,
+            false => BorderMethod::Library,
+        }
+    }
+
+    /// Where the matrix is put before every factorization, and the distance of its columns.
+    pub(crate) fn matrix_mut(&mut self) -> (&mut DeviceBuffer<f64>, usize) {
+        let place = match &mut self.matrix {
+            Place::OfFactor => &mut self.factor,
+            Place::Own(matrix) | Place::OfInverse(matrix) => matrix,
+        };
+        (place, self.layout.order)
+    }
+
+    /// Length of the vectors of a solve, zero past the order.
+    pub(crate) fn vector_len(layout: &Layout) -> usize {
+        layout.border_len()
+    }
+
+    /// Factors the matrix that was put, with `rho` on its diagonal.
+    pub(crate) fn factor(&mut self, stream: &Stream, rho: f64) -> Result<(), Error> {
+        let by_tiles = self.method(stream) == BorderMethod::Tiles;
+        match (&mut self.tiles, &self.matrix) {
+            (Some(tiles), Place::Own(matrix) | Place::OfInverse(matrix)) if by_tiles => {
+                let to = (&mut self.factor, &mut self.info);
+                let matrix = (matrix, rho);
+                tiles.factor(stream, &self.layout, matrix, &self.none, Squares::OfY, to)?;
+                Ok(())
+            }
+            _ => {
+                self.ridged(stream, rho)?;
+                self.factor_by_library(stream)
+            }
+        }
+    }
+
+    /// What a frame keeps beside the factor.
+    pub(crate) fn finish(&mut self, stream: &Stream) -> Result<(), Error> {
+        let order = self.layout.order;
+        match &mut self.matrix {
+            Place::OfFactor | Place::Own(_) => Ok(()),
+            Place::OfInverse(inverse) => Ok(stream.triangular_inverse(
+                &mut MatrixMut::packed(self.factor.view_mut(), order, order)?,
+                &mut MatrixMut::packed(inverse.view_mut(), order, order)?,
+                self.layout.leaf,
+            )?),
+        }
+    }
+
+    /// The factor's place holds the matrix with `rho` on its diagonal.
+    fn ridged(&mut self, stream: &Stream, rho: f64) -> Result<(), Error> {
+        let (kernels, layout, factor) = (&self.kernels, &self.layout, &mut self.factor);
+        match &self.matrix {
+            Place::OfFactor => kernels.border_ridge(stream, layout, rho, factor)?,
+            Place::Own(matrix) | Place::OfInverse(matrix) => {
+                kernels.border_sum(stream, layout, matrix, rho, factor)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn factor_by_library(&mut self, stream: &Stream) -> Result<(), Error> {
+        let k = self.layout.k;
+        if k == 0 {
+            return Ok(stream.zero(self.info.view_mut())?);
+        }
+        let mut matrix = MatrixMut::new(self.factor.view_mut(), k, k, self.layout.order)?;
+        let (workspace, info) = (self.workspace.view_mut(), self.info.view_mut());
+        Ok(stream.potrf(&mut matrix, workspace, info)?)
+    }
+
+    /// Submits the factor's summary, 6 numbers.
+    pub(crate) fn summarise(&self, stream: &Stream, to: ViewMut<'_, f64>) -> Result<(), Error> {
+        let (kernels, factor) = (&self.kernels, &self.factor);
+        Ok(kernels.summarise_border(stream, &self.layout, factor, factor, &self.info, to)?)
+    }
+
+    /// What a summary says; the value of a pivot that failed is not known.
+    pub(crate) fn side(numbers: &[f64], site: impl Fn(usize) -> PivotSite) -> SideSummary {
+        debug_assert!(numbers.len() >= SUMMARY);
+        let pivot = |place: f64, value| Pivot {
+            site: site(place as usize),
+            value,
+        };
+        SideSummary {
+            log: LogDeterminant {
+                value: numbers[0],
+                absolute: numbers[1],
+            },
+            least: (numbers[3] >= 0.0).then(|| pivot(numbers[3], numbers[2])),
+            failed: (numbers[4] != 0.0).then(|| pivot(numbers[4] - 1.0, f64::NAN)),
+            scale: numbers[5],
+        }
+    }
+
+    /// The factor, the distance of its columns, and the first pivot that failed, from 1, or 0.
+    pub(crate) fn found(&self) -> (&DeviceBuffer<f64>, usize, &DeviceBuffer<i32>) {
+        (&self.factor, self.layout.order, &self.info)
+    }
+
+    /// Whether the last factorization succeeded.
+    pub(crate) fn factored(&self, stream: &Stream) -> Result<bool, Error> {
+        let info = stream.download(self.info.view(), ByteClass::Record)?;
+        Ok(pivot::refused(info[0])?.is_none())
+    }
+
+    /// Looks at pivot `j` of the matrix, which has been put again, with `rho` on its diagonal.
+    pub(crate) fn look(&mut self, stream: &Stream, rho: f64, j: usize) -> Result<Seen, Error> {
+        self.ridged(stream, rho)?;
+        let room = Room {
+            matrix: &mut self.factor,
+            workspace: &mut self.workspace,
+            info: &mut self.info,
+            line: &mut self.line,
+            number: &mut self.number,
+        };
+        pivot::look(stream, &self.kernels, &self.layout, room, j)
+    }
+
+    /// `out = A^-1 x`, both as long as [`Square::vector_len`] says.
+    pub(crate) fn solve(
+        &mut self,
+        stream: &Stream,
+        x: &DeviceBuffer<f64>,
+        out: &mut DeviceBuffer<f64>,
+    ) -> Result<(), Error> {
+        let layout = &self.layout;
+        match &self.matrix {
+            Place::OfFactor | Place::Own(_) => {
+                stream.copy(x.view(), out.view_mut())?;
+                self.solve_in_place(stream, out)
+            }
+            Place::OfInverse(inverse) => {
+                let (kernels, line) = (&self.kernels, &mut self.line);
+                Ok(kernels.sweeps(stream, layout, inverse, x, line, out)?)
+            }
+        }
+    }
+
+    /// `x <- A^-1 x`, with the factor itself.
+    pub(crate) fn solve_in_place(
+        &self,
+        stream: &Stream,
+        x: &mut DeviceBuffer<f64>,
+    ) -> Result<(), Error> {
+        solve_border(stream, &self.layout, &self.factor, x.view_mut(), 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_matrix_that_tiles_do_not_factor_becomes_its_factor() {
+        let squares = |order, keep| {
+            let layout = Square::layout(order).unwrap();
+            let all = 8 * layout.square() as u64;
+            let rest = layout.tiles_bytes() + 8 * (layout.border_len() + 1) as u64 + 4;
+            let bytes = Square::bytes(&layout, keep);
+            assert!(bytes % all <= rest, "{order}, {keep:?}");
+            bytes / all
+        };
+        // Orders of whole tiles, of none, and past those that tiles pay at.
+        for (order, places) in [
+            (2048, 2),
+            (7168, 2),
+            (2000, 2),
+            (200, 1),
+            (7200, 1),
+            (20_001, 1),
+        ] {
+            assert_eq!(squares(order, Keep::Factor), places, "{order}");
+            assert_eq!(squares(order, Keep::InverseFactor), 2, "{order}");
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! What all eliminations of structured systems keep and do on a device.
+
+use super::kernels::{BorderFactors, Kernels, Pass, Pulled, RowParts};
+use super::layout::Sizes;
+use super::operands::Operands;
+use super::passes::PIECE;
+use crate::device::kernels::{Kernels as DenseKernels, RowFactors, RowIndex};
+use crate::device::pieces::pieces;
+use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector};
+use crate::elimination::rows_first::device::factors::{
+    SideSummary, failure_with_bump, least_row_bump, row_side,
+};
+use crate::host::bump::LEAST_BUMP;
+use crate::{
+    Error, Factored, Failure, LogDeterminant, Pivot, PivotSite, Ridge, RowDims, SolveStats,
+    StructuredShape,
+};
+use broadhead_device::{
+    ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Refusal, Result as Answer, Side,
+    Stream, Triangle,
+};
+
+/// Numbers of a factorization's record: 7 of the rows, 7 of `G`, 7 of what is the elimination's own.
+pub(crate) const SUMMARY: usize = 21;
+
+/// What overflows where a pivot of the border is not finite.
+pub(crate) const PIVOT: &str = "a pivot";
+
+/// What a base asks of an elimination.
+pub(crate) trait Factors: Send {
+    /// What it has in common with the others.
+    fn parts(&self) -> &Parts;
+
+    /// Device bytes, of a base's operands and vectors too.
+    fn bytes(&self) -> DeviceBytes;
+
+    /// What its frames keep of the factor that a solve sweeps with, and how that is made, where there
+    /// are two ways.
+    fn kept(&self) -> (Option<Keep>, Option<BorderMethod>);
+
+    /// Submits a factorization; nothing is read back.
+    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error>;
+
+    /// Reads what the last submission, at `ridge`, found.
+    fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure>;
+
+    /// `step = -(H + rho)^-1 gradient` by the last factors, on the device.
+    fn solve(
+        &mut self,
+        operands: &Operands,
+        gradient: &ResidentVector,
+        step: &mut ResidentVector,
+    ) -> Result<(), Error>;
+
+    /// What the last solve that ran found. Of what iterates it waits for a record; nothing else can
+    /// fail.
+    fn solved(&mut self) -> Result<SolveStats, Failure> {
+        Ok(SolveStats::default())
+    }
+}
+
+/// That what is asked about has not run: nothing was submitted, or it went into a graph that was not
+/// launched.
+pub(crate) fn did_not_run(what: &str, expected: &str) -> Error {
+    let refusal = Refusal::Shape {
+        what: what.to_owned(),
+        expected: expected.to_owned(),
+        found: "none".to_owned(),
+    };
+    Error::Device(DeviceError::from(refusal))
+}
+
+/// What a solve over the whitened rows works in: that of the core, and of conjugate gradients on it.
+pub(crate) struct Room {
+    /// `u_i = L_i^-1 g_i`, of length N.
+    pub(crate) u: DeviceBuffer<f64>,
+    /// `M x M` each: `E` and then `w`, what is added to it, and a kernel `X W'` or `U`.
+    pub(crate) w: DeviceBuffer<f64>,
+    pub(crate) added: DeviceBuffer<f64>,
+    pub(crate) kernel: DeviceBuffer<f64>,
+}
+
+impl Room {
+    pub(crate) fn new(parts: &Parts) -> Result<Self, Error> {
+        let (stream, m) = (&parts.stream, parts.sizes.features);
+        let square = || stream.zeros(m * m, "a square of features");
+        Ok(Self {
+            u: stream.zeros(parts.sizes.rows.unknowns, "a solve's rows")?,
+            w: square()?,
+            added: square()?,
+            kernel: square()?,
+        })
+    }
+}
+
+/// See the [module](self).
+pub(crate) struct Parts {
+    pub(crate) stream: Stream,
+    pub(crate) sizes: Sizes,
+    pub(crate) kernels: Kernels,
+    pub(crate) dense: DenseKernels,
+    pub(crate) dims: RowDims,
+    pub(crate) rows: RowParts,
+    pub(crate) border: BorderFactors,
+    pub(crate) pass: Pass,
+    pub(crate) summary: DeviceBuffer<f64>,
+}
+
+impl Parts {
+    /// With room for `whitened` numbers of whitened features, and for partial sums of `products`
+    /// numbers over the rows.
+    pub(crate) fn new(
+        stream: &Stream,
+        sizes: Sizes,
+        shape: &StructuredShape,
+        whitened: usize,
+        products: usize,
+    ) -> Result<Self, Error> {
+        let layout = &sizes.rows;
+        stream.prepare_handles()?;
+        let (offsets, blocks) = match layout.uniform {
+            -1 => {
+                let places = 0..=layout.rows;
+                let of = |f: fn(&RowDims, usize) -> usize| -> Vec<i64> {
+                    let rows = shape.arrow().rows();
+                    places.clone().map(|i| f(rows, i) as i64).collect()
+                };
+                (of(RowDims::offset), of(RowDims::block_offset))
+            }
+            _ => Default::default(),
+        };
+        let (m, r) = (sizes.features, sizes.rank);
+        Ok(Self {
+            dims: shape.arrow().rows().clone(),
+            kernels: Kernels::load(stream)?,
+            dense: DenseKernels::load(stream, layout)?,
+            rows: RowParts {
+                index: RowIndex {
+                    offsets: stream.upload(&offsets, ByteClass::Operand, "row offsets")?,
+                    blocks: stream.upload(&blocks, ByteClass::Operand, "block offsets")?,
+                },
+                factors: RowFactors {
+                    factors: stream.zeros(layout.blocks, "row factors")?,
+                    reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
+                    records: stream.zeros(7 * layout.records, "row records")?,
+                    counter: stream.zeros(1, "a counter")?,
+                },
+                whitened: stream.zeros(whitened, "whitened features")?,
+            },
+            border: BorderFactors {
+                gram: stream.zeros(m * m, "the factor of G")?,
+                root: stream.zeros(m * r, "the decoder's root")?,
+                copy: stream.zeros(sizes.border(), "the decoder's root")?,
+            },
+            pass: Pass {
+                partials: stream.zeros(sizes.partials(products), "partial sums")?,
+                counter: stream.zeros(1, "a counter")?,
+                none: stream.zeros(0, "nothing")?,
+            },
+            summary: stream.zeros(SUMMARY, "record of a factorization")?,
+            stream: stream.clone(),
+            sizes,
+        })
+    }
+
+    /// A vector that solves take.
+    pub(crate) fn vector(&self) -> Result<ResidentVector, Error> {
+        Ok(ResidentVector {
+            row: self.stream.zeros(self.sizes.rows.unknowns, "row part")?,
+            border: self.stream.zeros(self.sizes.border(), "border part")?,
+            border_len: self.sizes.unknowns,
+        })
+    }
+
+    /// `D + rho = L L'`.
+    pub(crate) fn factor_rows(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+        Ok(self.dense.factor_rows(
+            &self.stream,
+            &self.sizes.rows,
+            &self.rows.index,
+            &operands.row_hessian,
+            rho,
+            &mut self.rows.factors,
+            &mut self.summary,
+        )?)
+    }
+
+    /// `V = L^-1 Psi`.
+    pub(crate) fn whiten(&mut self, operands: &Operands) -> Result<(), Error> {
+        Ok(self.dense.whiten(
+            &self.stream,
+            &self.sizes.rows,
+            &self.rows.index,
+            &self.rows.factors,
+            &operands.psi,
+            &mut self.rows.whitened,
+        )?)
+    }
+
+    /// `phi~ = L_G^-1 phi` and `X = V R`, of which the lines are `leading` apart, for every row.
+    pub(crate) fn transform(
+        &self,
+        operands: &Operands,
+        phi: &mut DeviceBuffer<f64>,
+        (x, leading): (&mut DeviceBuffer<f64>, usize),
+    ) -> Result<(), Error> {
+        let (stream, sizes) = (&self.stream, &self.sizes);
+        let (n, unknowns, order) = (sizes.rows.rows, sizes.rows.unknowns, sizes.rows.order);
+        let (m, r) = (sizes.features, sizes.rank);
+        if n == 0 || unknowns == 0 {
+            return Ok(());
+        }
+        // Lines of one row each are columns here; so L_G is an upper triangle.
+        stream.copy(operands.phi.view(), phi.view_mut())?;
+        let gram = Matrix::packed(self.border.gram.view(), m, m)?.transposed();
+        for piece in pieces(n, m, PIECE) {
+            let places = piece.start * m..piece.end * m;
+            let mut phi = MatrixMut::packed(phi.slice_mut(places)?, m, piece.len())?;
+            stream.trsm(Side::Left, Triangle::Upper, 1.0, gram, &mut phi)?;
+        }
+        let root = Matrix::packed(self.border.root.view(), r, m)?;
+        for piece in pieces(unknowns, order.max(leading), PIECE) {
+            let of = |line: usize| piece.start * line..piece.end * line;
+            let v = self.rows.whitened.slice(of(order))?;
+            let v = Matrix::new(v, m, piece.len(), order)?;
+            let x = x.slice_mut(of(leading))?;
+            let mut x = MatrixMut::new(x, r, piece.len(), leading)?;
+            stream.gemm(1.0, root, v, 0.0, &mut x)?;
+        }
+        Ok(())
+    }
+
+    /// `G + rho = L_G L_G'` and `R R' = W W'`.
+    pub(crate) fn prepare_border(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+        let (stream, sizes, kernels) = (&self.stream, &self.sizes, &self.kernels);
+        let (border, summary) = (&mut self.border, &mut self.summary);
+        Ok(kernels.border_prepare(stream, sizes, operands, rho, border, summary)?)
+    }
+
+    /// `X` by what is pulled through the border, and `kernel = X W'`.
+    pub(crate) fn pull_border(
+        &mut self,
+        operands: &Operands,
+        pulled: Pulled<'_>,
+        x: &mut DeviceBuffer<f64>,
+        kernel: &mut DeviceBuffer<f64>,
+    ) -> Answer<()> {
+        let on = (&self.stream, &self.sizes);
+        let (border, pass) = (&self.border, &mut self.pass);
+        let decoder = &operands.decoder;
+        self.kernels
+            .border_outer(on, border, decoder, pulled, (x, kernel), pass)
+    }
+
+    /// Where a solve begins: `u = L^-1 g` and `E = sum phi_i (V_i' u_i)'`.
+    pub(crate) fn begin_solve(
+        &mut self,
+        operands: &Operands,
+        gradient: &ResidentVector,
+        room: &mut Room,
+    ) -> Answer<()> {
+        let (stream, sizes, rows) = (&self.stream, &self.sizes, &self.rows);
+        let (g, pass) = (&gradient.row, &mut self.pass);
+        let (phi, u, outer) = (&operands.phi, &mut room.u, &mut room.w);
+        self.kernels
+            .pull_rows(stream, sizes, rows, phi, g, u, pass, outer)
+    }
+
+    /// `X = G^-1 (E W - g)`, then `w = Q vec(X W')` in the place of `E`.
+    pub(crate) fn enter_core(
+        &mut self,
+        operands: &Operands,
+        gradient: &ResidentVector,
+        room: &mut Room,
+        step: &mut ResidentVector,
+    ) -> Answer<()> {
+        let pulled = Pulled::Less {
+            outer: &room.w,
+            gradient: &gradient.border,
+        };
+        self.pull_border(operands, pulled, &mut step.border, &mut room.kernel)?;
+        self.apply_q(operands, &room.kernel, &mut room.w)
+    }
+
+    /// Where a solve ends, with `U = mat(F Z^-1 F' w)` as the kernel: `q = Q vec U`,
+    /// `X = X + G^-1 ((w + q) W)`, and the rows' `-L^-T (u + V W X' phi)`.
+    pub(crate) fn leave_core(
+        &mut self,
+        operands: &Operands,
+        room: &mut Room,
+        step: &mut ResidentVector,
+    ) -> Answer<()> {
+        self.apply_q(operands, &room.kernel, &mut room.added)?;
+        let pulled = Pulled::More(&room.w, &room.added);
+        self.pull_border(operands, pulled, &mut step.border, &mut room.kernel)?;
+        let (stream, sizes, rows) = (&self.stream, &self.sizes, &self.rows);
+        let (phi, u, kernel) = (&operands.phi, &room.u, &room.kernel);
+        self.kernels
+            .rows_finish(stream, sizes, rows, phi, u, kernel, &mut step.row)
+    }
+
+    fn apply_q(
+        &mut self,
+        operands: &Operands,
+        kernel: &DeviceBuffer<f64>,
+        outer: &mut DeviceBuffer<f64>,
+    ) -> Answer<()> {
+        let (stream, sizes, rows) = (&self.stream, &self.sizes, &self.rows);
+        let (phi, pass) = (&operands.phi, &mut self.pass);
+        self.kernels
+            .apply_q(stream, sizes, rows, phi, kernel, pass, outer)
+    }
+
+    /// The record of the last factorization.
+    pub(crate) fn read_summary(&self) -> Result<Vec<f64>, Error> {
+        let record = self.summary.view();
+        Ok(self.stream.download(record, ByteClass::Record)?)
+    }
+
+    /// Whether the factorization that was submitted last found all of it positive definite.
+    pub(crate) fn holds(&self) -> Result<bool, Error> {
+        let summary = self.read_summary()?;
+        if !ran(&summary) {
+            return Err(did_not_run("factored", "a factorization that ran"));
+        }
+        // G's and the elimination's own: what failed, from 1; and the logarithms of all three.
+        let sound = summary[11] == 0.0 && summary[18] == 0.0;
+        let finite = [0, 7, 14].iter().all(|&at| summary[at].is_finite());
+        Ok(row_side(&summary).failed.is_none() && sound && finite)
+    }
+
+    /// The record of a factorization that was submitted, which counts as one.
+    pub(crate) fn read_factored(&self) -> Result<Vec<f64>, Error> {
+        let summary = self.read_summary()?;
+        if !ran(&summary) {
+            return Err(did_not_run("factored", "a factorization that ran"));
+        }
+        self.stream.ledger().factored(1);
+        Ok(summary)
+    }
+
+    /// What a record says of the rows, factored at `rho`, or how they failed.
+    pub(crate) fn rows_factored(
+        &mut self,
+        operands: &Operands,
+        rho: f64,
+        summary: &[f64],
+    ) -> Result<SideSummary, Failure> {
+        let rows = row_side(summary);
+        let Some(failed) = rows.failed else {
+            return Ok(rows);
+        };
+        let what = "a pivot of a row";
+        let blocks = &operands.row_hessian;
+        let floor = least_row_bump(&self.stream, &self.dims, blocks, failed.site)?;
+        Err(failure_with_bump(
+            what,
+            failed,
+            (rows.scale, floor),
+            |bump| {
+                self.factor_rows(operands, rho + bump)?;
+                Ok(row_side(&self.read_summary()?).failed.is_none())
+            },
+        ))
+    }
+
+    /// What a record says of `G`, factored at `rho`, or how it failed.
+    pub(crate) fn gram_factored(
+        &mut self,
+        operands: &Operands,
+        rho: f64,
+        summary: &[f64],
+    ) -> Result<SideSummary, Failure> {
+        let gram = self.gram_side(summary);
+        let Some(failed) = gram.failed else {
+            return Ok(gram);
+        };
+        let scales = (gram.scale, LEAST_BUMP * gram.scale);
+        Err(failure_with_bump(PIVOT, failed, scales, |bump| {
+            self.prepare_border(operands, rho + bump)?;
+            let summary = self.read_summary()?;
+            Ok(self.gram_side(&summary).failed.is_none())
+        }))
+    }
+
+    /// The log-determinant of the border, of which `G` is a factor once for every output.
+    pub(crate) fn of_border(&self, gram: &SideSummary) -> LogDeterminant {
+        let copies = self.sizes.copies as f64;
+        LogDeterminant {
+            value: copies * gram.log.value,
+            absolute: copies * gram.log.absolute,
+        }
+    }
+
+    /// The pivot of a feature, at the first of its unknowns.
+    pub(crate) fn border_pivot(&self, feature: usize, value: f64) -> Pivot {
+        Pivot {
+            site: PivotSite::Border {
+                pivot: feature * self.sizes.copies,
+            },
+            value,
+        }
+    }
+
+    /// What a record says of `G`.
+    pub(crate) fn gram_side(&self, summary: &[f64]) -> SideSummary {
+        let mut side = self.side(&summary[7..14], 1);
+        // What stands in for features that are not there has no pivot.
+        side.least = side.least.filter(|_| self.sizes.has_features);
+        side
+    }
+
+    /// What 7 numbers say of a factor of which `per_feature` unknowns stand for a feature.
+    pub(crate) fn side(&self, numbers: &[f64], per_feature: usize) -> SideSummary {
+        let pivot = |place: f64, value| self.border_pivot(place as usize, value);
+        SideSummary {
+            log: LogDeterminant {
+                value: numbers[0],
+                absolute: numbers[1],
+            },
+            least: (numbers[3] >= 0.0).then(|| pivot(numbers[3], numbers[2])),
+            failed: (numbers[4] != 0.0).then(|| {
+                let feature = (numbers[4] as usize - 1) / per_feature;
+                self.border_pivot(feature, numbers[5])
+            }),
+            scale: numbers[6],
+        }
+    }
+}
+
+/// Whether a factorization wrote the record: `G` has a pivot, the least or the first that failed, and
+/// neither's numbers are zero.
+fn ran(summary: &[f64]) -> bool {
+    summary[7..14].iter().any(|&x| x != 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_nobody_wrote_is_no_factorization() {
+        let mut record = [0.0; SUMMARY];
+        assert!(!ran(&record));
+        // G = [1]: its logarithm is zero, its pivot is not.
+        record[9] = 1.0;
+        assert!(ran(&record));
+        // G = [0]: nothing but the place of the pivot that failed, from 1.
+        record[9] = 0.0;
+        record[11] = 1.0;
+        assert!(ran(&record));
+    }
+}

@@ -1,0 +1,388 @@
+//! Conjugate gradients for structured systems on a device: what they keep, and their solves.
+//!
+//! ```math
+//! (L_G^{-1} \otimes I)\, S\, (L_G^{-\top} \otimes I) = I - (I \otimes O)(I - Z)(I \otimes O'), \qquad
+//! W' = O R', \quad Z = I - F' Q F .
+//! ```
+//!
+//! The border, preconditioned by $`C = G \otimes I_p`$ on both sides as the CPU's conjugate gradients
+//! do it, is the identity but on the $`M r`$ dimensions of $`R`$, where it is the core $`Z`$. So the
+//! directions are sought there, $`M r`$ numbers each and not $`M p`$: an iteration reads
+//! $`\tilde\phi_i = L_G^{-1} \phi_i`$ and $`X_i = V_i R`$ of every row once, whatever $`p`$ is, and
+//! `Z` is never formed. What surrounds them is the core's solve.
+//!
+//! A solve is one graph: the right-hand side, a loop that the device repeats for as long as a kernel in
+//! it says, the step, and a record of 72 bytes that is read at its end and not before.
+
+pub(crate) mod descent;
+
+use crate::device::kernels::RowSolve;
+use crate::device::structured::layout::{MOST_FEATURES, Sizes};
+use crate::device::structured::operands::Operands;
+use crate::device::structured::parts::{Factors, Parts, Room, did_not_run};
+use crate::device::structured::passes::{OfRows, Passes};
+use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector};
+use crate::{
+    EliminationKind, Error, Factored, Failure, IterativeOptions, NoLogDeterminant,
+    NotPositiveDefinite, PivotSite, Ridge, SolveStats, StructuredShape,
+};
+use broadhead_device::{DeviceBuffer, Graph, Matrix, MatrixMut, Side, Stream, Triangle};
+use descent::{By, Descent, Ended, Status};
+
+/// The most features of which fused kernels form the products of the rows and of the border; of more,
+/// the library does.
+pub(crate) const FUSED: usize = 9;
+
+/// Numbers of `V`.
+fn whitened(sizes: &Sizes) -> usize {
+    sizes.rows.unknowns * sizes.rows.order
+}
+
+fn bytes(sizes: &Sizes) -> DeviceBytes {
+    let of = |elements: usize| 8 * elements as u64;
+    let (m, unknowns) = (sizes.features, sizes.rows.unknowns);
+    let shared = sizes.bytes(whitened(sizes), 0);
+    let vectors = of(2 * unknowns + sizes.border() + 3 * m * m) + of(unknowns + sizes.border());
+    let passes = match m <= FUSED {
+        true => 0,
+        false => Passes::bytes(sizes),
+    };
+    DeviceBytes {
+        factors: shared.factors + descent::bytes(sizes),
+        vectors: shared.vectors + vectors + passes,
+        ..shared
+    }
+}
+
+/// Device bytes of a base that keeps these, the library's workspace apart.
+///
+/// # Errors
+/// As [`Sizes::new`].
+pub(crate) fn bytes_needed(shape: &StructuredShape) -> Result<DeviceBytes, Error> {
+    Ok(bytes(&Sizes::new(shape, EliminationKind::Iterative)?))
+}
+
+/// What conjugate gradients need of one shape.
+pub(crate) struct IterativeFactors {
+    parts: Parts,
+    buffers: SolveBuffers,
+    /// The graph of a solve for the gradient and into the step of [`SolveBuffers`], once there was one.
+    graph: Option<Graph>,
+    gradient: ResidentVector,
+    step: ResidentVector,
+}
+
+/// What a solve works in.
+struct SolveBuffers {
+    descent: Descent,
+    /// Of more features than [`FUSED`].
+    passes: Option<Passes>,
+    room: Room,
+}
+
+impl IterativeFactors {
+    pub(crate) fn new(
+        stream: &Stream,
+        shape: &StructuredShape,
+        options: IterativeOptions,
+    ) -> Result<Self, Error> {
+        let sizes = Sizes::new(shape, EliminationKind::Iterative)?;
+        let v = whitened(&sizes);
+        let parts = Parts::new(stream, sizes, shape, v, 0)?;
+        let m = parts.sizes.features;
+        if m > MOST_FEATURES {
+            parts.kernels.allow_features(m)?;
+        }
+        Ok(Self {
+            buffers: SolveBuffers {
+                descent: Descent::new(stream, &parts.sizes, options)?,
+                passes: match m <= FUSED {
+                    true => None,
+                    false => Some(Passes::new(stream, &parts.sizes)?),
+                },
+                room: Room::new(&parts)?,
+            },
+            graph: None,
+            gradient: parts.vector()?,
+            step: parts.vector()?,
+            parts,
+        })
+    }
+}
+
+/// Submits all of a solve. Inside a capture alone: it holds a loop.
+fn submit_solve(
+    parts: &mut Parts,
+    buffers: &mut SolveBuffers,
+    operands: &Operands,
+    gradient: &ResidentVector,
+    step: &mut ResidentVector,
+) -> broadhead_device::Result<()> {
+    let SolveBuffers {
+        descent,
+        passes,
+        room,
+    } = buffers;
+    match passes {
+        None => submit_fused(parts, descent, room, operands, gradient, step),
+        Some(passes) => submit_library(parts, descent, passes, room, operands, gradient, step),
+    }
+}
+
+/// By the fused kernels of the core's solve.
+fn submit_fused(
+    parts: &mut Parts,
+    descent: &mut Descent,
+    room: &mut Room,
+    operands: &Operands,
+    gradient: &ResidentVector,
+    step: &mut ResidentVector,
+) -> broadhead_device::Result<()> {
+    parts.begin_solve(operands, gradient, room)?;
+    let right_hand_side = (&room.w, &operands.decoder);
+    descent.size(
+        &parts.stream,
+        &parts.sizes,
+        right_hand_side,
+        &gradient.border,
+    )?;
+    parts.enter_core(operands, gradient, room, step)?;
+    let Parts {
+        stream,
+        sizes,
+        kernels,
+        rows,
+        border,
+        pass,
+        ..
+    } = parts;
+    kernels.core_pull(stream, sizes, border, &room.w, &mut descent.vector)?;
+    let by = By::Kernels { kernels, pass };
+    descent.solve(stream, sizes, rows, border, by)?;
+    kernels.core_push(stream, sizes, border, &descent.vector, &mut room.kernel)?;
+    parts.leave_core(operands, room, step)
+}
+
+/// The same by products and triangular solves of the library, for any number of features.
+fn submit_library(
+    parts: &mut Parts,
+    descent: &mut Descent,
+    passes: &mut Passes,
+    room: &mut Room,
+    operands: &Operands,
+    gradient: &ResidentVector,
+    step: &mut ResidentVector,
+) -> broadhead_device::Result<()> {
+    let Parts {
+        stream,
+        sizes,
+        dense,
+        rows,
+        border,
+        pass,
+        ..
+    } = parts;
+    let Room {
+        u,
+        w: a,
+        added: b,
+        kernel,
+    } = room;
+    let (m, r) = (sizes.features, sizes.rank);
+    let (layout, index, factors) = (&sizes.rows, &rows.index, &rows.factors);
+    stream.copy(gradient.row.view(), u.view_mut())?;
+    dense.rows_solve(
+        stream,
+        layout,
+        index,
+        factors,
+        u.view_mut(),
+        1,
+        1.0,
+        RowSolve::Lower,
+    )?;
+    let of_rows = OfRows {
+        phi: &operands.phi,
+        x: &rows.whitened,
+        leading: layout.order,
+    };
+    passes.pull(stream, sizes, rows, of_rows, u, a)?;
+    let side = Border {
+        stream,
+        sizes,
+        gram: Matrix::packed(border.gram.view(), m, m)?,
+        decoder: &operands.decoder,
+    };
+    let none = &pass.none;
+    side.right_hand_side(&[a], &gradient.border, &mut step.border)?;
+    descent.size(stream, sizes, (none, none), &step.border)?;
+    side.solve(&mut step.border, kernel)?;
+    passes.outer(stream, sizes, rows, of_rows, kernel, 0.0, b)?;
+    // c' = R' w' L_G^-T
+    let root = Matrix::packed(border.root.view(), r, m)?;
+    let mut core = MatrixMut::packed(descent.vector.view_mut(), r, m)?;
+    stream.gemm(1.0, root, Matrix::packed(b.view(), m, m)?, 0.0, &mut core)?;
+    stream.trsm(Side::Right, Triangle::Upper, 1.0, side.gram, &mut core)?;
+    descent.solve(stream, sizes, rows, border, By::Library(passes))?;
+    // U' = R c' L_G^-1
+    let mut core = MatrixMut::packed(descent.vector.view_mut(), r, m)?;
+    let transposed = side.gram.transposed();
+    stream.trsm(Side::Right, Triangle::Upper, 1.0, transposed, &mut core)?;
+    let core = Matrix::packed(descent.vector.view(), r, m)?;
+    let mut pushed = MatrixMut::packed(kernel.view_mut(), m, m)?;
+    stream.gemm(1.0, root.transposed(), core, 0.0, &mut pushed)?;
+    passes.outer(stream, sizes, rows, of_rows, kernel, 1.0, b)?;
+    side.right_hand_side(&[a, b], &gradient.border, &mut step.border)?;
+    side.solve(&mut step.border, kernel)?;
+    passes.push(stream, sizes, rows, of_rows, u, kernel, &mut step.row)?;
+    let (x, which) = (step.row.view_mut(), RowSolve::Transposed);
+    dense.rows_solve(stream, layout, index, factors, x, 1, -1.0, which)
+}
+
+/// The border's side of a solve. A line of a matrix is a column to the library: `X'` is `p x M`, and
+/// `L_G` is an upper triangle.
+struct Border<'a> {
+    stream: &'a Stream,
+    sizes: &'a Sizes,
+    gram: Matrix<'a>,
+    decoder: &'a DeviceBuffer<f64>,
+}
+
+impl Border<'_> {
+    /// `X = (E + ..) W - g`.
+    fn right_hand_side(
+        &self,
+        outers: &[&mut DeviceBuffer<f64>],
+        gradient: &DeviceBuffer<f64>,
+        x: &mut DeviceBuffer<f64>,
+    ) -> broadhead_device::Result<()> {
+        let (m, p) = (self.sizes.features, self.sizes.outputs);
+        let decoder = Matrix::packed(self.decoder.view(), p, m)?;
+        self.stream.copy(gradient.view(), x.view_mut())?;
+        let mut x = MatrixMut::packed(x.view_mut(), p, m)?;
+        let mut weight = -1.0;
+        for outer in outers {
+            let outer = Matrix::packed(outer.view(), m, m)?;
+            self.stream.gemm(1.0, decoder, outer, weight, &mut x)?;
+            weight = 1.0;
+        }
+        Ok(())
+    }
+
+    /// `X = G^-1 X`, `Z = X W'`.
+    fn solve(
+        &self,
+        x: &mut DeviceBuffer<f64>,
+        kernel: &mut DeviceBuffer<f64>,
+    ) -> broadhead_device::Result<()> {
+        let (m, p) = (self.sizes.features, self.sizes.outputs);
+        for gram in [self.gram, self.gram.transposed()] {
+            let mut x = MatrixMut::packed(x.view_mut(), p, m)?;
+            let (side, triangle) = (Side::Right, Triangle::Upper);
+            self.stream.trsm(side, triangle, 1.0, gram, &mut x)?;
+        }
+        let decoder = Matrix::packed(self.decoder.view(), p, m)?;
+        let x = Matrix::packed(x.view(), p, m)?;
+        let mut kernel = MatrixMut::packed(kernel.view_mut(), m, m)?;
+        self.stream
+            .gemm(1.0, decoder.transposed(), x, 0.0, &mut kernel)
+    }
+}
+
+impl Factors for IterativeFactors {
+    fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    fn bytes(&self) -> DeviceBytes {
+        bytes(&self.parts.sizes)
+    }
+
+    fn kept(&self) -> (Option<Keep>, Option<BorderMethod>) {
+        (None, None)
+    }
+
+    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
+        self.parts.factor_rows(operands, ridge.row)?;
+        self.parts.whiten(operands)?;
+        self.parts.prepare_border(operands, ridge.border)?;
+        let (phi, x) = self.buffers.descent.of_rows();
+        let leading = self.parts.sizes.features;
+        self.parts.transform(operands, phi, (x, leading))
+    }
+
+    fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
+        let summary = self.parts.read_factored()?;
+        let rows = self.parts.rows_factored(operands, ridge.row, &summary)?;
+        let gram = self.parts.gram_factored(operands, ridge.border, &summary)?;
+        Ok(Factored {
+            log_determinant: Err(NoLogDeterminant::Iterative),
+            row_pivot: rows.least,
+            border_pivot: gram.least,
+        })
+    }
+
+    fn solve(
+        &mut self,
+        operands: &Operands,
+        gradient: &ResidentVector,
+        step: &mut ResidentVector,
+    ) -> Result<(), Error> {
+        let Self {
+            parts,
+            buffers,
+            graph,
+            gradient: from,
+            step: to,
+        } = self;
+        let stream = parts.stream.clone();
+        if stream.is_capturing() {
+            submit_solve(parts, buffers, operands, gradient, step)?;
+            // The record of an earlier solve is not this one's.
+            return Ok(buffers.descent.forget()?);
+        }
+        if graph.is_none() {
+            *graph = Some(stream.capture(|_| submit_solve(parts, buffers, operands, from, to))?);
+        }
+        stream.copy(gradient.row.view(), from.row.view_mut())?;
+        stream.copy(gradient.border.view(), from.border.view_mut())?;
+        if let Some(graph) = graph {
+            graph.launch()?;
+        }
+        stream.copy(to.row.view(), step.row.view_mut())?;
+        Ok(stream.copy(to.border.view(), step.border.view_mut())?)
+    }
+
+    fn solved(&mut self) -> Result<SolveStats, Failure> {
+        let Some(ended) = self.buffers.descent.read()? else {
+            return Err(did_not_run("solved", "a solve that ran").into());
+        };
+        found(ended)
+    }
+}
+
+/// What a solve's end means.
+fn found(ended: Ended) -> Result<SolveStats, Failure> {
+    let what = match ended.status {
+        Status::NotPositive => {
+            return Err(NotPositiveDefinite {
+                site: PivotSite::Curvature {
+                    iteration: ended.iterations,
+                },
+                value: ended.curvature,
+                bump: None,
+                whole: None,
+            }
+            .into());
+        }
+        Status::Arrived | Status::Stalled => {
+            return Ok(SolveStats {
+                iterations: ended.iterations as u64,
+                stalled_at: (ended.status == Status::Stalled).then_some(ended.reached),
+            });
+        }
+        Status::CurvatureOverflow => "a curvature",
+        Status::RightHandSideOverflow => "the right-hand side of the eliminated border",
+    };
+    Err(Error::Overflow { what }.into())
+}

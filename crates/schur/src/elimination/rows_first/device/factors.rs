@@ -1,0 +1,651 @@
+//! Factors on the device, and the solves that use them.
+//!
+//! ```text
+//!   factor   rows -> L, 1/L_aa      Y = L^-1 B      S = C + rho - Y'Y      S = L_S L_S'
+//!            [ W = L_S^-1, V = W below and W' above the diagonal ]
+//!   solve    pull -> (sweeps with V | two TRSM with L_S) -> push
+//! ```
+//! A factorization reads back one record of 13 numbers, a solve nothing.
+
+use super::rows::WideRows;
+use crate::device::kernels::{Kernels, PullBuffers, RowFactors, RowIndex, RowSolve};
+use crate::device::layout::{DeviceBytes, Layout, WIDEST_ROW};
+use crate::device::methods::{BorderMethod, Chosen, FrameSummary, Methods, RowMethod};
+use crate::device::operands::Operands;
+use crate::device::pieces::{COUNTED, pieces};
+use crate::device::pivot::{self, Room};
+use crate::device::tiles::{Squares, Tiles};
+use crate::device::{Keep, ResidentVector};
+use crate::elimination::rows_first::work::on_device;
+use crate::host::bump::{LEAST_BUMP, least_bump};
+use crate::{
+    ArrowShape, Error, Factored, Failure, FrameCost, LogDeterminant, NotPositiveDefinite, Pivot,
+    PivotSite, Ridge, RowDims,
+};
+use broadhead_device::{
+    ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Side, Stream, Triangle, View, ViewMut,
+};
+use std::ops::Range;
+
+/// A pivot's place in a record is this times its row, and its place in the row (`KEY` of rows.cu).
+const KEY: i64 = 128;
+/// Columns that are solved for at once: blocks of a grid's second dimension.
+const MOST_COLUMNS: usize = 65_535;
+/// Numbers of a factorization's record: 7 of the rows, 6 of the border.
+const SUMMARY: usize = 13;
+
+pub(crate) struct Factors {
+    pub(crate) stream: Stream,
+    pub(crate) layout: Layout,
+    pub(crate) kernels: Kernels,
+    pub(crate) index: RowIndex,
+    rows: RowFactors,
+    whitened: DeviceBuffer<f64>,
+    /// `S`, then `L_S`; between factorizations also where the border's lines land.
+    pub(crate) border: DeviceBuffer<f64>,
+    inverse: Option<DeviceBuffer<f64>>,
+    chosen: Chosen,
+    cost: FrameCost,
+    dims: RowDims,
+    wide: Option<WideRows>,
+    tiles: Option<Tiles>,
+    workspace: DeviceBuffer<f64>,
+    info: DeviceBuffer<i32>,
+    summary: DeviceBuffer<f64>,
+    u: DeviceBuffer<f64>,
+    pull: PullBuffers,
+    mid: DeviceBuffer<f64>,
+    /// One number, for what is read back alone.
+    number: DeviceBuffer<f64>,
+}
+
+/// What a factorization's record says of one side.
+pub(crate) struct SideSummary {
+    pub(crate) log: LogDeterminant,
+    pub(crate) least: Option<Pivot>,
+    pub(crate) failed: Option<Pivot>,
+    /// The largest diagonal entry, the scale of a bump.
+    pub(crate) scale: f64,
+}
+
+impl Factors {
+    pub(crate) fn new(
+        stream: &Stream,
+        shape: &ArrowShape,
+        keep: Keep,
+        methods: Methods,
+    ) -> Result<Self, Error> {
+        let layout = Layout::new(shape)?;
+        let chosen = methods.choose(stream.context().info(), &layout)?;
+        tracing::debug!(?chosen, "methods");
+        let kernels = Kernels::load(stream, &layout)?;
+        stream.prepare_handles()?;
+        let (offsets, blocks) = match layout.uniform {
+            -1 => {
+                let places = 0..=layout.rows;
+                let of = |f: fn(&RowDims, usize) -> usize| -> Vec<i64> {
+                    places.clone().map(|i| f(shape.rows(), i) as i64).collect()
+                };
+                (of(RowDims::offset), of(RowDims::block_offset))
+            }
+            _ => Default::default(),
+        };
+        let index = RowIndex {
+            offsets: stream.upload(&offsets, ByteClass::Operand, "row offsets")?,
+            blocks: stream.upload(&blocks, ByteClass::Operand, "block offsets")?,
+        };
+        let border_len = layout.border_len();
+        let mut border = stream.zeros(layout.square(), "the border's factor")?;
+        let workspace = match layout.k {
+            0 => 0,
+            k => {
+                let mut matrix = MatrixMut::new(border.view_mut(), k, k, layout.order)?;
+                stream.potrf_workspace(&mut matrix)?
+            }
+        };
+        let inverse = match keep {
+            Keep::Factor => None,
+            Keep::InverseFactor => Some(stream.zeros(layout.square(), "the inverse factor")?),
+        };
+        let wide = match chosen.rows {
+            RowMethod::Fused => None,
+            RowMethod::Library => Some(WideRows::new(stream, &layout)?),
+        };
+        // Room for the tiles wherever there are whole ones, so that the bytes are the shape's.
+        let tiles = match layout.whole_tiles() {
+            true => Some(Tiles::new(stream, &layout)?),
+            false => None,
+        };
+        Ok(Self {
+            chosen,
+            cost: FrameCost::of(&on_device(shape, keep)),
+            dims: shape.rows().clone(),
+            wide,
+            tiles,
+            rows: RowFactors {
+                factors: stream.zeros(layout.blocks, "row factors")?,
+                reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
+                records: stream.zeros(7 * layout.records, "row records")?,
+                counter: stream.zeros(1, "a counter")?,
+            },
+            whitened: stream.zeros(layout.unknowns * layout.order, "whitened cross blocks")?,
+            border,
+            inverse,
+            workspace: stream.zeros(workspace, "workspace of the Cholesky factorization")?,
+            info: stream.zeros(1, "info")?,
+            summary: stream.zeros(SUMMARY, "record of a factorization")?,
+            u: stream.zeros(layout.unknowns, "a solve's rows")?,
+            pull: PullBuffers {
+                partials: stream.zeros(layout.chunks * border_len, "partial sums")?,
+                counters: stream.zeros(layout.strips, "counters")?,
+                sum: stream.zeros(border_len, "a solve's border")?,
+            },
+            mid: stream.zeros(border_len, "a solve's border")?,
+            number: stream.zeros(1, "a number")?,
+            stream: stream.clone(),
+            kernels,
+            index,
+            layout,
+        })
+    }
+
+    pub(crate) fn keep(&self) -> Keep {
+        match self.inverse {
+            Some(_) => Keep::InverseFactor,
+            None => Keep::Factor,
+        }
+    }
+
+    /// A vector that solves take.
+    pub(crate) fn vector(&self) -> Result<ResidentVector, Error> {
+        Ok(ResidentVector {
+            row: self.stream.zeros(self.layout.unknowns, "row part")?,
+            border: self.stream.zeros(self.layout.border_len(), "border part")?,
+            border_len: self.layout.k,
+        })
+    }
+
+    /// Factors `operands` at `ridge`.
+    pub(crate) fn factor(
+        &mut self,
+        operands: &Operands,
+        ridge: Ridge,
+    ) -> Result<Factored, Failure> {
+        self.submit(operands, ridge)?;
+        let summary = self.read_summary()?;
+        self.stream.ledger().factored(1);
+        let rows = row_side(&summary);
+        if let Some(failed) = rows.failed {
+            return Err(self.row_failure(operands, ridge.row, failed, rows.scale));
+        }
+        // A record is of numbers; its info is one of 32 bits.
+        pivot::refused(summary[11] as i32)?;
+        let border = self.border_side(&summary);
+        if let Some(failed) = border.failed {
+            return Err(self.border_failure(operands, ridge.border, failed, border.scale));
+        }
+        let log_determinant = finite(rows.log + border.log)?;
+        Ok(Factored {
+            log_determinant: Ok(log_determinant),
+            row_pivot: rows.least,
+            border_pivot: border.least,
+        })
+    }
+
+    /// What a frame of these factors keeps, how it is made, and what is held.
+    pub(crate) fn summary(&self) -> FrameSummary {
+        FrameSummary {
+            keep: Some(self.keep()),
+            rows: self.chosen.rows,
+            border: Some(self.chosen.border),
+            bytes: self.bytes(),
+            cost: self.cost,
+        }
+    }
+
+    /// Device bytes held, of operands too.
+    pub(crate) fn bytes(&self) -> DeviceBytes {
+        let mut bytes = self.layout.bytes(self.keep());
+        // What the shape does not ask for, but the caller.
+        if self.wide.is_some() && self.layout.widest <= WIDEST_ROW {
+            bytes.factors += WideRows::bytes(&self.layout);
+        }
+        bytes
+    }
+
+    /// Everything that a factorization submits; nothing is read back.
+    pub(crate) fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
+        self.factor_rows(operands, ridge.row)?;
+        self.whiten(operands)?;
+        self.factor_sum(operands, ridge.border)?;
+        self.kernels.summarise_border(
+            &self.stream,
+            &self.layout,
+            &self.border,
+            &operands.border,
+            &self.info,
+            self.summary.slice_mut(7..13)?,
+        )?;
+        if let Some(inverse) = &mut self.inverse {
+            let order = self.layout.order;
+            self.stream.triangular_inverse(
+                &mut MatrixMut::packed(self.border.view_mut(), order, order)?,
+                &mut MatrixMut::packed(inverse.view_mut(), order, order)?,
+                self.layout.leaf,
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn factor_rows(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+        let (stream, layout, index) = (&self.stream, &self.layout, &self.index);
+        let (blocks, rows, summary) = (&operands.row_hessian, &mut self.rows, &mut self.summary);
+        match &mut self.wide {
+            Some(wide) => wide.factor(stream, layout, index, blocks, rho, rows, summary)?,
+            None => {
+                let kernels = &self.kernels;
+                kernels.factor_rows(stream, layout, index, blocks, rho, rows, summary)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn whiten(&mut self, operands: &Operands) -> Result<(), Error> {
+        let (stream, layout, index) = (&self.stream, &self.layout, &self.index);
+        let (rows, cross, to) = (&self.rows, &operands.cross, &mut self.whitened);
+        match &mut self.wide {
+            Some(wide) => wide.whiten(stream, layout, index, rows, cross, to)?,
+            None => self
+                .kernels
+                .whiten(stream, layout, index, rows, cross, to)?,
+        }
+        Ok(())
+    }
+
+    /// `L_S` of `C + rho - Y'Y`, by the way that was chosen.
+    fn factor_sum(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+        let squares = match self.chosen.border {
+            BorderMethod::SyrkAndTiles if self.layout.unknowns > 0 => Squares::Held,
+            BorderMethod::Tiles | BorderMethod::SyrkAndTiles => Squares::OfY,
+            BorderMethod::Library => {
+                self.form_border(operands, rho)?;
+                return self.factor_border();
+            }
+        };
+        if squares == Squares::Held {
+            self.subtract_squares(0.0)?;
+        }
+        let Some(tiles) = &mut self.tiles else {
+            unreachable!("tiles are chosen where the order is one of whole tiles");
+        };
+        let border = (&operands.border, rho);
+        let to = (&mut self.border, &mut self.info);
+        tiles.factor(
+            &self.stream,
+            &self.layout,
+            border,
+            &self.whitened,
+            squares,
+            to,
+        )?;
+        Ok(())
+    }
+
+    /// `S = C + rho - Y'Y` by the library.
+    fn form_border(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+        let (stream, layout) = (&self.stream, &self.layout);
+        self.kernels
+            .border_sum(stream, layout, &operands.border, rho, &mut self.border)?;
+        self.subtract_squares(1.0)
+    }
+
+    /// `S <- scale S - Y'Y`, Y in pieces.
+    fn subtract_squares(&mut self, scale: f64) -> Result<(), Error> {
+        let (stream, layout) = (&self.stream, &self.layout);
+        let (k, order) = (layout.k, layout.order);
+        if k == 0 || layout.unknowns == 0 {
+            return Ok(());
+        }
+        let mut sum = MatrixMut::new(self.border.view_mut(), k, k, order)?;
+        for piece in pieces(layout.unknowns, order, COUNTED) {
+            let lines = piece.start * order..piece.end * order;
+            let lines = Matrix::new(self.whitened.slice(lines)?, k, piece.len(), order)?;
+            let kept = if piece.start == 0 { scale } else { 1.0 };
+            stream.syrk(Triangle::Lower, -1.0, lines, kept, &mut sum)?;
+        }
+        Ok(())
+    }
+
+    /// `S` becomes its factor.
+    fn factor_border(&mut self) -> Result<(), Error> {
+        let k = self.layout.k;
+        if k == 0 {
+            return Ok(self.stream.zero(self.info.view_mut())?);
+        }
+        let mut matrix = MatrixMut::new(self.border.view_mut(), k, k, self.layout.order)?;
+        let (workspace, info) = (self.workspace.view_mut(), self.info.view_mut());
+        Ok(self.stream.potrf(&mut matrix, workspace, info)?)
+    }
+
+    /// The record of the last factorization, on the device.
+    pub(crate) fn record(&self) -> View<'_, f64> {
+        self.summary.view()
+    }
+
+    fn read_summary(&self) -> Result<Vec<f64>, Error> {
+        let record = self.summary.view();
+        Ok(self.stream.download(record, ByteClass::Record)?)
+    }
+
+    fn border_side(&self, summary: &[f64]) -> SideSummary {
+        let at = |pivot: f64| PivotSite::Border {
+            pivot: pivot as usize,
+        };
+        let (log, abs, least, place, info) =
+            (summary[7], summary[8], summary[9], summary[10], summary[11]);
+        SideSummary {
+            log: LogDeterminant {
+                value: log,
+                absolute: abs,
+            },
+            least: (place >= 0.0).then(|| Pivot {
+                site: at(place),
+                value: least,
+            }),
+            failed: (info != 0.0).then(|| Pivot {
+                site: at(info - 1.0),
+                value: f64::NAN,
+            }),
+            scale: summary[12],
+        }
+    }
+
+    fn row_failure(
+        &mut self,
+        operands: &Operands,
+        rho: f64,
+        mut failed: Pivot,
+        scale: f64,
+    ) -> Failure {
+        if self.wide.is_some() {
+            match self.row_pivot(operands, rho, failed.site) {
+                Ok(found) => failed = found,
+                Err(error) => return error.into(),
+            }
+        }
+        let floor =
+            match least_row_bump(&self.stream, &self.dims, &operands.row_hessian, failed.site) {
+                Ok(floor) => floor,
+                Err(error) => return error.into(),
+            };
+        failure_with_bump("a pivot of a row", failed, (scale, floor), |bump| {
+            self.factor_rows(operands, rho + bump)?;
+            Ok(row_side(&self.read_summary()?).failed.is_none())
+        })
+    }
+
+    /// Whether all of it factors at `ridge`, without a look for a bump.
+    pub(crate) fn holds(&mut self, operands: &Operands, ridge: Ridge) -> Result<bool, Error> {
+        self.submit(operands, ridge)?;
+        let summary = self.read_summary()?;
+        let (rows, refused) = (row_side(&summary), pivot::refused(summary[11] as i32)?);
+        let finite = summary[0].is_finite() && summary[7].is_finite();
+        Ok(rows.failed.is_none() && refused.is_none() && finite)
+    }
+
+    /// A row's pivot that failed, from its block: the library says only its place.
+    fn row_pivot(&self, operands: &Operands, rho: f64, site: PivotSite) -> Result<Pivot, Error> {
+        let PivotSite::Row { row, pivot } = site else {
+            unreachable!("a failure of a row");
+        };
+        let (d, at) = (self.dims.dim(row), self.dims.block_offset(row));
+        let block = operands.row_hessian.slice(at..at + d * d)?;
+        let mut block = self.stream.download(block, ByteClass::Record)?;
+        let (pivot, value) = pivot::of_block(&mut block, d, rho, pivot);
+        let site = PivotSite::Row { row, pivot };
+        Ok(Pivot { site, value })
+    }
+
+    fn border_failure(
+        &mut self,
+        operands: &Operands,
+        rho: f64,
+        mut failed: Pivot,
+        scale: f64,
+    ) -> Failure {
+        let PivotSite::Border { pivot } = failed.site else {
+            unreachable!("a failure of the border");
+        };
+        let found = pivot::find(pivot, |j| {
+            self.form_border(operands, rho)?;
+            let room = Room {
+                matrix: &mut self.border,
+                workspace: &mut self.workspace,
+                info: &mut self.info,
+                line: &mut self.mid,
+                number: &mut self.number,
+            };
+            pivot::look(&self.stream, &self.kernels, &self.layout, room, j)
+        });
+        match found {
+            Ok((pivot, value)) => {
+                failed.site = PivotSite::Border { pivot };
+                failed.value = value;
+            }
+            Err(error) => return error.into(),
+        }
+        failure_with_bump("a pivot of the border", failed, (scale, 0.0), |bump| {
+            self.factor_sum(operands, rho + bump)?;
+            let info = self.stream.download(self.info.view(), ByteClass::Record)?;
+            Ok(pivot::refused(info[0])?.is_none())
+        })
+    }
+
+    /// `step = -(H + rho)^-1 gradient`, on the device.
+    pub(crate) fn solve(
+        &mut self,
+        gradient: &ResidentVector,
+        step: &mut ResidentVector,
+    ) -> Result<(), Error> {
+        self.kernels.pull(
+            &self.stream,
+            &self.layout,
+            &self.index,
+            &self.rows,
+            &self.whitened,
+            (&gradient.row, &gradient.border),
+            &mut self.u,
+            &mut self.pull,
+        )?;
+        match &self.inverse {
+            Some(inverse) => self.kernels.sweeps(
+                &self.stream,
+                &self.layout,
+                inverse,
+                &self.pull.sum,
+                &mut self.mid,
+                &mut step.border,
+            )?,
+            None => {
+                self.stream
+                    .copy(self.pull.sum.view(), step.border.view_mut())?;
+                let x = step.border.view_mut();
+                solve_border(&self.stream, &self.layout, &self.border, x, 1)?;
+            }
+        }
+        self.kernels.push(
+            &self.stream,
+            &self.layout,
+            &self.index,
+            &self.rows,
+            &self.whitened,
+            &self.u,
+            &step.border,
+            &mut step.row,
+        )?;
+        Ok(())
+    }
+
+    /// `count` gradients at once, `N x count` and `k x count`, overwritten by their steps.
+    pub(crate) fn solve_many(
+        &mut self,
+        row: &mut DeviceBuffer<f64>,
+        border: &mut DeviceBuffer<f64>,
+        count: usize,
+    ) -> Result<(), Error> {
+        let (n, k) = (self.layout.unknowns, self.layout.k);
+        // As many columns as places are counted, and as a grid has.
+        let longest = n.max(k).max(COUNTED / MOST_COLUMNS);
+        for columns in pieces(count, longest, COUNTED) {
+            let of = |len: usize| columns.start * len..columns.end * len;
+            let (row, border) = (row.slice_mut(of(n))?, border.slice_mut(of(k))?);
+            self.solve_columns(row, border, columns.len())?;
+        }
+        Ok(())
+    }
+
+    /// [`Self::solve_many`] of columns whose places are counted. Y is taken in pieces.
+    fn solve_columns(
+        &self,
+        mut row: ViewMut<'_, f64>,
+        mut border: ViewMut<'_, f64>,
+        count: usize,
+    ) -> Result<(), Error> {
+        let (stream, layout) = (&self.stream, &self.layout);
+        let (n, k, order) = (layout.unknowns, layout.k, layout.order);
+        let rows_solve = |row: ViewMut<'_, f64>, scale, which| {
+            let (index, rows) = (&self.index, &self.rows);
+            self.kernels
+                .rows_solve(stream, layout, index, rows, row, count, scale, which)
+        };
+        rows_solve(row.reborrow(), 1.0, RowSolve::Lower)?;
+        if k > 0 && count > 0 {
+            let lines = |piece: &Range<usize>| -> Result<_, Error> {
+                let y = self
+                    .whitened
+                    .slice(piece.start * order..piece.end * order)?;
+                Ok(Matrix::new(y, k, piece.len(), order)?)
+            };
+            for piece in pieces(n, order, COUNTED) {
+                let u = row.as_view().slice(piece.start..n * count)?;
+                let u = Matrix::new(u, piece.len(), count, n)?;
+                let mut b = MatrixMut::packed(border.reborrow(), k, count)?;
+                let kept = if piece.start == 0 { -1.0 } else { 1.0 };
+                stream.gemm(1.0, lines(&piece)?, u, kept, &mut b)?;
+            }
+            solve_border(stream, layout, &self.border, border.reborrow(), count)?;
+            let x = Matrix::packed(border.as_view(), k, count)?;
+            for piece in pieces(n, order, COUNTED) {
+                let z = row.reborrow().slice(piece.start..n * count)?;
+                let mut z = MatrixMut::new(z, piece.len(), count, n)?;
+                stream.gemm(1.0, lines(&piece)?.transposed(), x, 1.0, &mut z)?;
+            }
+        }
+        Ok(rows_solve(row, -1.0, RowSolve::Transposed)?)
+    }
+}
+
+/// `x <- S^-1 x` by two triangular solves, `k x count` without gaps.
+pub(crate) fn solve_border(
+    stream: &Stream,
+    layout: &Layout,
+    factor: &DeviceBuffer<f64>,
+    x: ViewMut<'_, f64>,
+    count: usize,
+) -> Result<(), Error> {
+    let k = layout.k;
+    if k == 0 || count == 0 {
+        return Ok(());
+    }
+    let factor = Matrix::new(factor.view(), k, k, layout.order)?;
+    let mut x = MatrixMut::packed(x, k, count)?;
+    stream.trsm(Side::Left, Triangle::Lower, 1.0, factor, &mut x)?;
+    let transposed = factor.transposed();
+    stream.trsm(Side::Left, Triangle::Lower, 1.0, transposed, &mut x)?;
+    Ok(())
+}
+
+/// A log-determinant, where it did not overflow.
+pub(crate) fn finite(log_determinant: LogDeterminant) -> Result<LogDeterminant, Error> {
+    match log_determinant.value.is_finite() {
+        true => Ok(log_determinant),
+        false => Err(Error::Overflow {
+            what: "the log-determinant",
+        }),
+    }
+}
+
+/// The floor under the bump of a row's failure, from the diagonal of its block, which comes back for it.
+/// The record names the first row alone: where others fail whose blocks are larger, theirs has no part in
+/// it.
+pub(crate) fn least_row_bump(
+    stream: &Stream,
+    dims: &RowDims,
+    blocks: &DeviceBuffer<f64>,
+    site: PivotSite,
+) -> Result<f64, Error> {
+    let PivotSite::Row { row, .. } = site else {
+        unreachable!("a failure of a row");
+    };
+    let (d, at) = (dims.dim(row), dims.block_offset(row));
+    let block = stream.download(blocks.slice(at..at + d * d)?, ByteClass::Record)?;
+    let diagonal = block.iter().step_by(d + 1);
+    Ok(LEAST_BUMP * diagonal.fold(0.0, |most: f64, x| most.max(x.abs())))
+}
+
+/// The failure with the bump that makes what failed factor, found by factoring: `factors` says whether one
+/// does, and it has room of `floor` above the least. A pivot that is not finite is an overflow, of `what`.
+pub(crate) fn failure_with_bump(
+    what: &'static str,
+    failed: Pivot,
+    (scale, floor): (f64, f64),
+    mut factors: impl FnMut(f64) -> Result<bool, Error>,
+) -> Failure {
+    if !failed.value.is_finite() {
+        return Error::Overflow { what }.into();
+    }
+    let mut broken = None;
+    let bump = least_bump(scale, floor, |bump| match factors(bump) {
+        Ok(cured) => cured,
+        Err(error) => {
+            broken.get_or_insert(error);
+            true
+        }
+    });
+    match broken {
+        Some(error) => error.into(),
+        None => NotPositiveDefinite {
+            site: failed.site,
+            value: failed.value,
+            bump,
+            whole: None,
+        }
+        .into(),
+    }
+}
+
+pub(crate) fn row_side(summary: &[f64]) -> SideSummary {
+    let site = |bits: f64| {
+        let key = bits.to_bits() as i64;
+        (key >= 0).then_some(PivotSite::Row {
+            row: (key / KEY) as usize,
+            pivot: (key % KEY) as usize,
+        })
+    };
+    let pivot = |key, value| site(key).map(|site| Pivot { site, value });
+    SideSummary {
+        log: LogDeterminant {
+            value: summary[0],
+            absolute: summary[1],
+        },
+        least: pivot(summary[3], summary[2]),
+        failed: pivot(summary[4], summary[5]),
+        scale: summary[6],
+    }
+}
+
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Self {
+        Self::Stop(Error::Device(error))
+    }
+}

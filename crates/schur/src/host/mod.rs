@@ -1,0 +1,17 @@
+//! What the eliminations share on the CPU: vectors and registers, Cholesky factors and triangular
+//! solves, the factors of the rows, and bumps of a ridge.
+
+pub(crate) mod blas1;
+pub(crate) mod blas_many;
+pub(crate) mod bump;
+pub(crate) mod cholesky;
+pub(crate) mod condition;
+pub(crate) mod interleaved;
+pub(crate) mod registers;
+pub(crate) mod relay;
+pub(crate) mod row_blocks;
+pub(crate) mod structured_parts;
+pub(crate) mod substitution;
+pub(crate) mod sweep;
+pub(crate) mod update;
+pub(crate) mod work;

@@ -1,0 +1,200 @@
+//! Rules about where an elimination stands, and what its parts are called.
+
+use super::text::words;
+use super::{Finding, Source, Tree};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where the eliminations are, a folder each.
+const ELIMINATIONS: &str = "crates/schur/src/elimination/";
+
+/// What each folder has: equations, both halves, counts of work.
+const HALVES: &[&str] = &["mod.rs", "host.rs", "device.rs", "work.rs"];
+
+/// Files that stand beside the folders: the trait, and the specification of all.
+const BESIDE: &[&str] = &["mod.rs", "reference.rs"];
+
+/// Folders by mechanism, which the folders by elimination took the place of.
+const GONE: &[&str] = &["crates/schur/src/cuda/", "crates/schur/src/plan/price/"];
+
+/// The names of the eliminations, and where each is at home.
+const KINDS: &[(&str, &str)] = &[
+    ("Rows", "rows_first/"),
+    ("Border", "border_first/"),
+    ("Core", "core/"),
+    ("Iterative", "conjugate_gradients/"),
+    ("Reference", "reference.rs"),
+];
+
+/// Files that may name an elimination and are not at its home: the table of candidates, and the words of
+/// the command line.
+const MAY_NAME: &[&str] = &[
+    "crates/cli/src/args.rs",
+    "crates/schur/src/plan/candidates.rs",
+];
+
+/// Files that still do, a debt that only shrinks.
+const STILL_NAME: &[&str] = &[
+    "benches/src/gpu/arrow.rs",
+    "benches/src/runner/contender.rs",
+    "crates/gate/src/ceilings/cpu.rs",
+    "crates/sae/src/lm/curved.rs",
+];
+
+/// Crates in which no two types have one name.
+const ONE_NAME: &[&str] = &["schur"];
+
+/// Names that two types still have, a debt that only shrinks.
+const STILL_TWICE: &[&str] = &[
+    "Base",
+    "BorderFactors",
+    "Factors",
+    "Frame",
+    "Kernels",
+    "Operands",
+    "Residual",
+    "Room",
+    "RowFactors",
+];
+
+/// Applies every rule.
+pub(super) fn check(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    folders(tree, &mut findings);
+    names(tree, &mut findings);
+    twice(tree, &mut findings);
+    findings
+}
+
+/// One elimination, one folder.
+fn folders(tree: &Tree, findings: &mut Vec<Finding>) {
+    let mut eliminations: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for Source { path, .. } in &tree.sources {
+        if let Some(gone) = GONE.iter().find(|gone| path.starts_with(*gone)) {
+            let message = format!("nothing stands in {gone}: an elimination has one folder");
+            findings.push(Finding::new(path, 0, "folder", message));
+        }
+        match path
+            .strip_prefix(ELIMINATIONS)
+            .map(|rest| rest.split_once('/'))
+        {
+            Some(Some((name, file))) => {
+                eliminations.entry(name).or_default().insert(file);
+            }
+            Some(None)
+                if !BESIDE
+                    .iter()
+                    .any(|file| path.ends_with(&format!("/{file}"))) =>
+            {
+                let message = "an elimination is a folder, with both of its halves";
+                findings.push(Finding::new(path, 0, "folder", message));
+            }
+            _ => {}
+        }
+    }
+    for (name, files) in eliminations {
+        for half in HALVES.iter().filter(|half| !files.contains(*half)) {
+            let path = format!("{ELIMINATIONS}{name}/");
+            let message = format!("an elimination has {half}");
+            findings.push(Finding::new(&path, 0, "folder", message));
+        }
+    }
+}
+
+/// An elimination is named at its home, in the table of candidates and on the command line.
+fn names(tree: &Tree, findings: &mut Vec<Finding>) {
+    for source in &tree.sources {
+        let lines: Vec<_> = strangers(source).collect();
+        let path = source.path.as_str();
+        if MAY_NAME.contains(&path) {
+            continue;
+        }
+        if STILL_NAME.contains(&path) {
+            if lines.is_empty() {
+                let message = "names no elimination any more: take it off STILL_NAME";
+                findings.push(Finding::new(path, 0, "home", message));
+            }
+            continue;
+        }
+        for (line, kind) in lines {
+            let message = format!("EliminationKind::{kind} is named away from its home");
+            findings.push(Finding::new(path, line, "home", message));
+        }
+    }
+}
+
+/// Where a file's own code names an elimination that is not at home there; tests may.
+fn strangers(source: &Source) -> impl Iterator<Item = (usize, &'static str)> {
+    let tests = [
+        "/tests/",
+        "/tests.rs",
+        "/examples/",
+        "crates/testkit/",
+        "xtask/",
+        "fuzz/",
+    ];
+    let path = source.path.clone();
+    let exempt = tests.iter().any(|part| path.contains(part));
+    let code = own_code(source).filter(|_| !exempt).unwrap_or_default();
+    let lines: Vec<_> = code.lines().map(str::to_owned).enumerate().collect();
+    lines.into_iter().flat_map(move |(i, line)| {
+        let found = KINDS.iter().filter(|(kind, home)| {
+            let at_home = path.starts_with(&format!("{ELIMINATIONS}{home}"));
+            let name = format!("EliminationKind::{kind}");
+            !at_home && words(&line, &name).next().is_some()
+        });
+        found.map(|(kind, _)| (i + 1, *kind)).collect::<Vec<_>>()
+    })
+}
+
+/// A name is of one type.
+fn twice(tree: &Tree, findings: &mut Vec<Finding>) {
+    for name in ONE_NAME {
+        let mut types: BTreeMap<&str, Vec<(&str, usize)>> = BTreeMap::new();
+        let folder = format!("crates/{name}/src/");
+        for source in tree.sources.iter().filter(|s| s.path.starts_with(&folder)) {
+            let code = own_code(source).unwrap_or_default();
+            for (i, line) in code.lines().enumerate() {
+                if let Some(name) = declared(line) {
+                    types.entry(name).or_default().push((&source.path, i + 1));
+                }
+            }
+        }
+        for (name, places) in types {
+            let [first, others @ ..] = &places[..] else {
+                continue;
+            };
+            let known = STILL_TWICE.contains(&name);
+            if known && others.is_empty() {
+                let message = format!("{name} is one type now: take it off STILL_TWICE");
+                findings.push(Finding::new(first.0, first.1, "twice", message));
+            }
+            for (path, line) in others.iter().filter(|_| !known) {
+                let message = format!("{} has a type {name} too", first.0);
+                findings.push(Finding::new(path, *line, "twice", message));
+            }
+        }
+    }
+}
+
+/// The type that a line declares for a whole module.
+fn declared(line: &str) -> Option<&str> {
+    let rest = match line.strip_prefix("pub") {
+        Some(rest) => match rest.strip_prefix('(') {
+            Some(inner) => inner.split_once(')')?.1,
+            None => rest,
+        }
+        .strip_prefix(' ')?,
+        None => line,
+    };
+    let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
+    let rest = kinds.iter().find_map(|kind| rest.strip_prefix(kind))?;
+    let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));
+    Some(&rest[..end.unwrap_or(rest.len())])
+}
+
+/// The code of a Rust file before its tests.
+fn own_code(source: &Source) -> Option<&str> {
+    let code = source.lexed.as_ref().filter(|_| source.is("rs"))?;
+    let end = code.code.find("#[cfg(test)]");
+    Some(&code.code[..end.unwrap_or(code.code.len())])
+}
