@@ -307,7 +307,7 @@ fn an_elimination_is_named_at_home_alone() {
     let home = "crates/schur/src/elimination/reference.rs";
     assert_eq!(complaints(&[(home, reference)]), []);
     // What is allowed and not needed any more.
-    breaks("home", "crates/sae/src/lm/curved.rs", "//! A.\n");
+    breaks("home", "crates/sae/src/lm/ended.rs", "//! A.\n");
 }
 
 #[test]
