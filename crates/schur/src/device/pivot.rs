@@ -16,6 +16,7 @@
 use super::kernels::Kernels;
 use super::layout::Layout;
 use crate::Error;
+use crate::host::small_cholesky;
 use broadhead_device::{
     ByteClass, DeviceBuffer, DeviceError, Fault, Matrix, MatrixMut, Side, Stream, Triangle,
 };
@@ -105,24 +106,13 @@ pub(crate) fn refused(info: i32) -> Result<Option<usize>, Error> {
 /// value of the first pivot up to `refused` that is not positive, else of `refused`. The block is
 /// overwritten.
 pub(crate) fn of_block(block: &mut [f64], d: usize, rho: f64, refused: usize) -> (usize, f64) {
-    for a in 0..=refused {
-        for b in 0..=a {
-            let ridge = if a == b { rho } else { 0.0 };
-            let known: f64 = (0..b).map(|c| block[a * d + c] * block[b * d + c]).sum();
-            let left = block[a * d + b] + ridge - known;
-            if a != b {
-                block[a * d + b] = left / block[b * d + b];
-                continue;
-            }
-            // Not `<=`: NaN is no pivot either.
-            let positive = left > 0.0;
-            if a == refused || !positive {
-                return (a, left);
-            }
-            block[a * d + b] = left.sqrt();
-        }
-    }
-    unreachable!("the last pivot of the loop returns")
+    let mut found = (refused, f64::NAN);
+    small_cholesky::factor(block, d, rho, |a, value| {
+        found = (a, value);
+        // Not `<=`: NaN is no pivot either.
+        a < refused && value > 0.0
+    });
+    found
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 //! not depend on the number of threads.
 
 use crate::host::registers::release_upper_parts;
+use crate::host::small_cholesky::{failed_pivot, is_pivot};
 use crate::host::update::{Operand, PackedSlabs, columns_of};
 use crate::host::{substitution, sweep};
 use faer::dyn_stack::{MemBuffer, MemStack};
@@ -143,7 +144,7 @@ impl Cholesky {
             Spec::default(),
         );
         // A factor that overflowed is no factor: faer lets an infinite pivot pass.
-        let finite = (0..width).all(|j| diagonal[(j, j)].is_finite() && diagonal[(j, j)] > 0.0);
+        let finite = (0..width).all(|j| is_pivot(diagonal[(j, j)]));
         if factored.is_err() || !finite {
             let failed = failed_pivot(&mut block[..width * width], width);
             return Err(FailedPivot {
@@ -220,45 +221,6 @@ fn save_lower(from: MatRef<'_, f64>, mut to: MatMut<'_, f64>) {
         for i in j..from.nrows() {
             to[(i, j)] = from[(i, j)];
         }
-    }
-}
-
-/// Factors a column-major copy of a block plainly, to find its first pivot that is not positive.
-fn failed_pivot(a: &mut [f64], order: usize) -> FailedPivot {
-    let mut least = FailedPivot {
-        index: 0,
-        value: f64::INFINITY,
-    };
-    for j in 0..order {
-        let pivot = a[j * order + j];
-        if !(pivot > 0.0 && pivot.is_finite()) {
-            return FailedPivot {
-                index: j,
-                value: pivot,
-            };
-        }
-        if pivot < least.value {
-            least = FailedPivot {
-                index: j,
-                value: pivot,
-            };
-        }
-        let root = pivot.sqrt();
-        for i in j..order {
-            a[j * order + i] /= root;
-        }
-        for c in j + 1..order {
-            let weight = a[j * order + c];
-            for i in c..order {
-                a[c * order + i] -= weight * a[j * order + i];
-            }
-        }
-    }
-    // The two orders of summation differ in a rounding error: the smallest pivot is the culprit,
-    // and what the failed one was is zero to that accuracy.
-    FailedPivot {
-        value: 0.0,
-        ..least
     }
 }
 

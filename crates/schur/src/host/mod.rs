@@ -10,6 +10,7 @@ pub(crate) mod interleaved;
 pub(crate) mod registers;
 pub(crate) mod relay;
 pub(crate) mod row_blocks;
+pub(crate) mod small_cholesky;
 pub(crate) mod structured_parts;
 pub(crate) mod substitution;
 pub(crate) mod sweep;
