@@ -10,7 +10,7 @@
 //! normwise one. One step of refinement at working precision makes a Cholesky solve componentwise
 //! backward stable where the matrix is not too ill-conditioned (Skeel 1980).
 
-use crate::host::blas1::{larger, norm, power_of_two_near};
+use crate::host::blas1::{NORM_LANES, larger, norm, norms};
 use crate::host::interleaved::{Interleaved, VECTORS};
 use crate::system::ProductMut;
 use crate::{DenseSystem, Ridge, System};
@@ -171,6 +171,7 @@ fn gauge_lanes<'r>(
             }
         },
     );
+    // What is not a number is told by `poison`; these maxima pass over it.
     let most = |lanes: [f64; LANES]| lanes.into_iter().fold(0.0, f64::max);
     Gauge {
         largest: most(largest),
@@ -262,11 +263,8 @@ pub(crate) fn measure_many(
     errors
 }
 
-/// Vectors that one [`LaneGauge`] sees.
-const TOGETHER: usize = 8;
-
-/// Numbers of one unknown of these.
-type Lanes = [f64; TOGETHER];
+/// Numbers of one unknown of the vectors that one [`LaneGauge`] sees.
+type Lanes = [f64; NORM_LANES];
 
 /// Gauges of adjacent interleaved vectors.
 #[derive(Clone, Copy, Debug, Default)]
@@ -278,12 +276,12 @@ struct LaneGauge {
 }
 
 /// One number for each of the vectors of a pass.
-type OfVectors = [Lanes; VECTORS / TOGETHER];
+type OfVectors = [Lanes; VECTORS / NORM_LANES];
 
 /// Gauges of interleaved vectors, with the norms of the chunks that they have seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ManyGauge {
-    gauges: [LaneGauge; VECTORS / TOGETHER],
+    gauges: [LaneGauge; VECTORS / NORM_LANES],
     residual: Vec<OfVectors>,
     gradient: Vec<OfVectors>,
 }
@@ -296,8 +294,8 @@ impl ManyGauge {
             || {
                 let unknowns = y.chunks_exact_mut(stride).zip(b.chunks_exact(stride));
                 for ((y, b), abs) in unknowns.zip(abs.chunks_exact(stride)) {
-                    let pieces = y.chunks_mut(TOGETHER).zip(b.chunks(TOGETHER));
-                    let pieces = pieces.zip(abs.chunks(TOGETHER));
+                    let pieces = y.chunks_mut(NORM_LANES).zip(b.chunks(NORM_LANES));
+                    let pieces = pieces.zip(abs.chunks(NORM_LANES));
                     for (((y, b), abs), gauge) in pieces.zip(&mut self.gauges) {
                         // The usual width has no loop of unknown length.
                         match (y.first_chunk_mut(), b.first_chunk(), abs.first_chunk()) {
@@ -318,7 +316,7 @@ impl ManyGauge {
     /// Both, this one first.
     pub(crate) fn and(&mut self, mut other: Self) {
         for (gauge, seen) in self.gauges.iter_mut().zip(&other.gauges) {
-            for l in 0..TOGETHER {
+            for l in 0..NORM_LANES {
                 gauge.largest[l] = gauge.largest[l].max(seen.largest[l]);
                 gauge.scale[l] = gauge.scale[l].max(seen.scale[l]);
                 gauge.worst[l] = gauge.worst[l].max(seen.worst[l]);
@@ -332,7 +330,7 @@ impl ManyGauge {
     /// The errors of the first `count` vectors.
     pub(crate) fn errors(&self, count: usize) -> impl Iterator<Item = BackwardError> + '_ {
         (0..count).map(|j| {
-            let (g, l) = (j / TOGETHER, j % TOGETHER);
+            let (g, l) = (j / NORM_LANES, j % NORM_LANES);
             let gauge = &self.gauges[g];
             let worst = if gauge.poison[l] == 0.0 {
                 gauge.worst[l]
@@ -354,10 +352,10 @@ impl ManyGauge {
 }
 
 impl LaneGauge {
-    /// Replaces at most [`TOGETHER`] numbers `y` by `b - y` and sees them.
+    /// Replaces at most [`NORM_LANES`] numbers `y` by `b - y` and sees them.
     #[inline(always)]
     fn see(&mut self, y: &mut [f64], b: &[f64], abs: &[f64]) {
-        for l in 0..y.len().min(TOGETHER) {
+        for l in 0..y.len().min(NORM_LANES) {
             let r = b[l] - y[l];
             let weight = abs[l] + b[l].abs();
             y[l] = r;
@@ -369,42 +367,6 @@ impl LaneGauge {
             self.poison[l] += ratio * 0.0;
         }
     }
-}
-
-/// The norms of interleaved vectors, without overflow or underflow: as [`norm`].
-#[inline(always)]
-fn norms(x: &[f64], stride: usize) -> OfVectors {
-    let mut norms = OfVectors::default();
-    for (g, norms) in norms.iter_mut().enumerate().take(stride.div_ceil(TOGETHER)) {
-        let lanes = g * TOGETHER..stride.min((g + 1) * TOGETHER);
-        let mut largest = [0.0_f64; TOGETHER];
-        for x in x.chunks_exact(stride) {
-            for (largest, x) in largest.iter_mut().zip(&x[lanes.clone()]) {
-                *largest = largest.max(x.abs());
-            }
-        }
-        let scale = largest.map(|l| {
-            if l > 0.0 && l.is_finite() {
-                power_of_two_near(l)
-            } else {
-                1.0
-            }
-        });
-        let inverse = scale.map(|scale| 1.0 / scale);
-        for x in x.chunks_exact(stride) {
-            for ((sum, x), inverse) in norms.iter_mut().zip(&x[lanes.clone()]).zip(inverse) {
-                *sum += (x * inverse) * (x * inverse);
-            }
-        }
-        for l in 0..TOGETHER {
-            norms[l] = if largest[l].is_finite() {
-                norms[l].sqrt() * scale[l]
-            } else {
-                largest[l]
-            };
-        }
-    }
-    norms
 }
 
 #[cfg(test)]

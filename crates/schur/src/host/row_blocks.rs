@@ -1,5 +1,6 @@
 //! Cholesky factors of the row blocks, $`D_i + \rho_t I = L_i L_i'`$.
 
+use crate::host::blas1::{larger, largest};
 use crate::host::bump::{LEAST_BUMP, least_bump};
 use crate::host::registers::release_upper_parts;
 use crate::host::small_cholesky::{self, is_pivot};
@@ -147,9 +148,9 @@ impl RowFactors {
 
     fn largest_diagonal(&self, blocks: RowBlocks<'_>) -> f64 {
         let rows = &self.rows;
-        let entries = (0..rows.rows())
-            .flat_map(|i| (0..rows.dim(i)).map(move |a| blocks.get(rows, i, a, a).abs()));
-        entries.fold(0.0, f64::max)
+        let entries =
+            (0..rows.rows()).flat_map(|i| (0..rows.dim(i)).map(move |a| blocks.get(rows, i, a, a)));
+        largest(entries)
     }
 
     /// The largest $`\| |L_i^{-1}| |L_i| \|_\infty`$, or a bound of it: how much larger a solution
@@ -221,6 +222,7 @@ fn growth_of(l: &[f64], d: usize) -> f64 {
         return f64::INFINITY;
     }
     let mut w = [0.0; GROWTH_DIM];
+    // Infinite before it is NaN, and a maximum that passes over NaN keeps that.
     let mut largest = 1.0_f64;
     for a in 0..d {
         let line = &l[a * d..a * d + a];
@@ -235,7 +237,7 @@ fn growth_of(l: &[f64], d: usize) -> f64 {
 
 /// The largest diagonal entry, without ridge, of the blocks that do not factor at ridge `rho`.
 pub(crate) fn failing_diagonal(rows: &RowDims, blocks: RowBlocks<'_>, rho: f64) -> f64 {
-    let (mut l, mut largest) = (Vec::new(), 0.0);
+    let (mut l, mut found) = (Vec::new(), 0.0);
     for i in 0..rows.rows() {
         let d = rows.dim(i);
         l.clear();
@@ -243,11 +245,11 @@ pub(crate) fn failing_diagonal(rows: &RowDims, blocks: RowBlocks<'_>, rho: f64) 
         let mut summary = Summary::default();
         factor_block(&mut l, d, rho, i, &mut summary);
         if summary.failed.is_some() {
-            let diagonal = (0..d).map(|a| blocks.get(rows, i, a, a).abs());
-            largest = diagonal.fold(largest, f64::max);
+            let own = largest((0..d).map(|a| blocks.get(rows, i, a, a)));
+            found = larger(found, own);
         }
     }
-    largest
+    found
 }
 
 /// Factors one block in place, row-major lower, and adds what its pivots say to the summary.

@@ -2,6 +2,7 @@
 
 use crate::elimination::rows_first::host::{subtract_pull, subtract_push};
 use crate::elimination::{Elimination, EliminationKind, Factored, Pivot, SolveStats, another_kind};
+use crate::host::blas1::largest;
 use crate::host::bump::{LEAST_BUMP, least_bump, least_rung};
 use crate::host::cholesky::{Cholesky, FailedPivot};
 use crate::host::row_blocks::RowFactors;
@@ -414,8 +415,7 @@ pub(crate) fn largest_border_diagonal(system: &System<'_>) -> f64 {
         System::Structured(system) => system.gram().matrix(),
         System::Operator(_) => return 0.0,
     };
-    let diagonal = (0..matrix.nrows()).map(|j| matrix[(j, j)].abs());
-    diagonal.fold(0.0, f64::max)
+    largest((0..matrix.nrows()).map(|j| matrix[(j, j)]))
 }
 
 /// The share of its terms by which a row's equation may fail and still hold: a few roundings, and

@@ -8,6 +8,7 @@ pub(crate) mod pairs;
 use crate::elimination::{
     Elimination, EliminationKind, Factored, Pivot, SolveStats, structured_only,
 };
+use crate::host::blas1::largest;
 use crate::host::bump::{LEAST_BUMP, least_bump};
 use crate::host::cholesky::{Cholesky, FailedPivot};
 use crate::host::row_blocks::RowFactors;
@@ -175,9 +176,7 @@ impl Core {
             return Error::Overflow { what: "a pivot" }.into();
         }
         let gram = system.gram().matrix();
-        let scale = (0..gram.nrows())
-            .map(|m| gram[(m, m)].abs())
-            .fold(0.0, f64::max);
+        let scale = largest((0..gram.nrows()).map(|m| gram[(m, m)]));
         let feature = match part {
             CorePart::Gram => failed.index,
             CorePart::Core => self.form.feature_of(failed.index),

@@ -4,7 +4,7 @@ mod many;
 mod passes;
 
 use crate::elimination::{Elimination, EliminationKind, Factored, Pivot, SolveStats, dense_only};
-use crate::host::blas1::{axpy, axpys, dots};
+use crate::host::blas1::{axpy, axpys, dots, largest};
 use crate::host::bump::least_rung;
 use crate::host::cholesky::{Cholesky, FailedPivot};
 use crate::host::row_blocks::RowFactors;
@@ -116,7 +116,7 @@ impl RowsFirst {
             .into();
         }
         let c = system.border_hessian().matrix();
-        let scale = (0..c.nrows()).map(|j| c[(j, j)].abs()).fold(0.0, f64::max);
+        let scale = largest((0..c.nrows()).map(|j| c[(j, j)]));
         let bump = least_rung(scale, |bump| {
             self.form_border(system, rho + bump);
             self.border.factor(Par::rayon(0)).is_ok()

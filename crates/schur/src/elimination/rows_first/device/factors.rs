@@ -17,6 +17,7 @@ use crate::device::pivot::{self, Room};
 use crate::device::tiles::{Squares, Tiles};
 use crate::device::{Keep, ResidentVector};
 use crate::elimination::rows_first::work::on_device;
+use crate::host::blas1::largest;
 use crate::host::bump::{LEAST_BUMP, least_bump};
 use crate::{
     ArrowShape, Error, Factored, Failure, FrameCost, LogDeterminant, NotPositiveDefinite, Pivot,
@@ -589,8 +590,7 @@ pub(crate) fn least_row_bump(
     };
     let (d, at) = (dims.dim(row), dims.block_offset(row));
     let block = stream.download(blocks.slice(at..at + d * d)?, ByteClass::Record)?;
-    let diagonal = block.iter().step_by(d + 1);
-    Ok(LEAST_BUMP * diagonal.fold(0.0, |most: f64, x| most.max(x.abs())))
+    Ok(LEAST_BUMP * largest(block.into_iter().step_by(d + 1)))
 }
 
 /// The failure with the bump that makes what failed factor, found by factoring: `factors` says whether one
