@@ -7,6 +7,7 @@ pub(crate) mod bump;
 pub(crate) mod cholesky;
 pub(crate) mod condition;
 pub(crate) mod interleaved;
+pub(crate) mod parallel;
 pub(crate) mod registers;
 pub(crate) mod relay;
 pub(crate) mod row_blocks;

@@ -2,9 +2,9 @@
 
 use crate::host::blas1::{larger, largest};
 use crate::host::bump::{LEAST_BUMP, least_bump};
+use crate::host::parallel::{ROW_CHUNK, par_rows};
 use crate::host::registers::release_upper_parts;
 use crate::host::small_cholesky::{self, is_pivot};
-use crate::system::ROW_CHUNK;
 use crate::{
     Error, Failure, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, RowBlocks, RowDims,
 };
@@ -162,28 +162,28 @@ impl RowFactors {
 
     /// $`x_i \leftarrow L_i^{-1} x_i`$ for the row part of one vector.
     pub(crate) fn solve_lower(&self, x: &mut [f64]) {
-        crate::system::par_rows(&self.rows, 1, x, ROW_CHUNK, |i, x| {
+        par_rows(&self.rows, 1, x, ROW_CHUNK, |i, x| {
             small_cholesky::solve_lower(self.factor_of(i), x);
         });
     }
 
     /// $`x_i \leftarrow L_i^{-T} x_i`$ for the row part of one vector.
     pub(crate) fn solve_upper(&self, x: &mut [f64]) {
-        crate::system::par_rows(&self.rows, 1, x, ROW_CHUNK, |i, x| {
+        par_rows(&self.rows, 1, x, ROW_CHUNK, |i, x| {
             small_cholesky::solve_upper(self.factor_of(i), x);
         });
     }
 
     /// $`x_i \leftarrow L_i^{-1} x_i`$ for the row parts of `m` interleaved vectors.
     pub(crate) fn solve_lower_many(&self, x: &mut [f64], m: usize) {
-        crate::system::par_rows(&self.rows, m, x, ROW_CHUNK / m.max(1), |i, x| {
+        par_rows(&self.rows, m, x, ROW_CHUNK / m.max(1), |i, x| {
             small_cholesky::solve_lower_many(self.factor_of(i), x, m);
         });
     }
 
     /// $`x_i \leftarrow L_i^{-T} x_i`$ for the row parts of `m` interleaved vectors.
     pub(crate) fn solve_upper_many(&self, x: &mut [f64], m: usize) {
-        crate::system::par_rows(&self.rows, m, x, ROW_CHUNK / m.max(1), |i, x| {
+        par_rows(&self.rows, m, x, ROW_CHUNK / m.max(1), |i, x| {
             small_cholesky::solve_upper_many(self.factor_of(i), x, m);
         });
     }

@@ -3,8 +3,8 @@
 //! Each task solves for its own columns on one thread and reads the whole triangle. faer's own way to use
 //! several threads, splitting the products inside, makes little of them where columns are few.
 
+use crate::host::parallel::product_par;
 use crate::host::registers::release_upper_parts;
-use crate::system::product_par;
 use faer::linalg::triangular_solve::{
     solve_lower_triangular_in_place, solve_upper_triangular_in_place,
 };

@@ -1,8 +1,9 @@
 //! Dense arrow systems: $`B_i`$ and $`C`$ are arrays.
 
 use super::border_lines::BorderLines;
-use super::{ProductMut, first_not_finite, par_first, par_ordered};
+use super::{ProductMut, first_not_finite};
 use crate::host::blas1::{axpy, dot, dots_abs, lines};
+use crate::host::parallel::{par_first, par_ordered, par_rows};
 use crate::{ArrowShape, CrossView, Error, RowBlocks, ShapeError, SymmetricView};
 use pulp::Arch;
 use rayon::prelude::*;
@@ -321,7 +322,7 @@ impl<'a> DenseSystem<'a> {
     fn map_cross(&self, width: usize, out: &mut [f64], visit: impl Fn(&[f64], &mut [f64]) + Sync) {
         let (rows, k) = (self.shape.rows(), self.shape.border());
         let chunk = (1 << 14) / (k * rows.max_dim()).max(1);
-        super::par_rows(rows, width, out, chunk, |i, out| {
+        par_rows(rows, width, out, chunk, |i, out| {
             let mut copy = Vec::new();
             for (a, out) in out.chunks_exact_mut(width).enumerate() {
                 match self.row_cross.row_slice(rows, i, a) {

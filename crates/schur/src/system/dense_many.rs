@@ -16,7 +16,7 @@ use super::dense::DenseSystem;
 use crate::Ridge;
 use crate::host::blas_many::{LINES, Orientation, Tile, WIDTH, with_tile};
 use crate::host::interleaved::Interleaved;
-use crate::host::registers::release_upper_parts;
+use crate::host::parallel::par_map;
 use crate::refine::{BackwardError, ManyGauge};
 use pulp::Arch;
 use rayon::prelude::*;
@@ -116,14 +116,9 @@ impl DenseSystem<'_> {
         for (y, x) in sums.abs.numbers_mut().iter_mut().zip(border.abs) {
             *y = ridge.border * x;
         }
-        let of_rows: Vec<_> = self
-            .rows_parts(x.0)
-            .into_par_iter()
-            .map(|part| {
-                release_upper_parts();
-                self.rows_errors(arch, border, count, ridge.row, part, &settle)
-            })
-            .collect();
+        let of_rows = par_map(self.rows_parts(x.0).into_par_iter(), |part| {
+            self.rows_errors(arch, border, count, ridge.row, part, &settle)
+        });
         let of_border = self.border_parts(arch, border, count);
         for part in of_rows.iter().map(|part| &part.0).chain(&of_border) {
             add_all(sums.plain.numbers_mut(), part.plain.numbers());
@@ -132,16 +127,14 @@ impl DenseSystem<'_> {
         let mut gauge = ManyGauge::default();
         of_rows.into_iter().for_each(|part| gauge.and(part.1));
         let chunk = stride * LINES;
-        let border_chunks: Vec<_> = (sums.plain.numbers_mut().par_chunks_mut(chunk))
+        let border_chunks = (sums.plain.numbers_mut().par_chunks_mut(chunk))
             .zip(sums.abs.numbers().par_chunks(chunk))
-            .zip(right.numbers().par_chunks(chunk))
-            .map(|((y, abs), b)| {
-                release_upper_parts();
-                let mut gauge = ManyGauge::default();
-                gauge.see(arch, b, y, abs, stride);
-                gauge
-            })
-            .collect();
+            .zip(right.numbers().par_chunks(chunk));
+        let border_chunks = par_map(border_chunks, |((y, abs), b)| {
+            let mut gauge = ManyGauge::default();
+            gauge.see(arch, b, y, abs, stride);
+            gauge
+        });
         border_chunks.into_iter().for_each(|seen| gauge.and(seen));
         gauge.errors(count).collect()
     }
@@ -157,26 +150,21 @@ impl DenseSystem<'_> {
         prepare: impl Fn(usize, &mut [f64]) + Sync,
     ) {
         let (dims, k, stride) = (self.shape().rows(), self.shape().border(), x.stride());
-        let parts: Vec<_> = self
-            .ranges()
-            .into_par_iter()
-            .map(|rows| {
-                release_upper_parts();
-                let mut sum = Interleaved::zeros(arch, k, count);
-                let mut z = Vec::new();
-                self.groups(rows, GROUP_LINES, |rows, lines| {
-                    let (first, last) = (dims.offset(rows.start), dims.offset(rows.end));
-                    z.clear();
-                    z.extend_from_slice(&x.numbers()[first * stride..last * stride]);
-                    for i in rows {
-                        let own = dims.offset(i) - first..dims.offset(i + 1) - first;
-                        prepare(i, &mut z[own.start * stride..own.end * stride]);
-                    }
-                    add_transposed(arch, lines, &z, &mut sum);
-                });
-                sum
-            })
-            .collect();
+        let parts = par_map(self.ranges().into_par_iter(), |rows| {
+            let mut sum = Interleaved::zeros(arch, k, count);
+            let mut z = Vec::new();
+            self.groups(rows, GROUP_LINES, |rows, lines| {
+                let (first, last) = (dims.offset(rows.start), dims.offset(rows.end));
+                z.clear();
+                z.extend_from_slice(&x.numbers()[first * stride..last * stride]);
+                for i in rows {
+                    let own = dims.offset(i) - first..dims.offset(i + 1) - first;
+                    prepare(i, &mut z[own.start * stride..own.end * stride]);
+                }
+                add_transposed(arch, lines, &z, &mut sum);
+            });
+            sum
+        });
         y.subtract_all(&parts);
     }
 
@@ -321,8 +309,7 @@ impl DenseSystem<'_> {
         let k = self.shape().border();
         let border = BorderLines::new(self.border_hessian().matrix());
         let parts = border.balanced_groups(k, PARTS).into_par_iter();
-        let parts = parts.map(|part| {
-            release_upper_parts();
+        par_map(parts, |part| {
             let mut sums = Pair::zeros(arch, k, count);
             let stride = sums.plain.stride();
             with_tile(|tile| {
@@ -346,8 +333,7 @@ impl DenseSystem<'_> {
                 }
             });
             sums
-        });
-        parts.collect()
+        })
     }
 }
 

@@ -5,13 +5,13 @@ use crate::elimination::{Elimination, EliminationKind, Factored, Pivot, SolveSta
 use crate::host::blas1::largest;
 use crate::host::bump::{LEAST_BUMP, least_bump, least_rung};
 use crate::host::cholesky::{Cholesky, FailedPivot};
+use crate::host::parallel::{ROW_CHUNK, par_rows, product_par};
 use crate::host::row_blocks::RowFactors;
 use crate::host::structured_parts::{
     DecoderRoot, add_outer_times_decoder, decoder_rank, factor_gram, for_rows, row_times_root,
     solve_gram, whitened_phi,
 };
 use crate::host::substitution;
-use crate::system::{ROW_CHUNK, par_rows, product_par};
 use crate::{
     ArrowShape, DenseSystem, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite,
     RhsMut, Ridge, RowBlocks, RowDims, Side, StructuredShape, StructuredSystem, System,

@@ -7,8 +7,8 @@ use crate::elimination::{Elimination, EliminationKind, Factored, Pivot, SolveSta
 use crate::host::blas1::{axpy, axpys, dots, largest};
 use crate::host::bump::least_rung;
 use crate::host::cholesky::{Cholesky, FailedPivot};
+use crate::host::parallel::{par_ordered, par_rows};
 use crate::host::row_blocks::RowFactors;
-use crate::system::{par_ordered, par_rows};
 use crate::{
     ArrowShape, BackwardError, DenseSystem, Error, Failure, LogDeterminant, NotPositiveDefinite,
     PivotSite, ProductMut, RhsMut, Ridge, System,

@@ -26,7 +26,8 @@
 //! [`RowFactors::growth`], so the caller comes here through $`B`$ where it is small.
 
 use crate::host::blas1::{WIDTH, axpy, axpys, axpys_abs, axpys_and_dots_abs, dots, dots_abs};
-use crate::host::registers::{are_many, release_upper_parts};
+use crate::host::parallel::{par_each, par_map};
+use crate::host::registers::are_many;
 use crate::host::row_blocks::RowFactors;
 use crate::{DenseSystem, ProductMut, Ridge, RowDims};
 use pulp::Arch;
@@ -99,24 +100,20 @@ pub(crate) fn pull<'a>(
     prepare: impl Fn(usize, &mut [f64]) + Sync,
 ) {
     let k = border.len();
-    let sums: Vec<_> = parts(rows, [u])
-        .into_par_iter()
-        .with_max_len(1)
-        .map(|part| {
-            release_upper_parts();
-            let [u] = part.own;
-            let (mut sum, mut weights) = (vec![0.0; k], Vec::new());
-            walk(rows, k, part.rows, lines, |round, lines, _| {
-                for row in &round.rows {
-                    prepare(row.row, &mut u[row.own()]);
-                }
-                weights.clear();
-                weights.extend(round.places.iter().map(|p| -u[*p]));
-                add_lines(arch, &weights, lines, &mut sum);
-            });
-            sum
-        })
-        .collect();
+    let tasks = parts(rows, [u]).into_par_iter().with_max_len(1);
+    let sums = par_map(tasks, |part| {
+        let [u] = part.own;
+        let (mut sum, mut weights) = (vec![0.0; k], Vec::new());
+        walk(rows, k, part.rows, lines, |round, lines, _| {
+            for row in &round.rows {
+                prepare(row.row, &mut u[row.own()]);
+            }
+            weights.clear();
+            weights.extend(round.places.iter().map(|p| -u[*p]));
+            add_lines(arch, &weights, lines, &mut sum);
+        });
+        sum
+    });
     for sum in sums {
         axpy(arch, 1.0, &sum, border);
     }
@@ -131,25 +128,21 @@ pub(crate) fn push<'a>(
     u: &mut [f64],
     finish: impl Fn(usize, &mut [f64]) + Sync,
 ) {
-    parts(rows, [u])
-        .into_par_iter()
-        .rev()
-        .with_max_len(1)
-        .for_each(|part| {
-            release_upper_parts();
-            let [u] = part.own;
-            let mut sums = Vec::new();
-            walk(rows, x_border.len(), part.rows, lines, |round, lines, _| {
-                sums.clear();
-                multiply_lines(arch, lines, x_border, &mut sums);
-                for (place, sum) in round.places.iter().zip(&sums) {
-                    u[*place] -= sum;
-                }
-                for row in &round.rows {
-                    finish(row.row, &mut u[row.own()]);
-                }
-            });
+    let tasks = parts(rows, [u]).into_par_iter().rev().with_max_len(1);
+    par_each(tasks, |part| {
+        let [u] = part.own;
+        let mut sums = Vec::new();
+        walk(rows, x_border.len(), part.rows, lines, |round, lines, _| {
+            sums.clear();
+            multiply_lines(arch, lines, x_border, &mut sums);
+            for (place, sum) in round.places.iter().zip(&sums) {
+                u[*place] -= sum;
+            }
+            for row in &round.rows {
+                finish(row.row, &mut u[row.own()]);
+            }
         });
+    });
 }
 
 /// Overwrites `x_row`, the rows' right-hand side, by their solution for `x_border`, writes their
@@ -164,49 +157,45 @@ pub(crate) fn push_and_multiply(
     y: ProductMut<'_>,
 ) {
     let (rows, k) = (system.shape().rows(), x_border.len());
-    let sums: Vec<_> = parts(rows, [x_row, y.row, y.row_abs])
-        .into_par_iter()
-        .rev()
-        .with_max_len(1)
-        .map(|part| {
-            release_upper_parts();
-            let [x, y, y_abs] = part.own;
-            let mut border = BorderSums {
-                plain: vec![0.0; k],
-                abs: vec![0.0; k],
-            };
-            let (mut sums, mut weights) = (Vec::new(), Vec::new());
-            // The round before, whose lines are in cache while this one's come from memory.
-            let mut past: Vec<&[f64]> = Vec::new();
-            walk(rows, k, part.rows, system, |round, lines, kept| {
-                sums.clear();
-                sums.resize(lines.len(), [0.0; 2]);
-                border.relay(arch, (&weights, &past), (lines, &mut sums), x_border);
-                for (&place, [sum, sum_abs]) in round.places.iter().zip(&sums) {
-                    x[place] -= sum;
-                    (y[place], y_abs[place]) = (*sum, *sum_abs);
+    let tasks = parts(rows, [x_row, y.row, y.row_abs]);
+    let tasks = tasks.into_par_iter().rev().with_max_len(1);
+    let sums = par_map(tasks, |part| {
+        let [x, y, y_abs] = part.own;
+        let mut border = BorderSums {
+            plain: vec![0.0; k],
+            abs: vec![0.0; k],
+        };
+        let (mut sums, mut weights) = (Vec::new(), Vec::new());
+        // The round before, whose lines are in cache while this one's come from memory.
+        let mut past: Vec<&[f64]> = Vec::new();
+        walk(rows, k, part.rows, system, |round, lines, kept| {
+            sums.clear();
+            sums.resize(lines.len(), [0.0; 2]);
+            border.relay(arch, (&weights, &past), (lines, &mut sums), x_border);
+            for (&place, [sum, sum_abs]) in round.places.iter().zip(&sums) {
+                x[place] -= sum;
+                (y[place], y_abs[place]) = (*sum, *sum_abs);
+            }
+            for row in &round.rows {
+                let x = &mut x[row.own()];
+                factors.solve_block(row.row, x);
+                let (y, y_abs) = (&mut y[row.own()], &mut y_abs[row.own()]);
+                add_block_product(system, ridge.row, row.row, x, y, y_abs);
+            }
+            weights.clear();
+            weights.extend(round.places.iter().map(|p| x[*p]));
+            past.clear();
+            match kept {
+                Some(lines) => past.extend(lines),
+                None => {
+                    border.relay(arch, (&weights, lines), (&[], &mut []), x_border);
+                    weights.clear();
                 }
-                for row in &round.rows {
-                    let x = &mut x[row.own()];
-                    factors.solve_block(row.row, x);
-                    let (y, y_abs) = (&mut y[row.own()], &mut y_abs[row.own()]);
-                    add_block_product(system, ridge.row, row.row, x, y, y_abs);
-                }
-                weights.clear();
-                weights.extend(round.places.iter().map(|p| x[*p]));
-                past.clear();
-                match kept {
-                    Some(lines) => past.extend(lines),
-                    None => {
-                        border.relay(arch, (&weights, lines), (&[], &mut []), x_border);
-                        weights.clear();
-                    }
-                }
-            });
-            border.relay(arch, (&weights, &past), (&[], &mut []), x_border);
-            border
-        })
-        .collect();
+            }
+        });
+        border.relay(arch, (&weights, &past), (&[], &mut []), x_border);
+        border
+    });
     for sum in sums {
         axpy(arch, 1.0, &sum.plain, y.border);
         axpy(arch, 1.0, &sum.abs, y.border_abs);
