@@ -18,6 +18,7 @@
 //!   allocate nothing.
 //! - Of symmetric blocks the lower triangle travels and is read.
 
+pub(crate) mod dense_cholesky;
 pub(crate) mod kernels;
 pub(crate) mod layout;
 pub(crate) mod lines;
@@ -28,7 +29,6 @@ pub(crate) mod pivot;
 pub(crate) mod product;
 pub(crate) mod residual;
 pub(crate) mod ridge;
-pub(crate) mod square;
 pub(crate) mod structured;
 pub(crate) mod tiles;
 pub(crate) mod work;

@@ -45,8 +45,8 @@ pub(crate) fn find(
     }
 }
 
-/// What a look takes: a border matrix, which is overwritten, and what factors it.
-pub(crate) struct Room<'a> {
+/// What a look at a pivot works in: a border matrix, which is overwritten, and what factors it.
+pub(crate) struct PivotWorkspace<'a> {
     pub(crate) matrix: &'a mut DeviceBuffer<f64>,
     pub(crate) workspace: &'a mut DeviceBuffer<f64>,
     pub(crate) info: &'a mut DeviceBuffer<i32>,
@@ -55,21 +55,21 @@ pub(crate) struct Room<'a> {
     pub(crate) number: &'a mut DeviceBuffer<f64>,
 }
 
-/// Looks at pivot `j` of the matrix in the room.
+/// Looks at pivot `j` of the matrix that the workspace holds.
 pub(crate) fn look(
     stream: &Stream,
     kernels: &Kernels,
     layout: &Layout,
-    room: Room<'_>,
+    buffers: PivotWorkspace<'_>,
     j: usize,
 ) -> Result<Seen, Error> {
-    let Room {
+    let PivotWorkspace {
         matrix,
         workspace,
         info,
         line,
         number,
-    } = room;
+    } = buffers;
     kernels.border_line(stream, layout, matrix, j, line)?;
     if j > 0 {
         let mut leading = MatrixMut::new(matrix.view_mut(), j, j, layout.order)?;

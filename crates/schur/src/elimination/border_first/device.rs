@@ -9,12 +9,12 @@
 //!
 //! The algebra is that of [`crate::BorderFirst`], the last sweep over the rows too. `T` depends on the
 //! border's ridge, so every factorization forms it again from operands that are there; where it is put
-//! and what becomes of it, see [`crate::device::square`].
+//! and what becomes of it, see [`crate::device::dense_cholesky`].
 
 pub(crate) mod kernels;
 
+use crate::device::dense_cholesky::DenseCholesky;
 use crate::device::layout::Layout;
-use crate::device::square::Square;
 use crate::device::structured::kernels::Pulled;
 use crate::device::structured::layout::Sizes;
 use crate::device::structured::operands::Operands;
@@ -30,17 +30,17 @@ use kernels::{BorderKernels, RowFeatures};
 /// The layout of `T` beside that of the rest.
 struct BorderSizes {
     sizes: Sizes,
-    square: Layout,
+    cholesky: Layout,
     keep: Keep,
 }
 
 impl BorderSizes {
     fn new(shape: &StructuredShape, keep: Keep) -> Result<Self, Error> {
-        let square = Square::layout(shape.arrow().row_unknowns());
+        let square = DenseCholesky::layout(shape.arrow().row_unknowns());
         Ok(Self {
             sizes: Sizes::new(shape, EliminationKind::Border)?,
             keep,
-            square: square.map_err(|error| match error {
+            cholesky: square.map_err(|error| match error {
                 Error::Device(DeviceError::Refusal(Refusal::Shape {
                     expected, found, ..
                 })) => {
@@ -66,11 +66,11 @@ impl BorderSizes {
             ..
         } = &self.sizes;
         let shared = self.sizes.bytes(0, 0);
-        let vectors = 2 * Square::vector_len(&self.square) + 3 * features * features;
+        let vectors = 2 * DenseCholesky::vector_len(&self.cholesky) + 3 * features * features;
         DeviceBytes {
             factors: shared.factors
                 + of(rows.rows * features + rows.unknowns * rank)
-                + Square::bytes(&self.square, self.keep),
+                + DenseCholesky::bytes(&self.cholesky, self.keep),
             vectors: shared.vectors + of(vectors) + 4 * rows.unknowns as u64,
             ..shared
         }
@@ -80,7 +80,7 @@ impl BorderSizes {
 /// Device bytes of a base that keeps these factors, the library's workspace apart.
 ///
 /// # Errors
-/// As [`Sizes::new`] and [`Square::layout`].
+/// As [`Sizes::new`] and [`DenseCholesky::layout`].
 pub(crate) fn bytes_needed(shape: &StructuredShape, keep: Keep) -> Result<DeviceBytes, Error> {
     Ok(BorderSizes::new(shape, keep)?.bytes())
 }
@@ -92,7 +92,7 @@ pub(crate) struct BorderFactors {
     kernels: BorderKernels,
     dims: RowDims,
     features: RowFeatures,
-    square: Square,
+    cholesky: DenseCholesky,
     /// The rows' ridge of the factors.
     rho: f64,
     /// What `T` is solved for, and the solution.
@@ -119,7 +119,7 @@ impl BorderFactors {
         let of_unknown: Vec<i32> = (0..dims.rows())
             .flat_map(|i| std::iter::repeat_n(i as i32, dims.dim(i)))
             .collect();
-        let length = Square::vector_len(&how.square);
+        let length = DenseCholesky::vector_len(&how.cholesky);
         let vector = || stream.zeros(length, "a solve's rows");
         let square = || stream.zeros(m * m, "a square of features");
         Ok(Self {
@@ -129,7 +129,7 @@ impl BorderFactors {
                 jacobian: stream.zeros(rows.unknowns * rank, "derivatives of the rows")?,
                 of_unknown: stream.upload(&of_unknown, ByteClass::Operand, "rows of unknowns")?,
             },
-            square: Square::new(stream, how.square, keep)?,
+            cholesky: DenseCholesky::new(stream, how.cholesky, keep)?,
             vectors: [vector()?, vector()?],
             zero: square()?,
             outer: square()?,
@@ -143,7 +143,7 @@ impl BorderFactors {
 
     /// `T` without ridge.
     fn form(&mut self, operands: &Operands) -> Result<(), Error> {
-        let to = self.square.matrix_mut();
+        let to = self.cholesky.matrix_mut();
         self.kernels
             .rows(&self.parts, operands, &self.features, to)?;
         Ok(())
@@ -160,14 +160,14 @@ impl BorderFactors {
         let stream = self.parts.stream.clone();
         let (index, value) = pivot::find(index, |j| {
             self.form(operands)?;
-            self.square.look(&stream, rho, j)
+            self.cholesky.look(&stream, rho, j)
         })?;
         let site = eliminated(&self.dims, index);
         let failed = Pivot { site, value };
         Ok(failure_with_bump(PIVOT, failed, (scale, 0.0), |bump| {
             self.form(operands)?;
-            self.square.factor(&stream, rho + bump)?;
-            self.square.factored(&stream)
+            self.cholesky.factor(&stream, rho + bump)?;
+            self.cholesky.factored(&stream)
         }))
     }
 }
@@ -188,8 +188,8 @@ impl Factors for BorderFactors {
     }
 
     fn kept(&self) -> (Option<Keep>, Option<BorderMethod>) {
-        let method = self.square.method(&self.parts.stream);
-        (Some(self.square.keep()), Some(method))
+        let method = self.cholesky.method(&self.parts.stream);
+        (Some(self.cholesky.keep()), Some(method))
     }
 
     fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
@@ -203,9 +203,10 @@ impl Factors for BorderFactors {
         let Parts {
             stream, summary, ..
         } = &mut self.parts;
-        self.square.factor(stream, ridge.row)?;
-        self.square.summarise(stream, summary.slice_mut(14..20)?)?;
-        self.square.finish(stream)
+        self.cholesky.factor(stream, ridge.row)?;
+        self.cholesky
+            .summarise(stream, summary.slice_mut(14..20)?)?;
+        self.cholesky.finish(stream)
     }
 
     fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
@@ -214,7 +215,7 @@ impl Factors for BorderFactors {
         if let Some(index) = pivot::refused(summary[18] as i32)? {
             return Err(self.row_failure(operands, ridge.row, index, summary[6])?);
         }
-        let rows = Square::side(&summary[14..20], |index| eliminated(&self.dims, index));
+        let rows = DenseCholesky::side(&summary[14..20], |index| eliminated(&self.dims, index));
         let log_determinant = finite(rows.log + self.parts.of_border(&gram))?;
         Ok(Factored {
             log_determinant: Ok(log_determinant),
@@ -233,7 +234,7 @@ impl Factors for BorderFactors {
         let [r, y] = &mut self.vectors;
         self.kernels
             .push(&self.parts, operands, &self.kernel, &gradient.row, r)?;
-        self.square.solve(&self.parts.stream, r, y)?;
+        self.cholesky.solve(&self.parts.stream, r, y)?;
         let Parts {
             stream,
             sizes,

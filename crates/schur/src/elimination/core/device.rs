@@ -1,7 +1,7 @@
 //! The factors of a structured system's core on a device, and the solves that use them.
 
+use crate::device::dense_cholesky::DenseCholesky;
 use crate::device::layout::Layout;
-use crate::device::square::Square;
 use crate::device::structured::layout::Sizes;
 use crate::device::structured::operands::Operands;
 use crate::device::structured::parts::{Factors, PIVOT, Parts, Room};
@@ -32,7 +32,7 @@ impl CoreSizes {
         let sizes = Sizes::new(shape, EliminationKind::Core)?;
         let large = match is_small_core(shape) {
             true => None,
-            false => Some(Square::layout(sizes.core_order())?),
+            false => Some(DenseCholesky::layout(sizes.core_order())?),
         };
         Ok(Self { sizes, large })
     }
@@ -57,8 +57,8 @@ impl CoreSizes {
         let core = match &self.large {
             None => of(sizes.core_order() * (sizes.core_order() + 1) / 2),
             Some(core) => {
-                Square::bytes(core, Keep::Factor)
-                    + of(Square::vector_len(core) + n * m + unknowns * sizes.rank)
+                DenseCholesky::bytes(core, Keep::Factor)
+                    + of(DenseCholesky::vector_len(core) + n * m + unknowns * sizes.rank)
                     + of(sizes.piece() * (sizes.feature_pairs() + sizes.rank_pairs()))
                     + of(sizes.feature_pairs() * sizes.rank_pairs())
             }
@@ -98,7 +98,7 @@ enum CoreBuffers {
 /// A core of which a library forms the products.
 struct LargeCore {
     /// `Z` and its factor.
-    square: Square,
+    cholesky: DenseCholesky,
     phi: DeviceBuffer<f64>,
     jacobian: DeviceBuffer<f64>,
     feature_pairs: DeviceBuffer<f64>,
@@ -143,8 +143,8 @@ impl CoreFactors {
                 kernels.small_core(stream, sizes, rows, phi, border, pass, core, summary)?;
             }
             CoreBuffers::Large(large) => {
-                large.square.factor(stream, 0.0)?;
-                kernels.core_summary(stream, sizes, large.square.found(), border, summary)?;
+                large.cholesky.factor(stream, 0.0)?;
+                kernels.core_summary(stream, sizes, large.cholesky.found(), border, summary)?;
             }
         }
         Ok(())
@@ -179,7 +179,7 @@ impl Factors for CoreFactors {
     fn kept(&self) -> (Option<Keep>, Option<BorderMethod>) {
         let method = match &self.core {
             CoreBuffers::Small(_) => None,
-            CoreBuffers::Large(core) => Some(core.square.method(&self.parts.stream)),
+            CoreBuffers::Large(core) => Some(core.cholesky.method(&self.parts.stream)),
         };
         (Some(Keep::Factor), method)
     }
@@ -205,7 +205,7 @@ impl Factors for CoreFactors {
                 let parts = &self.parts;
                 let (index, value) = pivot::find(refused, |j| {
                     large.form(parts, operands)?;
-                    large.square.look(&parts.stream, 0.0, j)
+                    large.cholesky.look(&parts.stream, 0.0, j)
                 })?;
                 failed = parts.border_pivot(index / parts.sizes.rank, value);
             }
@@ -245,7 +245,7 @@ impl Factors for CoreFactors {
             }
             CoreBuffers::Large(large) => {
                 kernels.core_pull(stream, sizes, border, w, &mut large.vector)?;
-                large.square.solve_in_place(stream, &mut large.vector)?;
+                large.cholesky.solve_in_place(stream, &mut large.vector)?;
                 kernels.core_push(stream, sizes, border, &large.vector, kernel)?;
             }
         }
@@ -269,8 +269,8 @@ impl CoreBuffers {
             feature_pairs: stream.zeros(sizes.piece() * of_m, "pairs of features")?,
             rank_pairs: stream.zeros(sizes.piece() * of_r, "pairs of derivatives")?,
             products: stream.zeros(of_m * of_r, "the core's products")?,
-            vector: stream.zeros(Square::vector_len(&layout), "a solve's core")?,
-            square: Square::new(stream, layout, Keep::Factor)?,
+            vector: stream.zeros(DenseCholesky::vector_len(&layout), "a solve's core")?,
+            cholesky: DenseCholesky::new(stream, layout, Keep::Factor)?,
         })))
     }
 }
@@ -308,7 +308,7 @@ impl LargeCore {
             let mut sum = MatrixMut::packed(self.products.view_mut(), of_m, of_r)?;
             stream.gemm(1.0, p, k.transposed(), 1.0, &mut sum)?;
         }
-        let (matrix, leading) = self.square.matrix_mut();
+        let (matrix, leading) = self.cholesky.matrix_mut();
         Ok(kernels.core_fill(stream, sizes, &self.products, matrix, leading)?)
     }
 }

@@ -13,8 +13,8 @@ use crate::device::layout::{DeviceBytes, Layout, WIDEST_ROW};
 use crate::device::methods::{BorderMethod, Chosen, FrameSummary, Methods, RowMethod};
 use crate::device::operands::Operands;
 use crate::device::pieces::{COUNTED, pieces};
-use crate::device::pivot::{self, Room};
-use crate::device::tiles::{Squares, Tiles};
+use crate::device::pivot::{self, PivotWorkspace};
+use crate::device::tiles::{GramTerm, Tiles};
 use crate::device::{Keep, ResidentVector};
 use crate::elimination::rows_first::work::on_device;
 use crate::host::blas1::largest;
@@ -265,15 +265,15 @@ impl Factors {
 
     /// `L_S` of `C + rho - Y'Y`, by the way that was chosen.
     fn factor_sum(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
-        let squares = match self.chosen.border {
-            BorderMethod::SyrkAndTiles if self.layout.unknowns > 0 => Squares::Held,
-            BorderMethod::Tiles | BorderMethod::SyrkAndTiles => Squares::OfY,
+        let gram = match self.chosen.border {
+            BorderMethod::SyrkAndTiles if self.layout.unknowns > 0 => GramTerm::Held,
+            BorderMethod::Tiles | BorderMethod::SyrkAndTiles => GramTerm::OfY,
             BorderMethod::Library => {
                 self.form_border(operands, rho)?;
                 return self.factor_border();
             }
         };
-        if squares == Squares::Held {
+        if gram == GramTerm::Held {
             self.subtract_squares(0.0)?;
         }
         let Some(tiles) = &mut self.tiles else {
@@ -281,14 +281,7 @@ impl Factors {
         };
         let border = (&operands.border, rho);
         let to = (&mut self.border, &mut self.info);
-        tiles.factor(
-            &self.stream,
-            &self.layout,
-            border,
-            &self.whitened,
-            squares,
-            to,
-        )?;
+        tiles.factor(&self.stream, &self.layout, border, &self.whitened, gram, to)?;
         Ok(())
     }
 
@@ -419,14 +412,14 @@ impl Factors {
         };
         let found = pivot::find(pivot, |j| {
             self.form_border(operands, rho)?;
-            let room = Room {
+            let buffers = PivotWorkspace {
                 matrix: &mut self.border,
                 workspace: &mut self.workspace,
                 info: &mut self.info,
                 line: &mut self.mid,
                 number: &mut self.number,
             };
-            pivot::look(&self.stream, &self.kernels, &self.layout, room, j)
+            pivot::look(&self.stream, &self.kernels, &self.layout, buffers, j)
         });
         match found {
             Ok((pivot, value)) => {
