@@ -124,6 +124,6 @@ pub fn kernel_sources() -> &'static [&'static KernelSource] {
         &structured::kernels::STRUCTURED,
         &BORDER_FIRST,
         &DESCENT,
-        &structured::passes::PASSES,
+        &structured::row_products::ROW_PRODUCTS,
     ]
 }

@@ -41,7 +41,7 @@ pub(crate) struct BorderFactors {
 }
 
 /// Partial sums and the counter of a pass. The counter is zero between launches.
-pub(crate) struct Pass {
+pub(crate) struct PartialSums {
     pub(crate) partials: DeviceBuffer<f64>,
     pub(crate) counter: DeviceBuffer<u32>,
     /// Of no length: the null pointer of an operand that is absent.
@@ -61,7 +61,7 @@ pub(crate) enum Pulled<'a> {
 }
 
 /// The row factors and what was whitened with them.
-pub(crate) struct RowParts {
+pub(crate) struct WhitenedRows {
     pub(crate) index: RowIndex,
     pub(crate) factors: RowFactors,
     /// $`V_i = L_i^{-1} \Psi_i`$.
@@ -155,7 +155,7 @@ impl Kernels {
     fn rows<'a>(
         launch: Launch<'a>,
         sizes: &Sizes,
-        rows: &'a RowParts,
+        rows: &'a WhitenedRows,
         phi: &'a DeviceBuffer<f64>,
     ) -> Launch<'a> {
         launch
@@ -174,19 +174,19 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         phi: &DeviceBuffer<f64>,
         gradient: &DeviceBuffer<f64>,
         u: &mut DeviceBuffer<f64>,
-        pass: &mut Pass,
+        sums: &mut PartialSums,
         outer: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let launch = Self::rows(self.outer_launch(stream, sizes), sizes, rows, phi)
             .read(gradient.view())
-            .read(pass.none.view())
+            .read(sums.none.view())
             .write(u.view_mut())
-            .write(pass.partials.view_mut())
-            .write(pass.counter.view_mut())
+            .write(sums.partials.view_mut())
+            .write(sums.counter.view_mut())
             .write(outer.view_mut())
             .scalar(sizes.per_chunk as i32);
         // SAFETY: the arguments are those of the source; u and g are N numbers, E is M x M, the
@@ -200,14 +200,14 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         phi: &DeviceBuffer<f64>,
         kernel: &DeviceBuffer<f64>,
-        pass: &mut Pass,
+        sums: &mut PartialSums,
         outer: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let features = (phi, &rows.whitened, sizes.rows.order);
-        self.product(stream, sizes, rows, features, kernel, pass, outer)
+        self.product(stream, sizes, rows, features, kernel, sums, outer)
     }
 
     /// `E = sum phi_i (X_i' X_i K' phi_i)'` for `phi` (n x M) and `X` (N x M).
@@ -216,14 +216,14 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         (phi, x): (&DeviceBuffer<f64>, &DeviceBuffer<f64>),
         kernel: &DeviceBuffer<f64>,
-        pass: &mut Pass,
+        sums: &mut PartialSums,
         outer: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let features = (phi, x, sizes.features);
-        self.product(stream, sizes, rows, features, kernel, pass, outer)
+        self.product(stream, sizes, rows, features, kernel, sums, outer)
     }
 
     /// `E = sum phi_i (X_i' X_i K' phi_i)'` for lines of `X` that are `leading` apart.
@@ -232,10 +232,10 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         (phi, x, leading): (&DeviceBuffer<f64>, &DeviceBuffer<f64>, usize),
         kernel: &DeviceBuffer<f64>,
-        pass: &mut Pass,
+        sums: &mut PartialSums,
         outer: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let launch = self
@@ -247,11 +247,11 @@ impl Kernels {
             .read(x.view())
             .scalar(leading as i64)
             .scalar(sizes.features as i32)
-            .read(pass.none.view())
+            .read(sums.none.view())
             .read(kernel.view())
-            .read(pass.none.view())
-            .write(pass.partials.view_mut())
-            .write(pass.counter.view_mut())
+            .read(sums.none.view())
+            .write(sums.partials.view_mut())
+            .write(sums.counter.view_mut())
             .write(outer.view_mut())
             .scalar(sizes.per_chunk as i32);
         // SAFETY: as above, with X in the place of V; where K is there, neither g nor u is touched.
@@ -264,26 +264,26 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         operands: &Operands,
         y: &DeviceBuffer<f64>,
-        pass: &mut Pass,
+        sums: &mut PartialSums,
         outer: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let launch = self
             .outer_launch(stream, sizes)
             .rows(&rows.index, &sizes.rows)
-            .read(pass.none.view())
-            .read(pass.none.view())
+            .read(sums.none.view())
+            .read(sums.none.view())
             .read(operands.phi.view())
             .read(operands.psi.view())
             .scalar(sizes.features as i64)
             .scalar(sizes.features as i32)
             .read(y.view())
-            .read(pass.none.view())
-            .read(pass.none.view())
-            .write(pass.partials.view_mut())
-            .write(pass.counter.view_mut())
+            .read(sums.none.view())
+            .read(sums.none.view())
+            .write(sums.partials.view_mut())
+            .write(sums.counter.view_mut())
             .write(outer.view_mut())
             .scalar(sizes.per_chunk as i32);
         // SAFETY: as above; without L, y is at least N numbers, and neither reciprocals nor u are
@@ -305,12 +305,12 @@ impl Kernels {
         decoder: &DeviceBuffer<f64>,
         pulled: Pulled<'_>,
         (x, kernel): (&mut DeviceBuffer<f64>, &mut DeviceBuffer<f64>),
-        pass: &mut Pass,
+        sums: &mut PartialSums,
     ) -> Result<()> {
         let m = sizes.features;
         let (first, second, gradient) = match pulled {
-            Pulled::Less { outer, gradient } => (outer, &pass.none, gradient),
-            Pulled::More(first, second) => (first, second, &pass.none),
+            Pulled::Less { outer, gradient } => (outer, &sums.none, gradient),
+            Pulled::More(first, second) => (first, second, &sums.none),
         };
         let geometry = Geometry::line(sizes.columns as u32, 256).with_shared(shared(m * (m + 32)));
         let launch = self
@@ -324,8 +324,8 @@ impl Kernels {
             .read(second.view())
             .read(gradient.view())
             .write(x.view_mut())
-            .write(pass.partials.view_mut())
-            .write(pass.counter.view_mut())
+            .write(sums.partials.view_mut())
+            .write(sums.counter.view_mut())
             .write(kernel.view_mut());
         // SAFETY: the arguments are those of the source; without a second outer product there is a
         // gradient; partial sums hold columns x M x M.
@@ -338,7 +338,7 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         phi: &DeviceBuffer<f64>,
         u: &DeviceBuffer<f64>,
         kernel: &DeviceBuffer<f64>,
@@ -363,10 +363,10 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         phi: &DeviceBuffer<f64>,
         border: &BorderFactors,
-        pass: &mut Pass,
+        sums: &mut PartialSums,
         core: &mut DeviceBuffer<f64>,
         summary: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
@@ -382,7 +382,7 @@ impl Kernels {
             .read(border.root.view())
             .scalar(m)
             .scalar(r)
-            .write(pass.partials.view_mut())
+            .write(sums.partials.view_mut())
             .scalar(sizes.per_chunk as i32);
         // SAFETY: the arguments are those of the source; M is at most 9 and no row is wider than 4;
         // partial sums hold a number for each chunk and pair of pairs.
@@ -390,7 +390,7 @@ impl Kernels {
         let launch = self
             .core_finish
             .launch(stream, Geometry::line(1, 1024))
-            .read(pass.partials.view())
+            .read(sums.partials.view())
             .scalar(sizes.chunks as i32)
             .scalar(m)
             .scalar(r)

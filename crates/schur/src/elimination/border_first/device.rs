@@ -15,10 +15,10 @@ pub(crate) mod kernels;
 
 use crate::device::dense_cholesky::DenseCholesky;
 use crate::device::layout::Layout;
+use crate::device::structured::factors::{PIVOT, StructuredElimination, StructuredFactors};
 use crate::device::structured::kernels::Pulled;
 use crate::device::structured::layout::Sizes;
 use crate::device::structured::operands::Operands;
-use crate::device::structured::parts::{Factors, PIVOT, Parts};
 use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector, pivot};
 use crate::elimination::rows_first::device::factors::{failure_with_bump, finite};
 use crate::{
@@ -87,7 +87,7 @@ pub(crate) fn bytes_needed(shape: &StructuredShape, keep: Keep) -> Result<Device
 
 /// The factors of one shape.
 pub(crate) struct BorderFactors {
-    parts: Parts,
+    common: StructuredFactors,
     bytes: DeviceBytes,
     kernels: BorderKernels,
     dims: RowDims,
@@ -107,13 +107,13 @@ impl BorderFactors {
     pub(crate) fn new(stream: &Stream, shape: &StructuredShape, keep: Keep) -> Result<Self, Error> {
         let how = BorderSizes::new(shape, keep)?;
         let bytes = how.bytes();
-        let parts = Parts::new(stream, how.sizes, shape, 0, 0)?;
+        let common = StructuredFactors::new(stream, how.sizes, shape, 0, 0)?;
         let Sizes {
             rows,
             features: m,
             rank,
             ..
-        } = &parts.sizes;
+        } = &common.sizes;
         let dims = shape.arrow().rows().clone();
         // Within 32 bits, as the layout of the rows has it.
         let of_unknown: Vec<i32> = (0..dims.rows())
@@ -136,7 +136,7 @@ impl BorderFactors {
             kernel: square()?,
             rho: 0.0,
             dims,
-            parts,
+            common,
             bytes,
         })
     }
@@ -145,7 +145,7 @@ impl BorderFactors {
     fn form(&mut self, operands: &Operands) -> Result<(), Error> {
         let to = self.cholesky.matrix_mut();
         self.kernels
-            .rows(&self.parts, operands, &self.features, to)?;
+            .rows(&self.common, operands, &self.features, to)?;
         Ok(())
     }
 
@@ -157,7 +157,7 @@ impl BorderFactors {
         index: usize,
         scale: f64,
     ) -> Result<Failure, Error> {
-        let stream = self.parts.stream.clone();
+        let stream = self.common.stream.clone();
         let (index, value) = pivot::find(index, |j| {
             self.form(operands)?;
             self.cholesky.look(&stream, rho, j)
@@ -178,9 +178,9 @@ fn eliminated(dims: &RowDims, index: usize) -> PivotSite {
     PivotSite::EliminatedRow { row, pivot }
 }
 
-impl Factors for BorderFactors {
-    fn parts(&self) -> &Parts {
-        &self.parts
+impl StructuredElimination for BorderFactors {
+    fn common(&self) -> &StructuredFactors {
+        &self.common
     }
 
     fn bytes(&self) -> DeviceBytes {
@@ -188,21 +188,21 @@ impl Factors for BorderFactors {
     }
 
     fn kept(&self) -> (Option<Keep>, Option<BorderMethod>) {
-        let method = self.cholesky.method(&self.parts.stream);
+        let method = self.cholesky.method(&self.common.stream);
         (Some(self.cholesky.keep()), Some(method))
     }
 
     fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
         self.rho = ridge.row;
         // For the last sweep of a solve; where a block does not factor, neither does T.
-        self.parts.factor_rows(operands, ridge.row)?;
-        self.parts.prepare_border(operands, ridge.border)?;
+        self.common.factor_rows(operands, ridge.row)?;
+        self.common.prepare_border(operands, ridge.border)?;
         self.kernels
-            .prepare(&self.parts, operands, &mut self.features)?;
+            .prepare(&self.common, operands, &mut self.features)?;
         self.form(operands)?;
-        let Parts {
+        let StructuredFactors {
             stream, summary, ..
-        } = &mut self.parts;
+        } = &mut self.common;
         self.cholesky.factor(stream, ridge.row)?;
         self.cholesky
             .summarise(stream, summary.slice_mut(14..20)?)?;
@@ -210,13 +210,15 @@ impl Factors for BorderFactors {
     }
 
     fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
-        let summary = self.parts.read_factored()?;
-        let gram = self.parts.gram_factored(operands, ridge.border, &summary)?;
+        let summary = self.common.read_factored()?;
+        let gram = self
+            .common
+            .gram_factored(operands, ridge.border, &summary)?;
         if let Some(index) = pivot::refused(summary[18] as i32)? {
             return Err(self.row_failure(operands, ridge.row, index, summary[6])?);
         }
         let rows = DenseCholesky::side(&summary[14..20], |index| eliminated(&self.dims, index));
-        let log_determinant = finite(rows.log + self.parts.of_border(&gram))?;
+        let log_determinant = finite(rows.log + self.common.of_border(&gram))?;
         Ok(Factored {
             log_determinant: Ok(log_determinant),
             row_pivot: rows.least,
@@ -233,22 +235,22 @@ impl Factors for BorderFactors {
         self.pull_border(operands, gradient, step, false)?;
         let [r, y] = &mut self.vectors;
         self.kernels
-            .push(&self.parts, operands, &self.kernel, &gradient.row, r)?;
-        self.cholesky.solve(&self.parts.stream, r, y)?;
-        let Parts {
+            .push(&self.common, operands, &self.kernel, &gradient.row, r)?;
+        self.cholesky.solve(&self.common.stream, r, y)?;
+        let StructuredFactors {
             stream,
             sizes,
             kernels,
             rows,
-            pass,
+            sums,
             ..
-        } = &mut self.parts;
-        kernels.rows_pull(stream, sizes, rows, operands, y, pass, &mut self.outer)?;
+        } = &mut self.common;
+        kernels.rows_pull(stream, sizes, rows, operands, y, sums, &mut self.outer)?;
         self.pull_border(operands, gradient, step, true)?;
-        let (parts, kernel, y) = (&self.parts, &self.kernel, &self.vectors[1]);
+        let (common, kernel, y) = (&self.common, &self.kernel, &self.vectors[1]);
         let (g, to) = (&gradient.row, &mut step.row);
         self.kernels
-            .finish(parts, operands, self.rho, kernel, g, y, to)?;
+            .finish(common, operands, self.rho, kernel, g, y, to)?;
         Ok(())
     }
 }
@@ -268,6 +270,6 @@ impl BorderFactors {
             gradient: &gradient.border,
         };
         let (x, kernel) = (&mut step.border, &mut self.kernel);
-        Ok(self.parts.pull_border(operands, pulled, x, kernel)?)
+        Ok(self.common.pull_border(operands, pulled, x, kernel)?)
     }
 }
