@@ -63,7 +63,7 @@ impl<'a> PlaceRows<'a> for Launch<'a> {
 }
 
 /// The row factors.
-pub(crate) struct RowFactors {
+pub(crate) struct DeviceRowFactors {
     /// `L`, packed.
     pub(crate) factors: DeviceBuffer<f64>,
     /// `1 / L_aa`, of length N.
@@ -202,7 +202,7 @@ impl Kernels {
         index: &RowIndex,
         blocks: &DeviceBuffer<f64>,
         rho: f64,
-        rows: &mut RowFactors,
+        rows: &mut DeviceRowFactors,
         summary: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let how = layout.row_launch;
@@ -233,7 +233,7 @@ impl Kernels {
         stream: &Stream,
         layout: &Layout,
         index: &RowIndex,
-        rows: &RowFactors,
+        rows: &DeviceRowFactors,
         cross: &DeviceBuffer<f64>,
         whitened: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
@@ -399,7 +399,7 @@ impl Kernels {
         stream: &Stream,
         layout: &Layout,
         index: &RowIndex,
-        rows: &RowFactors,
+        rows: &DeviceRowFactors,
         whitened: &DeviceBuffer<f64>,
         gradient: (&DeviceBuffer<f64>, &DeviceBuffer<f64>),
         u: &mut DeviceBuffer<f64>,
@@ -472,7 +472,7 @@ impl Kernels {
         stream: &Stream,
         layout: &Layout,
         index: &RowIndex,
-        rows: &RowFactors,
+        rows: &DeviceRowFactors,
         whitened: &DeviceBuffer<f64>,
         u: &DeviceBuffer<f64>,
         x: &DeviceBuffer<f64>,
@@ -510,7 +510,7 @@ impl Kernels {
         stream: &Stream,
         layout: &Layout,
         index: &RowIndex,
-        rows: &RowFactors,
+        rows: &DeviceRowFactors,
         x: ViewMut<'_, f64>,
         count: usize,
         scale: f64,

@@ -21,9 +21,9 @@
 pub(crate) mod dense_cholesky;
 pub(crate) mod kernels;
 pub(crate) mod layout;
-pub(crate) mod lines;
 pub(crate) mod methods;
 pub(crate) mod operands;
+pub(crate) mod packing;
 pub(crate) mod pieces;
 pub(crate) mod pivot;
 pub(crate) mod product;

@@ -5,7 +5,7 @@
 
 use super::kernels::Kernels;
 use super::layout::Layout;
-use super::lines::{Lines, write_blocks};
+use super::packing::{PackedUpload, write_blocks};
 use crate::system::BorderLines;
 use crate::{DenseSystem, Error};
 use broadhead_device::{DeviceBuffer, Stream, Uploader};
@@ -68,7 +68,7 @@ impl Operands {
 
     fn send_rows(&mut self, system: &DenseSystem<'_>) -> Result<Duration, Error> {
         let (rows, blocks) = (system.shape().rows(), system.row_hessian());
-        let lines = Lines {
+        let lines = PackedUpload {
             count: rows.rows(),
             len_of: &|i| rows.dim(i) * rows.dim(i),
             fill: &|part, out| match blocks.as_packed() {
@@ -87,7 +87,7 @@ impl Operands {
         if k == 0 {
             return Ok(Duration::ZERO);
         }
-        let lines = Lines {
+        let lines = PackedUpload {
             count: layout.unknowns,
             len_of: &|_| k,
             fill: &|part, out| {
@@ -114,7 +114,7 @@ impl Operands {
             true => k - l,
             false => l + 1,
         };
-        let lines = Lines {
+        let lines = PackedUpload {
             count: k,
             len_of: &len_of,
             fill: &|part, mut out| {

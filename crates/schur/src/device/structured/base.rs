@@ -2,7 +2,7 @@
 
 use super::factors::StructuredElimination;
 use super::method::StructuredMethod;
-use super::operands::Operands;
+use super::operands::StructuredOperands;
 use crate::device::{DeviceBytes, FrameSummary, ResidentVector, RowMethod};
 use crate::elimination::rows_first::device::{columns, put_columns};
 use crate::{
@@ -15,7 +15,7 @@ use broadhead_device::{ByteClass, DeviceError, ExecutionPath, LedgerSnapshot, Re
 pub struct StructuredBase {
     shape: StructuredShape,
     method: StructuredMethod,
-    operands: Operands,
+    operands: StructuredOperands,
     factors: Box<dyn StructuredElimination>,
     gradient: ResidentVector,
     step: ResidentVector,
@@ -77,7 +77,7 @@ impl StructuredBase {
         }
         let factors = method.factors(stream, shape)?;
         Ok(Self {
-            operands: Operands::new(stream, &factors.common().sizes)?,
+            operands: StructuredOperands::new(stream, &factors.common().sizes)?,
             gradient: factors.common().vector()?,
             step: factors.common().vector()?,
             shape: shape.clone(),

@@ -1,10 +1,10 @@
 //! The factors and steps that all eliminations of structured systems share on a device.
 
-use super::kernels::{BorderFactors, Kernels, PartialSums, Pulled, WhitenedRows};
+use super::kernels::{GramFactors, PartialSums, Pulled, StructuredKernels, WhitenedRows};
 use super::layout::Sizes;
-use super::operands::Operands;
+use super::operands::StructuredOperands;
 use super::row_products::PIECE;
-use crate::device::kernels::{Kernels as DenseKernels, RowFactors, RowIndex};
+use crate::device::kernels::{DeviceRowFactors, Kernels, RowIndex};
 use crate::device::pieces::pieces;
 use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector};
 use crate::elimination::rows_first::device::factors::{
@@ -39,15 +39,15 @@ pub(crate) trait StructuredElimination: Send {
     fn kept(&self) -> (Option<Keep>, Option<BorderMethod>);
 
     /// Submits a factorization; nothing is read back.
-    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error>;
+    fn submit(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<(), Error>;
 
     /// Reads what the last submission, at `ridge`, found.
-    fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure>;
+    fn read(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<Factored, Failure>;
 
     /// `step = -(H + rho)^-1 gradient` by the last factors, on the device.
     fn solve(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         gradient: &ResidentVector,
         step: &mut ResidentVector,
     ) -> Result<(), Error>;
@@ -97,11 +97,11 @@ impl SolveWorkspace {
 pub(crate) struct StructuredFactors {
     pub(crate) stream: Stream,
     pub(crate) sizes: Sizes,
-    pub(crate) kernels: Kernels,
-    pub(crate) dense: DenseKernels,
+    pub(crate) kernels: StructuredKernels,
+    pub(crate) dense: Kernels,
     pub(crate) dims: RowDims,
     pub(crate) rows: WhitenedRows,
-    pub(crate) border: BorderFactors,
+    pub(crate) border: GramFactors,
     pub(crate) sums: PartialSums,
     pub(crate) summary: DeviceBuffer<f64>,
 }
@@ -132,14 +132,14 @@ impl StructuredFactors {
         let (m, r) = (sizes.features, sizes.rank);
         Ok(Self {
             dims: shape.arrow().rows().clone(),
-            kernels: Kernels::load(stream)?,
-            dense: DenseKernels::load(stream, layout)?,
+            kernels: StructuredKernels::load(stream)?,
+            dense: Kernels::load(stream, layout)?,
             rows: WhitenedRows {
                 index: RowIndex {
                     offsets: stream.upload(&offsets, ByteClass::Operand, "row offsets")?,
                     blocks: stream.upload(&blocks, ByteClass::Operand, "block offsets")?,
                 },
-                factors: RowFactors {
+                factors: DeviceRowFactors {
                     factors: stream.zeros(layout.blocks, "row factors")?,
                     reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
                     records: stream.zeros(7 * layout.records, "row records")?,
@@ -147,7 +147,7 @@ impl StructuredFactors {
                 },
                 whitened: stream.zeros(whitened, "whitened features")?,
             },
-            border: BorderFactors {
+            border: GramFactors {
                 gram: stream.zeros(m * m, "the factor of G")?,
                 root: stream.zeros(m * r, "the decoder's root")?,
                 copy: stream.zeros(sizes.border(), "the decoder's root")?,
@@ -173,7 +173,11 @@ impl StructuredFactors {
     }
 
     /// `D + rho = L L'`.
-    pub(crate) fn factor_rows(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+    pub(crate) fn factor_rows(
+        &mut self,
+        operands: &StructuredOperands,
+        rho: f64,
+    ) -> Result<(), Error> {
         Ok(self.dense.factor_rows(
             &self.stream,
             &self.sizes.rows,
@@ -186,7 +190,7 @@ impl StructuredFactors {
     }
 
     /// `V = L^-1 Psi`.
-    pub(crate) fn whiten(&mut self, operands: &Operands) -> Result<(), Error> {
+    pub(crate) fn whiten(&mut self, operands: &StructuredOperands) -> Result<(), Error> {
         Ok(self.dense.whiten(
             &self.stream,
             &self.sizes.rows,
@@ -200,7 +204,7 @@ impl StructuredFactors {
     /// `phi~ = L_G^-1 phi` and `X = V R`, of which the lines are `leading` apart, for every row.
     pub(crate) fn transform(
         &self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         phi: &mut DeviceBuffer<f64>,
         (x, leading): (&mut DeviceBuffer<f64>, usize),
     ) -> Result<(), Error> {
@@ -231,7 +235,11 @@ impl StructuredFactors {
     }
 
     /// `G + rho = L_G L_G'` and `R R' = W W'`.
-    pub(crate) fn prepare_border(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+    pub(crate) fn prepare_border(
+        &mut self,
+        operands: &StructuredOperands,
+        rho: f64,
+    ) -> Result<(), Error> {
         let (stream, sizes, kernels) = (&self.stream, &self.sizes, &self.kernels);
         let (border, summary) = (&mut self.border, &mut self.summary);
         Ok(kernels.border_prepare(stream, sizes, operands, rho, border, summary)?)
@@ -240,7 +248,7 @@ impl StructuredFactors {
     /// `X` by what is pulled through the border, and `kernel = X W'`.
     pub(crate) fn pull_border(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         pulled: Pulled<'_>,
         x: &mut DeviceBuffer<f64>,
         kernel: &mut DeviceBuffer<f64>,
@@ -255,7 +263,7 @@ impl StructuredFactors {
     /// Where a solve begins: `u = L^-1 g` and `E = sum phi_i (V_i' u_i)'`.
     pub(crate) fn begin_solve(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         gradient: &ResidentVector,
         workspace: &mut SolveWorkspace,
     ) -> Answer<()> {
@@ -269,7 +277,7 @@ impl StructuredFactors {
     /// `X = G^-1 (E W - g)`, then `w = Q vec(X W')` in the place of `E`.
     pub(crate) fn enter_core(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         gradient: &ResidentVector,
         workspace: &mut SolveWorkspace,
         step: &mut ResidentVector,
@@ -286,7 +294,7 @@ impl StructuredFactors {
     /// `X = X + G^-1 ((w + q) W)`, and the rows' `-L^-T (u + V W X' phi)`.
     pub(crate) fn leave_core(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         workspace: &mut SolveWorkspace,
         step: &mut ResidentVector,
     ) -> Answer<()> {
@@ -301,7 +309,7 @@ impl StructuredFactors {
 
     fn apply_q(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         kernel: &DeviceBuffer<f64>,
         outer: &mut DeviceBuffer<f64>,
     ) -> Answer<()> {
@@ -342,7 +350,7 @@ impl StructuredFactors {
     /// What a record says of the rows, factored at `rho`, or how they failed.
     pub(crate) fn rows_factored(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         rho: f64,
         summary: &[f64],
     ) -> Result<SideSummary, Failure> {
@@ -367,7 +375,7 @@ impl StructuredFactors {
     /// What a record says of `G`, factored at `rho`, or how it failed.
     pub(crate) fn gram_factored(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         rho: f64,
         summary: &[f64],
     ) -> Result<SideSummary, Failure> {

@@ -3,8 +3,8 @@
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use super::layout::{MOST_FEATURES, Sizes};
-use super::operands::Operands;
-use crate::device::kernels::{PlaceRows, RowFactors, RowIndex};
+use super::operands::StructuredOperands;
+use crate::device::kernels::{DeviceRowFactors, PlaceRows, RowIndex};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{DeviceBuffer, Result, Stream};
 
@@ -34,7 +34,7 @@ pub(crate) const STRUCTURED: KernelSource = KernelSource {
 };
 
 /// `L_G`, `R`, and what both are made with.
-pub(crate) struct BorderFactors {
+pub(crate) struct GramFactors {
     pub(crate) gram: DeviceBuffer<f64>,
     pub(crate) root: DeviceBuffer<f64>,
     pub(crate) copy: DeviceBuffer<f64>,
@@ -63,13 +63,13 @@ pub(crate) enum Pulled<'a> {
 /// The row factors and what was whitened with them.
 pub(crate) struct WhitenedRows {
     pub(crate) index: RowIndex,
-    pub(crate) factors: RowFactors,
+    pub(crate) factors: DeviceRowFactors,
     /// $`V_i = L_i^{-1} \Psi_i`$.
     pub(crate) whitened: DeviceBuffer<f64>,
 }
 
 /// Loaded kernels.
-pub(crate) struct Kernels {
+pub(crate) struct StructuredKernels {
     border_prepare: Kernel,
     rows_outer: Kernel,
     border_outer: Kernel,
@@ -88,7 +88,7 @@ pub(crate) fn shared(numbers: usize) -> u32 {
     8 * numbers as u32
 }
 
-impl Kernels {
+impl StructuredKernels {
     /// Compiles or takes from the cache, and loads.
     pub(crate) fn load(stream: &Stream) -> Result<Self> {
         let module = stream.context().module(&STRUCTURED)?;
@@ -128,9 +128,9 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        operands: &Operands,
+        operands: &StructuredOperands,
         rho: f64,
-        border: &mut BorderFactors,
+        border: &mut GramFactors,
         summary: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let m = sizes.features;
@@ -265,7 +265,7 @@ impl Kernels {
         stream: &Stream,
         sizes: &Sizes,
         rows: &WhitenedRows,
-        operands: &Operands,
+        operands: &StructuredOperands,
         y: &DeviceBuffer<f64>,
         sums: &mut PartialSums,
         outer: &mut DeviceBuffer<f64>,
@@ -301,7 +301,7 @@ impl Kernels {
     pub(crate) fn border_outer(
         &self,
         (stream, sizes): (&Stream, &Sizes),
-        border: &BorderFactors,
+        border: &GramFactors,
         decoder: &DeviceBuffer<f64>,
         pulled: Pulled<'_>,
         (x, kernel): (&mut DeviceBuffer<f64>, &mut DeviceBuffer<f64>),
@@ -365,7 +365,7 @@ impl Kernels {
         sizes: &Sizes,
         rows: &WhitenedRows,
         phi: &DeviceBuffer<f64>,
-        border: &BorderFactors,
+        border: &GramFactors,
         sums: &mut PartialSums,
         core: &mut DeviceBuffer<f64>,
         summary: &mut DeviceBuffer<f64>,
@@ -406,7 +406,7 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        border: &BorderFactors,
+        border: &GramFactors,
         core: &DeviceBuffer<f64>,
         from: &DeviceBuffer<f64>,
         to: &mut DeviceBuffer<f64>,
@@ -490,7 +490,7 @@ impl Kernels {
         stream: &Stream,
         sizes: &Sizes,
         (core, leading, info): (&DeviceBuffer<f64>, usize, &DeviceBuffer<i32>),
-        border: &BorderFactors,
+        border: &GramFactors,
         summary: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let launch = self
@@ -512,7 +512,7 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        border: &BorderFactors,
+        border: &GramFactors,
         from: &DeviceBuffer<f64>,
         to: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
@@ -524,7 +524,7 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        border: &BorderFactors,
+        border: &GramFactors,
         from: &DeviceBuffer<f64>,
         to: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
@@ -535,7 +535,7 @@ impl Kernels {
         kernel: &Kernel,
         stream: &Stream,
         sizes: &Sizes,
-        border: &BorderFactors,
+        border: &GramFactors,
         from: &DeviceBuffer<f64>,
         to: &mut DeviceBuffer<f64>,
     ) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Passes over the rows of which a library forms the products, for any number of features. See
+//! Products with the rows that a library forms, for any number of features. See
 //! `passes.cu`.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 

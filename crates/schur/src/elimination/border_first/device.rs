@@ -18,7 +18,7 @@ use crate::device::layout::Layout;
 use crate::device::structured::factors::{PIVOT, StructuredElimination, StructuredFactors};
 use crate::device::structured::kernels::Pulled;
 use crate::device::structured::layout::Sizes;
-use crate::device::structured::operands::Operands;
+use crate::device::structured::operands::StructuredOperands;
 use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector, pivot};
 use crate::elimination::rows_first::device::factors::{failure_with_bump, finite};
 use crate::{
@@ -142,7 +142,7 @@ impl BorderFactors {
     }
 
     /// `T` without ridge.
-    fn form(&mut self, operands: &Operands) -> Result<(), Error> {
+    fn form(&mut self, operands: &StructuredOperands) -> Result<(), Error> {
         let to = self.cholesky.matrix_mut();
         self.kernels
             .rows(&self.common, operands, &self.features, to)?;
@@ -152,7 +152,7 @@ impl BorderFactors {
     /// The failure of `T + rho`, which refused pivot `index`.
     fn row_failure(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         rho: f64,
         index: usize,
         scale: f64,
@@ -192,7 +192,7 @@ impl StructuredElimination for BorderFactors {
         (Some(self.cholesky.keep()), Some(method))
     }
 
-    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
+    fn submit(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<(), Error> {
         self.rho = ridge.row;
         // For the last sweep of a solve; where a block does not factor, neither does T.
         self.common.factor_rows(operands, ridge.row)?;
@@ -209,7 +209,7 @@ impl StructuredElimination for BorderFactors {
         self.cholesky.finish(stream)
     }
 
-    fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
+    fn read(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<Factored, Failure> {
         let summary = self.common.read_factored()?;
         let gram = self
             .common
@@ -228,7 +228,7 @@ impl StructuredElimination for BorderFactors {
 
     fn solve(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         gradient: &ResidentVector,
         step: &mut ResidentVector,
     ) -> Result<(), Error> {
@@ -259,7 +259,7 @@ impl BorderFactors {
     /// The border's step is `x = G^-1 (E W - g_b)`, with `E` of the rows or zero; `Z = X W'`.
     fn pull_border(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         gradient: &ResidentVector,
         step: &mut ResidentVector,
         of_rows: bool,

@@ -21,7 +21,7 @@ use crate::device::structured::factors::{
     SolveWorkspace, StructuredElimination, StructuredFactors, did_not_run,
 };
 use crate::device::structured::layout::{MOST_FEATURES, Sizes};
-use crate::device::structured::operands::Operands;
+use crate::device::structured::operands::StructuredOperands;
 use crate::device::structured::row_products::{OfRows, RowProducts};
 use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector};
 use crate::{
@@ -116,7 +116,7 @@ impl IterativeFactors {
 fn submit_solve(
     common: &mut StructuredFactors,
     buffers: &mut SolveBuffers,
-    operands: &Operands,
+    operands: &StructuredOperands,
     gradient: &ResidentVector,
     step: &mut ResidentVector,
 ) -> broadhead_device::Result<()> {
@@ -138,7 +138,7 @@ fn submit_fused(
     common: &mut StructuredFactors,
     descent: &mut Descent,
     workspace: &mut SolveWorkspace,
-    operands: &Operands,
+    operands: &StructuredOperands,
     gradient: &ResidentVector,
     step: &mut ResidentVector,
 ) -> broadhead_device::Result<()> {
@@ -179,7 +179,7 @@ fn submit_library(
     descent: &mut Descent,
     products: &mut RowProducts,
     workspace: &mut SolveWorkspace,
-    operands: &Operands,
+    operands: &StructuredOperands,
     gradient: &ResidentVector,
     step: &mut ResidentVector,
 ) -> broadhead_device::Result<()> {
@@ -312,7 +312,7 @@ impl StructuredElimination for IterativeFactors {
         (None, None)
     }
 
-    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
+    fn submit(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<(), Error> {
         self.common.factor_rows(operands, ridge.row)?;
         self.common.whiten(operands)?;
         self.common.prepare_border(operands, ridge.border)?;
@@ -321,7 +321,7 @@ impl StructuredElimination for IterativeFactors {
         self.common.transform(operands, phi, (x, leading))
     }
 
-    fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
+    fn read(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<Factored, Failure> {
         let summary = self.common.read_factored()?;
         let rows = self.common.rows_factored(operands, ridge.row, &summary)?;
         let gram = self
@@ -336,7 +336,7 @@ impl StructuredElimination for IterativeFactors {
 
     fn solve(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         gradient: &ResidentVector,
         step: &mut ResidentVector,
     ) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use crate::device::structured::factors::{
     PIVOT, SolveWorkspace, StructuredElimination, StructuredFactors,
 };
 use crate::device::structured::layout::Sizes;
-use crate::device::structured::operands::Operands;
+use crate::device::structured::operands::StructuredOperands;
 use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector, pivot};
 use crate::elimination::rows_first::device::factors::{failure_with_bump, finite};
 use crate::host::bump::LEAST_BUMP;
@@ -124,7 +124,7 @@ impl CoreFactors {
     }
 
     /// `L_G`, `R` and `L_Z`.
-    fn factor_border(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+    fn factor_border(&mut self, operands: &StructuredOperands, rho: f64) -> Result<(), Error> {
         self.common.prepare_border(operands, rho)?;
         if let CoreBuffers::Large(large) = &mut self.core {
             large.form(&self.common, operands)?;
@@ -156,7 +156,7 @@ impl CoreFactors {
     /// unknown of their feature is named.
     fn border_failure(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         rho: f64,
         failed: Pivot,
         scales: (f64, f64),
@@ -186,13 +186,13 @@ impl StructuredElimination for CoreFactors {
         (Some(Keep::Factor), method)
     }
 
-    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
+    fn submit(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<(), Error> {
         self.common.factor_rows(operands, ridge.row)?;
         self.common.whiten(operands)?;
         self.factor_border(operands, ridge.border)
     }
 
-    fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
+    fn read(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<Factored, Failure> {
         let summary = self.common.read_factored()?;
         let rows = self.common.rows_factored(operands, ridge.row, &summary)?;
         let gram = self.common.gram_side(&summary);
@@ -226,7 +226,7 @@ impl StructuredElimination for CoreFactors {
 
     fn solve(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         gradient: &ResidentVector,
         step: &mut ResidentVector,
     ) -> Result<(), Error> {
@@ -279,7 +279,11 @@ impl CoreBuffers {
 
 impl LargeCore {
     /// `Z`, lower triangle.
-    fn form(&mut self, common: &StructuredFactors, operands: &Operands) -> Result<(), Error> {
+    fn form(
+        &mut self,
+        common: &StructuredFactors,
+        operands: &StructuredOperands,
+    ) -> Result<(), Error> {
         let x = (&mut self.jacobian, common.sizes.rank);
         common.transform(operands, &mut self.phi, x)?;
         let StructuredFactors {

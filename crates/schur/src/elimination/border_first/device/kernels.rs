@@ -6,7 +6,7 @@ use crate::device::kernels::PlaceRows;
 use crate::device::structured::factors::StructuredFactors;
 use crate::device::structured::kernels::{WhitenedRows, shared};
 use crate::device::structured::layout::{MOST_FEATURES, Sizes};
-use crate::device::structured::operands::Operands;
+use crate::device::structured::operands::StructuredOperands;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{DeviceBuffer, Result, Stream};
 
@@ -70,7 +70,7 @@ impl BorderKernels {
     pub(crate) fn prepare(
         &self,
         common: &StructuredFactors,
-        operands: &Operands,
+        operands: &StructuredOperands,
         features: &mut RowFeatures,
     ) -> Result<()> {
         let StructuredFactors { stream, sizes, .. } = common;
@@ -101,7 +101,7 @@ impl BorderKernels {
     pub(crate) fn rows(
         &self,
         common: &StructuredFactors,
-        operands: &Operands,
+        operands: &StructuredOperands,
         features: &RowFeatures,
         (matrix, leading): (&mut DeviceBuffer<f64>, usize),
     ) -> Result<()> {
@@ -147,7 +147,7 @@ impl BorderKernels {
     pub(crate) fn push(
         &self,
         common: &StructuredFactors,
-        operands: &Operands,
+        operands: &StructuredOperands,
         kernel: &DeviceBuffer<f64>,
         gradient: &DeviceBuffer<f64>,
         out: &mut DeviceBuffer<f64>,
@@ -181,7 +181,7 @@ impl BorderKernels {
     pub(crate) fn finish(
         &self,
         common: &StructuredFactors,
-        operands: &Operands,
+        operands: &StructuredOperands,
         rho: f64,
         kernel: &DeviceBuffer<f64>,
         gradient: &DeviceBuffer<f64>,

@@ -3,7 +3,9 @@
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use crate::IterativeOptions;
-use crate::device::structured::kernels::{BorderFactors, Kernels, PartialSums, WhitenedRows};
+use crate::device::structured::kernels::{
+    GramFactors, PartialSums, StructuredKernels, WhitenedRows,
+};
 use crate::device::structured::layout::Sizes;
 use crate::device::structured::row_products::{OfRows, RowProducts};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
@@ -81,7 +83,7 @@ pub(crate) enum Status {
 pub(crate) enum By<'a> {
     /// A fused kernel.
     Kernels {
-        kernels: &'a Kernels,
+        kernels: &'a StructuredKernels,
         sums: &'a mut PartialSums,
     },
     /// A library.
@@ -224,7 +226,7 @@ impl Descent {
         stream: &Stream,
         sizes: &Sizes,
         rows: &WhitenedRows,
-        border: &BorderFactors,
+        border: &GramFactors,
         mut by: By<'_>,
     ) -> Result<()> {
         self.submit_begin(stream, sizes)?;
@@ -317,12 +319,7 @@ impl Descent {
         unsafe { launch.submit() }
     }
 
-    fn submit_pull(
-        &mut self,
-        stream: &Stream,
-        sizes: &Sizes,
-        border: &BorderFactors,
-    ) -> Result<()> {
+    fn submit_pull(&mut self, stream: &Stream, sizes: &Sizes, border: &GramFactors) -> Result<()> {
         let blocks = sizes.features + self.most;
         let launch = self
             .pull
@@ -359,7 +356,7 @@ impl Descent {
         unsafe { launch.submit() }
     }
 
-    fn submit_end(&mut self, stream: &Stream, sizes: &Sizes, border: &BorderFactors) -> Result<()> {
+    fn submit_end(&mut self, stream: &Stream, sizes: &Sizes, border: &GramFactors) -> Result<()> {
         let launch = self
             .end
             .launch(stream, Geometry::line(1, 1024))

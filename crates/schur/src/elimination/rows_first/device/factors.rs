@@ -8,7 +8,7 @@
 //! A factorization reads back one record of 13 numbers, a solve nothing.
 
 use super::rows::WideRows;
-use crate::device::kernels::{Kernels, PullBuffers, RowFactors, RowIndex, RowSolve};
+use crate::device::kernels::{DeviceRowFactors, Kernels, PullBuffers, RowIndex, RowSolve};
 use crate::device::layout::{DeviceBytes, Layout, WIDEST_ROW};
 use crate::device::methods::{BorderMethod, Chosen, FrameSummary, Methods, RowMethod};
 use crate::device::operands::Operands;
@@ -40,7 +40,7 @@ pub(crate) struct Factors {
     pub(crate) layout: Layout,
     pub(crate) kernels: Kernels,
     pub(crate) index: RowIndex,
-    rows: RowFactors,
+    rows: DeviceRowFactors,
     whitened: DeviceBuffer<f64>,
     /// `S`, then `L_S`; between factorizations also where the border's lines land.
     pub(crate) border: DeviceBuffer<f64>,
@@ -123,7 +123,7 @@ impl Factors {
             dims: shape.rows().clone(),
             wide,
             tiles,
-            rows: RowFactors {
+            rows: DeviceRowFactors {
                 factors: stream.zeros(layout.blocks, "row factors")?,
                 reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
                 records: stream.zeros(7 * layout.records, "row records")?,
