@@ -253,7 +253,7 @@ impl DenseCholesky {
             }
             Place::OfInverse(inverse) => {
                 let (kernels, line) = (&self.kernels, &mut self.line);
-                Ok(kernels.sweeps(stream, layout, inverse, x, line, out)?)
+                Ok(kernels.apply_inverse(stream, layout, inverse, x, line, out)?)
             }
         }
     }

@@ -92,8 +92,8 @@ pub(crate) struct Kernels {
     border_line: Kernel,
     border_pivot: Kernel,
     pull: Kernel,
-    sweep_up: Kernel,
-    sweep: Kernel,
+    inverse_first: Kernel,
+    inverse_second: Kernel,
     push: Kernel,
     rows_solve: Kernel,
     share_of_y: f32,
@@ -184,8 +184,8 @@ impl Kernels {
             border_line: border.kernel("border_line")?.clone(),
             border_pivot: border.kernel("border_pivot")?.clone(),
             pull: solve.kernel(&format!("pull_{of_y}"))?.clone(),
-            sweep_up: solve.kernel(&format!("sweep_up_{of_v}"))?.clone(),
-            sweep: solve.kernel(&format!("sweep_{of_v}"))?.clone(),
+            inverse_first: solve.kernel(&format!("sweep_up_{of_v}"))?.clone(),
+            inverse_second: solve.kernel(&format!("sweep_{of_v}"))?.clone(),
             push: solve.kernel(&format!("push_{of_y}"))?.clone(),
             rows_solve: solve.kernel("rows_solve")?.clone(),
             share_of_y: kept.share_of_y,
@@ -431,7 +431,7 @@ impl Kernels {
     }
 
     /// `mid = W x`, `out = W' mid`: the inverse of the border applied.
-    pub(crate) fn sweeps(
+    pub(crate) fn apply_inverse(
         &self,
         stream: &Stream,
         layout: &Layout,
@@ -442,7 +442,7 @@ impl Kernels {
     ) -> Result<()> {
         let geometry = Geometry::line((layout.order / 8) as u32, 128);
         let launch = self
-            .sweep_up
+            .inverse_first
             .launch(stream, geometry)
             .early()
             .read(inverse.view())
@@ -453,7 +453,7 @@ impl Kernels {
         // SAFETY: the arguments are those of the source; the vectors are at least `order` long.
         unsafe { launch.submit()? };
         let launch = self
-            .sweep
+            .inverse_second
             .launch(stream, geometry)
             .early()
             .read(inverse.view())

@@ -6,7 +6,7 @@
 use super::kernels::Kernels;
 use super::layout::Layout;
 use super::packing::{PackedUpload, write_blocks};
-use crate::system::BorderLines;
+use crate::system::LowerTriangle;
 use crate::{DenseSystem, Error};
 use broadhead_device::{DeviceBuffer, Stream, Uploader};
 use std::time::Duration;
@@ -108,7 +108,10 @@ impl Operands {
         system: &DenseSystem<'_>,
         landing: &mut DeviceBuffer<f64>,
     ) -> Result<Duration, Error> {
-        let (k, border) = (layout.k, BorderLines::new(system.border_hessian().matrix()));
+        let (k, border) = (
+            layout.k,
+            LowerTriangle::new(system.border_hessian().matrix()),
+        );
         let by_column = border.by_column();
         let len_of = |l: usize| match by_column {
             true => k - l,

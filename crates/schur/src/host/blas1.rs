@@ -203,7 +203,7 @@ impl<const N: usize> WithSimd for Axpys<'_, N> {
 /// $`y \leftarrow y + \sum_l \alpha_l s_l`$, $`|y| \leftarrow |y| + \sum_l |\alpha_l| |s_l|`$, and
 /// returns $`s_l' x`$ and $`|s_l|' |x|`$.
 #[inline]
-pub(crate) fn lines<const N: usize>(
+pub(crate) fn symv_lines<const N: usize>(
     arch: Arch,
     alpha: [f64; N],
     s: [&[f64]; N],
@@ -211,7 +211,7 @@ pub(crate) fn lines<const N: usize>(
     y: &mut [f64],
     y_abs: &mut [f64],
 ) -> [[f64; 2]; N] {
-    arch.dispatch(LineProducts {
+    arch.dispatch(SymvLines {
         alpha,
         s,
         x,
@@ -220,7 +220,7 @@ pub(crate) fn lines<const N: usize>(
     })
 }
 
-struct LineProducts<'a, const N: usize> {
+struct SymvLines<'a, const N: usize> {
     alpha: [f64; N],
     s: [&'a [f64]; N],
     x: &'a [f64],
@@ -228,7 +228,7 @@ struct LineProducts<'a, const N: usize> {
     y_abs: &'a mut [f64],
 }
 
-impl<const N: usize> WithSimd for LineProducts<'_, N> {
+impl<const N: usize> WithSimd for SymvLines<'_, N> {
     type Output = [[f64; 2]; N];
 
     #[inline(always)]
@@ -616,7 +616,7 @@ mod tests {
             let found = axpys_and_dots_abs(arch, &alpha, s, onto, s, &y);
             assert_eq!(found, std::array::from_fn(|l| sums[twice(l)]));
             assert_eq!((on, on_abs), (at, at_abs));
-            let [[sum, sum_abs]] = lines(arch, [-2.0], [&x], &y, &mut z, &mut z_abs);
+            let [[sum, sum_abs]] = symv_lines(arch, [-2.0], [&x], &y, &mut z, &mut z_abs);
             assert!(sum.abs() <= sum_abs * (1.0 + 1e-14));
             for i in 0..n {
                 // Doubling is exact: fused or not, one rounding.

@@ -9,14 +9,14 @@
 //!
 //! A block column is [`BLOCK`] wide and is itself factored by narrower ones of [`STEP`]. The small
 //! factors and triangular solves are faer's; the loop and the products, which take the time, are ours
-//! ([`crate::host::update`]): a failed pivot is reported with its value, and the triangular sweeps for one
+//! ([`crate::host::update`]): a failed pivot is reported with its value, and the triangular solves for one
 //! right-hand side run at the speed of memory. The blocking depends on the order alone, so the bits do
 //! not depend on the number of threads.
 
 use crate::host::registers::release_upper_parts;
 use crate::host::small_cholesky::{failed_pivot, is_pivot};
 use crate::host::update::{Operand, PackedSlabs, columns_of};
-use crate::host::{substitution, sweep};
+use crate::host::{trsm, trsv};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt;
 use faer::prelude::*;
@@ -42,7 +42,7 @@ pub(crate) struct Cholesky {
     data: Vec<f64>,
     /// A copy of the diagonal block at work, for the value of a failed pivot.
     block: Vec<f64>,
-    room: PackedSlabs,
+    packed: PackedSlabs,
     scratch: MemBuffer,
 }
 
@@ -73,7 +73,7 @@ impl Cholesky {
             order,
             data: vec![0.0; order * order],
             block: vec![0.0; width * width],
-            room: PackedSlabs::new(order),
+            packed: PackedSlabs::new(order),
             scratch: MemBuffer::new(scratch),
         }
     }
@@ -98,11 +98,14 @@ impl Cholesky {
     /// The lower triangle of $`A \leftarrow A - Y' Y`$, `y` of `depth` lines, row-major.
     pub(crate) fn subtract_gram(&mut self, y: &[f64], par: Par) {
         let Self {
-            order, data, room, ..
+            order,
+            data,
+            packed,
+            ..
         } = self;
         if *order > 0 {
             let y = Operand::new(y, *order, y.len() / *order, *order);
-            room.subtract_gram(columns_of(data, *order), y, par);
+            packed.subtract_gram(columns_of(data, *order), y, par);
         }
     }
 
@@ -152,14 +155,17 @@ impl Cholesky {
                 ..failed
             });
         }
-        substitution::solve_lower(diagonal.as_ref(), below.transpose_mut());
+        trsm::solve_lower(diagonal.as_ref(), below.transpose_mut());
         Ok(())
     }
 
     /// Subtracts from the columns `to` what the factored columns `from` left of them owe.
     fn update(&mut self, from: Range<usize>, to: Range<usize>, par: Par) {
         let Self {
-            order, data, room, ..
+            order,
+            data,
+            packed,
+            ..
         } = self;
         let (known, rest) = data.split_at_mut(to.start * *order);
         if to.is_empty() {
@@ -169,7 +175,7 @@ impl Cholesky {
         let lines = Operand::new(lines, *order - to.start, from.len(), *order);
         let rest = &mut rest[..to.len() * *order];
         let (_, rest) = columns_of(rest, *order).split_at_row_mut(to.start);
-        room.subtract_gram(rest, lines, par);
+        packed.subtract_gram(rest, lines, par);
     }
 
     /// Diagonal of $`L`$.
@@ -190,12 +196,12 @@ impl Cholesky {
 
     /// $`x \leftarrow L^{-1} x`$ for one vector.
     pub(crate) fn solve_lower(&self, arch: Arch, x: &mut [f64]) {
-        sweep::solve_lower(arch, &self.data, x);
+        trsv::solve_lower(arch, &self.data, x);
     }
 
     /// $`x \leftarrow L^{-T} x`$ for one vector.
     pub(crate) fn solve_upper(&self, arch: Arch, x: &mut [f64]) {
-        sweep::solve_upper(arch, &self.data, x);
+        trsv::solve_upper(arch, &self.data, x);
     }
 
     /// $`X \leftarrow A^{-1} X`$.
@@ -211,8 +217,8 @@ impl Cholesky {
             self.solve_upper(arch, column);
             return;
         }
-        substitution::solve_lower(self.as_mat(), x.rb_mut());
-        substitution::solve_upper(self.as_mat().transpose(), x);
+        trsm::solve_lower(self.as_mat(), x.rb_mut());
+        trsm::solve_upper(self.as_mat().transpose(), x);
     }
 }
 

@@ -11,8 +11,8 @@
 //! The sums run in another order than for one vector: the two agree to rounding, and each is the
 //! same for any number of threads.
 
-use super::border_lines::BorderLines;
 use super::dense::DenseSystem;
+use super::lower_triangle::LowerTriangle;
 use crate::Ridge;
 use crate::host::blas_many::{LINES, Orientation, Tile, WIDTH, with_tile};
 use crate::host::interleaved::Interleaved;
@@ -307,7 +307,7 @@ impl DenseSystem<'_> {
     /// Partial sums of $`C x_\beta`$, from the lower triangle, by groups of its lines.
     fn border_parts(&self, arch: Arch, x: PairRef<'_>, count: usize) -> Vec<Pair> {
         let k = self.shape().border();
-        let border = BorderLines::new(self.border_hessian().matrix());
+        let border = LowerTriangle::new(self.border_hessian().matrix());
         let parts = border.balanced_groups(k, PARTS).into_par_iter();
         par_map(parts, |part| {
             let mut sums = Pair::zeros(arch, k, count);
@@ -368,7 +368,7 @@ pub(crate) fn tiles(
 }
 
 /// Copies the numbers `other` of some lines of a symmetric matrix, all on one side of the diagonal.
-fn copy_lines(border: &BorderLines<'_>, own: Range<usize>, other: Range<usize>, tile: &mut Tile) {
+fn copy_lines(border: &LowerTriangle<'_>, own: Range<usize>, other: Range<usize>, tile: &mut Tile) {
     tile.resize(own.len(), other.len());
     let mut line = Vec::new();
     for (to, l) in tile.lines_mut().zip(own) {
@@ -379,7 +379,7 @@ fn copy_lines(border: &BorderLines<'_>, own: Range<usize>, other: Range<usize>, 
 }
 
 /// Copies the square of a symmetric matrix on the diagonal; its lower triangle alone is read.
-fn copy_diagonal(border: &BorderLines<'_>, own: Range<usize>, tile: &mut Tile) {
+fn copy_diagonal(border: &LowerTriangle<'_>, own: Range<usize>, tile: &mut Tile) {
     tile.resize(own.len(), own.len());
     let mut line = Vec::new();
     for (o, l) in own.clone().enumerate() {

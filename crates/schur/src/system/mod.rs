@@ -9,16 +9,16 @@
 //! *operators* known only by their products. A system is a handful of views: it owns no numbers
 //! and is passed by value.
 
-mod border_lines;
 mod dense;
 mod dense_many;
+mod lower_triangle;
 mod operator;
 mod shape;
 mod structured;
 
-pub(crate) use border_lines::BorderLines;
 pub use dense::DenseSystem;
 pub(crate) use dense_many::{add_transposed, tiles};
+pub(crate) use lower_triangle::LowerTriangle;
 pub use operator::{BorderProduct, CrossProduct, OperatorSystem};
 pub use shape::SystemShape;
 pub use structured::{StructuredFeatures, StructuredShape, StructuredSystem};

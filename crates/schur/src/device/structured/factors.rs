@@ -34,7 +34,7 @@ pub(crate) trait StructuredElimination: Send {
     /// Device bytes, of a base's operands and vectors too.
     fn bytes(&self) -> DeviceBytes;
 
-    /// What its frames keep of the factor that a solve sweeps with, and how that is made, where there
+    /// What its frames keep of the factor that a solve applies, and how that is made, where there
     /// are two ways.
     fn kept(&self) -> (Option<Keep>, Option<BorderMethod>);
 

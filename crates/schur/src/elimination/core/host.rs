@@ -12,7 +12,7 @@ use crate::host::blas1::largest;
 use crate::host::bump::{LEAST_BUMP, least_bump};
 use crate::host::cholesky::{Cholesky, FailedPivot};
 use crate::host::row_blocks::RowFactors;
-use crate::host::structured_parts::{
+use crate::host::structured::{
     DecoderRoot, add_outer_times_decoder, decoder_rank, factor_gram, subtract_push,
     whiten_features, whitened_bytes,
 };

@@ -1,7 +1,7 @@
 //! Rows first on the CPU.
 
 mod many;
-mod passes;
+mod row_products;
 
 use crate::elimination::{Elimination, EliminationKind, Factored, Pivot, SolveStats, dense_only};
 use crate::host::blas1::{axpy, axpys, dots, largest};
@@ -15,9 +15,9 @@ use crate::{
 };
 use faer::Par;
 use many::{solve_and_measure_many, solve_many};
-use passes::{Whitened, pull, push, push_and_multiply};
 use pulp::Arch;
 use rayon::prelude::*;
+use row_products::{Whitened, pull, push, push_and_multiply};
 
 /// Lines of $`Y`$ read at once.
 const STREAMS: usize = 8;

@@ -11,11 +11,11 @@
 
 use crate::host::cholesky::{Cholesky, FailedPivot};
 use crate::host::parallel::{gemm, par_each_init, product_par};
-use crate::host::structured_parts::{
+use crate::host::structured::{
     add_outer_times_decoder, apply_q, decoder_rank, row_times_root, solve_gram, times,
     times_decoder_transpose, whitened_phi,
 };
-use crate::host::substitution;
+use crate::host::trsm;
 use crate::{ArrowShape, StructuredShape, StructuredSystem};
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use pulp::Arch;
@@ -231,13 +231,13 @@ impl FullCore {
 fn pull(parts: CoreOperands<'_>, a: MatRef<'_, f64>) -> Mat<f64> {
     let mut out = times(a, parts.root);
     let l = parts.gram.as_mat();
-    substitution::solve_lower(l, out.as_mut());
+    trsm::solve_lower(l, out.as_mut());
     out
 }
 
 /// $`F \mathrm{vec}\,C = \mathrm{vec}(L_G^{-T} C R')`$.
 fn push(parts: CoreOperands<'_>, mut c: Mat<f64>) -> Mat<f64> {
     let l = parts.gram.as_mat();
-    substitution::solve_upper(l.transpose(), c.as_mut());
+    trsm::solve_upper(l.transpose(), c.as_mut());
     times(c.as_ref(), parts.root.transpose())
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   factor   rows -> L, 1/L_aa      Y = L^-1 B      S = C + rho - Y'Y      S = L_S L_S'
 //!            [ W = L_S^-1, V = W below and W' above the diagonal ]
-//!   solve    pull -> (sweeps with V | two TRSM with L_S) -> push
+//!   solve    pull -> (products with V | two TRSM with L_S) -> push
 //! ```
 //! A factorization reads back one record of 13 numbers, a solve nothing.
 
@@ -452,7 +452,7 @@ impl Factors {
             &mut self.pull,
         )?;
         match &self.inverse {
-            Some(inverse) => self.kernels.sweeps(
+            Some(inverse) => self.kernels.apply_inverse(
                 &self.stream,
                 &self.layout,
                 inverse,

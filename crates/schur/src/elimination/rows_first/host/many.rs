@@ -57,7 +57,7 @@ pub(crate) fn solve_many(
 }
 
 /// Overwrites right-hand sides by solutions and returns the errors of these. Both passes over the rows
-/// read $`B`$, which for one vector [`super::passes`] does: see there for when that serves.
+/// read $`B`$, which for one vector [`super::row_products`] does: see there for when that serves.
 pub(crate) fn solve_and_measure_many(
     arch: Arch,
     system: &DenseSystem<'_>,

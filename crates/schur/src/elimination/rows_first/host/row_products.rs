@@ -50,7 +50,7 @@ const ROUND_BYTES: usize = 1 << 18;
 const LINES: usize = 8;
 
 /// A matrix with a line of `k` numbers for each unknown of the rows.
-pub(crate) trait RowLines<'a>: Sync {
+pub(crate) trait CrossRows<'a>: Sync {
     /// The line of unknown `entry` of `row`, number `unknown` of all, where its numbers are adjacent.
     fn line(&self, row: usize, entry: usize, unknown: usize) -> Option<&'a [f64]>;
 
@@ -58,7 +58,7 @@ pub(crate) trait RowLines<'a>: Sync {
     fn copy(&self, row: usize, entry: usize, out: &mut [f64]);
 }
 
-impl<'a> RowLines<'a> for DenseSystem<'a> {
+impl<'a> CrossRows<'a> for DenseSystem<'a> {
     #[inline]
     fn line(&self, row: usize, entry: usize, _unknown: usize) -> Option<&'a [f64]> {
         self.row_cross().row_slice(self.shape().rows(), row, entry)
@@ -77,7 +77,7 @@ pub(crate) struct Whitened<'a> {
     pub(crate) k: usize,
 }
 
-impl<'a> RowLines<'a> for Whitened<'a> {
+impl<'a> CrossRows<'a> for Whitened<'a> {
     #[inline]
     fn line(&self, _row: usize, _entry: usize, unknown: usize) -> Option<&'a [f64]> {
         Some(&self.data[unknown * self.k..(unknown + 1) * self.k])
@@ -94,13 +94,13 @@ impl<'a> RowLines<'a> for Whitened<'a> {
 pub(crate) fn pull<'a>(
     arch: Arch,
     rows: &RowDims,
-    lines: &impl RowLines<'a>,
+    lines: &impl CrossRows<'a>,
     u: &mut [f64],
     border: &mut [f64],
     prepare: impl Fn(usize, &mut [f64]) + Sync,
 ) {
     let k = border.len();
-    let tasks = parts(rows, [u]).into_par_iter().with_max_len(1);
+    let tasks = row_ranges(rows, [u]).into_par_iter().with_max_len(1);
     let sums = par_map(tasks, |part| {
         let [u] = part.own;
         let (mut sum, mut weights) = (vec![0.0; k], Vec::new());
@@ -123,12 +123,12 @@ pub(crate) fn pull<'a>(
 pub(crate) fn push<'a>(
     arch: Arch,
     rows: &RowDims,
-    lines: &impl RowLines<'a>,
+    lines: &impl CrossRows<'a>,
     x_border: &[f64],
     u: &mut [f64],
     finish: impl Fn(usize, &mut [f64]) + Sync,
 ) {
-    let tasks = parts(rows, [u]).into_par_iter().rev().with_max_len(1);
+    let tasks = row_ranges(rows, [u]).into_par_iter().rev().with_max_len(1);
     par_each(tasks, |part| {
         let [u] = part.own;
         let mut sums = Vec::new();
@@ -157,7 +157,7 @@ pub(crate) fn push_and_multiply(
     y: ProductMut<'_>,
 ) {
     let (rows, k) = (system.shape().rows(), x_border.len());
-    let tasks = parts(rows, [x_row, y.row, y.row_abs]);
+    let tasks = row_ranges(rows, [x_row, y.row, y.row_abs]);
     let tasks = tasks.into_par_iter().rev().with_max_len(1);
     let sums = par_map(tasks, |part| {
         let [x, y, y_abs] = part.own;
@@ -171,7 +171,7 @@ pub(crate) fn push_and_multiply(
         walk(rows, k, part.rows, system, |round, lines, kept| {
             sums.clear();
             sums.resize(lines.len(), [0.0; 2]);
-            border.relay(arch, (&weights, &past), (lines, &mut sums), x_border);
+            border.add_and_multiply(arch, (&weights, &past), (lines, &mut sums), x_border);
             for (&place, [sum, sum_abs]) in round.places.iter().zip(&sums) {
                 x[place] -= sum;
                 (y[place], y_abs[place]) = (*sum, *sum_abs);
@@ -188,12 +188,12 @@ pub(crate) fn push_and_multiply(
             match kept {
                 Some(lines) => past.extend(lines),
                 None => {
-                    border.relay(arch, (&weights, lines), (&[], &mut []), x_border);
+                    border.add_and_multiply(arch, (&weights, lines), (&[], &mut []), x_border);
                     weights.clear();
                 }
             }
         });
-        border.relay(arch, (&weights, &past), (&[], &mut []), x_border);
+        border.add_and_multiply(arch, (&weights, &past), (&[], &mut []), x_border);
         border
     });
     for sum in sums {
@@ -210,7 +210,7 @@ struct BorderSums {
 
 impl BorderSums {
     /// Adds the lines of `past` times `weights`, and multiplies those of `next` by `x`.
-    fn relay(
+    fn add_and_multiply(
         &mut self,
         arch: Arch,
         (weights, past): (&[f64], &[&[f64]]),
@@ -296,13 +296,16 @@ fn add_symmetric_product(
 }
 
 /// A range of rows with its parts of what is read and written.
-struct Part<'p, const M: usize> {
+struct RowRange<'p, const M: usize> {
     rows: Range<usize>,
     own: [&'p mut [f64]; M],
 }
 
 /// Ranges of rows, by the shape alone.
-fn parts<'p, const M: usize>(rows: &RowDims, mut slices: [&'p mut [f64]; M]) -> Vec<Part<'p, M>> {
+fn row_ranges<'p, const M: usize>(
+    rows: &RowDims,
+    mut slices: [&'p mut [f64]; M],
+) -> Vec<RowRange<'p, M>> {
     let unknowns = rows.offset(rows.rows());
     let count = (unknowns / PART_LINES).clamp(1, PARTS);
     let chunk = rows.rows().div_ceil(count).max(1);
@@ -314,7 +317,7 @@ fn parts<'p, const M: usize>(rows: &RowDims, mut slices: [&'p mut [f64]; M]) -> 
             *from = tail;
             head
         });
-        Part {
+        RowRange {
             rows: first..last,
             own,
         }
@@ -350,7 +353,7 @@ fn walk<'a>(
     dims: &RowDims,
     k: usize,
     range: Range<usize>,
-    source: &impl RowLines<'a>,
+    source: &impl CrossRows<'a>,
     mut work: impl FnMut(&Round, &[&[f64]], Option<&[&'a [f64]]>),
 ) {
     let start = dims.offset(range.start);
@@ -473,7 +476,7 @@ mod tests {
                 k,
             };
             let mut seen = vec![0; n];
-            for part in parts::<0>(&rows, []) {
+            for part in row_ranges::<0>(&rows, []) {
                 let start = rows.offset(part.rows.start);
                 walk(&rows, k, part.rows, &lines, |round, lines, _| {
                     assert_eq!(round.places.len(), lines.len());

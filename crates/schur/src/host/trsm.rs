@@ -1,4 +1,4 @@
-//! Triangular solves with many columns, which share out by columns.
+//! Triangular solves with many right-hand sides (TRSM), which share out by columns.
 //!
 //! Each task solves for its own columns on one thread and reads the whole triangle. faer's own way to use
 //! several threads, splitting the products inside, makes little of them where columns are few.
