@@ -84,9 +84,9 @@ impl Worker<'_> {
 }
 
 /// Marks a wavefront broken where its owner unwinds.
-struct Alarm<'r>(&'r AtomicBool);
+struct BreakOnPanic<'r>(&'r AtomicBool);
 
-impl Drop for Alarm<'_> {
+impl Drop for BreakOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.store(true, Ordering::Relaxed);
@@ -111,7 +111,7 @@ pub(crate) fn run(
     };
     let given = &*x;
     let work = || {
-        let _alarm = Alarm(&wavefront.broken);
+        let _guard = BreakOnPanic(&wavefront.broken);
         let mut worker = Worker {
             wavefront: &wavefront,
             range_of,

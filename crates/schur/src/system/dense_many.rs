@@ -17,7 +17,7 @@ use crate::Ridge;
 use crate::host::blas_many::{LINES, Orientation, Tile, WIDTH, with_tile};
 use crate::host::interleaved::Interleaved;
 use crate::host::parallel::par_map;
-use crate::refine::{BackwardError, ManyGauge};
+use crate::refine::{BackwardError, ErrorsOfMany};
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -124,19 +124,19 @@ impl DenseSystem<'_> {
             add_all(sums.plain.numbers_mut(), part.plain.numbers());
             add_all(sums.abs.numbers_mut(), part.abs.numbers());
         }
-        let mut gauge = ManyGauge::default();
-        of_rows.into_iter().for_each(|part| gauge.and(part.1));
+        let mut maxima = ErrorsOfMany::default();
+        of_rows.into_iter().for_each(|part| maxima.and(part.1));
         let chunk = stride * LINES;
         let border_chunks = (sums.plain.numbers_mut().par_chunks_mut(chunk))
             .zip(sums.abs.numbers().par_chunks(chunk))
             .zip(right.numbers().par_chunks(chunk));
         let border_chunks = par_map(border_chunks, |((y, abs), b)| {
-            let mut gauge = ManyGauge::default();
-            gauge.see(arch, b, y, abs, stride);
-            gauge
+            let mut maxima = ErrorsOfMany::default();
+            maxima.see(arch, b, y, abs, stride);
+            maxima
         });
-        border_chunks.into_iter().for_each(|seen| gauge.and(seen));
-        gauge.errors(count).collect()
+        border_chunks.into_iter().for_each(|seen| maxima.and(seen));
+        maxima.errors(count).collect()
     }
 
     /// $`y \leftarrow y - B' z`$ for interleaved vectors, `count` of them, where `prepare` makes every row's
@@ -226,9 +226,9 @@ impl DenseSystem<'_> {
         rho: f64,
         (rows, x): (Range<usize>, &mut [f64]),
         settle: &impl Fn(Range<usize>, usize, &mut [f64], &[f64], &mut [f64]),
-    ) -> (Pair, ManyGauge) {
+    ) -> (Pair, ErrorsOfMany) {
         let (dims, k) = (self.shape().rows(), self.shape().border());
-        let (mut sums, mut gauge) = (Pair::zeros(arch, k, count), ManyGauge::default());
+        let (mut sums, mut maxima) = (Pair::zeros(arch, k, count), ErrorsOfMany::default());
         let stride = sums.plain.stride();
         let group = (GROUP_BYTES / (8 * k).max(1)).clamp(LINES / 4, GROUP_LINES);
         let start = dims.offset(rows.start);
@@ -261,7 +261,7 @@ impl DenseSystem<'_> {
                 settle(unknowns, i, x, plain, &mut right[own.clone()]);
                 self.add_block(i, rho, x, plain, &mut abs[own]);
             }
-            gauge.see(arch, &right, &mut plain, &abs, stride);
+            maxima.see(arch, &right, &mut plain, &abs, stride);
             sizes
                 .iter_mut()
                 .zip(&*x)
@@ -281,7 +281,7 @@ impl DenseSystem<'_> {
                 );
             });
         });
-        (sums, gauge)
+        (sums, maxima)
     }
 
     /// Adds $`(D_i + \rho) x_i`$.

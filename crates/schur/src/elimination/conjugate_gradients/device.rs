@@ -29,7 +29,7 @@ use crate::{
     NotPositiveDefinite, PivotSite, Ridge, SolveStats, StructuredShape,
 };
 use broadhead_device::{DeviceBuffer, Graph, Matrix, MatrixMut, Side, Stream, Triangle};
-use descent::{By, Descent, Ended, Status};
+use descent::{Descent, Ended, ProductsBy, Status};
 
 /// The most features of which fused kernels form the products of the rows and of the border; of more,
 /// the library does.
@@ -161,7 +161,7 @@ fn submit_fused(
         ..
     } = common;
     kernels.core_pull(stream, sizes, border, &workspace.w, &mut descent.vector)?;
-    let by = By::Kernels { kernels, sums };
+    let by = ProductsBy::Kernels { kernels, sums };
     descent.solve(stream, sizes, rows, border, by)?;
     kernels.core_push(
         stream,
@@ -233,7 +233,7 @@ fn submit_library(
     let mut core = MatrixMut::packed(descent.vector.view_mut(), r, m)?;
     stream.gemm(1.0, root, Matrix::packed(b.view(), m, m)?, 0.0, &mut core)?;
     stream.trsm(Side::Right, Triangle::Upper, 1.0, side.gram, &mut core)?;
-    descent.solve(stream, sizes, rows, border, By::Library(products))?;
+    descent.solve(stream, sizes, rows, border, ProductsBy::Library(products))?;
     // U' = R c' L_G^-1
     let mut core = MatrixMut::packed(descent.vector.view_mut(), r, m)?;
     let transposed = side.gram.transposed();

@@ -142,8 +142,8 @@ impl Core {
         &mut self,
         system: &StructuredSystem<'_>,
         rho: f64,
-    ) -> Result<(), (CorePart, FailedPivot)> {
-        factor_gram(system, rho, &mut self.gram).map_err(|failed| (CorePart::Gram, failed))?;
+    ) -> Result<(), (CoreFactor, FailedPivot)> {
+        factor_gram(system, rho, &mut self.gram).map_err(|failed| (CoreFactor::Gram, failed))?;
         let Self {
             features,
             gram,
@@ -162,14 +162,14 @@ impl Core {
             }
             Form::Pairs(pairs) => pairs.factor(gram),
         }
-        .map_err(|failed| (CorePart::Core, failed))
+        .map_err(|failed| (CoreFactor::Core, failed))
     }
 
     fn failure(
         &mut self,
         system: &StructuredSystem<'_>,
         rho: f64,
-        part: CorePart,
+        part: CoreFactor,
         failed: FailedPivot,
     ) -> Failure {
         if !failed.value.is_finite() {
@@ -178,13 +178,13 @@ impl Core {
         let gram = system.gram().matrix();
         let scale = largest((0..gram.nrows()).map(|m| gram[(m, m)]));
         let feature = match part {
-            CorePart::Gram => failed.index,
-            CorePart::Core => self.form.feature_of(failed.index),
+            CoreFactor::Gram => failed.index,
+            CoreFactor::Core => self.form.feature_of(failed.index),
         };
         // G is inverted before the core is formed, and must leave it its digits.
         let floor = match part {
-            CorePart::Gram => LEAST_BUMP * scale,
-            CorePart::Core => 0.0,
+            CoreFactor::Gram => LEAST_BUMP * scale,
+            CoreFactor::Core => 0.0,
         };
         let bump = least_bump(scale, floor, |bump| {
             self.factor_core(system, rho + bump).is_ok()
@@ -224,7 +224,7 @@ impl Core {
 
 /// Which factor of the core failed.
 #[derive(Clone, Copy, Debug)]
-enum CorePart {
+enum CoreFactor {
     Gram,
     Core,
 }

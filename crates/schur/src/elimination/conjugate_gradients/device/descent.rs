@@ -80,7 +80,7 @@ pub(crate) enum Status {
 }
 
 /// What forms the products of the rows.
-pub(crate) enum By<'a> {
+pub(crate) enum ProductsBy<'a> {
     /// A fused kernel.
     Kernels {
         kernels: &'a StructuredKernels,
@@ -227,7 +227,7 @@ impl Descent {
         sizes: &Sizes,
         rows: &WhitenedRows,
         border: &GramFactors,
-        mut by: By<'_>,
+        mut by: ProductsBy<'_>,
     ) -> Result<()> {
         self.submit_begin(stream, sizes)?;
         stream.while_loop(|stream, again| {
@@ -280,15 +280,15 @@ impl Descent {
         stream: &Stream,
         sizes: &Sizes,
         rows: &WhitenedRows,
-        by: &mut By<'_>,
+        by: &mut ProductsBy<'_>,
     ) -> Result<()> {
         let (p, outer) = (&self.p, &mut self.outer_sum);
         match by {
-            By::Kernels { kernels, sums } => {
+            ProductsBy::Kernels { kernels, sums } => {
                 let of_rows = (&self.phi, &self.jacobian);
                 kernels.product_of(stream, sizes, rows, of_rows, p, sums, outer)
             }
-            By::Library(products) => {
+            ProductsBy::Library(products) => {
                 let of_rows = OfRows {
                     phi: &self.phi,
                     x: &self.jacobian,

@@ -11,13 +11,13 @@
 //!
 //! ```text
 //!   a part of the rows   [ stream 0 | stream 1 | stream 2 | stream 3 ]
-//!   a round                ^          ^          ^          ^          a row of each
+//!   a batch                ^          ^          ^          ^          a row of each
 //! ```
 //!
-//! Each pass reads its lines once, and is as fast as memory. So a round takes its rows from distant
+//! Each pass reads its lines once, and is as fast as memory. So a batch takes its rows from distant
 //! places: several long streams keep the memory busy, where neighbouring lines that are short begin
-//! new streams all the time. The lines of a round come from memory for $`s`$ and once more from
-//! cache for $`B' x`$; where there are registers enough, the latter runs while the next round's lines
+//! new streams all the time. The lines of a batch come from memory for $`s`$ and once more from
+//! cache for $`B' x`$; where there are registers enough, the latter runs while the next batch's lines
 //! come, and memory does not wait for it. The push takes the parts in the reverse order, so that it
 //! finds in cache what the pull read last.
 //!
@@ -43,10 +43,10 @@ const PART_LINES: usize = 44;
 /// The most streams of a part.
 const STREAMS: usize = 4;
 
-/// The most bytes of a round's lines, which are read twice: half of a small second-level cache.
-const ROUND_BYTES: usize = 1 << 18;
+/// The most bytes of a batch's lines, which are read twice: half of a small second-level cache.
+const BATCH_BYTES: usize = 1 << 18;
 
-/// Lines read at once: of plain sums, and where sums of the round before run beside.
+/// Lines read at once: of plain sums, and where sums of the batch before run beside.
 const LINES: usize = 8;
 
 /// A matrix with a line of `k` numbers for each unknown of the rows.
@@ -104,12 +104,12 @@ pub(crate) fn pull<'a>(
     let sums = par_map(tasks, |part| {
         let [u] = part.own;
         let (mut sum, mut weights) = (vec![0.0; k], Vec::new());
-        walk(rows, k, part.rows, lines, |round, lines, _| {
-            for row in &round.rows {
+        walk(rows, k, part.rows, lines, |batch, lines, _| {
+            for row in &batch.rows {
                 prepare(row.row, &mut u[row.own()]);
             }
             weights.clear();
-            weights.extend(round.places.iter().map(|p| -u[*p]));
+            weights.extend(batch.places.iter().map(|p| -u[*p]));
             add_lines(arch, &weights, lines, &mut sum);
         });
         sum
@@ -132,13 +132,13 @@ pub(crate) fn push<'a>(
     par_each(tasks, |part| {
         let [u] = part.own;
         let mut sums = Vec::new();
-        walk(rows, x_border.len(), part.rows, lines, |round, lines, _| {
+        walk(rows, x_border.len(), part.rows, lines, |batch, lines, _| {
             sums.clear();
             multiply_lines(arch, lines, x_border, &mut sums);
-            for (place, sum) in round.places.iter().zip(&sums) {
+            for (place, sum) in batch.places.iter().zip(&sums) {
                 u[*place] -= sum;
             }
-            for row in &round.rows {
+            for row in &batch.rows {
                 finish(row.row, &mut u[row.own()]);
             }
         });
@@ -166,24 +166,24 @@ pub(crate) fn push_and_multiply(
             abs: vec![0.0; k],
         };
         let (mut sums, mut weights) = (Vec::new(), Vec::new());
-        // The round before, whose lines are in cache while this one's come from memory.
+        // The batch before, whose lines are in cache while this one's come from memory.
         let mut past: Vec<&[f64]> = Vec::new();
-        walk(rows, k, part.rows, system, |round, lines, kept| {
+        walk(rows, k, part.rows, system, |batch, lines, kept| {
             sums.clear();
             sums.resize(lines.len(), [0.0; 2]);
             border.add_and_multiply(arch, (&weights, &past), (lines, &mut sums), x_border);
-            for (&place, [sum, sum_abs]) in round.places.iter().zip(&sums) {
+            for (&place, [sum, sum_abs]) in batch.places.iter().zip(&sums) {
                 x[place] -= sum;
                 (y[place], y_abs[place]) = (*sum, *sum_abs);
             }
-            for row in &round.rows {
+            for row in &batch.rows {
                 let x = &mut x[row.own()];
                 factors.solve_block(row.row, x);
                 let (y, y_abs) = (&mut y[row.own()], &mut y_abs[row.own()]);
                 add_block_product(system, ridge.row, row.row, x, y, y_abs);
             }
             weights.clear();
-            weights.extend(round.places.iter().map(|p| x[*p]));
+            weights.extend(batch.places.iter().map(|p| x[*p]));
             past.clear();
             match kept {
                 Some(lines) => past.extend(lines),
@@ -325,7 +325,7 @@ fn row_ranges<'p, const M: usize>(
     (0..rows.rows()).step_by(chunk).map(&mut cut).collect()
 }
 
-/// A row of a round.
+/// A row of a batch.
 struct Row {
     row: usize,
     /// Its first unknown, from the part's first.
@@ -341,60 +341,60 @@ impl Row {
 
 /// Rows that are worked on together, and the places of their lines: those of first unknowns first.
 #[derive(Default)]
-struct Round {
+struct Batch {
     rows: Vec<Row>,
     /// Unknowns, from the part's first.
     places: Vec<usize>,
 }
 
-/// Visits the rows of `range` a round at a time, with the lines of the round's places; once more where
-/// they are the source's own, which last longer than the round.
+/// Visits the rows of `range` a batch at a time, with the lines of the batch's places; once more where
+/// they are the source's own, which last longer than the batch.
 fn walk<'a>(
     dims: &RowDims,
     k: usize,
     range: Range<usize>,
     source: &impl CrossRows<'a>,
-    mut work: impl FnMut(&Round, &[&[f64]], Option<&[&'a [f64]]>),
+    mut work: impl FnMut(&Batch, &[&[f64]], Option<&[&'a [f64]]>),
 ) {
     let start = dims.offset(range.start);
     let row_bytes = dims.max_dim().max(1).saturating_mul(k).saturating_mul(8);
-    let streams = (ROUND_BYTES / row_bytes.max(1)).clamp(1, STREAMS);
+    let streams = (BATCH_BYTES / row_bytes.max(1)).clamp(1, STREAMS);
     let stride = range.len().div_ceil(streams);
-    let mut round = Round::default();
+    let mut batch = Batch::default();
     let (mut adjacent, mut copies) = (Vec::with_capacity(LINES), Vec::new());
     for step in 0..stride {
-        round.rows.clear();
-        round.places.clear();
+        batch.rows.clear();
+        batch.places.clear();
         adjacent.clear();
         let mut most = 0;
         for row in (range.start + step..range.end).step_by(stride) {
             let (first, dim) = (dims.offset(row) - start, dims.dim(row));
             most = most.max(dim);
-            round.rows.push(Row { row, first, dim });
+            batch.rows.push(Row { row, first, dim });
         }
         for entry in 0..most {
-            for row in round.rows.iter().filter(|row| entry < row.dim) {
+            for row in batch.rows.iter().filter(|row| entry < row.dim) {
                 let place = row.first + entry;
-                round.places.push(place);
+                batch.places.push(place);
                 adjacent.extend(source.line(row.row, entry, start + place));
             }
         }
-        if adjacent.len() == round.places.len() {
-            work(&round, &adjacent, Some(&adjacent));
+        if adjacent.len() == batch.places.len() {
+            work(&batch, &adjacent, Some(&adjacent));
             continue;
         }
-        copies.resize(round.places.len() * k, 0.0);
-        let mut lines = Vec::with_capacity(round.places.len());
+        copies.resize(batch.places.len() * k, 0.0);
+        let mut lines = Vec::with_capacity(batch.places.len());
         let mut rest = &mut copies[..];
         for entry in 0..most {
-            for row in round.rows.iter().filter(|row| entry < row.dim) {
+            for row in batch.rows.iter().filter(|row| entry < row.dim) {
                 let (line, after) = std::mem::take(&mut rest).split_at_mut(k);
                 source.copy(row.row, entry, line);
                 lines.push(&*line);
                 rest = after;
             }
         }
-        work(&round, &lines, None);
+        work(&batch, &lines, None);
     }
 }
 
@@ -441,8 +441,8 @@ mod tests {
         ((i * 37 + 11) % 17) as f64 - 8.0
     }
 
-    /// Shapes around every tail: of vectors, of lines in a round, of rounds in a part, and of blocks
-    /// so wide that a round is one row.
+    /// Shapes around every tail: of vectors, of lines in a batch, of batches in a part, and of blocks
+    /// so wide that a batch is one row.
     fn shapes() -> Vec<(Vec<usize>, usize)> {
         let mut shapes = Vec::new();
         for k in [0, 1, 3, 4, 7, 8, 9, 17] {
@@ -478,9 +478,9 @@ mod tests {
             let mut seen = vec![0; n];
             for part in row_ranges::<0>(&rows, []) {
                 let start = rows.offset(part.rows.start);
-                walk(&rows, k, part.rows, &lines, |round, lines, _| {
-                    assert_eq!(round.places.len(), lines.len());
-                    for (place, line) in round.places.iter().zip(lines) {
+                walk(&rows, k, part.rows, &lines, |batch, lines, _| {
+                    assert_eq!(batch.places.len(), lines.len());
+                    for (place, line) in batch.places.iter().zip(lines) {
                         let u = start + place;
                         assert_eq!(*line, &data[u * k..(u + 1) * k]);
                         seen[u] += 1;
