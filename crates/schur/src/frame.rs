@@ -5,7 +5,7 @@ use crate::elimination::{
     holds, whole_bump,
 };
 use crate::host::condition;
-use crate::host::registers::release_upper_parts;
+use crate::host::parallel::released;
 use crate::refine::{BackwardError, Refinement, measure_many};
 use crate::solver::{Buffers, Solver};
 use crate::{
@@ -116,21 +116,22 @@ impl<'b> Frame<'b> {
             iterations: 0,
         };
         let _span = tracing::trace_span!("solve", count).entered();
-        release_upper_parts();
-        if count == 1 {
-            let mut buffers = std::mem::take(&mut self.solver.buffers);
-            let outcome = self.solve_columns(&gradient, &mut step, &mut buffers, &mut report);
-            self.solver.buffers = buffers;
-            return match outcome {
+        released(|| {
+            if count == 1 {
+                let mut buffers = std::mem::take(&mut self.solver.buffers);
+                let outcome = self.solve_columns(&gradient, &mut step, &mut buffers, &mut report);
+                self.solver.buffers = buffers;
+                return match outcome {
+                    Ok(()) => Ok(report),
+                    Err(failure) => Err(self.advise(&gradient, failure)),
+                };
+            }
+            let mut buffers = Buffers::many(shape.row_unknowns(), shape.border(), count);
+            match self.solve_columns(&gradient, &mut step, &mut buffers, &mut report) {
                 Ok(()) => Ok(report),
                 Err(failure) => Err(self.advise(&gradient, failure)),
-            };
-        }
-        let mut buffers = Buffers::many(shape.row_unknowns(), shape.border(), count);
-        match self.solve_columns(&gradient, &mut step, &mut buffers, &mut report) {
-            Ok(()) => Ok(report),
-            Err(failure) => Err(self.advise(&gradient, failure)),
-        }
+            }
+        })
     }
 
     /// Adds to a curvature that conjugate gradients met the ridges at which they meet none: they are run

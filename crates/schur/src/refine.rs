@@ -10,7 +10,7 @@
 //! normwise one. One step of refinement at working precision makes a Cholesky solve componentwise
 //! backward stable where the matrix is not too ill-conditioned (Skeel 1980).
 
-use crate::host::blas1::{larger, norm, power_of_two_near};
+use crate::host::blas1::{NORM_LANES, larger, norm, norms};
 use crate::host::interleaved::{Interleaved, VECTORS};
 use crate::system::ProductMut;
 use crate::{DenseSystem, Ridge, System};
@@ -126,31 +126,31 @@ impl Residual {
     /// Forms `r = b - y` over the product `y` that is there, and measures it.
     pub(crate) fn measure_product(&mut self, b: (&[f64], &[f64])) -> BackwardError {
         let arch = Arch::new();
-        let mut gauge = Gauge::default();
+        let mut maxima = ErrorMaxima::default();
         let mut part = |r: &mut [f64], size: &[f64], b: &[f64]| {
             let (first, rest) = (r.len() / LANES * LANES, r.len() % LANES);
             let (r, r_rest) = r.split_at_mut(first);
             let pairs = r.as_chunks_mut().0.iter_mut().zip(size.as_chunks().0);
-            let seen = gauge_lanes(arch, pairs.zip(b.as_chunks().0));
-            gauge = gauge.and(seen);
+            let seen = maxima_of_lanes(arch, pairs.zip(b.as_chunks().0));
+            maxima = maxima.and(seen);
             for o in 0..rest {
                 r_rest[o] = b[first + o] - r_rest[o];
-                gauge.see(r_rest[o], size[first + o] + b[first + o].abs());
+                maxima.see(r_rest[o], size[first + o] + b[first + o].abs());
             }
         };
         part(&mut self.row, &self.row_abs, b.0);
         part(&mut self.border, &self.border_abs, b.1);
-        gauge.error((&self.row, &self.border), b)
+        maxima.error((&self.row, &self.border), b)
     }
 }
 
 const LANES: usize = 8;
 
 /// Replaces `y` by `b - y`, and sees it, [`LANES`] entries at a time.
-fn gauge_lanes<'r>(
+fn maxima_of_lanes<'r>(
     arch: Arch,
     entries: impl Iterator<Item = ((&'r mut [f64; LANES], &'r [f64; LANES]), &'r [f64; LANES])>,
-) -> Gauge {
+) -> ErrorMaxima {
     let zero = [0.0_f64; LANES];
     let (mut largest, mut scale, mut worst, mut poison) = (zero, zero, zero, zero);
     arch.dispatch(
@@ -171,8 +171,9 @@ fn gauge_lanes<'r>(
             }
         },
     );
+    // What is not a number is told by `poison`; these maxima pass over it.
     let most = |lanes: [f64; LANES]| lanes.into_iter().fold(0.0, f64::max);
-    Gauge {
+    ErrorMaxima {
         largest: most(largest),
         scale: most(scale),
         worst: if poison.iter().all(|p| *p == 0.0) {
@@ -183,15 +184,15 @@ fn gauge_lanes<'r>(
     }
 }
 
-/// Residuals entry by entry, as they become backward errors.
+/// The maxima over the entries of a residual, of which backward errors are made.
 #[derive(Clone, Copy, Debug, Default)]
-struct Gauge {
+struct ErrorMaxima {
     largest: f64,
     scale: f64,
     worst: f64,
 }
 
-impl Gauge {
+impl ErrorMaxima {
     #[inline]
     fn see(&mut self, r: f64, weight: f64) {
         self.largest = self.largest.max(r.abs());
@@ -262,15 +263,12 @@ pub(crate) fn measure_many(
     errors
 }
 
-/// Vectors that one [`LaneGauge`] sees.
-const TOGETHER: usize = 8;
+/// Numbers of one unknown of the vectors that one [`LaneMaxima`] sees.
+type Lanes = [f64; NORM_LANES];
 
-/// Numbers of one unknown of these.
-type Lanes = [f64; TOGETHER];
-
-/// Gauges of adjacent interleaved vectors.
+/// The maxima of adjacent interleaved vectors.
 #[derive(Clone, Copy, Debug, Default)]
-struct LaneGauge {
+struct LaneMaxima {
     largest: Lanes,
     scale: Lanes,
     worst: Lanes,
@@ -278,17 +276,17 @@ struct LaneGauge {
 }
 
 /// One number for each of the vectors of a pass.
-type OfVectors = [Lanes; VECTORS / TOGETHER];
+type OfVectors = [Lanes; VECTORS / NORM_LANES];
 
-/// Gauges of interleaved vectors, with the norms of the chunks that they have seen.
+/// The maxima of interleaved vectors, with the norms of the chunks that they have seen.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ManyGauge {
-    gauges: [LaneGauge; VECTORS / TOGETHER],
+pub(crate) struct ErrorsOfMany {
+    maxima: [LaneMaxima; VECTORS / NORM_LANES],
     residual: Vec<OfVectors>,
     gradient: Vec<OfVectors>,
 }
 
-impl ManyGauge {
+impl ErrorsOfMany {
     /// Replaces `y` by `b - y` and sees it; `abs` holds the sizes of the terms of `y`.
     pub(crate) fn see(&mut self, arch: Arch, b: &[f64], y: &mut [f64], abs: &[f64], stride: usize) {
         arch.dispatch(
@@ -296,16 +294,16 @@ impl ManyGauge {
             || {
                 let unknowns = y.chunks_exact_mut(stride).zip(b.chunks_exact(stride));
                 for ((y, b), abs) in unknowns.zip(abs.chunks_exact(stride)) {
-                    let pieces = y.chunks_mut(TOGETHER).zip(b.chunks(TOGETHER));
-                    let pieces = pieces.zip(abs.chunks(TOGETHER));
-                    for (((y, b), abs), gauge) in pieces.zip(&mut self.gauges) {
+                    let pieces = y.chunks_mut(NORM_LANES).zip(b.chunks(NORM_LANES));
+                    let pieces = pieces.zip(abs.chunks(NORM_LANES));
+                    for (((y, b), abs), maxima) in pieces.zip(&mut self.maxima) {
                         // The usual width has no loop of unknown length.
                         match (y.first_chunk_mut(), b.first_chunk(), abs.first_chunk()) {
                             (Some(y), Some(b), Some(abs)) => {
                                 let (y, b, abs): (&mut Lanes, &Lanes, &Lanes) = (y, b, abs);
-                                gauge.see(y, b, abs);
+                                maxima.see(y, b, abs);
                             }
-                            _ => gauge.see(y, b, abs),
+                            _ => maxima.see(y, b, abs),
                         }
                     }
                 }
@@ -317,12 +315,12 @@ impl ManyGauge {
 
     /// Both, this one first.
     pub(crate) fn and(&mut self, mut other: Self) {
-        for (gauge, seen) in self.gauges.iter_mut().zip(&other.gauges) {
-            for l in 0..TOGETHER {
-                gauge.largest[l] = gauge.largest[l].max(seen.largest[l]);
-                gauge.scale[l] = gauge.scale[l].max(seen.scale[l]);
-                gauge.worst[l] = gauge.worst[l].max(seen.worst[l]);
-                gauge.poison[l] += seen.poison[l];
+        for (maxima, seen) in self.maxima.iter_mut().zip(&other.maxima) {
+            for l in 0..NORM_LANES {
+                maxima.largest[l] = maxima.largest[l].max(seen.largest[l]);
+                maxima.scale[l] = maxima.scale[l].max(seen.scale[l]);
+                maxima.worst[l] = maxima.worst[l].max(seen.worst[l]);
+                maxima.poison[l] += seen.poison[l];
             }
         }
         self.residual.append(&mut other.residual);
@@ -332,10 +330,10 @@ impl ManyGauge {
     /// The errors of the first `count` vectors.
     pub(crate) fn errors(&self, count: usize) -> impl Iterator<Item = BackwardError> + '_ {
         (0..count).map(|j| {
-            let (g, l) = (j / TOGETHER, j % TOGETHER);
-            let gauge = &self.gauges[g];
-            let worst = if gauge.poison[l] == 0.0 {
-                gauge.worst[l]
+            let (g, l) = (j / NORM_LANES, j % NORM_LANES);
+            let maxima = &self.maxima[g];
+            let worst = if maxima.poison[l] == 0.0 {
+                maxima.worst[l]
             } else {
                 f64::INFINITY
             };
@@ -343,21 +341,21 @@ impl ManyGauge {
             let whole = |chunks: &[OfVectors]| {
                 norm(&chunks.iter().map(|norms| norms[g][l]).collect::<Vec<_>>())
             };
-            let gauge = Gauge {
-                largest: gauge.largest[l],
-                scale: gauge.scale[l],
+            let maxima = ErrorMaxima {
+                largest: maxima.largest[l],
+                scale: maxima.scale[l],
                 worst,
             };
-            gauge.error_of(whole(&self.residual), whole(&self.gradient))
+            maxima.error_of(whole(&self.residual), whole(&self.gradient))
         })
     }
 }
 
-impl LaneGauge {
-    /// Replaces at most [`TOGETHER`] numbers `y` by `b - y` and sees them.
+impl LaneMaxima {
+    /// Replaces at most [`NORM_LANES`] numbers `y` by `b - y` and sees them.
     #[inline(always)]
     fn see(&mut self, y: &mut [f64], b: &[f64], abs: &[f64]) {
-        for l in 0..y.len().min(TOGETHER) {
+        for l in 0..y.len().min(NORM_LANES) {
             let r = b[l] - y[l];
             let weight = abs[l] + b[l].abs();
             y[l] = r;
@@ -369,42 +367,6 @@ impl LaneGauge {
             self.poison[l] += ratio * 0.0;
         }
     }
-}
-
-/// The norms of interleaved vectors, without overflow or underflow: as [`norm`].
-#[inline(always)]
-fn norms(x: &[f64], stride: usize) -> OfVectors {
-    let mut norms = OfVectors::default();
-    for (g, norms) in norms.iter_mut().enumerate().take(stride.div_ceil(TOGETHER)) {
-        let lanes = g * TOGETHER..stride.min((g + 1) * TOGETHER);
-        let mut largest = [0.0_f64; TOGETHER];
-        for x in x.chunks_exact(stride) {
-            for (largest, x) in largest.iter_mut().zip(&x[lanes.clone()]) {
-                *largest = largest.max(x.abs());
-            }
-        }
-        let scale = largest.map(|l| {
-            if l > 0.0 && l.is_finite() {
-                power_of_two_near(l)
-            } else {
-                1.0
-            }
-        });
-        let inverse = scale.map(|scale| 1.0 / scale);
-        for x in x.chunks_exact(stride) {
-            for ((sum, x), inverse) in norms.iter_mut().zip(&x[lanes.clone()]).zip(inverse) {
-                *sum += (x * inverse) * (x * inverse);
-            }
-        }
-        for l in 0..TOGETHER {
-            norms[l] = if largest[l].is_finite() {
-                norms[l].sqrt() * scale[l]
-            } else {
-                largest[l]
-            };
-        }
-    }
-    norms
 }
 
 #[cfg(test)]
@@ -456,13 +418,13 @@ mod tests {
             let mut size: Vec<f64> = (0..32).map(|i| 1.0 + (i % 5) as f64).collect();
             let mut b: Vec<f64> = (0..32).map(|i| 0.5 * (i as f64).cos()).collect();
             (b[9], b[17], size[17]) = (odd, y[17], 0.0);
-            let mut plain = Gauge::default();
+            let mut plain = ErrorMaxima::default();
             for i in 0..32 {
                 plain.see(b[i] - y[i], size[i] + b[i].abs());
             }
             let mut r = y.clone();
             let pairs = r.as_chunks_mut().0.iter_mut().zip(size.as_chunks().0);
-            let lanes = gauge_lanes(arch, pairs.zip(b.as_chunks().0));
+            let lanes = maxima_of_lanes(arch, pairs.zip(b.as_chunks().0));
             assert_eq!(lanes.worst, plain.worst, "{odd}");
             assert_eq!((lanes.largest, lanes.scale), (plain.largest, plain.scale));
             assert!(

@@ -14,7 +14,7 @@
 use crate::device::{FrameSummary, Placement};
 use crate::elimination::{Elimination, Factored, IterativeOptions, factor_or_advise};
 use crate::frame::Frame;
-use crate::host::registers::release_upper_parts;
+use crate::host::parallel::released;
 use crate::plan::{Ceilings, HostCeilings, Plan, Rates, Workload, candidates, plan, plan_without};
 use crate::refine::Residual;
 use crate::{
@@ -295,9 +295,9 @@ impl<'s> Base<'s> {
         ridge.check()?;
         let kind = self.solver.engine.kind();
         let _span = tracing::debug_span!("factor", ?ridge, %kind).entered();
-        release_upper_parts();
         self.last = None;
-        let factored = factor_or_advise(self.solver.engine.as_mut(), &self.system, ridge)?;
+        let factored =
+            released(|| factor_or_advise(self.solver.engine.as_mut(), &self.system, ridge))?;
         self.solver.ledger.factorizations += 1;
         self.last = Some((ridge, factored.clone()));
         Ok(Frame::new(

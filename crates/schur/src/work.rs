@@ -5,7 +5,7 @@
 //! is work that the code does: what the seconds come to is held against the committed records, of the
 //! host and of a device, by a test of the benchmarks.
 
-use crate::host::structured_parts::decoder_rank;
+use crate::host::structured::decoder_rank;
 use crate::{ArrowShape, HostCeilings, StructuredShape};
 
 /// What is counted.
@@ -214,7 +214,7 @@ impl Work {
     }
 
     /// Both triangular solves of a Cholesky factor of order `n`.
-    pub(crate) fn sweeps(self, n: f64) -> Self {
+    pub(crate) fn triangular_solves(self, n: f64) -> Self {
         self.traffic(8.0 * n * n).more(Unit::Step, 2.0 * n)
     }
 }

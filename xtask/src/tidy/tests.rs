@@ -338,7 +338,7 @@ fn two_types_of_one_name_are_found() {
     let associated = "//! A.\ntrait A {\n    type B;\n}\ntrait C {\n    type B;\n}\n";
     assert_eq!(complaints(&[(own, associated)]), []);
     // What is allowed and not needed any more.
-    breaks("twice", own, "//! A.\nstruct Room;\n");
+    breaks("twice", own, "//! A.\nstruct Frame;\n");
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl<'a> PlaceRows<'a> for Launch<'a> {
 }
 
 /// The row factors.
-pub(crate) struct RowFactors {
+pub(crate) struct DeviceRowFactors {
     /// `L`, packed.
     pub(crate) factors: DeviceBuffer<f64>,
     /// `1 / L_aa`, of length N.
@@ -92,8 +92,8 @@ pub(crate) struct Kernels {
     border_line: Kernel,
     border_pivot: Kernel,
     pull: Kernel,
-    sweep_up: Kernel,
-    sweep: Kernel,
+    inverse_first: Kernel,
+    inverse_second: Kernel,
     push: Kernel,
     rows_solve: Kernel,
     share_of_y: f32,
@@ -184,8 +184,8 @@ impl Kernels {
             border_line: border.kernel("border_line")?.clone(),
             border_pivot: border.kernel("border_pivot")?.clone(),
             pull: solve.kernel(&format!("pull_{of_y}"))?.clone(),
-            sweep_up: solve.kernel(&format!("sweep_up_{of_v}"))?.clone(),
-            sweep: solve.kernel(&format!("sweep_{of_v}"))?.clone(),
+            inverse_first: solve.kernel(&format!("sweep_up_{of_v}"))?.clone(),
+            inverse_second: solve.kernel(&format!("sweep_{of_v}"))?.clone(),
             push: solve.kernel(&format!("push_{of_y}"))?.clone(),
             rows_solve: solve.kernel("rows_solve")?.clone(),
             share_of_y: kept.share_of_y,
@@ -202,7 +202,7 @@ impl Kernels {
         index: &RowIndex,
         blocks: &DeviceBuffer<f64>,
         rho: f64,
-        rows: &mut RowFactors,
+        rows: &mut DeviceRowFactors,
         summary: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let how = layout.row_launch;
@@ -233,7 +233,7 @@ impl Kernels {
         stream: &Stream,
         layout: &Layout,
         index: &RowIndex,
-        rows: &RowFactors,
+        rows: &DeviceRowFactors,
         cross: &DeviceBuffer<f64>,
         whitened: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
@@ -399,7 +399,7 @@ impl Kernels {
         stream: &Stream,
         layout: &Layout,
         index: &RowIndex,
-        rows: &RowFactors,
+        rows: &DeviceRowFactors,
         whitened: &DeviceBuffer<f64>,
         gradient: (&DeviceBuffer<f64>, &DeviceBuffer<f64>),
         u: &mut DeviceBuffer<f64>,
@@ -431,7 +431,7 @@ impl Kernels {
     }
 
     /// `mid = W x`, `out = W' mid`: the inverse of the border applied.
-    pub(crate) fn sweeps(
+    pub(crate) fn apply_inverse(
         &self,
         stream: &Stream,
         layout: &Layout,
@@ -442,7 +442,7 @@ impl Kernels {
     ) -> Result<()> {
         let geometry = Geometry::line((layout.order / 8) as u32, 128);
         let launch = self
-            .sweep_up
+            .inverse_first
             .launch(stream, geometry)
             .early()
             .read(inverse.view())
@@ -453,7 +453,7 @@ impl Kernels {
         // SAFETY: the arguments are those of the source; the vectors are at least `order` long.
         unsafe { launch.submit()? };
         let launch = self
-            .sweep
+            .inverse_second
             .launch(stream, geometry)
             .early()
             .read(inverse.view())
@@ -472,7 +472,7 @@ impl Kernels {
         stream: &Stream,
         layout: &Layout,
         index: &RowIndex,
-        rows: &RowFactors,
+        rows: &DeviceRowFactors,
         whitened: &DeviceBuffer<f64>,
         u: &DeviceBuffer<f64>,
         x: &DeviceBuffer<f64>,
@@ -510,7 +510,7 @@ impl Kernels {
         stream: &Stream,
         layout: &Layout,
         index: &RowIndex,
-        rows: &RowFactors,
+        rows: &DeviceRowFactors,
         x: ViewMut<'_, f64>,
         count: usize,
         scale: f64,

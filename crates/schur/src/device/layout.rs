@@ -212,7 +212,7 @@ impl Layout {
                 + of(self.unknowns * self.k)
                 + square
                 + of(self.product_partials().iter().sum::<usize>() + self.unknowns + self.k)
-                + super::residual::Residual::bytes(self),
+                + super::residual::DeviceResidual::bytes(self),
             factors: of(self.blocks)
                 + of(self.unknowns)
                 + of(self.unknowns * self.order)

@@ -47,7 +47,7 @@ pub struct Methods {
 /// What a frame keeps, how it was made, what it costs, and what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrameSummary {
-    /// What it keeps of the factor that a solve sweeps with: the border's, of border first $`T`$'s, of
+    /// What it keeps of the factor that a solve applies: the border's, of border first $`T`$'s, of
     /// a core its own. Conjugate gradients have none.
     pub keep: Option<Keep>,
     /// How its row blocks were factored.

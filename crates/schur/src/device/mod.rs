@@ -18,17 +18,17 @@
 //!   allocate nothing.
 //! - Of symmetric blocks the lower triangle travels and is read.
 
+pub(crate) mod dense_cholesky;
 pub(crate) mod kernels;
 pub(crate) mod layout;
-pub(crate) mod lines;
 pub(crate) mod methods;
 pub(crate) mod operands;
+pub(crate) mod packing;
 pub(crate) mod pieces;
 pub(crate) mod pivot;
 pub(crate) mod product;
 pub(crate) mod residual;
 pub(crate) mod ridge;
-pub(crate) mod square;
 pub(crate) mod structured;
 pub(crate) mod tiles;
 pub(crate) mod work;
@@ -124,6 +124,6 @@ pub fn kernel_sources() -> &'static [&'static KernelSource] {
         &structured::kernels::STRUCTURED,
         &BORDER_FIRST,
         &DESCENT,
-        &structured::passes::PASSES,
+        &structured::row_products::ROW_PRODUCTS,
     ]
 }

@@ -5,8 +5,8 @@
 
 use super::kernels::Kernels;
 use super::layout::Layout;
-use super::lines::{Lines, write_blocks};
-use crate::system::BorderLines;
+use super::packing::{PackedUpload, write_blocks};
+use crate::system::LowerTriangle;
 use crate::{DenseSystem, Error};
 use broadhead_device::{DeviceBuffer, Stream, Uploader};
 use std::time::Duration;
@@ -68,7 +68,7 @@ impl Operands {
 
     fn send_rows(&mut self, system: &DenseSystem<'_>) -> Result<Duration, Error> {
         let (rows, blocks) = (system.shape().rows(), system.row_hessian());
-        let lines = Lines {
+        let lines = PackedUpload {
             count: rows.rows(),
             len_of: &|i| rows.dim(i) * rows.dim(i),
             fill: &|part, out| match blocks.as_packed() {
@@ -87,7 +87,7 @@ impl Operands {
         if k == 0 {
             return Ok(Duration::ZERO);
         }
-        let lines = Lines {
+        let lines = PackedUpload {
             count: layout.unknowns,
             len_of: &|_| k,
             fill: &|part, out| {
@@ -108,13 +108,16 @@ impl Operands {
         system: &DenseSystem<'_>,
         landing: &mut DeviceBuffer<f64>,
     ) -> Result<Duration, Error> {
-        let (k, border) = (layout.k, BorderLines::new(system.border_hessian().matrix()));
+        let (k, border) = (
+            layout.k,
+            LowerTriangle::new(system.border_hessian().matrix()),
+        );
         let by_column = border.by_column();
         let len_of = |l: usize| match by_column {
             true => k - l,
             false => l + 1,
         };
-        let lines = Lines {
+        let lines = PackedUpload {
             count: k,
             len_of: &len_of,
             fill: &|part, mut out| {

@@ -16,6 +16,7 @@
 use super::kernels::Kernels;
 use super::layout::Layout;
 use crate::Error;
+use crate::host::small_cholesky;
 use broadhead_device::{
     ByteClass, DeviceBuffer, DeviceError, Fault, Matrix, MatrixMut, Side, Stream, Triangle,
 };
@@ -44,8 +45,8 @@ pub(crate) fn find(
     }
 }
 
-/// What a look takes: a border matrix, which is overwritten, and what factors it.
-pub(crate) struct Room<'a> {
+/// What a look at a pivot works in: a border matrix, which is overwritten, and what factors it.
+pub(crate) struct PivotWorkspace<'a> {
     pub(crate) matrix: &'a mut DeviceBuffer<f64>,
     pub(crate) workspace: &'a mut DeviceBuffer<f64>,
     pub(crate) info: &'a mut DeviceBuffer<i32>,
@@ -54,21 +55,21 @@ pub(crate) struct Room<'a> {
     pub(crate) number: &'a mut DeviceBuffer<f64>,
 }
 
-/// Looks at pivot `j` of the matrix in the room.
+/// Looks at pivot `j` of the matrix that the workspace holds.
 pub(crate) fn look(
     stream: &Stream,
     kernels: &Kernels,
     layout: &Layout,
-    room: Room<'_>,
+    buffers: PivotWorkspace<'_>,
     j: usize,
 ) -> Result<Seen, Error> {
-    let Room {
+    let PivotWorkspace {
         matrix,
         workspace,
         info,
         line,
         number,
-    } = room;
+    } = buffers;
     kernels.border_line(stream, layout, matrix, j, line)?;
     if j > 0 {
         let mut leading = MatrixMut::new(matrix.view_mut(), j, j, layout.order)?;
@@ -105,24 +106,13 @@ pub(crate) fn refused(info: i32) -> Result<Option<usize>, Error> {
 /// value of the first pivot up to `refused` that is not positive, else of `refused`. The block is
 /// overwritten.
 pub(crate) fn of_block(block: &mut [f64], d: usize, rho: f64, refused: usize) -> (usize, f64) {
-    for a in 0..=refused {
-        for b in 0..=a {
-            let ridge = if a == b { rho } else { 0.0 };
-            let known: f64 = (0..b).map(|c| block[a * d + c] * block[b * d + c]).sum();
-            let left = block[a * d + b] + ridge - known;
-            if a != b {
-                block[a * d + b] = left / block[b * d + b];
-                continue;
-            }
-            // Not `<=`: NaN is no pivot either.
-            let positive = left > 0.0;
-            if a == refused || !positive {
-                return (a, left);
-            }
-            block[a * d + b] = left.sqrt();
-        }
-    }
-    unreachable!("the last pivot of the loop returns")
+    let mut found = (refused, f64::NAN);
+    small_cholesky::factor(block, d, rho, |a, value| {
+        found = (a, value);
+        // Not `<=`: NaN is no pivot either.
+        a < refused && value > 0.0
+    });
+    found
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub(crate) const RESIDUAL: KernelSource = KernelSource {
 const PIECES: usize = 16;
 
 /// Kernels and vectors of a measurement.
-pub(crate) struct Residual {
+pub(crate) struct DeviceResidual {
     rows: Kernel,
     columns: Kernel,
     triangle: Kernel,
@@ -47,7 +47,7 @@ pub(crate) struct Residual {
     before: ResidentVector,
 }
 
-impl Residual {
+impl DeviceResidual {
     /// Device bytes of the vectors.
     pub(crate) fn bytes(layout: &Layout) -> u64 {
         let vectors = 4 * (layout.unknowns + layout.border_len());

@@ -32,7 +32,7 @@ pub(crate) struct Tiles {
 
 /// Where `-Y'Y` of the sum comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Squares {
+pub(crate) enum GramTerm {
     /// From `Y`, by the tiles themselves.
     OfY,
     /// The factor's place holds it already.
@@ -84,12 +84,12 @@ impl Tiles {
         layout: &Layout,
         (border, rho): (&DeviceBuffer<f64>, f64),
         whitened: &DeviceBuffer<f64>,
-        squares: Squares,
+        gram: GramTerm,
         (factor, info): (&mut DeviceBuffer<f64>, &mut DeviceBuffer<i32>),
     ) -> Result<()> {
-        let unknowns = match squares {
-            Squares::OfY => layout.unknowns,
-            Squares::Held => 0,
+        let unknowns = match gram {
+            GramTerm::OfY => layout.unknowns,
+            GramTerm::Held => 0,
         };
         let geometry = Geometry::line(self.blocks, THREADS).with_shared(SHARED);
         let launch = self
@@ -103,7 +103,7 @@ impl Tiles {
             .scalar(layout.order as i32)
             .read(whitened.view())
             .scalar(unknowns as i32)
-            .scalar(i32::from(squares == Squares::Held))
+            .scalar(i32::from(gram == GramTerm::Held))
             .write(self.inverses.view_mut())
             .write(self.control.view_mut())
             .write(info.view_mut());

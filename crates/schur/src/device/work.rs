@@ -87,7 +87,7 @@ pub(crate) fn structured(shape: &StructuredShape, (factor, solve): (Work, Work))
 /// What a frame of a factor of order `n` keeps is made, and solved with, beside the rest of both.
 pub(crate) fn kept(keep: Keep, (factor, solve): (Work, Work), n: f64) -> (Work, Work) {
     match keep {
-        Keep::Factor => (factor, solve.sweeps(n).launches(3.0)),
+        Keep::Factor => (factor, solve.triangular_solves(n).launches(3.0)),
         // Half the rate of a large product: the joins begin small.
         Keep::InverseFactor => (
             factor

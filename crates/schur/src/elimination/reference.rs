@@ -284,6 +284,6 @@ pub(crate) fn work(shape: &SystemShape) -> Counts {
         factor: Work::default()
             .traffic(8.0 * order * order)
             .blocked_factor(order),
-        solve: Work::default().sweeps(order),
+        solve: Work::default().triangular_solves(order),
     }
 }

@@ -203,7 +203,7 @@ impl<const N: usize> WithSimd for Axpys<'_, N> {
 /// $`y \leftarrow y + \sum_l \alpha_l s_l`$, $`|y| \leftarrow |y| + \sum_l |\alpha_l| |s_l|`$, and
 /// returns $`s_l' x`$ and $`|s_l|' |x|`$.
 #[inline]
-pub(crate) fn lines<const N: usize>(
+pub(crate) fn symv_lines<const N: usize>(
     arch: Arch,
     alpha: [f64; N],
     s: [&[f64]; N],
@@ -211,7 +211,7 @@ pub(crate) fn lines<const N: usize>(
     y: &mut [f64],
     y_abs: &mut [f64],
 ) -> [[f64; 2]; N] {
-    arch.dispatch(LineProducts {
+    arch.dispatch(SymvLines {
         alpha,
         s,
         x,
@@ -220,7 +220,7 @@ pub(crate) fn lines<const N: usize>(
     })
 }
 
-struct LineProducts<'a, const N: usize> {
+struct SymvLines<'a, const N: usize> {
     alpha: [f64; N],
     s: [&'a [f64]; N],
     x: &'a [f64],
@@ -228,7 +228,7 @@ struct LineProducts<'a, const N: usize> {
     y_abs: &'a mut [f64],
 }
 
-impl<const N: usize> WithSimd for LineProducts<'_, N> {
+impl<const N: usize> WithSimd for SymvLines<'_, N> {
     type Output = [[f64; 2]; N];
 
     #[inline(always)]
@@ -458,7 +458,7 @@ impl<const N: usize> WithSimd for AxpysAndDotsAbs<'_, N> {
     }
 }
 
-/// The Euclidean norm without overflow or underflow.
+/// The Euclidean norm without overflow or underflow: infinite where an entry is, else NaN where one is.
 pub(crate) fn norm(x: &[f64]) -> f64 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut lanes = [0.0_f64; LANES];
@@ -491,6 +491,55 @@ pub(crate) fn norm(x: &[f64]) -> f64 {
     }
     let tail: f64 = rest.iter().map(|x| (x * inverse) * (x * inverse)).sum();
     (lanes.into_iter().sum::<f64>() + tail).sqrt() * scale
+}
+
+/// Interleaved vectors whose norms are taken together.
+pub(crate) const NORM_LANES: usize = 8;
+
+/// [`norm`] of each of `stride` interleaved vectors, at most `G` times [`NORM_LANES`] of them.
+#[inline(always)]
+pub(crate) fn norms<const G: usize>(x: &[f64], stride: usize) -> [[f64; NORM_LANES]; G] {
+    let mut norms = [[0.0; NORM_LANES]; G];
+    for (g, norms) in norms
+        .iter_mut()
+        .enumerate()
+        .take(stride.div_ceil(NORM_LANES))
+    {
+        let lanes = g * NORM_LANES..stride.min((g + 1) * NORM_LANES);
+        let mut largest = [0.0_f64; NORM_LANES];
+        for x in x.chunks_exact(stride) {
+            for (largest, x) in largest.iter_mut().zip(&x[lanes.clone()]) {
+                *largest = largest.max(x.abs());
+            }
+        }
+        let scale = largest.map(|l| {
+            if l > 0.0 && l.is_finite() {
+                power_of_two_near(l)
+            } else {
+                1.0
+            }
+        });
+        let inverse = scale.map(|scale| 1.0 / scale);
+        for x in x.chunks_exact(stride) {
+            for ((sum, x), inverse) in norms.iter_mut().zip(&x[lanes.clone()]).zip(inverse) {
+                *sum += (x * inverse) * (x * inverse);
+            }
+        }
+        for l in 0..NORM_LANES {
+            norms[l] = if largest[l].is_finite() {
+                norms[l].sqrt() * scale[l]
+            } else {
+                largest[l]
+            };
+        }
+    }
+    norms
+}
+
+/// The largest absolute value, zero of none; NaN where one is.
+pub(crate) fn largest(x: impl IntoIterator<Item = f64>) -> f64 {
+    x.into_iter()
+        .fold(0.0, |largest, x| larger(largest, x.abs()))
 }
 
 /// The larger of two; NaN where either is, so that no NaN loses against a number.
@@ -567,7 +616,7 @@ mod tests {
             let found = axpys_and_dots_abs(arch, &alpha, s, onto, s, &y);
             assert_eq!(found, std::array::from_fn(|l| sums[twice(l)]));
             assert_eq!((on, on_abs), (at, at_abs));
-            let [[sum, sum_abs]] = lines(arch, [-2.0], [&x], &y, &mut z, &mut z_abs);
+            let [[sum, sum_abs]] = symv_lines(arch, [-2.0], [&x], &y, &mut z, &mut z_abs);
             assert!(sum.abs() <= sum_abs * (1.0 + 1e-14));
             for i in 0..n {
                 // Doubling is exact: fused or not, one rounding.
@@ -585,6 +634,43 @@ mod tests {
         }
         assert_eq!(norm(&[]), 0.0);
         assert_eq!(norm(&[0.0]), 0.0);
-        assert!(norm(&[f64::INFINITY]).is_infinite());
+    }
+
+    #[test]
+    fn what_is_not_finite_survives_every_norm_and_maximum() {
+        for n in [1, 2, 7, 8, 9, 17] {
+            for at in 0..n {
+                for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                    for rest in [0.0, 1.0, 1e300] {
+                        let mut x = vec![rest; n];
+                        x[at] = odd;
+                        let sizes = [norm(&x), largest(x.iter().copied())];
+                        for size in sizes {
+                            assert_eq!(size.is_nan(), odd.is_nan(), "{odd} at {at} of {n}");
+                            assert!(!size.is_finite(), "{odd} at {at} of {n}");
+                        }
+                        // As one of three interleaved vectors, the others 3 and 4 long.
+                        let lanes: Vec<f64> = (0..n)
+                            .flat_map(|i| {
+                                if i == 0 {
+                                    [3.0, x[i], 4.0]
+                                } else {
+                                    [0.0, x[i], 0.0]
+                                }
+                            })
+                            .collect();
+                        let [[first, own, last, ..]] = norms::<1>(&lanes, 3);
+                        assert_eq!((first, last), (3.0, 4.0));
+                        assert_eq!(own.is_nan(), odd.is_nan(), "{odd} at {at} of {n}");
+                        assert!(!own.is_finite(), "{odd} at {at} of {n}");
+                    }
+                }
+            }
+        }
+        for (a, b) in [(f64::NAN, 1.0), (1.0, f64::NAN), (f64::NAN, f64::INFINITY)] {
+            assert!(larger(a, b).is_nan());
+        }
+        assert_eq!(larger(1.0, f64::INFINITY), f64::INFINITY);
+        assert_eq!((largest([]), largest([-3.0, 2.0])), (0.0, 3.0));
     }
 }

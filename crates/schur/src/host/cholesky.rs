@@ -9,13 +9,14 @@
 //!
 //! A block column is [`BLOCK`] wide and is itself factored by narrower ones of [`STEP`]. The small
 //! factors and triangular solves are faer's; the loop and the products, which take the time, are ours
-//! ([`crate::host::update`]): a failed pivot is reported with its value, and the triangular sweeps for one
+//! ([`crate::host::update`]): a failed pivot is reported with its value, and the triangular solves for one
 //! right-hand side run at the speed of memory. The blocking depends on the order alone, so the bits do
 //! not depend on the number of threads.
 
 use crate::host::registers::release_upper_parts;
+use crate::host::small_cholesky::{failed_pivot, is_pivot};
 use crate::host::update::{Operand, PackedSlabs, columns_of};
-use crate::host::{substitution, sweep};
+use crate::host::{trsm, trsv};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt;
 use faer::prelude::*;
@@ -41,7 +42,7 @@ pub(crate) struct Cholesky {
     data: Vec<f64>,
     /// A copy of the diagonal block at work, for the value of a failed pivot.
     block: Vec<f64>,
-    room: PackedSlabs,
+    packed: PackedSlabs,
     scratch: MemBuffer,
 }
 
@@ -72,7 +73,7 @@ impl Cholesky {
             order,
             data: vec![0.0; order * order],
             block: vec![0.0; width * width],
-            room: PackedSlabs::new(order),
+            packed: PackedSlabs::new(order),
             scratch: MemBuffer::new(scratch),
         }
     }
@@ -97,11 +98,14 @@ impl Cholesky {
     /// The lower triangle of $`A \leftarrow A - Y' Y`$, `y` of `depth` lines, row-major.
     pub(crate) fn subtract_gram(&mut self, y: &[f64], par: Par) {
         let Self {
-            order, data, room, ..
+            order,
+            data,
+            packed,
+            ..
         } = self;
         if *order > 0 {
             let y = Operand::new(y, *order, y.len() / *order, *order);
-            room.subtract_gram(columns_of(data, *order), y, par);
+            packed.subtract_gram(columns_of(data, *order), y, par);
         }
     }
 
@@ -143,7 +147,7 @@ impl Cholesky {
             Spec::default(),
         );
         // A factor that overflowed is no factor: faer lets an infinite pivot pass.
-        let finite = (0..width).all(|j| diagonal[(j, j)].is_finite() && diagonal[(j, j)] > 0.0);
+        let finite = (0..width).all(|j| is_pivot(diagonal[(j, j)]));
         if factored.is_err() || !finite {
             let failed = failed_pivot(&mut block[..width * width], width);
             return Err(FailedPivot {
@@ -151,14 +155,17 @@ impl Cholesky {
                 ..failed
             });
         }
-        substitution::solve_lower(diagonal.as_ref(), below.transpose_mut());
+        trsm::solve_lower(diagonal.as_ref(), below.transpose_mut());
         Ok(())
     }
 
     /// Subtracts from the columns `to` what the factored columns `from` left of them owe.
     fn update(&mut self, from: Range<usize>, to: Range<usize>, par: Par) {
         let Self {
-            order, data, room, ..
+            order,
+            data,
+            packed,
+            ..
         } = self;
         let (known, rest) = data.split_at_mut(to.start * *order);
         if to.is_empty() {
@@ -168,7 +175,7 @@ impl Cholesky {
         let lines = Operand::new(lines, *order - to.start, from.len(), *order);
         let rest = &mut rest[..to.len() * *order];
         let (_, rest) = columns_of(rest, *order).split_at_row_mut(to.start);
-        room.subtract_gram(rest, lines, par);
+        packed.subtract_gram(rest, lines, par);
     }
 
     /// Diagonal of $`L`$.
@@ -189,12 +196,12 @@ impl Cholesky {
 
     /// $`x \leftarrow L^{-1} x`$ for one vector.
     pub(crate) fn solve_lower(&self, arch: Arch, x: &mut [f64]) {
-        sweep::solve_lower(arch, &self.data, x);
+        trsv::solve_lower(arch, &self.data, x);
     }
 
     /// $`x \leftarrow L^{-T} x`$ for one vector.
     pub(crate) fn solve_upper(&self, arch: Arch, x: &mut [f64]) {
-        sweep::solve_upper(arch, &self.data, x);
+        trsv::solve_upper(arch, &self.data, x);
     }
 
     /// $`X \leftarrow A^{-1} X`$.
@@ -210,8 +217,8 @@ impl Cholesky {
             self.solve_upper(arch, column);
             return;
         }
-        substitution::solve_lower(self.as_mat(), x.rb_mut());
-        substitution::solve_upper(self.as_mat().transpose(), x);
+        trsm::solve_lower(self.as_mat(), x.rb_mut());
+        trsm::solve_upper(self.as_mat().transpose(), x);
     }
 }
 
@@ -220,45 +227,6 @@ fn save_lower(from: MatRef<'_, f64>, mut to: MatMut<'_, f64>) {
         for i in j..from.nrows() {
             to[(i, j)] = from[(i, j)];
         }
-    }
-}
-
-/// Factors a column-major copy of a block plainly, to find its first pivot that is not positive.
-fn failed_pivot(a: &mut [f64], order: usize) -> FailedPivot {
-    let mut least = FailedPivot {
-        index: 0,
-        value: f64::INFINITY,
-    };
-    for j in 0..order {
-        let pivot = a[j * order + j];
-        if !(pivot > 0.0 && pivot.is_finite()) {
-            return FailedPivot {
-                index: j,
-                value: pivot,
-            };
-        }
-        if pivot < least.value {
-            least = FailedPivot {
-                index: j,
-                value: pivot,
-            };
-        }
-        let root = pivot.sqrt();
-        for i in j..order {
-            a[j * order + i] /= root;
-        }
-        for c in j + 1..order {
-            let weight = a[j * order + c];
-            for i in c..order {
-                a[c * order + i] -= weight * a[j * order + i];
-            }
-        }
-    }
-    // The two orders of summation differ in a rounding error: the smallest pivot is the culprit,
-    // and what the failed one was is zero to that accuracy.
-    FailedPivot {
-        value: 0.0,
-        ..least
     }
 }
 

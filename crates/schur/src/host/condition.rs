@@ -1,6 +1,6 @@
 //! Estimates of the condition number in the 1-norm.
 
-use crate::host::blas1::larger;
+use crate::host::blas1::{larger, largest};
 use crate::system::ProductMut;
 use crate::{Failure, Ridge, System};
 
@@ -30,10 +30,7 @@ pub(crate) fn one_norm(system: &System<'_>, ridge: Ridge) -> f64 {
     } else {
         [row, border]
     };
-    parts
-        .iter()
-        .flatten()
-        .fold(0.0, |largest, v| larger(largest, v.abs()))
+    largest(parts.into_iter().flatten())
 }
 
 /// An estimate (a lower bound, seldom below a third) of $`\|A^{-1}\|_1`$ for symmetric $`A`$ of order

@@ -20,14 +20,14 @@ pub(crate) const VECTORS: usize = 32;
 
 /// Unknowns interleaved by one task.
 const CHUNK: usize = 512;
-/// Order of a triangle of a sweep.
+/// Order of a triangle of a solve.
 const TRIANGLE: usize = 128;
 /// Order of a triangle that is solved entry by entry.
 const SMALL: usize = 16;
-/// Unknowns of a task of a backward sweep.
-const COLUMNS: usize = 16;
-/// Unknowns of a task of a forward sweep.
-const SWEEP: usize = WIDTH;
+/// Unknowns of a task of a backward solve.
+const BACKWARD: usize = 16;
+/// Unknowns of a task of a forward solve.
+const FORWARD: usize = WIDTH;
 /// Numbers of a line of cache.
 const CACHE_LINE: usize = 8;
 /// Interleaved vectors, the first number at the edge of a line of cache.
@@ -146,11 +146,11 @@ pub(crate) fn solve_lower(arch: Arch, l: MatRef<'_, f64>, x: &mut [f64], stride:
         let (head, tail) = rest.split_at_mut(stride * (last - first));
         solve_lower_triangle(arch, l, first..last, head, stride);
         let head = &*head;
-        tail.par_chunks_mut(stride * SWEEP)
+        tail.par_chunks_mut(stride * FORWARD)
             .enumerate()
             .for_each(|(c, x)| {
                 release_upper_parts();
-                let start = last + c * SWEEP;
+                let start = last + c * FORWARD;
                 let rows = start..start + x.len() / stride;
                 with_tile(|tile| {
                     for (h, head) in head.chunks(stride * LINES).enumerate() {
@@ -176,11 +176,11 @@ pub(crate) fn solve_upper(arch: Arch, l: MatRef<'_, f64>, x: &mut [f64], stride:
         let head = &mut head[stride * first..];
         let known = &*known;
         // A task's columns of L are read from the triangle to their end.
-        head.par_chunks_mut(stride * COLUMNS)
+        head.par_chunks_mut(stride * BACKWARD)
             .enumerate()
             .for_each(|(c, x)| {
                 release_upper_parts();
-                let columns = first + c * COLUMNS..;
+                let columns = first + c * BACKWARD..;
                 with_tile(|tile| {
                     for (t, known) in known.chunks(stride * WIDTH).enumerate() {
                         let start = last + t * WIDTH;
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeps_solve_around_the_block_edges() {
+    fn triangular_solves_hold_around_the_block_edges() {
         for order in [
             1,
             2,
@@ -294,7 +294,7 @@ mod tests {
             TRIANGLE - 1,
             TRIANGLE,
             TRIANGLE + 1,
-            2 * TRIANGLE + SWEEP + 3,
+            2 * TRIANGLE + FORWARD + 3,
         ] {
             let l = Mat::<f64>::from_fn(order, order, |i, j| match i.cmp(&j) {
                 std::cmp::Ordering::Less => f64::NAN,

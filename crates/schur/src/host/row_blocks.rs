@@ -1,8 +1,10 @@
 //! Cholesky factors of the row blocks, $`D_i + \rho_t I = L_i L_i'`$.
 
+use crate::host::blas1::{larger, largest};
 use crate::host::bump::{LEAST_BUMP, least_bump};
+use crate::host::parallel::{ROW_CHUNK, par_rows};
 use crate::host::registers::release_upper_parts;
-use crate::system::ROW_CHUNK;
+use crate::host::small_cholesky::{self, is_pivot};
 use crate::{
     Error, Failure, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, RowBlocks, RowDims,
 };
@@ -146,9 +148,9 @@ impl RowFactors {
 
     fn largest_diagonal(&self, blocks: RowBlocks<'_>) -> f64 {
         let rows = &self.rows;
-        let entries = (0..rows.rows())
-            .flat_map(|i| (0..rows.dim(i)).map(move |a| blocks.get(rows, i, a, a).abs()));
-        entries.fold(0.0, f64::max)
+        let entries =
+            (0..rows.rows()).flat_map(|i| (0..rows.dim(i)).map(move |a| blocks.get(rows, i, a, a)));
+        largest(entries)
     }
 
     /// The largest $`\| |L_i^{-1}| |L_i| \|_\infty`$, or a bound of it: how much larger a solution
@@ -160,119 +162,55 @@ impl RowFactors {
 
     /// $`x_i \leftarrow L_i^{-1} x_i`$ for the row part of one vector.
     pub(crate) fn solve_lower(&self, x: &mut [f64]) {
-        crate::system::par_rows(&self.rows, 1, x, ROW_CHUNK, |i, x| {
-            forward(self.factor_of(i), x);
+        par_rows(&self.rows, 1, x, ROW_CHUNK, |i, x| {
+            small_cholesky::solve_lower(self.factor_of(i), x);
         });
     }
 
     /// $`x_i \leftarrow L_i^{-T} x_i`$ for the row part of one vector.
     pub(crate) fn solve_upper(&self, x: &mut [f64]) {
-        crate::system::par_rows(&self.rows, 1, x, ROW_CHUNK, |i, x| {
-            backward(self.factor_of(i), x);
+        par_rows(&self.rows, 1, x, ROW_CHUNK, |i, x| {
+            small_cholesky::solve_upper(self.factor_of(i), x);
         });
     }
 
     /// $`x_i \leftarrow L_i^{-1} x_i`$ for the row parts of `m` interleaved vectors.
     pub(crate) fn solve_lower_many(&self, x: &mut [f64], m: usize) {
-        crate::system::par_rows(&self.rows, m, x, ROW_CHUNK / m.max(1), |i, x| {
-            forward_many(self.factor_of(i), x, m);
+        par_rows(&self.rows, m, x, ROW_CHUNK / m.max(1), |i, x| {
+            small_cholesky::solve_lower_many(self.factor_of(i), x, m);
         });
     }
 
     /// $`x_i \leftarrow L_i^{-T} x_i`$ for the row parts of `m` interleaved vectors.
     pub(crate) fn solve_upper_many(&self, x: &mut [f64], m: usize) {
-        crate::system::par_rows(&self.rows, m, x, ROW_CHUNK / m.max(1), |i, x| {
-            backward_many(self.factor_of(i), x, m);
+        par_rows(&self.rows, m, x, ROW_CHUNK / m.max(1), |i, x| {
+            small_cholesky::solve_upper_many(self.factor_of(i), x, m);
         });
     }
 
     /// $`x \leftarrow (L_i L_i')^{-1} x`$ for the parts of one row of `m` interleaved vectors.
     pub(crate) fn solve_block_many(&self, i: usize, x: &mut [f64], m: usize) {
-        forward_many(self.factor_of(i), x, m);
-        backward_many(self.factor_of(i), x, m);
+        small_cholesky::solve_lower_many(self.factor_of(i), x, m);
+        small_cholesky::solve_upper_many(self.factor_of(i), x, m);
     }
 
     /// $`x \leftarrow L_i^{-1} x`$ for the part of one row.
     #[inline]
     pub(crate) fn solve_block_lower(&self, i: usize, x: &mut [f64]) {
-        forward(self.factor_of(i), x);
+        small_cholesky::solve_lower(self.factor_of(i), x);
     }
 
     /// $`x \leftarrow L_i^{-T} x`$ for the part of one row.
     #[inline]
     pub(crate) fn solve_block_upper(&self, i: usize, x: &mut [f64]) {
-        backward(self.factor_of(i), x);
+        small_cholesky::solve_upper(self.factor_of(i), x);
     }
 
     /// $`x \leftarrow (L_i L_i')^{-1} x`$ for the part of one row.
     #[inline]
     pub(crate) fn solve_block(&self, i: usize, x: &mut [f64]) {
-        forward(self.factor_of(i), x);
-        backward(self.factor_of(i), x);
-    }
-}
-
-fn forward_many(l: &[f64], x: &mut [f64], m: usize) {
-    let d = x.len() / m;
-    for a in 0..d {
-        let (above, x) = x.split_at_mut(a * m);
-        for (b, above) in above.chunks_exact(m).enumerate() {
-            let weight = l[a * d + b];
-            let pairs = x.iter_mut().zip(above);
-            pairs.for_each(|(x, above)| *x -= weight * above);
-        }
-        x[..m].iter_mut().for_each(|x| *x /= l[a * d + a]);
-    }
-}
-
-fn backward_many(l: &[f64], x: &mut [f64], m: usize) {
-    let d = x.len() / m;
-    for a in (0..d).rev() {
-        let (x, below) = x[a * m..].split_at_mut(m);
-        for (b, below) in below.chunks_exact(m).enumerate() {
-            let weight = l[(a + 1 + b) * d + a];
-            let pairs = x.iter_mut().zip(below);
-            pairs.for_each(|(x, below)| *x -= weight * below);
-        }
-        x.iter_mut().for_each(|x| *x /= l[a * d + a]);
-    }
-}
-
-#[inline]
-fn forward(l: &[f64], x: &mut [f64]) {
-    #[inline(always)]
-    fn go(l: &[f64], x: &mut [f64], d: usize) {
-        let (l, x) = (&l[..d * d], &mut x[..d]);
-        for a in 0..d {
-            let sum: f64 = (0..a).map(|b| l[a * d + b] * x[b]).sum();
-            x[a] = (x[a] - sum) / l[a * d + a];
-        }
-    }
-    // The loops of the usual orders are unrolled; the bits are those of any order.
-    match x.len() {
-        1 => go(l, x, 1),
-        2 => go(l, x, 2),
-        3 => go(l, x, 3),
-        d => go(l, x, d),
-    }
-}
-
-#[inline]
-fn backward(l: &[f64], x: &mut [f64]) {
-    #[inline(always)]
-    fn go(l: &[f64], x: &mut [f64], d: usize) {
-        let (l, x) = (&l[..d * d], &mut x[..d]);
-        for a in (0..d).rev() {
-            let sum: f64 = (a + 1..d).map(|b| l[b * d + a] * x[b]).sum();
-            x[a] = (x[a] - sum) / l[a * d + a];
-        }
-    }
-    // The loops of the usual orders are unrolled; the bits are those of any order.
-    match x.len() {
-        1 => go(l, x, 1),
-        2 => go(l, x, 2),
-        3 => go(l, x, 3),
-        d => go(l, x, d),
+        small_cholesky::solve_lower(self.factor_of(i), x);
+        small_cholesky::solve_upper(self.factor_of(i), x);
     }
 }
 
@@ -284,6 +222,7 @@ fn growth_of(l: &[f64], d: usize) -> f64 {
         return f64::INFINITY;
     }
     let mut w = [0.0; GROWTH_DIM];
+    // Infinite before it is NaN, and a maximum that passes over NaN keeps that.
     let mut largest = 1.0_f64;
     for a in 0..d {
         let line = &l[a * d..a * d + a];
@@ -298,7 +237,7 @@ fn growth_of(l: &[f64], d: usize) -> f64 {
 
 /// The largest diagonal entry, without ridge, of the blocks that do not factor at ridge `rho`.
 pub(crate) fn failing_diagonal(rows: &RowDims, blocks: RowBlocks<'_>, rho: f64) -> f64 {
-    let (mut l, mut largest) = (Vec::new(), 0.0);
+    let (mut l, mut found) = (Vec::new(), 0.0);
     for i in 0..rows.rows() {
         let d = rows.dim(i);
         l.clear();
@@ -306,42 +245,29 @@ pub(crate) fn failing_diagonal(rows: &RowDims, blocks: RowBlocks<'_>, rho: f64) 
         let mut summary = Summary::default();
         factor_block(&mut l, d, rho, i, &mut summary);
         if summary.failed.is_some() {
-            let diagonal = (0..d).map(|a| blocks.get(rows, i, a, a).abs());
-            largest = diagonal.fold(largest, f64::max);
+            let own = largest((0..d).map(|a| blocks.get(rows, i, a, a)));
+            found = larger(found, own);
         }
     }
-    largest
+    found
 }
 
-/// Factors one block in place, row-major lower; the strict upper triangle is cleared.
+/// Factors one block in place, row-major lower, and adds what its pivots say to the summary.
 #[inline]
 fn factor_block(l: &mut [f64], d: usize, rho: f64, row: usize, summary: &mut Summary) {
-    for a in 0..d {
-        for b in 0..a {
-            let (above, line) = l.split_at_mut(a * d);
-            let sum: f64 = line[..b]
-                .iter()
-                .zip(&above[b * d..])
-                .map(|(x, y)| x * y)
-                .sum();
-            line[b] = (line[b] - sum) / above[b * d + b];
-        }
-        let line = &mut l[a * d..(a + 1) * d];
-        let sum: f64 = line[..a].iter().map(|x| x * x).sum();
-        let value = line[a] + rho - sum;
+    small_cholesky::factor(l, d, rho, |a, value| {
         let pivot = Pivot {
             site: PivotSite::Row { row, pivot: a },
             value,
         };
-        if !(value > 0.0 && value.is_finite()) {
+        if !is_pivot(value) {
             summary.failed = summary.failed.or(Some(pivot));
-            return;
+            return false;
         }
-        line[a] = value.sqrt();
-        line[a + 1..].fill(0.0);
-        summary.log_determinant.add_cholesky(line[a], 1.0);
+        summary.log_determinant.add_cholesky(value.sqrt(), 1.0);
         summary.least = Pivot::least(summary.least, Some(pivot));
-    }
+        true
+    });
 }
 
 /// Visits chunks of [`ROW_CHUNK`] rows in parallel with their part of `data` (row `i` begins at

@@ -5,7 +5,7 @@
 //! What all threads do together is counted apart from what one does alone: with more threads their rates
 //! move apart.
 
-use super::substitution;
+use super::trsm;
 use crate::work::{Unit, Work, sizes, structured_sizes};
 use crate::{ArrowShape, StructuredShape};
 
@@ -22,7 +22,7 @@ impl Work {
     /// Triangular solves of `order` with `columns` in all. Each task reads the triangle.
     pub(crate) fn many_columns(self, order: f64, columns: f64) -> Self {
         self.gemm(order * order * columns)
-            .traffic(substitution::tasks(columns) * 4.0 * order * order)
+            .traffic(trsm::tasks(columns) * 4.0 * order * order)
             .more(Unit::Substituted, order * columns)
     }
 

@@ -20,7 +20,7 @@ pub struct Ceilings {
     pub loop_flops: f64,
     /// Bytes a second from memory.
     pub bandwidth: f64,
-    /// Seconds of one serial step: a pivot of a factorization, an unknown of a sweep.
+    /// Seconds of one serial step: a pivot of a factorization, an unknown of a triangular solve.
     pub serial_step: f64,
     /// Seconds to begin a parallel region.
     pub launch: f64,

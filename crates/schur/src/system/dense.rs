@@ -1,8 +1,9 @@
 //! Dense arrow systems: $`B_i`$ and $`C`$ are arrays.
 
-use super::border_lines::BorderLines;
-use super::{ProductMut, first_not_finite, par_first, par_ordered};
-use crate::host::blas1::{axpy, dot, dots_abs, lines};
+use super::lower_triangle::LowerTriangle;
+use super::{ProductMut, first_not_finite};
+use crate::host::blas1::{axpy, dot, dots_abs, symv_lines};
+use crate::host::parallel::{par_first, par_ordered, par_rows};
 use crate::{ArrowShape, CrossView, Error, RowBlocks, ShapeError, SymmetricView};
 use pulp::Arch;
 use rayon::prelude::*;
@@ -115,7 +116,7 @@ impl<'a> DenseSystem<'a> {
     }
 
     fn check_border_finite(&self) -> Result<(), Error> {
-        let lines = BorderLines::new(self.border_hessian.matrix());
+        let lines = LowerTriangle::new(self.border_hessian.matrix());
         let found = par_first(self.shape.border(), 64, &|range| {
             for l in range {
                 if let Some((a, b)) = lines.first_not_finite(l) {
@@ -173,7 +174,7 @@ impl<'a> DenseSystem<'a> {
                 places.by_ref().take(STREAMS).for_each(drop);
                 let x = |o: usize| x_row[first + o];
                 if let Ok(slices) = slices.as_slice().try_into() {
-                    let sums = lines::<STREAMS>(
+                    let sums = symv_lines::<STREAMS>(
                         arch,
                         std::array::from_fn(x),
                         slices,
@@ -185,7 +186,8 @@ impl<'a> DenseSystem<'a> {
                     continue;
                 }
                 for (o, slice) in slices.into_iter().enumerate() {
-                    let [sums] = lines(arch, [x(o)], [slice], x_border, &mut part, &mut part_abs);
+                    let [sums] =
+                        symv_lines(arch, [x(o)], [slice], x_border, &mut part, &mut part_abs);
                     own.push(sums);
                 }
             }
@@ -254,7 +256,7 @@ impl<'a> DenseSystem<'a> {
         y_abs: &mut [f64],
     ) {
         let k = self.shape.border();
-        let lines = BorderLines::new(self.border_hessian.matrix());
+        let lines = LowerTriangle::new(self.border_hessian.matrix());
         let parts: Vec<_> = lines
             .balanced_groups(k, 16)
             .into_par_iter()
@@ -321,7 +323,7 @@ impl<'a> DenseSystem<'a> {
     fn map_cross(&self, width: usize, out: &mut [f64], visit: impl Fn(&[f64], &mut [f64]) + Sync) {
         let (rows, k) = (self.shape.rows(), self.shape.border());
         let chunk = (1 << 14) / (k * rows.max_dim()).max(1);
-        super::par_rows(rows, width, out, chunk, |i, out| {
+        par_rows(rows, width, out, chunk, |i, out| {
             let mut copy = Vec::new();
             for (a, out) in out.chunks_exact_mut(width).enumerate() {
                 match self.row_cross.row_slice(rows, i, a) {

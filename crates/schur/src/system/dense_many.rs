@@ -11,13 +11,13 @@
 //! The sums run in another order than for one vector: the two agree to rounding, and each is the
 //! same for any number of threads.
 
-use super::border_lines::BorderLines;
 use super::dense::DenseSystem;
+use super::lower_triangle::LowerTriangle;
 use crate::Ridge;
 use crate::host::blas_many::{LINES, Orientation, Tile, WIDTH, with_tile};
 use crate::host::interleaved::Interleaved;
-use crate::host::registers::release_upper_parts;
-use crate::refine::{BackwardError, ManyGauge};
+use crate::host::parallel::par_map;
+use crate::refine::{BackwardError, ErrorsOfMany};
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -116,34 +116,27 @@ impl DenseSystem<'_> {
         for (y, x) in sums.abs.numbers_mut().iter_mut().zip(border.abs) {
             *y = ridge.border * x;
         }
-        let of_rows: Vec<_> = self
-            .rows_parts(x.0)
-            .into_par_iter()
-            .map(|part| {
-                release_upper_parts();
-                self.rows_errors(arch, border, count, ridge.row, part, &settle)
-            })
-            .collect();
+        let of_rows = par_map(self.rows_parts(x.0).into_par_iter(), |part| {
+            self.rows_errors(arch, border, count, ridge.row, part, &settle)
+        });
         let of_border = self.border_parts(arch, border, count);
         for part in of_rows.iter().map(|part| &part.0).chain(&of_border) {
             add_all(sums.plain.numbers_mut(), part.plain.numbers());
             add_all(sums.abs.numbers_mut(), part.abs.numbers());
         }
-        let mut gauge = ManyGauge::default();
-        of_rows.into_iter().for_each(|part| gauge.and(part.1));
+        let mut maxima = ErrorsOfMany::default();
+        of_rows.into_iter().for_each(|part| maxima.and(part.1));
         let chunk = stride * LINES;
-        let border_chunks: Vec<_> = (sums.plain.numbers_mut().par_chunks_mut(chunk))
+        let border_chunks = (sums.plain.numbers_mut().par_chunks_mut(chunk))
             .zip(sums.abs.numbers().par_chunks(chunk))
-            .zip(right.numbers().par_chunks(chunk))
-            .map(|((y, abs), b)| {
-                release_upper_parts();
-                let mut gauge = ManyGauge::default();
-                gauge.see(arch, b, y, abs, stride);
-                gauge
-            })
-            .collect();
-        border_chunks.into_iter().for_each(|seen| gauge.and(seen));
-        gauge.errors(count).collect()
+            .zip(right.numbers().par_chunks(chunk));
+        let border_chunks = par_map(border_chunks, |((y, abs), b)| {
+            let mut maxima = ErrorsOfMany::default();
+            maxima.see(arch, b, y, abs, stride);
+            maxima
+        });
+        border_chunks.into_iter().for_each(|seen| maxima.and(seen));
+        maxima.errors(count).collect()
     }
 
     /// $`y \leftarrow y - B' z`$ for interleaved vectors, `count` of them, where `prepare` makes every row's
@@ -157,26 +150,21 @@ impl DenseSystem<'_> {
         prepare: impl Fn(usize, &mut [f64]) + Sync,
     ) {
         let (dims, k, stride) = (self.shape().rows(), self.shape().border(), x.stride());
-        let parts: Vec<_> = self
-            .ranges()
-            .into_par_iter()
-            .map(|rows| {
-                release_upper_parts();
-                let mut sum = Interleaved::zeros(arch, k, count);
-                let mut z = Vec::new();
-                self.groups(rows, GROUP_LINES, |rows, lines| {
-                    let (first, last) = (dims.offset(rows.start), dims.offset(rows.end));
-                    z.clear();
-                    z.extend_from_slice(&x.numbers()[first * stride..last * stride]);
-                    for i in rows {
-                        let own = dims.offset(i) - first..dims.offset(i + 1) - first;
-                        prepare(i, &mut z[own.start * stride..own.end * stride]);
-                    }
-                    add_transposed(arch, lines, &z, &mut sum);
-                });
-                sum
-            })
-            .collect();
+        let parts = par_map(self.ranges().into_par_iter(), |rows| {
+            let mut sum = Interleaved::zeros(arch, k, count);
+            let mut z = Vec::new();
+            self.groups(rows, GROUP_LINES, |rows, lines| {
+                let (first, last) = (dims.offset(rows.start), dims.offset(rows.end));
+                z.clear();
+                z.extend_from_slice(&x.numbers()[first * stride..last * stride]);
+                for i in rows {
+                    let own = dims.offset(i) - first..dims.offset(i + 1) - first;
+                    prepare(i, &mut z[own.start * stride..own.end * stride]);
+                }
+                add_transposed(arch, lines, &z, &mut sum);
+            });
+            sum
+        });
         y.subtract_all(&parts);
     }
 
@@ -238,9 +226,9 @@ impl DenseSystem<'_> {
         rho: f64,
         (rows, x): (Range<usize>, &mut [f64]),
         settle: &impl Fn(Range<usize>, usize, &mut [f64], &[f64], &mut [f64]),
-    ) -> (Pair, ManyGauge) {
+    ) -> (Pair, ErrorsOfMany) {
         let (dims, k) = (self.shape().rows(), self.shape().border());
-        let (mut sums, mut gauge) = (Pair::zeros(arch, k, count), ManyGauge::default());
+        let (mut sums, mut maxima) = (Pair::zeros(arch, k, count), ErrorsOfMany::default());
         let stride = sums.plain.stride();
         let group = (GROUP_BYTES / (8 * k).max(1)).clamp(LINES / 4, GROUP_LINES);
         let start = dims.offset(rows.start);
@@ -273,7 +261,7 @@ impl DenseSystem<'_> {
                 settle(unknowns, i, x, plain, &mut right[own.clone()]);
                 self.add_block(i, rho, x, plain, &mut abs[own]);
             }
-            gauge.see(arch, &right, &mut plain, &abs, stride);
+            maxima.see(arch, &right, &mut plain, &abs, stride);
             sizes
                 .iter_mut()
                 .zip(&*x)
@@ -293,7 +281,7 @@ impl DenseSystem<'_> {
                 );
             });
         });
-        (sums, gauge)
+        (sums, maxima)
     }
 
     /// Adds $`(D_i + \rho) x_i`$.
@@ -319,10 +307,9 @@ impl DenseSystem<'_> {
     /// Partial sums of $`C x_\beta`$, from the lower triangle, by groups of its lines.
     fn border_parts(&self, arch: Arch, x: PairRef<'_>, count: usize) -> Vec<Pair> {
         let k = self.shape().border();
-        let border = BorderLines::new(self.border_hessian().matrix());
+        let border = LowerTriangle::new(self.border_hessian().matrix());
         let parts = border.balanced_groups(k, PARTS).into_par_iter();
-        let parts = parts.map(|part| {
-            release_upper_parts();
+        par_map(parts, |part| {
             let mut sums = Pair::zeros(arch, k, count);
             let stride = sums.plain.stride();
             with_tile(|tile| {
@@ -346,8 +333,7 @@ impl DenseSystem<'_> {
                 }
             });
             sums
-        });
-        parts.collect()
+        })
     }
 }
 
@@ -382,7 +368,7 @@ pub(crate) fn tiles(
 }
 
 /// Copies the numbers `other` of some lines of a symmetric matrix, all on one side of the diagonal.
-fn copy_lines(border: &BorderLines<'_>, own: Range<usize>, other: Range<usize>, tile: &mut Tile) {
+fn copy_lines(border: &LowerTriangle<'_>, own: Range<usize>, other: Range<usize>, tile: &mut Tile) {
     tile.resize(own.len(), other.len());
     let mut line = Vec::new();
     for (to, l) in tile.lines_mut().zip(own) {
@@ -393,7 +379,7 @@ fn copy_lines(border: &BorderLines<'_>, own: Range<usize>, other: Range<usize>, 
 }
 
 /// Copies the square of a symmetric matrix on the diagonal; its lower triangle alone is read.
-fn copy_diagonal(border: &BorderLines<'_>, own: Range<usize>, tile: &mut Tile) {
+fn copy_diagonal(border: &LowerTriangle<'_>, own: Range<usize>, tile: &mut Tile) {
     tile.resize(own.len(), own.len());
     let mut line = Vec::new();
     for (o, l) in own.clone().enumerate() {

@@ -9,25 +9,23 @@
 //! *operators* known only by their products. A system is a handful of views: it owns no numbers
 //! and is passed by value.
 
-mod border_lines;
 mod dense;
 mod dense_many;
+mod lower_triangle;
 mod operator;
 mod shape;
 mod structured;
 
-pub(crate) use border_lines::BorderLines;
 pub use dense::DenseSystem;
 pub(crate) use dense_many::{add_transposed, tiles};
+pub(crate) use lower_triangle::LowerTriangle;
 pub use operator::{BorderProduct, CrossProduct, OperatorSystem};
 pub use shape::SystemShape;
 pub use structured::{StructuredFeatures, StructuredShape, StructuredSystem};
 
-use crate::host::registers::release_upper_parts;
+use crate::host::parallel::{ROW_CHUNK, par_first, par_ordered, par_rows};
 use crate::shape::check_length;
 use crate::{ArrowShape, Error, MeanDiagonals, Ridge, RowBlocks, RowDims, ShapeError};
-use faer::Par;
-use rayon::prelude::*;
 
 /// An arrow system of any kind.
 #[derive(Clone, Copy, Debug)]
@@ -247,104 +245,6 @@ impl<'a> System<'a> {
             }
         }
     }
-}
-
-/// Multiplications that are over before another thread has woken.
-const FEW: usize = 1 << 18;
-
-/// How a matrix product with a `rows x cols` result of `depth` terms an entry runs: in parallel, but
-/// alone where that is little work, and where the result is a vector, whose sums faer would split by
-/// the number of threads.
-pub(crate) fn product_par(rows: usize, depth: usize, cols: usize) -> Par {
-    let work = rows.saturating_mul(depth).saturating_mul(cols);
-    if rows > 1 && cols > 1 && work > FEW {
-        Par::rayon(0)
-    } else {
-        Par::Seq
-    }
-}
-
-/// Rows in one parallel task where each costs little.
-pub(crate) const ROW_CHUNK: usize = 1024;
-
-/// Runs `work` over fixed chunks of `0..n` in parallel; the results in order. The chunks depend on
-/// `n` alone, so a fold over the results has the same bits for any number of threads.
-pub(crate) fn par_ordered<T: Send>(
-    n: usize,
-    chunk: usize,
-    work: impl Fn(std::ops::Range<usize>) -> T + Sync,
-) -> Vec<T> {
-    let chunk = chunk.max(1);
-    (0..n.div_ceil(chunk))
-        .into_par_iter()
-        .map(|c| {
-            release_upper_parts();
-            work(c * chunk..((c + 1) * chunk).min(n))
-        })
-        .collect()
-}
-
-/// The first answer, in the order of `0..n`, that `work` finds in chunks of it searched in
-/// parallel. Allocates nothing.
-pub(crate) fn par_first<T: Send>(
-    n: usize,
-    chunk: usize,
-    work: &(impl Fn(std::ops::Range<usize>) -> Option<T> + Sync),
-) -> Option<T> {
-    fn split<T: Send>(
-        range: std::ops::Range<usize>,
-        chunk: usize,
-        work: &(impl Fn(std::ops::Range<usize>) -> Option<T> + Sync),
-    ) -> Option<T> {
-        if range.len() <= chunk {
-            release_upper_parts();
-            return work(range);
-        }
-        let middle = range.start + range.len() / 2;
-        let (left, right) = rayon::join(
-            || split(range.start..middle, chunk, work),
-            || split(middle..range.end, chunk, work),
-        );
-        left.or(right)
-    }
-    split(0..n, chunk.max(1), work)
-}
-
-/// Visits every row's part of `data` (`width` numbers per unknown) in parallel.
-pub(crate) fn par_rows(
-    rows: &RowDims,
-    width: usize,
-    data: &mut [f64],
-    chunk: usize,
-    visit: impl Fn(usize, &mut [f64]) + Sync,
-) {
-    fn split(
-        rows: &RowDims,
-        range: std::ops::Range<usize>,
-        width: usize,
-        data: &mut [f64],
-        chunk: usize,
-        visit: &(impl Fn(usize, &mut [f64]) + Sync),
-    ) {
-        if range.len() <= chunk {
-            release_upper_parts();
-            let mut rest = data;
-            for i in range {
-                let (part, after) = rest.split_at_mut(rows.dim(i) * width);
-                visit(i, part);
-                rest = after;
-            }
-            return;
-        }
-        let middle = range.start + range.len() / 2;
-        let here = (rows.offset(middle) - rows.offset(range.start)) * width;
-        let (left, right) = data.split_at_mut(here);
-        rayon::join(
-            || split(rows, range.start..middle, width, left, chunk, visit),
-            || split(rows, middle..range.end, width, right, chunk, visit),
-        );
-    }
-    split(rows, 0..rows.rows(), width, data, chunk.max(1), &visit);
 }
 
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {

@@ -8,12 +8,11 @@
 //! $`\phi_i`$ and $`\Psi_i`$ are sparse in the features: a row names those that are on. $`D_i`$ is an
 //! operand of its own ($`J_i J_i'`$ plus whatever the caller's model adds).
 
-use super::{ProductMut, first_not_finite, par_first, par_ordered, par_rows, product_par};
+use super::{ProductMut, first_not_finite};
 use crate::host::blas1::{axpy, larger};
-use crate::host::registers::release_upper_parts;
+use crate::host::parallel::{gemm, par_first, par_map, par_ordered, par_rows, product_par};
 use crate::shape::{product, sum};
 use crate::{ArrowShape, Error, Ridge, RowBlocks, RowDims, ShapeError, SymmetricView};
-use faer::linalg::matmul::matmul;
 use faer::prelude::*;
 use faer::{Accum, Mat, MatMut, MatRef};
 use pulp::Arch;
@@ -432,7 +431,7 @@ impl<'a> StructuredSystem<'a> {
             let mut kernel = Mat::zeros(features, features);
             let par = product_par(features, outputs, features);
             let replace = Accum::Replace;
-            matmul(kernel.as_mut(), replace, x, decoder.transpose(), 1.0, par);
+            gemm(kernel.as_mut(), replace, x, decoder.transpose(), 1.0, par);
             kernel
         };
         let kernels = [
@@ -444,9 +443,8 @@ impl<'a> StructuredSystem<'a> {
         let end = |y: &mut [f64], outer: Mat<f64>, by: [MatRef<'_, f64>; 3]| {
             let [decoder, gram, x] = by;
             let mut y = MatMut::from_row_major_slice_mut(y, features, outputs);
-            matmul(y.rb_mut(), Accum::Add, outer.as_ref(), decoder, 1.0, par);
-            matmul(y, Accum::Add, gram, x, 1.0, par);
-            release_upper_parts();
+            gemm(y.rb_mut(), Accum::Add, outer.as_ref(), decoder, 1.0, par);
+            gemm(y, Accum::Add, gram, x, 1.0, par);
         };
         end(y.border, outer, [decoder, gram.as_ref(), x]);
         let sizes = [&decoder_size, &gram_size, &x_size].map(|m| m.as_ref());
@@ -474,42 +472,39 @@ impl<'a> StructuredSystem<'a> {
             (part_size, rest_size) = rest_size.split_at_mut(len);
             parts.push((range, part, part_size));
         }
-        let parts: Vec<_> = (parts.into_par_iter())
-            .map(|(range, y, y_size)| {
-                release_upper_parts();
-                let mut outers = [(); 2].map(|()| Mat::<f64>::zeros(features, features));
-                let start = rows.offset(range.start);
-                for i in range {
-                    let place = rows.offset(i) - start..rows.offset(i + 1) - start;
-                    let x = &x[rows.offset(i)..rows.offset(i + 1)];
-                    let (y, y_size) = (&mut y[place.clone()], &mut y_size[place]);
-                    let row = self.features.row(i);
-                    let nnz = row.indices.len();
-                    for (j, &f) in row.indices.iter().enumerate() {
-                        let [mut push, mut push_size, mut pull, mut pull_size] = [0.0; 4];
-                        for (&m, &phi) in row.indices.iter().zip(row.phi) {
-                            push += phi * kernels[0][(m, f)];
-                            push_size += phi.abs() * kernels[1][(m, f)];
-                        }
-                        for (a, &x) in x.iter().enumerate() {
-                            let psi = row.psi[a * nnz + j];
-                            y[a] += psi * push;
-                            y_size[a] += psi.abs() * push_size;
-                            pull += psi * x;
-                            pull_size += (psi * x).abs();
-                        }
-                        let [outer, outer_size] = &mut outers;
-                        let (column, column_size) =
-                            (outer.col_as_slice_mut(f), outer_size.col_as_slice_mut(f));
-                        for (&m, &phi) in row.indices.iter().zip(row.phi) {
-                            column[m] += phi * pull;
-                            column_size[m] += phi.abs() * pull_size;
-                        }
+        let parts = par_map(parts.into_par_iter(), |(range, y, y_size)| {
+            let mut outers = [(); 2].map(|()| Mat::<f64>::zeros(features, features));
+            let start = rows.offset(range.start);
+            for i in range {
+                let place = rows.offset(i) - start..rows.offset(i + 1) - start;
+                let x = &x[rows.offset(i)..rows.offset(i + 1)];
+                let (y, y_size) = (&mut y[place.clone()], &mut y_size[place]);
+                let row = self.features.row(i);
+                let nnz = row.indices.len();
+                for (j, &f) in row.indices.iter().enumerate() {
+                    let [mut push, mut push_size, mut pull, mut pull_size] = [0.0; 4];
+                    for (&m, &phi) in row.indices.iter().zip(row.phi) {
+                        push += phi * kernels[0][(m, f)];
+                        push_size += phi.abs() * kernels[1][(m, f)];
+                    }
+                    for (a, &x) in x.iter().enumerate() {
+                        let psi = row.psi[a * nnz + j];
+                        y[a] += psi * push;
+                        y_size[a] += psi.abs() * push_size;
+                        pull += psi * x;
+                        pull_size += (psi * x).abs();
+                    }
+                    let [outer, outer_size] = &mut outers;
+                    let (column, column_size) =
+                        (outer.col_as_slice_mut(f), outer_size.col_as_slice_mut(f));
+                    for (&m, &phi) in row.indices.iter().zip(row.phi) {
+                        column[m] += phi * pull;
+                        column_size[m] += phi.abs() * pull_size;
                     }
                 }
-                outers
-            })
-            .collect();
+            }
+            outers
+        });
         let mut totals = [(); 2].map(|()| Mat::zeros(features, features));
         for part in parts {
             totals

@@ -1,8 +1,8 @@
 //! Structured bases and frames on a device.
 
+use super::factors::StructuredElimination;
 use super::method::StructuredMethod;
-use super::operands::Operands;
-use super::parts::Factors;
+use super::operands::StructuredOperands;
 use crate::device::{DeviceBytes, FrameSummary, ResidentVector, RowMethod};
 use crate::elimination::rows_first::device::{columns, put_columns};
 use crate::{
@@ -15,8 +15,8 @@ use broadhead_device::{ByteClass, DeviceError, ExecutionPath, LedgerSnapshot, Re
 pub struct StructuredBase {
     shape: StructuredShape,
     method: StructuredMethod,
-    operands: Operands,
-    factors: Box<dyn Factors>,
+    operands: StructuredOperands,
+    factors: Box<dyn StructuredElimination>,
     gradient: ResidentVector,
     step: ResidentVector,
     refreshed: bool,
@@ -77,9 +77,9 @@ impl StructuredBase {
         }
         let factors = method.factors(stream, shape)?;
         Ok(Self {
-            operands: Operands::new(stream, &factors.parts().sizes)?,
-            gradient: factors.parts().vector()?,
-            step: factors.parts().vector()?,
+            operands: StructuredOperands::new(stream, &factors.common().sizes)?,
+            gradient: factors.common().vector()?,
+            step: factors.common().vector()?,
             shape: shape.clone(),
             method,
             factors,
@@ -116,7 +116,7 @@ impl StructuredBase {
 
     /// The stream that it works on.
     pub fn stream(&self) -> &Stream {
-        &self.factors.parts().stream
+        &self.factors.common().stream
     }
 
     /// What the stream's work cost so far.
@@ -164,7 +164,7 @@ impl StructuredBase {
     /// # Errors
     /// [`Error::Device`].
     pub fn vector(&self) -> Result<ResidentVector, Error> {
-        self.factors.parts().vector()
+        self.factors.common().vector()
     }
 
     /// Factors at `ridge`, on the device: nothing is sent, one record of 168 bytes comes back.
@@ -225,7 +225,7 @@ impl StructuredBase {
         ridge.check()?;
         self.check_refreshed()?;
         self.factors.submit(&self.operands, ridge)?;
-        self.factors.parts().holds()
+        self.factors.common().holds()
     }
 
     pub(crate) fn factor_in_place(&mut self, ridge: Ridge) -> Result<Factored, Failure> {
@@ -249,7 +249,7 @@ impl StructuredBase {
     }
 
     fn check_vectors(&self, gradient: &ResidentVector, step: &ResidentVector) -> Result<(), Error> {
-        let sizes = &self.factors.parts().sizes;
+        let sizes = &self.factors.common().sizes;
         let expected = vec![sizes.rows.unknowns, sizes.border()];
         for (array, vector) in [("gradient", gradient), ("step", step)] {
             let got = vec![vector.row.len(), vector.border.len()];

@@ -3,8 +3,8 @@
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use super::layout::{MOST_FEATURES, Sizes};
-use super::operands::Operands;
-use crate::device::kernels::{PlaceRows, RowFactors, RowIndex};
+use super::operands::StructuredOperands;
+use crate::device::kernels::{DeviceRowFactors, PlaceRows, RowIndex};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{DeviceBuffer, Result, Stream};
 
@@ -34,14 +34,14 @@ pub(crate) const STRUCTURED: KernelSource = KernelSource {
 };
 
 /// `L_G`, `R`, and what both are made with.
-pub(crate) struct BorderFactors {
+pub(crate) struct GramFactors {
     pub(crate) gram: DeviceBuffer<f64>,
     pub(crate) root: DeviceBuffer<f64>,
     pub(crate) copy: DeviceBuffer<f64>,
 }
 
 /// Partial sums and the counter of a pass. The counter is zero between launches.
-pub(crate) struct Pass {
+pub(crate) struct PartialSums {
     pub(crate) partials: DeviceBuffer<f64>,
     pub(crate) counter: DeviceBuffer<u32>,
     /// Of no length: the null pointer of an operand that is absent.
@@ -61,15 +61,15 @@ pub(crate) enum Pulled<'a> {
 }
 
 /// The row factors and what was whitened with them.
-pub(crate) struct RowParts {
+pub(crate) struct WhitenedRows {
     pub(crate) index: RowIndex,
-    pub(crate) factors: RowFactors,
+    pub(crate) factors: DeviceRowFactors,
     /// $`V_i = L_i^{-1} \Psi_i`$.
     pub(crate) whitened: DeviceBuffer<f64>,
 }
 
 /// Loaded kernels.
-pub(crate) struct Kernels {
+pub(crate) struct StructuredKernels {
     border_prepare: Kernel,
     rows_outer: Kernel,
     border_outer: Kernel,
@@ -88,7 +88,7 @@ pub(crate) fn shared(numbers: usize) -> u32 {
     8 * numbers as u32
 }
 
-impl Kernels {
+impl StructuredKernels {
     /// Compiles or takes from the cache, and loads.
     pub(crate) fn load(stream: &Stream) -> Result<Self> {
         let module = stream.context().module(&STRUCTURED)?;
@@ -128,9 +128,9 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        operands: &Operands,
+        operands: &StructuredOperands,
         rho: f64,
-        border: &mut BorderFactors,
+        border: &mut GramFactors,
         summary: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let m = sizes.features;
@@ -155,7 +155,7 @@ impl Kernels {
     fn rows<'a>(
         launch: Launch<'a>,
         sizes: &Sizes,
-        rows: &'a RowParts,
+        rows: &'a WhitenedRows,
         phi: &'a DeviceBuffer<f64>,
     ) -> Launch<'a> {
         launch
@@ -174,19 +174,19 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         phi: &DeviceBuffer<f64>,
         gradient: &DeviceBuffer<f64>,
         u: &mut DeviceBuffer<f64>,
-        pass: &mut Pass,
+        sums: &mut PartialSums,
         outer: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let launch = Self::rows(self.outer_launch(stream, sizes), sizes, rows, phi)
             .read(gradient.view())
-            .read(pass.none.view())
+            .read(sums.none.view())
             .write(u.view_mut())
-            .write(pass.partials.view_mut())
-            .write(pass.counter.view_mut())
+            .write(sums.partials.view_mut())
+            .write(sums.counter.view_mut())
             .write(outer.view_mut())
             .scalar(sizes.per_chunk as i32);
         // SAFETY: the arguments are those of the source; u and g are N numbers, E is M x M, the
@@ -200,14 +200,14 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         phi: &DeviceBuffer<f64>,
         kernel: &DeviceBuffer<f64>,
-        pass: &mut Pass,
+        sums: &mut PartialSums,
         outer: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let features = (phi, &rows.whitened, sizes.rows.order);
-        self.product(stream, sizes, rows, features, kernel, pass, outer)
+        self.product(stream, sizes, rows, features, kernel, sums, outer)
     }
 
     /// `E = sum phi_i (X_i' X_i K' phi_i)'` for `phi` (n x M) and `X` (N x M).
@@ -216,14 +216,14 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         (phi, x): (&DeviceBuffer<f64>, &DeviceBuffer<f64>),
         kernel: &DeviceBuffer<f64>,
-        pass: &mut Pass,
+        sums: &mut PartialSums,
         outer: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let features = (phi, x, sizes.features);
-        self.product(stream, sizes, rows, features, kernel, pass, outer)
+        self.product(stream, sizes, rows, features, kernel, sums, outer)
     }
 
     /// `E = sum phi_i (X_i' X_i K' phi_i)'` for lines of `X` that are `leading` apart.
@@ -232,10 +232,10 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         (phi, x, leading): (&DeviceBuffer<f64>, &DeviceBuffer<f64>, usize),
         kernel: &DeviceBuffer<f64>,
-        pass: &mut Pass,
+        sums: &mut PartialSums,
         outer: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let launch = self
@@ -247,11 +247,11 @@ impl Kernels {
             .read(x.view())
             .scalar(leading as i64)
             .scalar(sizes.features as i32)
-            .read(pass.none.view())
+            .read(sums.none.view())
             .read(kernel.view())
-            .read(pass.none.view())
-            .write(pass.partials.view_mut())
-            .write(pass.counter.view_mut())
+            .read(sums.none.view())
+            .write(sums.partials.view_mut())
+            .write(sums.counter.view_mut())
             .write(outer.view_mut())
             .scalar(sizes.per_chunk as i32);
         // SAFETY: as above, with X in the place of V; where K is there, neither g nor u is touched.
@@ -264,26 +264,26 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
-        operands: &Operands,
+        rows: &WhitenedRows,
+        operands: &StructuredOperands,
         y: &DeviceBuffer<f64>,
-        pass: &mut Pass,
+        sums: &mut PartialSums,
         outer: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let launch = self
             .outer_launch(stream, sizes)
             .rows(&rows.index, &sizes.rows)
-            .read(pass.none.view())
-            .read(pass.none.view())
+            .read(sums.none.view())
+            .read(sums.none.view())
             .read(operands.phi.view())
             .read(operands.psi.view())
             .scalar(sizes.features as i64)
             .scalar(sizes.features as i32)
             .read(y.view())
-            .read(pass.none.view())
-            .read(pass.none.view())
-            .write(pass.partials.view_mut())
-            .write(pass.counter.view_mut())
+            .read(sums.none.view())
+            .read(sums.none.view())
+            .write(sums.partials.view_mut())
+            .write(sums.counter.view_mut())
             .write(outer.view_mut())
             .scalar(sizes.per_chunk as i32);
         // SAFETY: as above; without L, y is at least N numbers, and neither reciprocals nor u are
@@ -301,16 +301,16 @@ impl Kernels {
     pub(crate) fn border_outer(
         &self,
         (stream, sizes): (&Stream, &Sizes),
-        border: &BorderFactors,
+        border: &GramFactors,
         decoder: &DeviceBuffer<f64>,
         pulled: Pulled<'_>,
         (x, kernel): (&mut DeviceBuffer<f64>, &mut DeviceBuffer<f64>),
-        pass: &mut Pass,
+        sums: &mut PartialSums,
     ) -> Result<()> {
         let m = sizes.features;
         let (first, second, gradient) = match pulled {
-            Pulled::Less { outer, gradient } => (outer, &pass.none, gradient),
-            Pulled::More(first, second) => (first, second, &pass.none),
+            Pulled::Less { outer, gradient } => (outer, &sums.none, gradient),
+            Pulled::More(first, second) => (first, second, &sums.none),
         };
         let geometry = Geometry::line(sizes.columns as u32, 256).with_shared(shared(m * (m + 32)));
         let launch = self
@@ -324,8 +324,8 @@ impl Kernels {
             .read(second.view())
             .read(gradient.view())
             .write(x.view_mut())
-            .write(pass.partials.view_mut())
-            .write(pass.counter.view_mut())
+            .write(sums.partials.view_mut())
+            .write(sums.counter.view_mut())
             .write(kernel.view_mut());
         // SAFETY: the arguments are those of the source; without a second outer product there is a
         // gradient; partial sums hold columns x M x M.
@@ -338,7 +338,7 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         phi: &DeviceBuffer<f64>,
         u: &DeviceBuffer<f64>,
         kernel: &DeviceBuffer<f64>,
@@ -363,10 +363,10 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         phi: &DeviceBuffer<f64>,
-        border: &BorderFactors,
-        pass: &mut Pass,
+        border: &GramFactors,
+        sums: &mut PartialSums,
         core: &mut DeviceBuffer<f64>,
         summary: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
@@ -382,7 +382,7 @@ impl Kernels {
             .read(border.root.view())
             .scalar(m)
             .scalar(r)
-            .write(pass.partials.view_mut())
+            .write(sums.partials.view_mut())
             .scalar(sizes.per_chunk as i32);
         // SAFETY: the arguments are those of the source; M is at most 9 and no row is wider than 4;
         // partial sums hold a number for each chunk and pair of pairs.
@@ -390,7 +390,7 @@ impl Kernels {
         let launch = self
             .core_finish
             .launch(stream, Geometry::line(1, 1024))
-            .read(pass.partials.view())
+            .read(sums.partials.view())
             .scalar(sizes.chunks as i32)
             .scalar(m)
             .scalar(r)
@@ -406,7 +406,7 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        border: &BorderFactors,
+        border: &GramFactors,
         core: &DeviceBuffer<f64>,
         from: &DeviceBuffer<f64>,
         to: &mut DeviceBuffer<f64>,
@@ -490,7 +490,7 @@ impl Kernels {
         stream: &Stream,
         sizes: &Sizes,
         (core, leading, info): (&DeviceBuffer<f64>, usize, &DeviceBuffer<i32>),
-        border: &BorderFactors,
+        border: &GramFactors,
         summary: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let launch = self
@@ -512,7 +512,7 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        border: &BorderFactors,
+        border: &GramFactors,
         from: &DeviceBuffer<f64>,
         to: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
@@ -524,7 +524,7 @@ impl Kernels {
         &self,
         stream: &Stream,
         sizes: &Sizes,
-        border: &BorderFactors,
+        border: &GramFactors,
         from: &DeviceBuffer<f64>,
         to: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
@@ -535,7 +535,7 @@ impl Kernels {
         kernel: &Kernel,
         stream: &Stream,
         sizes: &Sizes,
-        border: &BorderFactors,
+        border: &GramFactors,
         from: &DeviceBuffer<f64>,
         to: &mut DeviceBuffer<f64>,
     ) -> Result<()> {

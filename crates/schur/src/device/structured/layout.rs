@@ -139,7 +139,7 @@ impl Sizes {
         (self.chunks * square.max(products)).max(self.columns * square)
     }
 
-    /// Bytes of the operands and of what every elimination keeps: [`super::parts::Parts`] with
+    /// Bytes of the operands and of what every elimination keeps: [`super::factors::StructuredFactors`] with
     /// `whitened` numbers of whitened features and partial sums of `products`, and a base's two
     /// vectors.
     pub(crate) fn bytes(&self, whitened: usize, products: usize) -> DeviceBytes {
@@ -154,7 +154,7 @@ impl Sizes {
             factors: of(self.rows.blocks + unknowns + whitened)
                 + of(m * m + m * self.rank + self.border()),
             vectors: index
-                + of(7 * self.rows.records + super::parts::SUMMARY)
+                + of(7 * self.rows.records + super::factors::SUMMARY)
                 + of(self.partials(products))
                 + of(2 * unknowns + 2 * self.border())
                 + 8,

@@ -1,6 +1,6 @@
 //! By which elimination a structured base factors.
 
-use super::parts::Factors;
+use super::factors::StructuredElimination;
 use crate::device::{DeviceBytes, Keep};
 use crate::elimination::border_first::device::BorderFactors;
 use crate::elimination::conjugate_gradients::device::IterativeFactors;
@@ -64,7 +64,7 @@ impl StructuredMethod {
         self,
         stream: &Stream,
         shape: &StructuredShape,
-    ) -> Result<Box<dyn Factors>, Error> {
+    ) -> Result<Box<dyn StructuredElimination>, Error> {
         Ok(match self {
             Self::Core => Box::new(CoreFactors::new(stream, shape)?),
             Self::Border { keep } => Box::new(BorderFactors::new(stream, shape, keep)?),

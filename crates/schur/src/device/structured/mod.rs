@@ -21,12 +21,12 @@
 
 mod base;
 mod engine;
+pub(crate) mod factors;
 pub(crate) mod kernels;
 pub(crate) mod layout;
 mod method;
 pub(crate) mod operands;
-pub(crate) mod parts;
-pub(crate) mod passes;
+pub(crate) mod row_products;
 
 pub use base::{StructuredBase, StructuredFrame};
 pub use engine::StructuredEngine;

@@ -1,7 +1,7 @@
 //! Structured operands on the device, written by the host in pieces.
 
 use super::layout::Sizes;
-use crate::device::lines::{Lines, write_blocks};
+use crate::device::packing::{PackedUpload, write_blocks};
 use crate::{Error, StructuredSystem};
 use broadhead_device::{DeviceBuffer, Stream, Uploader};
 use std::ops::Range;
@@ -10,7 +10,7 @@ use std::ops::Range;
 type Fill<'a> = &'a (dyn Fn(Range<usize>, &mut [f64]) + Sync);
 
 /// `D`, `phi` (n x M), `Psi` (N x M), `G` (M x M) and `W` (M x p), all row-major.
-pub(crate) struct Operands {
+pub(crate) struct StructuredOperands {
     pub(crate) row_hessian: DeviceBuffer<f64>,
     pub(crate) phi: DeviceBuffer<f64>,
     pub(crate) psi: DeviceBuffer<f64>,
@@ -21,7 +21,7 @@ pub(crate) struct Operands {
     uploader: Uploader<f64>,
 }
 
-impl Operands {
+impl StructuredOperands {
     pub(crate) fn new(stream: &Stream, sizes: &Sizes) -> Result<Self, Error> {
         let (n, unknowns, m) = (sizes.rows.rows, sizes.rows.unknowns, sizes.features);
         let lengths = [
@@ -51,7 +51,7 @@ impl Operands {
         let decoder = system.decoder();
         let uploader = &mut self.uploader;
         let mut send = |to, count, len_of: &dyn Fn(usize) -> usize, fill: Fill<'_>| {
-            let lines = Lines {
+            let lines = PackedUpload {
                 count,
                 len_of,
                 fill,

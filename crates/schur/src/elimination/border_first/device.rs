@@ -9,16 +9,16 @@
 //!
 //! The algebra is that of [`crate::BorderFirst`], the last sweep over the rows too. `T` depends on the
 //! border's ridge, so every factorization forms it again from operands that are there; where it is put
-//! and what becomes of it, see [`crate::device::square`].
+//! and what becomes of it, see [`crate::device::dense_cholesky`].
 
 pub(crate) mod kernels;
 
+use crate::device::dense_cholesky::DenseCholesky;
 use crate::device::layout::Layout;
-use crate::device::square::Square;
+use crate::device::structured::factors::{PIVOT, StructuredElimination, StructuredFactors};
 use crate::device::structured::kernels::Pulled;
 use crate::device::structured::layout::Sizes;
-use crate::device::structured::operands::Operands;
-use crate::device::structured::parts::{Factors, PIVOT, Parts};
+use crate::device::structured::operands::StructuredOperands;
 use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector, pivot};
 use crate::elimination::rows_first::device::factors::{failure_with_bump, finite};
 use crate::{
@@ -30,17 +30,17 @@ use kernels::{BorderKernels, RowFeatures};
 /// The layout of `T` beside that of the rest.
 struct BorderSizes {
     sizes: Sizes,
-    square: Layout,
+    cholesky: Layout,
     keep: Keep,
 }
 
 impl BorderSizes {
     fn new(shape: &StructuredShape, keep: Keep) -> Result<Self, Error> {
-        let square = Square::layout(shape.arrow().row_unknowns());
+        let square = DenseCholesky::layout(shape.arrow().row_unknowns());
         Ok(Self {
             sizes: Sizes::new(shape, EliminationKind::Border)?,
             keep,
-            square: square.map_err(|error| match error {
+            cholesky: square.map_err(|error| match error {
                 Error::Device(DeviceError::Refusal(Refusal::Shape {
                     expected, found, ..
                 })) => {
@@ -66,11 +66,11 @@ impl BorderSizes {
             ..
         } = &self.sizes;
         let shared = self.sizes.bytes(0, 0);
-        let vectors = 2 * Square::vector_len(&self.square) + 3 * features * features;
+        let vectors = 2 * DenseCholesky::vector_len(&self.cholesky) + 3 * features * features;
         DeviceBytes {
             factors: shared.factors
                 + of(rows.rows * features + rows.unknowns * rank)
-                + Square::bytes(&self.square, self.keep),
+                + DenseCholesky::bytes(&self.cholesky, self.keep),
             vectors: shared.vectors + of(vectors) + 4 * rows.unknowns as u64,
             ..shared
         }
@@ -80,19 +80,19 @@ impl BorderSizes {
 /// Device bytes of a base that keeps these factors, the library's workspace apart.
 ///
 /// # Errors
-/// As [`Sizes::new`] and [`Square::layout`].
+/// As [`Sizes::new`] and [`DenseCholesky::layout`].
 pub(crate) fn bytes_needed(shape: &StructuredShape, keep: Keep) -> Result<DeviceBytes, Error> {
     Ok(BorderSizes::new(shape, keep)?.bytes())
 }
 
 /// The factors of one shape.
 pub(crate) struct BorderFactors {
-    parts: Parts,
+    common: StructuredFactors,
     bytes: DeviceBytes,
     kernels: BorderKernels,
     dims: RowDims,
     features: RowFeatures,
-    square: Square,
+    cholesky: DenseCholesky,
     /// The rows' ridge of the factors.
     rho: f64,
     /// What `T` is solved for, and the solution.
@@ -107,19 +107,19 @@ impl BorderFactors {
     pub(crate) fn new(stream: &Stream, shape: &StructuredShape, keep: Keep) -> Result<Self, Error> {
         let how = BorderSizes::new(shape, keep)?;
         let bytes = how.bytes();
-        let parts = Parts::new(stream, how.sizes, shape, 0, 0)?;
+        let common = StructuredFactors::new(stream, how.sizes, shape, 0, 0)?;
         let Sizes {
             rows,
             features: m,
             rank,
             ..
-        } = &parts.sizes;
+        } = &common.sizes;
         let dims = shape.arrow().rows().clone();
         // Within 32 bits, as the layout of the rows has it.
         let of_unknown: Vec<i32> = (0..dims.rows())
             .flat_map(|i| std::iter::repeat_n(i as i32, dims.dim(i)))
             .collect();
-        let length = Square::vector_len(&how.square);
+        let length = DenseCholesky::vector_len(&how.cholesky);
         let vector = || stream.zeros(length, "a solve's rows");
         let square = || stream.zeros(m * m, "a square of features");
         Ok(Self {
@@ -129,45 +129,45 @@ impl BorderFactors {
                 jacobian: stream.zeros(rows.unknowns * rank, "derivatives of the rows")?,
                 of_unknown: stream.upload(&of_unknown, ByteClass::Operand, "rows of unknowns")?,
             },
-            square: Square::new(stream, how.square, keep)?,
+            cholesky: DenseCholesky::new(stream, how.cholesky, keep)?,
             vectors: [vector()?, vector()?],
             zero: square()?,
             outer: square()?,
             kernel: square()?,
             rho: 0.0,
             dims,
-            parts,
+            common,
             bytes,
         })
     }
 
     /// `T` without ridge.
-    fn form(&mut self, operands: &Operands) -> Result<(), Error> {
-        let to = self.square.matrix_mut();
+    fn form(&mut self, operands: &StructuredOperands) -> Result<(), Error> {
+        let to = self.cholesky.matrix_mut();
         self.kernels
-            .rows(&self.parts, operands, &self.features, to)?;
+            .rows(&self.common, operands, &self.features, to)?;
         Ok(())
     }
 
     /// The failure of `T + rho`, which refused pivot `index`.
     fn row_failure(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         rho: f64,
         index: usize,
         scale: f64,
     ) -> Result<Failure, Error> {
-        let stream = self.parts.stream.clone();
+        let stream = self.common.stream.clone();
         let (index, value) = pivot::find(index, |j| {
             self.form(operands)?;
-            self.square.look(&stream, rho, j)
+            self.cholesky.look(&stream, rho, j)
         })?;
         let site = eliminated(&self.dims, index);
         let failed = Pivot { site, value };
         Ok(failure_with_bump(PIVOT, failed, (scale, 0.0), |bump| {
             self.form(operands)?;
-            self.square.factor(&stream, rho + bump)?;
-            self.square.factored(&stream)
+            self.cholesky.factor(&stream, rho + bump)?;
+            self.cholesky.factored(&stream)
         }))
     }
 }
@@ -178,9 +178,9 @@ fn eliminated(dims: &RowDims, index: usize) -> PivotSite {
     PivotSite::EliminatedRow { row, pivot }
 }
 
-impl Factors for BorderFactors {
-    fn parts(&self) -> &Parts {
-        &self.parts
+impl StructuredElimination for BorderFactors {
+    fn common(&self) -> &StructuredFactors {
+        &self.common
     }
 
     fn bytes(&self) -> DeviceBytes {
@@ -188,34 +188,37 @@ impl Factors for BorderFactors {
     }
 
     fn kept(&self) -> (Option<Keep>, Option<BorderMethod>) {
-        let method = self.square.method(&self.parts.stream);
-        (Some(self.square.keep()), Some(method))
+        let method = self.cholesky.method(&self.common.stream);
+        (Some(self.cholesky.keep()), Some(method))
     }
 
-    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
+    fn submit(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<(), Error> {
         self.rho = ridge.row;
         // For the last sweep of a solve; where a block does not factor, neither does T.
-        self.parts.factor_rows(operands, ridge.row)?;
-        self.parts.prepare_border(operands, ridge.border)?;
+        self.common.factor_rows(operands, ridge.row)?;
+        self.common.prepare_border(operands, ridge.border)?;
         self.kernels
-            .prepare(&self.parts, operands, &mut self.features)?;
+            .prepare(&self.common, operands, &mut self.features)?;
         self.form(operands)?;
-        let Parts {
+        let StructuredFactors {
             stream, summary, ..
-        } = &mut self.parts;
-        self.square.factor(stream, ridge.row)?;
-        self.square.summarise(stream, summary.slice_mut(14..20)?)?;
-        self.square.finish(stream)
+        } = &mut self.common;
+        self.cholesky.factor(stream, ridge.row)?;
+        self.cholesky
+            .summarise(stream, summary.slice_mut(14..20)?)?;
+        self.cholesky.finish(stream)
     }
 
-    fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
-        let summary = self.parts.read_factored()?;
-        let gram = self.parts.gram_factored(operands, ridge.border, &summary)?;
+    fn read(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<Factored, Failure> {
+        let summary = self.common.read_factored()?;
+        let gram = self
+            .common
+            .gram_factored(operands, ridge.border, &summary)?;
         if let Some(index) = pivot::refused(summary[18] as i32)? {
             return Err(self.row_failure(operands, ridge.row, index, summary[6])?);
         }
-        let rows = Square::side(&summary[14..20], |index| eliminated(&self.dims, index));
-        let log_determinant = finite(rows.log + self.parts.of_border(&gram))?;
+        let rows = DenseCholesky::side(&summary[14..20], |index| eliminated(&self.dims, index));
+        let log_determinant = finite(rows.log + self.common.of_border(&gram))?;
         Ok(Factored {
             log_determinant: Ok(log_determinant),
             row_pivot: rows.least,
@@ -225,29 +228,29 @@ impl Factors for BorderFactors {
 
     fn solve(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         gradient: &ResidentVector,
         step: &mut ResidentVector,
     ) -> Result<(), Error> {
         self.pull_border(operands, gradient, step, false)?;
         let [r, y] = &mut self.vectors;
         self.kernels
-            .push(&self.parts, operands, &self.kernel, &gradient.row, r)?;
-        self.square.solve(&self.parts.stream, r, y)?;
-        let Parts {
+            .push(&self.common, operands, &self.kernel, &gradient.row, r)?;
+        self.cholesky.solve(&self.common.stream, r, y)?;
+        let StructuredFactors {
             stream,
             sizes,
             kernels,
             rows,
-            pass,
+            sums,
             ..
-        } = &mut self.parts;
-        kernels.rows_pull(stream, sizes, rows, operands, y, pass, &mut self.outer)?;
+        } = &mut self.common;
+        kernels.rows_pull(stream, sizes, rows, operands, y, sums, &mut self.outer)?;
         self.pull_border(operands, gradient, step, true)?;
-        let (parts, kernel, y) = (&self.parts, &self.kernel, &self.vectors[1]);
+        let (common, kernel, y) = (&self.common, &self.kernel, &self.vectors[1]);
         let (g, to) = (&gradient.row, &mut step.row);
         self.kernels
-            .finish(parts, operands, self.rho, kernel, g, y, to)?;
+            .finish(common, operands, self.rho, kernel, g, y, to)?;
         Ok(())
     }
 }
@@ -256,7 +259,7 @@ impl BorderFactors {
     /// The border's step is `x = G^-1 (E W - g_b)`, with `E` of the rows or zero; `Z = X W'`.
     fn pull_border(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         gradient: &ResidentVector,
         step: &mut ResidentVector,
         of_rows: bool,
@@ -267,6 +270,6 @@ impl BorderFactors {
             gradient: &gradient.border,
         };
         let (x, kernel) = (&mut step.border, &mut self.kernel);
-        Ok(self.parts.pull_border(operands, pulled, x, kernel)?)
+        Ok(self.common.pull_border(operands, pulled, x, kernel)?)
     }
 }

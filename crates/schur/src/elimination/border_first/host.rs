@@ -2,15 +2,16 @@
 
 use crate::elimination::rows_first::host::{subtract_pull, subtract_push};
 use crate::elimination::{Elimination, EliminationKind, Factored, Pivot, SolveStats, another_kind};
+use crate::host::blas1::largest;
 use crate::host::bump::{LEAST_BUMP, least_bump, least_rung};
 use crate::host::cholesky::{Cholesky, FailedPivot};
+use crate::host::parallel::{ROW_CHUNK, par_rows, product_par};
 use crate::host::row_blocks::RowFactors;
-use crate::host::structured_parts::{
+use crate::host::structured::{
     DecoderRoot, add_outer_times_decoder, decoder_rank, factor_gram, for_rows, row_times_root,
     solve_gram, whitened_phi,
 };
-use crate::host::substitution;
-use crate::system::{ROW_CHUNK, par_rows, product_par};
+use crate::host::trsm;
 use crate::{
     ArrowShape, DenseSystem, Error, Failure, LogDeterminant, NotPositiveDefinite, PivotSite,
     RhsMut, Ridge, RowBlocks, RowDims, Side, StructuredShape, StructuredSystem, System,
@@ -318,7 +319,7 @@ impl BorderFirst {
             (System::Structured(system), BorderOperand::Structured { outputs, .. }) => {
                 let own = border.to_vec();
                 solve_gram(&self.border, border, *outputs);
-                crate::host::structured_parts::subtract_push(system, border, row);
+                crate::host::structured::subtract_push(system, border, row);
                 self.rows.solve(arch, column_mut(row));
                 border.copy_from_slice(&own);
                 let outer = system.feature_outer(row);
@@ -359,7 +360,7 @@ impl BorderFirst {
                 size.iter_mut()
                     .zip(&rest)
                     .for_each(|(size, b)| *size = b.abs());
-                crate::host::structured_parts::subtract_push(structured, border, &mut rest);
+                crate::host::structured::subtract_push(structured, border, &mut rest);
                 size.iter_mut()
                     .zip(&rest)
                     .for_each(|(size, rest)| *size += rest.abs());
@@ -414,8 +415,7 @@ pub(crate) fn largest_border_diagonal(system: &System<'_>) -> f64 {
         System::Structured(system) => system.gram().matrix(),
         System::Operator(_) => return 0.0,
     };
-    let diagonal = (0..matrix.nrows()).map(|j| matrix[(j, j)].abs());
-    diagonal.fold(0.0, f64::max)
+    largest((0..matrix.nrows()).map(|j| matrix[(j, j)]))
 }
 
 /// The share of its terms by which a row's equation may fail and still hold: a few roundings, and
@@ -461,7 +461,7 @@ fn pull_cross(shape: &ArrowShape, system: &DenseSystem<'_>, border: &Cholesky, p
         }
     });
     let pulled = MatMut::from_column_major_slice_mut(pulled, k, rows.unknowns());
-    substitution::solve_lower(border.as_mat(), pulled);
+    trsm::solve_lower(border.as_mat(), pulled);
 }
 
 /// $`\tilde\phi_i`$ and $`\Psi_i R`$ of every row.
@@ -619,7 +619,7 @@ impl Elimination for BorderFirst {
             let mut border = MatMut::from_column_major_slice_mut(rhs.border, k, m);
             let mut row = MatMut::from_column_major_slice_mut(rhs.row, n, m);
             let l = self.border.as_mat();
-            substitution::solve_lower(l, border.rb_mut());
+            trsm::solve_lower(l, border.rb_mut());
             matmul(
                 row.rb_mut(),
                 Accum::Add,
@@ -637,7 +637,7 @@ impl Elimination for BorderFirst {
                 -1.0,
                 product_par(k, n, m),
             );
-            substitution::solve_upper(l.transpose(), border);
+            trsm::solve_upper(l.transpose(), border);
             return Ok(SolveStats::default());
         }
         for j in 0..m {

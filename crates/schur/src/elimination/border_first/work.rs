@@ -30,8 +30,8 @@ fn dense_on_host(shape: &ArrowShape) -> Counts {
         // The pulled B twice, B for the sweep over rows and again with C for the residual.
         solve: Work::default()
             .traffic(32.0 * n * k + 4.0 * k * k)
-            .sweeps(k)
-            .sweeps(n)
+            .triangular_solves(k)
+            .triangular_solves(n)
             .launches(10.0),
     }
 }
@@ -65,7 +65,7 @@ fn structured_on_host(shape: &StructuredShape, density: f64) -> Counts {
             .and(sizes.pulls(1.0))
             .decoder_products(3.0, sizes.decoder())
             .gram_solves(2.0, sizes.decoder())
-            .sweeps(n)
+            .triangular_solves(n)
             .launches(6.0),
     }
 }

@@ -17,17 +17,19 @@
 pub(crate) mod descent;
 
 use crate::device::kernels::RowSolve;
+use crate::device::structured::factors::{
+    SolveWorkspace, StructuredElimination, StructuredFactors, did_not_run,
+};
 use crate::device::structured::layout::{MOST_FEATURES, Sizes};
-use crate::device::structured::operands::Operands;
-use crate::device::structured::parts::{Factors, Parts, Room, did_not_run};
-use crate::device::structured::passes::{OfRows, Passes};
+use crate::device::structured::operands::StructuredOperands;
+use crate::device::structured::row_products::{OfRows, RowProducts};
 use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector};
 use crate::{
     EliminationKind, Error, Factored, Failure, IterativeOptions, NoLogDeterminant,
     NotPositiveDefinite, PivotSite, Ridge, SolveStats, StructuredShape,
 };
 use broadhead_device::{DeviceBuffer, Graph, Matrix, MatrixMut, Side, Stream, Triangle};
-use descent::{By, Descent, Ended, Status};
+use descent::{Descent, Ended, ProductsBy, Status};
 
 /// The most features of which fused kernels form the products of the rows and of the border; of more,
 /// the library does.
@@ -43,13 +45,13 @@ fn bytes(sizes: &Sizes) -> DeviceBytes {
     let (m, unknowns) = (sizes.features, sizes.rows.unknowns);
     let shared = sizes.bytes(whitened(sizes), 0);
     let vectors = of(2 * unknowns + sizes.border() + 3 * m * m) + of(unknowns + sizes.border());
-    let passes = match m <= FUSED {
+    let products = match m <= FUSED {
         true => 0,
-        false => Passes::bytes(sizes),
+        false => RowProducts::bytes(sizes),
     };
     DeviceBytes {
         factors: shared.factors + descent::bytes(sizes),
-        vectors: shared.vectors + vectors + passes,
+        vectors: shared.vectors + vectors + products,
         ..shared
     }
 }
@@ -64,7 +66,7 @@ pub(crate) fn bytes_needed(shape: &StructuredShape) -> Result<DeviceBytes, Error
 
 /// What conjugate gradients need of one shape.
 pub(crate) struct IterativeFactors {
-    parts: Parts,
+    common: StructuredFactors,
     buffers: SolveBuffers,
     /// The graph of a solve for the gradient and into the step of [`SolveBuffers`], once there was one.
     graph: Option<Graph>,
@@ -76,8 +78,8 @@ pub(crate) struct IterativeFactors {
 struct SolveBuffers {
     descent: Descent,
     /// Of more features than [`FUSED`].
-    passes: Option<Passes>,
-    room: Room,
+    products: Option<RowProducts>,
+    workspace: SolveWorkspace,
 }
 
 impl IterativeFactors {
@@ -88,106 +90,114 @@ impl IterativeFactors {
     ) -> Result<Self, Error> {
         let sizes = Sizes::new(shape, EliminationKind::Iterative)?;
         let v = whitened(&sizes);
-        let parts = Parts::new(stream, sizes, shape, v, 0)?;
-        let m = parts.sizes.features;
+        let common = StructuredFactors::new(stream, sizes, shape, v, 0)?;
+        let m = common.sizes.features;
         if m > MOST_FEATURES {
-            parts.kernels.allow_features(m)?;
+            common.kernels.allow_features(m)?;
         }
         Ok(Self {
             buffers: SolveBuffers {
-                descent: Descent::new(stream, &parts.sizes, options)?,
-                passes: match m <= FUSED {
+                descent: Descent::new(stream, &common.sizes, options)?,
+                products: match m <= FUSED {
                     true => None,
-                    false => Some(Passes::new(stream, &parts.sizes)?),
+                    false => Some(RowProducts::new(stream, &common.sizes)?),
                 },
-                room: Room::new(&parts)?,
+                workspace: SolveWorkspace::new(&common)?,
             },
             graph: None,
-            gradient: parts.vector()?,
-            step: parts.vector()?,
-            parts,
+            gradient: common.vector()?,
+            step: common.vector()?,
+            common,
         })
     }
 }
 
 /// Submits all of a solve. Inside a capture alone: it holds a loop.
 fn submit_solve(
-    parts: &mut Parts,
+    common: &mut StructuredFactors,
     buffers: &mut SolveBuffers,
-    operands: &Operands,
+    operands: &StructuredOperands,
     gradient: &ResidentVector,
     step: &mut ResidentVector,
 ) -> broadhead_device::Result<()> {
     let SolveBuffers {
         descent,
-        passes,
-        room,
+        products,
+        workspace,
     } = buffers;
-    match passes {
-        None => submit_fused(parts, descent, room, operands, gradient, step),
-        Some(passes) => submit_library(parts, descent, passes, room, operands, gradient, step),
+    match products {
+        None => submit_fused(common, descent, workspace, operands, gradient, step),
+        Some(products) => submit_library(
+            common, descent, products, workspace, operands, gradient, step,
+        ),
     }
 }
 
 /// By the fused kernels of the core's solve.
 fn submit_fused(
-    parts: &mut Parts,
+    common: &mut StructuredFactors,
     descent: &mut Descent,
-    room: &mut Room,
-    operands: &Operands,
+    workspace: &mut SolveWorkspace,
+    operands: &StructuredOperands,
     gradient: &ResidentVector,
     step: &mut ResidentVector,
 ) -> broadhead_device::Result<()> {
-    parts.begin_solve(operands, gradient, room)?;
-    let right_hand_side = (&room.w, &operands.decoder);
+    common.begin_solve(operands, gradient, workspace)?;
+    let right_hand_side = (&workspace.w, &operands.decoder);
     descent.size(
-        &parts.stream,
-        &parts.sizes,
+        &common.stream,
+        &common.sizes,
         right_hand_side,
         &gradient.border,
     )?;
-    parts.enter_core(operands, gradient, room, step)?;
-    let Parts {
+    common.enter_core(operands, gradient, workspace, step)?;
+    let StructuredFactors {
         stream,
         sizes,
         kernels,
         rows,
         border,
-        pass,
+        sums,
         ..
-    } = parts;
-    kernels.core_pull(stream, sizes, border, &room.w, &mut descent.vector)?;
-    let by = By::Kernels { kernels, pass };
+    } = common;
+    kernels.core_pull(stream, sizes, border, &workspace.w, &mut descent.vector)?;
+    let by = ProductsBy::Kernels { kernels, sums };
     descent.solve(stream, sizes, rows, border, by)?;
-    kernels.core_push(stream, sizes, border, &descent.vector, &mut room.kernel)?;
-    parts.leave_core(operands, room, step)
+    kernels.core_push(
+        stream,
+        sizes,
+        border,
+        &descent.vector,
+        &mut workspace.kernel,
+    )?;
+    common.leave_core(operands, workspace, step)
 }
 
 /// The same by products and triangular solves of the library, for any number of features.
 fn submit_library(
-    parts: &mut Parts,
+    common: &mut StructuredFactors,
     descent: &mut Descent,
-    passes: &mut Passes,
-    room: &mut Room,
-    operands: &Operands,
+    products: &mut RowProducts,
+    workspace: &mut SolveWorkspace,
+    operands: &StructuredOperands,
     gradient: &ResidentVector,
     step: &mut ResidentVector,
 ) -> broadhead_device::Result<()> {
-    let Parts {
+    let StructuredFactors {
         stream,
         sizes,
         dense,
         rows,
         border,
-        pass,
+        sums,
         ..
-    } = parts;
-    let Room {
+    } = common;
+    let SolveWorkspace {
         u,
         w: a,
         added: b,
         kernel,
-    } = room;
+    } = workspace;
     let (m, r) = (sizes.features, sizes.rank);
     let (layout, index, factors) = (&sizes.rows, &rows.index, &rows.factors);
     stream.copy(gradient.row.view(), u.view_mut())?;
@@ -206,24 +216,24 @@ fn submit_library(
         x: &rows.whitened,
         leading: layout.order,
     };
-    passes.pull(stream, sizes, rows, of_rows, u, a)?;
+    products.pull(stream, sizes, rows, of_rows, u, a)?;
     let side = Border {
         stream,
         sizes,
         gram: Matrix::packed(border.gram.view(), m, m)?,
         decoder: &operands.decoder,
     };
-    let none = &pass.none;
+    let none = &sums.none;
     side.right_hand_side(&[a], &gradient.border, &mut step.border)?;
     descent.size(stream, sizes, (none, none), &step.border)?;
     side.solve(&mut step.border, kernel)?;
-    passes.outer(stream, sizes, rows, of_rows, kernel, 0.0, b)?;
+    products.outer(stream, sizes, rows, of_rows, kernel, 0.0, b)?;
     // c' = R' w' L_G^-T
     let root = Matrix::packed(border.root.view(), r, m)?;
     let mut core = MatrixMut::packed(descent.vector.view_mut(), r, m)?;
     stream.gemm(1.0, root, Matrix::packed(b.view(), m, m)?, 0.0, &mut core)?;
     stream.trsm(Side::Right, Triangle::Upper, 1.0, side.gram, &mut core)?;
-    descent.solve(stream, sizes, rows, border, By::Library(passes))?;
+    descent.solve(stream, sizes, rows, border, ProductsBy::Library(products))?;
     // U' = R c' L_G^-1
     let mut core = MatrixMut::packed(descent.vector.view_mut(), r, m)?;
     let transposed = side.gram.transposed();
@@ -231,10 +241,10 @@ fn submit_library(
     let core = Matrix::packed(descent.vector.view(), r, m)?;
     let mut pushed = MatrixMut::packed(kernel.view_mut(), m, m)?;
     stream.gemm(1.0, root.transposed(), core, 0.0, &mut pushed)?;
-    passes.outer(stream, sizes, rows, of_rows, kernel, 1.0, b)?;
+    products.outer(stream, sizes, rows, of_rows, kernel, 1.0, b)?;
     side.right_hand_side(&[a, b], &gradient.border, &mut step.border)?;
     side.solve(&mut step.border, kernel)?;
-    passes.push(stream, sizes, rows, of_rows, u, kernel, &mut step.row)?;
+    products.push(stream, sizes, rows, of_rows, u, kernel, &mut step.row)?;
     let (x, which) = (step.row.view_mut(), RowSolve::Transposed);
     dense.rows_solve(stream, layout, index, factors, x, 1, -1.0, which)
 }
@@ -289,32 +299,34 @@ impl Border<'_> {
     }
 }
 
-impl Factors for IterativeFactors {
-    fn parts(&self) -> &Parts {
-        &self.parts
+impl StructuredElimination for IterativeFactors {
+    fn common(&self) -> &StructuredFactors {
+        &self.common
     }
 
     fn bytes(&self) -> DeviceBytes {
-        bytes(&self.parts.sizes)
+        bytes(&self.common.sizes)
     }
 
     fn kept(&self) -> (Option<Keep>, Option<BorderMethod>) {
         (None, None)
     }
 
-    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
-        self.parts.factor_rows(operands, ridge.row)?;
-        self.parts.whiten(operands)?;
-        self.parts.prepare_border(operands, ridge.border)?;
+    fn submit(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<(), Error> {
+        self.common.factor_rows(operands, ridge.row)?;
+        self.common.whiten(operands)?;
+        self.common.prepare_border(operands, ridge.border)?;
         let (phi, x) = self.buffers.descent.of_rows();
-        let leading = self.parts.sizes.features;
-        self.parts.transform(operands, phi, (x, leading))
+        let leading = self.common.sizes.features;
+        self.common.transform(operands, phi, (x, leading))
     }
 
-    fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
-        let summary = self.parts.read_factored()?;
-        let rows = self.parts.rows_factored(operands, ridge.row, &summary)?;
-        let gram = self.parts.gram_factored(operands, ridge.border, &summary)?;
+    fn read(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<Factored, Failure> {
+        let summary = self.common.read_factored()?;
+        let rows = self.common.rows_factored(operands, ridge.row, &summary)?;
+        let gram = self
+            .common
+            .gram_factored(operands, ridge.border, &summary)?;
         Ok(Factored {
             log_determinant: Err(NoLogDeterminant::Iterative),
             row_pivot: rows.least,
@@ -324,25 +336,25 @@ impl Factors for IterativeFactors {
 
     fn solve(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         gradient: &ResidentVector,
         step: &mut ResidentVector,
     ) -> Result<(), Error> {
         let Self {
-            parts,
+            common,
             buffers,
             graph,
             gradient: from,
             step: to,
         } = self;
-        let stream = parts.stream.clone();
+        let stream = common.stream.clone();
         if stream.is_capturing() {
-            submit_solve(parts, buffers, operands, gradient, step)?;
+            submit_solve(common, buffers, operands, gradient, step)?;
             // The record of an earlier solve is not this one's.
             return Ok(buffers.descent.forget()?);
         }
         if graph.is_none() {
-            *graph = Some(stream.capture(|_| submit_solve(parts, buffers, operands, from, to))?);
+            *graph = Some(stream.capture(|_| submit_solve(common, buffers, operands, from, to))?);
         }
         stream.copy(gradient.row.view(), from.row.view_mut())?;
         stream.copy(gradient.border.view(), from.border.view_mut())?;

@@ -10,12 +10,12 @@ use crate::elimination::{
 use crate::host::blas1::{axpy, dot, norm, power_of_two_near};
 use crate::host::bump::{LEAST_BUMP, least_bump};
 use crate::host::cholesky::{Cholesky, FailedPivot};
+use crate::host::parallel::product_par;
 use crate::host::row_blocks::RowFactors;
-use crate::host::structured_parts::{
+use crate::host::structured::{
     add_outer_times_decoder, apply_q, factor_gram, solve_gram, subtract_push,
     times_decoder_transpose, whiten_features, whitened_bytes,
 };
-use crate::system::product_par;
 use crate::{
     ArrowShape, DenseSystem, Error, Failure, NotPositiveDefinite, PivotSite, RhsMut, Ridge, System,
     SystemShape,

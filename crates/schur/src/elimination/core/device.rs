@@ -1,10 +1,12 @@
 //! The factors of a structured system's core on a device, and the solves that use them.
 
+use crate::device::dense_cholesky::DenseCholesky;
 use crate::device::layout::Layout;
-use crate::device::square::Square;
+use crate::device::structured::factors::{
+    PIVOT, SolveWorkspace, StructuredElimination, StructuredFactors,
+};
 use crate::device::structured::layout::Sizes;
-use crate::device::structured::operands::Operands;
-use crate::device::structured::parts::{Factors, PIVOT, Parts, Room};
+use crate::device::structured::operands::StructuredOperands;
 use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector, pivot};
 use crate::elimination::rows_first::device::factors::{failure_with_bump, finite};
 use crate::host::bump::LEAST_BUMP;
@@ -32,7 +34,7 @@ impl CoreSizes {
         let sizes = Sizes::new(shape, EliminationKind::Core)?;
         let large = match is_small_core(shape) {
             true => None,
-            false => Some(Square::layout(sizes.core_order())?),
+            false => Some(DenseCholesky::layout(sizes.core_order())?),
         };
         Ok(Self { sizes, large })
     }
@@ -57,8 +59,8 @@ impl CoreSizes {
         let core = match &self.large {
             None => of(sizes.core_order() * (sizes.core_order() + 1) / 2),
             Some(core) => {
-                Square::bytes(core, Keep::Factor)
-                    + of(Square::vector_len(core) + n * m + unknowns * sizes.rank)
+                DenseCholesky::bytes(core, Keep::Factor)
+                    + of(DenseCholesky::vector_len(core) + n * m + unknowns * sizes.rank)
                     + of(sizes.piece() * (sizes.feature_pairs() + sizes.rank_pairs()))
                     + of(sizes.feature_pairs() * sizes.rank_pairs())
             }
@@ -82,10 +84,10 @@ pub(crate) fn bytes_needed(shape: &StructuredShape) -> Result<DeviceBytes, Error
 
 /// The factors of one shape.
 pub(crate) struct CoreFactors {
-    parts: Parts,
+    common: StructuredFactors,
     bytes: DeviceBytes,
     core: CoreBuffers,
-    room: Room,
+    workspace: SolveWorkspace,
 }
 
 /// `L_Z` and what forms it.
@@ -98,7 +100,7 @@ enum CoreBuffers {
 /// A core of which a library forms the products.
 struct LargeCore {
     /// `Z` and its factor.
-    square: Square,
+    cholesky: DenseCholesky,
     phi: DeviceBuffer<f64>,
     jacobian: DeviceBuffer<f64>,
     feature_pairs: DeviceBuffer<f64>,
@@ -112,39 +114,39 @@ impl CoreFactors {
         let how = CoreSizes::new(shape)?;
         let bytes = how.bytes();
         let (whitened, products) = (how.whitened(), how.products());
-        let parts = Parts::new(stream, how.sizes, shape, whitened, products)?;
+        let common = StructuredFactors::new(stream, how.sizes, shape, whitened, products)?;
         Ok(Self {
-            core: CoreBuffers::new(stream, &parts.sizes, how.large)?,
-            room: Room::new(&parts)?,
-            parts,
+            core: CoreBuffers::new(stream, &common.sizes, how.large)?,
+            workspace: SolveWorkspace::new(&common)?,
+            common,
             bytes,
         })
     }
 
     /// `L_G`, `R` and `L_Z`.
-    fn factor_border(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
-        self.parts.prepare_border(operands, rho)?;
+    fn factor_border(&mut self, operands: &StructuredOperands, rho: f64) -> Result<(), Error> {
+        self.common.prepare_border(operands, rho)?;
         if let CoreBuffers::Large(large) = &mut self.core {
-            large.form(&self.parts, operands)?;
+            large.form(&self.common, operands)?;
         }
-        let Parts {
+        let StructuredFactors {
             stream,
             sizes,
             kernels,
             rows,
             border,
-            pass,
+            sums,
             summary,
             ..
-        } = &mut self.parts;
+        } = &mut self.common;
         match &mut self.core {
             CoreBuffers::Small(core) => {
                 let phi = &operands.phi;
-                kernels.small_core(stream, sizes, rows, phi, border, pass, core, summary)?;
+                kernels.small_core(stream, sizes, rows, phi, border, sums, core, summary)?;
             }
             CoreBuffers::Large(large) => {
-                large.square.factor(stream, 0.0)?;
-                kernels.core_summary(stream, sizes, large.square.found(), border, summary)?;
+                large.cholesky.factor(stream, 0.0)?;
+                kernels.core_summary(stream, sizes, large.cholesky.found(), border, summary)?;
             }
         }
         Ok(())
@@ -154,22 +156,22 @@ impl CoreFactors {
     /// unknown of their feature is named.
     fn border_failure(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         rho: f64,
         failed: Pivot,
         scales: (f64, f64),
     ) -> Failure {
         failure_with_bump(PIVOT, failed, scales, |bump| {
             self.factor_border(operands, rho + bump)?;
-            let summary = self.parts.read_summary()?;
+            let summary = self.common.read_summary()?;
             Ok(summary[11] == 0.0 && summary[18] == 0.0)
         })
     }
 }
 
-impl Factors for CoreFactors {
-    fn parts(&self) -> &Parts {
-        &self.parts
+impl StructuredElimination for CoreFactors {
+    fn common(&self) -> &StructuredFactors {
+        &self.common
     }
 
     fn bytes(&self) -> DeviceBytes {
@@ -179,42 +181,42 @@ impl Factors for CoreFactors {
     fn kept(&self) -> (Option<Keep>, Option<BorderMethod>) {
         let method = match &self.core {
             CoreBuffers::Small(_) => None,
-            CoreBuffers::Large(core) => Some(core.square.method(&self.parts.stream)),
+            CoreBuffers::Large(core) => Some(core.cholesky.method(&self.common.stream)),
         };
         (Some(Keep::Factor), method)
     }
 
-    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
-        self.parts.factor_rows(operands, ridge.row)?;
-        self.parts.whiten(operands)?;
+    fn submit(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<(), Error> {
+        self.common.factor_rows(operands, ridge.row)?;
+        self.common.whiten(operands)?;
         self.factor_border(operands, ridge.border)
     }
 
-    fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure> {
-        let summary = self.parts.read_factored()?;
-        let rows = self.parts.rows_factored(operands, ridge.row, &summary)?;
-        let gram = self.parts.gram_side(&summary);
+    fn read(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<Factored, Failure> {
+        let summary = self.common.read_factored()?;
+        let rows = self.common.rows_factored(operands, ridge.row, &summary)?;
+        let gram = self.common.gram_side(&summary);
         if let Some(failed) = gram.failed {
             let scales = (gram.scale, LEAST_BUMP * gram.scale);
             return Err(self.border_failure(operands, ridge.border, failed, scales));
         }
         let refused = pivot::refused(summary[18] as i32)?;
-        let core = self.parts.side(&summary[14..21], self.parts.sizes.rank);
+        let core = self.common.side(&summary[14..21], self.common.sizes.rank);
         if let (Some(mut failed), Some(refused)) = (core.failed, refused) {
             if let CoreBuffers::Large(large) = &mut self.core {
-                let parts = &self.parts;
+                let common = &self.common;
                 let (index, value) = pivot::find(refused, |j| {
-                    large.form(parts, operands)?;
-                    large.square.look(&parts.stream, 0.0, j)
+                    large.form(common, operands)?;
+                    large.cholesky.look(&common.stream, 0.0, j)
                 })?;
-                failed = parts.border_pivot(index / parts.sizes.rank, value);
+                failed = common.border_pivot(index / common.sizes.rank, value);
             }
             let scales = (gram.scale, 0.0);
             return Err(self.border_failure(operands, ridge.border, failed, scales));
         }
-        let log_determinant = finite(rows.log + self.parts.of_border(&gram) + core.log)?;
+        let log_determinant = finite(rows.log + self.common.of_border(&gram) + core.log)?;
         // What stands in for outputs that are not there has no pivot.
-        let of_core = core.least.filter(|_| self.parts.sizes.unknowns > 0);
+        let of_core = core.least.filter(|_| self.common.sizes.unknowns > 0);
         Ok(Factored {
             log_determinant: Ok(log_determinant),
             row_pivot: rows.least,
@@ -224,32 +226,32 @@ impl Factors for CoreFactors {
 
     fn solve(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         gradient: &ResidentVector,
         step: &mut ResidentVector,
     ) -> Result<(), Error> {
-        let (parts, room) = (&mut self.parts, &mut self.room);
-        parts.begin_solve(operands, gradient, room)?;
-        parts.enter_core(operands, gradient, room, step)?;
-        let Parts {
+        let (common, workspace) = (&mut self.common, &mut self.workspace);
+        common.begin_solve(operands, gradient, workspace)?;
+        common.enter_core(operands, gradient, workspace, step)?;
+        let StructuredFactors {
             stream,
             sizes,
             kernels,
             border,
             ..
-        } = &*parts;
-        let (w, kernel) = (&room.w, &mut room.kernel);
+        } = &*common;
+        let (w, kernel) = (&workspace.w, &mut workspace.kernel);
         match &mut self.core {
             CoreBuffers::Small(core) => {
                 kernels.apply_small(stream, sizes, border, core, w, kernel)?;
             }
             CoreBuffers::Large(large) => {
                 kernels.core_pull(stream, sizes, border, w, &mut large.vector)?;
-                large.square.solve_in_place(stream, &mut large.vector)?;
+                large.cholesky.solve_in_place(stream, &mut large.vector)?;
                 kernels.core_push(stream, sizes, border, &large.vector, kernel)?;
             }
         }
-        parts.leave_core(operands, room, step)?;
+        common.leave_core(operands, workspace, step)?;
         Ok(())
     }
 }
@@ -269,24 +271,28 @@ impl CoreBuffers {
             feature_pairs: stream.zeros(sizes.piece() * of_m, "pairs of features")?,
             rank_pairs: stream.zeros(sizes.piece() * of_r, "pairs of derivatives")?,
             products: stream.zeros(of_m * of_r, "the core's products")?,
-            vector: stream.zeros(Square::vector_len(&layout), "a solve's core")?,
-            square: Square::new(stream, layout, Keep::Factor)?,
+            vector: stream.zeros(DenseCholesky::vector_len(&layout), "a solve's core")?,
+            cholesky: DenseCholesky::new(stream, layout, Keep::Factor)?,
         })))
     }
 }
 
 impl LargeCore {
     /// `Z`, lower triangle.
-    fn form(&mut self, parts: &Parts, operands: &Operands) -> Result<(), Error> {
-        let x = (&mut self.jacobian, parts.sizes.rank);
-        parts.transform(operands, &mut self.phi, x)?;
-        let Parts {
+    fn form(
+        &mut self,
+        common: &StructuredFactors,
+        operands: &StructuredOperands,
+    ) -> Result<(), Error> {
+        let x = (&mut self.jacobian, common.sizes.rank);
+        common.transform(operands, &mut self.phi, x)?;
+        let StructuredFactors {
             stream,
             sizes,
             kernels,
             rows,
             ..
-        } = parts;
+        } = common;
         let n = sizes.rows.rows;
         stream.zero(self.products.view_mut())?;
         let (of_m, of_r) = (sizes.feature_pairs(), sizes.rank_pairs());
@@ -308,7 +314,7 @@ impl LargeCore {
             let mut sum = MatrixMut::packed(self.products.view_mut(), of_m, of_r)?;
             stream.gemm(1.0, p, k.transposed(), 1.0, &mut sum)?;
         }
-        let (matrix, leading) = self.square.matrix_mut();
+        let (matrix, leading) = self.cholesky.matrix_mut();
         Ok(kernels.core_fill(stream, sizes, &self.products, matrix, leading)?)
     }
 }

@@ -8,10 +8,11 @@ pub(crate) mod pairs;
 use crate::elimination::{
     Elimination, EliminationKind, Factored, Pivot, SolveStats, structured_only,
 };
+use crate::host::blas1::largest;
 use crate::host::bump::{LEAST_BUMP, least_bump};
 use crate::host::cholesky::{Cholesky, FailedPivot};
 use crate::host::row_blocks::RowFactors;
-use crate::host::structured_parts::{
+use crate::host::structured::{
     DecoderRoot, add_outer_times_decoder, decoder_rank, factor_gram, subtract_push,
     whiten_features, whitened_bytes,
 };
@@ -141,8 +142,8 @@ impl Core {
         &mut self,
         system: &StructuredSystem<'_>,
         rho: f64,
-    ) -> Result<(), (CorePart, FailedPivot)> {
-        factor_gram(system, rho, &mut self.gram).map_err(|failed| (CorePart::Gram, failed))?;
+    ) -> Result<(), (CoreFactor, FailedPivot)> {
+        factor_gram(system, rho, &mut self.gram).map_err(|failed| (CoreFactor::Gram, failed))?;
         let Self {
             features,
             gram,
@@ -161,31 +162,29 @@ impl Core {
             }
             Form::Pairs(pairs) => pairs.factor(gram),
         }
-        .map_err(|failed| (CorePart::Core, failed))
+        .map_err(|failed| (CoreFactor::Core, failed))
     }
 
     fn failure(
         &mut self,
         system: &StructuredSystem<'_>,
         rho: f64,
-        part: CorePart,
+        part: CoreFactor,
         failed: FailedPivot,
     ) -> Failure {
         if !failed.value.is_finite() {
             return Error::Overflow { what: "a pivot" }.into();
         }
         let gram = system.gram().matrix();
-        let scale = (0..gram.nrows())
-            .map(|m| gram[(m, m)].abs())
-            .fold(0.0, f64::max);
+        let scale = largest((0..gram.nrows()).map(|m| gram[(m, m)]));
         let feature = match part {
-            CorePart::Gram => failed.index,
-            CorePart::Core => self.form.feature_of(failed.index),
+            CoreFactor::Gram => failed.index,
+            CoreFactor::Core => self.form.feature_of(failed.index),
         };
         // G is inverted before the core is formed, and must leave it its digits.
         let floor = match part {
-            CorePart::Gram => LEAST_BUMP * scale,
-            CorePart::Core => 0.0,
+            CoreFactor::Gram => LEAST_BUMP * scale,
+            CoreFactor::Core => 0.0,
         };
         let bump = least_bump(scale, floor, |bump| {
             self.factor_core(system, rho + bump).is_ok()
@@ -225,7 +224,7 @@ impl Core {
 
 /// Which factor of the core failed.
 #[derive(Clone, Copy, Debug)]
-enum CorePart {
+enum CoreFactor {
     Gram,
     Core,
 }

@@ -66,7 +66,9 @@ fn over_pairs(sizes: StructuredSizes, order: f64) -> (Work, Work) {
             Unit::Pivoted,
             order * rank * rank - 2.0 * rank.powi(3) / 3.0,
         );
-    let solve = Work::default().traffic(16.0 * order * rank).sweeps(rank);
+    let solve = Work::default()
+        .traffic(16.0 * order * rank)
+        .triangular_solves(rank);
     (factor, solve)
 }
 
@@ -99,7 +101,7 @@ fn full(sizes: StructuredSizes, order: f64) -> (Work, Work) {
         .and(sizes.pulls(2.0))
         .gemm(4.0 * m * m * r)
         .many_columns(m, 2.0 * r)
-        .sweeps(order);
+        .triangular_solves(order);
     (factor, solve)
 }
 
@@ -135,7 +137,7 @@ pub(crate) fn on_device(shape: &StructuredShape) -> Counts {
     let solve = device::products(shape, 2.5)
         .and(device::passes(shape, 4.0))
         .gemm(6.0 * m * m * p)
-        .sweeps(order)
+        .triangular_solves(order)
         .launches(10.0);
     device::structured(shape, (factor, solve))
 }

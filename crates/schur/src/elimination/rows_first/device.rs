@@ -9,7 +9,7 @@ pub(crate) mod rows;
 use crate::device::layout::Layout;
 use crate::device::operands::Operands;
 use crate::device::product::{Product, StepProduct, StepTerms};
-use crate::device::residual::Residual;
+use crate::device::residual::DeviceResidual;
 use crate::device::ridge::ResidentRidge;
 use crate::device::{DeviceBytes, FrameSummary, Keep, Methods, UploadTimes};
 use crate::{
@@ -87,7 +87,7 @@ pub struct Base {
     pub(crate) step: ResidentVector,
     product: Product,
     ridge: ResidentRidge,
-    pub(crate) residual: Residual,
+    pub(crate) residual: DeviceResidual,
     refreshed: bool,
     /// What the present factors are.
     pub(crate) last: Option<(Ridge, Factored)>,
@@ -151,7 +151,8 @@ impl Base {
             factors.vector()?,
         ];
         Ok(Self {
-            residual: Residual::new(stream, &factors.layout, vectors).map_err(Error::Device)?,
+            residual: DeviceResidual::new(stream, &factors.layout, vectors)
+                .map_err(Error::Device)?,
             operands: Operands::new(stream, &factors.layout)?,
             gradient: factors.vector()?,
             step: factors.vector()?,

@@ -1,23 +1,23 @@
 //! Rows first on the CPU.
 
 mod many;
-mod passes;
+mod row_products;
 
 use crate::elimination::{Elimination, EliminationKind, Factored, Pivot, SolveStats, dense_only};
-use crate::host::blas1::{axpy, axpys, dots};
+use crate::host::blas1::{axpy, axpys, dots, largest};
 use crate::host::bump::least_rung;
 use crate::host::cholesky::{Cholesky, FailedPivot};
+use crate::host::parallel::{par_ordered, par_rows};
 use crate::host::row_blocks::RowFactors;
-use crate::system::{par_ordered, par_rows};
 use crate::{
     ArrowShape, BackwardError, DenseSystem, Error, Failure, LogDeterminant, NotPositiveDefinite,
     PivotSite, ProductMut, RhsMut, Ridge, System,
 };
 use faer::Par;
 use many::{solve_and_measure_many, solve_many};
-use passes::{Whitened, pull, push, push_and_multiply};
 use pulp::Arch;
 use rayon::prelude::*;
+use row_products::{Whitened, pull, push, push_and_multiply};
 
 /// Lines of $`Y`$ read at once.
 const STREAMS: usize = 8;
@@ -116,7 +116,7 @@ impl RowsFirst {
             .into();
         }
         let c = system.border_hessian().matrix();
-        let scale = (0..c.nrows()).map(|j| c[(j, j)].abs()).fold(0.0, f64::max);
+        let scale = largest((0..c.nrows()).map(|j| c[(j, j)]));
         let bump = least_rung(scale, |bump| {
             self.form_border(system, rho + bump);
             self.border.factor(Par::rayon(0)).is_ok()

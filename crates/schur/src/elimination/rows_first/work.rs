@@ -23,7 +23,7 @@ pub(crate) fn on_host(shape: &ArrowShape) -> Counts {
         solve: Work::default()
             .traffic(16.0 * n * k + 4.0 * k * k)
             .loops(8.0 * n * d)
-            .sweeps(k)
+            .triangular_solves(k)
             .launches(6.0),
     }
 }

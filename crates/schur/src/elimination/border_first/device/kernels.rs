@@ -3,10 +3,10 @@
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use crate::device::kernels::PlaceRows;
-use crate::device::structured::kernels::{RowParts, shared};
+use crate::device::structured::factors::StructuredFactors;
+use crate::device::structured::kernels::{WhitenedRows, shared};
 use crate::device::structured::layout::{MOST_FEATURES, Sizes};
-use crate::device::structured::operands::Operands;
-use crate::device::structured::parts::Parts;
+use crate::device::structured::operands::StructuredOperands;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{DeviceBuffer, Result, Stream};
 
@@ -69,11 +69,11 @@ impl BorderKernels {
     /// `phi~ = L_G^-1 phi` and `X = Psi R`, of every row.
     pub(crate) fn prepare(
         &self,
-        parts: &Parts,
-        operands: &Operands,
+        common: &StructuredFactors,
+        operands: &StructuredOperands,
         features: &mut RowFeatures,
     ) -> Result<()> {
-        let Parts { stream, sizes, .. } = parts;
+        let StructuredFactors { stream, sizes, .. } = common;
         let (n, unknowns, m) = (sizes.rows.rows, sizes.rows.unknowns, sizes.features);
         if n == 0 {
             return Ok(());
@@ -87,8 +87,8 @@ impl BorderKernels {
             .read(operands.psi.view())
             .scalar(n as i64)
             .scalar(unknowns as i64)
-            .read(parts.border.gram.view())
-            .read(parts.border.root.view())
+            .read(common.border.gram.view())
+            .read(common.border.root.view())
             .scalar(m as i32)
             .scalar(sizes.rank as i32)
             .write(features.phi.view_mut())
@@ -100,17 +100,17 @@ impl BorderKernels {
     /// `T` without ridge, its lower triangle, with columns `leading` apart.
     pub(crate) fn rows(
         &self,
-        parts: &Parts,
-        operands: &Operands,
+        common: &StructuredFactors,
+        operands: &StructuredOperands,
         features: &RowFeatures,
         (matrix, leading): (&mut DeviceBuffer<f64>, usize),
     ) -> Result<()> {
-        let Parts {
+        let StructuredFactors {
             stream,
             sizes,
             rows,
             ..
-        } = parts;
+        } = common;
         let unknowns = sizes.rows.unknowns;
         if unknowns == 0 {
             return Ok(());
@@ -146,18 +146,18 @@ impl BorderKernels {
     /// `out = g + Psi Z' phi`, N numbers.
     pub(crate) fn push(
         &self,
-        parts: &Parts,
-        operands: &Operands,
+        common: &StructuredFactors,
+        operands: &StructuredOperands,
         kernel: &DeviceBuffer<f64>,
         gradient: &DeviceBuffer<f64>,
         out: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
-        let Parts {
+        let StructuredFactors {
             stream,
             sizes,
             rows,
             ..
-        } = parts;
+        } = common;
         if sizes.rows.rows == 0 {
             return Ok(());
         }
@@ -180,21 +180,21 @@ impl BorderKernels {
     #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
     pub(crate) fn finish(
         &self,
-        parts: &Parts,
-        operands: &Operands,
+        common: &StructuredFactors,
+        operands: &StructuredOperands,
         rho: f64,
         kernel: &DeviceBuffer<f64>,
         gradient: &DeviceBuffer<f64>,
         y: &DeviceBuffer<f64>,
         out: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
-        let Parts {
+        let StructuredFactors {
             stream,
             sizes,
-            rows: RowParts { index, factors, .. },
+            rows: WhitenedRows { index, factors, .. },
             summary,
             ..
-        } = parts;
+        } = common;
         if sizes.rows.rows == 0 {
             return Ok(());
         }

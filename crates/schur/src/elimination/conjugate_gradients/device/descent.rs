@@ -3,9 +3,11 @@
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use crate::IterativeOptions;
-use crate::device::structured::kernels::{BorderFactors, Kernels, Pass, RowParts};
+use crate::device::structured::kernels::{
+    GramFactors, PartialSums, StructuredKernels, WhitenedRows,
+};
 use crate::device::structured::layout::Sizes;
-use crate::device::structured::passes::{OfRows, Passes};
+use crate::device::structured::row_products::{OfRows, RowProducts};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{ByteClass, Condition, DeviceBuffer, PinnedBuffer, Result, Stream};
 
@@ -78,14 +80,14 @@ pub(crate) enum Status {
 }
 
 /// What forms the products of the rows.
-pub(crate) enum By<'a> {
+pub(crate) enum ProductsBy<'a> {
     /// A fused kernel.
     Kernels {
-        kernels: &'a Kernels,
-        pass: &'a mut Pass,
+        kernels: &'a StructuredKernels,
+        sums: &'a mut PartialSums,
     },
     /// A library.
-    Library(&'a mut Passes),
+    Library(&'a mut RowProducts),
 }
 
 /// Kernels, vectors and limits.
@@ -119,7 +121,7 @@ pub(crate) struct Descent {
     limit: f64,
     /// Iterations of one descent: past the order, directions that are conjugate to all before are
     /// rounding alone.
-    room: f64,
+    per_descent: f64,
 }
 
 /// Directions that are kept.
@@ -182,14 +184,14 @@ impl Descent {
             out: stream.pinned(FIELDS, "record of a solve")?,
             target: options.relative_residual,
             limit: options.max_iterations.unwrap_or(unlimited) as f64,
-            room: match most == sizes.core_order() {
+            per_descent: match most == sizes.core_order() {
                 true => most as f64,
                 false => f64::INFINITY,
             },
         })
     }
 
-    /// Where [`crate::device::structured::parts::Parts::transform`] puts `phi~` and `X`.
+    /// Where [`crate::device::structured::factors::StructuredFactors::transform`] puts `phi~` and `X`.
     pub(crate) fn of_rows(&mut self) -> (&mut DeviceBuffer<f64>, &mut DeviceBuffer<f64>) {
         (&mut self.phi, &mut self.jacobian)
     }
@@ -223,9 +225,9 @@ impl Descent {
         &mut self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
-        border: &BorderFactors,
-        mut by: By<'_>,
+        rows: &WhitenedRows,
+        border: &GramFactors,
+        mut by: ProductsBy<'_>,
     ) -> Result<()> {
         self.submit_begin(stream, sizes)?;
         stream.while_loop(|stream, again| {
@@ -277,22 +279,22 @@ impl Descent {
         &mut self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
-        by: &mut By<'_>,
+        rows: &WhitenedRows,
+        by: &mut ProductsBy<'_>,
     ) -> Result<()> {
         let (p, outer) = (&self.p, &mut self.outer_sum);
         match by {
-            By::Kernels { kernels, pass } => {
+            ProductsBy::Kernels { kernels, sums } => {
                 let of_rows = (&self.phi, &self.jacobian);
-                kernels.product_of(stream, sizes, rows, of_rows, p, pass, outer)
+                kernels.product_of(stream, sizes, rows, of_rows, p, sums, outer)
             }
-            By::Library(passes) => {
+            ProductsBy::Library(products) => {
                 let of_rows = OfRows {
                     phi: &self.phi,
                     x: &self.jacobian,
                     leading: sizes.features,
                 };
-                passes.outer(stream, sizes, rows, of_rows, p, 0.0, outer)
+                products.outer(stream, sizes, rows, of_rows, p, 0.0, outer)
             }
         }
     }
@@ -317,12 +319,7 @@ impl Descent {
         unsafe { launch.submit() }
     }
 
-    fn submit_pull(
-        &mut self,
-        stream: &Stream,
-        sizes: &Sizes,
-        border: &BorderFactors,
-    ) -> Result<()> {
+    fn submit_pull(&mut self, stream: &Stream, sizes: &Sizes, border: &GramFactors) -> Result<()> {
         let blocks = sizes.features + self.most;
         let launch = self
             .pull
@@ -350,7 +347,7 @@ impl Descent {
             .read(self.coefficients.view())
             .read(self.kept[0].view())
             .scalar(self.target)
-            .scalar(self.room)
+            .scalar(self.per_descent)
             .scalar(self.limit)
             .write(self.p.view_mut())
             .write(self.state.view_mut())
@@ -359,7 +356,7 @@ impl Descent {
         unsafe { launch.submit() }
     }
 
-    fn submit_end(&mut self, stream: &Stream, sizes: &Sizes, border: &BorderFactors) -> Result<()> {
+    fn submit_end(&mut self, stream: &Stream, sizes: &Sizes, border: &GramFactors) -> Result<()> {
         let launch = self
             .end
             .launch(stream, Geometry::line(1, 1024))

@@ -10,15 +10,13 @@
 //! ```
 
 use crate::host::cholesky::{Cholesky, FailedPivot};
-use crate::host::registers::release_upper_parts;
-use crate::host::structured_parts::{
+use crate::host::parallel::{gemm, par_each_init, product_par};
+use crate::host::structured::{
     add_outer_times_decoder, apply_q, decoder_rank, row_times_root, solve_gram, times,
     times_decoder_transpose, whitened_phi,
 };
-use crate::host::substitution;
-use crate::system::product_par;
+use crate::host::trsm;
 use crate::{ArrowShape, StructuredShape, StructuredSystem};
-use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use pulp::Arch;
 use rayon::prelude::*;
@@ -54,12 +52,6 @@ pub(crate) struct CoreOperands<'a> {
     pub(crate) root: MatRef<'a, f64>,
     /// $`V_i`$, in the layout of $`\Psi_i`$.
     pub(crate) features: &'a [f64],
-}
-
-/// What a task of the pool begins with: no numbers yet, and registers that no product holds.
-fn released() -> Vec<f64> {
-    release_upper_parts();
-    Vec::new()
 }
 
 fn pairs(order: usize) -> usize {
@@ -147,8 +139,9 @@ impl FullCore {
             let rows = phi_pairs[..len * pairs(m)]
                 .par_chunks_mut(pairs(m))
                 .zip(jacobian_pairs[..len * pairs(r)].par_chunks_mut(pairs(r)));
-            rows.with_min_len(16).enumerate().for_each_init(
-                released,
+            par_each_init(
+                rows.with_min_len(16).enumerate(),
+                Vec::new,
                 |x: &mut Vec<f64>, (o, (p, k))| {
                     let (i, phi) = (first + o, &phi[o * m..(o + 1) * m]);
                     for a in 0..m {
@@ -172,7 +165,7 @@ impl FullCore {
                     }
                 },
             );
-            matmul(
+            gemm(
                 products.as_mut(),
                 Accum::Add,
                 MatRef::from_row_major_slice(&phi_pairs[..len * pairs(m)], len, pairs(m))
@@ -181,7 +174,6 @@ impl FullCore {
                 1.0,
                 product_par(pairs(m), len, pairs(r)),
             );
-            release_upper_parts();
         }
     }
 
@@ -239,13 +231,13 @@ impl FullCore {
 fn pull(parts: CoreOperands<'_>, a: MatRef<'_, f64>) -> Mat<f64> {
     let mut out = times(a, parts.root);
     let l = parts.gram.as_mat();
-    substitution::solve_lower(l, out.as_mut());
+    trsm::solve_lower(l, out.as_mut());
     out
 }
 
 /// $`F \mathrm{vec}\,C = \mathrm{vec}(L_G^{-T} C R')`$.
 fn push(parts: CoreOperands<'_>, mut c: Mat<f64>) -> Mat<f64> {
     let l = parts.gram.as_mat();
-    substitution::solve_upper(l.transpose(), c.as_mut());
+    trsm::solve_upper(l.transpose(), c.as_mut());
     times(c.as_ref(), parts.root.transpose())
 }

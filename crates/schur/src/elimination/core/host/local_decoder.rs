@@ -11,7 +11,7 @@
 //! $`\Psi_i W`$ and not of $`\Psi_i`$.
 
 use crate::host::blas1::{axpy, dot, norm};
-use crate::host::registers::release_upper_parts;
+use crate::host::parallel::released;
 use crate::{ArrowShape, StructuredShape, StructuredSystem};
 use faer::{Mat, MatMut, MatRef};
 use pulp::Arch;
@@ -96,29 +96,30 @@ impl LocalDecoder {
         let (arch, p) = (Arch::new(), decoder.ncols());
         MatMut::from_column_major_slice_mut(lines, p, decoder.nrows())
             .copy_from(decoder.transpose());
-        for run in runs.iter() {
-            for a in run.clone() {
-                let (done, rest) = lines.split_at_mut(a * p);
-                let line = &mut rest[..p];
-                let size = norm(line);
-                (0..run.len()).for_each(|j| mix[(j, a)] = 0.0);
-                for b in (run.start..a).chain(run.start..a) {
-                    let earlier = &done[b * p..][..p];
-                    let weight = dot(arch, earlier, line);
-                    axpy(arch, -weight, earlier, line);
-                    mix[(b - run.start, a)] += weight;
-                }
-                let own = norm(line);
-                // Of a line whose norm overflows nothing is known: what is not finite is seen further on.
-                if own > ROUNDING * size || !size.is_finite() {
-                    line.iter_mut().for_each(|x| *x /= own);
-                    mix[(a - run.start, a)] = own;
-                } else {
-                    line.fill(0.0);
+        released(|| {
+            for run in runs.iter() {
+                for a in run.clone() {
+                    let (done, rest) = lines.split_at_mut(a * p);
+                    let line = &mut rest[..p];
+                    let size = norm(line);
+                    (0..run.len()).for_each(|j| mix[(j, a)] = 0.0);
+                    for b in (run.start..a).chain(run.start..a) {
+                        let earlier = &done[b * p..][..p];
+                        let weight = dot(arch, earlier, line);
+                        axpy(arch, -weight, earlier, line);
+                        mix[(b - run.start, a)] += weight;
+                    }
+                    let own = norm(line);
+                    // Of a line whose norm overflows nothing is known: what is not finite is seen further on.
+                    if own > ROUNDING * size || !size.is_finite() {
+                        line.iter_mut().for_each(|x| *x /= own);
+                        mix[(a - run.start, a)] = own;
+                    } else {
+                        line.fill(0.0);
+                    }
                 }
             }
-        }
-        release_upper_parts();
+        });
     }
 
     /// $`\tilde W`$, `M x p`.

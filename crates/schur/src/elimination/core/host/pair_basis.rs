@@ -8,7 +8,7 @@
 //!
 //! Why it is this one: [`super::pairs`].
 
-use crate::host::structured_parts::times;
+use crate::host::structured::times;
 use faer::diag::DiagMut;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd;

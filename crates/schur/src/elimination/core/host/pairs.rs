@@ -32,12 +32,12 @@
 use super::local_decoder::LocalDecoder;
 use super::pair_basis::PairBasis;
 use crate::host::cholesky::{Cholesky, FailedPivot};
+use crate::host::parallel::{par_ordered, product_par};
 use crate::host::row_blocks::RowFactors;
-use crate::host::structured_parts::{
+use crate::host::structured::{
     add_outer_times_decoder, solve_gram, times, times_decoder_transpose, whiten_mixed,
 };
-use crate::host::substitution;
-use crate::system::{par_ordered, product_par};
+use crate::host::trsm;
 use crate::{ArrowShape, StructuredShape, StructuredSystem};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt_pivoting::factor as pivoted;
@@ -287,7 +287,7 @@ impl PairCore {
         let (order, par) = (self.pairs.len(), Par::rayon(0));
         let mut whitened = Mat::zeros(self.features, order);
         self.basis.write(&self.pairs, whitened.as_mut());
-        substitution::solve_lower(gram.as_mat(), whitened.as_mut());
+        trsm::solve_lower(gram.as_mat(), whitened.as_mut());
         let mut kernel = Mat::zeros(order, order);
         triangular::matmul(
             kernel.as_mut(),

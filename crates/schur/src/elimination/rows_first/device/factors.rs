@@ -3,20 +3,21 @@
 //! ```text
 //!   factor   rows -> L, 1/L_aa      Y = L^-1 B      S = C + rho - Y'Y      S = L_S L_S'
 //!            [ W = L_S^-1, V = W below and W' above the diagonal ]
-//!   solve    pull -> (sweeps with V | two TRSM with L_S) -> push
+//!   solve    pull -> (products with V | two TRSM with L_S) -> push
 //! ```
 //! A factorization reads back one record of 13 numbers, a solve nothing.
 
 use super::rows::WideRows;
-use crate::device::kernels::{Kernels, PullBuffers, RowFactors, RowIndex, RowSolve};
+use crate::device::kernels::{DeviceRowFactors, Kernels, PullBuffers, RowIndex, RowSolve};
 use crate::device::layout::{DeviceBytes, Layout, WIDEST_ROW};
 use crate::device::methods::{BorderMethod, Chosen, FrameSummary, Methods, RowMethod};
 use crate::device::operands::Operands;
 use crate::device::pieces::{COUNTED, pieces};
-use crate::device::pivot::{self, Room};
-use crate::device::tiles::{Squares, Tiles};
+use crate::device::pivot::{self, PivotWorkspace};
+use crate::device::tiles::{GramTerm, Tiles};
 use crate::device::{Keep, ResidentVector};
 use crate::elimination::rows_first::work::on_device;
+use crate::host::blas1::largest;
 use crate::host::bump::{LEAST_BUMP, least_bump};
 use crate::{
     ArrowShape, Error, Factored, Failure, FrameCost, LogDeterminant, NotPositiveDefinite, Pivot,
@@ -39,7 +40,7 @@ pub(crate) struct Factors {
     pub(crate) layout: Layout,
     pub(crate) kernels: Kernels,
     pub(crate) index: RowIndex,
-    rows: RowFactors,
+    rows: DeviceRowFactors,
     whitened: DeviceBuffer<f64>,
     /// `S`, then `L_S`; between factorizations also where the border's lines land.
     pub(crate) border: DeviceBuffer<f64>,
@@ -122,7 +123,7 @@ impl Factors {
             dims: shape.rows().clone(),
             wide,
             tiles,
-            rows: RowFactors {
+            rows: DeviceRowFactors {
                 factors: stream.zeros(layout.blocks, "row factors")?,
                 reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
                 records: stream.zeros(7 * layout.records, "row records")?,
@@ -264,15 +265,15 @@ impl Factors {
 
     /// `L_S` of `C + rho - Y'Y`, by the way that was chosen.
     fn factor_sum(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
-        let squares = match self.chosen.border {
-            BorderMethod::SyrkAndTiles if self.layout.unknowns > 0 => Squares::Held,
-            BorderMethod::Tiles | BorderMethod::SyrkAndTiles => Squares::OfY,
+        let gram = match self.chosen.border {
+            BorderMethod::SyrkAndTiles if self.layout.unknowns > 0 => GramTerm::Held,
+            BorderMethod::Tiles | BorderMethod::SyrkAndTiles => GramTerm::OfY,
             BorderMethod::Library => {
                 self.form_border(operands, rho)?;
                 return self.factor_border();
             }
         };
-        if squares == Squares::Held {
+        if gram == GramTerm::Held {
             self.subtract_squares(0.0)?;
         }
         let Some(tiles) = &mut self.tiles else {
@@ -280,14 +281,7 @@ impl Factors {
         };
         let border = (&operands.border, rho);
         let to = (&mut self.border, &mut self.info);
-        tiles.factor(
-            &self.stream,
-            &self.layout,
-            border,
-            &self.whitened,
-            squares,
-            to,
-        )?;
+        tiles.factor(&self.stream, &self.layout, border, &self.whitened, gram, to)?;
         Ok(())
     }
 
@@ -418,14 +412,14 @@ impl Factors {
         };
         let found = pivot::find(pivot, |j| {
             self.form_border(operands, rho)?;
-            let room = Room {
+            let buffers = PivotWorkspace {
                 matrix: &mut self.border,
                 workspace: &mut self.workspace,
                 info: &mut self.info,
                 line: &mut self.mid,
                 number: &mut self.number,
             };
-            pivot::look(&self.stream, &self.kernels, &self.layout, room, j)
+            pivot::look(&self.stream, &self.kernels, &self.layout, buffers, j)
         });
         match found {
             Ok((pivot, value)) => {
@@ -458,7 +452,7 @@ impl Factors {
             &mut self.pull,
         )?;
         match &self.inverse {
-            Some(inverse) => self.kernels.sweeps(
+            Some(inverse) => self.kernels.apply_inverse(
                 &self.stream,
                 &self.layout,
                 inverse,
@@ -589,8 +583,7 @@ pub(crate) fn least_row_bump(
     };
     let (d, at) = (dims.dim(row), dims.block_offset(row));
     let block = stream.download(blocks.slice(at..at + d * d)?, ByteClass::Record)?;
-    let diagonal = block.iter().step_by(d + 1);
-    Ok(LEAST_BUMP * diagonal.fold(0.0, |most: f64, x| most.max(x.abs())))
+    Ok(LEAST_BUMP * largest(block.into_iter().step_by(d + 1)))
 }
 
 /// The failure with the bump that makes what failed factor, found by factoring: `factors` says whether one

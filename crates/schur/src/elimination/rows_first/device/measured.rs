@@ -6,7 +6,7 @@
 
 use super::factors::Factors;
 use crate::device::operands::Operands;
-use crate::device::residual::Residual;
+use crate::device::residual::DeviceResidual;
 use crate::elimination::rows_first::device::{Base, ResidentVector, check_vector};
 use crate::{Error, Refinement, Ridge, SolveReport};
 use broadhead_device::{ByteClass, DeviceError, Refusal};
@@ -64,7 +64,7 @@ impl Base {
 }
 
 fn solve(
-    (factors, operands, residual): (&mut Factors, &Operands, &mut Residual),
+    (factors, operands, residual): (&mut Factors, &Operands, &mut DeviceResidual),
     ridge: Ridge,
     refinement: Refinement,
     (gradient, step): (&ResidentVector, &mut ResidentVector),
@@ -79,7 +79,7 @@ fn solve(
         return Ok(report);
     }
     let stream = factors.stream.clone();
-    let measure = |factors: &Factors, residual: &mut Residual, step: &ResidentVector| {
+    let measure = |factors: &Factors, residual: &mut DeviceResidual, step: &ResidentVector| {
         let (layout, index) = (&factors.layout, &factors.index);
         residual.measure(&stream, layout, index, operands, ridge, (gradient, step))
     };

@@ -2,7 +2,7 @@
 //! equally wide, batched triangular solves. For rows wider than the fused kernels take, and their check.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use crate::device::kernels::{PlaceRows, RowFactors, RowIndex};
+use crate::device::kernels::{DeviceRowFactors, PlaceRows, RowIndex};
 use crate::device::layout::Layout;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{
@@ -95,7 +95,7 @@ impl WideRows {
         index: &RowIndex,
         blocks: &DeviceBuffer<f64>,
         rho: f64,
-        rows: &mut RowFactors,
+        rows: &mut DeviceRowFactors,
         summary: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
         let order = layout.widest;
@@ -132,7 +132,7 @@ impl WideRows {
         stream: &Stream,
         layout: &Layout,
         index: &RowIndex,
-        rows: &RowFactors,
+        rows: &DeviceRowFactors,
         cross: &DeviceBuffer<f64>,
         whitened: &mut DeviceBuffer<f64>,
     ) -> Result<()> {

@@ -4,7 +4,7 @@
 use crate::host::blas_many::Orientation;
 use crate::host::cholesky::Cholesky;
 use crate::host::interleaved::{Interleaved, VECTORS, solve_lower, solve_upper};
-use crate::host::registers::release_upper_parts;
+use crate::host::parallel::{par_each, par_map};
 use crate::host::row_blocks::RowFactors;
 use crate::refine::BackwardError;
 use crate::system::{add_transposed, tiles};
@@ -41,8 +41,7 @@ pub(crate) fn solve_many(
         if !y.is_empty() {
             let x = x.numbers();
             let tasks = u.numbers_mut().par_chunks_mut(stride * LINES);
-            tasks.zip(y.par_chunks(k * LINES)).for_each(|(u, y)| {
-                release_upper_parts();
+            par_each(tasks.zip(y.par_chunks(k * LINES)), |(u, y)| {
                 let lines: Vec<_> = y.chunks_exact(k).collect();
                 tiles(&lines, k, |tile, lines, columns| {
                     let x = &x[columns.start * stride..columns.end * stride];
@@ -58,7 +57,7 @@ pub(crate) fn solve_many(
 }
 
 /// Overwrites right-hand sides by solutions and returns the errors of these. Both passes over the rows
-/// read $`B`$, which for one vector [`super::passes`] does: see there for when that serves.
+/// read $`B`$, which for one vector [`super::row_products`] does: see there for when that serves.
 pub(crate) fn solve_and_measure_many(
     arch: Arch,
     system: &DenseSystem<'_>,
@@ -104,17 +103,13 @@ fn subtract_pull(arch: Arch, y: &[f64], u: &Interleaved, x: &mut Interleaved, m:
     let (stride, u) = (x.stride(), u.numbers());
     let (n, k) = (u.len() / stride, x.numbers().len() / stride);
     let lines = n.div_ceil((n / PART_LINES).clamp(1, PARTS));
-    let parts: Vec<_> = u
-        .par_chunks(stride * lines)
-        .zip(y.par_chunks(k * lines))
-        .map(|(u, y)| {
-            release_upper_parts();
-            let mut part = Interleaved::zeros(arch, k, m);
-            let lines: Vec<_> = y.chunks_exact(k).collect();
-            add_transposed(arch, &lines, u, &mut part);
-            part
-        })
-        .collect();
+    let tasks = u.par_chunks(stride * lines).zip(y.par_chunks(k * lines));
+    let parts = par_map(tasks, |(u, y)| {
+        let mut part = Interleaved::zeros(arch, k, m);
+        let lines: Vec<_> = y.chunks_exact(k).collect();
+        add_transposed(arch, &lines, u, &mut part);
+        part
+    });
     x.subtract_all(&parts);
 }
 

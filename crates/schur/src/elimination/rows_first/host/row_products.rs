@@ -11,13 +11,13 @@
 //!
 //! ```text
 //!   a part of the rows   [ stream 0 | stream 1 | stream 2 | stream 3 ]
-//!   a round                ^          ^          ^          ^          a row of each
+//!   a batch                ^          ^          ^          ^          a row of each
 //! ```
 //!
-//! Each pass reads its lines once, and is as fast as memory. So a round takes its rows from distant
+//! Each pass reads its lines once, and is as fast as memory. So a batch takes its rows from distant
 //! places: several long streams keep the memory busy, where neighbouring lines that are short begin
-//! new streams all the time. The lines of a round come from memory for $`s`$ and once more from
-//! cache for $`B' x`$; where there are registers enough, the latter runs while the next round's lines
+//! new streams all the time. The lines of a batch come from memory for $`s`$ and once more from
+//! cache for $`B' x`$; where there are registers enough, the latter runs while the next batch's lines
 //! come, and memory does not wait for it. The push takes the parts in the reverse order, so that it
 //! finds in cache what the pull read last.
 //!
@@ -26,7 +26,8 @@
 //! [`RowFactors::growth`], so the caller comes here through $`B`$ where it is small.
 
 use crate::host::blas1::{WIDTH, axpy, axpys, axpys_abs, axpys_and_dots_abs, dots, dots_abs};
-use crate::host::registers::{are_many, release_upper_parts};
+use crate::host::parallel::{par_each, par_map};
+use crate::host::registers::are_many;
 use crate::host::row_blocks::RowFactors;
 use crate::{DenseSystem, ProductMut, Ridge, RowDims};
 use pulp::Arch;
@@ -42,14 +43,14 @@ const PART_LINES: usize = 44;
 /// The most streams of a part.
 const STREAMS: usize = 4;
 
-/// The most bytes of a round's lines, which are read twice: half of a small second-level cache.
-const ROUND_BYTES: usize = 1 << 18;
+/// The most bytes of a batch's lines, which are read twice: half of a small second-level cache.
+const BATCH_BYTES: usize = 1 << 18;
 
-/// Lines read at once: of plain sums, and where sums of the round before run beside.
+/// Lines read at once: of plain sums, and where sums of the batch before run beside.
 const LINES: usize = 8;
 
 /// A matrix with a line of `k` numbers for each unknown of the rows.
-pub(crate) trait RowLines<'a>: Sync {
+pub(crate) trait CrossRows<'a>: Sync {
     /// The line of unknown `entry` of `row`, number `unknown` of all, where its numbers are adjacent.
     fn line(&self, row: usize, entry: usize, unknown: usize) -> Option<&'a [f64]>;
 
@@ -57,7 +58,7 @@ pub(crate) trait RowLines<'a>: Sync {
     fn copy(&self, row: usize, entry: usize, out: &mut [f64]);
 }
 
-impl<'a> RowLines<'a> for DenseSystem<'a> {
+impl<'a> CrossRows<'a> for DenseSystem<'a> {
     #[inline]
     fn line(&self, row: usize, entry: usize, _unknown: usize) -> Option<&'a [f64]> {
         self.row_cross().row_slice(self.shape().rows(), row, entry)
@@ -76,7 +77,7 @@ pub(crate) struct Whitened<'a> {
     pub(crate) k: usize,
 }
 
-impl<'a> RowLines<'a> for Whitened<'a> {
+impl<'a> CrossRows<'a> for Whitened<'a> {
     #[inline]
     fn line(&self, _row: usize, _entry: usize, unknown: usize) -> Option<&'a [f64]> {
         Some(&self.data[unknown * self.k..(unknown + 1) * self.k])
@@ -93,30 +94,26 @@ impl<'a> RowLines<'a> for Whitened<'a> {
 pub(crate) fn pull<'a>(
     arch: Arch,
     rows: &RowDims,
-    lines: &impl RowLines<'a>,
+    lines: &impl CrossRows<'a>,
     u: &mut [f64],
     border: &mut [f64],
     prepare: impl Fn(usize, &mut [f64]) + Sync,
 ) {
     let k = border.len();
-    let sums: Vec<_> = parts(rows, [u])
-        .into_par_iter()
-        .with_max_len(1)
-        .map(|part| {
-            release_upper_parts();
-            let [u] = part.own;
-            let (mut sum, mut weights) = (vec![0.0; k], Vec::new());
-            walk(rows, k, part.rows, lines, |round, lines, _| {
-                for row in &round.rows {
-                    prepare(row.row, &mut u[row.own()]);
-                }
-                weights.clear();
-                weights.extend(round.places.iter().map(|p| -u[*p]));
-                add_lines(arch, &weights, lines, &mut sum);
-            });
-            sum
-        })
-        .collect();
+    let tasks = row_ranges(rows, [u]).into_par_iter().with_max_len(1);
+    let sums = par_map(tasks, |part| {
+        let [u] = part.own;
+        let (mut sum, mut weights) = (vec![0.0; k], Vec::new());
+        walk(rows, k, part.rows, lines, |batch, lines, _| {
+            for row in &batch.rows {
+                prepare(row.row, &mut u[row.own()]);
+            }
+            weights.clear();
+            weights.extend(batch.places.iter().map(|p| -u[*p]));
+            add_lines(arch, &weights, lines, &mut sum);
+        });
+        sum
+    });
     for sum in sums {
         axpy(arch, 1.0, &sum, border);
     }
@@ -126,30 +123,26 @@ pub(crate) fn pull<'a>(
 pub(crate) fn push<'a>(
     arch: Arch,
     rows: &RowDims,
-    lines: &impl RowLines<'a>,
+    lines: &impl CrossRows<'a>,
     x_border: &[f64],
     u: &mut [f64],
     finish: impl Fn(usize, &mut [f64]) + Sync,
 ) {
-    parts(rows, [u])
-        .into_par_iter()
-        .rev()
-        .with_max_len(1)
-        .for_each(|part| {
-            release_upper_parts();
-            let [u] = part.own;
-            let mut sums = Vec::new();
-            walk(rows, x_border.len(), part.rows, lines, |round, lines, _| {
-                sums.clear();
-                multiply_lines(arch, lines, x_border, &mut sums);
-                for (place, sum) in round.places.iter().zip(&sums) {
-                    u[*place] -= sum;
-                }
-                for row in &round.rows {
-                    finish(row.row, &mut u[row.own()]);
-                }
-            });
+    let tasks = row_ranges(rows, [u]).into_par_iter().rev().with_max_len(1);
+    par_each(tasks, |part| {
+        let [u] = part.own;
+        let mut sums = Vec::new();
+        walk(rows, x_border.len(), part.rows, lines, |batch, lines, _| {
+            sums.clear();
+            multiply_lines(arch, lines, x_border, &mut sums);
+            for (place, sum) in batch.places.iter().zip(&sums) {
+                u[*place] -= sum;
+            }
+            for row in &batch.rows {
+                finish(row.row, &mut u[row.own()]);
+            }
         });
+    });
 }
 
 /// Overwrites `x_row`, the rows' right-hand side, by their solution for `x_border`, writes their
@@ -164,49 +157,45 @@ pub(crate) fn push_and_multiply(
     y: ProductMut<'_>,
 ) {
     let (rows, k) = (system.shape().rows(), x_border.len());
-    let sums: Vec<_> = parts(rows, [x_row, y.row, y.row_abs])
-        .into_par_iter()
-        .rev()
-        .with_max_len(1)
-        .map(|part| {
-            release_upper_parts();
-            let [x, y, y_abs] = part.own;
-            let mut border = BorderSums {
-                plain: vec![0.0; k],
-                abs: vec![0.0; k],
-            };
-            let (mut sums, mut weights) = (Vec::new(), Vec::new());
-            // The round before, whose lines are in cache while this one's come from memory.
-            let mut past: Vec<&[f64]> = Vec::new();
-            walk(rows, k, part.rows, system, |round, lines, kept| {
-                sums.clear();
-                sums.resize(lines.len(), [0.0; 2]);
-                border.relay(arch, (&weights, &past), (lines, &mut sums), x_border);
-                for (&place, [sum, sum_abs]) in round.places.iter().zip(&sums) {
-                    x[place] -= sum;
-                    (y[place], y_abs[place]) = (*sum, *sum_abs);
+    let tasks = row_ranges(rows, [x_row, y.row, y.row_abs]);
+    let tasks = tasks.into_par_iter().rev().with_max_len(1);
+    let sums = par_map(tasks, |part| {
+        let [x, y, y_abs] = part.own;
+        let mut border = BorderSums {
+            plain: vec![0.0; k],
+            abs: vec![0.0; k],
+        };
+        let (mut sums, mut weights) = (Vec::new(), Vec::new());
+        // The batch before, whose lines are in cache while this one's come from memory.
+        let mut past: Vec<&[f64]> = Vec::new();
+        walk(rows, k, part.rows, system, |batch, lines, kept| {
+            sums.clear();
+            sums.resize(lines.len(), [0.0; 2]);
+            border.add_and_multiply(arch, (&weights, &past), (lines, &mut sums), x_border);
+            for (&place, [sum, sum_abs]) in batch.places.iter().zip(&sums) {
+                x[place] -= sum;
+                (y[place], y_abs[place]) = (*sum, *sum_abs);
+            }
+            for row in &batch.rows {
+                let x = &mut x[row.own()];
+                factors.solve_block(row.row, x);
+                let (y, y_abs) = (&mut y[row.own()], &mut y_abs[row.own()]);
+                add_block_product(system, ridge.row, row.row, x, y, y_abs);
+            }
+            weights.clear();
+            weights.extend(batch.places.iter().map(|p| x[*p]));
+            past.clear();
+            match kept {
+                Some(lines) => past.extend(lines),
+                None => {
+                    border.add_and_multiply(arch, (&weights, lines), (&[], &mut []), x_border);
+                    weights.clear();
                 }
-                for row in &round.rows {
-                    let x = &mut x[row.own()];
-                    factors.solve_block(row.row, x);
-                    let (y, y_abs) = (&mut y[row.own()], &mut y_abs[row.own()]);
-                    add_block_product(system, ridge.row, row.row, x, y, y_abs);
-                }
-                weights.clear();
-                weights.extend(round.places.iter().map(|p| x[*p]));
-                past.clear();
-                match kept {
-                    Some(lines) => past.extend(lines),
-                    None => {
-                        border.relay(arch, (&weights, lines), (&[], &mut []), x_border);
-                        weights.clear();
-                    }
-                }
-            });
-            border.relay(arch, (&weights, &past), (&[], &mut []), x_border);
-            border
-        })
-        .collect();
+            }
+        });
+        border.add_and_multiply(arch, (&weights, &past), (&[], &mut []), x_border);
+        border
+    });
     for sum in sums {
         axpy(arch, 1.0, &sum.plain, y.border);
         axpy(arch, 1.0, &sum.abs, y.border_abs);
@@ -221,7 +210,7 @@ struct BorderSums {
 
 impl BorderSums {
     /// Adds the lines of `past` times `weights`, and multiplies those of `next` by `x`.
-    fn relay(
+    fn add_and_multiply(
         &mut self,
         arch: Arch,
         (weights, past): (&[f64], &[&[f64]]),
@@ -307,13 +296,16 @@ fn add_symmetric_product(
 }
 
 /// A range of rows with its parts of what is read and written.
-struct Part<'p, const M: usize> {
+struct RowRange<'p, const M: usize> {
     rows: Range<usize>,
     own: [&'p mut [f64]; M],
 }
 
 /// Ranges of rows, by the shape alone.
-fn parts<'p, const M: usize>(rows: &RowDims, mut slices: [&'p mut [f64]; M]) -> Vec<Part<'p, M>> {
+fn row_ranges<'p, const M: usize>(
+    rows: &RowDims,
+    mut slices: [&'p mut [f64]; M],
+) -> Vec<RowRange<'p, M>> {
     let unknowns = rows.offset(rows.rows());
     let count = (unknowns / PART_LINES).clamp(1, PARTS);
     let chunk = rows.rows().div_ceil(count).max(1);
@@ -325,7 +317,7 @@ fn parts<'p, const M: usize>(rows: &RowDims, mut slices: [&'p mut [f64]; M]) -> 
             *from = tail;
             head
         });
-        Part {
+        RowRange {
             rows: first..last,
             own,
         }
@@ -333,7 +325,7 @@ fn parts<'p, const M: usize>(rows: &RowDims, mut slices: [&'p mut [f64]; M]) -> 
     (0..rows.rows()).step_by(chunk).map(&mut cut).collect()
 }
 
-/// A row of a round.
+/// A row of a batch.
 struct Row {
     row: usize,
     /// Its first unknown, from the part's first.
@@ -349,60 +341,60 @@ impl Row {
 
 /// Rows that are worked on together, and the places of their lines: those of first unknowns first.
 #[derive(Default)]
-struct Round {
+struct Batch {
     rows: Vec<Row>,
     /// Unknowns, from the part's first.
     places: Vec<usize>,
 }
 
-/// Visits the rows of `range` a round at a time, with the lines of the round's places; once more where
-/// they are the source's own, which last longer than the round.
+/// Visits the rows of `range` a batch at a time, with the lines of the batch's places; once more where
+/// they are the source's own, which last longer than the batch.
 fn walk<'a>(
     dims: &RowDims,
     k: usize,
     range: Range<usize>,
-    source: &impl RowLines<'a>,
-    mut work: impl FnMut(&Round, &[&[f64]], Option<&[&'a [f64]]>),
+    source: &impl CrossRows<'a>,
+    mut work: impl FnMut(&Batch, &[&[f64]], Option<&[&'a [f64]]>),
 ) {
     let start = dims.offset(range.start);
     let row_bytes = dims.max_dim().max(1).saturating_mul(k).saturating_mul(8);
-    let streams = (ROUND_BYTES / row_bytes.max(1)).clamp(1, STREAMS);
+    let streams = (BATCH_BYTES / row_bytes.max(1)).clamp(1, STREAMS);
     let stride = range.len().div_ceil(streams);
-    let mut round = Round::default();
+    let mut batch = Batch::default();
     let (mut adjacent, mut copies) = (Vec::with_capacity(LINES), Vec::new());
     for step in 0..stride {
-        round.rows.clear();
-        round.places.clear();
+        batch.rows.clear();
+        batch.places.clear();
         adjacent.clear();
         let mut most = 0;
         for row in (range.start + step..range.end).step_by(stride) {
             let (first, dim) = (dims.offset(row) - start, dims.dim(row));
             most = most.max(dim);
-            round.rows.push(Row { row, first, dim });
+            batch.rows.push(Row { row, first, dim });
         }
         for entry in 0..most {
-            for row in round.rows.iter().filter(|row| entry < row.dim) {
+            for row in batch.rows.iter().filter(|row| entry < row.dim) {
                 let place = row.first + entry;
-                round.places.push(place);
+                batch.places.push(place);
                 adjacent.extend(source.line(row.row, entry, start + place));
             }
         }
-        if adjacent.len() == round.places.len() {
-            work(&round, &adjacent, Some(&adjacent));
+        if adjacent.len() == batch.places.len() {
+            work(&batch, &adjacent, Some(&adjacent));
             continue;
         }
-        copies.resize(round.places.len() * k, 0.0);
-        let mut lines = Vec::with_capacity(round.places.len());
+        copies.resize(batch.places.len() * k, 0.0);
+        let mut lines = Vec::with_capacity(batch.places.len());
         let mut rest = &mut copies[..];
         for entry in 0..most {
-            for row in round.rows.iter().filter(|row| entry < row.dim) {
+            for row in batch.rows.iter().filter(|row| entry < row.dim) {
                 let (line, after) = std::mem::take(&mut rest).split_at_mut(k);
                 source.copy(row.row, entry, line);
                 lines.push(&*line);
                 rest = after;
             }
         }
-        work(&round, &lines, None);
+        work(&batch, &lines, None);
     }
 }
 
@@ -449,8 +441,8 @@ mod tests {
         ((i * 37 + 11) % 17) as f64 - 8.0
     }
 
-    /// Shapes around every tail: of vectors, of lines in a round, of rounds in a part, and of blocks
-    /// so wide that a round is one row.
+    /// Shapes around every tail: of vectors, of lines in a batch, of batches in a part, and of blocks
+    /// so wide that a batch is one row.
     fn shapes() -> Vec<(Vec<usize>, usize)> {
         let mut shapes = Vec::new();
         for k in [0, 1, 3, 4, 7, 8, 9, 17] {
@@ -484,11 +476,11 @@ mod tests {
                 k,
             };
             let mut seen = vec![0; n];
-            for part in parts::<0>(&rows, []) {
+            for part in row_ranges::<0>(&rows, []) {
                 let start = rows.offset(part.rows.start);
-                walk(&rows, k, part.rows, &lines, |round, lines, _| {
-                    assert_eq!(round.places.len(), lines.len());
-                    for (place, line) in round.places.iter().zip(lines) {
+                walk(&rows, k, part.rows, &lines, |batch, lines, _| {
+                    assert_eq!(batch.places.len(), lines.len());
+                    for (place, line) in batch.places.iter().zip(lines) {
                         let u = start + place;
                         assert_eq!(*line, &data[u * k..(u + 1) * k]);
                         seen[u] += 1;

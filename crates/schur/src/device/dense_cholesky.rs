@@ -8,8 +8,8 @@
 
 use crate::device::kernels::Kernels;
 use crate::device::layout::Layout;
-use crate::device::pivot::{self, Room, Seen};
-use crate::device::tiles::{Squares, Tiles};
+use crate::device::pivot::{self, PivotWorkspace, Seen};
+use crate::device::tiles::{GramTerm, Tiles};
 use crate::device::{BorderMethod, Keep};
 use crate::elimination::rows_first::device::factors::{SideSummary, solve_border};
 use crate::{ArrowShape, Error, LogDeterminant, Pivot, PivotSite, RowDims};
@@ -29,7 +29,7 @@ enum Place {
 }
 
 /// A matrix of one order, column-major, its lower triangle; its factor.
-pub(crate) struct Square {
+pub(crate) struct DenseCholesky {
     layout: Layout,
     kernels: Kernels,
     tiles: Option<Tiles>,
@@ -44,7 +44,7 @@ pub(crate) struct Square {
     none: DeviceBuffer<f64>,
 }
 
-impl Square {
+impl DenseCholesky {
     /// The layout of a matrix of `order`: that of a border without rows.
     ///
     /// # Errors
@@ -66,12 +66,12 @@ impl Square {
 
     /// Device bytes, the library's workspace apart.
     pub(crate) fn bytes(layout: &Layout, keep: Keep) -> u64 {
-        let squares = if Self::apart(layout, keep) { 2 } else { 1 };
+        let places = if Self::apart(layout, keep) { 2 } else { 1 };
         let tiles = match Self::tiled(layout) {
             true => layout.tiles_bytes(),
             false => 0,
         };
-        8 * (squares * layout.square() + layout.border_len() + 1) as u64 + 4 + tiles
+        8 * (places * layout.square() + layout.border_len() + 1) as u64 + 4 + tiles
     }
 
     pub(crate) fn new(stream: &Stream, layout: Layout, keep: Keep) -> Result<Self, Error> {
@@ -145,7 +145,7 @@ impl Square {
             (Some(tiles), Place::Own(matrix) | Place::OfInverse(matrix)) if by_tiles => {
                 let to = (&mut self.factor, &mut self.info);
                 let matrix = (matrix, rho);
-                tiles.factor(stream, &self.layout, matrix, &self.none, Squares::OfY, to)?;
+                tiles.factor(stream, &self.layout, matrix, &self.none, GramTerm::OfY, to)?;
                 Ok(())
             }
             _ => {
@@ -228,17 +228,17 @@ impl Square {
     /// Looks at pivot `j` of the matrix, which has been put again, with `rho` on its diagonal.
     pub(crate) fn look(&mut self, stream: &Stream, rho: f64, j: usize) -> Result<Seen, Error> {
         self.ridged(stream, rho)?;
-        let room = Room {
+        let buffers = PivotWorkspace {
             matrix: &mut self.factor,
             workspace: &mut self.workspace,
             info: &mut self.info,
             line: &mut self.line,
             number: &mut self.number,
         };
-        pivot::look(stream, &self.kernels, &self.layout, room, j)
+        pivot::look(stream, &self.kernels, &self.layout, buffers, j)
     }
 
-    /// `out = A^-1 x`, both as long as [`Square::vector_len`] says.
+    /// `out = A^-1 x`, both as long as [`DenseCholesky::vector_len`] says.
     pub(crate) fn solve(
         &mut self,
         stream: &Stream,
@@ -253,7 +253,7 @@ impl Square {
             }
             Place::OfInverse(inverse) => {
                 let (kernels, line) = (&self.kernels, &mut self.line);
-                Ok(kernels.sweeps(stream, layout, inverse, x, line, out)?)
+                Ok(kernels.apply_inverse(stream, layout, inverse, x, line, out)?)
             }
         }
     }
@@ -275,10 +275,10 @@ mod tests {
     #[test]
     fn a_matrix_that_tiles_do_not_factor_becomes_its_factor() {
         let squares = |order, keep| {
-            let layout = Square::layout(order).unwrap();
+            let layout = DenseCholesky::layout(order).unwrap();
             let all = 8 * layout.square() as u64;
             let rest = layout.tiles_bytes() + 8 * (layout.border_len() + 1) as u64 + 4;
-            let bytes = Square::bytes(&layout, keep);
+            let bytes = DenseCholesky::bytes(&layout, keep);
             assert!(bytes % all <= rest, "{order}, {keep:?}");
             bytes / all
         };

@@ -23,12 +23,12 @@ const STREAMS: usize = 4;
 /// The lower triangle of a symmetric matrix as lines of adjacent numbers: columns from the
 /// diagonal down where columns are adjacent, else rows up to the diagonal.
 #[derive(Clone, Copy)]
-pub(crate) struct BorderLines<'a> {
+pub(crate) struct LowerTriangle<'a> {
     pub(super) matrix: MatRef<'a, f64>,
     by_column: bool,
 }
 
-impl<'a> BorderLines<'a> {
+impl<'a> LowerTriangle<'a> {
     pub(crate) fn new(matrix: MatRef<'a, f64>) -> Self {
         Self {
             matrix,
@@ -145,7 +145,7 @@ impl<'a> BorderLines<'a> {
             }
             let (diagonal, start, others) = self.split(l, &mut copy);
             let range = start..start + others.len();
-            let [[sum, sum_abs]] = blas1::lines(
+            let [[sum, sum_abs]] = blas1::symv_lines(
                 arch,
                 [x[l]],
                 [others],
@@ -179,7 +179,7 @@ impl<'a> BorderLines<'a> {
             let first = if self.by_column { STREAMS - o } else { 0 };
             &lines[o][first..first + common.len()]
         });
-        let sums = blas1::lines::<STREAMS>(
+        let sums = blas1::symv_lines::<STREAMS>(
             arch,
             std::array::from_fn(|o| x[l + o]),
             others,
@@ -233,7 +233,7 @@ mod tests {
             let entry = |i: usize, j: usize| matrix[(i.max(j), i.min(j))];
             let reversed = reversed.as_ref().reverse_rows_and_cols();
             for view in [matrix.as_ref(), by_row.transpose(), reversed] {
-                let lines = BorderLines::new(view);
+                let lines = LowerTriangle::new(view);
                 let (mut y, mut y_abs) = (vec![0.0; k], vec![0.0; k]);
                 for group in lines.balanced_groups(k, 16) {
                     lines.add_product(Arch::new(), group, &x, &mut y, &mut y_abs);

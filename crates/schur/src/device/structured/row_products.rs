@@ -1,15 +1,15 @@
-//! Passes over the rows of which a library forms the products, for any number of features. See
+//! Products with the rows that a library forms, for any number of features. See
 //! `passes.cu`.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::kernels::RowParts;
+use super::kernels::WhitenedRows;
 use super::layout::Sizes;
 use crate::device::kernels::PlaceRows;
 use crate::device::pieces::pieces;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Result, Stream};
 
-pub(crate) const PASSES: KernelSource = KernelSource {
+pub(crate) const ROW_PRODUCTS: KernelSource = KernelSource {
     name: "passes.cu",
     text: concat!(include_str!("../place.cu"), include_str!("passes.cu")),
     entries: &["pass_rows", "pass_along"],
@@ -29,7 +29,7 @@ pub(crate) struct OfRows<'a> {
 }
 
 /// Kernels, and n x M numbers.
-pub(crate) struct Passes {
+pub(crate) struct RowProducts {
     rows: Kernel,
     along: Kernel,
     of_rows: DeviceBuffer<f64>,
@@ -37,14 +37,14 @@ pub(crate) struct Passes {
     none: DeviceBuffer<f64>,
 }
 
-impl Passes {
+impl RowProducts {
     /// Device bytes.
     pub(crate) fn bytes(sizes: &Sizes) -> u64 {
         8 * (sizes.rows.rows * sizes.features) as u64
     }
 
     pub(crate) fn new(stream: &Stream, sizes: &Sizes) -> Result<Self> {
-        let module = stream.context().module(&PASSES)?;
+        let module = stream.context().module(&ROW_PRODUCTS)?;
         let len = sizes.rows.rows * sizes.features;
         Ok(Self {
             rows: module.kernel("pass_rows")?.clone(),
@@ -60,7 +60,7 @@ impl Passes {
         &mut self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         of: OfRows<'_>,
         kernel: &DeviceBuffer<f64>,
         weight: f64,
@@ -82,7 +82,7 @@ impl Passes {
         &mut self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         of: OfRows<'_>,
         s: &DeviceBuffer<f64>,
         outer: &mut DeviceBuffer<f64>,
@@ -100,7 +100,7 @@ impl Passes {
         &mut self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         of: OfRows<'_>,
         u: &DeviceBuffer<f64>,
         kernel: &DeviceBuffer<f64>,
@@ -153,7 +153,7 @@ impl Passes {
         &mut self,
         stream: &Stream,
         sizes: &Sizes,
-        rows: &RowParts,
+        rows: &WhitenedRows,
         of: OfRows<'_>,
         given: Option<&DeviceBuffer<f64>>,
     ) -> Result<()> {

@@ -1,10 +1,10 @@
-//! What all eliminations of structured systems keep and do on a device.
+//! The factors and steps that all eliminations of structured systems share on a device.
 
-use super::kernels::{BorderFactors, Kernels, Pass, Pulled, RowParts};
+use super::kernels::{GramFactors, PartialSums, Pulled, StructuredKernels, WhitenedRows};
 use super::layout::Sizes;
-use super::operands::Operands;
-use super::passes::PIECE;
-use crate::device::kernels::{Kernels as DenseKernels, RowFactors, RowIndex};
+use super::operands::StructuredOperands;
+use super::row_products::PIECE;
+use crate::device::kernels::{DeviceRowFactors, Kernels, RowIndex};
 use crate::device::pieces::pieces;
 use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector};
 use crate::elimination::rows_first::device::factors::{
@@ -27,27 +27,27 @@ pub(crate) const SUMMARY: usize = 21;
 pub(crate) const PIVOT: &str = "a pivot";
 
 /// What a base asks of an elimination.
-pub(crate) trait Factors: Send {
+pub(crate) trait StructuredElimination: Send {
     /// What it has in common with the others.
-    fn parts(&self) -> &Parts;
+    fn common(&self) -> &StructuredFactors;
 
     /// Device bytes, of a base's operands and vectors too.
     fn bytes(&self) -> DeviceBytes;
 
-    /// What its frames keep of the factor that a solve sweeps with, and how that is made, where there
+    /// What its frames keep of the factor that a solve applies, and how that is made, where there
     /// are two ways.
     fn kept(&self) -> (Option<Keep>, Option<BorderMethod>);
 
     /// Submits a factorization; nothing is read back.
-    fn submit(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error>;
+    fn submit(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<(), Error>;
 
     /// Reads what the last submission, at `ridge`, found.
-    fn read(&mut self, operands: &Operands, ridge: Ridge) -> Result<Factored, Failure>;
+    fn read(&mut self, operands: &StructuredOperands, ridge: Ridge) -> Result<Factored, Failure>;
 
     /// `step = -(H + rho)^-1 gradient` by the last factors, on the device.
     fn solve(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         gradient: &ResidentVector,
         step: &mut ResidentVector,
     ) -> Result<(), Error>;
@@ -71,7 +71,7 @@ pub(crate) fn did_not_run(what: &str, expected: &str) -> Error {
 }
 
 /// What a solve over the whitened rows works in: that of the core, and of conjugate gradients on it.
-pub(crate) struct Room {
+pub(crate) struct SolveWorkspace {
     /// `u_i = L_i^-1 g_i`, of length N.
     pub(crate) u: DeviceBuffer<f64>,
     /// `M x M` each: `E` and then `w`, what is added to it, and a kernel `X W'` or `U`.
@@ -80,12 +80,12 @@ pub(crate) struct Room {
     pub(crate) kernel: DeviceBuffer<f64>,
 }
 
-impl Room {
-    pub(crate) fn new(parts: &Parts) -> Result<Self, Error> {
-        let (stream, m) = (&parts.stream, parts.sizes.features);
+impl SolveWorkspace {
+    pub(crate) fn new(common: &StructuredFactors) -> Result<Self, Error> {
+        let (stream, m) = (&common.stream, common.sizes.features);
         let square = || stream.zeros(m * m, "a square of features");
         Ok(Self {
-            u: stream.zeros(parts.sizes.rows.unknowns, "a solve's rows")?,
+            u: stream.zeros(common.sizes.rows.unknowns, "a solve's rows")?,
             w: square()?,
             added: square()?,
             kernel: square()?,
@@ -94,19 +94,19 @@ impl Room {
 }
 
 /// See the [module](self).
-pub(crate) struct Parts {
+pub(crate) struct StructuredFactors {
     pub(crate) stream: Stream,
     pub(crate) sizes: Sizes,
-    pub(crate) kernels: Kernels,
-    pub(crate) dense: DenseKernels,
+    pub(crate) kernels: StructuredKernels,
+    pub(crate) dense: Kernels,
     pub(crate) dims: RowDims,
-    pub(crate) rows: RowParts,
-    pub(crate) border: BorderFactors,
-    pub(crate) pass: Pass,
+    pub(crate) rows: WhitenedRows,
+    pub(crate) border: GramFactors,
+    pub(crate) sums: PartialSums,
     pub(crate) summary: DeviceBuffer<f64>,
 }
 
-impl Parts {
+impl StructuredFactors {
     /// With room for `whitened` numbers of whitened features, and for partial sums of `products`
     /// numbers over the rows.
     pub(crate) fn new(
@@ -132,14 +132,14 @@ impl Parts {
         let (m, r) = (sizes.features, sizes.rank);
         Ok(Self {
             dims: shape.arrow().rows().clone(),
-            kernels: Kernels::load(stream)?,
-            dense: DenseKernels::load(stream, layout)?,
-            rows: RowParts {
+            kernels: StructuredKernels::load(stream)?,
+            dense: Kernels::load(stream, layout)?,
+            rows: WhitenedRows {
                 index: RowIndex {
                     offsets: stream.upload(&offsets, ByteClass::Operand, "row offsets")?,
                     blocks: stream.upload(&blocks, ByteClass::Operand, "block offsets")?,
                 },
-                factors: RowFactors {
+                factors: DeviceRowFactors {
                     factors: stream.zeros(layout.blocks, "row factors")?,
                     reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
                     records: stream.zeros(7 * layout.records, "row records")?,
@@ -147,12 +147,12 @@ impl Parts {
                 },
                 whitened: stream.zeros(whitened, "whitened features")?,
             },
-            border: BorderFactors {
+            border: GramFactors {
                 gram: stream.zeros(m * m, "the factor of G")?,
                 root: stream.zeros(m * r, "the decoder's root")?,
                 copy: stream.zeros(sizes.border(), "the decoder's root")?,
             },
-            pass: Pass {
+            sums: PartialSums {
                 partials: stream.zeros(sizes.partials(products), "partial sums")?,
                 counter: stream.zeros(1, "a counter")?,
                 none: stream.zeros(0, "nothing")?,
@@ -173,7 +173,11 @@ impl Parts {
     }
 
     /// `D + rho = L L'`.
-    pub(crate) fn factor_rows(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+    pub(crate) fn factor_rows(
+        &mut self,
+        operands: &StructuredOperands,
+        rho: f64,
+    ) -> Result<(), Error> {
         Ok(self.dense.factor_rows(
             &self.stream,
             &self.sizes.rows,
@@ -186,7 +190,7 @@ impl Parts {
     }
 
     /// `V = L^-1 Psi`.
-    pub(crate) fn whiten(&mut self, operands: &Operands) -> Result<(), Error> {
+    pub(crate) fn whiten(&mut self, operands: &StructuredOperands) -> Result<(), Error> {
         Ok(self.dense.whiten(
             &self.stream,
             &self.sizes.rows,
@@ -200,7 +204,7 @@ impl Parts {
     /// `phi~ = L_G^-1 phi` and `X = V R`, of which the lines are `leading` apart, for every row.
     pub(crate) fn transform(
         &self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         phi: &mut DeviceBuffer<f64>,
         (x, leading): (&mut DeviceBuffer<f64>, usize),
     ) -> Result<(), Error> {
@@ -231,7 +235,11 @@ impl Parts {
     }
 
     /// `G + rho = L_G L_G'` and `R R' = W W'`.
-    pub(crate) fn prepare_border(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+    pub(crate) fn prepare_border(
+        &mut self,
+        operands: &StructuredOperands,
+        rho: f64,
+    ) -> Result<(), Error> {
         let (stream, sizes, kernels) = (&self.stream, &self.sizes, &self.kernels);
         let (border, summary) = (&mut self.border, &mut self.summary);
         Ok(kernels.border_prepare(stream, sizes, operands, rho, border, summary)?)
@@ -240,75 +248,75 @@ impl Parts {
     /// `X` by what is pulled through the border, and `kernel = X W'`.
     pub(crate) fn pull_border(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         pulled: Pulled<'_>,
         x: &mut DeviceBuffer<f64>,
         kernel: &mut DeviceBuffer<f64>,
     ) -> Answer<()> {
         let on = (&self.stream, &self.sizes);
-        let (border, pass) = (&self.border, &mut self.pass);
+        let (border, sums) = (&self.border, &mut self.sums);
         let decoder = &operands.decoder;
         self.kernels
-            .border_outer(on, border, decoder, pulled, (x, kernel), pass)
+            .border_outer(on, border, decoder, pulled, (x, kernel), sums)
     }
 
     /// Where a solve begins: `u = L^-1 g` and `E = sum phi_i (V_i' u_i)'`.
     pub(crate) fn begin_solve(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         gradient: &ResidentVector,
-        room: &mut Room,
+        workspace: &mut SolveWorkspace,
     ) -> Answer<()> {
         let (stream, sizes, rows) = (&self.stream, &self.sizes, &self.rows);
-        let (g, pass) = (&gradient.row, &mut self.pass);
-        let (phi, u, outer) = (&operands.phi, &mut room.u, &mut room.w);
+        let (g, sums) = (&gradient.row, &mut self.sums);
+        let (phi, u, outer) = (&operands.phi, &mut workspace.u, &mut workspace.w);
         self.kernels
-            .pull_rows(stream, sizes, rows, phi, g, u, pass, outer)
+            .pull_rows(stream, sizes, rows, phi, g, u, sums, outer)
     }
 
     /// `X = G^-1 (E W - g)`, then `w = Q vec(X W')` in the place of `E`.
     pub(crate) fn enter_core(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         gradient: &ResidentVector,
-        room: &mut Room,
+        workspace: &mut SolveWorkspace,
         step: &mut ResidentVector,
     ) -> Answer<()> {
         let pulled = Pulled::Less {
-            outer: &room.w,
+            outer: &workspace.w,
             gradient: &gradient.border,
         };
-        self.pull_border(operands, pulled, &mut step.border, &mut room.kernel)?;
-        self.apply_q(operands, &room.kernel, &mut room.w)
+        self.pull_border(operands, pulled, &mut step.border, &mut workspace.kernel)?;
+        self.apply_q(operands, &workspace.kernel, &mut workspace.w)
     }
 
     /// Where a solve ends, with `U = mat(F Z^-1 F' w)` as the kernel: `q = Q vec U`,
     /// `X = X + G^-1 ((w + q) W)`, and the rows' `-L^-T (u + V W X' phi)`.
     pub(crate) fn leave_core(
         &mut self,
-        operands: &Operands,
-        room: &mut Room,
+        operands: &StructuredOperands,
+        workspace: &mut SolveWorkspace,
         step: &mut ResidentVector,
     ) -> Answer<()> {
-        self.apply_q(operands, &room.kernel, &mut room.added)?;
-        let pulled = Pulled::More(&room.w, &room.added);
-        self.pull_border(operands, pulled, &mut step.border, &mut room.kernel)?;
+        self.apply_q(operands, &workspace.kernel, &mut workspace.added)?;
+        let pulled = Pulled::More(&workspace.w, &workspace.added);
+        self.pull_border(operands, pulled, &mut step.border, &mut workspace.kernel)?;
         let (stream, sizes, rows) = (&self.stream, &self.sizes, &self.rows);
-        let (phi, u, kernel) = (&operands.phi, &room.u, &room.kernel);
+        let (phi, u, kernel) = (&operands.phi, &workspace.u, &workspace.kernel);
         self.kernels
             .rows_finish(stream, sizes, rows, phi, u, kernel, &mut step.row)
     }
 
     fn apply_q(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         kernel: &DeviceBuffer<f64>,
         outer: &mut DeviceBuffer<f64>,
     ) -> Answer<()> {
         let (stream, sizes, rows) = (&self.stream, &self.sizes, &self.rows);
-        let (phi, pass) = (&operands.phi, &mut self.pass);
+        let (phi, sums) = (&operands.phi, &mut self.sums);
         self.kernels
-            .apply_q(stream, sizes, rows, phi, kernel, pass, outer)
+            .apply_q(stream, sizes, rows, phi, kernel, sums, outer)
     }
 
     /// The record of the last factorization.
@@ -342,7 +350,7 @@ impl Parts {
     /// What a record says of the rows, factored at `rho`, or how they failed.
     pub(crate) fn rows_factored(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         rho: f64,
         summary: &[f64],
     ) -> Result<SideSummary, Failure> {
@@ -367,7 +375,7 @@ impl Parts {
     /// What a record says of `G`, factored at `rho`, or how it failed.
     pub(crate) fn gram_factored(
         &mut self,
-        operands: &Operands,
+        operands: &StructuredOperands,
         rho: f64,
         summary: &[f64],
     ) -> Result<SideSummary, Failure> {

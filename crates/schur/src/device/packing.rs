@@ -1,4 +1,4 @@
-//! Arrays on their way to a device: lines, packed by every thread into pieces.
+//! Operands on their way to a device, packed into pieces by all threads, line by line.
 //!
 //! ```text
 //! lines   | 0 | 1 | 2 | 3 | 4 | ...         of any lengths
@@ -28,8 +28,8 @@ struct Piece {
     parts: Vec<(usize, usize)>,
 }
 
-/// Lines that travel one after another.
-pub(crate) struct Lines<'a> {
+/// An operand, line by line, as it is packed and sent.
+pub(crate) struct PackedUpload<'a> {
     pub(crate) count: usize,
     /// Numbers of a line.
     pub(crate) len_of: &'a dyn Fn(usize) -> usize,
@@ -37,7 +37,7 @@ pub(crate) struct Lines<'a> {
     pub(crate) fill: &'a (dyn Fn(Range<usize>, &mut [f64]) + Sync),
 }
 
-impl Lines<'_> {
+impl PackedUpload<'_> {
     /// Sends them to the front of `to`, in as few pieces as hold whole lines; how long writing them
     /// took.
     pub(crate) fn send(
@@ -142,7 +142,7 @@ mod tests {
 
     /// Lines of the lengths given, through pieces of `most` numbers; how many pieces there were.
     fn through_pieces(lengths: &[usize], most: usize) -> (Vec<f64>, usize) {
-        let lines = Lines {
+        let lines = PackedUpload {
             count: lengths.len(),
             len_of: &|l| lengths[l],
             fill: &|part, mut out| {

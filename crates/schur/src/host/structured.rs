@@ -8,11 +8,10 @@
 use super::row_blocks::RowFactors;
 use crate::elimination::rows_first::host::whiten_block;
 use crate::host::cholesky::{Cholesky, FailedPivot};
+use crate::host::parallel::{gemm, par_each_init, par_ordered, par_rows, product_par};
 use crate::host::registers::release_upper_parts;
-use crate::system::{par_ordered, par_rows, product_par};
 use crate::{StructuredShape, StructuredSystem};
 use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::matmul::matmul;
 use faer::linalg::qr::no_pivoting::factor as qr;
 use faer::{Accum, Mat, MatMut, MatRef, Par, Spec};
 use pulp::Arch;
@@ -127,11 +126,11 @@ pub(crate) fn whiten_mixed(
         parts.push(part);
         rest = after;
     }
-    parts
-        .into_par_iter()
-        .with_min_len(64)
-        .enumerate()
-        .for_each_init(release_upper_parts, |(), (i, part)| {
+    let parts = parts.into_par_iter().with_min_len(64).enumerate();
+    par_each_init(
+        parts,
+        || (),
+        |(), (i, part)| {
             let row = features.row(i);
             part.copy_from_slice(row.psi);
             let lines = part.chunks_exact_mut(row.indices.len().max(1));
@@ -143,7 +142,8 @@ pub(crate) fn whiten_mixed(
                 row.indices.len(),
                 part,
             );
-        });
+        },
+    );
 }
 
 /// Factors $`G + \rho_\beta`$.
@@ -254,8 +254,7 @@ pub(crate) fn apply_q(system: &StructuredSystem<'_>, v: &[f64], z: MatRef<'_, f6
 pub(crate) fn times(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
     let mut out = Mat::zeros(a.nrows(), b.ncols());
     let par = product_par(out.nrows(), a.ncols(), out.ncols());
-    matmul(out.as_mut(), Accum::Replace, a, b, 1.0, par);
-    release_upper_parts();
+    gemm(out.as_mut(), Accum::Replace, a, b, 1.0, par);
     out
 }
 
@@ -268,7 +267,7 @@ pub(crate) fn add_outer_times_decoder(
 ) {
     let (m, p) = (decoder.nrows(), decoder.ncols());
     let border = MatMut::from_row_major_slice_mut(border, m, p);
-    matmul(
+    gemm(
         border,
         Accum::Add,
         outer,
@@ -276,7 +275,6 @@ pub(crate) fn add_outer_times_decoder(
         weight,
         product_par(m, m, p),
     );
-    release_upper_parts();
 }
 
 /// $`X W'`$ for $`X`$ `M x p` row-major in `border`.
@@ -284,7 +282,7 @@ pub(crate) fn times_decoder_transpose(border: &[f64], decoder: MatRef<'_, f64>) 
     let (m, p) = (decoder.nrows(), decoder.ncols());
     let mut out = Mat::zeros(m, m);
     let x = MatRef::from_row_major_slice(border, m, p);
-    matmul(
+    gemm(
         out.as_mut(),
         Accum::Replace,
         x,
@@ -292,7 +290,6 @@ pub(crate) fn times_decoder_transpose(border: &[f64], decoder: MatRef<'_, f64>) 
         1.0,
         product_par(m, p, m),
     );
-    release_upper_parts();
     out
 }
 

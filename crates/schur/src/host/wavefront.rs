@@ -1,11 +1,12 @@
-//! A relay: tasks in a fixed order, run by as many threads as come, that hand numbers on.
+//! A wavefront: tasks in a fixed order, run by as many threads as come, each waiting for numbers of those
+//! before it.
 //!
 //! ```text
 //!   claimed in order   0   1   2   3   4 ...         a task may wait for those before it,
 //!   threads            a   b   a   a   b             which are claimed, and so are running
 //! ```
 //!
-//! One parallel region serves a whole triangular sweep, where a region a step would pay for waking
+//! One parallel region serves a whole triangular solve, where a region a step would pay for waking
 //! threads at every step. It cannot deadlock in a pool that is busy or has one thread: nobody waits
 //! for a task that nobody has claimed, the first unfinished task waits for none, and a thread that
 //! comes late finds nothing left to claim. Which thread runs a task changes nothing that the task
@@ -17,8 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 /// Looks at a task before it gives the processor away.
 const SPINS: u32 = 256;
 
-/// The tasks of one relay and the numbers that they hand on.
-struct Relay {
+/// The tasks of one wavefront and the numbers that they hand on.
+struct Wavefront {
     next: AtomicUsize,
     /// Tasks done: those below this number.
     done: AtomicUsize,
@@ -29,8 +30,8 @@ struct Relay {
 }
 
 /// What one thread knows: its own copy of the numbers of the tasks that it has waited for.
-pub(crate) struct Runner<'r> {
-    relay: &'r Relay,
+pub(crate) struct Worker<'r> {
+    wavefront: &'r Wavefront,
     range_of: &'r (dyn Fn(usize) -> Range<usize> + Sync),
     known: Vec<f64>,
     seen: usize,
@@ -40,14 +41,14 @@ pub(crate) struct Runner<'r> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Broken;
 
-impl Runner<'_> {
+impl Worker<'_> {
     /// Waits for all tasks up to and with `task`, and returns the numbers known: at least theirs.
     pub(crate) fn after(&mut self, task: usize) -> Result<&[f64], Broken> {
         if self.seen <= task {
             let mut spins = 0;
-            let mut done = self.relay.done.load(Ordering::Acquire);
+            let mut done = self.wavefront.done.load(Ordering::Acquire);
             while done <= task {
-                if self.relay.broken.load(Ordering::Relaxed) {
+                if self.wavefront.broken.load(Ordering::Relaxed) {
                     return Err(Broken);
                 }
                 if spins < SPINS {
@@ -56,11 +57,11 @@ impl Runner<'_> {
                 } else {
                     std::thread::yield_now();
                 }
-                done = self.relay.done.load(Ordering::Acquire);
+                done = self.wavefront.done.load(Ordering::Acquire);
             }
             for q in self.seen..=task {
                 let range = (self.range_of)(q);
-                let values = &self.relay.values[range.clone()];
+                let values = &self.wavefront.values[range.clone()];
                 for (known, value) in self.known[range].iter_mut().zip(values) {
                     *known = f64::from_bits(value.load(Ordering::Relaxed));
                 }
@@ -72,17 +73,20 @@ impl Runner<'_> {
 
     /// Hands on the numbers of `task`, which has waited for all before it.
     fn hand_on(&self, task: usize, values: &[f64]) {
-        for (place, value) in self.relay.values[(self.range_of)(task)].iter().zip(values) {
+        for (place, value) in self.wavefront.values[(self.range_of)(task)]
+            .iter()
+            .zip(values)
+        {
             place.store(value.to_bits(), Ordering::Relaxed);
         }
-        self.relay.done.store(task + 1, Ordering::Release);
+        self.wavefront.done.store(task + 1, Ordering::Release);
     }
 }
 
-/// Marks a relay broken where its owner unwinds.
-struct Alarm<'r>(&'r AtomicBool);
+/// Marks a wavefront broken where its owner unwinds.
+struct BreakOnPanic<'r>(&'r AtomicBool);
 
-impl Drop for Alarm<'_> {
+impl Drop for BreakOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.store(true, Ordering::Relaxed);
@@ -97,9 +101,9 @@ pub(crate) fn run(
     threads: usize,
     x: &mut [f64],
     range_of: &(dyn Fn(usize) -> Range<usize> + Sync),
-    task: impl Fn(usize, &mut Runner<'_>, &mut [f64]) -> Result<(), Broken> + Sync,
+    task: impl Fn(usize, &mut Worker<'_>, &mut [f64]) -> Result<(), Broken> + Sync,
 ) {
-    let relay = Relay {
+    let wavefront = Wavefront {
         next: AtomicUsize::new(0),
         done: AtomicUsize::new(0),
         broken: AtomicBool::new(false),
@@ -107,32 +111,32 @@ pub(crate) fn run(
     };
     let given = &*x;
     let work = || {
-        let _alarm = Alarm(&relay.broken);
-        let mut runner = Runner {
-            relay: &relay,
+        let _guard = BreakOnPanic(&wavefront.broken);
+        let mut worker = Worker {
+            wavefront: &wavefront,
             range_of,
             known: Vec::new(),
             seen: 0,
         };
         let mut own = Vec::new();
         loop {
-            let t = relay.next.fetch_add(1, Ordering::Relaxed);
+            let t = wavefront.next.fetch_add(1, Ordering::Relaxed);
             if t >= tasks {
                 return;
             }
-            runner.known.resize(given.len(), 0.0);
+            worker.known.resize(given.len(), 0.0);
             own.clear();
             own.extend_from_slice(&given[range_of(t)]);
-            let done = task(t, &mut runner, &mut own);
+            let done = task(t, &mut worker, &mut own);
             // The one before it may not be needed, but is to be done before this one is said to be.
-            if done.is_err() || (t > 0 && runner.after(t - 1).is_err()) {
+            if done.is_err() || (t > 0 && worker.after(t - 1).is_err()) {
                 return;
             }
-            runner.hand_on(t, &own);
+            worker.hand_on(t, &own);
         }
     };
     together(threads.min(tasks).max(1), &work);
-    for (x, value) in x.iter_mut().zip(&relay.values) {
+    for (x, value) in x.iter_mut().zip(&wavefront.values) {
         *x = f64::from_bits(value.load(Ordering::Relaxed));
     }
 }
@@ -159,12 +163,12 @@ mod tests {
             threads,
             &mut x,
             &|t| 2 * t..2 * t + 2,
-            |t, runner, own| {
+            |t, worker, own| {
                 if t % 3 == 1 {
                     std::thread::yield_now();
                 }
                 if t > 0 {
-                    let known = runner.after(t - 1)?;
+                    let known = worker.after(t - 1)?;
                     let sum: f64 = known[..2 * t].iter().sum();
                     own.iter_mut().for_each(|x| *x += sum);
                 }
@@ -217,11 +221,11 @@ mod tests {
             .unwrap();
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             pool.install(|| {
-                run(4, 2, &mut [0.0; 4], &|t| t..t + 1, |t, runner, _| {
+                run(4, 2, &mut [0.0; 4], &|t| t..t + 1, |t, worker, _| {
                     assert_ne!(t, 1, "told to fail");
                     match t {
                         0 => Ok(()),
-                        t => runner.after(t - 1).map(drop),
+                        t => worker.after(t - 1).map(drop),
                     }
                 });
             });

@@ -1,10 +1,10 @@
-//! Triangular solves with many columns, which share out by columns.
+//! Triangular solves with many right-hand sides (TRSM), which share out by columns.
 //!
 //! Each task solves for its own columns on one thread and reads the whole triangle. faer's own way to use
 //! several threads, splitting the products inside, makes little of them where columns are few.
 
+use crate::host::parallel::product_par;
 use crate::host::registers::release_upper_parts;
-use crate::system::product_par;
 use faer::linalg::triangular_solve::{
     solve_lower_triangular_in_place, solve_upper_triangular_in_place,
 };

@@ -1,4 +1,4 @@
-//! Triangular sweeps for one right-hand side, at the speed of memory.
+//! Triangular solves for one right-hand side (TRSV), at the speed of memory.
 //!
 //! ```text
 //!   L column-major, order x order        forward: a task a panel of rows, left to right
@@ -10,18 +10,18 @@
 //! ```
 //!
 //! The panels depend on the order alone; tasks hand their part of the solution on through a
-//! [`relay`], so the bits do not depend on the number of threads.
+//! [`wavefront`], so the bits do not depend on the number of threads.
 
 use crate::host::blas1::{axpys, dots};
-use crate::host::relay;
+use crate::host::wavefront;
 use pulp::Arch;
 use std::ops::Range;
 
-/// Rows of a panel of the forward sweep.
+/// Rows of a panel of the forward solve.
 const ROWS: usize = 512;
-/// Columns of a panel of the backward sweep.
+/// Columns of a panel of the backward solve.
 const COLUMNS: usize = 64;
-/// Rows that a task of the backward sweep waits for at once, where it can.
+/// Rows that a task of the backward solve waits for at once, where it can.
 const STRETCH: usize = 1024;
 /// Order of a triangle that is solved entry by entry.
 const TRIANGLE: usize = 64;
@@ -43,14 +43,14 @@ pub(crate) fn solve_lower(arch: Arch, data: &[f64], x: &mut [f64]) {
     let order = x.len();
     let l = Lower { arch, order, data };
     let panel = |t: usize| t * ROWS..((t + 1) * ROWS).min(order);
-    relay::run(
+    wavefront::run(
         order.div_ceil(ROWS),
         l.threads(),
         x,
         &panel,
-        |t, runner, own| {
+        |t, worker, own| {
             for q in 0..t {
-                let known = runner.after(q)?;
+                let known = worker.after(q)?;
                 l.subtract(panel(t), panel(q), known, own);
             }
             l.solve_panel(panel(t), own);
@@ -69,7 +69,7 @@ pub(crate) fn solve_upper(arch: Arch, data: &[f64], x: &mut [f64]) {
         let p = panels - 1 - t;
         p * COLUMNS..((p + 1) * COLUMNS).min(order)
     };
-    relay::run(panels, l.threads(), x, &panel, |t, runner, own| {
+    wavefront::run(panels, l.threads(), x, &panel, |t, worker, own| {
         let columns = panel(t);
         let mut from = order;
         while from > columns.end {
@@ -80,7 +80,7 @@ pub(crate) fn solve_upper(arch: Arch, data: &[f64], x: &mut [f64]) {
             } else {
                 (from - 1) / COLUMNS * COLUMNS
             };
-            let known = runner.after(panels - 1 - to / COLUMNS)?;
+            let known = worker.after(panels - 1 - to / COLUMNS)?;
             l.subtract_transposed(to..from, columns.clone(), known, own);
             from = to;
         }
