@@ -121,11 +121,8 @@ fn fit_data(
     let choosing = top_k.map(|slots| Choosing {
         slots,
         ground: Ground {
-            data,
-            dictionary,
-            arrangement: &arrangement,
             single: job.single,
-            swaps: false,
+            ..Ground::new(data, dictionary, &arrangement)
         },
         sample: (sample.as_ref()).map(|sample| sample.ground(dictionary, &arrangement)),
         relocation: options.relocation,
@@ -626,13 +623,8 @@ impl Job<'_> {
             }
             (Begin::Decoder(..) | Begin::Fitted(..), None) => return Err(FitError::NoStart),
         };
-        let ground = Ground {
-            data: self.data,
-            dictionary: self.dictionary,
-            arrangement: &Arrangement::of(self.dictionary),
-            single: false,
-            swaps: false,
-        };
+        let arrangement = Arrangement::of(self.dictionary);
+        let ground = Ground::new(self.data, self.dictionary, &arrangement);
         let penalty = penalty_of(ground, &mut coordinates, &gates, lambda)?;
         Ok(Penalty {
             kappa: of_model.unwrap_or(penalty.kappa),

@@ -266,9 +266,12 @@ mod tests {
 
     #[test]
     fn what_is_not_done_takes_no_time_at_a_rate_of_none() {
-        let mut rates = HostCeilings::of_a_device(&Ceilings::DEVICE);
-        rates.qr_flops = 0.0;
+        let rates = HostCeilings::of_a_device(&Ceilings::DEVICE);
         let work = Work::default().gemm(1.0);
         assert_eq!(work.seconds(&rates), 1.0 / Ceilings::DEVICE.gemm_flops);
+        // What a device has no rate of has no price there.
+        for unit in [Unit::Triangle, Unit::Qr, Unit::Pivoted, Unit::Substituted] {
+            assert!(work.more(unit, 1.0).seconds(&rates).is_nan(), "{unit:?}");
+        }
     }
 }

@@ -306,8 +306,25 @@ fn an_elimination_is_named_at_home_alone() {
     let reference = "//! A.\nconst A: EliminationKind = EliminationKind::Reference;\n";
     let home = "crates/schur/src/elimination/reference.rs";
     assert_eq!(complaints(&[(home, reference)]), []);
-    // What is allowed and not needed any more.
-    breaks("home", "crates/sae/src/lm/ended.rs", "//! A.\n");
+    // What is allowed and not needed any more, and once more than is allowed.
+    let still = "crates/sae/src/lm/ended.rs";
+    breaks("home", still, "//! A.\n");
+    let named = "const A: EliminationKind = EliminationKind::Core;\n";
+    assert_eq!(complaints(&[(still, &format!("//! A.\n{named}"))]), []);
+    breaks("home", still, &format!("//! A.\n{named}{named}"));
+}
+
+#[test]
+fn what_lists_allow_is_there() {
+    let root = "crates/schur/src/plan/mod.rs";
+    let found = complaints(&[(root, "//! A.\n")]);
+    for (rule, path) in [
+        ("home", "crates/sae/src/lm/ended.rs"),
+        ("home", "benches/src/gpu/arrow.rs"),
+        ("twice", "crates/schur/src/"),
+    ] {
+        assert!(found.contains(&(rule, path.to_owned())), "{found:?}");
+    }
 }
 
 #[test]
@@ -337,8 +354,11 @@ fn two_types_of_one_name_are_found() {
     // An associated type is none of a module's.
     let associated = "//! A.\ntrait A {\n    type B;\n}\ntrait C {\n    type B;\n}\n";
     assert_eq!(complaints(&[(own, associated)]), []);
-    // What is allowed and not needed any more.
+    // What is allowed and not needed any more, and a third where two are allowed.
     breaks("twice", own, "//! A.\nstruct Frame;\n");
+    let frame = "struct Frame;\n";
+    assert_eq!(complaints(&[(own, &format!("//! A.\n{frame}{frame}"))]), []);
+    breaks("twice", own, &format!("//! A.\n{frame}{frame}{frame}"));
 }
 
 #[test]

@@ -9,9 +9,9 @@
 //!
 //! Atoms are chosen greedily by that gain, each at its *globally* best place: in closed form for a circle
 //! of a first harmonic ([`super::angle`]) and for a linear atom (flat of degree 1, or the cone over a circle or a
-//! sphere of degree 1; [`lines`] has those with one function), otherwise from a grid. After each choice all atoms that are on are refitted: together by
-//! one small linear system where all are linear ([`linear`]), otherwise one by one, each at its best place beside
-//! the others. Then atoms may be swapped ([`swap`]).
+//! sphere of degree 1; [`lines`] has those with one function), otherwise from a grid. After each choice all atoms
+//! that are on are refitted: together by one small linear system where all are linear ([`linear`]), otherwise one by
+//! one, each at its best place beside the others. Then atoms may be swapped ([`swap`]).
 //!
 //! Circles of a first harmonic are searched together in single precision, in their own axes: the caller
 //! has diagonalised each `K_aa`, the longer axis first ([`Arrangement::turn`]). The winner is placed in

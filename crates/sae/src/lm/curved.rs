@@ -569,7 +569,54 @@ pub(crate) fn system_of<'s>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Data;
+    use crate::iterate::coordinates::{Coordinates, Gates};
     use broadhead_schur::Error;
+    use ndarray::Array2;
+
+    /// The slopes are kept once, and a trial overwrites them.
+    #[test]
+    fn after_a_rejected_trial_a_step_is_what_it_was() {
+        let dictionary = "2*circle,euclidean:1".parse().unwrap();
+        let x = Array2::from_shape_fn((60, 7), |(i, c)| ((1 + i) as f64 * (0.3 + c as f64)).sin());
+        let data = Data::normalised(x.view()).unwrap();
+        let gates = Gates::all_on(60, 3);
+        let layout = Layout::new(&dictionary, &gates, 7).unwrap();
+        let mut coordinates = Coordinates::origin(&dictionary, 60);
+        for (at, t) in coordinates.flat_mut().iter_mut().enumerate() {
+            *t = (1.7 * at as f64).sin();
+        }
+        coordinates.whiten(&layout);
+        let penalty = crate::iterate::point::Penalty {
+            lambda: 0.1,
+            kappa: 0.1,
+        };
+        let model = Frozen {
+            data: &data,
+            dictionary: &dictionary,
+            layout: &layout,
+            penalty,
+        };
+        let start = || Point::projected(&model, coordinates.clone()).unwrap();
+        let mode = BorderMode::Projected;
+        let factored = Curved::new(model, mode, start(), SolverOptions::default()).unwrap();
+        let way = StepMethod::Gradients(Box::new(Gradients::new(&layout)));
+        let by_gradients = Curved::by(model, mode, start(), way);
+        for mut curved in [factored, by_gradients] {
+            let step = |curved: &mut Curved<'_>| {
+                let predicted = curved.step(1e-3).map_err(|_| "no step").unwrap();
+                (predicted.to_bits(), curved.step_row.clone())
+            };
+            let first = step(&mut curved);
+            assert!(first.1.iter().any(|t| *t != 0.0));
+            curved.advance().map_err(|_| "no trial").unwrap();
+            assert_eq!(step(&mut curved), first);
+            // And where it is accepted the next is another.
+            curved.advance().map_err(|_| "no trial").unwrap();
+            curved.accept().unwrap();
+            assert_ne!(step(&mut curved), first);
+        }
+    }
 
     #[test]
     fn an_evaluation_that_fails_ends_the_fit_unless_its_features_determine_no_decoder() {

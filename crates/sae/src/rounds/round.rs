@@ -76,6 +76,23 @@ pub(crate) const PARTIAL: usize = 1 << 25;
 /// precision.
 const NOISE: [f64; 2] = [1e-12, 1e-6];
 
+impl<'a> Ground<'a> {
+    /// Pulls in double precision, swaps where they cost little.
+    pub(crate) fn new(
+        data: &'a Data,
+        dictionary: &'a Dictionary,
+        arrangement: &'a Arrangement,
+    ) -> Self {
+        Self {
+            data,
+            dictionary,
+            arrangement,
+            single: false,
+            swaps: false,
+        }
+    }
+}
+
 impl Ground<'_> {
     fn outputs(&self) -> usize {
         self.data.outputs()

@@ -27,13 +27,7 @@ fn an_atom_that_no_row_uses_is_brought_back_where_it_helps() {
         Dictionary::uniform(3, Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
     let data = Data::normalised(three_circles(150).view()).unwrap();
     let arrangement = Arrangement::of(&dictionary);
-    let ground = Ground {
-        data: &data,
-        dictionary: &dictionary,
-        arrangement: &arrangement,
-        single: false,
-        swaps: false,
-    };
+    let ground = Ground::new(&data, &dictionary, &arrangement);
     // Circles 0 and 1 stand where two of the data's lie; the third has no lines, so no row can choose it.
     let mut gates = Gates::all_off(150, 3);
     (0..150).for_each(|i| gates.row_mut(i)[usize::from(i % 3 == 1)] = 1.0);
@@ -94,13 +88,7 @@ fn chosen(dictionary: &Dictionary, arrangement: &Arrangement, seed: u64) -> (Dat
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let x = Array2::from_shape_fn((200, 9), |_| rng.random::<f64>() - 0.5);
     let data = Data::normalised(x.view()).unwrap();
-    let ground = Ground {
-        data: &data,
-        dictionary,
-        arrangement,
-        single: false,
-        swaps: false,
-    };
+    let ground = Ground::new(&data, dictionary, arrangement);
     let penalty = Penalty {
         lambda: 0.3,
         kappa: 0.1,
@@ -187,13 +175,7 @@ fn a_row_has_left_what_a_new_atom_would_find() {
         Dictionary::uniform(3, Topology::Circle, Basis::Harmonics { highest: 1 }).unwrap();
     let data = Data::normalised(three_circles(150).view()).unwrap();
     let arrangement = Arrangement::of(&dictionary);
-    let ground = Ground {
-        data: &data,
-        dictionary: &dictionary,
-        arrangement: &arrangement,
-        single: false,
-        swaps: false,
-    };
+    let ground = Ground::new(&data, &dictionary, &arrangement);
     let none = Penalty {
         lambda: 0.0,
         kappa: 0.0,

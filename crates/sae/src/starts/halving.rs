@@ -56,11 +56,8 @@ impl<'a> Sample<'a> {
         arrangement: &'s Arrangement,
     ) -> Ground<'s> {
         Ground {
-            data: &self.data,
-            dictionary,
-            arrangement,
             single: self.single,
-            swaps: false,
+            ..Ground::new(&self.data, dictionary, arrangement)
         }
     }
 }

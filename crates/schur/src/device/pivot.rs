@@ -103,8 +103,8 @@ pub(crate) fn refused(info: i32) -> Result<Option<usize>, Error> {
 }
 
 /// The same of a row's block, `d x d` row-major with `rho` on its diagonal, by plain sums: place and
-/// value of the first pivot up to `refused` that is not positive, else of `refused`. The block is
-/// overwritten.
+/// value of the first pivot up to `refused` that is not positive, else of `refused`; NaN where the block has no
+/// such pivot. The block is overwritten.
 pub(crate) fn of_block(block: &mut [f64], d: usize, rho: f64, refused: usize) -> (usize, f64) {
     let mut found = (refused, f64::NAN);
     small_cholesky::factor(block, d, rho, |a, value| {
@@ -112,7 +112,10 @@ pub(crate) fn of_block(block: &mut [f64], d: usize, rho: f64, refused: usize) ->
         // Not `<=`: NaN is no pivot either.
         a < refused && value > 0.0
     });
-    found
+    match found.0 < refused && found.1 > 0.0 {
+        true => (refused, f64::NAN),
+        false => found,
+    }
 }
 
 #[cfg(test)]

@@ -55,12 +55,18 @@ impl EliminationKind {
 
     /// Whether it gives a log-determinant: all do that factor the border.
     pub fn gives_log_determinant(self) -> bool {
-        self != Self::Iterative
+        match self {
+            Self::Rows | Self::Border | Self::Core | Self::Reference => true,
+            Self::Iterative => false,
+        }
     }
 
     /// Whether it is the specification of the others, which nobody chooses but by name.
     pub fn is_specification(self) -> bool {
-        self == Self::Reference
+        match self {
+            Self::Reference => true,
+            Self::Rows | Self::Border | Self::Core | Self::Iterative => false,
+        }
     }
 
     /// The word used on the command line and in records.

@@ -1,5 +1,6 @@
-//! What the eliminations share on the CPU: vectors and registers, Cholesky factors and triangular
-//! solves, the factors of the rows, and bumps of a ridge.
+//! What the eliminations share on the CPU: vectors and registers, tasks of the pool, Cholesky factors and triangular
+//! solves, the factors of the rows and of structured systems, condition estimates, bumps of a ridge, and the work that
+//! these count.
 
 pub(crate) mod blas1;
 pub(crate) mod blas_many;

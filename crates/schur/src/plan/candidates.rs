@@ -15,7 +15,9 @@ use super::{Plan, Workload};
 use crate::device::{
     Base, Engine, Keep, Placement, StructuredBase, StructuredEngine, StructuredMethod,
 };
-use crate::elimination::{BorderFirst, Core, Elimination, Iterative, Reference, RowsFirst};
+use crate::elimination::{
+    BorderFirst, Core, Elimination, Iterative, IterativeOptions, Reference, RowsFirst,
+};
 use crate::elimination::{border_first, conjugate_gradients, core, reference, rows_first};
 use crate::solver::SolverOptions;
 use crate::work::Counts;
@@ -42,7 +44,8 @@ pub(crate) struct Candidate {
 
 type Made = Box<dyn Elimination>;
 
-/// Systems that a line of the table is of.
+/// Systems that a line of the table is of. A line of a device is of some alone, since nothing is said of why it does
+/// not serve the others.
 #[derive(Clone, Copy)]
 enum Systems {
     /// All; which are served, the bytes say.
@@ -127,7 +130,7 @@ static CANDIDATES: [Candidate; 11] = [
         keep: None,
         of: Systems::Structured,
         bytes: |own, shape| {
-            let options = SolverOptions::default().iterative;
+            let options = IterativeOptions::default();
             own.structured_bytes(shape, StructuredMethod::Iterative { options })
         },
         work: |own, shape, asked| {
@@ -205,12 +208,8 @@ impl Candidate {
     ///
     /// # Errors
     /// [`Error::Unsupported`] where there is none.
-    fn planned(
-        plan: &Plan,
-        shape: &SystemShape,
-        options: &SolverOptions,
-    ) -> Result<&'static Self, Error> {
-        let on_device = plan.path.is_device() && options.device.is_some();
+    fn planned(plan: &Plan, shape: &SystemShape) -> Result<&'static Self, Error> {
+        let on_device = plan.path.is_device();
         let keep = plan.keep.unwrap_or_default();
         let found = CANDIDATES.iter().find(|own| {
             let there = own.path.is_device() == on_device;
@@ -294,7 +293,7 @@ pub(crate) fn make(
     shape: &SystemShape,
     options: &SolverOptions,
 ) -> Result<Made, Error> {
-    let own = Candidate::planned(plan, shape, options)?;
+    let own = Candidate::planned(plan, shape)?;
     (own.make)(own, shape, options)
 }
 
@@ -307,7 +306,12 @@ pub(crate) fn bytes_on_cpu(
     shape: &SystemShape,
 ) -> Result<u64, Error> {
     let own = Candidate::of_the_cpu().find(|own| own.elimination == elimination);
-    own.map_or_else(|| Err(none_serves()), |own| own.bytes(shape))
+    let none = Error::Unsupported {
+        elimination,
+        system: shape.kind(),
+        why: "the CPU has no such elimination",
+    };
+    own.ok_or(none)?.bytes(shape)
 }
 
 /// That no elimination serves a system.
@@ -316,5 +320,23 @@ pub(crate) fn none_serves() -> Error {
         elimination: EliminationKind::Iterative,
         system: "empty",
         why: "no elimination serves it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every elimination has a line of the CPU, in the order by which equal prices are told apart, and no two lines
+    /// are of one thing.
+    #[test]
+    fn every_elimination_has_its_line_and_no_line_is_twice() {
+        let of_the_cpu = Candidate::of_the_cpu().map(|own| own.elimination);
+        assert!(of_the_cpu.eq(EliminationKind::ALL));
+        let one = |own: &Candidate| (own.elimination, own.path, own.keep);
+        for (i, own) in CANDIDATES.iter().enumerate() {
+            let others = &CANDIDATES[i + 1..];
+            assert!(others.iter().all(|other| one(other) != one(own)));
+        }
     }
 }

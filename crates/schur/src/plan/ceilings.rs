@@ -86,16 +86,17 @@ impl Default for HostCeilings {
 }
 
 impl HostCeilings {
-    /// The rates of a device, in whose work nothing is counted that the others are rates of.
+    /// The rates of a device. Nothing is counted in its work that the others are rates of: they are none, and a
+    /// price that meets one is none either.
     pub(crate) fn of_a_device(rates: &Ceilings) -> Self {
         Self {
             together: *rates,
-            triangle_share: 1.0,
-            qr_flops: rates.gemm_flops,
-            pivoted_flops: rates.gemm_flops,
-            substitution: 0.0,
-            thread_loop_flops: rates.loop_flops,
-            thread_bandwidth: rates.bandwidth,
+            triangle_share: f64::NAN,
+            qr_flops: f64::NAN,
+            pivoted_flops: f64::NAN,
+            substitution: f64::NAN,
+            thread_loop_flops: f64::NAN,
+            thread_bandwidth: f64::NAN,
         }
     }
 }

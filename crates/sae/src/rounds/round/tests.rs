@@ -77,13 +77,13 @@ proptest! {
     #[test]
     fn a_rounds_objective_is_that_of_residual_rows(
         seed in any::<u64>(), which in 0..MIXED.len(), n in 40..600_usize, slots in 1..3_usize,
-        lambda in 1e-3..2.0_f64, kappa in 0.0..0.4_f64,
+        lambda in 1e-3..2.0_f64, kappa in 0.0..0.4_f64, swaps in any::<bool>(),
     ) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let dictionary: Dictionary = MIXED[which].parse().unwrap();
         let data = rows(n, 12, &mut rng);
         let arrangement = Arrangement::of(&dictionary);
-        let ground = Ground { data: &data, dictionary: &dictionary, arrangement: &arrangement, single: false, swaps: false };
+        let ground = Ground { swaps, ..Ground::new(&data, &dictionary, &arrangement) };
         let penalty = Penalty { lambda, kappa };
         let mut explorer = Explorer::new(ground, penalty, slots);
         let decoder = explorer.random_decoder(&mut rng);
@@ -103,13 +103,14 @@ proptest! {
     #[test]
     fn a_finishing_pass_raises_no_rows_objective(
         seed in any::<u64>(), which in 0..MIXED.len(), slots in 1..4_usize, kappa in 0.0..0.4_f64,
+        swaps in any::<bool>(),
     ) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let dictionary: Dictionary = MIXED[which].parse().unwrap();
         let slots = slots.min(dictionary.len());
         let data = rows(300, 12, &mut rng);
         let arrangement = Arrangement::of(&dictionary);
-        let ground = Ground { data: &data, dictionary: &dictionary, arrangement: &arrangement, single: false, swaps: false };
+        let ground = Ground { swaps, ..Ground::new(&data, &dictionary, &arrangement) };
         let penalty = Penalty { lambda: 0.1, kappa };
         let mut explorer = Explorer::new(ground, penalty, slots);
         let decoder = explorer.random_decoder(&mut rng);
