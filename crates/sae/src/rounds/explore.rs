@@ -373,7 +373,7 @@ impl<'a> Explorer<'a> {
         Ok(())
     }
 
-    /// Rounds in which rows keep what they have unless a new choice is better, until they hardly change.
+    /// Rounds in which rows keep what they have unless a new choice is better, `until` they hardly change.
     /// Returns whether all rows have been asked: not if the time was up before, nor if their choices determine no
     /// decoder.
     ///
@@ -381,6 +381,7 @@ impl<'a> Explorer<'a> {
     /// As [`Explorer::explore`].
     pub(crate) fn finish(
         &mut self,
+        until: Until,
         state: &mut RoundState,
         way: &mut Course<'_>,
     ) -> Result<bool, FitError> {
@@ -403,14 +404,29 @@ impl<'a> Explorer<'a> {
             if better {
                 state.clone_from(&now);
             }
-            let few = now.changed * SETTLED < self.ground.data.rows().max(SETTLED);
-            if !better || few || fall < SLOW * (first - state.objective) {
+            let is_over = match until {
+                Until::Slow => {
+                    let few = now.changed * SETTLED < self.ground.data.rows().max(SETTLED);
+                    few || fall < SLOW * (first - state.objective)
+                }
+                Until::Fall(least) => fall <= least,
+            };
+            if !better || is_over {
                 break;
             }
         }
         self.spare = Some(now);
         Ok(asked)
     }
+}
+
+/// When finishing rounds hand over to Newton's method.
+#[derive(Clone, Copy)]
+pub(crate) enum Until {
+    /// Where it is faster: few rows change ([`SETTLED`]), or the objective falls slowly ([`SLOW`]).
+    Slow,
+    /// When a round lowers the objective by no more than this.
+    Fall(f64),
 }
 
 /// The length of a random start's lines relative to the rows they are taken from.

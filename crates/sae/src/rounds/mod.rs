@@ -27,7 +27,7 @@ use crate::lm::curved::{BorderMode, Curved, Seconds, SolveSummary};
 use crate::lm::ended::Ended;
 use crate::lm::{LastTrial, LmError, LmReport, Rule, Status, TraceEntry, minimise};
 use crate::model::dictionary::Dictionary;
-use crate::rounds::explore::{Course, EXPLORING, Explorer, PATIENCE, SHARES, Tell};
+use crate::rounds::explore::{Course, EXPLORING, Explorer, PATIENCE, SHARES, Tell, Until};
 use crate::rounds::round::{Arranged, Ground};
 use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath, Ledger};
 use broadhead_schur::{EliminationKind, Error, SolverOptions};
@@ -246,7 +246,7 @@ pub(crate) fn run(
             explorer.explore(RoundStage::Exploring, exploring, &mut state, &mut way)?;
             let patience = choosing.patience(PATIENCE[sampled]);
             explorer.relocate(patience, (SHARES[1], 1.0), &mut state, &mut rng, &mut way)?;
-            explorer.finish(&mut state, &mut way)?;
+            explorer.finish(Until::Slow, &mut state, &mut way)?;
             // After Newton's method choices are compared in double precision.
             explorer.ground.single = false;
             let arrangement = choosing.ground.arrangement;
@@ -265,10 +265,10 @@ pub(crate) fn run(
             let mut state = explorer.state(decoder);
             // Rows choose once; nothing after this raises the objective.
             explorer.explore(RoundStage::Exploring, (1, 1), &mut state, &mut way)?;
-            explorer.finish(&mut state, &mut way)?;
+            explorer.finish(Until::Slow, &mut state, &mut way)?;
             let patience = choosing.patience(PATIENCE[1]);
             explorer.relocate(patience, (SHARES[1], 1.0), &mut state, &mut rng, &mut way)?;
-            explorer.finish(&mut state, &mut way)?;
+            explorer.finish(Until::Slow, &mut state, &mut way)?;
             explorer.rest();
             let (coordinates, gates) = state.codes.places(dictionary, ground.arrangement);
             (coordinates, gates, Some(explorer))
@@ -370,20 +370,26 @@ fn again(
         Err(error) if error.is_of_the_decoder() => return Ok(Found::Unknown),
         around => around?,
     };
-    let before = state.objective;
-    let finished = explorer.finish(&mut state, way)?;
-    explorer.rest();
-    if !finished {
-        return Ok(Found::Unknown);
-    }
-    if before - state.objective <= WORTH * current.objective.scale {
-        return Ok(Found::Nothing);
-    }
+    let (before, least) = (state.objective, WORTH * current.objective.scale);
     let Ground {
         dictionary,
         arrangement,
         ..
     } = explorer.ground;
+    let until = match arrangement.in_closed_form(dictionary) {
+        // The gates settle first: otherwise every few rows that change cost a step of Newton's method.
+        true => Until::Fall(least),
+        // A round over grids costs more than that step.
+        false => Until::Slow,
+    };
+    let finished = explorer.finish(until, &mut state, way)?;
+    explorer.rest();
+    if !finished {
+        return Ok(Found::Unknown);
+    }
+    if before - state.objective <= least {
+        return Ok(Found::Nothing);
+    }
     let (coordinates, gates) = state.codes.places(dictionary, arrangement);
     Ok(Found::Chosen(coordinates, gates))
 }
