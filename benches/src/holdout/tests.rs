@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 const BROADHEAD: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 if [ "$1" = --version ]; then echo "broadhead 9.9"; exit 0; fi
-if [ "$2" = --help ]; then echo "--amplitudes --max-seconds --memory --no-relocation --pulls"; exit 0; fi
+if [ "$2" = --help ]; then echo "--acceptance --amplitudes --max-seconds --memory --no-relocation --no-swaps --pulls"; exit 0; fi
 echo "$@" >> "$here/arguments"
 case "$*" in *--amplitudes*) echo "error: unexpected argument '--amplitudes' found" >&2; exit 2;; esac
 for last; do :; done

@@ -35,11 +35,13 @@ pub struct Program {
 pub(super) const THIN: f64 = 2e-5;
 
 /// Options of the command that a run needs.
-const NEEDED: [&str; 5] = [
+const NEEDED: [&str; 7] = [
+    "--acceptance",
     "--amplitudes",
     "--max-seconds",
     "--memory",
     "--no-relocation",
+    "--no-swaps",
     "--pulls",
 ];
 

@@ -5,7 +5,7 @@ use crate::words::{AtomsWord, GatesWord};
 use broadhead_device::DevicePolicy;
 use broadhead_sae::model::basis::Basis;
 use broadhead_sae::model::topology::Topology;
-use broadhead_sae::{Amplitudes, Pulls};
+use broadhead_sae::{Acceptance, Amplitudes, Pulls};
 use broadhead_schur::EliminationKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -130,6 +130,13 @@ pub struct FitArgs {
     /// what that brings.
     #[arg(long)]
     pub no_relocation: bool,
+    /// Leave out the swaps of a row's atoms after its choice, which shows what they bring.
+    #[arg(long)]
+    pub no_swaps: bool,
+    /// When a row keeps its atoms unless others are better: in finishing rounds, always or never. The last two show
+    /// what the first brings.
+    #[arg(long, value_name = "WHEN", default_value = "finishing")]
+    pub acceptance: AcceptanceWord,
     /// The penalty on the decoder; by default 1e-5 of the mean diagonal of its normal matrix.
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = finite_and_not_negative)]
     pub lambda: Option<f64>,
@@ -290,6 +297,38 @@ pub enum PullsWord {
     Fp32,
     /// Double precision.
     Fp64,
+}
+
+/// When rows keep their atoms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AcceptanceWord {
+    /// In finishing rounds.
+    Finishing,
+    /// From the second round on.
+    Always,
+    /// In no round.
+    Never,
+}
+
+impl AcceptanceWord {
+    /// The word on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Finishing => "finishing",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
+impl From<AcceptanceWord> for Acceptance {
+    fn from(word: AcceptanceWord) -> Self {
+        match word {
+            AcceptanceWord::Finishing => Self::Finishing,
+            AcceptanceWord::Always => Self::Always,
+            AcceptanceWord::Never => Self::Never,
+        }
+    }
 }
 
 impl PullsWord {

@@ -303,3 +303,26 @@ fn relocation_is_a_stage_that_can_be_left_out() {
         assert!(stages("exploring") > 0 && stages("finishing") > 0);
     }
 }
+
+#[test]
+fn parts_of_rounds_can_be_left_out_and_the_summary_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    write_npy(folder.path().join("x.npy"), &turns(120)).unwrap();
+    let of = |more: &[&str]| {
+        let words = [&["x.npy"][..], &CIRCLES, more].concat();
+        fit(folder.path(), &words).done();
+        summary(&folder.path().join("out"))["options"].clone()
+    };
+    let said = of(&[]);
+    assert_eq!(
+        (&said["swaps"], &said["acceptance"]),
+        (&true.into(), &"finishing".into())
+    );
+    let said = of(&["--no-swaps", "--acceptance", "never"]);
+    assert_eq!(
+        (&said["swaps"], &said["acceptance"]),
+        (&false.into(), &"never".into())
+    );
+    let failed = fit(folder.path(), &["x.npy", "--acceptance", "sometimes"]);
+    failed.failed(2, &["sometimes", "finishing, always, never"]);
+}

@@ -23,7 +23,7 @@ use crate::place::Place;
 use crate::progress::{Progress, Watch};
 use crate::report::{Fit, StartReport, StartStage};
 use crate::rounds::explore::{Course, Explorer};
-use crate::rounds::round::{Choice, Ground};
+use crate::rounds::round::{Choice, Ground, Swaps};
 use crate::rounds::{self, Begin, Choosing, GateRound, Settings, Settled};
 use crate::starts::halving::{
     Halving, LEAST_TO_RELOCATE, Sample, TO_RANK, TO_RELOCATE, penalty_of,
@@ -118,13 +118,23 @@ fn fit_data(
     let most = (TO_RELOCATE * dictionary.features()).max(LEAST_TO_RELOCATE);
     let sample = (top_k.is_some() && 4 * data.rows() > 5 * most)
         .then(|| Sample::of(data, most, options.seed, job.single));
+    let swaps = if options.swaps {
+        Swaps::Cheap
+    } else {
+        Swaps::Never
+    };
+    let asked = |ground| Ground {
+        swaps,
+        acceptance: options.acceptance,
+        ..ground
+    };
     let choosing = top_k.map(|slots| Choosing {
         slots,
-        ground: Ground {
+        ground: asked(Ground {
             single: job.single,
             ..Ground::new(data, dictionary, &arrangement)
-        },
-        sample: (sample.as_ref()).map(|sample| sample.ground(dictionary, &arrangement)),
+        }),
+        sample: (sample.as_ref()).map(|sample| asked(sample.ground(dictionary, &arrangement))),
         relocation: options.relocation,
     });
     let loaded = started.elapsed();

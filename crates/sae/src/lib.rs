@@ -75,7 +75,7 @@ pub use model::fitted::Model;
 pub use model::gates::GatePolicy;
 pub use model::places::{ActiveAtom, RowPlaces};
 pub use model::topology::Topology;
-pub use options::{FitOptions, Pulls, Screening, SolveOptions};
+pub use options::{Acceptance, FitOptions, Pulls, Screening, SolveOptions};
 pub use place::Place;
 pub use progress::{Progress, Watch};
 pub use report::{Fit, StartReport, StartStage};

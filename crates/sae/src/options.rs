@@ -41,10 +41,27 @@ pub struct FitOptions {
     /// Whether atoms that explain little are moved to where the errors are, while rows choose their atoms. Default:
     /// yes; no shows what it brings.
     pub relocation: bool,
+    /// Whether atoms are swapped once a row has chosen, where that costs little. Default: yes; no shows what it brings.
+    pub swaps: bool,
+    /// When a row keeps its atoms unless other ones are better. Default: in finishing rounds; the others show what
+    /// that brings.
+    pub acceptance: Acceptance,
     /// A model of the same atoms from which the fit continues, as its only start: with its decoder and its penalties
     /// (lambda unless one is given). Where rows choose their atoms they choose once instead of exploring. Default:
     /// none.
     pub start: Option<Model>,
+}
+
+/// When a row keeps the atoms it has unless others lower its own objective by more than noise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Acceptance {
+    /// In finishing rounds: every row explores until then.
+    #[default]
+    Finishing,
+    /// From the second round on.
+    Always,
+    /// In no round: the last round that lowers the objective ends the rounds.
+    Never,
 }
 
 /// The precision in which rows are multiplied by the decoder while they choose atoms. Every sum and
@@ -86,6 +103,8 @@ impl Default for FitOptions {
             max_seconds: None,
             pulls: Pulls::Auto,
             relocation: true,
+            swaps: true,
+            acceptance: Acceptance::Finishing,
             start: None,
         }
     }

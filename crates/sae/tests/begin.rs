@@ -184,6 +184,51 @@ fn a_fit_from_a_model_never_ends_above_its_rows_first_choice() {
     assert!(second.explained_variance > 0.9);
 }
 
+/// Rounds of a stage, start by start: objectives, and whether they were kept.
+fn falls(fit: &Fit, stage: RoundStage) -> Vec<(f64, bool)> {
+    let rounds = fit.gate_rounds.iter().filter(|round| round.stage == stage);
+    rounds
+        .map(|round| (round.objective, round.accepted))
+        .collect()
+}
+
+/// A row that keeps what is better never raises its own objective, nor the decoder's least squares their sum: what
+/// always keeps falls in every round. What never keeps explores as the default does, to the bit, and its finishing
+/// rounds are other ones.
+#[test]
+fn acceptance_decides_in_which_rounds_rows_keep_what_is_better() {
+    let dictionary = circles(7);
+    let x = made(&dictionary, 300, 12, Some(2), 0.5).x;
+    let of = |acceptance| {
+        let options = FitOptions {
+            gates: GatePolicy::TopK(2),
+            acceptance,
+            relocation: false,
+            ..few(1)
+        };
+        quiet(&x, &dictionary, &options).unwrap()
+    };
+    let [usual, always, never] =
+        [Acceptance::Finishing, Acceptance::Always, Acceptance::Never].map(of);
+    let explored = falls(&always, RoundStage::Exploring);
+    assert!(explored.len() > 2, "{explored:?}");
+    for pair in explored.windows(2) {
+        assert!(pair[1].0 <= pair[0].0 * (1.0 + 1e-12), "{explored:?}");
+    }
+    let rises = |fit: &Fit| {
+        let rounds = falls(fit, RoundStage::Exploring);
+        rounds.windows(2).any(|pair| pair[1].0 > pair[0].0)
+    };
+    assert!(rises(&usual), "{:?}", falls(&usual, RoundStage::Exploring));
+    assert_eq!(
+        falls(&usual, RoundStage::Exploring),
+        falls(&never, RoundStage::Exploring)
+    );
+    let last = falls(&usual, RoundStage::Finishing);
+    assert_ne!(last, falls(&never, RoundStage::Finishing));
+    assert!(last[0].1, "{last:?}");
+}
+
 #[test]
 fn a_model_of_other_atoms_or_columns_starts_no_fit() {
     let (dictionary, options, x) = cases().into_iter().last().unwrap();

@@ -76,6 +76,8 @@ pub fn fit(arguments: &FitArgs, options: OutputArgs) -> Result<(), CliError> {
         max_seconds: arguments.max_seconds,
         pulls: arguments.pulls.into(),
         relocation: !arguments.no_relocation,
+        swaps: !arguments.no_swaps,
+        acceptance: arguments.acceptance.into(),
         solves,
         ..FitOptions::default()
     };

@@ -240,6 +240,14 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// The same without swaps.
+    pub(crate) fn without_swaps(self) -> Self {
+        Self {
+            swaps: false,
+            ..self
+        }
+    }
+
     /// Chooses atoms anew for the row of `pulls` (arranged, minus the intercept's part) while slots are free
     /// and an atom lowers the row's energy. Returns the energy, 0 where no atom is on.
     pub(crate) fn choose(

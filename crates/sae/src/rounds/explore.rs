@@ -12,7 +12,9 @@
 
 use super::codes::Codes;
 use super::relocate::Residuals;
-use super::round::{Arranged, Choice, Ground, Penalty, RoundMemory, RoundState};
+use super::round::{
+    Arranged, Choice, Ground, Penalty, RoundMemory, RoundState, exploring, finishing,
+};
 use super::{GateRound, RoundStage};
 use crate::data::store::TileMemory;
 use crate::error::FitError;
@@ -278,7 +280,7 @@ impl<'a> Explorer<'a> {
             if way.is_over() && state.objective.is_finite() {
                 break;
             }
-            match self.round(Choice::Anew, &mut now) {
+            match self.round(exploring(self.ground.acceptance), &mut now) {
                 // The best state so far is kept.
                 Err(error) if error.is_of_the_decoder() && state.objective.is_finite() => break,
                 ended => ended?,
@@ -393,7 +395,7 @@ impl<'a> Explorer<'a> {
                 break;
             }
             now.clone_from(state);
-            match self.round(Choice::Better, &mut now) {
+            match self.round(finishing(self.ground.acceptance), &mut now) {
                 Err(error) if error.is_of_the_decoder() => break,
                 ended => ended?,
             }

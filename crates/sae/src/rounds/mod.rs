@@ -250,7 +250,9 @@ pub(crate) fn run(
             // After Newton's method choices are compared in double precision.
             explorer.ground.single = false;
             let arrangement = choosing.ground.arrangement;
-            explorer.ground.swaps = arrangement.in_closed_form(dictionary);
+            if arrangement.in_closed_form(dictionary) {
+                explorer.ground.swaps = explorer.ground.swaps.of_all();
+            }
             explorer.rest();
             let (coordinates, gates) = state.codes.places(dictionary, arrangement);
             (coordinates, gates, Some(explorer))
@@ -258,7 +260,7 @@ pub(crate) fn run(
         (Begin::Fitted(decoder, mut rng), Some(choosing)) => {
             let ground = Ground {
                 single: false,
-                swaps: true,
+                swaps: choosing.ground.swaps.of_all(),
                 ..choosing.ground
             };
             let mut explorer = Explorer::new(ground, penalty, choosing.slots);

@@ -20,6 +20,7 @@ use crate::iterate::cones::{Evened, evened, mapped};
 use crate::iterate::features::{factor_gram, flat_squares};
 use crate::iterate::layout::Layout;
 use crate::model::dictionary::Dictionary;
+use crate::options::Acceptance;
 use crate::rounds::codes::{Codes, CodesMut};
 use broadhead_schur::release_upper_parts;
 use faer::dyn_stack::{MemBuffer, MemStack};
@@ -36,8 +37,31 @@ pub(crate) struct Ground<'a> {
     pub(crate) arrangement: &'a Arrangement,
     /// Whether pulls are made in single precision.
     pub(crate) single: bool,
-    /// Whether atoms of every kind are swapped once a row has chosen, also where that costs as much as the choice.
-    pub(crate) swaps: bool,
+    /// Which atoms are swapped once a row has chosen.
+    pub(crate) swaps: Swaps,
+    /// When rows keep what they have.
+    pub(crate) acceptance: Acceptance,
+}
+
+/// Which atoms are swapped once a row has chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Swaps {
+    /// None.
+    Never,
+    /// Those where that costs little beside the choice.
+    Cheap,
+    /// All, also where that costs as much as the choice.
+    All,
+}
+
+impl Swaps {
+    /// All atoms, unless none is swapped.
+    pub(crate) fn of_all(self) -> Self {
+        match self {
+            Self::Never => Self::Never,
+            Self::Cheap | Self::All => Self::All,
+        }
+    }
 }
 
 /// The two penalties.
@@ -76,6 +100,22 @@ pub(crate) const PARTIAL: usize = 1 << 25;
 /// precision.
 const NOISE: [f64; 2] = [1e-12, 1e-6];
 
+/// How rows choose while they explore.
+pub(crate) fn exploring(acceptance: Acceptance) -> Choice {
+    match acceptance {
+        Acceptance::Finishing | Acceptance::Never => Choice::Anew,
+        Acceptance::Always => Choice::Better,
+    }
+}
+
+/// How rows choose in finishing rounds.
+pub(crate) fn finishing(acceptance: Acceptance) -> Choice {
+    match acceptance {
+        Acceptance::Finishing | Acceptance::Always => Choice::Better,
+        Acceptance::Never => Choice::Anew,
+    }
+}
+
 impl<'a> Ground<'a> {
     /// Pulls in double precision, swaps where they cost little.
     pub(crate) fn new(
@@ -88,7 +128,8 @@ impl<'a> Ground<'a> {
             dictionary,
             arrangement,
             single: false,
-            swaps: false,
+            swaps: Swaps::Cheap,
+            acceptance: Acceptance::Finishing,
         }
     }
 }
@@ -142,8 +183,9 @@ impl Ground<'_> {
                 kappa,
             );
             match self.swaps {
-                true => search.with_swaps(),
-                false => search,
+                Swaps::Never => search.without_swaps(),
+                Swaps::Cheap => search,
+                Swaps::All => search.with_swaps(),
             }
         });
         let shift: Vec<f64> = decoder

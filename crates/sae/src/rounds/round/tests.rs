@@ -83,6 +83,7 @@ proptest! {
         let dictionary: Dictionary = MIXED[which].parse().unwrap();
         let data = rows(n, 12, &mut rng);
         let arrangement = Arrangement::of(&dictionary);
+        let swaps = if swaps { Swaps::All } else { Swaps::Cheap };
         let ground = Ground { swaps, ..Ground::new(&data, &dictionary, &arrangement) };
         let penalty = Penalty { lambda, kappa };
         let mut explorer = Explorer::new(ground, penalty, slots);
@@ -110,6 +111,7 @@ proptest! {
         let slots = slots.min(dictionary.len());
         let data = rows(300, 12, &mut rng);
         let arrangement = Arrangement::of(&dictionary);
+        let swaps = if swaps { Swaps::All } else { Swaps::Cheap };
         let ground = Ground { swaps, ..Ground::new(&data, &dictionary, &arrangement) };
         let penalty = Penalty { lambda: 0.1, kappa };
         let mut explorer = Explorer::new(ground, penalty, slots);
