@@ -89,8 +89,8 @@ pub(super) struct HostCopies {
     pub(super) download_pageable: Samples,
 }
 
-/// Host copies: pinned ones by device time, pageable ones by host time, for the host is part of
-/// those.
+/// Host copies: pinned ones by device time, those of pageable memory by host time, for the host is part of
+/// those: it copies to and from pinned pieces.
 pub(super) fn host_copies(stream: &Stream) -> Result<HostCopies> {
     let len = HOST_BYTES / 8;
     let bytes = HOST_BYTES as u64;
@@ -105,7 +105,10 @@ pub(super) fn host_copies(stream: &Stream) -> Result<HostCopies> {
     let download_pinned = timed(stream, REPEATS, || {
         stream.download_pinned(buffer.view(), &mut pinned, class)
     })?;
-    let upload_pageable = by_host(|| stream.upload_into(&host, buffer.view_mut(), class))?;
+    let upload_pageable = by_host(|| {
+        stream.upload_into(&host, buffer.view_mut(), class)?;
+        stream.synchronize()
+    })?;
     let download_pageable = by_host(|| stream.download_into(buffer.view(), &mut host, class))?;
     Ok(HostCopies {
         upload_pinned: rates(bytes, upload_pinned),

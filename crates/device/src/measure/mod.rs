@@ -65,11 +65,11 @@ pub struct DeviceCeilings {
     pub cholesky: Ceiling,
     /// Host to device from pinned memory.
     pub upload_pinned: Ceiling,
-    /// Host to device from pageable memory.
+    /// Host to device from pageable memory, by way of pinned pieces.
     pub upload_pageable: Ceiling,
     /// Device to host into pinned memory.
     pub download_pinned: Ceiling,
-    /// Device to host into pageable memory.
+    /// Device to host into pageable memory, by way of pinned pieces.
     pub download_pageable: Ceiling,
     /// Host time of one kernel submission while the device keeps up.
     pub submission: Ceiling,

@@ -5,6 +5,8 @@
 //! runs the tests called `host_only`, here and elsewhere in the crate.
 
 use super::buffer::Element;
+use rayon::prelude::*;
+use std::ops::Range;
 
 /// Copies `values` to where `to` points.
 ///
@@ -24,6 +26,27 @@ pub(crate) unsafe fn copy_out<T: Element>(from: *const u8, values: &mut [T]) {
     // SAFETY: as the caller promises; every byte pattern is a `T`.
     unsafe { from.copy_to_nonoverlapping(values.as_mut_ptr().cast(), bytes) };
 }
+
+/// Lets `fill` write `out`, part by part, by all threads; it is told where each part lies, the first at `first`.
+pub(crate) fn write_by_all<T: Element>(
+    first: usize,
+    out: &mut [T],
+    fill: &(impl Fn(Range<usize>, &mut [T]) + Sync),
+) {
+    let share = (COPIED / size_of::<T>()).max(1);
+    out.par_chunks_mut(share).enumerate().for_each(|(c, out)| {
+        let first = first + c * share;
+        fill(first..first + out.len(), out);
+    });
+}
+
+/// Copies `from` to `to`, which is as long, by all threads.
+pub(crate) fn copy_by_all<T: Element>(to: &mut [T], from: &[T]) {
+    write_by_all(0, to, &|part, to: &mut [T]| to.copy_from_slice(&from[part]));
+}
+
+/// Bytes that one thread copies at once: some 10 us.
+const COPIED: usize = 1 << 17;
 
 /// The `len` elements at `pointer`.
 ///
@@ -82,6 +105,16 @@ mod host_only {
         unsafe {
             copy_in::<u64>(&[], least.pointer);
             copy_out::<u64>(least.pointer, &mut []);
+        }
+    }
+
+    #[test]
+    fn all_threads_copy_every_element_once() {
+        for len in [0, 1, COPIED / 4, 3 * COPIED / 4 + 5] {
+            let values: Vec<u32> = (0..len as u32).collect();
+            let mut back = vec![u32::MAX; len];
+            copy_by_all(&mut back, &values);
+            assert!(back == values, "{len} elements");
         }
     }
 

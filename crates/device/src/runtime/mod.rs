@@ -7,7 +7,7 @@
 //! | [`buffer`] | device memory of one stream |
 //! | [`pinned`] | host memory that copies reach without waiting |
 //! | [`staging`] | a stream's own pinned bytes, for small transfers |
-//! | [`uploader`] | pinned pieces, one filled while others travel |
+//! | [`uploader`] | pinned pieces, one filled or read while others travel |
 //! | [`host`] | host memory behind a raw pointer, read and written |
 //! | [`transfer`] | the calls that move bytes |
 //! | [`event`] | marks in a stream's order, phases |

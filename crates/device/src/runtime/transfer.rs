@@ -1,8 +1,8 @@
 //! Transfers and fills: the only calls that move bytes between host and device.
 //!
-//! Each counts its bytes, by direction and class, where it submits them. Host slices up to
-//! [`staging::HALF`] bytes go through the stream's staging and the call returns at once; longer
-//! ones are read in place, and the call waits until they were.
+//! Each counts its bytes, by direction and class, where it submits them. Up to [`staging::HALF`] bytes go
+//! through the stream's staging; more of them, part by part, through [pieces](super::uploader) that are
+//! borrowed from the context. Neither waits for an upload: the host's numbers were copied once.
 
 use super::buffer::{DeviceBuffer, Element, View, ViewMut};
 use super::host;
@@ -12,6 +12,7 @@ use super::stream::Stream;
 use crate::fault::{Result, expect_shape};
 use crate::ledger::{ByteClass, Direction};
 use cudarc::driver::sys;
+use std::ops::Range;
 
 const HOST_SLICE: &str = "a graph would read host memory at every launch; use pinned memory";
 
@@ -45,38 +46,57 @@ impl Stream {
         self.not_capturing("upload", HOST_SLICE)?;
         self.owns("upload", to.home())?;
         expect_shape(values.len() == to.len(), "upload", to.len(), values.len())?;
+        self.upload_with(to, class, |part, out| out.copy_from_slice(&values[part]))
+    }
+
+    /// Copies to the device what `fill` writes: it is given parts of `to`, each once, with memory for its
+    /// elements, which holds numbers of others; of more than 1 MiB by several threads at once. It must not use
+    /// this stream, nor, up to 1 MiB, wait for anyone who does.
+    ///
+    /// # Errors
+    /// As [`Stream::upload_into`].
+    pub fn upload_with<T: Element>(
+        &self,
+        to: ViewMut<'_, T>,
+        class: ByteClass,
+        fill: impl Fn(Range<usize>, &mut [T]) + Sync,
+    ) -> Result<()> {
+        self.not_capturing("upload", HOST_SLICE)?;
+        self.owns("upload", to.home())?;
+        match to.bytes() {
+            0 => Ok(()),
+            bytes if bytes <= staging::HALF => {
+                let all = 0..to.len();
+                self.upload_staged(to, class, |out| fill(all, out))
+            }
+            _ => self.upload_long(to, class, &fill),
+        }
+    }
+
+    /// [`Stream::upload_with`] of at most what staging holds.
+    pub(crate) fn upload_staged<T: Element, R>(
+        &self,
+        to: ViewMut<'_, T>,
+        class: ByteClass,
+        fill: impl FnOnce(&mut [T]) -> R,
+    ) -> Result<R> {
         let bytes = to.bytes();
         if bytes == 0 {
-            return Ok(());
+            return Ok(fill(&mut []));
         }
         self.enter()?;
-        if bytes <= staging::HALF {
-            let mut staging = self.staging();
-            let piece = self.staging_of(&mut staging)?.piece(self, bytes)?;
-            // SAFETY: the piece holds `bytes` bytes that no copy in flight touches; the copy is
-            // submitted before the staging's lock is let go.
-            unsafe {
-                host::copy_in(values, piece);
-                self.check(
-                    "cuMemcpyHtoDAsync_v2",
-                    sys::cuMemcpyHtoDAsync_v2(to.pointer(), piece.cast(), bytes, self.raw()),
-                )?;
-            }
-        } else {
-            let from = values.as_ptr().cast();
-            // SAFETY: both ends hold `bytes` bytes, and the call waits until the slice was read.
-            unsafe {
-                self.check(
-                    "cuMemcpyHtoDAsync_v2",
-                    sys::cuMemcpyHtoDAsync_v2(to.pointer(), from, bytes, self.raw()),
-                )?;
-                self.check("cuStreamSynchronize", sys::cuStreamSynchronize(self.raw()))?;
-            }
-            self.ledger().synchronised();
-        }
+        let mut staging = self.staging();
+        let piece = self.staging_of(&mut staging)?.piece(self, bytes)?;
+        // SAFETY: the piece is aligned, holds `bytes` bytes that no copy in flight touches, and is nobody
+        // else's while the staging is locked, which is until the copy has been submitted.
+        let answer = fill(unsafe { host::elements(piece, to.len()) });
+        // SAFETY: both ends hold `bytes` bytes, which the staging keeps until the copy has ended.
+        self.check("cuMemcpyHtoDAsync_v2", unsafe {
+            sys::cuMemcpyHtoDAsync_v2(to.pointer(), piece.cast(), bytes, self.raw())
+        })?;
         self.moved(Direction::HostToDevice, class, bytes as u64);
         self.submitted([]);
-        Ok(())
+        Ok(answer)
     }
 
     /// Copies from the device, and waits for it.
@@ -93,28 +113,47 @@ impl Stream {
         self.owns("download", from.home())?;
         let found = values.len();
         expect_shape(found == from.len(), "download", from.len(), found)?;
+        // Threads that wait for others take up other work, which must not get between a staging's lock and its end.
+        let copy: fn(&mut [T], &[T]) = match from.bytes() <= staging::HALF {
+            true => <[T]>::copy_from_slice,
+            false => host::copy_by_all,
+        };
+        self.download_with(from, class, |part, numbers| {
+            copy(&mut values[part], numbers);
+        })
+    }
+
+    /// Copies from the device, and waits for it: `take` is given parts of `from`, one after another. It must
+    /// not use this stream, nor, where all of `from` is at most 1 MiB, wait for anyone who does.
+    ///
+    /// # Errors
+    /// As [`Stream::upload_into`].
+    pub fn download_with<T: Element>(
+        &self,
+        from: View<'_, T>,
+        class: ByteClass,
+        mut take: impl FnMut(Range<usize>, &[T]),
+    ) -> Result<()> {
+        self.not_capturing("download", HOST_SLICE)?;
+        self.owns("download", from.home())?;
         let bytes = from.bytes();
         if bytes == 0 {
             return Ok(());
         }
         self.enter()?;
+        if bytes > staging::HALF {
+            return self.download_long(from, class, take);
+        }
         let mut staging = self.staging();
-        let staged = bytes <= staging::HALF;
-        let to: *mut u8 = match staged {
-            true => self.staging_of(&mut staging)?.piece(self, bytes)?,
-            false => values.as_mut_ptr().cast(),
-        };
-        // SAFETY: both ends hold `bytes` bytes; the slice is borrowed, and the staging locked,
-        // until the copy has ended.
+        let piece = self.staging_of(&mut staging)?.piece(self, bytes)?;
+        // SAFETY: both ends hold `bytes` bytes; the staging is locked until the copy has ended.
         unsafe {
             self.check(
                 "cuMemcpyDtoHAsync_v2",
-                sys::cuMemcpyDtoHAsync_v2(to.cast(), from.pointer(), bytes, self.raw()),
+                sys::cuMemcpyDtoHAsync_v2(piece.cast(), from.pointer(), bytes, self.raw()),
             )?;
             self.check("cuStreamSynchronize", sys::cuStreamSynchronize(self.raw()))?;
-            if staged {
-                host::copy_out(to, values);
-            }
+            take(0..from.len(), host::elements(piece, from.len()));
         }
         self.moved(Direction::DeviceToHost, class, bytes as u64);
         self.submitted([]);

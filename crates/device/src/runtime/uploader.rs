@@ -1,4 +1,4 @@
-//! Host memory on its way in: one pinned piece is filled while others travel.
+//! Pinned pieces between host and device: one is filled while others travel.
 //!
 //! ```text
 //! host    | fill 0 | fill 1 | fill 2 | fill 0 | ...
@@ -9,10 +9,12 @@
 //! be gathered anyway are touched once. A piece is handed out for filling only while no copy of it is
 //! in flight, and no graph can hold one, so that the reference to it is the only way to its memory.
 //!
-//! Pinning memory is slow (see the stream's own staging): what a finished uploader held goes to the next
-//! one of the same context.
+//! Pinning memory is slow (see the stream's own staging), and nobody needs a piece for long: pieces are
+//! the context's, borrowed for as long as something travels. One may go back while its last copy is in
+//! flight; it is lent again after that.
 
-use super::buffer::{Element, ViewMut};
+use super::buffer::{Element, View, ViewMut};
+use super::context::Context;
 use super::event::RawEvent;
 use super::host;
 use super::pinned::PinnedBytes;
@@ -21,14 +23,20 @@ use super::stream::Stream;
 use crate::fault::{Result, expect_shape};
 use crate::ledger::{ByteClass, Direction};
 use cudarc::driver::sys;
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes of a pinned piece: 150 us of a link of generation 5, beside which a wait is nothing.
 const PIECE: usize = 8 << 20;
 
-/// Pieces of an uploader: one is filled, one travels, and one waits to, so that the link need not.
+/// Pieces that travel for one upload: one is filled, one travels, and one waits to, so that the link need not.
 const PIECES: usize = 3;
+
+/// Bytes of a vector that travel at once: fewer than a piece, so that its first part is on its way soon.
+const SHARE: usize = 1 << 20;
 
 /// Idle pieces that a context keeps at most: 96 MiB of pinned memory. More go back to the driver.
 const MOST_IDLE: usize = 4 * PIECES;
@@ -41,53 +49,65 @@ pub(crate) struct Piece {
     began: RawEvent,
     ended: RawEvent,
     in_flight: bool,
-    /// Whether `ended` marks the end of what is in flight.
-    marked: bool,
 }
 
-/// Pieces that no uploader holds.
+/// Pieces that nobody has borrowed, the one that was given back first in front.
 #[derive(Default)]
-pub(crate) struct PiecePool(Mutex<Vec<Piece>>);
+pub(crate) struct PiecePool(Mutex<VecDeque<Piece>>);
 
 impl PiecePool {
-    fn take(&self, stream: &Stream) -> Result<Piece> {
-        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        match idle {
-            Some(piece) => Ok(piece),
-            None => Piece::make(stream),
+    /// A piece that no copy in flight touches.
+    fn borrow(&self, stream: &Stream) -> Result<Piece> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let landed = idle.iter().position(Piece::has_landed);
+        // Behind whatever else its stream does one may be in flight for long.
+        let piece = match landed {
+            Some(at) => idle.remove(at),
+            None if idle.len() < MOST_IDLE => None,
+            None => idle.pop_front(),
+        };
+        drop(idle);
+        match piece {
+            Some(mut piece) => {
+                piece.settle(stream)?;
+                Ok(piece)
+            }
+            None => Piece::make(stream.context()),
         }
     }
 
-    /// Takes a piece back that no copy in flight touches.
-    fn give_back(&self, piece: Piece) {
+    /// Takes a piece back; its last copy may be in flight.
+    fn give_back(&self, mut piece: Piece, stream: &Stream) {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MOST_IDLE {
-            idle.push(piece);
+            idle.push_back(piece);
+            return;
         }
+        drop(idle);
+        // Not waited for, it would leak.
+        let _ = piece.settle(stream);
     }
 }
 
 impl Piece {
-    fn make(stream: &Stream) -> Result<Self> {
-        let context = stream.context();
+    fn make(context: &Context) -> Result<Self> {
         Ok(Self {
-            bytes: PinnedBytes::make(context, PIECE, "a piece of an upload")?,
+            bytes: PinnedBytes::make(context, PIECE, "a piece of a transfer")?,
             began: RawEvent::make(context, true)?,
             ended: RawEvent::make(context, true)?,
             in_flight: false,
-            marked: false,
         })
     }
 
-    /// Waits for the last copy; how long it was on the link. The wait is counted where there was
-    /// something to wait for.
+    /// Whether nobody need wait for it.
+    fn has_landed(&self) -> bool {
+        !self.in_flight || self.ended.is_done().unwrap_or(false)
+    }
+
+    /// Waits for the last copy; how long it was on the link. The wait is counted to `stream` where there
+    /// was something to wait for.
     fn settle(&mut self, stream: &Stream) -> Result<Duration> {
         if !self.in_flight {
-            return Ok(Duration::ZERO);
-        }
-        if !self.marked {
-            stream.synchronize()?;
-            self.in_flight = false;
             return Ok(Duration::ZERO);
         }
         if !self.ended.is_done()? {
@@ -97,21 +117,108 @@ impl Piece {
         self.in_flight = false;
         self.ended.since(&self.began)
     }
+
+    /// The first `len` elements.
+    fn elements<T: Element>(&mut self, len: usize) -> &mut [T] {
+        assert!(!self.in_flight && len <= PIECE / size_of::<T>());
+        // SAFETY: the memory is aligned to a page and holds at least as many elements, of which
+        // every byte pattern is one; no copy of it is in flight, and the piece is borrowed
+        // exclusively.
+        unsafe { host::elements(self.bytes.pointer(), len) }
+    }
+
+    /// Submits a copy of at most a piece's bytes between this memory and the device.
+    fn copy(
+        &mut self,
+        stream: &Stream,
+        copy: impl FnOnce(*mut u8) -> sys::CUresult,
+        (call, direction, class, bytes): (&str, Direction, ByteClass, usize),
+    ) -> Result<()> {
+        self.began.record(stream)?;
+        // From here on the memory is the device's until the copy has ended.
+        self.in_flight = true;
+        let copied = stream.check(call, copy(self.bytes.pointer()));
+        if let Err(fault) = self.ended.record(stream) {
+            // No mark says when it ends.
+            stream.synchronize()?;
+            self.in_flight = false;
+            return Err(fault);
+        }
+        copied?;
+        stream.moved(direction, class, bytes as u64);
+        stream.submitted([]);
+        Ok(())
+    }
+
+    /// Submits a copy of its first elements to `to`.
+    fn send<T: Element>(
+        &mut self,
+        stream: &Stream,
+        to: &ViewMut<'_, T>,
+        class: ByteClass,
+    ) -> Result<()> {
+        let bytes = to.bytes();
+        assert!(bytes <= PIECE);
+        // SAFETY: both ends hold `bytes` bytes; the device side lives until the copy has ended by the
+        // order of frees, the host side because it is settled before anyone touches it again.
+        let copy = |from: *mut u8| unsafe {
+            sys::cuMemcpyHtoDAsync_v2(to.pointer(), from.cast(), bytes, stream.raw())
+        };
+        let what = (
+            "cuMemcpyHtoDAsync_v2",
+            Direction::HostToDevice,
+            class,
+            bytes,
+        );
+        self.copy(stream, copy, what)
+    }
+
+    /// Submits a copy of `from` to its first elements.
+    fn fetch<T: Element>(
+        &mut self,
+        stream: &Stream,
+        from: &View<'_, T>,
+        class: ByteClass,
+    ) -> Result<()> {
+        let bytes = from.bytes();
+        assert!(bytes <= PIECE);
+        // SAFETY: as in `send`.
+        let copy = |to: *mut u8| unsafe {
+            sys::cuMemcpyDtoHAsync_v2(to.cast(), from.pointer(), bytes, stream.raw())
+        };
+        let what = (
+            "cuMemcpyDtoHAsync_v2",
+            Direction::DeviceToHost,
+            class,
+            bytes,
+        );
+        self.copy(stream, copy, what)
+    }
 }
 
-enum Memory<T> {
+impl Drop for Piece {
+    fn drop(&mut self) {
+        if self.in_flight {
+            self.bytes.leak();
+        }
+    }
+}
+
+enum Memory {
     /// Small transfers go through the stream's staging, without a wait.
-    Host(Vec<T>),
-    Pinned([Piece; PIECES]),
+    Staged,
+    /// What is borrowed, at its turn.
+    Pinned([Option<Piece>; PIECES]),
 }
 
 /// Sends what its caller writes, a piece at a time, to buffers of one stream.
 pub struct Uploader<T: Element> {
     stream: Stream,
-    memory: Memory<T>,
+    memory: Memory,
     len: usize,
     turn: usize,
     spent: Duration,
+    kind: PhantomData<fn(T)>,
 }
 
 impl Stream {
@@ -119,18 +226,13 @@ impl Stream {
     /// [`Uploader::LONGEST`].
     ///
     /// # Errors
-    /// [`Fault::PinnedMemory`](crate::Fault), or another [`Fault`](crate::Fault).
-    pub fn uploader<T: Element + Default>(&self, len: usize) -> Result<Uploader<T>> {
-        self.not_capturing(
-            "an uploader",
-            "host memory is allocated outside of captures",
-        )?;
+    /// A [`Refusal`](crate::Refusal) in a capture.
+    pub fn uploader<T: Element>(&self, len: usize) -> Result<Uploader<T>> {
+        self.not_capturing("an uploader", IN_A_GRAPH)?;
         let len = len.min(Uploader::<T>::LONGEST);
-        let memory = if len * size_of::<T>() <= staging::HALF {
-            Memory::Host(vec![T::default(); len])
-        } else {
-            let pool = self.context().pieces();
-            Memory::Pinned([pool.take(self)?, pool.take(self)?, pool.take(self)?])
+        let memory = match len * size_of::<T>() <= staging::HALF {
+            true => Memory::Staged,
+            false => Memory::Pinned([None, None, None]),
         };
         Ok(Uploader {
             stream: self.clone(),
@@ -138,8 +240,79 @@ impl Stream {
             len,
             turn: 0,
             spent: Duration::ZERO,
+            kind: PhantomData,
         })
     }
+
+    /// Sends more than staging holds, part by part; see [`Stream::upload_with`].
+    pub(crate) fn upload_long<T: Element>(
+        &self,
+        mut to: ViewMut<'_, T>,
+        class: ByteClass,
+        fill: &(impl Fn(Range<usize>, &mut [T]) + Sync),
+    ) -> Result<()> {
+        let mut pieces = VecDeque::with_capacity(PIECES);
+        for part in shares::<T>(to.len()) {
+            let mut piece = self.next(&mut pieces)?;
+            host::write_by_all(part.start, piece.elements(part.len()), fill);
+            piece.send(self, &to.reborrow().slice(part)?, class)?;
+            pieces.push_back(piece);
+        }
+        let pool = self.context().pieces();
+        pieces
+            .into_iter()
+            .for_each(|piece| pool.give_back(piece, self));
+        Ok(())
+    }
+
+    /// Fetches more than staging holds, part by part; see [`Stream::download_with`].
+    pub(crate) fn download_long<T: Element>(
+        &self,
+        from: View<'_, T>,
+        class: ByteClass,
+        mut take: impl FnMut(Range<usize>, &[T]),
+    ) -> Result<()> {
+        let mut under_way: VecDeque<(Piece, Range<usize>)> = VecDeque::with_capacity(PIECES);
+        let mut land = |(mut piece, part): (Piece, Range<usize>)| {
+            piece.settle(self)?;
+            take(part.clone(), piece.elements(part.len()));
+            Ok::<_, crate::DeviceError>(piece)
+        };
+        for part in shares::<T>(from.len()) {
+            let mut piece = match under_way.len() == PIECES {
+                true => under_way.pop_front().map(&mut land),
+                false => None,
+            }
+            .unwrap_or_else(|| self.context().pieces().borrow(self))?;
+            piece.fetch(self, &from.slice(part.clone())?, class)?;
+            under_way.push_back((piece, part));
+        }
+        for one in under_way {
+            let piece = land(one)?;
+            self.context().pieces().give_back(piece, self);
+        }
+        Ok(())
+    }
+
+    /// The piece whose copy was submitted first once there are as many as travel, else another one.
+    fn next(&self, pieces: &mut VecDeque<Piece>) -> Result<Piece> {
+        match pieces.len() == PIECES {
+            true => pieces.pop_front(),
+            false => None,
+        }
+        .map_or_else(
+            || self.context().pieces().borrow(self),
+            |mut piece| piece.settle(self).map(|_| piece),
+        )
+    }
+}
+
+/// Parts of `len` elements that travel at once.
+fn shares<T>(len: usize) -> impl Iterator<Item = Range<usize>> {
+    let most = SHARE / size_of::<T>();
+    (0..len)
+        .step_by(most)
+        .map(move |first| first..(first + most).min(len))
 }
 
 impl<T: Element> Uploader<T> {
@@ -178,86 +351,75 @@ impl<T: Element> Uploader<T> {
             to.len(),
         )?;
         let pieces = match &mut self.memory {
-            Memory::Host(values) => {
-                let values = &mut values[..to.len()];
-                let answer = fill(values);
-                let start = Instant::now();
-                stream.upload_into(values, to, class)?;
-                self.spent += start.elapsed();
+            Memory::Staged => {
+                let (start, mut took) = (Instant::now(), Duration::ZERO);
+                let answer = stream.upload_staged(to, class, |out| {
+                    let begun = Instant::now();
+                    let answer = fill(out);
+                    took = begun.elapsed();
+                    answer
+                })?;
+                self.spent += start.elapsed().saturating_sub(took);
                 return Ok(answer);
             }
             Memory::Pinned(pieces) => pieces,
         };
         stream.enter()?;
-        let piece = &mut pieces[self.turn];
-        self.spent += piece.settle(stream)?;
-        let pointer = piece.bytes.pointer();
-        // SAFETY: the memory is aligned to a page and holds at least as many elements, of which
-        // every byte pattern is one; no copy of it is in flight, and the piece is borrowed
-        // exclusively.
-        let answer = fill(unsafe { host::elements(pointer, to.len()) });
-        let bytes = to.bytes();
-        if bytes > 0 {
+        let slot = &mut pieces[self.turn];
+        let piece = match slot {
+            Some(piece) => {
+                self.spent += piece.settle(stream)?;
+                piece
+            }
+            None => slot.insert(stream.context().pieces().borrow(stream)?),
+        };
+        let answer = fill(piece.elements(to.len()));
+        if !to.is_empty() {
             // Another thread may have begun one meanwhile.
             stream.not_capturing("upload", IN_A_GRAPH)?;
             self.turn = (self.turn + 1) % PIECES;
-            piece.began.record(stream)?;
-            // From here on the memory is the device's until the copy has ended.
-            (piece.in_flight, piece.marked) = (true, false);
-            // SAFETY: both ends hold `bytes` bytes; the device side lives until the copy has ended
-            // by the order of frees, the host side because it is settled before it is filled again
-            // or goes back.
-            let copied = stream.check("cuMemcpyHtoDAsync_v2", unsafe {
-                sys::cuMemcpyHtoDAsync_v2(to.pointer(), pointer.cast(), bytes, stream.raw())
-            });
-            piece.ended.record(stream)?;
-            piece.marked = true;
-            copied?;
-            stream.moved(Direction::HostToDevice, class, bytes as u64);
-            stream.submitted([]);
+            piece.send(stream, &to, class)?;
         }
         Ok(answer)
     }
 
     /// Whether pieces are pinned, so that [`Uploader::finish`] tells times of the device's clock.
     pub fn is_pinned(&self) -> bool {
-        matches!(self.memory, Memory::Pinned(_))
+        matches!(self.memory, Memory::Pinned(..))
     }
 
-    /// Waits until everything sent has arrived. How long pieces were on the link since the last such
-    /// call, which overlaps with filling; of small ones, how long handing them over took.
+    /// Waits until everything sent has arrived, and gives back what was borrowed. How long pieces were on the
+    /// link since the last such call, which overlaps with filling; of small ones, how long handing them over took.
     ///
     /// # Errors
     /// A [`Fault`](crate::Fault).
     pub fn finish(&mut self) -> Result<Duration> {
         if let Memory::Pinned(pieces) = &mut self.memory {
-            for piece in pieces {
+            for piece in pieces.iter_mut().flatten() {
                 self.spent += piece.settle(&self.stream)?;
             }
+            self.give_back();
         }
         Ok(std::mem::take(&mut self.spent))
+    }
+
+    fn give_back(&mut self) {
+        let Memory::Pinned(pieces) = &mut self.memory else {
+            return;
+        };
+        let pool = self.stream.context().pieces();
+        // In the order in which they were sent.
+        pieces.rotate_left(self.turn);
+        self.turn = 0;
+        for piece in pieces.iter_mut().filter_map(Option::take) {
+            pool.give_back(piece, &self.stream);
+        }
     }
 }
 
 impl<T: Element> Drop for Uploader<T> {
     fn drop(&mut self) {
-        let Memory::Pinned(pieces) = std::mem::replace(&mut self.memory, Memory::Host(Vec::new()))
-        else {
-            return;
-        };
-        for mut piece in pieces {
-            if piece.settle(&self.stream).is_ok() {
-                self.stream.context().pieces().give_back(piece);
-            }
-        }
-    }
-}
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        if self.in_flight {
-            self.bytes.leak();
-        }
+        self.give_back();
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::kernels::{add_one, fill_late};
 use broadhead_device::{ByteClass, Context, DeviceError, Refusal, Uploader};
 use broadhead_testkit::device::{Outcome, Trial, expect, expect_eq, on_device, stream};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
@@ -20,6 +21,11 @@ pub(crate) fn tests() -> Vec<Trial> {
             "transfers::host_values_may_change_after_an_upload",
             changed_after_upload,
         ),
+        on_device(
+            "transfers::parts_come_once_beside_a_busy_stream",
+            with_parts,
+        ),
+        on_device("transfers::pieces_are_lent_on", pieces_are_lent),
         on_device("transfers::a_view_reaches_its_part_alone", parts),
         on_device("transfers::lengths_that_differ_are_refused", lengths),
         on_device(
@@ -45,6 +51,8 @@ fn every_length(context: &Context) -> Outcome {
         staged,
         staged + 1,
         3 * staged + 7,
+        // More parts than travel at once.
+        9 * staged + 5,
     ];
     let (mut up, mut down) = (0, 0);
     for len in lengths {
@@ -158,18 +166,91 @@ fn pieces_refused(context: &Context) -> Outcome {
 }
 
 fn changed_after_upload(context: &Context) -> Outcome {
+    // By staging, and by three pieces.
+    for len in [1000, 3 << 17] {
+        let stream = stream(context)?;
+        // The stream is busy, so that no copy has begun when the values change.
+        let mut busy = stream.alloc::<f64>(1, "test")?;
+        let mut buffer = stream.alloc::<f64>(len, "test")?;
+        fill_late(&stream, busy.view_mut(), 0.0, 50_000_000)?;
+        let mut values = numbers(len);
+        let wanted = values.clone();
+        let before = stream.ledger().snapshot();
+        stream.upload_into(&values, buffer.view_mut(), ByteClass::Other)?;
+        let moved = stream.ledger().snapshot().since(&before);
+        expect_eq("waits", moved.synchronisations, 0)?;
+        values.fill(f64::NAN);
+        let found = stream.download(buffer.view(), ByteClass::Other)?;
+        expect(
+            found == wanted,
+            format!("the device saw values written after the upload of {len}"),
+        )?;
+    }
+    Ok(())
+}
+
+/// Parts come once each, those of a download in order, and what is written to them is what travels; those of one
+/// stream are not held up by another's, which is busy.
+fn with_parts(context: &Context) -> Outcome {
+    let busy = stream(context)?;
+    let mut late = busy.alloc::<f64>(1 << 18, "test")?;
+    // Half a second.
+    fill_late(&busy, late.slice_mut(0..1)?, 0.0, 1_000_000_000)?;
+    let begun = std::time::Instant::now();
+    busy.upload_into(&numbers(1 << 18), late.view_mut(), ByteClass::Other)?;
+    for len in [0, 1000, 9 << 17] {
+        let stream = stream(context)?;
+        let wanted = numbers(len);
+        let mut buffer = stream.alloc::<f64>(len, "test")?;
+        let written = AtomicUsize::new(0);
+        stream.upload_with(buffer.view_mut(), ByteClass::Other, |part, out| {
+            written.fetch_add(out.len(), Relaxed);
+            let parts = out.iter_mut().zip(&wanted[part]);
+            parts.for_each(|(out, x)| *out = -x);
+        })?;
+        expect_eq("numbers written", written.into_inner(), len)?;
+        let (mut back, mut next) = (vec![f64::NAN; len], 0);
+        stream.download_with(buffer.view(), ByteClass::Other, |part, found| {
+            assert!(part.start == next && part.len() == found.len());
+            next = part.end;
+            back[part]
+                .iter_mut()
+                .zip(found)
+                .for_each(|(out, x)| *out = -x);
+        })?;
+        expect_eq("numbers read", next, len)?;
+        expect(back == wanted, format!("{len} numbers came back different"))?;
+    }
+    let took = begun.elapsed();
+    busy.synchronize()?;
+    let late = begun.elapsed();
+    expect(
+        2 * took < late,
+        format!("a neighbour took {took:?} beside work that took {late:?}"),
+    )
+}
+
+/// Uploaders borrow: what a finished one held serves the next.
+fn pieces_are_lent(context: &Context) -> Outcome {
     let stream = stream(context)?;
-    // The stream is busy, so that no copy has begun when the values change.
-    let mut busy = stream.alloc::<f64>(1, "test")?;
-    fill_late(&stream, busy.view_mut(), 0.0, 50_000_000)?;
-    let mut values = numbers(1000);
-    let wanted = values.clone();
-    let buffer = stream.upload(&values, ByteClass::Other, "test")?;
-    values.fill(f64::NAN);
+    let len = Uploader::<f64>::LONGEST;
+    let mut buffer = stream.alloc::<f64>(len, "test")?;
+    for round in 0..20 {
+        let mut uploader = stream.uploader::<f64>(len)?;
+        for _ in 0..4 {
+            uploader.send(buffer.view_mut(), ByteClass::Other, |out| {
+                out.fill(f64::from(round))
+            })?;
+        }
+        // Every second one is dropped while what it sent is on its way.
+        if round % 2 == 0 {
+            uploader.finish()?;
+        }
+    }
     let found = stream.download(buffer.view(), ByteClass::Other)?;
     expect(
-        found == wanted,
-        "the device saw values written after the upload",
+        found.iter().all(|&x| x == 19.0),
+        "the last upload is not what is there",
     )
 }
 

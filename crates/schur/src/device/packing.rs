@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 /// Numbers that one thread writes at once.
 const SHARE: usize = 1 << 14;
 
-/// A piece of fewer numbers is written by the caller's thread, before others have woken up.
+/// A piece of no more numbers is written by the caller's thread, before others have woken up; so is whatever a
+/// stream stages, which no other work may interrupt.
 const FEW: usize = 1 << 17;
 
 /// Lines that travel together.
@@ -107,7 +108,7 @@ impl PackedUpload<'_> {
             rest = after;
         }
         let fill = |(lines, out)| (self.fill)(lines, out);
-        match piece.len < FEW {
+        match piece.len <= FEW {
             true => shares.into_iter().for_each(fill),
             false => shares.into_par_iter().for_each(fill),
         }
