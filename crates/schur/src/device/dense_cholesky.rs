@@ -11,9 +11,11 @@ use crate::device::layout::Layout;
 use crate::device::pivot::{self, PivotWorkspace, Seen};
 use crate::device::tiles::{GramTerm, Tiles};
 use crate::device::{BorderMethod, Keep};
-use crate::elimination::rows_first::device::factors::{SideSummary, solve_border};
+use crate::device::record::SideSummary;
 use crate::{ArrowShape, Error, LogDeterminant, Pivot, PivotSite, RowDims};
-use broadhead_device::{ByteClass, DeviceBuffer, MatrixMut, Stream, ViewMut};
+use broadhead_device::{
+    ByteClass, DeviceBuffer, Matrix, MatrixMut, Side, Stream, Triangle, ViewMut,
+};
 
 /// Numbers of a factor's summary.
 const SUMMARY: usize = 6;
@@ -266,6 +268,26 @@ impl DenseCholesky {
     ) -> Result<(), Error> {
         solve_border(stream, &self.layout, &self.factor, x.view_mut(), 1)
     }
+}
+
+/// `x <- S^-1 x` by two triangular solves, `k x count` without gaps.
+pub(crate) fn solve_border(
+    stream: &Stream,
+    layout: &Layout,
+    factor: &DeviceBuffer<f64>,
+    x: ViewMut<'_, f64>,
+    count: usize,
+) -> Result<(), Error> {
+    let k = layout.k;
+    if k == 0 || count == 0 {
+        return Ok(());
+    }
+    let factor = Matrix::new(factor.view(), k, k, layout.order)?;
+    let mut x = MatrixMut::packed(x, k, count)?;
+    stream.trsm(Side::Left, Triangle::Lower, 1.0, factor, &mut x)?;
+    let transposed = factor.transposed();
+    stream.trsm(Side::Left, Triangle::Lower, 1.0, transposed, &mut x)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -27,16 +27,16 @@ pub(crate) mod packing;
 pub(crate) mod pieces;
 pub(crate) mod pivot;
 pub(crate) mod product;
+pub(crate) mod record;
 pub(crate) mod residual;
 pub(crate) mod ridge;
 pub(crate) mod structured;
 pub(crate) mod tiles;
+pub(crate) mod vector;
 pub(crate) mod work;
 
 pub use crate::elimination::rows_first::device::engine::Engine;
-pub use crate::elimination::rows_first::device::{
-    Base, Frame, ReUpload, ResidentFrame, ResidentVector,
-};
+pub use crate::elimination::rows_first::device::{Base, Frame, ReUpload, ResidentFrame};
 pub use layout::{DeviceBytes, WIDEST_BLOCK, WIDEST_ROW};
 pub use methods::{BorderMethod, FrameSummary, Methods, RowMethod};
 pub use operands::UploadTimes;
@@ -46,6 +46,7 @@ pub use structured::{
     StructuredMethod,
 };
 pub(crate) use structured::{PIECE, pass_chunks};
+pub use vector::ResidentVector;
 
 use crate::Error;
 use crate::elimination::border_first::device::kernels::BORDER_FIRST;

@@ -5,7 +5,7 @@
 use super::kernels::{PlaceRows, RowIndex};
 use super::layout::{Layout, STRIP};
 use super::operands::Operands;
-use crate::elimination::rows_first::device::ResidentVector;
+use super::vector::ResidentVector;
 use crate::{ArrowShape, Error, ShapeError};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{DeviceBuffer, Result, Stream, View};

@@ -5,7 +5,7 @@
 use super::kernels::{PlaceRows, RowIndex};
 use super::layout::{Layout, STRIP};
 use super::operands::Operands;
-use crate::elimination::rows_first::device::ResidentVector;
+use super::vector::ResidentVector;
 use crate::{BackwardError, Ridge};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream};

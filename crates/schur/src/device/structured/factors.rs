@@ -7,9 +7,7 @@ use super::row_products::PIECE;
 use crate::device::kernels::{DeviceRowFactors, Kernels, RowIndex};
 use crate::device::pieces::pieces;
 use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector};
-use crate::elimination::rows_first::device::factors::{
-    SideSummary, failure_with_bump, least_row_bump, row_side,
-};
+use crate::device::record::{SideSummary, failure_with_bump, least_row_bump, row_side};
 use crate::host::bump::LEAST_BUMP;
 use crate::{
     Error, Factored, Failure, LogDeterminant, Pivot, PivotSite, Ridge, RowDims, SolveStats,

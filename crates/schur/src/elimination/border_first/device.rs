@@ -20,7 +20,7 @@ use crate::device::structured::kernels::Pulled;
 use crate::device::structured::layout::Sizes;
 use crate::device::structured::operands::StructuredOperands;
 use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector, pivot};
-use crate::elimination::rows_first::device::factors::{failure_with_bump, finite};
+use crate::device::record::{failure_with_bump, finite};
 use crate::{
     EliminationKind, Error, Factored, Failure, Pivot, PivotSite, Ridge, RowDims, StructuredShape,
 };

@@ -8,7 +8,7 @@ use crate::device::structured::factors::{
 use crate::device::structured::layout::Sizes;
 use crate::device::structured::operands::StructuredOperands;
 use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector, pivot};
-use crate::elimination::rows_first::device::factors::{failure_with_bump, finite};
+use crate::device::record::{failure_with_bump, finite};
 use crate::host::bump::LEAST_BUMP;
 use crate::{EliminationKind, Error, Factored, Failure, Pivot, Ridge, StructuredShape};
 use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Stream};

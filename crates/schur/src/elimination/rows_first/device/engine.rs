@@ -1,13 +1,13 @@
 //! Rows first on a device behind the trait of all eliminations.
 
 use crate::device::{Base, FrameSummary, Keep, Placement};
+use crate::device::vector::solve_for;
 use crate::elimination::dense_only;
 use crate::{
-    ArrowShape, Elimination, EliminationKind, Error, Factored, Failure, Gradient, Refinement,
-    RhsMut, Ridge, SolveReport, SolveStats, StepMut, System,
+    ArrowShape, Elimination, EliminationKind, Error, Factored, Failure, Refinement, RhsMut, Ridge,
+    SolveReport, SolveStats, System,
 };
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
-use faer::{MatMut, MatRef};
 
 /// A [`Base`] as an [`Elimination`]: operands travel at a refresh, right-hand sides and solutions
 /// at a solve.
@@ -80,25 +80,4 @@ impl Elimination for Engine {
         let measured = self.base.solve_host_measured(one, refinement);
         Some(measured.map_err(Failure::from))
     }
-}
-
-/// Overwrites right-hand sides `b` by $`H^{-1} b`$ with the help of `solve`, which answers gradients by
-/// their steps, $`-H^{-1} g`$, of `n` unknowns of the rows and `k` of the border.
-pub(crate) fn solve_for<T>(
-    (n, k): (usize, usize),
-    rhs: RhsMut<'_>,
-    solve: impl FnOnce(Gradient<'_>, &mut StepMut<'_>) -> T,
-) -> T {
-    let m = rhs.count;
-    let negated = |part: &[f64]| part.iter().map(|x| -x).collect::<Vec<_>>();
-    let (row, border) = (negated(rhs.row), negated(rhs.border));
-    let gradient = Gradient::many(
-        MatRef::from_column_major_slice(&row, n, m),
-        MatRef::from_column_major_slice(&border, k, m),
-    );
-    let mut step = StepMut::many(
-        MatMut::from_column_major_slice_mut(rhs.row, n, m),
-        MatMut::from_column_major_slice_mut(rhs.border, k, m),
-    );
-    solve(gradient, &mut step)
 }

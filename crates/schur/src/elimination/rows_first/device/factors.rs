@@ -9,27 +9,27 @@
 
 use super::rows::WideRows;
 use crate::device::kernels::{DeviceRowFactors, Kernels, PullBuffers, RowIndex, RowSolve};
+use crate::device::dense_cholesky::solve_border;
 use crate::device::layout::{DeviceBytes, Layout, WIDEST_ROW};
 use crate::device::methods::{BorderMethod, Chosen, FrameSummary, Methods, RowMethod};
 use crate::device::operands::Operands;
 use crate::device::pieces::{COUNTED, pieces};
 use crate::device::pivot::{self, PivotWorkspace};
+use crate::device::record::{
+    SideSummary, failure_with_bump, finite, least_row_bump, row_side,
+};
 use crate::device::tiles::{GramTerm, Tiles};
 use crate::device::{Keep, ResidentVector};
 use crate::elimination::rows_first::work::on_device;
-use crate::host::blas1::largest;
-use crate::host::bump::{LEAST_BUMP, least_bump};
 use crate::{
-    ArrowShape, Error, Factored, Failure, FrameCost, LogDeterminant, NotPositiveDefinite, Pivot,
-    PivotSite, Ridge, RowDims,
+    ArrowShape, Error, Factored, Failure, FrameCost, LogDeterminant, Pivot, PivotSite, Ridge,
+    RowDims,
 };
 use broadhead_device::{
-    ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Side, Stream, Triangle, View, ViewMut,
+    ByteClass, DeviceBuffer, Matrix, MatrixMut, Stream, Triangle, View, ViewMut,
 };
 use std::ops::Range;
 
-/// A pivot's place in a record is this times its row, and its place in the row (`KEY` of rows.cu).
-const KEY: i64 = 128;
 /// Columns that are solved for at once: blocks of a grid's second dimension.
 const MOST_COLUMNS: usize = 65_535;
 /// Numbers of a factorization's record: 7 of the rows, 6 of the border.
@@ -58,15 +58,6 @@ pub(crate) struct Factors {
     mid: DeviceBuffer<f64>,
     /// One number, for what is read back alone.
     number: DeviceBuffer<f64>,
-}
-
-/// What a factorization's record says of one side.
-pub(crate) struct SideSummary {
-    pub(crate) log: LogDeterminant,
-    pub(crate) least: Option<Pivot>,
-    pub(crate) failed: Option<Pivot>,
-    /// The largest diagonal entry, the scale of a bump.
-    pub(crate) scale: f64,
 }
 
 impl Factors {
@@ -536,109 +527,5 @@ impl Factors {
             }
         }
         Ok(rows_solve(row, -1.0, RowSolve::Transposed)?)
-    }
-}
-
-/// `x <- S^-1 x` by two triangular solves, `k x count` without gaps.
-pub(crate) fn solve_border(
-    stream: &Stream,
-    layout: &Layout,
-    factor: &DeviceBuffer<f64>,
-    x: ViewMut<'_, f64>,
-    count: usize,
-) -> Result<(), Error> {
-    let k = layout.k;
-    if k == 0 || count == 0 {
-        return Ok(());
-    }
-    let factor = Matrix::new(factor.view(), k, k, layout.order)?;
-    let mut x = MatrixMut::packed(x, k, count)?;
-    stream.trsm(Side::Left, Triangle::Lower, 1.0, factor, &mut x)?;
-    let transposed = factor.transposed();
-    stream.trsm(Side::Left, Triangle::Lower, 1.0, transposed, &mut x)?;
-    Ok(())
-}
-
-/// A log-determinant, where it did not overflow.
-pub(crate) fn finite(log_determinant: LogDeterminant) -> Result<LogDeterminant, Error> {
-    match log_determinant.value.is_finite() {
-        true => Ok(log_determinant),
-        false => Err(Error::Overflow {
-            what: "the log-determinant",
-        }),
-    }
-}
-
-/// The floor under the bump of a row's failure, from the diagonal of its block, which comes back for it.
-/// The record names the first row alone: where others fail whose blocks are larger, theirs has no part in
-/// it.
-pub(crate) fn least_row_bump(
-    stream: &Stream,
-    dims: &RowDims,
-    blocks: &DeviceBuffer<f64>,
-    site: PivotSite,
-) -> Result<f64, Error> {
-    let PivotSite::Row { row, .. } = site else {
-        unreachable!("a failure of a row");
-    };
-    let (d, at) = (dims.dim(row), dims.block_offset(row));
-    let block = stream.download(blocks.slice(at..at + d * d)?, ByteClass::Record)?;
-    Ok(LEAST_BUMP * largest(block.into_iter().step_by(d + 1)))
-}
-
-/// The failure with the bump that makes what failed factor, found by factoring: `factors` says whether one
-/// does, and it has room of `floor` above the least. A pivot that is not finite is an overflow, of `what`.
-pub(crate) fn failure_with_bump(
-    what: &'static str,
-    failed: Pivot,
-    (scale, floor): (f64, f64),
-    mut factors: impl FnMut(f64) -> Result<bool, Error>,
-) -> Failure {
-    if !failed.value.is_finite() {
-        return Error::Overflow { what }.into();
-    }
-    let mut broken = None;
-    let bump = least_bump(scale, floor, |bump| match factors(bump) {
-        Ok(cured) => cured,
-        Err(error) => {
-            broken.get_or_insert(error);
-            true
-        }
-    });
-    match broken {
-        Some(error) => error.into(),
-        None => NotPositiveDefinite {
-            site: failed.site,
-            value: failed.value,
-            bump,
-            whole: None,
-        }
-        .into(),
-    }
-}
-
-pub(crate) fn row_side(summary: &[f64]) -> SideSummary {
-    let site = |bits: f64| {
-        let key = bits.to_bits() as i64;
-        (key >= 0).then_some(PivotSite::Row {
-            row: (key / KEY) as usize,
-            pivot: (key % KEY) as usize,
-        })
-    };
-    let pivot = |key, value| site(key).map(|site| Pivot { site, value });
-    SideSummary {
-        log: LogDeterminant {
-            value: summary[0],
-            absolute: summary[1],
-        },
-        least: pivot(summary[3], summary[2]),
-        failed: pivot(summary[4], summary[5]),
-        scale: summary[6],
-    }
-}
-
-impl From<DeviceError> for Failure {
-    fn from(error: DeviceError) -> Self {
-        Self::Stop(Error::Device(error))
     }
 }

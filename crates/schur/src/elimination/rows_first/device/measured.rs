@@ -7,7 +7,8 @@
 use super::factors::Factors;
 use crate::device::operands::Operands;
 use crate::device::residual::DeviceResidual;
-use crate::elimination::rows_first::device::{Base, ResidentVector, check_vector};
+use crate::device::vector::{ResidentVector, check_vector};
+use crate::elimination::rows_first::device::Base;
 use crate::{Error, Refinement, Ridge, SolveReport};
 use broadhead_device::{ByteClass, DeviceError, Refusal};
 
