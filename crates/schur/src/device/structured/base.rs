@@ -3,8 +3,8 @@
 use super::factors::StructuredElimination;
 use super::method::StructuredMethod;
 use super::operands::StructuredOperands;
-use crate::device::{DeviceBytes, FrameSummary, ResidentVector, RowMethod};
 use crate::device::vector::{columns, put_columns};
+use crate::device::{DeviceBytes, FrameSummary, ResidentVector, RowMethod};
 use crate::{
     Error, Factored, Failure, FrameCost, Gradient, LogDeterminant, NoLogDeterminant, Pivot, Ridge,
     ShapeError, SolveStats, StepMut, StructuredShape, StructuredSystem, System,

@@ -1,7 +1,7 @@
 //! Structured systems on a device behind the trait of all eliminations.
 
-use crate::device::{FrameSummary, Placement, StructuredBase, StructuredMethod};
 use crate::device::vector::solve_for;
+use crate::device::{FrameSummary, Placement, StructuredBase, StructuredMethod};
 use crate::elimination::structured_only;
 use crate::{
     Elimination, EliminationKind, Error, Factored, Failure, RhsMut, Ridge, SolveStats,

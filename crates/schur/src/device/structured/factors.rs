@@ -6,8 +6,8 @@ use super::operands::StructuredOperands;
 use super::row_products::PIECE;
 use crate::device::kernels::{DeviceRowFactors, Kernels, RowIndex};
 use crate::device::pieces::pieces;
-use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector};
 use crate::device::record::{SideSummary, failure_with_bump, least_row_bump, row_side};
+use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector};
 use crate::host::bump::LEAST_BUMP;
 use crate::{
     Error, Factored, Failure, LogDeterminant, Pivot, PivotSite, Ridge, RowDims, SolveStats,
@@ -116,27 +116,13 @@ impl StructuredFactors {
     ) -> Result<Self, Error> {
         let layout = &sizes.rows;
         stream.prepare_handles()?;
-        let (offsets, blocks) = match layout.uniform {
-            -1 => {
-                let places = 0..=layout.rows;
-                let of = |f: fn(&RowDims, usize) -> usize| -> Vec<i64> {
-                    let rows = shape.arrow().rows();
-                    places.clone().map(|i| f(rows, i) as i64).collect()
-                };
-                (of(RowDims::offset), of(RowDims::block_offset))
-            }
-            _ => Default::default(),
-        };
         let (m, r) = (sizes.features, sizes.rank);
         Ok(Self {
             dims: shape.arrow().rows().clone(),
             kernels: StructuredKernels::load(stream)?,
             dense: Kernels::load(stream, layout)?,
             rows: WhitenedRows {
-                index: RowIndex {
-                    offsets: stream.upload(&offsets, ByteClass::Operand, "row offsets")?,
-                    blocks: stream.upload(&blocks, ByteClass::Operand, "block offsets")?,
-                },
+                index: RowIndex::new(stream, layout, shape.arrow().rows())?,
                 factors: DeviceRowFactors {
                     factors: stream.zeros(layout.blocks, "row factors")?,
                     reciprocals: stream.zeros(layout.unknowns, "row pivots")?,

@@ -205,7 +205,7 @@ impl StructuredElimination for BorderFactors {
         } = &mut self.common;
         self.cholesky.factor(stream, ridge.row)?;
         self.cholesky
-            .summarise(stream, summary.slice_mut(14..20)?)?;
+            .summarise(stream, None, summary.slice_mut(14..20)?)?;
         self.cholesky.finish(stream)
     }
 

@@ -174,7 +174,7 @@ impl Base {
         self.last = None;
         let times = self
             .operands
-            .refresh(stream, kernels, layout, system, border)?;
+            .refresh(stream, kernels, layout, system, border.landing())?;
         self.refreshed = true;
         Ok(times)
     }

@@ -1,7 +1,7 @@
 //! Rows first on a device behind the trait of all eliminations.
 
-use crate::device::{Base, FrameSummary, Keep, Placement};
 use crate::device::vector::solve_for;
+use crate::device::{Base, FrameSummary, Keep, Placement};
 use crate::elimination::dense_only;
 use crate::{
     ArrowShape, Elimination, EliminationKind, Error, Factored, Failure, Refinement, RhsMut, Ridge,

@@ -8,26 +8,18 @@
 //! A factorization reads back one record of 13 numbers, a solve nothing.
 
 use super::rows::WideRows;
+use crate::device::dense_cholesky::{DenseCholesky, Summands};
 use crate::device::kernels::{DeviceRowFactors, Kernels, PullBuffers, RowIndex, RowSolve};
-use crate::device::dense_cholesky::solve_border;
 use crate::device::layout::{DeviceBytes, Layout, WIDEST_ROW};
-use crate::device::methods::{BorderMethod, Chosen, FrameSummary, Methods, RowMethod};
+use crate::device::methods::{Chosen, FrameSummary, Methods, RowMethod};
 use crate::device::operands::Operands;
 use crate::device::pieces::{COUNTED, pieces};
-use crate::device::pivot::{self, PivotWorkspace};
-use crate::device::record::{
-    SideSummary, failure_with_bump, finite, least_row_bump, row_side,
-};
-use crate::device::tiles::{GramTerm, Tiles};
+use crate::device::pivot;
+use crate::device::record::{failure_with_bump, finite, least_row_bump, row_side};
 use crate::device::{Keep, ResidentVector};
 use crate::elimination::rows_first::work::on_device;
-use crate::{
-    ArrowShape, Error, Factored, Failure, FrameCost, LogDeterminant, Pivot, PivotSite, Ridge,
-    RowDims,
-};
-use broadhead_device::{
-    ByteClass, DeviceBuffer, Matrix, MatrixMut, Stream, Triangle, View, ViewMut,
-};
+use crate::{ArrowShape, Error, Factored, Failure, FrameCost, Pivot, PivotSite, Ridge, RowDims};
+use broadhead_device::{ByteClass, DeviceBuffer, Matrix, MatrixMut, Stream, View, ViewMut};
 use std::ops::Range;
 
 /// Columns that are solved for at once: blocks of a grid's second dimension.
@@ -42,22 +34,15 @@ pub(crate) struct Factors {
     pub(crate) index: RowIndex,
     rows: DeviceRowFactors,
     whitened: DeviceBuffer<f64>,
-    /// `S`, then `L_S`; between factorizations also where the border's lines land.
-    pub(crate) border: DeviceBuffer<f64>,
-    inverse: Option<DeviceBuffer<f64>>,
+    /// `L_S`; between factorizations also where the border's lines land.
+    pub(crate) border: DenseCholesky,
     chosen: Chosen,
     cost: FrameCost,
     dims: RowDims,
     wide: Option<WideRows>,
-    tiles: Option<Tiles>,
-    workspace: DeviceBuffer<f64>,
-    info: DeviceBuffer<i32>,
     summary: DeviceBuffer<f64>,
     u: DeviceBuffer<f64>,
     pull: PullBuffers,
-    mid: DeviceBuffer<f64>,
-    /// One number, for what is read back alone.
-    number: DeviceBuffer<f64>,
 }
 
 impl Factors {
@@ -72,48 +57,18 @@ impl Factors {
         tracing::debug!(?chosen, "methods");
         let kernels = Kernels::load(stream, &layout)?;
         stream.prepare_handles()?;
-        let (offsets, blocks) = match layout.uniform {
-            -1 => {
-                let places = 0..=layout.rows;
-                let of = |f: fn(&RowDims, usize) -> usize| -> Vec<i64> {
-                    places.clone().map(|i| f(shape.rows(), i) as i64).collect()
-                };
-                (of(RowDims::offset), of(RowDims::block_offset))
-            }
-            _ => Default::default(),
-        };
-        let index = RowIndex {
-            offsets: stream.upload(&offsets, ByteClass::Operand, "row offsets")?,
-            blocks: stream.upload(&blocks, ByteClass::Operand, "block offsets")?,
-        };
+        let index = RowIndex::new(stream, &layout, shape.rows())?;
         let border_len = layout.border_len();
-        let mut border = stream.zeros(layout.square(), "the border's factor")?;
-        let workspace = match layout.k {
-            0 => 0,
-            k => {
-                let mut matrix = MatrixMut::new(border.view_mut(), k, k, layout.order)?;
-                stream.potrf_workspace(&mut matrix)?
-            }
-        };
-        let inverse = match keep {
-            Keep::Factor => None,
-            Keep::InverseFactor => Some(stream.zeros(layout.square(), "the inverse factor")?),
-        };
+        let border = DenseCholesky::of_callers(stream, layout.clone(), kernels.clone(), keep)?;
         let wide = match chosen.rows {
             RowMethod::Fused => None,
             RowMethod::Library => Some(WideRows::new(stream, &layout)?),
-        };
-        // Room for the tiles wherever there are whole ones, so that the bytes are the shape's.
-        let tiles = match layout.whole_tiles() {
-            true => Some(Tiles::new(stream, &layout)?),
-            false => None,
         };
         Ok(Self {
             chosen,
             cost: FrameCost::of(&on_device(shape, keep)),
             dims: shape.rows().clone(),
             wide,
-            tiles,
             rows: DeviceRowFactors {
                 factors: stream.zeros(layout.blocks, "row factors")?,
                 reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
@@ -122,9 +77,6 @@ impl Factors {
             },
             whitened: stream.zeros(layout.unknowns * layout.order, "whitened cross blocks")?,
             border,
-            inverse,
-            workspace: stream.zeros(workspace, "workspace of the Cholesky factorization")?,
-            info: stream.zeros(1, "info")?,
             summary: stream.zeros(SUMMARY, "record of a factorization")?,
             u: stream.zeros(layout.unknowns, "a solve's rows")?,
             pull: PullBuffers {
@@ -132,8 +84,6 @@ impl Factors {
                 counters: stream.zeros(layout.strips, "counters")?,
                 sum: stream.zeros(border_len, "a solve's border")?,
             },
-            mid: stream.zeros(border_len, "a solve's border")?,
-            number: stream.zeros(1, "a number")?,
             stream: stream.clone(),
             kernels,
             index,
@@ -142,10 +92,7 @@ impl Factors {
     }
 
     pub(crate) fn keep(&self) -> Keep {
-        match self.inverse {
-            Some(_) => Keep::InverseFactor,
-            None => Keep::Factor,
-        }
+        self.border.keep()
     }
 
     /// A vector that solves take.
@@ -172,7 +119,7 @@ impl Factors {
         }
         // A record is of numbers; its info is one of 32 bits.
         pivot::refused(summary[11] as i32)?;
-        let border = self.border_side(&summary);
+        let border = DenseCholesky::side(&summary[7..13], |pivot| PivotSite::Border { pivot });
         if let Some(failed) = border.failed {
             return Err(self.border_failure(operands, ridge.border, failed, border.scale));
         }
@@ -210,23 +157,10 @@ impl Factors {
         self.factor_rows(operands, ridge.row)?;
         self.whiten(operands)?;
         self.factor_sum(operands, ridge.border)?;
-        self.kernels.summarise_border(
-            &self.stream,
-            &self.layout,
-            &self.border,
-            &operands.border,
-            &self.info,
-            self.summary.slice_mut(7..13)?,
-        )?;
-        if let Some(inverse) = &mut self.inverse {
-            let order = self.layout.order;
-            self.stream.triangular_inverse(
-                &mut MatrixMut::packed(self.border.view_mut(), order, order)?,
-                &mut MatrixMut::packed(inverse.view_mut(), order, order)?,
-                self.layout.leaf,
-            )?;
-        }
-        Ok(())
+        let to = self.summary.slice_mut(7..13)?;
+        self.border
+            .summarise(&self.stream, Some(&operands.border), to)?;
+        self.border.finish(&self.stream)
     }
 
     pub(crate) fn factor_rows(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
@@ -256,60 +190,13 @@ impl Factors {
 
     /// `L_S` of `C + rho - Y'Y`, by the way that was chosen.
     fn factor_sum(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
-        let gram = match self.chosen.border {
-            BorderMethod::SyrkAndTiles if self.layout.unknowns > 0 => GramTerm::Held,
-            BorderMethod::Tiles | BorderMethod::SyrkAndTiles => GramTerm::OfY,
-            BorderMethod::Library => {
-                self.form_border(operands, rho)?;
-                return self.factor_border();
-            }
+        let sum = Summands {
+            matrix: &operands.border,
+            rho,
+            whitened: &self.whitened,
         };
-        if gram == GramTerm::Held {
-            self.subtract_squares(0.0)?;
-        }
-        let Some(tiles) = &mut self.tiles else {
-            unreachable!("tiles are chosen where the order is one of whole tiles");
-        };
-        let border = (&operands.border, rho);
-        let to = (&mut self.border, &mut self.info);
-        tiles.factor(&self.stream, &self.layout, border, &self.whitened, gram, to)?;
-        Ok(())
-    }
-
-    /// `S = C + rho - Y'Y` by the library.
-    fn form_border(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
-        let (stream, layout) = (&self.stream, &self.layout);
-        self.kernels
-            .border_sum(stream, layout, &operands.border, rho, &mut self.border)?;
-        self.subtract_squares(1.0)
-    }
-
-    /// `S <- scale S - Y'Y`, Y in pieces.
-    fn subtract_squares(&mut self, scale: f64) -> Result<(), Error> {
-        let (stream, layout) = (&self.stream, &self.layout);
-        let (k, order) = (layout.k, layout.order);
-        if k == 0 || layout.unknowns == 0 {
-            return Ok(());
-        }
-        let mut sum = MatrixMut::new(self.border.view_mut(), k, k, order)?;
-        for piece in pieces(layout.unknowns, order, COUNTED) {
-            let lines = piece.start * order..piece.end * order;
-            let lines = Matrix::new(self.whitened.slice(lines)?, k, piece.len(), order)?;
-            let kept = if piece.start == 0 { scale } else { 1.0 };
-            stream.syrk(Triangle::Lower, -1.0, lines, kept, &mut sum)?;
-        }
-        Ok(())
-    }
-
-    /// `S` becomes its factor.
-    fn factor_border(&mut self) -> Result<(), Error> {
-        let k = self.layout.k;
-        if k == 0 {
-            return Ok(self.stream.zero(self.info.view_mut())?);
-        }
-        let mut matrix = MatrixMut::new(self.border.view_mut(), k, k, self.layout.order)?;
-        let (workspace, info) = (self.workspace.view_mut(), self.info.view_mut());
-        Ok(self.stream.potrf(&mut matrix, workspace, info)?)
+        self.border
+            .factor_sum(&self.stream, sum, self.chosen.border)
     }
 
     /// The record of the last factorization, on the device.
@@ -320,29 +207,6 @@ impl Factors {
     fn read_summary(&self) -> Result<Vec<f64>, Error> {
         let record = self.summary.view();
         Ok(self.stream.download(record, ByteClass::Record)?)
-    }
-
-    fn border_side(&self, summary: &[f64]) -> SideSummary {
-        let at = |pivot: f64| PivotSite::Border {
-            pivot: pivot as usize,
-        };
-        let (log, abs, least, place, info) =
-            (summary[7], summary[8], summary[9], summary[10], summary[11]);
-        SideSummary {
-            log: LogDeterminant {
-                value: log,
-                absolute: abs,
-            },
-            least: (place >= 0.0).then(|| Pivot {
-                site: at(place),
-                value: least,
-            }),
-            failed: (info != 0.0).then(|| Pivot {
-                site: at(info - 1.0),
-                value: f64::NAN,
-            }),
-            scale: summary[12],
-        }
     }
 
     fn row_failure(
@@ -402,15 +266,12 @@ impl Factors {
             unreachable!("a failure of the border");
         };
         let found = pivot::find(pivot, |j| {
-            self.form_border(operands, rho)?;
-            let buffers = PivotWorkspace {
-                matrix: &mut self.border,
-                workspace: &mut self.workspace,
-                info: &mut self.info,
-                line: &mut self.mid,
-                number: &mut self.number,
+            let sum = Summands {
+                matrix: &operands.border,
+                rho,
+                whitened: &self.whitened,
             };
-            pivot::look(&self.stream, &self.kernels, &self.layout, buffers, j)
+            self.border.look_at_sum(&self.stream, sum, j)
         });
         match found {
             Ok((pivot, value)) => {
@@ -421,8 +282,7 @@ impl Factors {
         }
         failure_with_bump("a pivot of the border", failed, (scale, 0.0), |bump| {
             self.factor_sum(operands, rho + bump)?;
-            let info = self.stream.download(self.info.view(), ByteClass::Record)?;
-            Ok(pivot::refused(info[0])?.is_none())
+            self.border.factored(&self.stream)
         })
     }
 
@@ -442,22 +302,8 @@ impl Factors {
             &mut self.u,
             &mut self.pull,
         )?;
-        match &self.inverse {
-            Some(inverse) => self.kernels.apply_inverse(
-                &self.stream,
-                &self.layout,
-                inverse,
-                &self.pull.sum,
-                &mut self.mid,
-                &mut step.border,
-            )?,
-            None => {
-                self.stream
-                    .copy(self.pull.sum.view(), step.border.view_mut())?;
-                let x = step.border.view_mut();
-                solve_border(&self.stream, &self.layout, &self.border, x, 1)?;
-            }
-        }
+        self.border
+            .solve(&self.stream, &self.pull.sum, &mut step.border)?;
         self.kernels.push(
             &self.stream,
             &self.layout,
@@ -518,7 +364,8 @@ impl Factors {
                 let kept = if piece.start == 0 { -1.0 } else { 1.0 };
                 stream.gemm(1.0, lines(&piece)?, u, kept, &mut b)?;
             }
-            solve_border(stream, layout, &self.border, border.reborrow(), count)?;
+            self.border
+                .solve_columns(stream, border.reborrow(), count)?;
             let x = Matrix::packed(border.as_view(), k, count)?;
             for piece in pieces(n, order, COUNTED) {
                 let z = row.reborrow().slice(piece.start..n * count)?;
