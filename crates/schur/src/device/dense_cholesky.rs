@@ -11,13 +11,14 @@
 //! diagonal, and the inverse's products take it for scratch.) An operand is its caller's and stays as it
 //! is: then the factor has a place of its own, and the inverse another.
 
+use crate::device::Keep;
 use crate::device::kernels::Kernels;
 use crate::device::layout::Layout;
 use crate::device::pieces::{COUNTED, pieces};
 use crate::device::pivot::{self, Seen};
 use crate::device::record::SideSummary;
+use crate::device::summary::BorderMethod;
 use crate::device::tiles::{GramTerm, Tiles};
-use crate::device::{BorderMethod, Keep};
 use crate::{ArrowShape, Error, LogDeterminant, Pivot, PivotSite, RowDims};
 use broadhead_device::{
     ByteClass, DeviceBuffer, Matrix, MatrixMut, Side, Stream, Triangle, ViewMut,

@@ -1,7 +1,7 @@
 //! The kernels of rows first, as typed functions: the one place where their names are strings.
 //!
 //! A launch is unsafe because nothing checks a kernel's pointers. Each function here takes whole
-//! buffers that [`crate::elimination::rows_first::device::factors`] and [`super::operands`] made for
+//! buffers that [`crate::elimination::rows_first::device`] and [`super::operands`] made for
 //! the [`Layout`] it is given; the launch itself checks number and sizes of the arguments.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 

@@ -4,7 +4,7 @@
 use crate::host::blas1::largest;
 use crate::host::bump::{LEAST_BUMP, least_bump};
 use crate::{Error, Failure, LogDeterminant, NotPositiveDefinite, Pivot, PivotSite, RowDims};
-use broadhead_device::{ByteClass, DeviceBuffer, DeviceError, Stream};
+use broadhead_device::{ByteClass, DeviceBuffer, DeviceError, Refusal, Stream};
 
 /// A pivot's place in a record is this times its row, and its place in the row (`KEY` of rows.cu).
 const KEY: i64 = 128;
@@ -16,6 +16,17 @@ pub(crate) struct SideSummary {
     pub(crate) failed: Option<Pivot>,
     /// The largest diagonal entry, the scale of a bump.
     pub(crate) scale: f64,
+}
+
+/// That what is asked about has not run: nothing was submitted, or it went into a graph that was not
+/// launched.
+pub(crate) fn did_not_run(what: &str, expected: &str) -> Error {
+    let refusal = Refusal::Shape {
+        what: what.to_owned(),
+        expected: expected.to_owned(),
+        found: "none".to_owned(),
+    };
+    Error::Device(DeviceError::from(refusal))
 }
 
 /// A log-determinant, where it did not overflow.

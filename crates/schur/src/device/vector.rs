@@ -3,23 +3,36 @@
 
 use crate::device::layout::Layout;
 use crate::{ArrowShape, Error, Gradient, RhsMut, ShapeError, StepMut};
-use broadhead_device::{DeviceBuffer, View, ViewMut};
+use broadhead_device::{DeviceBuffer, Stream, View, ViewMut};
 use faer::{MatMut, MatRef};
 
 /// A vector of an arrow system on the device: `N` numbers and `k` numbers.
 ///
 /// The border's buffer is longer than `k`; what lies past `k` is zero and stays so.
-pub struct ResidentVector {
+pub struct DeviceVector {
     pub(crate) row: DeviceBuffer<f64>,
     pub(crate) border: DeviceBuffer<f64>,
     pub(crate) border_len: usize,
 }
 
-impl ResidentVector {
-    /// Device bytes of a vector of `shape`.
+impl DeviceVector {
+    /// Zeros, so many numbers of each part, of which `border_len` are the border's.
+    pub(crate) fn new(
+        stream: &Stream,
+        [row, border]: [usize; 2],
+        border_len: usize,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            row: stream.zeros(row, "row part")?,
+            border: stream.zeros(border, "border part")?,
+            border_len,
+        })
+    }
+
+    /// Device bytes of a vector of a dense `shape`.
     ///
     /// # Errors
-    /// As [`crate::device::Base::bytes_needed`].
+    /// As [`crate::device::Linearisation::bytes_of_dense`].
     pub fn bytes_needed(shape: &ArrowShape) -> Result<u64, Error> {
         let layout = Layout::new(shape)?;
         Ok(8 * (layout.unknowns + layout.border_len()) as u64)
@@ -33,7 +46,7 @@ impl ResidentVector {
     /// The border part, `k` numbers.
     ///
     /// # Errors
-    /// None for a vector made by a base.
+    /// None for a vector made by a linearisation.
     pub fn border(&self) -> Result<View<'_, f64>, Error> {
         Ok(self.border.slice(0..self.border_len)?)
     }
@@ -46,7 +59,7 @@ impl ResidentVector {
     /// The border part, to be written.
     ///
     /// # Errors
-    /// None for a vector made by a base.
+    /// None for a vector made by a linearisation.
     pub fn border_mut(&mut self) -> Result<ViewMut<'_, f64>, Error> {
         Ok(self.border.slice_mut(0..self.border_len)?)
     }
@@ -54,30 +67,30 @@ impl ResidentVector {
     /// The row part and the border part, to be written by one kernel.
     ///
     /// # Errors
-    /// As [`ResidentVector::border_mut`].
+    /// As [`DeviceVector::border_mut`].
     pub fn parts_mut(&mut self) -> Result<[ViewMut<'_, f64>; 2], Error> {
         let border = self.border.slice_mut(0..self.border_len)?;
         Ok([self.row.view_mut(), border])
     }
 }
 
-pub(crate) fn check_vector(
-    array: &'static str,
-    layout: &Layout,
-    vector: &ResidentVector,
+/// # Errors
+/// [`Error::Shape`] where a vector has not so many numbers of rows and of the border.
+pub(crate) fn check_vectors<const COUNT: usize>(
+    lengths: [usize; 2],
+    vectors: [(&'static str, &DeviceVector); COUNT],
 ) -> Result<(), Error> {
-    let (got, expected) = (
-        vec![vector.row.len(), vector.border.len()],
-        vec![layout.unknowns, layout.border_len()],
-    );
-    match got == expected {
-        true => Ok(()),
-        false => Err(Error::Shape(ShapeError::Mismatch {
-            array,
-            got,
-            expected,
-        })),
+    for (array, vector) in vectors {
+        let got = [vector.row.len(), vector.border.len()];
+        if got != lengths {
+            return Err(Error::Shape(ShapeError::Mismatch {
+                array,
+                got: got.to_vec(),
+                expected: lengths.to_vec(),
+            }));
+        }
     }
+    Ok(())
 }
 
 /// The columns of a step from all of its row parts and all of its border parts, one after another.
