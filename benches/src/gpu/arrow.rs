@@ -28,39 +28,33 @@ use broadhead_gate::Decline;
 use broadhead_sae::lm::device::{IterateGraph, ResidentQuadratic};
 use broadhead_sae::lm::quadratic::QuadraticError;
 use broadhead_sae::lm::{LmError, Rule};
-use broadhead_schur::device::{Base, FrameSummary, Keep, Methods, ReUpload, ResidentVector};
+use broadhead_schur::device::{DeviceVector, FrameSummary, Linearisation, Placement};
 use broadhead_schur::{
     ArrowVector, DenseSystem, EliminationKind, Error, Failure, Ridge, Solver, SolverOptions, System,
 };
 
-/// One system and what its frames keep.
+/// One system, where it is factored and what is pinned there.
 #[derive(Debug)]
 pub(super) struct Rows<'o> {
     stream: Stream,
     operands: &'o Operands,
     arrow: &'o Arrow,
-    keep: Keep,
-    methods: Methods,
+    place: Placement,
     gradient: ArrowVector,
 }
 
 impl<'o> Rows<'o> {
-    pub(super) fn new(
-        stream: &Stream,
-        operands: &'o Operands,
-        (keep, methods): (Keep, Methods),
-    ) -> Outcome<Self> {
+    pub(super) fn new(place: Placement, operands: &'o Operands) -> Outcome<Self> {
         let Operands::Arrow(arrow) = operands else {
             return Err(unsupported("frames of rows first serve dense arrows"));
         };
         let (n, k) = operands.sizes();
         let gradients = operands.gradients();
         Ok(Self {
-            stream: stream.clone(),
+            stream: place.stream.clone(),
             operands,
             arrow,
-            keep,
-            methods,
+            place,
             gradient: ArrowVector {
                 row: gradients.row[..n].to_vec(),
                 border: gradients.border[..k].to_vec(),
@@ -69,11 +63,10 @@ impl<'o> Rows<'o> {
     }
 
     /// Operands on the device, nothing factored yet.
-    fn base(&self, system: &DenseSystem<'_>) -> Outcome<Base> {
-        let mut base = Base::with_methods(&self.stream, system.shape(), self.keep, self.methods)
-            .map_err(schur)?;
-        base.refresh(system).map_err(schur)?;
-        Ok(base)
+    fn linearisation(&self, system: &DenseSystem<'_>) -> Outcome<Linearisation> {
+        let mut made = Linearisation::dense(&self.place, system.shape()).map_err(schur)?;
+        made.refresh(*system).map_err(schur)?;
+        Ok(made)
     }
 
     fn system(&self) -> Outcome<DenseSystem<'o>> {
@@ -82,32 +75,32 @@ impl<'o> Rows<'o> {
 
     fn refresh(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<Taken> {
         let system = self.system()?;
-        let mut base = self.base(&system)?;
-        let whole = |base: &mut Base| {
-            let times = base.refresh(&system).map_err(schur)?;
-            self.stream.synchronize().map_err(device)?;
-            Ok(times)
+        let mut there = self.linearisation(&system)?;
+        let whole = |there: &mut Linearisation| {
+            there.refresh(system).map_err(schur)?;
+            self.stream.synchronize().map_err(device)
         };
         match phase {
-            Phase::Pack => clock.reported(Timer::HostWallClock, &mut base, |b| {
-                Ok(whole(b)?.packing.as_secs_f64())
+            Phase::Pack => clock.reported(Timer::HostWallClock, &mut there, |l| {
+                whole(l)?;
+                Ok(l.system().packing().as_secs_f64())
             }),
-            Phase::Upload => clock.reported(Timer::DeviceEvents, &mut base, |b| {
-                let times = whole(b)?;
-                match times.on_device_clock {
-                    true => Ok(times.sending.as_secs_f64()),
-                    false => Err(unsupported(
+            Phase::Upload => clock.reported(Timer::DeviceEvents, &mut there, |l| {
+                whole(l)?;
+                match l.system().sending() {
+                    Some(sending) => Ok(sending.as_secs_f64()),
+                    None => Err(unsupported(
                         "so little is sent without a time of the device",
                     )),
                 }
             }),
-            _ => clock.wall(&mut base, |_| Ok(()), |b| whole(b).map(drop)),
+            _ => clock.wall(&mut there, |_| Ok(()), whole),
         }
     }
 
     /// The loop and the baseline choose the ways themselves.
     fn expect_unpinned(&self) -> Outcome<()> {
-        match self.methods == Methods::default() {
+        match (self.place.rows, self.place.border) == (None, None) {
             true => Ok(()),
             false => Err(unsupported("the loop and the baseline pin no way")),
         }
@@ -117,14 +110,14 @@ impl<'o> Rows<'o> {
         self.expect_unpinned()?;
         let system = self.system()?;
         let mut step = ArrowVector::zeros(system.shape());
-        let mut baseline = ReUpload::new(&self.stream, system.shape(), self.keep).map_err(schur)?;
+        let mut baseline = Linearisation::dense(&self.place, system.shape()).map_err(schur)?;
         clock.wall(
             &mut (&mut baseline, &mut step),
             |_| Ok(()),
             |(baseline, step)| {
                 let gradient = self.gradient.as_gradient();
                 baseline
-                    .solve(&system, Ridge::ZERO, gradient, step.as_step())
+                    .reupload_and_solve(system, Ridge::ZERO, gradient, step.as_step())
                     .map(drop)
                     .map_err(failed)
             },
@@ -142,9 +135,9 @@ impl<'o> Rows<'o> {
             };
             return Ok(clock.events(&mut to, |_| Ok(()), copy)?.l2(L2::Warm));
         }
-        let mut base = self.base(&system)?;
-        let rows = |base: &mut Base| base.factor_rows_alone(Ridge::ZERO).map_err(schur);
-        Ok(clock.events(&mut base, |_| Ok(()), rows)?.l2(L2::Warm))
+        let mut there = self.linearisation(&system)?;
+        let rows = |there: &mut Linearisation| there.submit_rows(Ridge::ZERO).map_err(schur);
+        Ok(clock.events(&mut there, |_| Ok(()), rows)?.l2(L2::Warm))
     }
 
     fn framed(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<Taken> {
@@ -197,8 +190,9 @@ impl<'o> Rows<'o> {
     fn resident(&self) -> Outcome<ResidentQuadratic> {
         self.expect_unpinned()?;
         let system = self.system()?;
+        let keep = self.place.keep.unwrap_or_default();
         let mut resident =
-            ResidentQuadratic::new(&self.stream, system.shape(), self.keep).map_err(schur)?;
+            ResidentQuadratic::new(&self.stream, system.shape(), keep).map_err(schur)?;
         resident
             .load(&system, self.gradient.as_gradient(), 1.0)
             .map_err(schur)?;
@@ -286,15 +280,15 @@ impl Bench for Rows<'_> {
     fn check(&self, known: Option<f64>) -> Outcome<(Parity, Option<FrameSummary>)> {
         let system = self.system()?;
         let shape = system.shape().clone();
-        let mut base = self.base(&system)?;
-        let mut frame = base.factor(Ridge::ZERO).map_err(failed)?;
+        let mut there = self.linearisation(&system)?;
+        let mut factors = there.factor(Ridge::ZERO).map_err(failed)?;
         let mut step = ArrowVector::zeros(&shape);
-        frame
+        factors
             .solve(self.gradient.as_gradient(), step.as_step())
-            .map_err(schur)?;
+            .map_err(failed)?;
         let error = check::componentwise_error(self.operands, 0, &step.row, &step.border);
-        let summary = frame.summary();
-        let own = frame.log_determinant().map(|l| Logarithm {
+        let summary = factors.summary();
+        let own = factors.log_determinant().map(|l| Logarithm {
             value: l.value,
             absolute: l.absolute,
         });
@@ -372,12 +366,12 @@ fn solve_bytes(n: usize, k: usize) -> u64 {
     16 * n * k + 8 * k * (k + 1)
 }
 
-/// A base with a frame, and a chain of solves.
+/// A linearisation with its factors, and a chain of solves.
 struct Framed<'b> {
     stream: Stream,
-    base: Base,
+    there: Linearisation,
     /// The gradient of the next solve and the room of its step, which then change places.
-    vectors: [ResidentVector; 2],
+    vectors: [DeviceVector; 2],
     step: ArrowVector,
     gradient: &'b ArrowVector,
     in_chain: usize,
@@ -388,12 +382,15 @@ struct Framed<'b> {
 impl<'b> Framed<'b> {
     fn new(bench: &'b Rows<'_>) -> Outcome<Self> {
         let system = bench.system()?;
-        let mut base = bench.base(&system)?;
-        base.factor(Ridge::ZERO).map_err(failed)?;
-        let vectors = [base.vector().map_err(schur)?, base.vector().map_err(schur)?];
+        let mut there = bench.linearisation(&system)?;
+        there.factor(Ridge::ZERO).map_err(failed)?;
+        let vectors = [
+            there.vector().map_err(schur)?,
+            there.vector().map_err(schur)?,
+        ];
         let mut framed = Self {
             stream: bench.stream.clone(),
-            base,
+            there,
             vectors,
             step: ArrowVector::zeros(system.shape()),
             gradient: &bench.gradient,
@@ -429,14 +426,14 @@ impl<'b> Framed<'b> {
     }
 
     fn factor(&mut self) -> Outcome<()> {
-        self.base.factor(Ridge::ZERO).map(drop).map_err(failed)
+        self.there.factor(Ridge::ZERO).map(drop).map_err(failed)
     }
 
     /// One solve, its gradient the step before.
     fn solve(&mut self) -> Outcome<()> {
         let [gradient, step] = &mut self.vectors;
-        let mut frame = self.base.frame(Ridge::ZERO).map_err(failed)?;
-        frame.solve_resident(gradient, step).map_err(schur)?;
+        let mut factors = self.there.factorization(Ridge::ZERO).map_err(failed)?;
+        factors.solve_resident(gradient, step).map_err(schur)?;
         self.vectors.swap(0, 1);
         self.in_chain += 1;
         Ok(())
@@ -444,11 +441,11 @@ impl<'b> Framed<'b> {
 
     fn make_graph(&mut self) -> Outcome<()> {
         let [a, b] = &mut self.vectors;
-        let mut frame = self.base.frame(Ridge::ZERO).map_err(failed)?;
+        let mut factors = self.there.factorization(Ridge::ZERO).map_err(failed)?;
         let graph = self.stream.capture(|_| {
             for _ in 0..Phase::MANY / 2 {
-                frame.solve_resident(a, b).map_err(of_device)?;
-                frame.solve_resident(b, a).map_err(of_device)?;
+                factors.solve_resident(a, b).map_err(of_device)?;
+                factors.solve_resident(b, a).map_err(of_device)?;
             }
             Ok(())
         });
@@ -492,10 +489,11 @@ impl<'b> Framed<'b> {
     }
 
     fn solve_host(&mut self, gradient: &ArrowVector) -> Outcome<()> {
-        let mut frame = self.base.frame(Ridge::ZERO).map_err(failed)?;
-        frame
+        let mut factors = self.there.factorization(Ridge::ZERO).map_err(failed)?;
+        factors
             .solve(gradient.as_gradient(), self.step.as_step())
-            .map_err(schur)
+            .map(drop)
+            .map_err(failed)
     }
 }
 

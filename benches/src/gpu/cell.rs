@@ -14,8 +14,8 @@ use crate::record::{CellId, Measured, Outcome, Parity, Record, SCHEMA};
 use broadhead_device::nvml::{ClockReasons, Nvml, Reading};
 use broadhead_device::{Context, ExecutionPath, Ledger, Stream};
 use broadhead_gate::Decline;
-use broadhead_schur::IterativeOptions;
-use broadhead_schur::device::{FrameSummary, Keep, Methods, StructuredMethod};
+use broadhead_schur::EliminationKind;
+use broadhead_schur::device::{FrameSummary, Keep, Placement, Way};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -233,7 +233,7 @@ fn measure_ceilings(
 
 /// What a contender's name says that its frames keep and how they are made:
 /// `rows/KEEP[,rows=WAY][,border=WAY]`.
-fn frame_of(contender: &str) -> Answer<(Keep, Methods)> {
+fn frame_of(contender: &str) -> Answer<(Keep, [Option<Way>; 2])> {
     let unknown = || Decline::Unsupported {
         why: format!("no frame is called {contender}"),
     };
@@ -242,15 +242,15 @@ fn frame_of(contender: &str) -> Answer<(Keep, Methods)> {
         .ok_or_else(unknown)?
         .split(',');
     let keep = words.next().and_then(named).ok_or_else(unknown)?;
-    let mut methods = Methods::default();
+    let mut ways = [None; 2];
     for word in words {
         match word.split_once('=') {
-            Some(("rows", way)) => methods.rows = Some(named(way).ok_or_else(unknown)?),
-            Some(("border", way)) => methods.border = Some(named(way).ok_or_else(unknown)?),
+            Some(("rows", way)) => ways[0] = Some(named(way).ok_or_else(unknown)?),
+            Some(("border", way)) => ways[1] = Some(named(way).ok_or_else(unknown)?),
             _ => return Err(unknown()),
         }
     }
-    Ok((keep, methods))
+    Ok((keep, ways))
 }
 
 /// A value by the name that it has in records.
@@ -258,20 +258,15 @@ fn named<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
     serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
 }
 
-/// How a contender's name says that structured systems are eliminated: `core`, `iterative` or
-/// `border/KEEP`.
-/// `None` where it says nothing of them.
-fn structured_method(contender: &str) -> Option<StructuredMethod> {
-    match contender.strip_prefix("border/") {
-        Some(keep) => named(keep).map(|keep| StructuredMethod::Border { keep }),
-        None => match contender {
-            "core" => Some(StructuredMethod::Core),
-            "iterative" => Some(StructuredMethod::Iterative {
-                options: IterativeOptions::default(),
-            }),
-            _ => None,
-        },
-    }
+/// How a contender's name says that structured systems are eliminated, and what is kept: `core`,
+/// `iterative` or `border/KEEP`. `None` where it says nothing of them.
+fn structured_elimination(contender: &str) -> Option<(EliminationKind, Option<Keep>)> {
+    let (word, keep) = match contender.split_once('/') {
+        Some(("border", keep)) => ("border", Some(named(keep)?)),
+        None if matches!(contender, "core" | "iterative") => (contender, None),
+        _ => return None,
+    };
+    Some((word.parse().ok()?, keep))
 }
 
 /// What a cell's process measures: one contender over one system.
@@ -290,9 +285,21 @@ fn contender<'o>(
     operands: &'o Operands,
     name: &str,
 ) -> Answer<Box<dyn Bench + 'o>> {
-    Ok(match structured_method(name) {
-        Some(method) => Box::new(Structured::new(stream, operands, method)?),
-        None => Box::new(Rows::new(stream, operands, frame_of(name)?)?),
+    let place = Placement::on(stream);
+    Ok(match structured_elimination(name) {
+        Some((elimination, keep)) => {
+            let place = Placement { keep, ..place };
+            Box::new(Structured::new(place, operands, elimination)?)
+        }
+        None => {
+            let (keep, [rows, border]) = frame_of(name)?;
+            let place = Placement {
+                rows,
+                border,
+                ..place.keeping(keep)
+            };
+            Box::new(Rows::new(place, operands)?)
+        }
     })
 }
 
@@ -383,7 +390,6 @@ fn measured(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use broadhead_schur::device::{BorderMethod, RowMethod};
 
     #[test]
     fn every_contender_of_the_device_suites_names_a_frame() {
@@ -391,16 +397,15 @@ mod tests {
         let suite = Suite::read(&path).unwrap();
         let of_device = |job: &Job<'_>| job.contender == "device";
         for job in job::all(&suite).filter(|job| !of_device(job)) {
-            let structured = structured_method(job.contender).is_some();
+            let structured = structured_elimination(job.contender).is_some();
             assert!(structured || frame_of(job.contender).is_ok(), "{job}");
         }
         for unknown in ["border", "border/nothing", "cores"] {
-            assert!(structured_method(unknown).is_none(), "{unknown}");
+            assert!(structured_elimination(unknown).is_none(), "{unknown}");
         }
-        let (keep, methods) = frame_of("rows/factor,rows=library,border=syrk-and-tiles").unwrap();
+        let (keep, ways) = frame_of("rows/factor,rows=library,border=syrk-and-tiles").unwrap();
         assert_eq!(keep, Keep::Factor);
-        assert_eq!(methods.rows, Some(RowMethod::Library));
-        assert_eq!(methods.border, Some(BorderMethod::SyrkAndTiles));
+        assert_eq!(ways, [Some(Way::Library), Some(Way::SyrkAndTiles)]);
         for unknown in [
             "rows",
             "rows/nothing",

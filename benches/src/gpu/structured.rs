@@ -13,15 +13,16 @@ use crate::record::{L2, Parity};
 use broadhead_device::{ByteClass, ExecutionPath, Stream};
 use broadhead_gate::Decline;
 use broadhead_schur::device::{
-    FrameSummary, ResidentVector, StructuredBase, StructuredFrame, StructuredMethod,
+    DeviceVector, Factorization, FrameSummary, Linearisation, Placement,
 };
-use broadhead_schur::{ArrowVector, Ridge, StructuredSystem};
+use broadhead_schur::{ArrowVector, EliminationKind, IterativeOptions, Ridge, StructuredSystem};
 
 /// One system, and how it is eliminated.
 #[derive(Debug)]
 pub(super) struct Structured<'o> {
     stream: Stream,
-    method: StructuredMethod,
+    place: Placement,
+    elimination: EliminationKind,
     operands: &'o Operands,
     circles: &'o Circles,
     gradient: ArrowVector,
@@ -29,9 +30,9 @@ pub(super) struct Structured<'o> {
 
 impl<'o> Structured<'o> {
     pub(super) fn new(
-        stream: &Stream,
+        place: Placement,
         operands: &'o Operands,
-        method: StructuredMethod,
+        elimination: EliminationKind,
     ) -> Outcome<Self> {
         let Operands::Circles(circles) = operands else {
             return Err(unsupported("it serves structured systems"));
@@ -39,8 +40,9 @@ impl<'o> Structured<'o> {
         let (n, k) = operands.sizes();
         let gradients = operands.gradients();
         Ok(Self {
-            stream: stream.clone(),
-            method,
+            stream: place.stream.clone(),
+            place,
+            elimination,
             operands,
             circles,
             gradient: ArrowVector {
@@ -52,9 +54,9 @@ impl<'o> Structured<'o> {
 
     /// What a step's backward error must satisfy.
     fn bound(&self) -> f64 {
-        match self.method {
-            StructuredMethod::Iterative { .. } => check::ITERATIVE_BOUND,
-            _ => check::DIRECT_BOUND,
+        match self.elimination.gives_log_determinant() {
+            true => check::DIRECT_BOUND,
+            false => check::ITERATIVE_BOUND,
         }
     }
 
@@ -71,17 +73,17 @@ impl<'o> Structured<'o> {
     }
 
     /// Operands on the device, nothing factored yet.
-    fn base(&self) -> Outcome<StructuredBase> {
+    fn linearisation(&self) -> Outcome<Linearisation> {
         let system = self.system()?;
-        let shape = system.structured_shape();
-        let mut base =
-            StructuredBase::with_method(&self.stream, shape, self.method).map_err(schur)?;
-        base.refresh(&system).map_err(schur)?;
-        Ok(base)
+        let (shape, iterative) = (system.structured_shape(), IterativeOptions::default());
+        let mut made = Linearisation::structured(&self.place, shape, self.elimination, iterative)
+            .map_err(schur)?;
+        made.refresh(system).map_err(schur)?;
+        Ok(made)
     }
 
     /// Puts the gradient into a vector of the device.
-    fn put_gradient(&self, to: &mut ResidentVector) -> Outcome<()> {
+    fn put_gradient(&self, to: &mut DeviceVector) -> Outcome<()> {
         let class = ByteClass::Gradient;
         self.stream
             .upload_into(&self.gradient.row, to.row_mut(), class)
@@ -92,18 +94,21 @@ impl<'o> Structured<'o> {
             .map_err(device)
     }
 
-    fn vectors(&self, base: &StructuredBase) -> Outcome<[ResidentVector; 2]> {
-        let mut vectors = [base.vector().map_err(schur)?, base.vector().map_err(schur)?];
+    fn vectors(&self, there: &Linearisation) -> Outcome<[DeviceVector; 2]> {
+        let mut vectors = [
+            there.vector().map_err(schur)?,
+            there.vector().map_err(schur)?,
+        ];
         self.put_gradient(&mut vectors[0])?;
         Ok(vectors)
     }
 
     fn solve(&self, clock: &Clock<'_>) -> Outcome<Taken> {
-        let mut base = self.base()?;
-        let vectors = self.vectors(&base)?;
+        let mut there = self.linearisation()?;
+        let vectors = self.vectors(&there)?;
         let mut state = Chain {
             bench: self,
-            frame: base.factor(Ridge::ZERO).map_err(failed)?,
+            factors: there.factor(Ridge::ZERO).map_err(failed)?,
             vectors,
             done: 0,
         };
@@ -111,25 +116,27 @@ impl<'o> Structured<'o> {
     }
 
     fn factor_and_solve(&self, clock: &Clock<'_>) -> Outcome<Taken> {
-        let mut base = self.base()?;
-        let [gradient, mut step] = self.vectors(&base)?;
+        let mut there = self.linearisation()?;
+        let [gradient, mut step] = self.vectors(&there)?;
         // Once before, so that handles are there: a capture may not make them.
-        base.factor(Ridge::ZERO).map_err(failed)?;
+        there.factor(Ridge::ZERO).map_err(failed)?;
         let mut graph = self
             .stream
             .capture(|_| {
-                base.factor_and_solve_resident(Ridge::ZERO, &gradient, &mut step)
+                there
+                    .submit_factor(Ridge::ZERO)
+                    .and_then(|()| there.submit_solve(&gradient, &mut step))
                     .map_err(of_device)
             })
             .map_err(device)?;
         graph.launch().map_err(device)?;
-        base.factored(Ridge::ZERO).map_err(failed)?;
+        there.factored(Ridge::ZERO).map_err(failed)?;
         let class = ByteClass::Gradient;
         let row = self.stream.download(step.row(), class).map_err(device)?;
         let border = step.border().map_err(schur)?;
         let border = self.stream.download(border, class).map_err(device)?;
         let error = check::componentwise_error(self.operands, 0, &row, &border);
-        base.solved().map_err(failed)?;
+        there.solved().map_err(failed)?;
         check::parity(error, self.bound(), None, None)?;
         clock.events(
             &mut graph,
@@ -141,20 +148,23 @@ impl<'o> Structured<'o> {
 
 impl Bench for Structured<'_> {
     fn check(&self, known: Option<f64>) -> Outcome<(Parity, Option<FrameSummary>)> {
-        let mut base = self.base()?;
-        let mut frame = base.factor(Ridge::ZERO).map_err(failed)?;
+        let mut there = self.linearisation()?;
+        let mut factors = there.factor(Ridge::ZERO).map_err(failed)?;
         let mut step = self.zeros();
-        frame
+        factors
             .solve(self.gradient.as_gradient(), step.as_step())
             .map_err(failed)?;
         let error = check::componentwise_error(self.operands, 0, &step.row, &step.border);
         // Conjugate gradients have no log-determinant to compare; what should have one has.
-        let own = match (frame.log_determinant(), self.method) {
+        let own = match (
+            factors.log_determinant(),
+            self.elimination.gives_log_determinant(),
+        ) {
             (Ok(l), _) => Some(Logarithm {
                 value: l.value,
                 absolute: l.absolute,
             }),
-            (Err(_), StructuredMethod::Iterative { .. }) => None,
+            (Err(_), false) => None,
             (Err(error), _) => {
                 let error = format!("no log-determinant: {error}");
                 return Err(Decline::Failed { error });
@@ -167,36 +177,36 @@ impl Bench for Structured<'_> {
         };
         let cpu = cpu.map(|value| (super::cell::CPU.to_owned(), value));
         let parity = check::parity(error, self.bound(), own, cpu)?;
-        Ok((parity, Some(base.summary())))
+        Ok((parity, Some(there.summary())))
     }
 
     fn phase(&self, phase: Phase, clock: &Clock<'_>) -> Outcome<(Taken, ExecutionPath)> {
         let taken = match phase {
             Phase::Refresh => {
                 let system = self.system()?;
-                let work = |base: &mut StructuredBase| {
-                    base.refresh(&system).map_err(schur)?;
+                let work = |there: &mut Linearisation| {
+                    there.refresh(system).map_err(schur)?;
                     self.stream.synchronize().map_err(device)
                 };
-                clock.wall(&mut self.base()?, |_| Ok(()), work)?
+                clock.wall(&mut self.linearisation()?, |_| Ok(()), work)?
             }
             Phase::Factor => {
                 let work =
-                    |base: &mut StructuredBase| base.factor(Ridge::ZERO).map(drop).map_err(failed);
-                clock.events(&mut self.base()?, |_| Ok(()), work)?
+                    |there: &mut Linearisation| there.factor(Ridge::ZERO).map(drop).map_err(failed);
+                clock.events(&mut self.linearisation()?, |_| Ok(()), work)?
             }
             Phase::Solve => self.solve(clock)?,
             Phase::Core => self.factor_and_solve(clock)?,
             Phase::SolveHost => {
-                let mut base = self.base()?;
-                let frame = base.factor(Ridge::ZERO).map_err(failed)?;
-                let work = |(frame, step): &mut (StructuredFrame<'_>, ArrowVector)| {
-                    frame
+                let mut there = self.linearisation()?;
+                let factors = there.factor(Ridge::ZERO).map_err(failed)?;
+                let work = |(factors, step): &mut (Factorization<'_>, ArrowVector)| {
+                    factors
                         .solve(self.gradient.as_gradient(), step.as_step())
                         .map(drop)
                         .map_err(failed)
                 };
-                clock.wall(&mut (frame, self.zeros()), |_| Ok(()), work)?
+                clock.wall(&mut (factors, self.zeros()), |_| Ok(()), work)?
             }
             other => {
                 return Err(unsupported(&format!(
@@ -208,11 +218,11 @@ impl Bench for Structured<'_> {
     }
 }
 
-/// A frame and a chain of solves, each gradient the step before.
+/// Factors and a chain of solves, each gradient the step before.
 struct Chain<'c> {
     bench: &'c Structured<'c>,
-    frame: StructuredFrame<'c>,
-    vectors: [ResidentVector; 2],
+    factors: Factorization<'c>,
+    vectors: [DeviceVector; 2],
     done: usize,
 }
 
@@ -228,7 +238,7 @@ impl Chain<'_> {
 
     fn solve(&mut self) -> Outcome<()> {
         let [gradient, step] = &mut self.vectors;
-        self.frame.solve_resident(gradient, step).map_err(schur)?;
+        self.factors.solve_resident(gradient, step).map_err(schur)?;
         self.vectors.swap(0, 1);
         self.done += 1;
         Ok(())

@@ -3,8 +3,8 @@
 #![allow(clippy::print_stdout, reason = "a program whose output is its result")]
 
 use broadhead_device::{ByteClass, Context, Ledger, Stream};
-use broadhead_schur::device::{Keep, StructuredBase, StructuredMethod};
-use broadhead_schur::{IterativeOptions, Ridge};
+use broadhead_schur::device::{Keep, Linearisation, Placement};
+use broadhead_schur::{EliminationKind, IterativeOptions, Ridge};
 use broadhead_testkit::cases::StructuredCase;
 use broadhead_testkit::generate::{self, Structure};
 use broadhead_testkit::random::Random;
@@ -30,12 +30,16 @@ fn time(
     stream: &Stream,
     name: &str,
     case: &StructuredCase,
-    method: StructuredMethod,
+    (elimination, keep): (EliminationKind, Keep),
 ) -> Outcome<()> {
     let arrow = case.shape.arrow();
     let g = generate::gradient(arrow.row_unknowns(), arrow.border(), &mut Random::new(2));
-    let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
-    base.refresh(&case.structured())?;
+    let (place, options) = (
+        Placement::on(stream).keeping(keep),
+        IterativeOptions::default(),
+    );
+    let mut base = Linearisation::structured(&place, &case.shape, elimination, options)?;
+    base.refresh(case.structured())?;
     let (mut from, mut to) = (base.vector()?, base.vector()?);
     stream.upload_into(&g.row, from.row_mut(), ByteClass::Gradient)?;
     stream.upload_into(&g.border, from.border_mut()?, ByteClass::Gradient)?;
@@ -46,7 +50,9 @@ fn time(
     let found = frame.solved()?;
     let mut broken = None;
     let mut graph = stream.capture(|_| {
-        broken = base.factor_and_solve_resident(ridge, &from, &mut to).err();
+        let submitted = base.submit_factor(ridge);
+        let submitted = submitted.and_then(|()| base.submit_solve(&from, &mut to));
+        broken = submitted.err();
         Ok(())
     })?;
     if let Some(error) = broken {
@@ -55,9 +61,9 @@ fn time(
     let both = median(stream, || Ok(graph.launch()?))?;
     base.factored(ridge)?;
     println!(
-        "{{\"bench\":\"device_structured\",\"method\":\"{method:?}\",\"shape\":\"{name}\",\"factor_us\":{factor:.2},\"solve_us\":{solve:.2},\"graph_of_both_us\":{both:.2},\"iterations\":{},\"bytes\":{}}}",
+        "{{\"bench\":\"device_structured\",\"method\":\"{elimination}, {keep:?}\",\"shape\":\"{name}\",\"factor_us\":{factor:.2},\"solve_us\":{solve:.2},\"graph_of_both_us\":{both:.2},\"iterations\":{},\"bytes\":{}}}",
         found.iterations,
-        base.bytes().total()
+        base.bytes()
     );
     Ok(())
 }
@@ -89,20 +95,19 @@ fn main() -> Outcome<()> {
             margin: 0.1,
         };
         let case = generate::structured(&of, &mut Random::new(1));
-        let options = IterativeOptions::default();
         let mut methods = vec![
-            StructuredMethod::Core,
-            StructuredMethod::Iterative { options },
+            (EliminationKind::Core, Keep::Factor),
+            (EliminationKind::Iterative, Keep::Factor),
         ];
         // Border first is of the order of the rows' unknowns.
         if n * d <= 16_000 {
             let keeps = [Keep::Factor, Keep::InverseFactor];
-            methods.extend(keeps.map(|keep| StructuredMethod::Border { keep }));
+            methods.extend(keeps.map(|keep| (EliminationKind::Border, keep)));
         }
-        for method in methods {
-            let served = StructuredBase::bytes_needed(&case.shape, method).is_ok();
-            if served && method.kind().as_str().contains(&wanted) {
-                time(&stream, name, &case, method)?;
+        for (kind, keep) in methods {
+            let served = Linearisation::bytes_of_structured(&case.shape, kind, keep).is_ok();
+            if served && kind.as_str().contains(&wanted) {
+                time(&stream, name, &case, (kind, keep))?;
             }
         }
     }

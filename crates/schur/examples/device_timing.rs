@@ -8,9 +8,9 @@
 #![allow(clippy::print_stdout, reason = "a program whose output is its result")]
 
 use broadhead_device::{Context, Ledger, Stream};
-use broadhead_schur::device::{Base, Keep, ReUpload};
+use broadhead_schur::device::{Keep, Linearisation};
 use broadhead_schur::{ArrowVector, Refinement, Ridge};
-use case::{Case, Outcome};
+use case::{Case, Outcome, room};
 use std::time::Instant;
 
 #[path = "../tests/device/case.rs"]
@@ -48,6 +48,13 @@ fn device_time(
     Ok(samples)
 }
 
+/// Milliseconds that operands were on their way, null where the device did not say.
+fn sending(base: &Linearisation) -> String {
+    let milliseconds = |time: std::time::Duration| format!("{:.2}", time.as_secs_f64() * 1e3);
+    let sending = base.system().sending();
+    sending.map_or("null".to_owned(), milliseconds)
+}
+
 fn time(stream: &Stream, name: &str, n: usize, d: usize, k: usize, reuse: bool) -> Outcome<()> {
     let case = Case::new(&vec![d; n], k, 11)?;
     let repeats = if n > 50_000 { 10 } else { 40 };
@@ -56,9 +63,9 @@ fn time(stream: &Stream, name: &str, n: usize, d: usize, k: usize, reuse: bool) 
             Keep::Factor => "factor",
             Keep::InverseFactor => "inverse-factor",
         };
-        let mut base = Base::new(stream, &case.shape, keep)?;
+        let mut base = room(stream, &case.shape, keep)?;
         let start = Instant::now();
-        let times = base.refresh(&case.system()?)?;
+        base.refresh(case.system()?)?;
         stream.synchronize()?;
         let total = start.elapsed();
         let before = base.ledger();
@@ -73,19 +80,19 @@ fn time(stream: &Stream, name: &str, n: usize, d: usize, k: usize, reuse: bool) 
             name,
             build,
             &format!(
-                ",\"keep\":\"{tag}\",\"border\":\"{:?}\",\"pack_ms\":{:.2},\"send_ms\":{:.2},\"refresh_ms\":{:.2},\"bytes\":{}",
+                ",\"keep\":\"{tag}\",\"border\":\"{:?}\",\"pack_ms\":{:.2},\"send_ms\":{},\"refresh_ms\":{:.2},\"bytes\":{}",
                 base.summary().border,
-                times.packing.as_secs_f64() * 1e3,
-                times.sending.as_secs_f64() * 1e3,
+                base.system().packing().as_secs_f64() * 1e3,
+                sending(&base),
                 total.as_secs_f64() * 1e3,
-                bytes.total()
+                bytes
             ),
         );
         if keep == Keep::InverseFactor {
             let (x0, x1) = (base.vector()?, base.vector()?);
             let (mut y0, mut y1) = (base.vector()?, base.vector()?);
             let product = device_time(stream, repeats, || {
-                Ok(base.products_resident([&x0, &x1], [&mut y0, &mut y1])?)
+                Ok(base.products([&x0, &x1], [&mut y0, &mut y1])?)
             })?;
             say("two_products", name, product, "");
         }
@@ -189,19 +196,19 @@ fn time(stream: &Stream, name: &str, n: usize, d: usize, k: usize, reuse: bool) 
         );
     }
     if reuse {
-        let mut baseline = ReUpload::new(stream, &case.shape, Keep::Factor)?;
+        let mut baseline = room(stream, &case.shape, Keep::Factor)?;
         let mut x = ArrowVector::zeros(&case.shape);
         let (mut all, mut packing) = (Vec::new(), Vec::new());
         for _ in 0..4 {
             let start = Instant::now();
-            let times = baseline.solve(
-                &case.system()?,
+            baseline.reupload_and_solve(
+                case.system()?,
                 Ridge::ZERO,
                 case.g.as_gradient(),
                 x.as_step(),
             )?;
             all.push(start.elapsed().as_secs_f64() * 1e6);
-            packing.push(times.packing.as_secs_f64() * 1e6);
+            packing.push(baseline.system().packing().as_secs_f64() * 1e6);
         }
         let (packing, _) = median(packing);
         say(
@@ -218,9 +225,9 @@ fn row_blocks(stream: &Stream) -> Outcome<()> {
     for d in [2usize, 8, 16] {
         let n = 100_000;
         let case = Case::new(&vec![d; n], 0, 5)?;
-        let mut base = Base::new(stream, &case.shape, Keep::Factor)?;
-        base.refresh(&case.system()?)?;
-        let rows = device_time(stream, 50, || Ok(base.factor_rows_alone(Ridge::ZERO)?))?;
+        let mut base = room(stream, &case.shape, Keep::Factor)?;
+        base.refresh(case.system()?)?;
+        let rows = device_time(stream, 50, || Ok(base.submit_rows(Ridge::ZERO)?))?;
         let from = stream.zeros::<f64>(n * d * d, "copy")?;
         let mut to = stream.zeros::<f64>(n * d * d, "copy")?;
         let copy = device_time(stream, 50, || Ok(stream.copy(from.view(), to.view_mut())?))?;
@@ -242,8 +249,8 @@ fn huge(stream: &Stream) -> Outcome<()> {
     let case = Case::new(&vec![d; n], k, 61)?;
     let ridge = Ridge::ZERO;
     for keep in [Keep::Factor, Keep::InverseFactor] {
-        let mut base = Base::new(stream, &case.shape, keep)?;
-        let times = base.refresh(&case.system()?)?;
+        let mut base = room(stream, &case.shape, keep)?;
+        base.refresh(case.system()?)?;
         let factor = device_time(stream, 3, || {
             base.factor(ridge)?;
             Ok(())
@@ -252,7 +259,9 @@ fn huge(stream: &Stream) -> Outcome<()> {
         let class = broadhead_device::ByteClass::Gradient;
         stream.upload_into(&case.g.row, gradient.row_mut(), class)?;
         stream.upload_into(&case.g.border, gradient.border_mut()?, class)?;
-        let report = base.solve_measured(&gradient, &mut step, Refinement::Measure)?;
+        let report =
+            base.factorization(ridge)?
+                .solve_measured(&gradient, &mut step, Refinement::Measure)?;
         let x = ArrowVector {
             row: stream.download(step.row(), class)?,
             border: stream.download(step.border()?, class)?,
@@ -264,9 +273,9 @@ fn huge(stream: &Stream) -> Outcome<()> {
             "huge",
             factor,
             &format!(
-                ",\"keep\":\"{keep:?}\",\"send_ms\":{:.0},\"bytes\":{},\"omega\":{omega:.2e},\"omega_on_device\":{:.2e}",
-                times.sending.as_secs_f64() * 1e3,
-                base.bytes().total(),
+                ",\"keep\":\"{keep:?}\",\"send_ms\":{},\"bytes\":{},\"omega\":{omega:.2e},\"omega_on_device\":{:.2e}",
+                sending(&base),
+                base.bytes(),
                 said.unwrap_or(f64::NAN),
             ),
         );

@@ -44,7 +44,13 @@ const STILL_NAME: &[(&str, usize)] = &[
 const ONE_NAME: &[&str] = &["schur"];
 
 /// Names that two types still have, a debt that only shrinks.
-const STILL_TWICE: &[&str] = &["Base", "Frame"];
+const STILL_TWICE: &[&str] = &[];
+
+/// The device's half: one family of public types for systems of every kind.
+const FAMILY: &str = "crates/schur/src/device/mod.rs";
+
+/// The most types of it.
+const MOST_TYPES: usize = 8;
 
 /// Whether this tree is the project's, not a test's, so that what a list names is to be there.
 fn is_whole(tree: &Tree) -> bool {
@@ -58,6 +64,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     folders(tree, &mut findings);
     names(tree, &mut findings);
     twice(tree, &mut findings);
+    family(tree, &mut findings);
     findings
 }
 
@@ -184,6 +191,43 @@ fn twice(tree: &Tree, findings: &mut Vec<Finding>) {
             }
         }
     }
+}
+
+/// The device's half has few public types.
+fn family(tree: &Tree, findings: &mut Vec<Finding>) {
+    for source in tree.sources.iter().filter(|s| s.path == FAMILY) {
+        let types = exported(own_code(source).unwrap_or_default());
+        for (name, line) in types.into_iter().skip(MOST_TYPES) {
+            let message = format!(
+                "{name} is one public type more than the {MOST_TYPES} of the device's half"
+            );
+            findings.push(Finding::new(FAMILY, line, "family", message));
+        }
+    }
+}
+
+/// The public types of a module, its own and those that it exports, with their lines.
+fn exported(code: &str) -> Vec<(&str, usize)> {
+    let mut found = Vec::new();
+    let mut using = false;
+    for (i, line) in code.lines().enumerate() {
+        let own = line.starts_with("pub ").then(|| declared(line)).flatten();
+        found.extend(own.map(|name| (name, i + 1)));
+        using |= line.starts_with("pub use ");
+        if using {
+            // The last name of a path, or the one that it is given; a module's begins with a small letter, a
+            // constant has none.
+            let names = line.split([',', '{', '}', ';']).filter_map(|part| {
+                let name = part.rsplit([':', ' ']).find(|word| !word.is_empty())?;
+                let is_type =
+                    name.starts_with(char::is_uppercase) && name.contains(char::is_lowercase);
+                is_type.then_some((name, i + 1))
+            });
+            found.extend(names);
+            using = !line.contains(';');
+        }
+    }
+    found
 }
 
 /// The type that a line declares for a whole module.

@@ -321,7 +321,6 @@ fn what_lists_allow_is_there() {
     for (rule, path) in [
         ("home", "crates/sae/src/lm/ended.rs"),
         ("home", "benches/src/gpu/arrow.rs"),
-        ("twice", "crates/schur/src/"),
     ] {
         assert!(found.contains(&(rule, path.to_owned())), "{found:?}");
     }
@@ -354,11 +353,29 @@ fn two_types_of_one_name_are_found() {
     // An associated type is none of a module's.
     let associated = "//! A.\ntrait A {\n    type B;\n}\ntrait C {\n    type B;\n}\n";
     assert_eq!(complaints(&[(own, associated)]), []);
-    // What is allowed and not needed any more, and a third where two are allowed.
-    breaks("twice", own, "//! A.\nstruct Frame;\n");
-    let frame = "struct Frame;\n";
-    assert_eq!(complaints(&[(own, &format!("//! A.\n{frame}{frame}"))]), []);
-    breaks("twice", own, &format!("//! A.\n{frame}{frame}{frame}"));
+}
+
+#[test]
+fn a_ninth_public_type_of_the_device_s_half_is_found() {
+    let module = "crates/schur/src/device/mod.rs";
+    let eight = "//! D.\npub use a::{\n    A1a, A2a, MOST,\n    A3a,\n};\npub use b::A4a;\npub(crate) use c::Inner;\n\
+                 pub use d::{small, D as A5a};\npub struct A6a;\npub enum A7a {}\npub trait A8a {}\n\
+                 pub fn f() {}\npub const MORE: u8 = 1;\nstruct Own;\npub(crate) struct Inside;\n";
+    assert_eq!(complaints(&[(module, eight)]), []);
+    for ninth in [
+        "pub struct A9a;\n",
+        "pub type A9a = u8;\n",
+        "pub use e::A9a;\n",
+        "pub use e::f::{g, A9a};\n",
+        "pub use e::{\n    g,\n    A9a,\n};\n",
+        "pub use e::h as A9a;\n",
+    ] {
+        breaks("family", module, &format!("{eight}{ninth}"));
+    }
+    let tested = format!("{eight}#[cfg(test)]\npub struct A9a;\n");
+    assert_eq!(complaints(&[(module, &tested)]), []);
+    let elsewhere = format!("{eight}pub struct A9a;\n");
+    assert_eq!(complaints(&[("crates/schur/src/a.rs", &elsewhere)]), []);
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(super) fn tests() -> Vec<Trial> {
 /// The device of `context`.
 fn place(context: &Context) -> Result<Place, Error> {
     let stream = context.stream(&broadhead_device::Ledger::new())?;
-    Ok(Place::with_device(Placement { stream, keep: None }))
+    Ok(Place::with_device(Placement::on(&stream)))
 }
 
 /// The same options with the core, on a device.

@@ -108,10 +108,7 @@ fn framed(context: &Context) -> Outcome {
     let case = case()?;
     let wanted = sequences(&case, &rows_first(), &Place::default())?;
     expect_eq("the CPU's frames", wanted.builds, [1, 0])?;
-    let place = Place::with_device(Placement {
-        stream: stream.clone(),
-        keep: Some(Keep::Factor),
-    });
+    let place = Place::with_device(Placement::on(&stream).keeping(Keep::Factor));
     let required = SolveOptions {
         device_policy: DevicePolicy::Required,
         ..rows_first()

@@ -1,14 +1,15 @@
 //! The kernels of rows first, as typed functions: the one place where their names are strings.
 //!
 //! A launch is unsafe because nothing checks a kernel's pointers. Each function here takes whole
-//! buffers that [`crate::elimination::rows_first::device::factors`] and [`super::operands`] made for
+//! buffers that [`crate::elimination::rows_first::device`] and [`super::operands`] made for
 //! the [`Layout`] it is given; the launch itself checks number and sizes of the arguments.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use super::layout::{Layout, STRIP, WIDEST_ROW};
+use crate::RowDims;
 use crate::elimination::rows_first::device::rows::ROWS;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
-use broadhead_device::{DeviceBuffer, Result, Stream, ViewMut};
+use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, ViewMut};
 
 pub(crate) const BORDER: KernelSource = KernelSource {
     name: "border.cu",
@@ -47,6 +48,25 @@ pub(crate) struct RowIndex {
     pub(crate) blocks: DeviceBuffer<i64>,
 }
 
+impl RowIndex {
+    /// That of rows of `dims`: of no length where they are alike.
+    pub(crate) fn new(stream: &Stream, layout: &Layout, dims: &RowDims) -> Result<Self> {
+        let (offsets, blocks) = match layout.uniform {
+            -1 => {
+                let of = |f: fn(&RowDims, usize) -> usize| -> Vec<i64> {
+                    (0..=layout.rows).map(|i| f(dims, i) as i64).collect()
+                };
+                (of(RowDims::offset), of(RowDims::block_offset))
+            }
+            _ => Default::default(),
+        };
+        Ok(Self {
+            offsets: stream.upload(&offsets, ByteClass::Operand, "row offsets")?,
+            blocks: stream.upload(&blocks, ByteClass::Operand, "block offsets")?,
+        })
+    }
+}
+
 /// The four arguments by which a kernel knows where the rows lie.
 pub(crate) trait PlaceRows<'a> {
     /// Offsets, offsets of the blocks, how many rows, and their common width.
@@ -82,6 +102,7 @@ pub(crate) struct PullBuffers {
 }
 
 /// Loaded kernels, for one layout.
+#[derive(Clone)]
 pub(crate) struct Kernels {
     factor_rows: Kernel,
     whiten: Kernel,

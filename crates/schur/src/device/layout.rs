@@ -68,19 +68,19 @@ impl RowLaunch {
 
 /// Device bytes by what they hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct DeviceBytes {
+pub(crate) struct DeviceBytes {
     /// Operands: row blocks, cross blocks, border, their diagonals, and partial sums of products with
     /// them.
-    pub operands: u64,
+    pub(crate) operands: u64,
     /// Factors: row factors, whitened cross blocks, the border's factor and what is kept beside it.
-    pub factors: u64,
+    pub(crate) factors: u64,
     /// Vectors of a solve and small records.
-    pub vectors: u64,
+    pub(crate) vectors: u64,
 }
 
 impl DeviceBytes {
     /// All of them.
-    pub fn total(self) -> u64 {
+    pub(crate) fn total(self) -> u64 {
         self.operands
             .saturating_add(self.factors)
             .saturating_add(self.vectors)

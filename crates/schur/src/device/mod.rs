@@ -1,51 +1,60 @@
-//! Rows first, and the core, border first and conjugate gradients of structured systems, on a CUDA
-//! device, with everything that a solve reads resident there.
+//! Rows first of dense systems, and the core, border first and conjugate gradients of structured ones, on a
+//! CUDA device, with everything that a solve reads resident there.
 //!
-//! | residency | type | what travels |
+//! ```text
+//!   DeviceSystem                     a system: numbers that lie there
+//!     └ in a Linearisation           with room for factors by one elimination
+//!         └ a Factorization          at one ridge, which solves
+//!             └ for DeviceVectors    or for gradients of the host
+//! ```
+//! Dense and structured systems are alike but for how a linearisation of them is made.
+//!
+//! | residency | how | what travels |
 //! |---|---|---|
-//! | re-upload | [`ReUpload`] | operands for every solve |
-//! | frame | [`ResidentFrame`] | gradients in, steps out; operands were given back |
-//! | base | [`Base`], [`Frame`]; [`StructuredBase`], [`StructuredFrame`] | operands once a linearisation; a new ridge moves nothing |
+//! | re-upload | [`Linearisation::reupload_and_solve`] | operands for every solve |
+//! | frame | [`Linearisation::into_factorization`] | gradients in, steps out; operands were given back |
+//! | base | [`Linearisation::factor`] | operands once a linearisation; a new ridge moves nothing |
 //!
 //! The algebra is that of [`crate::RowsFirst`]; sums are formed in other, fixed orders. A step that
-//! stays on the device ([`Frame::solve_resident`]) moves no byte. [`Engine`] and [`StructuredEngine`]
-//! put a base behind the trait that every elimination has, so that a [`crate::Solver`] can use a device.
+//! stays on the device ([`Factorization::solve_resident`]) moves no byte. A linearisation is a
+//! [`crate::Elimination`], so that a [`crate::Solver`] can use a device.
 //!
 //! # Invariants
 //! - The bits of a result depend on the operands and the shape alone: no floating-point atomics,
 //!   and no sum depends on what else the device does.
-//! - Every buffer is made when a base is made; refreshing, factoring and solving one gradient
+//! - Every buffer is made when a linearisation is made; refreshing, factoring and solving one gradient
 //!   allocate nothing.
 //! - Of symmetric blocks the lower triangle travels and is read.
 
 pub(crate) mod dense_cholesky;
+mod factorization;
+pub(crate) mod factors;
 pub(crate) mod kernels;
 pub(crate) mod layout;
-pub(crate) mod methods;
+mod linearisation;
 pub(crate) mod operands;
 pub(crate) mod packing;
 pub(crate) mod pieces;
 pub(crate) mod pivot;
 pub(crate) mod product;
+pub(crate) mod record;
 pub(crate) mod residual;
 pub(crate) mod ridge;
 pub(crate) mod structured;
+pub(crate) mod summary;
+pub(crate) mod system;
 pub(crate) mod tiles;
+pub(crate) mod vector;
 pub(crate) mod work;
 
-pub use crate::elimination::rows_first::device::engine::Engine;
-pub use crate::elimination::rows_first::device::{
-    Base, Frame, ReUpload, ResidentFrame, ResidentVector,
-};
-pub use layout::{DeviceBytes, WIDEST_BLOCK, WIDEST_ROW};
-pub use methods::{BorderMethod, FrameSummary, Methods, RowMethod};
-pub use operands::UploadTimes;
-pub use product::{StepProduct, StepTerms};
-pub use structured::{
-    MOST_FEATURES, MOST_FEATURES_ITERATIVE, StructuredBase, StructuredEngine, StructuredFrame,
-    StructuredMethod,
-};
+pub use factorization::Factorization;
+pub use layout::{WIDEST_BLOCK, WIDEST_ROW};
+pub use linearisation::Linearisation;
+pub use structured::{MOST_FEATURES, MOST_FEATURES_ITERATIVE};
 pub(crate) use structured::{PIECE, pass_chunks};
+pub use summary::{FrameSummary, Way};
+pub use system::DeviceSystem;
+pub use vector::DeviceVector;
 
 use crate::Error;
 use crate::elimination::border_first::device::kernels::BORDER_FIRST;
@@ -54,7 +63,7 @@ use crate::elimination::rows_first::device::rows::ROWS;
 use broadhead_device::kernels::KernelSource;
 use broadhead_device::{Context, DevicePolicy, Dispatch, ExecutionPath, Ledger, Stream, probe};
 
-/// What a frame keeps of the border's factor.
+/// What a factorization keeps of the border's factor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keep {
@@ -67,16 +76,44 @@ pub enum Keep {
     InverseFactor,
 }
 
-/// A place on a device, and what frames keep there.
+/// A place on a device, and how systems are factored there where that is pinned.
 #[derive(Clone, Debug)]
 pub struct Placement {
     /// The stream that the work runs on; its ledger counts the work.
     pub stream: Stream,
-    /// What frames keep; `None` lets the planner choose by the solves expected.
+    /// What factorizations keep; `None` lets the planner choose by the solves expected, and is the default
+    /// of [`Keep`] for a linearisation that is made without one.
     pub keep: Option<Keep>,
+    /// How the row blocks of dense systems are factored, [`Way::Fused`] or [`Way::Library`]. The rule:
+    /// fused, up to [`WIDEST_ROW`] unknowns a row.
+    pub rows: Option<Way>,
+    /// How the border of dense systems is factored, [`Way::Library`] or by tiles. The rule: tiles where
+    /// the padded order is a multiple of 64 from 128 to 7168 and the device has the shared memory (from
+    /// compute capability 9.0 on), which was measured to be the faster way; they sum over the rows
+    /// themselves where these have at most a quarter as many unknowns as the border.
+    pub border: Option<Way>,
 }
 
 impl Placement {
+    /// On `stream`, with nothing pinned.
+    pub fn on(stream: &Stream) -> Self {
+        Self {
+            stream: stream.clone(),
+            keep: None,
+            rows: None,
+            border: None,
+        }
+    }
+
+    /// The same place, where factorizations keep `keep`.
+    #[must_use]
+    pub fn keeping(self, keep: Keep) -> Self {
+        Self {
+            keep: Some(keep),
+            ..self
+        }
+    }
+
     /// Device 0 where `policy` allows it and it is there, with a stream and a ledger of its own.
     /// The [`Dispatch`] says where work will run, and why not on a device.
     ///
@@ -95,10 +132,14 @@ impl Placement {
             return Ok((None, found));
         }
         let stream = Context::open(0)?.stream(&Ledger::new())?;
-        Ok((Some(Self { stream, keep }), found))
+        let place = Self {
+            keep,
+            ..Self::on(&stream)
+        };
+        Ok((Some(place), found))
     }
 
-    /// The same device and frames with a stream of its own, whose work `ledger` counts: what one of
+    /// The same device and pins with a stream of its own, whose work `ledger` counts: what one of
     /// many fits side by side runs on.
     ///
     /// # Errors
@@ -106,7 +147,7 @@ impl Placement {
     pub fn apart(&self, ledger: &Ledger) -> Result<Self, Error> {
         Ok(Self {
             stream: self.stream.context().stream(ledger)?,
-            keep: self.keep,
+            ..self.clone()
         })
     }
 }

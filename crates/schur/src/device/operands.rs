@@ -12,15 +12,15 @@ use broadhead_device::{DeviceBuffer, Stream, Uploader};
 use std::time::Duration;
 
 /// What sending operands took on the host. The two overlap: together they are more than the whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UploadTimes {
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct UploadTimes {
     /// Gathering the caller's arrays into the layout that travels.
-    pub packing: Duration,
+    pub(crate) packing: Duration,
     /// The packed pieces on their way, by the device's clock; where no operand is larger than 1 MiB,
     /// whose pieces are not waited for, handing them over, by the host's.
-    pub sending: Duration,
+    pub(crate) sending: Duration,
     /// Whether `sending` is by the device's clock.
-    pub on_device_clock: bool,
+    pub(crate) on_device_clock: bool,
 }
 
 /// `D`, `B` and the lower triangle of `C`.

@@ -6,20 +6,16 @@
 //!
 //! A library's factorization, and that by tiles, say the place of the first pivot that is not positive
 //! and nothing else. Its value is found afterwards: the leading rows and columns are factored by the
-//! library, whose word on them is read.
+//! library, whose word on them is read. [`super::dense_cholesky`] does that; the order of the looks is here.
 //!
 //! # Invariants
 //! Sums in another order round differently. So where a pivot is zero to rounding, the second look may
 //! refuse an earlier pivot, which is then the one that is named; or find the one refused to be as
 //! positive as rounding makes it, and that is its value. The value always is one of the pivot named.
 
-use super::kernels::Kernels;
-use super::layout::Layout;
 use crate::Error;
 use crate::host::small_cholesky;
-use broadhead_device::{
-    ByteClass, DeviceBuffer, DeviceError, Fault, Matrix, MatrixMut, Side, Stream, Triangle,
-};
+use broadhead_device::{DeviceError, Fault};
 
 /// What a second look at a pivot sees.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,48 +39,6 @@ pub(crate) fn find(
             Seen::Earlier(earlier) => pivot = earlier.min(pivot.saturating_sub(1)),
         }
     }
-}
-
-/// What a look at a pivot works in: a border matrix, which is overwritten, and what factors it.
-pub(crate) struct PivotWorkspace<'a> {
-    pub(crate) matrix: &'a mut DeviceBuffer<f64>,
-    pub(crate) workspace: &'a mut DeviceBuffer<f64>,
-    pub(crate) info: &'a mut DeviceBuffer<i32>,
-    /// At least as long as the matrix's order.
-    pub(crate) line: &'a mut DeviceBuffer<f64>,
-    pub(crate) number: &'a mut DeviceBuffer<f64>,
-}
-
-/// Looks at pivot `j` of the matrix that the workspace holds.
-pub(crate) fn look(
-    stream: &Stream,
-    kernels: &Kernels,
-    layout: &Layout,
-    buffers: PivotWorkspace<'_>,
-    j: usize,
-) -> Result<Seen, Error> {
-    let PivotWorkspace {
-        matrix,
-        workspace,
-        info,
-        line,
-        number,
-    } = buffers;
-    kernels.border_line(stream, layout, matrix, j, line)?;
-    if j > 0 {
-        let mut leading = MatrixMut::new(matrix.view_mut(), j, j, layout.order)?;
-        stream.potrf(&mut leading, workspace.view_mut(), info.view_mut())?;
-        let info = stream.download(info.view(), ByteClass::Record)?;
-        if let Some(earlier) = refused(info[0])? {
-            return Ok(Seen::Earlier(earlier));
-        }
-        let factor = Matrix::new(matrix.view(), j, j, layout.order)?;
-        let mut line = MatrixMut::packed(line.slice_mut(0..j)?, j, 1)?;
-        stream.trsm(Side::Left, Triangle::Lower, 1.0, factor, &mut line)?;
-    }
-    kernels.border_pivot(stream, line, j, number)?;
-    let value = stream.download(number.view(), ByteClass::Record)?;
-    Ok(Seen::Value(value[0]))
 }
 
 /// The pivot, from 0, that a factorization's `info` refuses. A negative one is of an argument.

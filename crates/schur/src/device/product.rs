@@ -5,10 +5,10 @@
 use super::kernels::{PlaceRows, RowIndex};
 use super::layout::{Layout, STRIP};
 use super::operands::Operands;
-use crate::elimination::rows_first::device::ResidentVector;
-use crate::{ArrowShape, Error, ShapeError};
+use super::vector::DeviceVector;
+use crate::{Error, ShapeError};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
-use broadhead_device::{DeviceBuffer, Result, Stream, View};
+use broadhead_device::{DeviceBuffer, Result, Stream};
 
 pub(crate) const PRODUCT: KernelSource = KernelSource {
     name: "product.cu",
@@ -22,48 +22,37 @@ pub(crate) const PRODUCT: KernelSource = KernelSource {
     options: &[],
 };
 
-/// What judges a step `d` from a point `z`: for each of ten terms its part from every block of threads
-/// that ended the products, the parts of a term one after another.
-///
-/// ```text
-/// 0  r' d    1  d' H d    2  t' H t    3  g' t                  t = z + d
-/// 4, 5, 6    squares of the rows' entries of H t - g: those below 2^-511, scaled by 2^537 each;
-///            those between; those above 2^486, scaled by 2^-538 each
-/// 7, 8, 9    the same of the border's
-/// ```
-/// The parts of a norm are apart so that none overflows or underflows (Blue, *A portable Fortran
-/// program to find the Euclidean norm of a vector*, 1978). They are made without any factor, and
-/// summed in an order that depends on the shape alone.
-#[derive(Debug)]
-pub struct StepTerms(DeviceBuffer<f64>);
+/// Terms that judge a step.
+pub(crate) const STEP_TERMS: usize = 10;
 
-impl StepTerms {
-    /// Terms that judge a step.
-    pub const TERMS: usize = 10;
+/// Numbers of the terms of a step: ten for each block of threads that ends the products.
+pub(crate) fn step_terms(layout: &Layout) -> usize {
+    STEP_TERMS * end_blocks(layout)
+}
 
-    /// Device bytes of the terms of steps of `shape`.
-    ///
+/// A step whose products are asked for, and what they are written to.
+pub(crate) struct StepProduct<'v> {
+    /// `z`.
+    pub(crate) point: &'v DeviceVector,
+    /// `d`.
+    pub(crate) step: &'v DeviceVector,
+    /// `r`, the residual at the point.
+    pub(crate) residual: &'v DeviceVector,
+    /// `g`.
+    pub(crate) gradient: &'v DeviceVector,
+    /// Becomes `t = z + d`.
+    pub(crate) trial: &'v mut DeviceVector,
+    /// Becomes `H t`.
+    pub(crate) product: &'v mut DeviceVector,
+    /// Become what judges the step.
+    pub(crate) terms: &'v mut DeviceBuffer<f64>,
+}
+
+impl StepProduct<'_> {
     /// # Errors
-    /// As [`super::Base::bytes_needed`].
-    pub fn bytes_needed(shape: &ArrowShape) -> std::result::Result<u64, Error> {
-        let layout = Layout::new(shape)?;
-        Ok(8 * (Self::TERMS * end_blocks(&layout)) as u64)
-    }
-
-    pub(crate) fn new(stream: &Stream, layout: &Layout) -> Result<Self> {
-        let len = Self::TERMS * end_blocks(layout);
-        Ok(Self(stream.zeros(len, "terms of a step")?))
-    }
-
-    /// The numbers on the device.
-    pub fn view(&self) -> View<'_, f64> {
-        self.0.view()
-    }
-
-    /// # Errors
-    /// [`Error::Shape`] where these are of another layout.
-    pub(crate) fn check(&self, layout: &Layout) -> std::result::Result<(), Error> {
-        let (got, expected) = (vec![self.parts()], vec![end_blocks(layout)]);
+    /// [`Error::Shape`] where the terms are of another layout.
+    pub(crate) fn check_terms(&self, layout: &Layout) -> std::result::Result<(), Error> {
+        let (got, expected) = (vec![self.terms.len()], vec![step_terms(layout)]);
         match got == expected {
             true => Ok(()),
             false => Err(Error::Shape(ShapeError::Mismatch {
@@ -73,29 +62,6 @@ impl StepTerms {
             })),
         }
     }
-
-    /// Parts of each term.
-    pub fn parts(&self) -> usize {
-        self.0.len() / Self::TERMS
-    }
-}
-
-/// A step whose products are asked for, and what they are written to.
-pub struct StepProduct<'v> {
-    /// `z`.
-    pub point: &'v ResidentVector,
-    /// `d`.
-    pub step: &'v ResidentVector,
-    /// `r`, the residual at the point.
-    pub residual: &'v ResidentVector,
-    /// `g`.
-    pub gradient: &'v ResidentVector,
-    /// Becomes `t = z + d`.
-    pub trial: &'v mut ResidentVector,
-    /// Becomes `H t`.
-    pub product: &'v mut ResidentVector,
-    /// Becomes what judges the step.
-    pub terms: &'v mut StepTerms,
 }
 
 /// Order of a tile of the border.
@@ -141,8 +107,8 @@ impl Product {
         layout: &Layout,
         index: &RowIndex,
         operands: &Operands,
-        x: [&ResidentVector; 2],
-        y: [&mut ResidentVector; 2],
+        x: [&DeviceVector; 2],
+        y: [&mut DeviceVector; 2],
     ) -> Result<()> {
         let [y0, y1] = y;
         self.pass(stream, layout, operands, x, None)?;
@@ -192,7 +158,7 @@ impl Product {
             .write(trial.border.view_mut())
             .write(product.row.view_mut())
             .write(product.border.view_mut())
-            .write(terms.0.view_mut());
+            .write(terms.view_mut());
         // SAFETY: as above; ten terms for each block of threads.
         unsafe { launch.submit() }
     }
@@ -204,8 +170,8 @@ impl Product {
         stream: &Stream,
         layout: &Layout,
         operands: &Operands,
-        x: [&ResidentVector; 2],
-        point: Option<&ResidentVector>,
+        x: [&DeviceVector; 2],
+        point: Option<&DeviceVector>,
     ) -> Result<()> {
         let tiles = self.tiles;
         let none = self.none.view();

@@ -5,7 +5,7 @@
 use super::kernels::{PlaceRows, RowIndex};
 use super::layout::{Layout, STRIP};
 use super::operands::Operands;
-use crate::elimination::rows_first::device::ResidentVector;
+use super::vector::DeviceVector;
 use crate::{BackwardError, Ridge};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream};
@@ -39,12 +39,12 @@ pub(crate) struct DeviceResidual {
     of_lines: DeviceBuffer<f64>,
     record: DeviceBuffer<f64>,
     /// `(H + rho) x + g`: the gradient of the correction.
-    pub(crate) residual: ResidentVector,
-    weight: ResidentVector,
+    pub(crate) residual: DeviceVector,
+    weight: DeviceVector,
     /// A correction.
-    pub(crate) correction: ResidentVector,
+    pub(crate) correction: DeviceVector,
     /// The step before it.
-    before: ResidentVector,
+    before: DeviceVector,
 }
 
 impl DeviceResidual {
@@ -58,7 +58,7 @@ impl DeviceResidual {
     pub(crate) fn new(
         stream: &Stream,
         layout: &Layout,
-        [residual, weight, correction, before]: [ResidentVector; 4],
+        [residual, weight, correction, before]: [DeviceVector; 4],
     ) -> Result<Self> {
         let module = stream.context().module(&RESIDUAL)?;
         let columns = layout.strips * STRIP;
@@ -88,7 +88,7 @@ impl DeviceResidual {
         index: &RowIndex,
         operands: &Operands,
         ridge: Ridge,
-        (gradient, x): (&ResidentVector, &ResidentVector),
+        (gradient, x): (&DeviceVector, &DeviceVector),
     ) -> Result<BackwardError> {
         if layout.unknowns > 0 {
             self.submit_rows(stream, layout, index, operands, ridge.row, (gradient, x))?;
@@ -126,7 +126,7 @@ impl DeviceResidual {
         index: &RowIndex,
         operands: &Operands,
         rho: f64,
-        (gradient, x): (&ResidentVector, &ResidentVector),
+        (gradient, x): (&DeviceVector, &DeviceVector),
     ) -> Result<()> {
         let blocks = layout.unknowns.div_ceil(4) as u32;
         let launch = self
@@ -154,7 +154,7 @@ impl DeviceResidual {
         layout: &Layout,
         operands: &Operands,
         rho: f64,
-        (gradient, x): (&ResidentVector, &ResidentVector),
+        (gradient, x): (&DeviceVector, &DeviceVector),
     ) -> Result<()> {
         let (k, order, columns) = (layout.k as i32, layout.order as i64, layout.strips * STRIP);
         let grid = |pieces: usize| Geometry {
@@ -211,7 +211,7 @@ impl DeviceResidual {
         &mut self,
         stream: &Stream,
         layout: &Layout,
-        x: &mut ResidentVector,
+        x: &mut DeviceVector,
     ) -> Result<()> {
         stream.copy(x.row.view(), self.before.row.view_mut())?;
         stream.copy(x.border.view(), self.before.border.view_mut())?;
@@ -230,7 +230,7 @@ impl DeviceResidual {
     }
 
     /// Takes the last correction back.
-    pub(crate) fn take_back(&self, stream: &Stream, x: &mut ResidentVector) -> Result<()> {
+    pub(crate) fn take_back(&self, stream: &Stream, x: &mut DeviceVector) -> Result<()> {
         stream.copy(self.before.row.view(), x.row.view_mut())?;
         stream.copy(self.before.border.view(), x.border.view_mut())
     }

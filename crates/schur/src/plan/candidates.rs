@@ -12,12 +12,8 @@
 //! and how it is made. The planner and the solver read it and name no elimination themselves.
 
 use super::{Plan, Workload};
-use crate::device::{
-    Base, Engine, Keep, Placement, StructuredBase, StructuredEngine, StructuredMethod,
-};
-use crate::elimination::{
-    BorderFirst, Core, Elimination, Iterative, IterativeOptions, Reference, RowsFirst,
-};
+use crate::device::{Keep, Linearisation, Placement};
+use crate::elimination::{BorderFirst, Core, Elimination, Iterative, Reference, RowsFirst};
 use crate::elimination::{border_first, conjugate_gradients, core, reference, rows_first};
 use crate::solver::SolverOptions;
 use crate::work::Counts;
@@ -120,19 +116,16 @@ static CANDIDATES: [Candidate; 11] = [
         path: DEVICE,
         keep: None,
         of: Systems::Structured,
-        bytes: |own, shape| own.structured_bytes(shape, StructuredMethod::Core),
+        bytes: Candidate::structured_bytes,
         work: |own, shape, _| Ok(core::work::on_device(shape.structured(own.elimination)?)),
-        make: |own, shape, options| own.structured(shape, options, StructuredMethod::Core),
+        make: Candidate::structured,
     },
     Candidate {
         elimination: EliminationKind::Iterative,
         path: DEVICE,
         keep: None,
         of: Systems::Structured,
-        bytes: |own, shape| {
-            let options = IterativeOptions::default();
-            own.structured_bytes(shape, StructuredMethod::Iterative { options })
-        },
+        bytes: Candidate::structured_bytes,
         work: |own, shape, asked| {
             let shape = shape.structured(own.elimination)?;
             Ok(conjugate_gradients::work::on_device(
@@ -140,12 +133,7 @@ static CANDIDATES: [Candidate; 11] = [
                 asked.iterations,
             ))
         },
-        make: |own, shape, options| {
-            let how = StructuredMethod::Iterative {
-                options: options.iterative,
-            };
-            own.structured(shape, options, how)
-        },
+        make: Candidate::structured,
     },
     border_on_device(Keep::Factor),
     border_on_device(Keep::InverseFactor),
@@ -159,7 +147,7 @@ const fn rows_on_device(keep: Keep) -> Candidate {
         of: Systems::Dense,
         bytes: |own, shape| {
             let shape = shape.dense(own.elimination)?;
-            Ok(Base::bytes_needed(shape, own.kept())?.total())
+            Linearisation::bytes_of_dense(shape, own.kept())
         },
         work: |own, shape, _| {
             let shape = shape.dense(own.elimination)?;
@@ -167,7 +155,7 @@ const fn rows_on_device(keep: Keep) -> Candidate {
         },
         make: |own, shape, options| {
             let shape = shape.dense(own.elimination)?;
-            boxed(Engine::new(placement(options)?, shape, own.kept()))
+            boxed(Linearisation::dense(&own.place(options)?, shape))
         },
     }
 }
@@ -178,18 +166,12 @@ const fn border_on_device(keep: Keep) -> Candidate {
         path: DEVICE,
         keep: Some(keep),
         of: Systems::Structured,
-        bytes: |own, shape| {
-            let keep = own.kept();
-            own.structured_bytes(shape, StructuredMethod::Border { keep })
-        },
+        bytes: Candidate::structured_bytes,
         work: |own, shape, _| {
             let shape = shape.structured(own.elimination)?;
             Ok(border_first::work::on_device(shape, own.kept()))
         },
-        make: |own, shape, options| {
-            let keep = own.kept();
-            own.structured(shape, options, StructuredMethod::Border { keep })
-        },
+        make: Candidate::structured,
     }
 }
 
@@ -258,30 +240,33 @@ impl Candidate {
         self.keep.unwrap_or_default()
     }
 
-    fn structured_bytes(&self, shape: &SystemShape, how: StructuredMethod) -> Result<u64, Error> {
+    fn structured_bytes(&self, shape: &SystemShape) -> Result<u64, Error> {
         let shape = shape.structured(self.elimination)?;
-        Ok(StructuredBase::bytes_needed(shape, how)?.total())
+        Linearisation::bytes_of_structured(shape, self.elimination, self.kept())
     }
 
-    fn structured(
-        &self,
-        shape: &SystemShape,
-        options: &SolverOptions,
-        how: StructuredMethod,
-    ) -> Result<Made, Error> {
+    fn structured(&self, shape: &SystemShape, options: &SolverOptions) -> Result<Made, Error> {
         let shape = shape.structured(self.elimination)?;
-        boxed(StructuredEngine::new(placement(options)?, shape, how))
+        let (place, iterative) = (self.place(options)?, options.iterative);
+        boxed(Linearisation::structured(
+            &place,
+            shape,
+            self.elimination,
+            iterative,
+        ))
+    }
+
+    /// Where the options put it, keeping what is its own.
+    fn place(&self, options: &SolverOptions) -> Result<Placement, Error> {
+        let what = "a solver without a placement".to_owned();
+        let absent = Error::Absent(Absence::NoBackend { what });
+        let place = options.device.clone().ok_or(absent)?;
+        Ok(place.keeping(self.kept()))
     }
 }
 
 fn boxed(made: Result<impl Elimination + 'static, Error>) -> Result<Made, Error> {
     Ok(Box::new(made?))
-}
-
-fn placement(options: &SolverOptions) -> Result<&Placement, Error> {
-    let what = "a solver without a placement".to_owned();
-    let absent = Error::Absent(Absence::NoBackend { what });
-    options.device.as_ref().ok_or(absent)
 }
 
 /// What was planned, made.

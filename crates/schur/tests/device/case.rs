@@ -6,12 +6,19 @@
     reason = "shared by a test and an example"
 )]
 
+use broadhead_device::Stream;
+use broadhead_schur::device::{Keep, Linearisation, Placement};
 use broadhead_schur::{
-    ArrowShape, ArrowVector, CrossView, DenseSystem, ProductMut, Ridge, RowBlocks, RowDims,
+    ArrowShape, ArrowVector, CrossView, DenseSystem, Error, ProductMut, Ridge, RowBlocks, RowDims,
     SymmetricView, System,
 };
 
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Room for dense systems on the device, whose factorizations keep `keep`.
+pub fn room(stream: &Stream, shape: &ArrowShape, keep: Keep) -> Result<Linearisation, Error> {
+    Linearisation::dense(&Placement::on(stream).keeping(keep), shape)
+}
 
 /// A generator of uniform numbers in (-1, 1): splitmix64.
 pub struct Random(pub u64);

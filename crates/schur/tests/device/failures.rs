@@ -1,9 +1,9 @@
 //! Failures are the CPU's, typed, and the next fit on the same device works.
 
-use super::case::{Case, Random};
+use super::case::{Case, Random, room};
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath, Refusal, Stream};
-use broadhead_schur::device::{Base, BorderMethod, Keep, Methods, Placement, WIDEST_BLOCK};
+use broadhead_schur::device::{Keep, Linearisation, Placement, WIDEST_BLOCK, Way};
 use broadhead_schur::{
     ArrowShape, ArrowVector, EliminationKind, Error, Failure, NotPositiveDefinite, PivotSite,
     Ridge, Solver, SolverOptions, SystemShape, plan,
@@ -34,8 +34,8 @@ fn failure(
     stream: &Stream,
     case: &Case,
 ) -> Result<NotPositiveDefinite, Box<dyn std::error::Error>> {
-    let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
-    base.refresh(&case.system()?)?;
+    let mut base = room(stream, &case.shape, Keep::InverseFactor)?;
+    base.refresh(case.system()?)?;
     let Err(Failure::NotPositiveDefinite(device)) = base.factor(Ridge::ZERO).map(|_| ()) else {
         return Err("the device factored it".into());
     };
@@ -64,8 +64,8 @@ fn failure(
 /// A fit on the same device, afterwards.
 pub(super) fn works(stream: &Stream) -> Outcome {
     let case = Case::new(&[2; 50], 60, 1)?;
-    let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
-    base.refresh(&case.system()?)?;
+    let mut base = room(stream, &case.shape, Keep::InverseFactor)?;
+    base.refresh(case.system()?)?;
     let mut x = ArrowVector::zeros(&case.shape);
     base.factor(Ridge::ZERO)?
         .solve(case.g.as_gradient(), x.as_step())?;
@@ -126,10 +126,13 @@ fn edge(stream: &Stream) -> Outcome {
             }
         }
         let largest = (0..k).fold(0.0, |most: f64, j| most.max(case.c[j * k + j]));
-        for border in [None, Some(BorderMethod::Library)] {
-            let methods = Methods { border, rows: None };
-            let mut base = Base::with_methods(stream, &case.shape, Keep::InverseFactor, methods)?;
-            base.refresh(&case.system()?)?;
+        for border in [None, Some(Way::Library)] {
+            let place = Placement {
+                border,
+                ..Placement::on(stream).keeping(Keep::InverseFactor)
+            };
+            let mut base = Linearisation::dense(&place, &case.shape)?;
+            base.refresh(case.system()?)?;
             let what = format!("{seed}, {:?}", base.summary().border);
             let mut failed = || match base.factor(Ridge::ZERO).map(|_| ()) {
                 Err(Failure::NotPositiveDefinite(failed)) => Ok(failed),
@@ -160,27 +163,27 @@ fn edge(stream: &Stream) -> Outcome {
 fn not_finite(stream: &Stream) -> Outcome {
     let mut case = Case::new(&[2; 30], 20, 3)?;
     case.b[5 * 20 + 7] = f64::NAN;
-    let mut base = Base::new(stream, &case.shape, Keep::Factor)?;
-    let Err(Error::NotFinite { array, index, .. }) = base.refresh(&case.system()?) else {
+    let mut base = room(stream, &case.shape, Keep::Factor)?;
+    let Err(Error::NotFinite { array, index, .. }) = base.refresh(case.system()?) else {
         return Err("it was taken".into());
     };
     expect_eq("where", (array, index), ("row_cross", vec![2, 1, 7]))?;
     case.b[5 * 20 + 7] = 0.0;
     case.g.border[3] = f64::INFINITY;
-    base.refresh(&case.system()?)?;
+    base.refresh(case.system()?)?;
     let mut x = ArrowVector::zeros(&case.shape);
     let answer = base
         .factor(Ridge::ZERO)?
         .solve(case.g.as_gradient(), x.as_step());
-    let named = matches!(answer, Err(Error::NotFinite { .. }));
+    let named = matches!(answer, Err(Failure::Stop(Error::NotFinite { .. })));
     expect(named, format!("{answer:?}"))?;
     works(stream)
 }
 
 fn memory(stream: &Stream) -> Outcome {
     let shape = ArrowShape::uniform(4_000_000, 2, 5120)?;
-    let said = Base::bytes_needed(&shape, Keep::Factor)?.total();
-    expect_no_room(stream, said, || Base::new(stream, &shape, Keep::Factor))?;
+    let said = Linearisation::bytes_of_dense(&shape, Keep::Factor)?;
+    expect_no_room(stream, said, || room(stream, &shape, Keep::Factor))?;
     works(stream)
 }
 
@@ -189,10 +192,7 @@ fn elsewhere(stream: &Stream) -> Outcome {
     let shape = SystemShape::Dense(ArrowShape::uniform(4_000_000, 2, 5120)?);
     let mut options = SolverOptions {
         memory_limit: u64::MAX,
-        device: Some(Placement {
-            stream: stream.clone(),
-            keep: Some(Keep::Factor),
-        }),
+        device: Some(Placement::on(stream).keeping(Keep::Factor)),
         ..SolverOptions::default()
     };
     let auto = plan(&shape, &options)?;
@@ -209,14 +209,14 @@ fn elsewhere(stream: &Stream) -> Outcome {
 
 fn width(stream: &Stream) -> Outcome {
     let shape = ArrowShape::uniform(3, WIDEST_BLOCK + 1, 5)?;
-    let refused = Base::new(stream, &shape, Keep::Factor).map(|_| ());
+    let refused = room(stream, &shape, Keep::Factor).map(|_| ());
     let unsupported = matches!(refused, Err(Error::Unsupported { .. }));
     expect(unsupported, format!("{refused:?}"))
 }
 
 fn early(stream: &Stream) -> Outcome {
     let shape = ArrowShape::uniform(3, 2, 5)?;
-    let mut base = Base::new(stream, &shape, Keep::Factor)?;
+    let mut base = room(stream, &shape, Keep::Factor)?;
     let refused = base.factor(Ridge::ZERO).map(|_| ());
     let declined = matches!(
         refused,

@@ -2,12 +2,12 @@
 //! device is not lost, another's where it is.
 #![allow(unsafe_code)] // Beside the kernel's typed launch alone.
 
-use super::case::Case;
+use super::case::{Case, room};
 use super::failures::works;
 use super::{Outcome, expect, on_device};
 use broadhead_device::kernels::{Geometry, KernelSource};
 use broadhead_device::{Context, DeviceError, Fault, Ledger, Refusal, Stream};
-use broadhead_schur::device::{Base, Keep};
+use broadhead_schur::device::{Keep, Linearisation};
 use broadhead_schur::{ArrowShape, Error, Failure, PivotSite, Ridge};
 use broadhead_testkit::device::{Failed, Trial};
 use std::process::{Command, ExitCode};
@@ -63,14 +63,14 @@ fn children(stream: &Stream) -> Outcome {
     Ok(())
 }
 
-fn base(stream: &Stream, case: &Case) -> Result<Base, Failed> {
-    Ok(Base::new(stream, &case.shape, Keep::InverseFactor)?)
+fn base(stream: &Stream, case: &Case) -> Result<Linearisation, Failed> {
+    Ok(room(stream, &case.shape, Keep::InverseFactor)?)
 }
 
 fn nan(stream: &Stream) -> Outcome {
     let mut case = Case::new(&[2; 300], 700, 41)?;
     case.d[4 * 7] = f64::NAN;
-    let answer = base(stream, &case)?.refresh(&case.system()?);
+    let answer = base(stream, &case)?.refresh(case.system()?);
     let named = matches!(
         answer,
         Err(Error::NotFinite {
@@ -86,7 +86,7 @@ fn row(stream: &Stream) -> Outcome {
     let mut case = Case::new(&[2; 300], 700, 42)?;
     case.d[4 * 123 + 3] = -1.0;
     let mut base = base(stream, &case)?;
-    base.refresh(&case.system()?)?;
+    base.refresh(case.system()?)?;
     let answer = base.factor(Ridge::ZERO).map(|_| ());
     let here = PivotSite::Row { row: 123, pivot: 1 };
     match answer {
@@ -98,10 +98,10 @@ fn row(stream: &Stream) -> Outcome {
 /// All memory but a little is taken, by allocations that stand for a neighbour's.
 fn memory(stream: &Stream) -> Outcome {
     let shape = ArrowShape::uniform(300, 2, 16_384)?;
-    let needed = Base::bytes_needed(&shape, Keep::InverseFactor)?.total();
+    let needed = Linearisation::bytes_of_dense(&shape, Keep::InverseFactor)?;
     let free = stream.context().memory()?.free;
     let hog = stream.alloc::<u8>(free.saturating_sub(needed / 2) as usize, "a neighbour")?;
-    let answer = Base::new(stream, &shape, Keep::InverseFactor).map(|_| ());
+    let answer = room(stream, &shape, Keep::InverseFactor).map(|_| ());
     match answer {
         Err(Error::Device(DeviceError::Refusal(Refusal::Memory { needed: said, .. }))) => {
             expect(said == needed, format!("{said} of {needed} bytes"))?;
@@ -122,7 +122,7 @@ fn lost(stream: &Stream) -> Outcome {
     };
     let case = Case::new(&[2; 300], 700, 44)?;
     let mut base = base(stream, &case)?;
-    base.refresh(&case.system()?)?;
+    base.refresh(case.system()?)?;
     base.factor(Ridge::ZERO)?;
     let mut target = stream.zeros::<f64>(1, "a target")?;
     let module = stream.context().module(&SOURCE)?;

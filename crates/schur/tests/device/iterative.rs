@@ -1,11 +1,11 @@
 //! Conjugate gradients of structured systems on a device: against the CPU's and against their own
 //! promises.
 
-use super::structured::captured;
+use super::structured::{Method, bytes_needed, captured, room};
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{ByteClass, DeviceError, DevicePolicy, Refusal, Stream};
 use broadhead_schur::device::{
-    MOST_FEATURES_ITERATIVE, Placement, StructuredBase, StructuredMethod,
+    DeviceVector, Keep, Linearisation, MOST_FEATURES_ITERATIVE, Placement,
 };
 use broadhead_schur::{
     ArrowVector, EliminationKind, Error, Failure, IterativeOptions, NoLogDeterminant,
@@ -106,10 +106,7 @@ fn cases() -> Vec<(&'static str, StructuredCase)> {
 fn options(device: Option<&Stream>) -> SolverOptions {
     SolverOptions {
         elimination: Some(EliminationKind::Iterative),
-        device: device.map(|stream| Placement {
-            stream: stream.clone(),
-            keep: None,
-        }),
+        device: device.map(Placement::on),
         device_policy: match device {
             Some(_) => DevicePolicy::Required,
             None => DevicePolicy::Off,
@@ -118,15 +115,12 @@ fn options(device: Option<&Stream>) -> SolverOptions {
     }
 }
 
-fn method() -> StructuredMethod {
-    StructuredMethod::Iterative {
-        options: IterativeOptions::default(),
-    }
-}
+/// Of which nothing is kept.
+const METHOD: Method = (EliminationKind::Iterative, Keep::Factor);
 
-fn base(stream: &Stream, case: &StructuredCase) -> Boxed<StructuredBase> {
-    let mut base = StructuredBase::with_method(stream, &case.shape, method())?;
-    base.refresh(&case.structured())?;
+fn base(stream: &Stream, case: &StructuredCase) -> Boxed<Linearisation> {
+    let mut base = room(stream, &case.shape, METHOD)?;
+    base.refresh(case.structured())?;
     Ok(base)
 }
 
@@ -181,11 +175,7 @@ fn parity(stream: &Stream) -> Outcome {
 }
 
 /// Gradient and step as vectors of the device.
-fn vectors(
-    stream: &Stream,
-    base: &StructuredBase,
-    g: &ArrowVector,
-) -> Boxed<[broadhead_schur::device::ResidentVector; 2]> {
+fn vectors(stream: &Stream, base: &Linearisation, g: &ArrowVector) -> Boxed<[DeviceVector; 2]> {
     let (mut from, to) = (base.vector()?, base.vector()?);
     stream.upload_into(&g.row, from.row_mut(), ByteClass::Gradient)?;
     stream.upload_into(&g.border, from.border_mut()?, ByteClass::Gradient)?;
@@ -197,7 +187,7 @@ fn residency(stream: &Stream) -> Outcome {
         let case = case(vec![1; 400], features, 100, 1.0, 0.1, 1);
         let mut base = base(stream, &case)?;
         let before = base.ledger();
-        base.refresh(&case.structured())?;
+        base.refresh(case.structured())?;
         base.factor(Ridge::ZERO)?;
         base.factor(Ridge::new(1.0, 1.0))?;
         let moved = base.ledger().since(&before);
@@ -232,8 +222,8 @@ fn residency(stream: &Stream) -> Outcome {
 }
 
 /// The bits of a factorization and a solve.
-fn answer(base: &mut StructuredBase, g: &ArrowVector, ridge: Ridge) -> Boxed<(ArrowVector, u64)> {
-    let mut step = ArrowVector::zeros(base.shape().arrow());
+fn answer(base: &mut Linearisation, g: &ArrowVector, ridge: Ridge) -> Boxed<(ArrowVector, u64)> {
+    let mut step = ArrowVector::zeros(base.shape());
     let found = base.factor(ridge)?.solve(g.as_gradient(), step.as_step())?;
     Ok((step, found.iterations))
 }
@@ -332,11 +322,11 @@ fn bits(stream: &Stream) -> Outcome {
 
 fn bytes(stream: &Stream) -> Outcome {
     for (name, case) in cases() {
-        let said = StructuredBase::bytes_needed(&case.shape, method())?.total();
+        let said = bytes_needed(&case.shape, METHOD)?;
         let before = stream.ledger().held_bytes();
-        let base = StructuredBase::with_method(stream, &case.shape, method())?;
+        let base = room(stream, &case.shape, METHOD)?;
         let held = stream.ledger().held_bytes() - before;
-        expect_eq("bytes said again", base.bytes().total(), said)?;
+        expect_eq("bytes said again", base.bytes(), said)?;
         expect_eq(name, held, said)?;
     }
     Ok(())
@@ -449,13 +439,13 @@ fn refusals(stream: &Stream) -> Outcome {
         Ok(StructuredShape::new(RowDims::uniform(n, d)?, m, p)?)
     };
     for shape in [of(5, 1, MOST_FEATURES_ITERATIVE + 1, 3)?, of(5, 33, 3, 3)?] {
-        let refused = StructuredBase::with_method(stream, &shape, method()).map(|_| ());
+        let refused = room(stream, &shape, METHOD).map(|_| ());
         let typed = matches!(refused, Err(Error::Unsupported { .. }));
         expect(typed, format!("{refused:?}"))?;
     }
     let shape = of(1_000_000_000, 1, 60, 60)?;
     let before = stream.ledger().snapshot();
-    match StructuredBase::with_method(stream, &shape, method()).map(|_| ()) {
+    match room(stream, &shape, METHOD).map(|_| ()) {
         Err(Error::Device(DeviceError::Refusal(Refusal::Memory { needed, free, .. }))) => {
             expect(needed > free, "it would have fitted")?;
         }

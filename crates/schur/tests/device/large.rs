@@ -1,12 +1,12 @@
 //! A system of more numbers than 32 bits count: right by its residual, or refused with its bytes.
 
-use super::case::{Case, Random};
+use super::case::{Case, Random, room};
 use super::{Failed, Outcome, expect, expect_eq, on_device};
 use broadhead_device::{ByteClass, DeviceError, Refusal, Stream};
-use broadhead_schur::device::{Base, Keep, ResidentVector, StructuredBase, StructuredMethod};
+use broadhead_schur::device::{DeviceVector, Keep, Linearisation, Placement};
 use broadhead_schur::{
-    ArrowVector, CrossView, DenseSystem, Error, Gradient, IterativeOptions, ProductMut, Refinement,
-    Ridge, RowBlocks, StepMut, SymmetricView, System,
+    ArrowVector, CrossView, DenseSystem, EliminationKind, Error, Gradient, IterativeOptions,
+    ProductMut, Refinement, Ridge, RowBlocks, StepMut, SymmetricView, System,
 };
 use broadhead_testkit::device::{Trial, record};
 use broadhead_testkit::generate::{self, Structure};
@@ -76,9 +76,9 @@ fn solved_or_refused(
 ) -> Result<serde_json::Value, Failed> {
     let shape = system.shape();
     let (n, k) = (shape.row_unknowns(), shape.border());
-    let said = Base::bytes_needed(shape, keep)?.total();
+    let said = Linearisation::bytes_of_dense(shape, keep)?;
     expect(said > 8 * (n * k) as u64, "the bytes count every number")?;
-    let mut base = match Base::new(stream, shape, keep) {
+    let mut base = match room(stream, shape, keep) {
         Err(Error::Device(DeviceError::Refusal(Refusal::Memory { needed, free, .. }))) => {
             expect_eq("bytes needed", needed, said)?;
             expect(needed > free, "it would have fitted")?;
@@ -86,13 +86,17 @@ fn solved_or_refused(
         }
         other => other?,
     };
-    base.refresh(system)?;
+    base.refresh(*system)?;
     base.factor(Ridge::ZERO)?;
     let (mut gradient, mut step) = (base.vector()?, base.vector()?);
     let class = ByteClass::Gradient;
     stream.upload_into(&g.row, gradient.row_mut(), class)?;
     stream.upload_into(&g.border, gradient.border_mut()?, class)?;
-    let report = base.solve_measured(&gradient, &mut step, Refinement::Measure)?;
+    let report = base.factorization(Ridge::ZERO)?.solve_measured(
+        &gradient,
+        &mut step,
+        Refinement::Measure,
+    )?;
     let on_device = report.error.and_then(|error| error.componentwise);
     let small = on_device.is_some_and(|omega| omega <= PARITY);
     expect(
@@ -147,18 +151,22 @@ fn backward_error(
 
 /// Two gradients at once, the second minus twice the first: the relative residual of each step,
 /// `H x + g`, of which the device forms the product over the operands.
-fn many(stream: &Stream, base: &mut Base, (n, k): (usize, usize)) -> Result<Vec<f64>, Failed> {
+fn many(
+    stream: &Stream,
+    base: &mut Linearisation,
+    (n, k): (usize, usize),
+) -> Result<Vec<f64>, Failed> {
     let mut random = Random(63);
     let (row, border) = (random.many(n, 1.0), random.many(k, 1.0));
     let of = |g: &[f64]| Mat::from_fn(g.len(), 2, |i, j| [1.0, -2.0][j] * g[i]);
     let (g_row, g_border) = (of(&row), of(&border));
     let (mut x_row, mut x_border) = (Mat::zeros(n, 2), Mat::zeros(k, 2));
-    base.frame(Ridge::ZERO)?.solve(
+    base.factorization(Ridge::ZERO)?.solve(
         Gradient::many(g_row.as_ref(), g_border.as_ref()),
         StepMut::many(x_row.as_mut(), x_border.as_mut()),
     )?;
     let class = ByteClass::Gradient;
-    let sent = |j: usize| -> Result<ResidentVector, Box<dyn std::error::Error>> {
+    let sent = |j: usize| -> Result<DeviceVector, Box<dyn std::error::Error>> {
         let mut x = base.vector()?;
         let part = |m: &Mat<f64>| m.col(j).iter().copied().collect::<Vec<f64>>();
         stream.upload_into(&part(&x_row), x.row_mut(), class)?;
@@ -167,7 +175,7 @@ fn many(stream: &Stream, base: &mut Base, (n, k): (usize, usize)) -> Result<Vec<
     };
     let (first, second) = (sent(0)?, sent(1)?);
     let (mut y, mut z) = (base.vector()?, base.vector()?);
-    base.products_resident([&first, &second], [&mut y, &mut z])?;
+    base.products([&first, &second], [&mut y, &mut z])?;
     let mut found = Vec::new();
     for (j, y) in [y, z].into_iter().enumerate() {
         let (hx_row, hx_border) = (
@@ -212,14 +220,10 @@ fn long(stream: &Stream) -> Outcome {
         &mut broadhead_testkit::random::Random::new(65),
     );
     let system = case.system();
-    for method in [
-        StructuredMethod::Core,
-        StructuredMethod::Iterative {
-            options: IterativeOptions::default(),
-        },
-    ] {
-        let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
-        base.refresh(&case.structured())?;
+    for kind in [EliminationKind::Core, EliminationKind::Iterative] {
+        let (place, options) = (Placement::on(stream), IterativeOptions::default());
+        let mut base = Linearisation::structured(&place, &case.shape, kind, options)?;
+        base.refresh(case.structured())?;
         let mut x = ArrowVector::zeros(arrow);
         base.factor(Ridge::ZERO)?
             .solve(g.as_gradient(), x.as_step())?;
@@ -240,11 +244,11 @@ fn long(stream: &Stream) -> Outcome {
         }
         let relative = f64::sqrt(residual / size);
         // What conjugate gradients are asked for; the core is as good as rounding lets it be.
-        let most = match method {
-            StructuredMethod::Core => PARITY,
-            _ => IterativeOptions::default().relative_residual,
+        let most = match kind {
+            EliminationKind::Core => PARITY,
+            _ => options.relative_residual,
         };
-        let what = format!("{method:?}: a relative residual of {relative:e}");
+        let what = format!("{kind}: a relative residual of {relative:e}");
         expect(relative <= most, what)?;
     }
     Ok(())

@@ -17,8 +17,8 @@ fn obey(
     let options = SolverOptions {
         elimination: Some(elimination),
         device: Some(Placement {
-            stream: stream(context)?,
             keep,
+            ..Placement::on(&stream(context)?)
         }),
         device_policy: DevicePolicy::Required,
         ..Default::default()

@@ -1,9 +1,9 @@
 //! Steps that are measured and refined on the device: the errors are the CPU's, and small.
 
-use super::case::Case;
+use super::case::{Case, room};
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{ByteClass, Stream};
-use broadhead_schur::device::{Base, Keep, ResidentVector};
+use broadhead_schur::device::{DeviceVector, Keep};
 use broadhead_schur::{ArrowVector, Refinement, Ridge};
 use broadhead_testkit::device::{Trial, is_racechecked};
 
@@ -18,13 +18,13 @@ pub(super) fn tests() -> Vec<Trial> {
     ]
 }
 
-fn upload(stream: &Stream, from: &ArrowVector, to: &mut ResidentVector) -> Outcome {
+fn upload(stream: &Stream, from: &ArrowVector, to: &mut DeviceVector) -> Outcome {
     let class = ByteClass::Gradient;
     stream.upload_into(&from.row, to.row_mut(), class)?;
     Ok(stream.upload_into(&from.border, to.border_mut()?, class)?)
 }
 
-fn download(stream: &Stream, from: &ResidentVector) -> Result<ArrowVector, broadhead_schur::Error> {
+fn download(stream: &Stream, from: &DeviceVector) -> Result<ArrowVector, broadhead_schur::Error> {
     let class = ByteClass::Gradient;
     Ok(ArrowVector {
         row: stream.download(from.row(), class)?,
@@ -51,12 +51,12 @@ fn errors(stream: &Stream) -> Outcome {
     for (dims, k) in cases() {
         let case = Case::new(&dims, k, 51)?;
         for ridge in [Ridge::ZERO, Ridge::new(0.3, 0.1)] {
-            let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
-            base.refresh(&case.system()?)?;
-            base.factor(ridge)?;
-            let (mut gradient, mut step) = (base.vector()?, base.vector()?);
+            let mut base = room(stream, &case.shape, Keep::InverseFactor)?;
+            base.refresh(case.system()?)?;
+            let mut factors = base.factor(ridge)?;
+            let (mut gradient, mut step) = (factors.vector()?, factors.vector()?);
             upload(stream, &case.g, &mut gradient)?;
-            let report = base.solve_measured(&gradient, &mut step, Refinement::Measure)?;
+            let report = factors.solve_measured(&gradient, &mut step, Refinement::Measure)?;
             let said = report.error.ok_or("no error")?;
             let omega = case.error(&download(stream, &step)?, ridge)?;
             let componentwise = said.componentwise.ok_or("no componentwise error")?;
@@ -86,13 +86,13 @@ fn refined(stream: &Stream) -> Outcome {
     for k in [240, if is_racechecked() { 320 } else { 1024 }] {
         let case = hard(k)?;
         for keep in [Keep::Factor, Keep::InverseFactor] {
-            let mut base = Base::new(stream, &case.shape, keep)?;
-            base.refresh(&case.system()?)?;
-            base.factor(Ridge::ZERO)?;
-            let (mut gradient, mut step) = (base.vector()?, base.vector()?);
+            let mut base = room(stream, &case.shape, keep)?;
+            base.refresh(case.system()?)?;
+            let mut factors = base.factor(Ridge::ZERO)?;
+            let (mut gradient, mut step) = (factors.vector()?, factors.vector()?);
             upload(stream, &case.g, &mut gradient)?;
-            let before = base.solve_measured(&gradient, &mut step, Refinement::Measure)?;
-            let after = base.solve_measured(&gradient, &mut step, Refinement::default())?;
+            let before = factors.solve_measured(&gradient, &mut step, Refinement::Measure)?;
+            let after = factors.solve_measured(&gradient, &mut step, Refinement::default())?;
             let omega = case.error(&download(stream, &step)?, Ridge::ZERO)?;
             let what = format!("{k}, {keep:?}: {before:?}, {after:?}, the CPU's {omega:e}");
             expect(omega <= PARITY, &what)?;
@@ -107,14 +107,14 @@ fn refined(stream: &Stream) -> Outcome {
 
 fn ledger(stream: &Stream) -> Outcome {
     let case = Case::new(&[2; 180], 300, 53)?;
-    let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
-    base.refresh(&case.system()?)?;
-    base.factor(Ridge::ZERO)?;
-    let (mut gradient, mut step) = (base.vector()?, base.vector()?);
+    let mut base = room(stream, &case.shape, Keep::InverseFactor)?;
+    base.refresh(case.system()?)?;
+    let mut factors = base.factor(Ridge::ZERO)?;
+    let (mut gradient, mut step) = (factors.vector()?, factors.vector()?);
     upload(stream, &case.g, &mut gradient)?;
-    let before = base.ledger();
-    let report = base.solve_measured(&gradient, &mut step, Refinement::Measure)?;
-    let moved = base.ledger().since(&before);
+    let before = stream.ledger().snapshot();
+    let report = factors.solve_measured(&gradient, &mut step, Refinement::Measure)?;
+    let moved = stream.ledger().snapshot().since(&before);
     expect_eq("refinements", report.refinements, 0)?;
     expect_eq("bytes in", moved.host_to_device.total(), 0)?;
     expect_eq("bytes out", moved.device_to_host.total(), 40)?;

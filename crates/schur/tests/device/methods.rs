@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::Stream;
-use broadhead_schur::device::{Base, BorderMethod, FrameSummary, Keep, Methods, RowMethod};
+use broadhead_schur::device::{FrameSummary, Keep, Linearisation, Placement, Way};
 use broadhead_schur::{ArrowVector, Error, LogDeterminant, Ridge};
 use broadhead_testkit::device::{Trial, is_racechecked};
 
@@ -20,6 +20,11 @@ pub(super) fn tests() -> Vec<Trial> {
     ]
 }
 
+/// Nothing pinned but what is kept.
+fn place(stream: &Stream) -> Placement {
+    Placement::on(stream).keeping(Keep::InverseFactor)
+}
+
 struct Answer {
     step: ArrowVector,
     log: LogDeterminant,
@@ -27,13 +32,12 @@ struct Answer {
 }
 
 fn solve(
-    stream: &Stream,
+    place: &Placement,
     case: &Case,
-    methods: Methods,
     ridge: Ridge,
 ) -> Result<Answer, Box<dyn std::error::Error>> {
-    let mut base = Base::with_methods(stream, &case.shape, Keep::InverseFactor, methods)?;
-    base.refresh(&case.system()?)?;
+    let mut base = Linearisation::dense(place, &case.shape)?;
+    base.refresh(case.system()?)?;
     let mut step = ArrowVector::zeros(&case.shape);
     let mut frame = base.factor(ridge)?;
     frame.solve(case.g.as_gradient(), step.as_step())?;
@@ -66,13 +70,13 @@ fn rows(stream: &Stream) -> Outcome {
     ] {
         let case = Case::new(&dims, k, 31)?;
         for ridge in [Ridge::ZERO, Ridge::new(0.3, 0.1)] {
-            let by = |way| Methods {
+            let by = |way| Placement {
                 rows: Some(way),
-                ..Methods::default()
+                ..place(stream)
             };
-            let fused = solve(stream, &case, by(RowMethod::Fused), ridge)?;
-            let library = solve(stream, &case, by(RowMethod::Library), ridge)?;
-            expect_eq("the way", library.summary.rows, RowMethod::Library)?;
+            let fused = solve(&by(Way::Fused), &case, ridge)?;
+            let library = solve(&by(Way::Library), &case, ridge)?;
+            expect_eq("the way", library.summary.rows, Way::Library)?;
             agree(&fused, &library)?;
         }
     }
@@ -99,14 +103,14 @@ fn borders(stream: &Stream) -> Outcome {
     }
     for (dims, k) in cases {
         let case = Case::new(&dims, k, 32)?;
-        let by = |way| Methods {
+        let by = |way| Placement {
             border: Some(way),
-            ..Methods::default()
+            ..place(stream)
         };
         for &ridge in &ridges {
-            let library = solve(stream, &case, by(BorderMethod::Library), ridge)?;
-            for way in [BorderMethod::Tiles, BorderMethod::SyrkAndTiles] {
-                let tiles = match solve(stream, &case, by(way), ridge) {
+            let library = solve(&by(Way::Library), &case, ridge)?;
+            for way in [Way::Tiles, Way::SyrkAndTiles] {
+                let tiles = match solve(&by(way), &case, ridge) {
                     Ok(tiles) => tiles,
                     // A device without the shared memory.
                     Err(error) if !served && refuses(error.as_ref()) => continue,
@@ -142,8 +146,8 @@ fn wide(stream: &Stream) -> Outcome {
     ] {
         let case = Case::new(&dims, k, 33)?;
         for ridge in [Ridge::ZERO, Ridge::new(0.3, 0.1)] {
-            let answer = solve(stream, &case, Methods::default(), ridge)?;
-            expect_eq("the way", answer.summary.rows, RowMethod::Library)?;
+            let answer = solve(&place(stream), &case, ridge)?;
+            expect_eq("the way", answer.summary.rows, Way::Library)?;
         }
     }
     Ok(())
@@ -158,11 +162,11 @@ fn bits(stream: &Stream) -> Outcome {
     let served = has_tiles(stream);
     for (rows, k) in cases {
         let case = Case::new(&vec![2; rows], k, 34)?;
-        let first = solve(stream, &case, Methods::default(), Ridge::ZERO)?;
-        let tiled = first.summary.border != Some(BorderMethod::Library);
+        let first = solve(&place(stream), &case, Ridge::ZERO)?;
+        let tiled = first.summary.border != Some(Way::Library);
         expect_eq("by tiles", tiled, served)?;
         for round in 0..rounds {
-            let again = solve(stream, &case, Methods::default(), Ridge::ZERO)?;
+            let again = solve(&place(stream), &case, Ridge::ZERO)?;
             expect_eq(&format!("round {round}"), again.step, first.step.clone())?;
         }
     }
@@ -171,18 +175,20 @@ fn bits(stream: &Stream) -> Outcome {
 
 fn refused(stream: &Stream) -> Outcome {
     let case = Case::new(&[40; 3], 10, 35)?;
-    for methods in [
-        Methods {
-            rows: Some(RowMethod::Fused),
-            ..Methods::default()
-        },
+    let by = |rows, border| Placement {
+        rows,
+        border,
+        ..place(stream)
+    };
+    for place in [
+        by(Some(Way::Fused), None),
         // No order of whole tiles.
-        Methods {
-            border: Some(BorderMethod::Tiles),
-            ..Methods::default()
-        },
+        by(None, Some(Way::Tiles)),
+        // Ways of the other side.
+        by(Some(Way::SyrkAndTiles), None),
+        by(None, Some(Way::Fused)),
     ] {
-        let answer = Base::with_methods(stream, &case.shape, Keep::Factor, methods).map(|_| ());
+        let answer = Linearisation::dense(&place, &case.shape).map(|_| ());
         let named = matches!(answer, Err(Error::Unsupported { .. }));
         expect(named, format!("{answer:?}"))?;
     }

@@ -1,11 +1,9 @@
 //! Steps, log-determinants and pivots are those of the CPU, judged by residuals.
 
-use super::case::{Case, Random};
+use super::case::{Case, Random, room};
 use super::{Failed, Outcome, expect, expect_eq, on_device};
 use broadhead_device::{DevicePolicy, Graph, Ledger, Stream};
-use broadhead_schur::device::{
-    Base, Keep, Placement, ResidentVector, StepProduct, StepTerms, WIDEST_ROW,
-};
+use broadhead_schur::device::{DeviceVector, Keep, Linearisation, Placement, WIDEST_ROW};
 use broadhead_schur::{
     ArrowVector, CrossView, DenseSystem, EliminationKind, Gradient, Ridge, RowBlocks, Solver,
     SolverOptions, StepMut, SymmetricView,
@@ -74,8 +72,8 @@ fn steps(stream: &Stream) -> Outcome {
     for (name, dims, k) in cases() {
         let case = Case::new(&dims, k, 7)?;
         for keep in KEEPS {
-            let mut base = Base::new(stream, &case.shape, keep)?;
-            base.refresh(&case.system()?)?;
+            let mut base = room(stream, &case.shape, keep)?;
+            base.refresh(case.system()?)?;
             for ridge in [Ridge::ZERO, Ridge::new(0.3, 0.1)] {
                 let mut x = ArrowVector::zeros(&case.shape);
                 base.factor(ridge)?
@@ -93,8 +91,8 @@ fn summaries(stream: &Stream) -> Outcome {
     let ridge = Ridge::new(0.3, 0.1);
     for (name, dims, k) in cases() {
         let case = Case::new(&dims, k, 8)?;
-        let mut base = Base::new(stream, &case.shape, Keep::Factor)?;
-        base.refresh(&case.system()?)?;
+        let mut base = room(stream, &case.shape, Keep::Factor)?;
+        base.refresh(case.system()?)?;
         let frame = base.factor(ridge)?;
         let mut solver = solver(&case)?;
         let mut cpu = solver.refresh(case.system()?)?;
@@ -119,7 +117,7 @@ fn summaries(stream: &Stream) -> Outcome {
 
 /// Gradients, `count` at once, of which each of `columns` is solved as well as one alone.
 fn solves_columns(
-    base: &mut Base,
+    base: &mut Linearisation,
     (name, case): (&str, &mut Case),
     seed: u64,
     count: usize,
@@ -158,8 +156,8 @@ fn solves_columns(
 fn many(stream: &Stream) -> Outcome {
     for (name, dims, k) in cases() {
         let mut case = Case::new(&dims, k, 9)?;
-        let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
-        base.refresh(&case.system()?)?;
+        let mut base = room(stream, &case.shape, Keep::InverseFactor)?;
+        base.refresh(case.system()?)?;
         solves_columns(&mut base, (name, &mut case), 1, 5, 0..5)?;
     }
     Ok(())
@@ -167,8 +165,8 @@ fn many(stream: &Stream) -> Outcome {
 
 fn columns(stream: &Stream) -> Outcome {
     let mut case = Case::new(&[2, 0, 1], 4, 9)?;
-    let mut base = Base::new(stream, &case.shape, Keep::Factor)?;
-    base.refresh(&case.system()?)?;
+    let mut base = room(stream, &case.shape, Keep::Factor)?;
+    base.refresh(case.system()?)?;
     let count = 70_000;
     let some = (0..count).step_by(997);
     let edges = [65_534, 65_535, 65_536, count - 1];
@@ -177,11 +175,11 @@ fn columns(stream: &Stream) -> Outcome {
 }
 
 fn step(
-    base: &mut Base,
+    base: &mut Linearisation,
     case: &Case,
     system: &DenseSystem<'_>,
 ) -> Result<ArrowVector, Box<dyn std::error::Error>> {
-    base.refresh(system)?;
+    base.refresh(*system)?;
     let mut x = ArrowVector::zeros(&case.shape);
     base.factor(Ridge::ZERO)?
         .solve(case.g.as_gradient(), x.as_step())?;
@@ -191,7 +189,7 @@ fn step(
 fn layouts(stream: &Stream) -> Outcome {
     let case = Case::new(&[3; 120], 150, 2)?;
     let (n, k) = (case.shape.row_unknowns(), case.shape.border());
-    let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
+    let mut base = room(stream, &case.shape, Keep::InverseFactor)?;
     let first = step(&mut base, &case, &case.system()?)?;
     let by_column = |from: &[f64], rows: usize, columns: usize| -> Vec<f64> {
         let entries = (0..columns).flat_map(|j| (0..rows).map(move |i| i * columns + j));
@@ -219,13 +217,13 @@ fn bits(stream: &Stream) -> Outcome {
         false => ((900, 700), [2000, 1500], 3, 10),
     };
     let case = Case::new(&vec![2; of.0], of.1, 4)?;
-    let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
+    let mut base = room(stream, &case.shape, Keep::InverseFactor)?;
     let first = step(&mut base, &case, &case.system()?)?;
     // Another stream keeps the device busy meanwhile.
     let other = stream.context().stream(&Ledger::new())?;
     let busy = Case::new(&vec![2; rows], wide, 5)?;
-    let mut neighbour = Base::new(&other, &busy.shape, Keep::InverseFactor)?;
-    neighbour.refresh(&busy.system()?)?;
+    let mut neighbour = room(&other, &busy.shape, Keep::InverseFactor)?;
+    neighbour.refresh(busy.system()?)?;
     let mut frame = neighbour.factor(Ridge::ZERO)?;
     let (from, mut to) = (frame.vector()?, frame.vector()?);
     // Once plainly: a capture makes no handles.
@@ -239,13 +237,13 @@ fn bits(stream: &Stream) -> Outcome {
         expect_eq(&format!("round {round}"), again, first.clone())?;
     }
     // And a graph.
-    let mut frame = base.frame(Ridge::ZERO)?;
+    let mut frame = base.factorization(Ridge::ZERO)?;
     let (mut gradient, mut plain, mut graphed) =
         (frame.vector()?, frame.vector()?, frame.vector()?);
     stream.upload_into(&case.g.row, gradient.row_mut(), Class)?;
     stream.upload_into(&case.g.border, gradient.border_mut()?, Class)?;
     frame.solve_resident(&gradient, &mut plain)?;
-    let read = |from: &ResidentVector| -> Result<[Vec<f64>; 2], Failed> {
+    let read = |from: &DeviceVector| -> Result<[Vec<f64>; 2], Failed> {
         let border = stream.download(from.border()?, Class)?;
         Ok([stream.download(from.row(), Class)?, border])
     };
@@ -278,8 +276,8 @@ fn ridges(stream: &Stream) -> Outcome {
     use broadhead_device::ByteClass::Gradient as Class;
     for (name, dims, k) in cases() {
         let case = Case::new(&dims, k, 8)?;
-        let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
-        base.refresh(&case.system()?)?;
+        let mut base = room(stream, &case.shape, Keep::InverseFactor)?;
+        base.refresh(case.system()?)?;
         let (mut gradient, mut step) = (base.vector()?, base.vector()?);
         stream.upload_into(&case.g.row, gradient.row_mut(), Class)?;
         stream.upload_into(&case.g.border, gradient.border_mut()?, Class)?;
@@ -297,7 +295,7 @@ fn ridges(stream: &Stream) -> Outcome {
             base.submit_solve(&gradient, &mut step)?;
             // The operands themselves are as they were.
             let (mut y, mut z, trial) = (base.vector()?, base.vector()?, base.vector()?);
-            base.products_resident([&gradient, &trial], [&mut y, &mut z])?;
+            base.products([&gradient, &trial], [&mut y, &mut z])?;
             let mut all = Vec::new();
             for part in [step.row(), step.border()?, y.row(), y.border()?] {
                 all.push(stream.download(part, Class)?);
@@ -314,8 +312,8 @@ fn ridges(stream: &Stream) -> Outcome {
 fn graphs(stream: &Stream) -> Outcome {
     use broadhead_device::ByteClass::Gradient as Class;
     let case = Case::new(&[2; 180], if is_racechecked() { 320 } else { 1000 }, 6)?;
-    let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
-    base.refresh(&case.system()?)?;
+    let mut base = room(stream, &case.shape, Keep::InverseFactor)?;
+    base.refresh(case.system()?)?;
     let mut frame = base.factor(Ridge::ZERO)?;
     let (mut gradient, mut plain, mut graphed) =
         (frame.vector()?, frame.vector()?, frame.vector()?);
@@ -340,10 +338,7 @@ fn placed(stream: &Stream) -> Outcome {
     let case = Case::new(&[2; 300], 200, 12)?;
     let options = SolverOptions {
         elimination: Some(EliminationKind::Rows),
-        device: Some(Placement {
-            stream: stream.clone(),
-            keep: Some(Keep::InverseFactor),
-        }),
+        device: Some(Placement::on(stream).keeping(Keep::InverseFactor)),
         device_policy: DevicePolicy::Required,
         ..Default::default()
     };
@@ -369,10 +364,7 @@ fn hard(stream: &Stream) -> Outcome {
     }
     let options = SolverOptions {
         elimination: Some(EliminationKind::Rows),
-        device: Some(Placement {
-            stream: stream.clone(),
-            keep: Some(Keep::InverseFactor),
-        }),
+        device: Some(Placement::on(stream).keeping(Keep::InverseFactor)),
         device_policy: DevicePolicy::Required,
         ..Default::default()
     };
@@ -412,8 +404,8 @@ fn judged(name: &str, [d, t, hd, ht]: [&[Vec<f64>; 2]; 4], terms: &[f64]) -> Out
         squares(1),
         nothing,
     ];
-    let parts = terms.len() / StepTerms::TERMS;
-    expect_eq(name, StepTerms::TERMS * parts, terms.len())?;
+    let parts = terms.len() / Linearisation::STEP_TERMS;
+    expect_eq(name, Linearisation::STEP_TERMS * parts, terms.len())?;
     for (q, (parts, (want, size))) in terms.chunks(parts).zip(want).enumerate() {
         let got = parts.iter().sum::<f64>();
         let what = format!("{name}, term {q}: {got}, the CPU's {want}");
@@ -427,8 +419,8 @@ fn products(stream: &Stream) -> Outcome {
     use broadhead_schur::{ProductMut, System};
     for (name, dims, k) in cases() {
         let case = Case::new(&dims, k, 21)?;
-        let mut base = Base::new(stream, &case.shape, Keep::Factor)?;
-        base.refresh(&case.system()?)?;
+        let mut base = room(stream, &case.shape, Keep::Factor)?;
+        base.refresh(case.system()?)?;
         let (mut x0, mut x1) = (base.vector()?, base.vector()?);
         let (mut y0, mut y1) = (base.vector()?, base.vector()?);
         let doubled = |x: &[f64]| x.iter().map(|x| 2.0 * x).collect::<Vec<_>>();
@@ -436,23 +428,16 @@ fn products(stream: &Stream) -> Outcome {
         stream.upload_into(&case.g.border, x0.border_mut()?, Class)?;
         stream.upload_into(&doubled(&case.g.row), x1.row_mut(), Class)?;
         stream.upload_into(&doubled(&case.g.border), x1.border_mut()?, Class)?;
-        base.products_resident([&x0, &x1], [&mut y0, &mut y1])?;
+        base.products([&x0, &x1], [&mut y0, &mut y1])?;
         // The trial of a step from itself is its double, and so is the product.
         let mut z = base.vector()?;
         stream.copy(x0.row(), z.row_mut())?;
         stream.copy(x0.border()?, z.border_mut()?)?;
         let (mut trial, mut product, mut terms) =
             (base.vector()?, base.vector()?, base.step_terms()?);
-        base.product_of_step(StepProduct {
-            point: &z,
-            step: &x0,
-            residual: &y0,
-            gradient: &x1,
-            trial: &mut trial,
-            product: &mut product,
-            terms: &mut terms,
-        })?;
-        let parts = |v: &ResidentVector| -> Result<[Vec<f64>; 2], Failed> {
+        let to = (&mut trial, &mut product);
+        base.product_of_step((&z, &x0), (&y0, &x1), to, &mut terms)?;
+        let parts = |v: &DeviceVector| -> Result<[Vec<f64>; 2], Failed> {
             let border = stream.download(v.border()?, Class)?;
             Ok([stream.download(v.row(), Class)?, border])
         };

@@ -1,9 +1,9 @@
 //! What moves, and what does not: the ledger of each residency.
 
-use super::case::Case;
+use super::case::{Case, room};
 use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{DeviceError, ExecutionPath, LedgerSnapshot, MatrixMut, Stream};
-use broadhead_schur::device::{Base, Keep, ReUpload};
+use broadhead_schur::device::{Keep, Linearisation, Placement};
 use broadhead_schur::{ArrowShape, ArrowVector, Ridge, RowDims};
 use broadhead_testkit::device::{Trial, is_racechecked};
 
@@ -35,9 +35,9 @@ fn gradient_bytes(case: &Case) -> u64 {
     8 * case.shape.order() as u64
 }
 
-fn base(stream: &Stream, case: &Case) -> Result<Base, Box<dyn std::error::Error>> {
-    let mut base = Base::new(stream, &case.shape, Keep::InverseFactor)?;
-    base.refresh(&case.system()?)?;
+fn base(stream: &Stream, case: &Case) -> Result<Linearisation, Box<dyn std::error::Error>> {
+    let mut base = room(stream, &case.shape, Keep::InverseFactor)?;
+    base.refresh(case.system()?)?;
     Ok(base)
 }
 
@@ -65,7 +65,7 @@ fn refreshes(stream: &Stream) -> Outcome {
     let case = case()?;
     let mut base = base(stream, &case)?;
     let before = base.ledger();
-    base.refresh(&case.system()?)?;
+    base.refresh(case.system()?)?;
     let moved = base.ledger().since(&before);
     expect_eq("allocations", moved.allocations, 0)?;
     let bytes = moved.host_to_device;
@@ -109,11 +109,10 @@ fn host_solves(stream: &Stream) -> Outcome {
 fn frames(stream: &Stream) -> Outcome {
     let case = case()?;
     let base = base(stream, &case)?;
-    let (held, operands) = (stream.ledger().held_bytes(), base.bytes().operands);
-    let mut frame = base.into_frame(Ridge::ZERO)?;
+    let (held, operands) = (stream.ledger().held_bytes(), base.summary().operand_bytes);
+    let mut frame = base.into_factorization(Ridge::ZERO)?;
     expect_eq("bytes held", stream.ledger().held_bytes(), held - operands)?;
     let mut x = ArrowVector::zeros(&case.shape);
-    let mut frame = frame.frame();
     frame.solve(case.g.as_gradient(), x.as_step())?;
     let path = frame.execution_path();
     expect_eq("path", path, ExecutionPath::GpuResidentLinearization)?;
@@ -123,18 +122,18 @@ fn frames(stream: &Stream) -> Outcome {
 
 fn re_uploads(stream: &Stream) -> Outcome {
     let case = case()?;
-    let mut baseline = ReUpload::new(stream, &case.shape, Keep::Factor)?;
-    let path = baseline.execution_path();
-    expect_eq("path", path, ExecutionPath::GpuReupload)?;
+    let place = Placement::on(stream).keeping(Keep::Factor);
+    let mut baseline = Linearisation::dense(&place, &case.shape)?;
     let mut x = ArrowVector::zeros(&case.shape);
     let before = stream.ledger().snapshot();
     for _ in 0..2 {
-        baseline.solve(
-            &case.system()?,
+        let (_, path) = baseline.reupload_and_solve(
+            case.system()?,
             Ridge::ZERO,
             case.g.as_gradient(),
             x.as_step(),
         )?;
+        expect_eq("path", path, ExecutionPath::GpuReupload)?;
     }
     let moved = stream.ledger().snapshot().since(&before);
     let bytes = moved.host_to_device;
@@ -167,11 +166,11 @@ fn bytes(stream: &Stream) -> Outcome {
             k => workspace(stream, k)?,
         };
         for keep in [Keep::Factor, Keep::InverseFactor] {
-            let said = Base::bytes_needed(&shape, keep)?.total();
+            let said = Linearisation::bytes_of_dense(&shape, keep)?;
             let before = stream.ledger().held_bytes();
-            let base = Base::new(stream, &shape, keep)?;
+            let base = room(stream, &shape, keep)?;
             let held = stream.ledger().held_bytes() - before;
-            expect_eq("bytes said again", base.bytes().total(), said)?;
+            expect_eq("bytes said again", base.bytes(), said)?;
             expect_eq(&format!("{k}, {keep:?}"), held, said + library)?;
         }
     }

@@ -6,12 +6,10 @@ use super::{Outcome, expect, expect_eq, on_device};
 use broadhead_device::{
     ByteClass, DeviceError, DevicePolicy, Graph, LedgerSnapshot, Refusal, Stream,
 };
-use broadhead_schur::device::{
-    Keep, MOST_FEATURES, Placement, ResidentVector, StructuredBase, StructuredMethod,
-};
+use broadhead_schur::device::{DeviceVector, Keep, Linearisation, MOST_FEATURES, Placement};
 use broadhead_schur::{
-    ArrowVector, EliminationKind, Error, Failure, Gradient, NotPositiveDefinite, PivotSite, Ridge,
-    RowDims, Side, Solver, SolverOptions, StepMut, StructuredShape,
+    ArrowVector, EliminationKind, Error, Failure, Gradient, IterativeOptions, NotPositiveDefinite,
+    PivotSite, Ridge, RowDims, Side, Solver, SolverOptions, StepMut, StructuredShape,
 };
 use broadhead_testkit::beside::Beside;
 use broadhead_testkit::cases::StructuredCase;
@@ -53,14 +51,38 @@ pub(super) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The eliminations, and what their frames may keep.
-const METHODS: [StructuredMethod; 3] = [
-    StructuredMethod::Core,
-    StructuredMethod::Border { keep: Keep::Factor },
-    StructuredMethod::Border {
-        keep: Keep::InverseFactor,
-    },
+/// An elimination, and what its factorizations keep.
+pub(super) type Method = (EliminationKind, Keep);
+
+const CORE: Method = (EliminationKind::Core, Keep::Factor);
+
+/// The eliminations, and what their factorizations may keep.
+const METHODS: [Method; 3] = [
+    CORE,
+    (EliminationKind::Border, Keep::Factor),
+    (EliminationKind::Border, Keep::InverseFactor),
 ];
+
+/// Room for systems of `shape`, and for their factors by a method.
+pub(super) fn room(
+    stream: &Stream,
+    shape: &StructuredShape,
+    (elimination, keep): Method,
+) -> Result<Linearisation, Error> {
+    let (place, options) = (
+        Placement::on(stream).keeping(keep),
+        IterativeOptions::default(),
+    );
+    Linearisation::structured(&place, shape, elimination, options)
+}
+
+/// The bytes of that.
+pub(super) fn bytes_needed(
+    shape: &StructuredShape,
+    (elimination, keep): Method,
+) -> Result<u64, Error> {
+    Linearisation::bytes_of_structured(shape, elimination, keep)
+}
 
 fn case(
     dims: Vec<usize>,
@@ -129,8 +151,8 @@ fn least() -> Vec<(&'static str, StructuredCase)> {
 }
 
 /// The cases for a method: border first is of the order of the rows' unknowns.
-fn cases_for(method: StructuredMethod) -> Vec<(String, StructuredCase)> {
-    let most = match method.kind() {
+fn cases_for(method: Method) -> Vec<(String, StructuredCase)> {
+    let most = match method.0 {
         EliminationKind::Border if is_racechecked() => 250,
         EliminationKind::Border => 2500,
         _ => usize::MAX,
@@ -142,7 +164,7 @@ fn cases_for(method: StructuredMethod) -> Vec<(String, StructuredCase)> {
 }
 
 /// All methods, each with its cases.
-fn all() -> impl Iterator<Item = (StructuredMethod, String, StructuredCase)> {
+fn all() -> impl Iterator<Item = (Method, String, StructuredCase)> {
     METHODS.into_iter().flat_map(|method| {
         let cases = cases_for(method).into_iter();
         cases.map(move |(name, case)| (method, name, case))
@@ -150,20 +172,17 @@ fn all() -> impl Iterator<Item = (StructuredMethod, String, StructuredCase)> {
 }
 
 /// All methods; under racecheck, where [`parity`] has had every case once, without the longest.
-fn again() -> impl Iterator<Item = (StructuredMethod, String, StructuredCase)> {
+fn again() -> impl Iterator<Item = (Method, String, StructuredCase)> {
     let longest = if is_racechecked() { 250 } else { usize::MAX };
     all().filter(move |(.., case)| case.shape.arrow().row_unknowns() <= longest)
 }
 
-fn options(method: StructuredMethod, device: Option<&Stream>) -> SolverOptions {
+fn options(method: Method, device: Option<&Stream>) -> SolverOptions {
     SolverOptions {
-        elimination: Some(method.kind()),
+        elimination: Some(method.0),
         device: device.map(|stream| Placement {
-            stream: stream.clone(),
-            keep: match method {
-                StructuredMethod::Border { keep } => Some(keep),
-                _ => None,
-            },
+            keep: (method.0 == EliminationKind::Border).then_some(method.1),
+            ..Placement::on(stream)
         }),
         device_policy: match device {
             Some(_) => DevicePolicy::Required,
@@ -190,7 +209,7 @@ fn parity(stream: &Stream) -> Outcome {
             let mut device = device.refresh(case.system())?;
             let mut device = device.factor(ridge)?;
             expect(device.execution_path().is_device(), "it ran on the CPU")?;
-            expect_eq("the elimination", device.elimination(), method.kind())?;
+            expect_eq("the elimination", device.elimination(), method.0)?;
             let mut step = ArrowVector::zeros(arrow);
             let report = device.solve(g.as_gradient(), step.as_step())?;
             let omega = report.error.and_then(|e| e.componentwise);
@@ -218,7 +237,7 @@ fn parity(stream: &Stream) -> Outcome {
 fn long_lines(stream: &Stream) -> Outcome {
     let case = case(vec![1, 2, 1], 2, (1 << 20) + 3, 1.0, 13);
     let g = gradient(&case, 13);
-    let core = options(StructuredMethod::Core, Some(stream));
+    let core = options(CORE, Some(stream));
     let mut solver = Solver::new(&case.system(), core)?;
     let mut refreshed = solver.refresh(case.system())?;
     let mut frame = refreshed.factor(Ridge::ZERO)?;
@@ -233,8 +252,8 @@ fn long_lines(stream: &Stream) -> Outcome {
 }
 
 /// The bits of a factorization and a solve.
-fn answer(base: &mut StructuredBase, g: &ArrowVector, ridge: Ridge) -> Boxed<ArrowVector> {
-    let mut step = ArrowVector::zeros(base.shape().arrow());
+fn answer(base: &mut Linearisation, g: &ArrowVector, ridge: Ridge) -> Boxed<ArrowVector> {
+    let mut step = ArrowVector::zeros(base.shape());
     base.factor(ridge)?.solve(g.as_gradient(), step.as_step())?;
     Ok(step)
 }
@@ -243,8 +262,8 @@ fn graphs(stream: &Stream) -> Outcome {
     let ridge = Ridge::new(0.1, 0.2);
     for (method, name, case) in again() {
         let g = gradient(&case, 2);
-        let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
-        base.refresh(&case.structured())?;
+        let mut base = room(stream, &case.shape, method)?;
+        base.refresh(case.structured())?;
         let plain = answer(&mut base, &g, ridge)?;
         let (mut from, mut to) = (base.vector()?, base.vector()?);
         stream.upload_into(&g.row, from.row_mut(), ByteClass::Gradient)?;
@@ -266,11 +285,11 @@ fn bits(stream: &Stream) -> Outcome {
     let ridge = Ridge::ZERO;
     for (method, name, case) in again() {
         let g = gradient(&case, 3);
-        let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
-        base.refresh(&case.structured())?;
+        let mut base = room(stream, &case.shape, method)?;
+        base.refresh(case.structured())?;
         let first = answer(&mut base, &g, ridge)?;
         let found = beside.work(stream, || {
-            base.refresh(&case.structured())?;
+            base.refresh(case.structured())?;
             Ok(answer(&mut base, &g, ridge)?)
         })?;
         expect_eq(&name, found, first.clone())?;
@@ -299,8 +318,8 @@ fn many(stream: &Stream) -> Outcome {
         let arrow = case.shape.arrow();
         let (n, k) = (arrow.row_unknowns(), arrow.border());
         let gradients: Vec<ArrowVector> = (5..8).map(|seed| gradient(&case, seed)).collect();
-        let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
-        base.refresh(&case.structured())?;
+        let mut base = room(stream, &case.shape, method)?;
+        base.refresh(case.structured())?;
         let ridge = Ridge::new(0.1, 0.3);
         let alone = gradients.iter().map(|g| answer(&mut base, g, ridge));
         let alone = alone.collect::<Boxed<Vec<_>>>()?;
@@ -331,11 +350,11 @@ fn residency(stream: &Stream) -> Outcome {
         .try_for_each(|method| moved_by(stream, method))
 }
 
-fn moved_by(stream: &Stream, method: StructuredMethod) -> Outcome {
+fn moved_by(stream: &Stream, method: Method) -> Outcome {
     let case = case(vec![1; 200], 3, 100, 1.0, 1);
-    let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
+    let mut base = room(stream, &case.shape, method)?;
     let before = base.ledger();
-    base.refresh(&case.structured())?;
+    base.refresh(case.structured())?;
     let moved = base.ledger().since(&before);
     let operands = 8 * (200 + 200 * 3 + 200 * 3 + 9 + 300);
     expect_eq("operands", moved.host_to_device.operand, operands)?;
@@ -358,7 +377,7 @@ fn moved_by(stream: &Stream, method: StructuredMethod) -> Outcome {
     let still = LedgerSnapshot {
         // Without the inverse of the factor, a copy and two triangular solves for two sweeps.
         submissions: match method {
-            StructuredMethod::Border { keep: Keep::Factor } => 8,
+            (EliminationKind::Border, Keep::Factor) => 8,
             _ => 7,
         },
         peak_bytes: moved.peak_bytes,
@@ -370,13 +389,14 @@ fn moved_by(stream: &Stream, method: StructuredMethod) -> Outcome {
 /// A factorization and a solve as one graph.
 pub(super) fn captured(
     stream: &Stream,
-    base: &mut StructuredBase,
+    base: &mut Linearisation,
     ridge: Ridge,
-    (from, to): (&ResidentVector, &mut ResidentVector),
+    (from, to): (&DeviceVector, &mut DeviceVector),
 ) -> Boxed<Graph> {
     let mut broken = None;
     let graph = stream.capture(|_| {
-        broken = base.factor_and_solve_resident(ridge, from, to).err();
+        let submitted = base.submit_factor(ridge);
+        broken = submitted.and_then(|()| base.submit_solve(from, to)).err();
         Ok(())
     })?;
     match broken {
@@ -387,17 +407,12 @@ pub(super) fn captured(
 
 /// Bytes said and bytes held, with the library's workspace to the byte where it is known; else with room
 /// for one.
-fn held(
-    stream: &Stream,
-    method: StructuredMethod,
-    case: &StructuredCase,
-    workspace: Option<u64>,
-) -> Outcome {
-    let said = StructuredBase::bytes_needed(&case.shape, method)?.total();
+fn held(stream: &Stream, method: Method, case: &StructuredCase, workspace: Option<u64>) -> Outcome {
+    let said = bytes_needed(&case.shape, method)?;
     let before = stream.ledger().held_bytes();
-    let base = StructuredBase::with_method(stream, &case.shape, method)?;
+    let base = room(stream, &case.shape, method)?;
     let held = stream.ledger().held_bytes() - before;
-    expect_eq("bytes said again", base.bytes().total(), said)?;
+    expect_eq("bytes said again", base.bytes(), said)?;
     let what = format!("{method:?}: said {said}, held {held}, the library's {workspace:?}");
     let right = match workspace {
         Some(its) => held == said + its,
@@ -411,25 +426,25 @@ fn bytes(stream: &Stream) -> Outcome {
         let rows = case.shape.arrow().rows();
         // The fused kernels factor the core.
         let fused = case.shape.features() <= 9 && rows.max_dim() <= 4;
-        let none = method == StructuredMethod::Core && fused;
+        let none = method == CORE && fused;
         held(stream, method, &case, none.then_some(0))?;
     }
     // Orders that are not padded: of whole tiles, of none, and past those that tiles pay at.
     let core = case(vec![1; 100], 16, 20, 1.0, 1);
     let its = workspace(stream, 16 * 16)?;
-    held(stream, StructuredMethod::Core, &core, Some(its))?;
+    held(stream, CORE, &core, Some(its))?;
     for order in [320, 208, 2048, 7680] {
         let rows = case(vec![1; order], 3, 20, 1.0, 1);
         let its = workspace(stream, order)?;
         for keep in [Keep::Factor, Keep::InverseFactor] {
-            held(stream, StructuredMethod::Border { keep }, &rows, Some(its))?;
+            held(stream, (EliminationKind::Border, keep), &rows, Some(its))?;
         }
     }
     // Past the tiles a matrix becomes its factor: half the bytes.
     let shape = case(vec![1; 7680], 3, 20, 1.0, 1).shape;
     let of = |keep| -> Boxed<u64> {
-        let method = StructuredMethod::Border { keep };
-        Ok(StructuredBase::bytes_needed(&shape, method)?.total())
+        let method = (EliminationKind::Border, keep);
+        Ok(bytes_needed(&shape, method)?)
     };
     let (one, two) = (of(Keep::Factor)?, of(Keep::InverseFactor)?);
     expect(two - one == 8 * 7680 * 7680, format!("{one}, {two}"))
@@ -438,13 +453,13 @@ fn bytes(stream: &Stream) -> Outcome {
 /// The failure of the device, after that of the CPU was found to be the same.
 fn failure(
     stream: &Stream,
-    method: StructuredMethod,
+    method: Method,
     what: &str,
     case: &StructuredCase,
 ) -> Boxed<NotPositiveDefinite> {
     let what = format!("{method:?}, {what}");
-    let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
-    base.refresh(&case.structured())?;
+    let mut base = room(stream, &case.shape, method)?;
+    base.refresh(case.structured())?;
     let Err(Failure::NotPositiveDefinite(device)) = base.factor(Ridge::ZERO).map(|_| ()) else {
         return Err(format!("{what}: the device factored it").into());
     };
@@ -472,7 +487,7 @@ fn failure(
 }
 
 /// A fit on the same device, afterwards.
-fn works(stream: &Stream, method: StructuredMethod) -> Outcome {
+fn works(stream: &Stream, method: Method) -> Outcome {
     let case = case(vec![2; 60], 4, 20, 1.0, 77);
     let mut solver = Solver::new(&case.system(), options(method, Some(stream)))?;
     let mut base = solver.refresh(case.system())?;
@@ -508,7 +523,7 @@ fn failures(stream: &Stream) -> Outcome {
             spoilt.row_hessian[rows.block_offset(43) - 1] = -1.5;
             let failed = failure(stream, method, "rows", &spoilt)?;
             let pivot = rows.dim(42) - 1;
-            let site = match method.kind() {
+            let site = match method.0 {
                 EliminationKind::Border => PivotSite::EliminatedRow { row: 42, pivot },
                 _ => PivotSite::Row { row: 42, pivot },
             };
@@ -549,9 +564,9 @@ fn edge(stream: &Stream) -> Outcome {
             margin: 0.0,
         };
         let case = generate::structured(&of, &mut Random::new(31));
-        let method = StructuredMethod::Border { keep };
-        let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
-        base.refresh(&case.structured())?;
+        let method = (EliminationKind::Border, keep);
+        let mut base = room(stream, &case.shape, method)?;
+        base.refresh(case.structured())?;
         let what = format!("{rows} rows, {keep:?}");
         let failed = match base.factor(Ridge::ZERO).map(|_| ()) {
             Err(Failure::NotPositiveDefinite(failed)) => failed,
@@ -574,7 +589,7 @@ fn edge(stream: &Stream) -> Outcome {
             other => return Err(format!("{what}, a quarter of {bump:e}: {other:?}").into()),
         }
     }
-    works(stream, StructuredMethod::Border { keep: Keep::Factor })
+    works(stream, (EliminationKind::Border, Keep::Factor))
 }
 
 fn not_finite(stream: &Stream) -> Outcome {
@@ -591,8 +606,8 @@ fn not_finite(stream: &Stream) -> Outcome {
         let mut case = sound.clone();
         spoil(&mut case);
         for method in METHODS {
-            let mut base = StructuredBase::with_method(stream, &case.shape, method)?;
-            match base.refresh(&case.structured()) {
+            let mut base = room(stream, &case.shape, method)?;
+            match base.refresh(case.structured()) {
                 Err(Error::NotFinite { array, .. }) => expect_eq("the array", array, wanted)?,
                 other => return Err(format!("{wanted}: {other:?}").into()),
             }
@@ -608,17 +623,17 @@ fn refusals(stream: &Stream) -> Outcome {
     };
     for method in METHODS {
         for shape in [of(5, 1, MOST_FEATURES + 1, 3)?, of(5, 33, 3, 3)?] {
-            let refused = StructuredBase::with_method(stream, &shape, method).map(|_| ());
+            let refused = room(stream, &shape, method).map(|_| ());
             let typed = matches!(
                 refused,
-                Err(Error::Unsupported { elimination, .. }) if elimination == method.kind()
+                Err(Error::Unsupported { elimination, .. }) if elimination == method.0
             );
             expect(typed, format!("{refused:?}"))?;
         }
     }
     let keep = Keep::default();
     let many = of(70_000, 1, 3, 3)?;
-    match StructuredBase::with_method(stream, &many, StructuredMethod::Border { keep }).map(drop) {
+    match room(stream, &many, (EliminationKind::Border, keep)).map(drop) {
         Err(Error::Device(DeviceError::Refusal(Refusal::Shape { what, .. }))) => {
             expect(what.contains("rows"), what)?;
         }
@@ -626,7 +641,7 @@ fn refusals(stream: &Stream) -> Outcome {
     }
     // Border first of dense systems has no backend, and says so.
     let dense = generate::dense(&[1, 1], 3, 0.5, &mut Random::new(1));
-    let asked = options(StructuredMethod::Border { keep }, Some(stream));
+    let asked = options((EliminationKind::Border, keep), Some(stream));
     match Solver::new(&dense.system(), asked).map(drop) {
         Err(Error::Absent(absent)) => {
             expect(absent.to_string().contains("border"), absent.to_string())?;
@@ -635,7 +650,7 @@ fn refusals(stream: &Stream) -> Outcome {
     }
     let shape = of(1_000_000_000, 1, 60, 60)?;
     let before = stream.ledger().snapshot();
-    match StructuredBase::new(stream, &shape).map(|_| ()) {
+    match Linearisation::new(stream, &shape).map(|_| ()) {
         Err(Error::Device(DeviceError::Refusal(Refusal::Memory { needed, free, .. }))) => {
             expect(needed > free, "it would have fitted")?;
         }
@@ -646,7 +661,7 @@ fn refusals(stream: &Stream) -> Outcome {
     let shape = of(5, 1, 3, 4)?;
     for method in METHODS {
         // Nothing was factored, so there is nothing to say.
-        let found = StructuredBase::with_method(stream, &shape, method)?.factored(Ridge::ZERO);
+        let found = room(stream, &shape, method)?.factored(Ridge::ZERO);
         let typed = matches!(
             found,
             Err(Failure::Stop(Error::Device(DeviceError::Refusal(
@@ -655,7 +670,7 @@ fn refusals(stream: &Stream) -> Outcome {
         );
         expect(typed, format!("{found:?}"))?;
     }
-    let refused = StructuredBase::new(stream, &shape)?
+    let refused = Linearisation::new(stream, &shape)?
         .factor(Ridge::ZERO)
         .map(|_| ());
     let early = matches!(
@@ -663,5 +678,5 @@ fn refusals(stream: &Stream) -> Outcome {
         Err(Failure::Stop(Error::Device(DeviceError::Refusal(_))))
     );
     expect(early, format!("{refused:?}"))?;
-    works(stream, StructuredMethod::Core)
+    works(stream, CORE)
 }

@@ -114,7 +114,7 @@ impl ResidentQuadratic {
     /// Launches the graph of a fit, made first if there is none, and waits for its end. The graph is
     /// kept if that succeeds.
     fn launch_fit(&mut self, norms: [f64; 2]) -> Result<Ended, Error> {
-        let stream = self.base.stream().clone();
+        let stream = self.linearisation.stream().clone();
         let mut graph = match self.whole.graph.take() {
             Some(graph) => graph,
             None => self.capture_fit(&stream)?,
@@ -132,7 +132,7 @@ impl ResidentQuadratic {
         let launched = graph.launch();
         let ended = launched.map_err(Error::from).and_then(|()| self.read_fit());
         if !matches!(&ended, Ok(ended) if ended.builds == 0) {
-            self.base.forget_frame();
+            self.linearisation.forget();
         }
         let ended = ended?;
         stream.ledger().factored(ended.builds);
@@ -210,14 +210,14 @@ impl ResidentQuadratic {
 
     /// Factors at the ridge on the device and records the outcome.
     fn factor_at(&mut self, stream: &Stream) -> broadhead_device::Result<()> {
-        self.base
+        self.linearisation
             .submit_factor_at(self.whole.at.view())
             .map_err(device_error)?;
         let launch = self
             .whole
             .factored
             .launch(stream, Geometry::line(1, 1))
-            .read(self.base.factor_record())
+            .read(self.linearisation.factor_record())
             .read(self.whole.at.view())
             .write(self.state.view_mut());
         // SAFETY: the arguments are those of the source; 13 numbers, two, state and tail.
@@ -273,13 +273,13 @@ impl InOneGraph<'_> {
     }
 }
 
-/// The device's error. Any other can only mean a vector that does not belong to the base.
+/// The device's error. Any other can only mean a vector that does not belong to the linearisation.
 pub(super) fn device_error(error: Error) -> DeviceError {
     match error {
         Error::Device(error) => error,
         other => DeviceError::from(Refusal::Shape {
             what: "a fit's graph".to_owned(),
-            expected: "vectors of its base".to_owned(),
+            expected: "vectors of its linearisation".to_owned(),
             found: other.to_string(),
         }),
     }

@@ -28,9 +28,7 @@ use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{
     ByteClass, DeviceBuffer, DeviceError, ExecutionPath, Graph, PinnedBuffer, Refusal, Stream, View,
 };
-use broadhead_schur::device::{
-    Base, DeviceBytes, Frame, Keep, ResidentVector, StepProduct, StepTerms,
-};
+use broadhead_schur::device::{DeviceVector, Factorization, Keep, Linearisation, Placement};
 use broadhead_schur::{
     ArrowShape, ArrowVector, DenseSystem, Error, Failure, Gradient, LogDeterminant, MeanDiagonals,
     Ridge, System,
@@ -56,7 +54,7 @@ const VECTORS: u64 = 6;
 
 /// A quadratic problem on a device.
 pub struct ResidentQuadratic {
-    pub(super) base: Base,
+    pub(super) linearisation: Linearisation,
     pub(super) means: MeanDiagonals,
     /// `|X|^2 / 2`.
     data: f64,
@@ -70,7 +68,7 @@ pub struct ResidentQuadratic {
     rule: DeviceBuffer<f64>,
     /// The state, and what a whole fit keeps beside it.
     pub(super) state: DeviceBuffer<f64>,
-    terms: StepTerms,
+    terms: DeviceBuffer<f64>,
     counter: DeviceBuffer<u32>,
     record: DeviceBuffer<f64>,
     record_out: PinnedBuffer<f64>,
@@ -100,12 +98,12 @@ pub struct IterateGraph {
 }
 
 struct ResidentVectors {
-    g0: ResidentVector,
-    point: ResidentVector,
-    residual: ResidentVector,
-    step: ResidentVector,
-    trial: ResidentVector,
-    trial_product: ResidentVector,
+    g0: DeviceVector,
+    point: DeviceVector,
+    residual: DeviceVector,
+    step: DeviceVector,
+    trial: DeviceVector,
+    trial_product: DeviceVector,
 }
 
 /// What an iterate reported.
@@ -123,29 +121,28 @@ pub struct Iterate {
 
 impl ResidentQuadratic {
     /// Device bytes that [`ResidentQuadratic::new`] allocates, without the library's workspace: those
-    /// of the base, with the loop's vectors counted among its vectors.
+    /// of the linearisation, and of the loop's vectors.
     ///
     /// # Errors
     /// As [`ResidentQuadratic::new`], except that memory is not asked about.
-    pub fn bytes_needed(shape: &ArrowShape, keep: Keep) -> Result<DeviceBytes, Error> {
+    pub fn bytes_needed(shape: &ArrowShape, keep: Keep) -> Result<u64, Error> {
         let numbers = GIVEN + STATE + WholeFit::TAIL + RECORD + WholeFit::RIDGE;
+        let numbers = numbers + Linearisation::step_terms_len(shape)?;
         let counter = size_of::<u32>() as u64;
-        let mut bytes = Base::bytes_needed(shape, keep)?;
-        bytes.vectors += VECTORS * ResidentVector::bytes_needed(shape)?
-            + StepTerms::bytes_needed(shape)?
+        Ok(Linearisation::bytes_of_dense(shape, keep)?
+            + VECTORS * DeviceVector::bytes_needed(shape)?
             + 8 * numbers as u64
-            + counter;
-        Ok(bytes)
+            + counter)
     }
 
     /// Allocates room for problems of `shape` on the device of `stream`.
     ///
     /// # Errors
-    /// As [`Base::new`], with the bytes of [`ResidentQuadratic::bytes_needed`] where less is free.
+    /// As [`Linearisation::dense`], with the bytes of [`ResidentQuadratic::bytes_needed`] where less is free.
     pub fn new(stream: &Stream, shape: &ArrowShape, keep: Keep) -> Result<Self, Error> {
-        let needed = Self::bytes_needed(shape, keep)?.total();
+        let needed = Self::bytes_needed(shape, keep)?;
         (stream.context()).expect_free(needed, "the quadratic fit on the device")?;
-        let base = Base::new(stream, shape, keep)?;
+        let linearisation = Linearisation::dense(&Placement::on(stream).keeping(keep), shape)?;
         let module = stream.context().module(&LOOP)?;
         let kernel = |name| -> Result<Kernel, Error> { Ok(module.kernel(name)?.clone()) };
         Ok(Self {
@@ -154,23 +151,23 @@ impl ResidentQuadratic {
             stage: Stage::Empty,
             at_hand: None,
             vectors: ResidentVectors {
-                g0: base.vector()?,
-                point: base.vector()?,
-                residual: base.vector()?,
-                step: base.vector()?,
-                trial: base.vector()?,
-                trial_product: base.vector()?,
+                g0: linearisation.vector()?,
+                point: linearisation.vector()?,
+                residual: linearisation.vector()?,
+                step: linearisation.vector()?,
+                trial: linearisation.vector()?,
+                trial_product: linearisation.vector()?,
             },
             judge: kernel("lm_judge")?,
             whole: WholeFit::new(stream)?,
             rule: stream.zeros(GIVEN, "the rule")?,
             state: stream.zeros(STATE + WholeFit::TAIL, "the state")?,
-            terms: base.step_terms()?,
+            terms: linearisation.step_terms()?,
             counter: stream.zeros(1, "a counter")?,
             record: stream.zeros(RECORD, "an iterate's record")?,
             record_out: stream.pinned(RECORD, "an iterate's record")?,
             identity: Arc::new(()),
-            base,
+            linearisation,
         })
     }
 
@@ -180,15 +177,16 @@ impl ResidentQuadratic {
     }
 
     /// Device bytes held, without the library's workspace.
-    pub fn bytes(&self) -> DeviceBytes {
-        let (base, shape) = (self.base.bytes(), self.base.shape());
-        // Of this shape there is a base, so there is an answer.
-        Self::bytes_needed(shape, self.base.keep()).unwrap_or(base)
+    pub fn bytes(&self) -> u64 {
+        let (held, shape) = (self.linearisation.bytes(), self.linearisation.shape());
+        let keep = self.linearisation.keep().unwrap_or_default();
+        // Of this shape there is a linearisation, so there is an answer.
+        Self::bytes_needed(shape, keep).unwrap_or(held)
     }
 
-    /// The base: its ledger, and what its frames keep.
-    pub fn base(&self) -> &Base {
-        &self.base
+    /// The linearisation: its ledger, and what its factorizations keep.
+    pub fn linearisation(&self) -> &Linearisation {
+        &self.linearisation
     }
 
     /// Sends one problem: `system`, `g0` and `|X|^2`. Allocates nothing. If it fails, no problem is
@@ -206,8 +204,8 @@ impl ResidentQuadratic {
         self.whole.forget();
         (self.stage, self.at_hand) = (Stage::Empty, None);
         check_data_norm_squared(data_norm_squared)?;
-        self.base.refresh(system)?;
-        g0.check_one(self.base.shape())?;
+        self.linearisation.refresh(*system)?;
+        g0.check_one(self.linearisation.shape())?;
         self.means = System::Dense(*system).mean_diagonals();
         self.send_gradient(g0, data_norm_squared)
     }
@@ -221,7 +219,7 @@ impl ResidentQuadratic {
     pub fn load_gradient(&mut self, g0: Gradient<'_>, data_norm_squared: f64) -> Result<(), Error> {
         self.expect(Stage::Loaded, "a new gradient")?;
         check_data_norm_squared(data_norm_squared)?;
-        g0.check_one(self.base.shape())?;
+        g0.check_one(self.linearisation.shape())?;
         self.send_gradient(g0, data_norm_squared)
     }
 
@@ -233,7 +231,7 @@ impl ResidentQuadratic {
             (0..part.nrows()).map(|i| part[(i, 0)]).collect()
         };
         let (row, border) = (column(g0.row), column(g0.border));
-        let stream = self.base.stream().clone();
+        let stream = self.linearisation.stream().clone();
         let class = ByteClass::Gradient;
         stream.upload_into(&row, self.vectors.g0.row_mut(), class)?;
         stream.upload_into(&border, self.vectors.g0.border_mut()?, class)?;
@@ -266,7 +264,7 @@ impl ResidentQuadratic {
 
     /// Sets `z = 0` and `r = -g0`, and returns the norms of `r`.
     fn reset(&mut self) -> Result<[f64; 2], Error> {
-        let stream = self.base.stream().clone();
+        let stream = self.linearisation.stream().clone();
         let class = ByteClass::Gradient;
         let row = stream.download(self.vectors.g0.row(), class)?;
         let border = stream.download(self.vectors.g0.border()?, class)?;
@@ -283,12 +281,12 @@ impl ResidentQuadratic {
         let mut given = [0.0; GIVEN];
         given[..RULE].copy_from_slice(&rule_numbers(rule));
         given[RULE] = self.data;
-        let stream = self.base.stream().clone();
+        let stream = self.linearisation.stream().clone();
         Ok(stream.upload_into(&given, self.rule.view_mut(), ByteClass::Record)?)
     }
 
     fn send(&mut self, state: &State) -> Result<(), Error> {
-        let stream = self.base.stream().clone();
+        let stream = self.linearisation.stream().clone();
         let (numbers, to) = (state_numbers(state), self.state.slice_mut(0..STATE)?);
         Ok(stream.upload_into(&numbers, to, ByteClass::Record)?)
     }
@@ -315,10 +313,10 @@ impl ResidentQuadratic {
         Err(refused(what, expected, found))
     }
 
-    /// The frame at `ridge`; the present one is used if it is at that ridge.
-    pub(super) fn frame(&mut self, ridge: Ridge) -> Result<Frame<'_>, Failure> {
+    /// The factorization at `ridge`; the present one is used if it is at that ridge.
+    pub(super) fn frame(&mut self, ridge: Ridge) -> Result<Factorization<'_>, Failure> {
         self.at_hand = None;
-        let frame = self.base.frame(ridge)?;
+        let frame = self.linearisation.factorization(ridge)?;
         self.at_hand = Some(ridge);
         Ok(frame)
     }
@@ -341,11 +339,11 @@ impl ResidentQuadratic {
     /// ones.
     ///
     /// # Errors
-    /// As [`Base::factor`]; a [`Refusal`] where no problem was loaded.
+    /// As [`Linearisation::factor`]; a [`Refusal`] where no problem was loaded.
     pub fn graph(&mut self, ridge: Ridge) -> Result<IterateGraph, Failure> {
         self.expect(Stage::Loaded, "the graph of an iterate")?;
         self.frame(ridge)?;
-        let stream = self.base.stream().clone();
+        let stream = self.linearisation.stream().clone();
         let graph = stream
             .capture(|_| self.submit_iterate().map_err(device_error))
             .map_err(Error::from)?;
@@ -379,7 +377,7 @@ impl ResidentQuadratic {
     /// another ridge.
     ///
     /// # Errors
-    /// As [`Base::factor`] if it factors; a [`Refusal`] where no fit was started since the last load.
+    /// As [`Linearisation::factor`] if it factors; a [`Refusal`] where no fit was started since the last load.
     pub fn submit(&mut self, ridge: Ridge) -> Result<(), Failure> {
         self.expect(Stage::Started, "an iterate")?;
         self.frame(ridge)?;
@@ -390,7 +388,7 @@ impl ResidentQuadratic {
 
     /// Submits one iterate with the factors at hand.
     fn submit_iterate(&mut self) -> Result<(), Error> {
-        let (stream, judge) = (self.base.stream().clone(), self.judge.clone());
+        let (stream, judge) = (self.linearisation.stream().clone(), self.judge.clone());
         let launch = self.submit_step(&stream, &judge)?;
         // SAFETY: the arguments are those of the source; all vectors are of N and k numbers, the
         // terms ten times the parts; the rule and one number more; 17 numbers of the iterate.
@@ -413,17 +411,17 @@ impl ResidentQuadratic {
             trial,
             trial_product,
         } = &mut self.vectors;
-        self.base.submit_solve(residual, step)?;
-        self.base.product_of_step(StepProduct {
-            point,
-            step,
-            residual,
-            gradient: g0,
-            trial,
-            product: trial_product,
-            terms: &mut self.terms,
-        })?;
-        let (n, k) = (self.base.shape().row_unknowns(), self.base.shape().border());
+        self.linearisation.submit_solve(residual, step)?;
+        self.linearisation.product_of_step(
+            (&*point, &*step),
+            (&*residual, &*g0),
+            (&mut *trial, &mut *trial_product),
+            &mut self.terms,
+        )?;
+        let (n, k) = (
+            self.linearisation.shape().row_unknowns(),
+            self.linearisation.shape().border(),
+        );
         let blocks = (n + k).div_ceil(256).clamp(1, JUDGES);
         let [point_row, point_border] = point.parts_mut()?;
         let [residual_row, residual_border] = residual.parts_mut()?;
@@ -433,7 +431,7 @@ impl ResidentQuadratic {
             .scalar(n as i64)
             .scalar(k as i32)
             .read(self.terms.view())
-            .scalar(self.terms.parts() as i32)
+            .scalar((self.terms.len() / Linearisation::STEP_TERMS) as i32)
             .read(trial.row())
             .read(trial.border()?)
             .read(trial_product.row())
@@ -470,7 +468,9 @@ impl ResidentQuadratic {
     /// a stop.
     pub(super) fn step_failure(&mut self, ridge: Ridge, failure: Failure) -> StepFailure<Error> {
         let advised = match failure {
-            Failure::NotPositiveDefinite(failed) => self.base.advise(ridge, self.means, failed),
+            Failure::NotPositiveDefinite(failed) => {
+                self.linearisation.advise(ridge, self.means, failed)
+            }
             Failure::Stop(error) => Err(error),
         };
         match advised {
@@ -483,7 +483,9 @@ impl ResidentQuadratic {
     /// gradient or the step is not finite; if both are finite, the trial was an ordinary one to reject.
     pub(super) fn expect_finite_step(&self) -> Result<(), Error> {
         let residual = self.download(&self.vectors.residual)?;
-        residual.as_gradient().check_one(self.base.shape())?;
+        residual
+            .as_gradient()
+            .check_one(self.linearisation.shape())?;
         let step = self.download(&self.vectors.step)?;
         match step.row.iter().chain(&step.border).all(|x| x.is_finite()) {
             true => Ok(()),
@@ -491,8 +493,8 @@ impl ResidentQuadratic {
         }
     }
 
-    fn download(&self, vector: &ResidentVector) -> Result<ArrowVector, Error> {
-        let stream = self.base.stream();
+    fn download(&self, vector: &DeviceVector) -> Result<ArrowVector, Error> {
+        let stream = self.linearisation.stream();
         let class = ByteClass::Gradient;
         Ok(ArrowVector {
             row: stream.download(vector.row(), class)?,

@@ -4,20 +4,22 @@ use super::kernels::{GramFactors, PartialSums, Pulled, StructuredKernels, Whiten
 use super::layout::Sizes;
 use super::operands::StructuredOperands;
 use super::row_products::PIECE;
+use crate::device::factors::{DeviceElimination, Ways};
 use crate::device::kernels::{DeviceRowFactors, Kernels, RowIndex};
+use crate::device::layout::DeviceBytes;
 use crate::device::pieces::pieces;
-use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector};
-use crate::elimination::rows_first::device::factors::{
-    SideSummary, failure_with_bump, least_row_bump, row_side,
+use crate::device::record::{
+    SideSummary, did_not_run, failure_with_bump, least_row_bump, row_side,
 };
+use crate::device::summary::{BorderMethod, RowMethod};
+use crate::device::{DeviceSystem, DeviceVector, Keep};
 use crate::host::bump::LEAST_BUMP;
 use crate::{
     Error, Factored, Failure, LogDeterminant, Pivot, PivotSite, Ridge, RowDims, SolveStats,
     StructuredShape,
 };
 use broadhead_device::{
-    ByteClass, DeviceBuffer, DeviceError, Matrix, MatrixMut, Refusal, Result as Answer, Side,
-    Stream, Triangle,
+    ByteClass, DeviceBuffer, Matrix, MatrixMut, Result as Answer, Side, Stream, Triangle, View,
 };
 
 /// Numbers of a factorization's record: 7 of the rows, 7 of `G`, 7 of what is the elimination's own.
@@ -26,16 +28,19 @@ pub(crate) const SUMMARY: usize = 21;
 /// What overflows where a pivot of the border is not finite.
 pub(crate) const PIVOT: &str = "a pivot";
 
-/// What a base asks of an elimination.
+/// What is an elimination's own among those of structured systems; the rest is [`DeviceElimination`]'s, for all
+/// alike.
 pub(crate) trait StructuredElimination: Send {
     /// What it has in common with the others.
     fn common(&self) -> &StructuredFactors;
 
-    /// Device bytes, of a base's operands and vectors too.
+    /// The same.
+    fn common_mut(&mut self) -> &mut StructuredFactors;
+
+    /// Device bytes, of the operands and vectors of a linearisation too.
     fn bytes(&self) -> DeviceBytes;
 
-    /// What its frames keep of the factor that a solve applies, and how that is made, where there
-    /// are two ways.
+    /// What is kept of the factor that a solve applies, and how that is made, where there are two ways.
     fn kept(&self) -> (Option<Keep>, Option<BorderMethod>);
 
     /// Submits a factorization; nothing is read back.
@@ -48,8 +53,8 @@ pub(crate) trait StructuredElimination: Send {
     fn solve(
         &mut self,
         operands: &StructuredOperands,
-        gradient: &ResidentVector,
-        step: &mut ResidentVector,
+        gradient: &DeviceVector,
+        step: &mut DeviceVector,
     ) -> Result<(), Error>;
 
     /// What the last solve that ran found. Of what iterates it waits for a record; nothing else can
@@ -57,17 +62,6 @@ pub(crate) trait StructuredElimination: Send {
     fn solved(&mut self) -> Result<SolveStats, Failure> {
         Ok(SolveStats::default())
     }
-}
-
-/// That what is asked about has not run: nothing was submitted, or it went into a graph that was not
-/// launched.
-pub(crate) fn did_not_run(what: &str, expected: &str) -> Error {
-    let refusal = Refusal::Shape {
-        what: what.to_owned(),
-        expected: expected.to_owned(),
-        found: "none".to_owned(),
-    };
-    Error::Device(DeviceError::from(refusal))
 }
 
 /// What a solve over the whitened rows works in: that of the core, and of conjugate gradients on it.
@@ -118,27 +112,13 @@ impl StructuredFactors {
     ) -> Result<Self, Error> {
         let layout = &sizes.rows;
         stream.prepare_handles()?;
-        let (offsets, blocks) = match layout.uniform {
-            -1 => {
-                let places = 0..=layout.rows;
-                let of = |f: fn(&RowDims, usize) -> usize| -> Vec<i64> {
-                    let rows = shape.arrow().rows();
-                    places.clone().map(|i| f(rows, i) as i64).collect()
-                };
-                (of(RowDims::offset), of(RowDims::block_offset))
-            }
-            _ => Default::default(),
-        };
         let (m, r) = (sizes.features, sizes.rank);
         Ok(Self {
             dims: shape.arrow().rows().clone(),
             kernels: StructuredKernels::load(stream)?,
             dense: Kernels::load(stream, layout)?,
             rows: WhitenedRows {
-                index: RowIndex {
-                    offsets: stream.upload(&offsets, ByteClass::Operand, "row offsets")?,
-                    blocks: stream.upload(&blocks, ByteClass::Operand, "block offsets")?,
-                },
+                index: RowIndex::new(stream, layout, shape.arrow().rows())?,
                 factors: DeviceRowFactors {
                     factors: stream.zeros(layout.blocks, "row factors")?,
                     reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
@@ -164,12 +144,12 @@ impl StructuredFactors {
     }
 
     /// A vector that solves take.
-    pub(crate) fn vector(&self) -> Result<ResidentVector, Error> {
-        Ok(ResidentVector {
-            row: self.stream.zeros(self.sizes.rows.unknowns, "row part")?,
-            border: self.stream.zeros(self.sizes.border(), "border part")?,
-            border_len: self.sizes.unknowns,
-        })
+    pub(crate) fn vector(&self) -> Result<DeviceVector, Error> {
+        DeviceVector::new(&self.stream, self.lengths(), self.sizes.unknowns)
+    }
+
+    fn lengths(&self) -> [usize; 2] {
+        [self.sizes.rows.unknowns, self.sizes.border()]
     }
 
     /// `D + rho = L L'`.
@@ -264,7 +244,7 @@ impl StructuredFactors {
     pub(crate) fn begin_solve(
         &mut self,
         operands: &StructuredOperands,
-        gradient: &ResidentVector,
+        gradient: &DeviceVector,
         workspace: &mut SolveWorkspace,
     ) -> Answer<()> {
         let (stream, sizes, rows) = (&self.stream, &self.sizes, &self.rows);
@@ -278,9 +258,9 @@ impl StructuredFactors {
     pub(crate) fn enter_core(
         &mut self,
         operands: &StructuredOperands,
-        gradient: &ResidentVector,
+        gradient: &DeviceVector,
         workspace: &mut SolveWorkspace,
-        step: &mut ResidentVector,
+        step: &mut DeviceVector,
     ) -> Answer<()> {
         let pulled = Pulled::Less {
             outer: &workspace.w,
@@ -296,7 +276,7 @@ impl StructuredFactors {
         &mut self,
         operands: &StructuredOperands,
         workspace: &mut SolveWorkspace,
-        step: &mut ResidentVector,
+        step: &mut DeviceVector,
     ) -> Answer<()> {
         self.apply_q(operands, &workspace.kernel, &mut workspace.added)?;
         let pulled = Pulled::More(&workspace.w, &workspace.added);
@@ -433,6 +413,100 @@ impl StructuredFactors {
             }),
             scale: numbers[6],
         }
+    }
+}
+
+impl<E: StructuredElimination> DeviceElimination for E {
+    fn stream(&self) -> &Stream {
+        &self.common().stream
+    }
+
+    fn bytes(&self) -> DeviceBytes {
+        StructuredElimination::bytes(self)
+    }
+
+    fn ways(&self) -> Ways {
+        let (keep, border) = self.kept();
+        Ways {
+            keep,
+            rows: RowMethod::Fused,
+            border,
+        }
+    }
+
+    fn vector(&self) -> Result<DeviceVector, Error> {
+        self.common().vector()
+    }
+
+    fn lengths(&self) -> [usize; 2] {
+        self.common().lengths()
+    }
+
+    fn landing(&mut self) -> Option<&mut DeviceBuffer<f64>> {
+        None
+    }
+
+    fn submit_rows(&mut self, system: &DeviceSystem, rho: f64) -> Result<(), Error> {
+        let operands = system.structured_numbers()?;
+        self.common_mut().factor_rows(operands, rho)
+    }
+
+    fn submit(&mut self, system: &DeviceSystem, ridge: Ridge) -> Result<(), Error> {
+        StructuredElimination::submit(self, system.structured_numbers()?, ridge)
+    }
+
+    fn record(&self) -> View<'_, f64> {
+        self.common().summary.view()
+    }
+
+    fn read(&mut self, system: &DeviceSystem, ridge: Ridge) -> Result<Factored, Failure> {
+        StructuredElimination::read(self, system.structured_numbers()?, ridge)
+    }
+
+    fn holds(&self) -> Result<bool, Error> {
+        self.common().holds()
+    }
+
+    fn reads_operands(&self) -> bool {
+        true
+    }
+
+    fn solve(
+        &mut self,
+        system: &DeviceSystem,
+        gradient: &DeviceVector,
+        step: &mut DeviceVector,
+    ) -> Result<(), Error> {
+        StructuredElimination::solve(self, system.structured_numbers()?, gradient, step)
+    }
+
+    fn solved(&mut self) -> Result<SolveStats, Failure> {
+        StructuredElimination::solved(self)
+    }
+
+    /// One by one, by way of the staged vectors.
+    fn solve_many(
+        &mut self,
+        system: &DeviceSystem,
+        [rows, borders]: [&mut DeviceBuffer<f64>; 2],
+        count: usize,
+        [gradient, step]: [&mut DeviceVector; 2],
+    ) -> Result<SolveStats, Failure> {
+        let operands = system.structured_numbers()?;
+        let stream = self.common().stream.clone();
+        let (n, k) = (gradient.row.len(), gradient.border_len);
+        let mut stats = SolveStats::default();
+        for j in 0..count {
+            let (of_row, of_border) = (j * n..(j + 1) * n, j * k..(j + 1) * k);
+            stream.copy(rows.slice(of_row.clone())?, gradient.row_mut())?;
+            let from = borders.slice(of_border.clone())?;
+            stream.copy(from, gradient.border_mut()?)?;
+            StructuredElimination::solve(self, operands, gradient, step)?;
+            stats = stats.and(StructuredElimination::solved(self)?);
+            stream.copy(step.row(), rows.slice_mut(of_row)?)?;
+            stream.copy(step.border()?, borders.slice_mut(of_border)?)?;
+        }
+        Ok(stats)
     }
 }
 

@@ -1,7 +1,6 @@
 //! The layout of one structured shape on the device.
 
-use crate::device::DeviceBytes;
-use crate::device::layout::{Layout, WIDEST_ROW};
+use crate::device::layout::{DeviceBytes, Layout, WIDEST_ROW};
 use crate::elimination::conjugate_gradients;
 use crate::{ArrowShape, EliminationKind, Error, StructuredShape};
 use broadhead_device::{DeviceError, Refusal};
@@ -140,7 +139,7 @@ impl Sizes {
     }
 
     /// Bytes of the operands and of what every elimination keeps: [`super::factors::StructuredFactors`] with
-    /// `whitened` numbers of whitened features and partial sums of `products`, and a base's two
+    /// `whitened` numbers of whitened features and partial sums of `products`, and a linearisation's two
     /// vectors.
     pub(crate) fn bytes(&self, whitened: usize, products: usize) -> DeviceBytes {
         let of = |elements: usize| 8 * elements as u64;

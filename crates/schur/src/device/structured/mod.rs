@@ -19,17 +19,80 @@
 //! allocate nothing; a factorization reads back one record of 168 bytes and a resident solve nothing, or
 //! by conjugate gradients a record of 72 bytes at its end.
 
-mod base;
-mod engine;
 pub(crate) mod factors;
 pub(crate) mod kernels;
 pub(crate) mod layout;
-mod method;
 pub(crate) mod operands;
 pub(crate) mod row_products;
 
-pub use base::{StructuredBase, StructuredFrame};
-pub use engine::StructuredEngine;
 pub use layout::{MOST_FEATURES, MOST_FEATURES_ITERATIVE};
 pub(crate) use layout::{PIECE, pass_chunks};
-pub use method::StructuredMethod;
+
+use super::Keep;
+use super::factors::DeviceElimination;
+use super::layout::DeviceBytes;
+use crate::elimination::border_first::device::BorderFactors;
+use crate::elimination::conjugate_gradients::device::IterativeFactors;
+use crate::elimination::core::device::CoreFactors;
+use crate::elimination::{border_first, conjugate_gradients, core};
+use crate::work::Counts;
+use crate::{EliminationKind, Error, IterativeOptions, StructuredShape, Workload};
+use broadhead_device::Stream;
+
+/// That a device has no such elimination of structured systems.
+fn none(elimination: EliminationKind) -> Error {
+    Error::Unsupported {
+        elimination,
+        system: "structured",
+        why: "a device has no such elimination of it",
+    }
+}
+
+/// Device bytes of a linearisation of `shape` by `elimination`, the library's workspace apart.
+///
+/// # Errors
+/// [`Error::Unsupported`] where it does not serve the shape.
+pub(crate) fn bytes_needed(
+    shape: &StructuredShape,
+    elimination: EliminationKind,
+    keep: Keep,
+) -> Result<DeviceBytes, Error> {
+    match elimination {
+        core::KIND => core::device::bytes_needed(shape),
+        border_first::KIND => border_first::device::bytes_needed(shape, keep),
+        conjugate_gradients::KIND => conjugate_gradients::device::bytes_needed(shape),
+        other => Err(none(other)),
+    }
+}
+
+/// The work that it does, in the iterations that a [`Workload`] expects by default.
+pub(crate) fn work(
+    shape: &StructuredShape,
+    elimination: EliminationKind,
+    keep: Keep,
+) -> Result<Counts, Error> {
+    Ok(match elimination {
+        core::KIND => core::work::on_device(shape),
+        border_first::KIND => border_first::work::on_device(shape, keep),
+        conjugate_gradients::KIND => {
+            conjugate_gradients::work::on_device(shape, Workload::default().iterations)
+        }
+        other => return Err(none(other)),
+    })
+}
+
+/// Room for its factors, of which border first keeps what is said, and conjugate gradients go as far as
+/// is said.
+pub(crate) fn factors(
+    stream: &Stream,
+    shape: &StructuredShape,
+    elimination: EliminationKind,
+    (keep, iterative): (Keep, IterativeOptions),
+) -> Result<Box<dyn DeviceElimination>, Error> {
+    Ok(match elimination {
+        core::KIND => Box::new(CoreFactors::new(stream, shape)?),
+        border_first::KIND => Box::new(BorderFactors::new(stream, shape, keep)?),
+        conjugate_gradients::KIND => Box::new(IterativeFactors::new(stream, shape, iterative)?),
+        other => return Err(none(other)),
+    })
+}

@@ -1,10 +1,12 @@
 //! Structured operands on the device, written by the host in pieces.
 
 use super::layout::Sizes;
+use crate::device::operands::UploadTimes;
 use crate::device::packing::{PackedUpload, write_blocks};
 use crate::{Error, StructuredSystem};
 use broadhead_device::{DeviceBuffer, Stream, Uploader};
 use std::ops::Range;
+use std::time::Duration;
 
 /// Writes some consecutive lines.
 type Fill<'a> = &'a (dyn Fn(Range<usize>, &mut [f64]) + Sync);
@@ -44,19 +46,20 @@ impl StructuredOperands {
     }
 
     /// Sends the numbers of `system`.
-    pub(crate) fn refresh(&mut self, system: &StructuredSystem<'_>) -> Result<(), Error> {
+    pub(crate) fn refresh(&mut self, system: &StructuredSystem<'_>) -> Result<UploadTimes, Error> {
         let (rows, features) = (system.shape().rows(), system.features());
         let m = self.features;
         let (blocks, gram) = (system.row_hessian(), system.gram().matrix());
         let decoder = system.decoder();
-        let uploader = &mut self.uploader;
+        let (uploader, mut packing) = (&mut self.uploader, Duration::ZERO);
         let mut send = |to, count, len_of: &dyn Fn(usize) -> usize, fill: Fill<'_>| {
             let lines = PackedUpload {
                 count,
                 len_of,
                 fill,
             };
-            lines.send(uploader, to).map(drop)
+            packing += lines.send(uploader, to)?;
+            Ok::<_, Error>(())
         };
         let square = |i| rows.dim(i) * rows.dim(i);
         send(&mut self.row_hessian, rows.rows(), &square, &|part, out| {
@@ -103,7 +106,10 @@ impl StructuredOperands {
                 }
             })?;
         }
-        self.uploader.finish()?;
-        Ok(())
+        Ok(UploadTimes {
+            packing,
+            sending: self.uploader.finish()?,
+            on_device_clock: self.uploader.is_pinned(),
+        })
     }
 }

@@ -14,13 +14,15 @@
 pub(crate) mod kernels;
 
 use crate::device::dense_cholesky::DenseCholesky;
+use crate::device::layout::DeviceBytes;
 use crate::device::layout::Layout;
+use crate::device::record::{failure_with_bump, finite};
 use crate::device::structured::factors::{PIVOT, StructuredElimination, StructuredFactors};
 use crate::device::structured::kernels::Pulled;
 use crate::device::structured::layout::Sizes;
 use crate::device::structured::operands::StructuredOperands;
-use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector, pivot};
-use crate::elimination::rows_first::device::factors::{failure_with_bump, finite};
+use crate::device::summary::BorderMethod;
+use crate::device::{DeviceVector, Keep, pivot};
 use crate::{
     EliminationKind, Error, Factored, Failure, Pivot, PivotSite, Ridge, RowDims, StructuredShape,
 };
@@ -77,7 +79,7 @@ impl BorderSizes {
     }
 }
 
-/// Device bytes of a base that keeps these factors, the library's workspace apart.
+/// Device bytes of a linearisation that keeps these factors, the library's workspace apart.
 ///
 /// # Errors
 /// As [`Sizes::new`] and [`DenseCholesky::layout`].
@@ -183,6 +185,10 @@ impl StructuredElimination for BorderFactors {
         &self.common
     }
 
+    fn common_mut(&mut self) -> &mut StructuredFactors {
+        &mut self.common
+    }
+
     fn bytes(&self) -> DeviceBytes {
         self.bytes
     }
@@ -205,7 +211,7 @@ impl StructuredElimination for BorderFactors {
         } = &mut self.common;
         self.cholesky.factor(stream, ridge.row)?;
         self.cholesky
-            .summarise(stream, summary.slice_mut(14..20)?)?;
+            .summarise(stream, None, summary.slice_mut(14..20)?)?;
         self.cholesky.finish(stream)
     }
 
@@ -229,8 +235,8 @@ impl StructuredElimination for BorderFactors {
     fn solve(
         &mut self,
         operands: &StructuredOperands,
-        gradient: &ResidentVector,
-        step: &mut ResidentVector,
+        gradient: &DeviceVector,
+        step: &mut DeviceVector,
     ) -> Result<(), Error> {
         self.pull_border(operands, gradient, step, false)?;
         let [r, y] = &mut self.vectors;
@@ -260,8 +266,8 @@ impl BorderFactors {
     fn pull_border(
         &mut self,
         operands: &StructuredOperands,
-        gradient: &ResidentVector,
-        step: &mut ResidentVector,
+        gradient: &DeviceVector,
+        step: &mut DeviceVector,
         of_rows: bool,
     ) -> Result<(), Error> {
         let outer = if of_rows { &self.outer } else { &self.zero };

@@ -17,13 +17,16 @@
 pub(crate) mod descent;
 
 use crate::device::kernels::RowSolve;
+use crate::device::layout::DeviceBytes;
+use crate::device::record::did_not_run;
 use crate::device::structured::factors::{
-    SolveWorkspace, StructuredElimination, StructuredFactors, did_not_run,
+    SolveWorkspace, StructuredElimination, StructuredFactors,
 };
 use crate::device::structured::layout::{MOST_FEATURES, Sizes};
 use crate::device::structured::operands::StructuredOperands;
 use crate::device::structured::row_products::{OfRows, RowProducts};
-use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector};
+use crate::device::summary::BorderMethod;
+use crate::device::{DeviceVector, Keep};
 use crate::{
     EliminationKind, Error, Factored, Failure, IterativeOptions, NoLogDeterminant,
     NotPositiveDefinite, PivotSite, Ridge, SolveStats, StructuredShape,
@@ -56,7 +59,7 @@ fn bytes(sizes: &Sizes) -> DeviceBytes {
     }
 }
 
-/// Device bytes of a base that keeps these, the library's workspace apart.
+/// Device bytes of a linearisation that keeps these, the library's workspace apart.
 ///
 /// # Errors
 /// As [`Sizes::new`].
@@ -70,8 +73,8 @@ pub(crate) struct IterativeFactors {
     buffers: SolveBuffers,
     /// The graph of a solve for the gradient and into the step of [`SolveBuffers`], once there was one.
     graph: Option<Graph>,
-    gradient: ResidentVector,
-    step: ResidentVector,
+    gradient: DeviceVector,
+    step: DeviceVector,
 }
 
 /// What a solve works in.
@@ -117,8 +120,8 @@ fn submit_solve(
     common: &mut StructuredFactors,
     buffers: &mut SolveBuffers,
     operands: &StructuredOperands,
-    gradient: &ResidentVector,
-    step: &mut ResidentVector,
+    gradient: &DeviceVector,
+    step: &mut DeviceVector,
 ) -> broadhead_device::Result<()> {
     let SolveBuffers {
         descent,
@@ -139,8 +142,8 @@ fn submit_fused(
     descent: &mut Descent,
     workspace: &mut SolveWorkspace,
     operands: &StructuredOperands,
-    gradient: &ResidentVector,
-    step: &mut ResidentVector,
+    gradient: &DeviceVector,
+    step: &mut DeviceVector,
 ) -> broadhead_device::Result<()> {
     common.begin_solve(operands, gradient, workspace)?;
     let right_hand_side = (&workspace.w, &operands.decoder);
@@ -180,8 +183,8 @@ fn submit_library(
     products: &mut RowProducts,
     workspace: &mut SolveWorkspace,
     operands: &StructuredOperands,
-    gradient: &ResidentVector,
-    step: &mut ResidentVector,
+    gradient: &DeviceVector,
+    step: &mut DeviceVector,
 ) -> broadhead_device::Result<()> {
     let StructuredFactors {
         stream,
@@ -304,6 +307,10 @@ impl StructuredElimination for IterativeFactors {
         &self.common
     }
 
+    fn common_mut(&mut self) -> &mut StructuredFactors {
+        &mut self.common
+    }
+
     fn bytes(&self) -> DeviceBytes {
         bytes(&self.common.sizes)
     }
@@ -337,8 +344,8 @@ impl StructuredElimination for IterativeFactors {
     fn solve(
         &mut self,
         operands: &StructuredOperands,
-        gradient: &ResidentVector,
-        step: &mut ResidentVector,
+        gradient: &DeviceVector,
+        step: &mut DeviceVector,
     ) -> Result<(), Error> {
         let Self {
             common,

@@ -1,14 +1,16 @@
 //! The factors of a structured system's core on a device, and the solves that use them.
 
 use crate::device::dense_cholesky::DenseCholesky;
+use crate::device::layout::DeviceBytes;
 use crate::device::layout::Layout;
+use crate::device::record::{failure_with_bump, finite};
 use crate::device::structured::factors::{
     PIVOT, SolveWorkspace, StructuredElimination, StructuredFactors,
 };
 use crate::device::structured::layout::Sizes;
 use crate::device::structured::operands::StructuredOperands;
-use crate::device::{BorderMethod, DeviceBytes, Keep, ResidentVector, pivot};
-use crate::elimination::rows_first::device::factors::{failure_with_bump, finite};
+use crate::device::summary::BorderMethod;
+use crate::device::{DeviceVector, Keep, pivot};
 use crate::host::bump::LEAST_BUMP;
 use crate::{EliminationKind, Error, Factored, Failure, Pivot, Ridge, StructuredShape};
 use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Stream};
@@ -74,7 +76,7 @@ impl CoreSizes {
     }
 }
 
-/// Device bytes of a base that keeps these factors, the library's workspace apart.
+/// Device bytes of a linearisation that keeps these factors, the library's workspace apart.
 ///
 /// # Errors
 /// As [`Sizes::new`].
@@ -174,6 +176,10 @@ impl StructuredElimination for CoreFactors {
         &self.common
     }
 
+    fn common_mut(&mut self) -> &mut StructuredFactors {
+        &mut self.common
+    }
+
     fn bytes(&self) -> DeviceBytes {
         self.bytes
     }
@@ -227,8 +233,8 @@ impl StructuredElimination for CoreFactors {
     fn solve(
         &mut self,
         operands: &StructuredOperands,
-        gradient: &ResidentVector,
-        step: &mut ResidentVector,
+        gradient: &DeviceVector,
+        step: &mut DeviceVector,
     ) -> Result<(), Error> {
         let (common, workspace) = (&mut self.common, &mut self.workspace);
         common.begin_solve(operands, gradient, workspace)?;

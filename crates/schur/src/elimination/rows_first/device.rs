@@ -1,688 +1,417 @@
-//! Bases and frames on a device.
+//! Rows first on a device: factors, and the solves that use them.
+//!
+//! ```text
+//!   factor   rows -> L, 1/L_aa      Y = L^-1 B      S = C + rho - Y'Y      S = L_S L_S'
+//!            [ W = L_S^-1, V = W below and W' above the diagonal ]
+//!   solve    pull -> (products with V | two TRSM with L_S) -> push
+//! ```
+//! A factorization reads back one record of 13 numbers, a solve nothing.
 
-mod advice;
-pub(crate) mod engine;
-pub(crate) mod factors;
-mod measured;
+pub(crate) mod measured;
 pub(crate) mod rows;
 
-use crate::device::layout::Layout;
+use crate::device::dense_cholesky::{DenseCholesky, Summands};
+use crate::device::factors::{DeviceElimination, Ways};
+use crate::device::kernels::{DeviceRowFactors, Kernels, PullBuffers, RowIndex, RowSolve};
+use crate::device::layout::{DeviceBytes, Layout, WIDEST_ROW};
 use crate::device::operands::Operands;
-use crate::device::product::{Product, StepProduct, StepTerms};
-use crate::device::residual::DeviceResidual;
-use crate::device::ridge::ResidentRidge;
-use crate::device::{DeviceBytes, FrameSummary, Keep, Methods, UploadTimes};
-use crate::{
-    ArrowShape, DenseSystem, Error, Factored, Failure, Gradient, LogDeterminant, NoLogDeterminant,
-    Pivot, Ridge, ShapeError, StepMut, System,
-};
-use broadhead_device::{
-    ByteClass, DeviceBuffer, DeviceError, ExecutionPath, LedgerSnapshot, Refusal, Stream, View,
-    ViewMut,
-};
-use factors::Factors;
-use faer::MatRef;
+use crate::device::pieces::{COUNTED, pieces};
+use crate::device::record::{did_not_run, failure_with_bump, finite, least_row_bump, row_side};
+use crate::device::summary::{Chosen, RowMethod};
+use crate::device::system::DenseNumbers;
+use crate::device::{DeviceSystem, DeviceVector, Keep, pivot};
+use crate::{ArrowShape, Error, Factored, Failure, Pivot, PivotSite, Ridge, RowDims, SolveStats};
+use broadhead_device::{ByteClass, DeviceBuffer, Matrix, MatrixMut, Stream, View, ViewMut};
+use rows::WideRows;
+use std::ops::Range;
+use std::sync::Arc;
 
-/// A vector of an arrow system on the device: `N` numbers and `k` numbers.
-///
-/// The border's buffer is longer than `k`; what lies past `k` is zero and stays so.
-pub struct ResidentVector {
-    pub(crate) row: DeviceBuffer<f64>,
-    pub(crate) border: DeviceBuffer<f64>,
-    pub(crate) border_len: usize,
+/// Columns that are solved for at once: blocks of a grid's second dimension.
+const MOST_COLUMNS: usize = 65_535;
+/// Numbers of a factorization's record: 7 of the rows, 6 of the border.
+const SUMMARY: usize = 13;
+
+/// The factors of one shape.
+pub(crate) struct RowsFactors {
+    stream: Stream,
+    layout: Layout,
+    kernels: Kernels,
+    index: Arc<RowIndex>,
+    rows: DeviceRowFactors,
+    whitened: DeviceBuffer<f64>,
+    /// `L_S`; between factorizations also where the border's lines land.
+    border: DenseCholesky,
+    chosen: Chosen,
+    dims: RowDims,
+    wide: Option<WideRows>,
+    summary: DeviceBuffer<f64>,
+    u: DeviceBuffer<f64>,
+    pull: PullBuffers,
 }
 
-impl ResidentVector {
-    /// Device bytes of a vector of `shape`.
-    ///
-    /// # Errors
-    /// As [`Base::bytes_needed`].
-    pub fn bytes_needed(shape: &ArrowShape) -> Result<u64, Error> {
-        let layout = Layout::new(shape)?;
-        Ok(8 * (layout.unknowns + layout.border_len()) as u64)
-    }
-
-    /// The row part.
-    pub fn row(&self) -> View<'_, f64> {
-        self.row.view()
-    }
-
-    /// The border part, `k` numbers.
-    ///
-    /// # Errors
-    /// None for a vector made by a base.
-    pub fn border(&self) -> Result<View<'_, f64>, Error> {
-        Ok(self.border.slice(0..self.border_len)?)
-    }
-
-    /// The row part, to be written.
-    pub fn row_mut(&mut self) -> ViewMut<'_, f64> {
-        self.row.view_mut()
-    }
-
-    /// The border part, to be written.
-    ///
-    /// # Errors
-    /// None for a vector made by a base.
-    pub fn border_mut(&mut self) -> Result<ViewMut<'_, f64>, Error> {
-        Ok(self.border.slice_mut(0..self.border_len)?)
-    }
-
-    /// The row part and the border part, to be written by one kernel.
-    ///
-    /// # Errors
-    /// As [`ResidentVector::border_mut`].
-    pub fn parts_mut(&mut self) -> Result<[ViewMut<'_, f64>; 2], Error> {
-        let border = self.border.slice_mut(0..self.border_len)?;
-        Ok([self.row.view_mut(), border])
-    }
-}
-
-/// The operands of one linearisation on a device, with room for their factors.
-pub struct Base {
-    shape: ArrowShape,
-    pub(crate) operands: Operands,
-    pub(crate) factors: Factors,
-    pub(crate) gradient: ResidentVector,
-    pub(crate) step: ResidentVector,
-    product: Product,
-    ridge: ResidentRidge,
-    pub(crate) residual: DeviceResidual,
-    refreshed: bool,
-    /// What the present factors are.
-    pub(crate) last: Option<(Ridge, Factored)>,
-}
-
-impl std::fmt::Debug for Base {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Base")
-            .field("shape", &self.shape)
-            .field("keep", &self.factors.keep())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Base {
-    /// Device bytes that [`Base::new`] allocates, the library's workspace apart.
-    ///
-    /// # Errors
-    /// As [`Base::new`], but for the memory.
-    pub fn bytes_needed(shape: &ArrowShape, keep: Keep) -> Result<DeviceBytes, Error> {
-        Ok(Layout::new(shape)?.bytes(keep))
-    }
-
-    /// Room for systems of `shape` on the device of `stream`, whose ledger counts what follows.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] for rows wider than [`crate::device::WIDEST_BLOCK`]; [`Error::Device`] with
-    /// [`Refusal::Memory`] where less is free than is needed, before anything is allocated, or
-    /// with what the device answered.
-    pub fn new(stream: &Stream, shape: &ArrowShape, keep: Keep) -> Result<Self, Error> {
-        Self::with_methods(stream, shape, keep, Methods::default())
-    }
-
-    /// [`Base::new`] with ways pinned.
-    ///
-    /// # Errors
-    /// As [`Base::new`]; [`Error::Unsupported`] where a pinned way does not serve the shape or the
-    /// device.
-    pub fn with_methods(
+impl RowsFactors {
+    /// Beside the operands of a system of `shape`.
+    pub(crate) fn new(
         stream: &Stream,
         shape: &ArrowShape,
+        operands: &DenseNumbers,
         keep: Keep,
-        methods: Methods,
+        chosen: Chosen,
     ) -> Result<Self, Error> {
-        let needed = Self::bytes_needed(shape, keep)?.total();
-        let free = stream.context().memory().map_err(DeviceError::from)?.free;
-        if needed > free {
-            let what_for = "rows first on the device".to_owned();
-            let refusal = Refusal::Memory {
-                needed,
-                free,
-                what_for,
-            };
-            return Err(DeviceError::from(refusal).into());
-        }
-        let factors = Factors::new(stream, shape, keep, methods)?;
-        let vectors = [
-            factors.vector()?,
-            factors.vector()?,
-            factors.vector()?,
-            factors.vector()?,
-        ];
-        Ok(Self {
-            residual: DeviceResidual::new(stream, &factors.layout, vectors)
-                .map_err(Error::Device)?,
-            operands: Operands::new(stream, &factors.layout)?,
-            gradient: factors.vector()?,
-            step: factors.vector()?,
-            product: Product::new(stream, &factors.layout).map_err(Error::Device)?,
-            ridge: ResidentRidge::new(stream, &factors.layout).map_err(Error::Device)?,
-            shape: shape.clone(),
-            factors,
-            refreshed: false,
-            last: None,
-        })
-    }
-
-    /// The shape it serves.
-    pub fn shape(&self) -> &ArrowShape {
-        &self.shape
-    }
-
-    /// What its frames keep.
-    pub fn keep(&self) -> Keep {
-        self.factors.keep()
-    }
-
-    /// Device bytes held, the library's workspace apart.
-    pub fn bytes(&self) -> DeviceBytes {
-        self.factors.bytes()
-    }
-
-    /// What its frames keep, how they are made, and what is held.
-    pub fn summary(&self) -> FrameSummary {
-        self.factors.summary()
-    }
-
-    /// The stream that it works on.
-    pub fn stream(&self) -> &Stream {
-        &self.factors.stream
-    }
-
-    /// What the stream's work cost so far.
-    pub fn ledger(&self) -> LedgerSnapshot {
-        self.stream().ledger().snapshot()
-    }
-
-    /// Sends the numbers of `system`. Allocates nothing on the device.
-    ///
-    /// # Errors
-    /// [`Error::NotFinite`] naming the array and the index; [`Error::Shape`] where the shape is
-    /// another; [`Error::Device`].
-    pub fn refresh(&mut self, system: &DenseSystem<'_>) -> Result<UploadTimes, Error> {
-        System::Dense(*system).check_finite()?;
-        self.refresh_checked(system)
-    }
-
-    /// [`Base::refresh`] of numbers that are known to be finite.
-    pub(crate) fn refresh_checked(
-        &mut self,
-        system: &DenseSystem<'_>,
-    ) -> Result<UploadTimes, Error> {
-        let expected = &self.shape;
-        if system.shape() != expected {
-            let sizes = |s: &ArrowShape| vec![s.row_count(), s.row_unknowns(), s.border()];
-            return Err(Error::Shape(ShapeError::Mismatch {
-                array: "system (rows, row unknowns, border)",
-                got: sizes(system.shape()),
-                expected: sizes(expected),
-            }));
-        }
-        let Factors {
-            stream,
-            kernels,
-            layout,
-            border,
-            ..
-        } = &mut self.factors;
-        self.refreshed = false;
-        self.last = None;
-        let times = self
-            .operands
-            .refresh(stream, kernels, layout, system, border)?;
-        self.refreshed = true;
-        Ok(times)
-    }
-
-    /// A vector of zeros on the device, of this base's shape.
-    ///
-    /// # Errors
-    /// [`Error::Device`].
-    pub fn vector(&self) -> Result<ResidentVector, Error> {
-        self.factors.vector()
-    }
-
-    /// `y` becomes $`H x`$, without ridge and over the operands, for two vectors in one pass.
-    /// Nothing moves and nothing waits.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where a vector is of another shape; [`Error::Device`].
-    pub fn products_resident(
-        &mut self,
-        x: [&ResidentVector; 2],
-        y: [&mut ResidentVector; 2],
-    ) -> Result<(), Error> {
-        let Factors {
-            layout,
-            stream,
-            index,
-            ..
-        } = &self.factors;
-        for (array, vector) in [("x", x[0]), ("x", x[1]), ("y", &*y[0]), ("y", &*y[1])] {
-            check_vector(array, layout, vector)?;
-        }
-        self.product
-            .apply(stream, layout, index, &self.operands, x, y)?;
-        Ok(())
-    }
-
-    /// Room for the terms that judge a step of this shape.
-    ///
-    /// # Errors
-    /// [`Error::Device`].
-    pub fn step_terms(&self) -> Result<StepTerms, Error> {
-        let Factors { stream, layout, .. } = &self.factors;
-        Ok(StepTerms::new(stream, layout)?)
-    }
-
-    /// The trial point of a step, `H` times it, and what judges the step, the operands read once.
-    ///
-    /// # Errors
-    /// As [`Self::products_resident`], of the terms too.
-    pub fn product_of_step(&mut self, of: StepProduct<'_>) -> Result<(), Error> {
-        let Factors {
-            layout,
-            stream,
-            index,
-            ..
-        } = &self.factors;
-        for (array, vector) in [
-            ("point", of.point),
-            ("step", of.step),
-            ("residual", of.residual),
-            ("gradient", of.gradient),
-            ("trial", &*of.trial),
-            ("product", &*of.product),
-        ] {
-            check_vector(array, layout, vector)?;
-        }
-        of.terms.check(layout)?;
-        self.product
-            .apply_to_step(stream, layout, index, &self.operands, of)?;
-        Ok(())
-    }
-
-    /// Factors at `ridge`, on the device: nothing is sent, one record of 104 bytes comes back.
-    ///
-    /// # Errors
-    /// [`Failure::NotPositiveDefinite`] with a bump that makes what failed factor, and nothing of the
-    /// whole (see [`Base::advise`]); [`Failure::Stop`] otherwise.
-    pub fn factor(&mut self, ridge: Ridge) -> Result<Frame<'_>, Failure> {
-        let factored = self.factor_in_place(ridge)?;
-        Ok(Frame {
-            factors: &mut self.factors,
-            gradient: &mut self.gradient,
-            step: &mut self.step,
-            factored,
-            ridge,
-        })
-    }
-
-    /// Submits a factorization at a ridge that lies on the device, two numbers: rows, border. Waits
-    /// for nothing and reads nothing, so that a graph may hold it; its bits are those of
-    /// [`Base::factor`] at that ridge, but for the record's last number, the scale of a bump. Whether it succeeded is in [`Base::factor_record`].
-    ///
-    /// # Errors
-    /// [`Error::Device`], also where no operands were sent.
-    pub fn submit_factor_at(&mut self, ridge: View<'_, f64>) -> Result<(), Error> {
-        self.last = None;
-        self.check_refreshed()?;
-        let stream = self.factors.stream.clone();
-        let Self {
-            factors,
-            operands,
-            ridge: resident,
-            ..
-        } = self;
-        resident.add(&stream, &factors.layout, &factors.index, operands, ridge)?;
-        let submitted = factors.submit(operands, Ridge::ZERO);
-        // Also where that failed: the operands must not keep the ridge.
-        resident.back(&stream, &factors.layout, &factors.index, operands)?;
-        submitted
-    }
-
-    /// Says that the factors at hand are no longer those of the last frame: for whoever launched a graph
-    /// that holds [`Base::submit_factor_at`].
-    pub fn forget_frame(&mut self) {
-        self.last = None;
-    }
-
-    /// Submits a solve with the factors submitted last, whatever became of them: as
-    /// [`Frame::solve_resident`].
-    ///
-    /// # Errors
-    /// As [`Frame::solve_resident`].
-    pub fn submit_solve(
-        &mut self,
-        gradient: &ResidentVector,
-        step: &mut ResidentVector,
-    ) -> Result<(), Error> {
-        for (array, vector) in [("gradient", gradient), ("step", &*step)] {
-            check_vector(array, &self.factors.layout, vector)?;
-        }
-        self.factors.solve(gradient, step)
-    }
-
-    /// The record of the last factorization on the device, 13 numbers. It succeeded where number 4
-    /// has the bits of a negative 64-bit integer (else these are the row that failed) and number 11,
-    /// the border's pivot that failed, counted from 1, is 0. Numbers 0 and 7 add up to the
-    /// log-determinant.
-    pub fn factor_record(&self) -> View<'_, f64> {
-        self.factors.record()
-    }
-
-    /// Submits the row blocks' factorization alone, with its summary, and waits for nothing: what
-    /// a measurement of that kernel calls.
-    ///
-    /// # Errors
-    /// [`Error::Device`].
-    pub fn factor_rows_alone(&mut self, ridge: Ridge) -> Result<(), Error> {
-        self.last = None;
-        self.factors.factor_rows(&self.operands, ridge.row)
-    }
-
-    /// The frame at `ridge`: the present one where it is that, else [`Base::factor`]'s.
-    ///
-    /// # Errors
-    /// As [`Base::factor`].
-    pub fn frame(&mut self, ridge: Ridge) -> Result<Frame<'_>, Failure> {
-        let factored = match &self.last {
-            Some((last, factored)) if *last == ridge => factored.clone(),
-            _ => self.factor_in_place(ridge)?,
+        tracing::debug!(?chosen, "methods");
+        stream.prepare_handles()?;
+        let (layout, kernels) = (operands.layout.clone(), operands.kernels.clone());
+        let index = Arc::clone(&operands.index);
+        let border_len = layout.border_len();
+        let border = DenseCholesky::of_callers(stream, layout.clone(), kernels.clone(), keep)?;
+        let wide = match chosen.rows {
+            RowMethod::Fused => None,
+            RowMethod::Library => Some(WideRows::new(stream, &layout)?),
         };
-        Ok(Frame {
-            factors: &mut self.factors,
-            gradient: &mut self.gradient,
-            step: &mut self.step,
-            factored,
-            ridge,
+        Ok(Self {
+            chosen,
+            dims: shape.rows().clone(),
+            wide,
+            rows: DeviceRowFactors {
+                factors: stream.zeros(layout.blocks, "row factors")?,
+                reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
+                records: stream.zeros(7 * layout.records, "row records")?,
+                counter: stream.zeros(1, "a counter")?,
+            },
+            whitened: stream.zeros(layout.unknowns * layout.order, "whitened cross blocks")?,
+            border,
+            summary: stream.zeros(SUMMARY, "record of a factorization")?,
+            u: stream.zeros(layout.unknowns, "a solve's rows")?,
+            pull: PullBuffers {
+                partials: stream.zeros(layout.chunks * border_len, "partial sums")?,
+                counters: stream.zeros(layout.strips, "counters")?,
+                sum: stream.zeros(border_len, "a solve's border")?,
+            },
+            stream: stream.clone(),
+            kernels,
+            index,
+            layout,
         })
     }
 
-    pub(crate) fn factor_in_place(&mut self, ridge: Ridge) -> Result<Factored, Failure> {
-        ridge.check()?;
-        self.last = None;
-        self.check_refreshed()?;
-        let factored = self.factors.factor(&self.operands, ridge)?;
-        self.last = Some((ridge, factored.clone()));
-        Ok(factored)
+    fn submit_all(&mut self, operands: &Operands, ridge: Ridge) -> Result<(), Error> {
+        self.factor_rows(operands, ridge.row)?;
+        self.whiten(operands)?;
+        self.factor_sum(operands, ridge.border)?;
+        let to = self.summary.slice_mut(7..13)?;
+        self.border
+            .summarise(&self.stream, Some(&operands.border), to)?;
+        self.border.finish(&self.stream)
     }
 
-    pub(crate) fn check_refreshed(&self) -> Result<(), Error> {
-        if !self.refreshed {
-            let what = "factor".to_owned();
-            let refusal = Refusal::Shape {
-                what,
-                expected: "operands sent by refresh".to_owned(),
-                found: "none".to_owned(),
-            };
-            return Err(DeviceError::from(refusal).into());
+    fn factor_rows(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+        let (stream, layout, index) = (&self.stream, &self.layout, &self.index);
+        let (blocks, rows, summary) = (&operands.row_hessian, &mut self.rows, &mut self.summary);
+        match &mut self.wide {
+            Some(wide) => wide.factor(stream, layout, index, blocks, rho, rows, summary)?,
+            None => {
+                let kernels = &self.kernels;
+                kernels.factor_rows(stream, layout, index, blocks, rho, rows, summary)?;
+            }
         }
         Ok(())
     }
 
-    /// The frame at `ridge` alone: the operands are given back to the device.
-    ///
-    /// # Errors
-    /// As [`Base::factor`].
-    pub fn into_frame(mut self, ridge: Ridge) -> Result<ResidentFrame, Failure> {
-        let factored = self.factor_in_place(ridge)?;
-        Ok(ResidentFrame {
-            factors: self.factors,
-            gradient: self.gradient,
-            step: self.step,
-            factored,
-            ridge,
+    fn whiten(&mut self, operands: &Operands) -> Result<(), Error> {
+        let (stream, layout, index) = (&self.stream, &self.layout, &self.index);
+        let (rows, cross, to) = (&self.rows, &operands.cross, &mut self.whitened);
+        match &mut self.wide {
+            Some(wide) => wide.whiten(stream, layout, index, rows, cross, to)?,
+            None => self
+                .kernels
+                .whiten(stream, layout, index, rows, cross, to)?,
+        }
+        Ok(())
+    }
+
+    /// `L_S` of `C + rho - Y'Y`, by the way that was chosen.
+    fn factor_sum(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
+        let sum = Summands {
+            matrix: &operands.border,
+            rho,
+            whitened: &self.whitened,
+        };
+        self.border
+            .factor_sum(&self.stream, sum, self.chosen.border)
+    }
+
+    fn read_summary(&self) -> Result<Vec<f64>, Error> {
+        let record = self.summary.view();
+        Ok(self.stream.download(record, ByteClass::Record)?)
+    }
+
+    fn row_failure(
+        &mut self,
+        operands: &Operands,
+        rho: f64,
+        mut failed: Pivot,
+        scale: f64,
+    ) -> Failure {
+        if self.wide.is_some() {
+            match self.row_pivot(operands, rho, failed.site) {
+                Ok(found) => failed = found,
+                Err(error) => return error.into(),
+            }
+        }
+        let floor =
+            match least_row_bump(&self.stream, &self.dims, &operands.row_hessian, failed.site) {
+                Ok(floor) => floor,
+                Err(error) => return error.into(),
+            };
+        failure_with_bump("a pivot of a row", failed, (scale, floor), |bump| {
+            self.factor_rows(operands, rho + bump)?;
+            Ok(row_side(&self.read_summary()?).failed.is_none())
         })
     }
 
-    pub(crate) fn solve_host(
+    /// A row's pivot that failed, from its block: the library says only its place.
+    fn row_pivot(&self, operands: &Operands, rho: f64, site: PivotSite) -> Result<Pivot, Error> {
+        let PivotSite::Row { row, pivot } = site else {
+            unreachable!("a failure of a row");
+        };
+        let (d, at) = (self.dims.dim(row), self.dims.block_offset(row));
+        let block = operands.row_hessian.slice(at..at + d * d)?;
+        let mut block = self.stream.download(block, ByteClass::Record)?;
+        let (pivot, value) = pivot::of_block(&mut block, d, rho, pivot);
+        let site = PivotSite::Row { row, pivot };
+        Ok(Pivot { site, value })
+    }
+
+    fn border_failure(
         &mut self,
-        gradient: Gradient<'_>,
-        step: &mut StepMut<'_>,
-    ) -> Result<(), Error> {
-        let (from, to) = (&mut self.gradient, &mut self.step);
-        solve_host(&mut self.factors, from, to, gradient, step)
-    }
-}
-
-/// A factored operator on a device, with the operands still there.
-pub struct Frame<'b> {
-    factors: &'b mut Factors,
-    gradient: &'b mut ResidentVector,
-    step: &'b mut ResidentVector,
-    factored: Factored,
-    ridge: Ridge,
-}
-
-/// A factored operator on a device, whose operands are gone.
-pub struct ResidentFrame {
-    factors: Factors,
-    gradient: ResidentVector,
-    step: ResidentVector,
-    factored: Factored,
-    ridge: Ridge,
-}
-
-impl ResidentFrame {
-    /// The frame, to be used.
-    pub fn frame(&mut self) -> Frame<'_> {
-        Frame {
-            factors: &mut self.factors,
-            gradient: &mut self.gradient,
-            step: &mut self.step,
-            factored: self.factored.clone(),
-            ridge: self.ridge,
-        }
-    }
-
-    /// Device bytes held, the library's workspace apart.
-    pub fn bytes(&self) -> DeviceBytes {
-        DeviceBytes {
-            operands: 0,
-            ..self.factors.bytes()
-        }
-    }
-}
-
-impl Frame<'_> {
-    /// The ridge of its factors.
-    pub fn ridge(&self) -> Ridge {
-        self.ridge
-    }
-
-    /// Where its work runs.
-    pub fn execution_path(&self) -> ExecutionPath {
-        ExecutionPath::GpuResidentLinearization
-    }
-
-    /// $`\log|H + \rho|`$ with the scale of its rounding error.
-    ///
-    /// # Errors
-    /// None on this path.
-    pub fn log_determinant(&self) -> Result<LogDeterminant, NoLogDeterminant> {
-        self.factored.log_determinant
-    }
-
-    /// The smallest pivot of any row block.
-    pub fn row_pivot(&self) -> Option<Pivot> {
-        self.factored.row_pivot
-    }
-
-    /// The smallest pivot of the border.
-    pub fn border_pivot(&self) -> Option<Pivot> {
-        self.factored.border_pivot
-    }
-
-    /// What it keeps, how it was made, and what is held.
-    pub fn summary(&self) -> FrameSummary {
-        self.factors.summary()
-    }
-
-    /// The stream that it works on.
-    pub fn stream(&self) -> &Stream {
-        &self.factors.stream
-    }
-
-    /// A vector of zeros on the device, of this frame's shape.
-    ///
-    /// # Errors
-    /// [`Error::Device`].
-    pub fn vector(&self) -> Result<ResidentVector, Error> {
-        self.factors.vector()
-    }
-
-    /// `step` becomes $`-(H + \rho)^{-1} g`$ for a gradient on the device. Nothing moves and nothing
-    /// waits; numbers that are not finite are not looked for.
-    ///
-    /// # Errors
-    /// [`Error::Device`]: also where a vector is of another frame's stream.
-    pub fn solve_resident(
-        &mut self,
-        gradient: &ResidentVector,
-        step: &mut ResidentVector,
-    ) -> Result<(), Error> {
-        for (array, vector) in [("gradient", gradient), ("step", &*step)] {
-            check_vector(array, &self.factors.layout, vector)?;
-        }
-        self.factors.solve(gradient, step)
-    }
-
-    /// Solves for one or many gradients of the host: `8 (N + k)` bytes in and as many out for
-    /// each.
-    ///
-    /// # Errors
-    /// [`Error::Shape`]; [`Error::NotFinite`] where a gradient is not finite; [`Error::Overflow`]
-    /// where a step is not; [`Error::Device`].
-    pub fn solve(&mut self, gradient: Gradient<'_>, mut step: StepMut<'_>) -> Result<(), Error> {
-        gradient.check_finite()?;
-        solve_host(self.factors, self.gradient, self.step, gradient, &mut step)?;
-        let columns = 0..step.row.ncols();
-        let finite = columns.into_iter().all(|j| {
-            let parts = [step.row.as_ref(), step.border.as_ref()];
-            parts
-                .iter()
-                .all(|part| part.col(j).iter().all(|x| x.is_finite()))
+        operands: &Operands,
+        rho: f64,
+        mut failed: Pivot,
+        scale: f64,
+    ) -> Failure {
+        let PivotSite::Border { pivot } = failed.site else {
+            unreachable!("a failure of the border");
+        };
+        let found = pivot::find(pivot, |j| {
+            let sum = Summands {
+                matrix: &operands.border,
+                rho,
+                whitened: &self.whitened,
+            };
+            self.border.look_at_sum(&self.stream, sum, j)
         });
-        match finite {
-            true => Ok(()),
-            false => Err(Error::Overflow { what: "the step" }),
+        match found {
+            Ok((pivot, value)) => {
+                failed.site = PivotSite::Border { pivot };
+                failed.value = value;
+            }
+            Err(error) => return error.into(),
+        }
+        failure_with_bump("a pivot of the border", failed, (scale, 0.0), |bump| {
+            self.factor_sum(operands, rho + bump)?;
+            self.border.factored(&self.stream)
+        })
+    }
+
+    /// Gradients of which all places are counted, `N x count` and `k x count`, overwritten by their steps. Y is
+    /// taken in pieces.
+    fn solve_columns(
+        &self,
+        mut row: ViewMut<'_, f64>,
+        mut border: ViewMut<'_, f64>,
+        count: usize,
+    ) -> Result<(), Error> {
+        let (stream, layout) = (&self.stream, &self.layout);
+        let (n, k, order) = (layout.unknowns, layout.k, layout.order);
+        let rows_solve = |row: ViewMut<'_, f64>, scale, which| {
+            let (index, rows) = (&self.index, &self.rows);
+            self.kernels
+                .rows_solve(stream, layout, index, rows, row, count, scale, which)
+        };
+        rows_solve(row.reborrow(), 1.0, RowSolve::Lower)?;
+        if k > 0 && count > 0 {
+            let lines = |piece: &Range<usize>| -> Result<_, Error> {
+                let y = self
+                    .whitened
+                    .slice(piece.start * order..piece.end * order)?;
+                Ok(Matrix::new(y, k, piece.len(), order)?)
+            };
+            for piece in pieces(n, order, COUNTED) {
+                let u = row.as_view().slice(piece.start..n * count)?;
+                let u = Matrix::new(u, piece.len(), count, n)?;
+                let mut b = MatrixMut::packed(border.reborrow(), k, count)?;
+                let kept = if piece.start == 0 { -1.0 } else { 1.0 };
+                stream.gemm(1.0, lines(&piece)?, u, kept, &mut b)?;
+            }
+            self.border
+                .solve_columns(stream, border.reborrow(), count)?;
+            let x = Matrix::packed(border.as_view(), k, count)?;
+            for piece in pieces(n, order, COUNTED) {
+                let z = row.reborrow().slice(piece.start..n * count)?;
+                let mut z = MatrixMut::new(z, piece.len(), count, n)?;
+                stream.gemm(1.0, lines(&piece)?.transposed(), x, 1.0, &mut z)?;
+            }
+        }
+        Ok(rows_solve(row, -1.0, RowSolve::Transposed)?)
+    }
+}
+
+impl DeviceElimination for RowsFactors {
+    fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    fn bytes(&self) -> DeviceBytes {
+        let mut bytes = self.layout.bytes(self.border.keep());
+        // What the shape does not ask for, but the caller.
+        if self.wide.is_some() && self.layout.widest <= WIDEST_ROW {
+            bytes.factors += WideRows::bytes(&self.layout);
+        }
+        bytes
+    }
+
+    fn ways(&self) -> Ways {
+        Ways {
+            keep: Some(self.border.keep()),
+            rows: self.chosen.rows,
+            border: Some(self.chosen.border),
         }
     }
-}
 
-pub(crate) fn check_vector(
-    array: &'static str,
-    layout: &Layout,
-    vector: &ResidentVector,
-) -> Result<(), Error> {
-    let (got, expected) = (
-        vec![vector.row.len(), vector.border.len()],
-        vec![layout.unknowns, layout.border_len()],
-    );
-    match got == expected {
-        true => Ok(()),
-        false => Err(Error::Shape(ShapeError::Mismatch {
-            array,
-            got,
-            expected,
-        })),
+    fn vector(&self) -> Result<DeviceVector, Error> {
+        DeviceVector::new(&self.stream, self.lengths(), self.layout.k)
     }
-}
 
-fn solve_host(
-    factors: &mut Factors,
-    from: &mut ResidentVector,
-    to: &mut ResidentVector,
-    gradient: Gradient<'_>,
-    step: &mut StepMut<'_>,
-) -> Result<(), Error> {
-    let (n, k) = (factors.layout.unknowns, factors.layout.k);
-    let count = gradient.count();
-    gradient.check_sizes(n, k, count)?;
-    step.check_sizes(n, k, count)?;
-    let stream = factors.stream.clone();
-    let class = ByteClass::Gradient;
-    let (row, border) = (columns(gradient.row), columns(gradient.border));
-    let (row, border) = match count {
-        0 => return Ok(()),
-        1 => {
-            stream.upload_into(&row, from.row_mut(), class)?;
-            stream.upload_into(&border, from.border_mut()?, class)?;
-            factors.solve(from, to)?;
-            (
-                stream.download(to.row(), class)?,
-                stream.download(to.border()?, class)?,
-            )
+    fn lengths(&self) -> [usize; 2] {
+        [self.layout.unknowns, self.layout.border_len()]
+    }
+
+    fn landing(&mut self) -> Option<&mut DeviceBuffer<f64>> {
+        Some(self.border.landing())
+    }
+
+    fn submit_rows(&mut self, system: &DeviceSystem, rho: f64) -> Result<(), Error> {
+        self.factor_rows(&system.dense_numbers()?.operands, rho)
+    }
+
+    fn submit(&mut self, system: &DeviceSystem, ridge: Ridge) -> Result<(), Error> {
+        self.submit_all(&system.dense_numbers()?.operands, ridge)
+    }
+
+    fn record(&self) -> View<'_, f64> {
+        self.summary.view()
+    }
+
+    fn read(&mut self, system: &DeviceSystem, ridge: Ridge) -> Result<Factored, Failure> {
+        let operands = &system.dense_numbers()?.operands;
+        let summary = self.read_summary()?;
+        if !ran(&summary) {
+            return Err(did_not_run("factored", "a factorization that ran").into());
         }
-        _ => {
-            let mut row = stream.upload(&row, class, "row gradients")?;
-            let mut border = stream.upload(&border, class, "border gradients")?;
-            factors.solve_many(&mut row, &mut border, count)?;
-            (
-                stream.download(row.view(), class)?,
-                stream.download(border.view(), class)?,
-            )
+        self.stream.ledger().factored(1);
+        let rows = row_side(&summary);
+        if let Some(failed) = rows.failed {
+            return Err(self.row_failure(operands, ridge.row, failed, rows.scale));
         }
-    };
-    put_columns(step, &row, &border);
-    Ok(())
-}
-
-/// The columns of a step from all of its row parts and all of its border parts, one after another.
-pub(crate) fn put_columns(step: &mut StepMut<'_>, row: &[f64], border: &[f64]) {
-    let parts = [(&mut step.row, row), (&mut step.border, border)];
-    for (to, from) in parts {
-        let len = to.nrows();
-        for j in 0..to.ncols() {
-            (0..len).for_each(|i| to[(i, j)] = from[j * len + i]);
+        // A record is of numbers; its info is one of 32 bits.
+        pivot::refused(summary[11] as i32)?;
+        let border = DenseCholesky::side(&summary[7..13], |pivot| PivotSite::Border { pivot });
+        if let Some(failed) = border.failed {
+            return Err(self.border_failure(operands, ridge.border, failed, border.scale));
         }
-    }
-}
-
-/// The columns of a matrix, one after another.
-pub(crate) fn columns(matrix: MatRef<'_, f64>) -> Vec<f64> {
-    let mut out = Vec::with_capacity(matrix.nrows() * matrix.ncols());
-    for j in 0..matrix.ncols() {
-        out.extend(matrix.col(j).iter());
-    }
-    out
-}
-
-/// The baseline: operands travel and are factored for every solve, by the same kernels.
-pub struct ReUpload {
-    base: Base,
-}
-
-impl ReUpload {
-    /// Room for systems of `shape`.
-    ///
-    /// # Errors
-    /// As [`Base::new`].
-    pub fn new(stream: &Stream, shape: &ArrowShape, keep: Keep) -> Result<Self, Error> {
-        let base = Base::new(stream, shape, keep)?;
-        Ok(Self { base })
+        let log_determinant = finite(rows.log + border.log)?;
+        Ok(Factored {
+            log_determinant: Ok(log_determinant),
+            row_pivot: rows.least,
+            border_pivot: border.least,
+        })
     }
 
-    /// Where its work runs.
-    pub fn execution_path(&self) -> ExecutionPath {
-        ExecutionPath::GpuReupload
+    fn holds(&self) -> Result<bool, Error> {
+        let summary = self.read_summary()?;
+        let (rows, refused) = (row_side(&summary), pivot::refused(summary[11] as i32)?);
+        let finite = summary[0].is_finite() && summary[7].is_finite();
+        Ok(rows.failed.is_none() && refused.is_none() && finite)
     }
 
-    /// Sends `system`, factors it at `ridge` and solves for `gradient`.
-    ///
-    /// # Errors
-    /// As [`Base::refresh`], [`Base::factor`] and [`Frame::solve`].
-    pub fn solve(
+    fn reads_operands(&self) -> bool {
+        false
+    }
+
+    fn solve(
         &mut self,
-        system: &DenseSystem<'_>,
-        ridge: Ridge,
-        gradient: Gradient<'_>,
-        step: StepMut<'_>,
-    ) -> Result<UploadTimes, Failure> {
-        let times = self.base.refresh(system)?;
-        self.base.factor(ridge)?.solve(gradient, step)?;
-        Ok(times)
+        _system: &DeviceSystem,
+        gradient: &DeviceVector,
+        step: &mut DeviceVector,
+    ) -> Result<(), Error> {
+        self.kernels.pull(
+            &self.stream,
+            &self.layout,
+            &self.index,
+            &self.rows,
+            &self.whitened,
+            (&gradient.row, &gradient.border),
+            &mut self.u,
+            &mut self.pull,
+        )?;
+        self.border
+            .solve(&self.stream, &self.pull.sum, &mut step.border)?;
+        self.kernels.push(
+            &self.stream,
+            &self.layout,
+            &self.index,
+            &self.rows,
+            &self.whitened,
+            &self.u,
+            &step.border,
+            &mut step.row,
+        )?;
+        Ok(())
+    }
+
+    fn solved(&mut self) -> Result<SolveStats, Failure> {
+        Ok(SolveStats::default())
+    }
+
+    /// All at once, `N x count` and `k x count`.
+    fn solve_many(
+        &mut self,
+        _system: &DeviceSystem,
+        [row, border]: [&mut DeviceBuffer<f64>; 2],
+        count: usize,
+        _staged: [&mut DeviceVector; 2],
+    ) -> Result<SolveStats, Failure> {
+        let (n, k) = (self.layout.unknowns, self.layout.k);
+        // As many columns as places are counted, and as a grid has.
+        let longest = n.max(k).max(COUNTED / MOST_COLUMNS);
+        for columns in pieces(count, longest, COUNTED) {
+            let of = |len: usize| columns.start * len..columns.end * len;
+            let (row, border) = (row.slice_mut(of(n))?, border.slice_mut(of(k))?);
+            self.solve_columns(row, border, columns.len())?;
+        }
+        Ok(SolveStats::default())
+    }
+}
+
+/// Whether a factorization wrote the record: where no row's pivot failed, and where none held, the key of
+/// what is not there is not zero; and the first pivot of all does not both fail and hold.
+fn ran(summary: &[f64]) -> bool {
+    summary[3..5].iter().any(|key| key.to_bits() != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_nobody_wrote_is_no_factorization() {
+        let (none, first) = (f64::from_bits(u64::MAX), f64::from_bits(0));
+        let mut record = [0.0; SUMMARY];
+        assert!(!ran(&record));
+        // D = [1]; D = [0]; no rows.
+        for (least, failed) in [(first, none), (none, first), (none, none)] {
+            (record[3], record[4]) = (least, failed);
+            assert!(ran(&record));
+        }
     }
 }
