@@ -266,7 +266,10 @@ fn structured_elimination(contender: &str) -> Option<(EliminationKind, Option<Ke
         None if matches!(contender, "core" | "iterative") => (contender, None),
         _ => return None,
     };
-    Some((word.parse().ok()?, keep))
+    let kind = EliminationKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == word);
+    kind.map(|kind| (kind, keep))
 }
 
 /// What a cell's process measures: one contender over one system.

@@ -187,6 +187,13 @@ impl<'b> Frame<'b> {
         report: &mut SolveReport,
     ) -> Result<(), Failure> {
         let (count, system) = (gradient.count(), self.system);
+        let (ridge, refinement) = (self.ridge, self.solver.options().refinement);
+        if count == 1
+            && let Some(done) = self.engine().solve_measured(gradient, step, refinement)
+        {
+            *report = done?;
+            return Ok(());
+        }
         negate_into(gradient.row, &mut buffers.rhs_row, &mut buffers.x_row);
         negate_into(
             gradient.border,
@@ -198,17 +205,7 @@ impl<'b> Frame<'b> {
             border: &mut buffers.x_border,
             count,
         };
-        let (ridge, refinement) = (self.ridge, self.solver.options().refinement);
         let measure = refinement != Refinement::Off;
-        if measure
-            && count == 1
-            && let Some(done) = self.engine().solve_measured(&mut rhs, refinement)
-        {
-            *report = done?;
-            copy_out(&buffers.x_row, step.row.rb_mut());
-            copy_out(&buffers.x_border, step.border.rb_mut());
-            return Ok(());
-        }
         let together = if measure && count > TOGETHER {
             self.engine().solve_and_measure(&system, ridge, &mut rhs)?
         } else {

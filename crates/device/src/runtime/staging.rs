@@ -23,7 +23,7 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) const HALF: usize = 1 << 20;
 
 /// Pieces start on this boundary: a cache line of host and device.
-const ALIGNMENT: usize = 128;
+pub(crate) const ALIGNMENT: usize = 128;
 
 /// The bytes are reached only through [`Staging::piece`], by the stream that holds this in a mutex; it
 /// waits for all of its work before it lets go of them.

@@ -11,7 +11,7 @@ use super::context::{Answer, Context};
 use super::event::RawEvent;
 use super::handles::HandlePair;
 use super::pinned::PinnedAllocation;
-use super::staging::Staging;
+use super::staging::{self, Staging};
 use crate::fault::{Fault, Refusal, Result};
 use crate::ledger::{ByteClass, Direction, Ledger};
 use cudarc::driver::sys;
@@ -44,6 +44,9 @@ pub(crate) enum Kept {
 }
 
 impl Stream {
+    /// Bytes of a transfer up to which it goes through the stream's own pinned memory: 1 MiB.
+    pub const STAGED: usize = staging::HALF;
+
     pub(crate) fn make(context: &Context, id: u64, ledger: &Ledger) -> Result<Self> {
         context.enter()?;
         let mut raw = std::ptr::null_mut();

@@ -134,30 +134,66 @@ impl Stream {
         class: ByteClass,
         mut take: impl FnMut(Range<usize>, &[T]),
     ) -> Result<()> {
+        self.download_each([from], class, |_, part, numbers| take(part, numbers))
+    }
+
+    /// [`Stream::download_with`] of several views, with one wait where together they are at most 1 MiB; `take`
+    /// is told which of them a part is of.
+    ///
+    /// # Errors
+    /// As [`Stream::upload_into`].
+    pub fn download_each<T: Element, const COUNT: usize>(
+        &self,
+        from: [View<'_, T>; COUNT],
+        class: ByteClass,
+        mut take: impl FnMut(usize, Range<usize>, &[T]),
+    ) -> Result<()> {
         self.not_capturing("download", HOST_SLICE)?;
-        self.owns("download", from.home())?;
-        let bytes = from.bytes();
-        if bytes == 0 {
+        for view in &from {
+            self.owns("download", view.home())?;
+        }
+        // Pieces of a staging one after another, each on its boundary.
+        let mut staged = 0;
+        let places = from.map(|view| {
+            let place = staged;
+            staged += view.bytes().next_multiple_of(staging::ALIGNMENT);
+            place
+        });
+        if staged == 0 {
             return Ok(());
         }
         self.enter()?;
-        if bytes > staging::HALF {
-            return self.download_long(from, class, take);
+        if staged > staging::HALF {
+            for (which, view) in from.into_iter().enumerate() {
+                self.download_long(view, class, |part, numbers| take(which, part, numbers))?;
+            }
+            return Ok(());
         }
         let mut staging = self.staging();
-        let piece = self.staging_of(&mut staging)?.piece(self, bytes)?;
-        // SAFETY: both ends hold `bytes` bytes; the staging is locked until the copy has ended.
-        unsafe {
-            self.check(
-                "cuMemcpyDtoHAsync_v2",
-                sys::cuMemcpyDtoHAsync_v2(piece.cast(), from.pointer(), bytes, self.raw()),
-            )?;
-            self.check("cuStreamSynchronize", sys::cuStreamSynchronize(self.raw()))?;
-            take(0..from.len(), host::elements(piece, from.len()));
+        let piece = self.staging_of(&mut staging)?.piece(self, staged)?;
+        let there = from.iter().zip(places).enumerate();
+        let there = there.filter(|(_, (view, _))| !view.is_empty());
+        for (_, (view, place)) in there.clone() {
+            let bytes = view.bytes();
+            // SAFETY: the piece holds all of them, one after another; the staging is locked until the copies
+            // have ended.
+            self.check("cuMemcpyDtoHAsync_v2", unsafe {
+                let to = piece.add(place);
+                sys::cuMemcpyDtoHAsync_v2(to.cast(), view.pointer(), bytes, self.raw())
+            })?;
+            self.moved(Direction::DeviceToHost, class, bytes as u64);
+            self.submitted([]);
         }
-        self.moved(Direction::DeviceToHost, class, bytes as u64);
-        self.submitted([]);
+        // SAFETY: the stream lives.
+        self.check("cuStreamSynchronize", unsafe {
+            sys::cuStreamSynchronize(self.raw())
+        })?;
         self.ledger().synchronised();
+        for (which, (view, place)) in there {
+            // SAFETY: so many elements were written there, and nothing else touches them.
+            let numbers = unsafe { host::elements(piece.add(place), view.len()) };
+            take(which, 0..view.len(), numbers);
+        }
         Ok(())
     }
 

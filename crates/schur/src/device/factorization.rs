@@ -174,14 +174,9 @@ impl Factorization<'_> {
         mut step: StepMut<'_>,
     ) -> Result<SolveStats, Failure> {
         gradient.check_finite()?;
-        let stats = self.at_mut().solve_host(gradient, &mut step)?;
-        let parts = [step.row.as_ref(), step.border.as_ref()];
-        let finite = |part: &faer::MatRef<'_, f64>| {
-            (0..part.ncols()).all(|j| part.col(j).iter().all(|x| x.is_finite()))
-        };
-        match parts.iter().all(finite) {
-            true => Ok(stats),
-            false => Err(Error::Overflow { what: "the step" }.into()),
+        match self.at_mut().solve_host(gradient, &mut step)? {
+            (stats, true) => Ok(stats),
+            (_, false) => Err(Error::Overflow { what: "the step" }.into()),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod solves;
 mod submitted;
+mod written;
 
 use super::factorization::Factorization;
 use super::factors::DeviceElimination;

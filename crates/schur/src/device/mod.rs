@@ -29,6 +29,7 @@
 pub(crate) mod dense_cholesky;
 mod factorization;
 pub(crate) mod factors;
+pub(crate) mod finite;
 pub(crate) mod kernels;
 pub(crate) mod layout;
 mod linearisation;
@@ -162,6 +163,7 @@ pub fn kernel_sources() -> &'static [&'static KernelSource] {
         &residual::RESIDUAL,
         &product::PRODUCT,
         &ridge::RIDGE,
+        &finite::FINITE,
         &structured::kernels::STRUCTURED,
         &BORDER_FIRST,
         &DESCENT,

@@ -4,8 +4,10 @@
 //!   dense        D, B, C                  with what multiplies them: H x, and ridges that lie there too
 //!   structured   D, phi, Psi, G, W
 //! ```
-//! The numbers come from the host, packed and sent. Whoever writes them there by kernels of his own
-//! needs the same buffers in the same layouts, and no more: nothing below knows where they came from.
+//! The numbers come from the host, packed and sent, or are written there by kernels of the caller's, and
+//! then looked at where they lie: nothing below knows where they came from.
+
+mod written;
 
 use super::kernels::{Kernels, RowIndex};
 use super::layout::Layout;
@@ -20,6 +22,7 @@ use crate::{ArrowShape, EliminationKind, Error, ShapeError, StructuredShape, Sys
 use broadhead_device::{DeviceBuffer, DeviceError, Refusal, Stream, View};
 use std::sync::Arc;
 use std::time::Duration;
+use written::WrittenCheck;
 
 /// A system on a device: numbers that lie there.
 pub struct DeviceSystem {
@@ -29,6 +32,8 @@ pub struct DeviceSystem {
     /// Whether the numbers are those of a system.
     there: bool,
     times: UploadTimes,
+    /// What looks at numbers that were written here.
+    written: Option<Box<WrittenCheck>>,
 }
 
 /// A shape of either kind.
@@ -98,6 +103,7 @@ impl DeviceSystem {
             numbers,
             there: false,
             times: UploadTimes::default(),
+            written: None,
         }
     }
 

@@ -2,9 +2,8 @@
 //! back.
 
 use crate::device::layout::Layout;
-use crate::{ArrowShape, Error, Gradient, RhsMut, ShapeError, StepMut};
+use crate::{ArrowShape, Error, ShapeError};
 use broadhead_device::{DeviceBuffer, Stream, View, ViewMut};
-use faer::{MatMut, MatRef};
 
 /// A vector of an arrow system on the device: `N` numbers and `k` numbers.
 ///
@@ -93,43 +92,158 @@ pub(crate) fn check_vectors<const COUNT: usize>(
     Ok(())
 }
 
-/// The columns of a step from all of its row parts and all of its border parts, one after another.
-pub(crate) fn put_columns(step: &mut StepMut<'_>, row: &[f64], border: &[f64]) {
-    let parts = [(&mut step.row, row), (&mut step.border, border)];
-    for (to, from) in parts {
-        let len = to.nrows();
-        for j in 0..to.ncols() {
-            (0..len).for_each(|i| to[(i, j)] = from[j * len + i]);
+/// Columns of the host's and their way to a device and back: into pinned memory at once, and out of it.
+pub(crate) mod columns {
+    use crate::Error;
+    use crate::system::first_not_finite;
+    use broadhead_device::{ByteClass, Stream, View, ViewMut};
+    use faer::{MatMut, MatRef};
+    use rayon::prelude::*;
+    use std::ops::Range;
+
+    /// What is sent: the device takes gradients.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Sent {
+        Gradients,
+        /// Right-hand sides, $`-g`$: the sign is turned on the way.
+        RightHandSides,
+    }
+
+    /// Sends `from`, column after column.
+    pub(crate) fn send(
+        stream: &Stream,
+        from: MatRef<'_, f64>,
+        sent: Sent,
+        to: ViewMut<'_, f64>,
+    ) -> Result<(), Error> {
+        let fill = |part: Range<usize>, out: &mut [f64]| gather(from, part, sent, out);
+        Ok(stream.upload_with(to, ByteClass::Gradient, fill)?)
+    }
+
+    /// Fetches rows' and border's columns, and waits for them; whether all numbers are finite.
+    pub(crate) fn fetch(
+        stream: &Stream,
+        from: [View<'_, f64>; 2],
+        to: [MatMut<'_, f64>; 2],
+    ) -> Result<bool, Error> {
+        let (mut to, mut finite) = (to, true);
+        // What is staged must not wait for other threads; see `Stream::download_with`.
+        let staged: usize = from.iter().map(|view| size_of::<f64>() * view.len()).sum();
+        let alone = staged <= Stream::STAGED;
+        stream.download_each(from, ByteClass::Gradient, |which, part, numbers| {
+            finite &= match alone {
+                true => first_not_finite(numbers).is_none(),
+                false => (numbers.par_chunks(SHARE)).all(|share| first_not_finite(share).is_none()),
+            };
+            scatter(numbers, part.start, &mut to[which], alone);
+        })?;
+        Ok(finite)
+    }
+
+    /// Numbers that one thread copies at once.
+    const SHARE: usize = 1 << 14;
+
+    /// The numbers of columns `0..` one after another, from number `at` on: column, first row, how many.
+    fn runs(rows: usize, part: Range<usize>) -> impl Iterator<Item = (usize, usize, usize)> {
+        let mut at = part.start;
+        std::iter::from_fn(move || {
+            if at == part.end {
+                return None;
+            }
+            let (column, first) = (at / rows, at % rows);
+            let count = (rows - first).min(part.end - at);
+            at += count;
+            Some((column, first, count))
+        })
+    }
+
+    fn gather(from: MatRef<'_, f64>, part: Range<usize>, sent: Sent, out: &mut [f64]) {
+        let mut rest = out;
+        for (j, first, count) in runs(from.nrows(), part) {
+            let (out, after) = rest.split_at_mut(count);
+            rest = after;
+            let column = from.col(j).subrows(first, count);
+            match (column.try_as_col_major(), sent) {
+                (Some(numbers), Sent::Gradients) => out.copy_from_slice(numbers.as_slice()),
+                (Some(numbers), Sent::RightHandSides) => {
+                    let numbers = numbers.as_slice().iter();
+                    out.iter_mut().zip(numbers).for_each(|(out, x)| *out = -x);
+                }
+                (None, Sent::Gradients) => {
+                    out.iter_mut()
+                        .zip(column.iter())
+                        .for_each(|(out, x)| *out = *x);
+                }
+                (None, Sent::RightHandSides) => {
+                    out.iter_mut()
+                        .zip(column.iter())
+                        .for_each(|(out, x)| *out = -x);
+                }
+            }
         }
     }
-}
 
-/// The columns of a matrix, one after another.
-pub(crate) fn columns(matrix: MatRef<'_, f64>) -> Vec<f64> {
-    let mut out = Vec::with_capacity(matrix.nrows() * matrix.ncols());
-    for j in 0..matrix.ncols() {
-        out.extend(matrix.col(j).iter());
+    fn scatter(numbers: &[f64], at: usize, to: &mut MatMut<'_, f64>, alone: bool) {
+        let mut rest = numbers;
+        for (j, first, count) in runs(to.nrows(), at..at + numbers.len()) {
+            let (numbers, after) = rest.split_at(count);
+            rest = after;
+            let mut column = to.as_mut().col_mut(j).subrows_mut(first, count);
+            match column.as_mut().try_as_col_major_mut() {
+                Some(out) if alone => out.as_slice_mut().copy_from_slice(numbers),
+                Some(out) => {
+                    let shares = out.as_slice_mut().par_chunks_mut(SHARE);
+                    let shares = shares.zip(numbers.par_chunks(SHARE));
+                    shares.for_each(|(out, numbers)| out.copy_from_slice(numbers));
+                }
+                None => {
+                    let places = column.iter_mut().zip(numbers);
+                    places.for_each(|(out, x)| *out = *x);
+                }
+            }
+        }
     }
-    out
-}
 
-/// Overwrites right-hand sides `b` by $`H^{-1} b`$ with the help of `solve`, which answers gradients by
-/// their steps, $`-H^{-1} g`$, of `n` unknowns of the rows and `k` of the border.
-pub(crate) fn solve_for<T>(
-    (n, k): (usize, usize),
-    rhs: RhsMut<'_>,
-    solve: impl FnOnce(Gradient<'_>, &mut StepMut<'_>) -> T,
-) -> T {
-    let m = rhs.count;
-    let negated = |part: &[f64]| part.iter().map(|x| -x).collect::<Vec<_>>();
-    let (row, border) = (negated(rhs.row), negated(rhs.border));
-    let gradient = Gradient::many(
-        MatRef::from_column_major_slice(&row, n, m),
-        MatRef::from_column_major_slice(&border, k, m),
-    );
-    let mut step = StepMut::many(
-        MatMut::from_column_major_slice_mut(rhs.row, n, m),
-        MatMut::from_column_major_slice_mut(rhs.border, k, m),
-    );
-    solve(gradient, &mut step)
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use faer::Mat;
+
+        /// Any parts of columns in any layout come out as they went in, turned where that is asked.
+        #[test]
+        fn parts_of_columns_are_gathered_and_put_back() {
+            let (rows, count) = (7, 5);
+            let stacked: Vec<f64> = (0..rows * count).map(|i| i as f64 + 0.5).collect();
+            let by_column = Mat::from_fn(rows, count, |i, j| stacked[j * rows + i]);
+            let by_row: Vec<f64> = (0..rows * count)
+                .map(|e| stacked[e % count * rows + e / count])
+                .collect();
+            let by_row = MatRef::from_row_major_slice(&by_row, rows, count);
+            for (start, end) in [(0, 35), (0, 0), (3, 9), (6, 22), (7, 14), (34, 35)] {
+                for from in [by_column.as_ref(), by_row] {
+                    for (sent, sign) in [(Sent::Gradients, 1.0), (Sent::RightHandSides, -1.0)] {
+                        let mut out = vec![f64::NAN; end - start];
+                        gather(from, start..end, sent, &mut out);
+                        let wanted = stacked[start..end].iter().map(|x| sign * x);
+                        assert!(out.iter().copied().eq(wanted), "{start}..{end} {sent:?}");
+                    }
+                }
+                for alone in [true, false] {
+                    let mut to = Mat::<f64>::zeros(rows, count);
+                    let mut lines = vec![0.0; rows * count];
+                    let by_row = MatMut::from_row_major_slice_mut(&mut lines, rows, count);
+                    for mut to in [to.as_mut(), by_row] {
+                        scatter(&stacked[start..end], start, &mut to, alone);
+                        for e in 0..rows * count {
+                            let wanted = match (start..end).contains(&e) {
+                                true => stacked[e],
+                                false => 0.0,
+                            };
+                            assert_eq!(to[(e % rows, e / rows)], wanted, "{start}..{end} {e}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

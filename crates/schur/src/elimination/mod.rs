@@ -20,8 +20,8 @@ pub use rows_first::host::RowsFirst;
 
 use crate::device::FrameSummary;
 use crate::{
-    BackwardError, Error, Failure, PivotSite, ProductMut, Refinement, RhsMut, Ridge, SolveReport,
-    System,
+    BackwardError, Error, Failure, Gradient, PivotSite, ProductMut, Refinement, RhsMut, Ridge,
+    SolveReport, StepMut, System,
 };
 use broadhead_device::{ExecutionPath, LedgerSnapshot};
 use serde::{Deserialize, Serialize};
@@ -288,17 +288,18 @@ pub trait Elimination: Send {
         Ok(None)
     }
 
-    /// Solves for one right-hand side by the last factors, measures and refines, where the engine can
-    /// do all of it where its factors are; `None`, and nothing done, where it cannot.
+    /// Solves for one gradient by the last factors, measures and refines, where the engine can do all of it
+    /// where its factors are; `None`, and nothing done, where it cannot. Both are of the system's shape.
     ///
     /// # Errors
-    /// As [`Elimination::solve`]; [`Error::Overflow`] where the solution is not finite.
+    /// As [`Elimination::solve`]; [`Error::Overflow`] where the step is not finite.
     fn solve_measured(
         &mut self,
-        rhs: &mut RhsMut<'_>,
+        gradient: &Gradient<'_>,
+        step: &mut StepMut<'_>,
         refinement: Refinement,
     ) -> Option<Result<SolveReport, Failure>> {
-        let _ = (rhs, refinement);
+        let _ = (gradient, step, refinement);
         None
     }
 }

@@ -1,6 +1,7 @@
 //! Every elimination on a device against the CPU and against its own promises, listed everywhere. See
 //! `testkit::device`.
 
+mod born;
 mod case;
 mod descent;
 mod failures;
@@ -38,7 +39,8 @@ fn main() -> ExitCode {
     if let Some(code) = faults::child() {
         return code;
     }
-    let tests: [Vec<Trial>; 13] = [
+    let tests: [Vec<Trial>; 14] = [
+        born::tests(),
         parity::tests(),
         residency::tests(),
         failures::tests(),

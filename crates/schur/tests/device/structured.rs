@@ -650,7 +650,7 @@ fn refusals(stream: &Stream) -> Outcome {
     }
     let shape = of(1_000_000_000, 1, 60, 60)?;
     let before = stream.ledger().snapshot();
-    match Linearisation::new(stream, &shape).map(|_| ()) {
+    match room(stream, &shape, CORE).map(|_| ()) {
         Err(Error::Device(DeviceError::Refusal(Refusal::Memory { needed, free, .. }))) => {
             expect(needed > free, "it would have fitted")?;
         }
@@ -670,9 +670,7 @@ fn refusals(stream: &Stream) -> Outcome {
         );
         expect(typed, format!("{found:?}"))?;
     }
-    let refused = Linearisation::new(stream, &shape)?
-        .factor(Ridge::ZERO)
-        .map(|_| ());
+    let refused = room(stream, &shape, CORE)?.factor(Ridge::ZERO).map(|_| ());
     let early = matches!(
         refused,
         Err(Failure::Stop(Error::Device(DeviceError::Refusal(_))))

@@ -1,0 +1,59 @@
+// Whether numbers that lie here are finite: of every array the place of the first that is not.
+//
+//   finite_all      of n numbers
+//   finite_below    of the lower triangle of a column-major matrix of order k, leading dimension ld
+//   finite_blocks   of the lower triangles of the rows' blocks, as place.cu has them
+//
+// `found` is one number an array, zero before: the largest of ~place over the places of such numbers, so
+// that it is zero afterwards where there is none, and else tells the first place. A grid of any length,
+// block 256.
+
+__device__ __forceinline__ bool is_finite(double x) { return x - x == 0.0; }
+
+__device__ __forceinline__ void tell(unsigned long long *found, long long place) {
+  atomicMax(found, ~(unsigned long long)place);
+}
+
+__device__ __forceinline__ long long thread() {
+  return (long long)blockIdx.x * 256 + threadIdx.x;
+}
+
+__device__ __forceinline__ long long threads() { return (long long)gridDim.x * 256; }
+
+extern "C" __global__ void __launch_bounds__(256)
+    finite_all(const double *x, long long n, unsigned long long *found) {
+  for (long long i = thread(); i < n; i += threads())
+    if (!is_finite(x[i])) {
+      tell(found, i);
+      return;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    finite_below(const double *C, long long ld, int k, unsigned long long *found) {
+  // Columns one after another, so that a thread's places ascend.
+  const long long all = (long long)k * k;
+  for (long long e = thread(); e < all; e += threads()) {
+    const long long i = e % k, j = e / k;
+    if (i >= j && !is_finite(C[i + j * ld])) {
+      tell(found, i + j * ld);
+      return;
+    }
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    finite_blocks(const long long *offsets, const long long *blocks, long long n, int d,
+                  const double *D, unsigned long long *found) {
+  const Rows rows = {offsets, blocks, n, d};
+  for (long long i = thread(); i < n; i += threads()) {
+    const int width = rows.dim(i);
+    const long long block = rows.block(i);
+    for (int a = 0; a < width; ++a)
+      for (int b = 0; b <= a; ++b)
+        if (!is_finite(D[block + a * width + b])) {
+          tell(found, block + a * width + b);
+          return;
+        }
+  }
+}

@@ -1,0 +1,92 @@
+//! Whether numbers that lie on a device are finite, asked where they lie.
+#![allow(unsafe_code)] // Beside the kernels' typed launches alone.
+
+use super::kernels::{PlaceRows, RowIndex};
+use super::layout::Layout;
+use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
+use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, View};
+
+pub(crate) const FINITE: KernelSource = KernelSource {
+    name: "finite.cu",
+    text: concat!(include_str!("place.cu"), include_str!("finite.cu")),
+    entries: &["finite_all", "finite_below", "finite_blocks"],
+    options: &[],
+};
+
+/// The most arrays that are asked about at once: those of a structured system.
+const ARRAYS: usize = 5;
+
+/// Most blocks of threads: a few on every multiprocessor.
+const BLOCKS: usize = 1056;
+
+/// Kernels, and what they find.
+pub(crate) struct FiniteCheck {
+    all: Kernel,
+    below: Kernel,
+    blocks: Kernel,
+    found: DeviceBuffer<u64>,
+}
+
+/// An array as it lies.
+pub(crate) enum Lying<'v> {
+    /// Of these numbers every one is read.
+    All(View<'v, f64>),
+    /// Of this matrix, column-major with a leading dimension, the lower triangle of an order.
+    Below(View<'v, f64>, usize, usize),
+    /// Of these row blocks the lower triangles.
+    Blocks(View<'v, f64>, &'v RowIndex, &'v Layout),
+}
+
+impl FiniteCheck {
+    pub(crate) fn new(stream: &Stream) -> Result<Self> {
+        let module = stream.context().module(&FINITE)?;
+        Ok(Self {
+            all: module.kernel("finite_all")?.clone(),
+            below: module.kernel("finite_below")?.clone(),
+            blocks: module.kernel("finite_blocks")?.clone(),
+            found: stream.zeros(ARRAYS, "places of numbers that are not finite")?,
+        })
+    }
+
+    /// Of each array the place of the first number that is not finite, in the order in which they lie.
+    /// Waits for a record of 40 bytes.
+    pub(crate) fn first<const COUNT: usize>(
+        &mut self,
+        stream: &Stream,
+        arrays: [Lying<'_>; COUNT],
+    ) -> Result<[Option<usize>; COUNT]> {
+        const { assert!(COUNT <= ARRAYS) };
+        stream.zero(self.found.view_mut())?;
+        for (slot, array) in arrays.into_iter().enumerate() {
+            let found = self.found.slice_mut(slot..slot + 1)?;
+            let lengths =
+                |len: usize| Geometry::line(len.div_ceil(256).clamp(1, BLOCKS) as u32, 256);
+            let launch = match array {
+                Lying::All(x) => self
+                    .all
+                    .launch(stream, lengths(x.len()))
+                    .read(x)
+                    .scalar(x.len() as i64),
+                Lying::Below(x, ld, order) => self
+                    .below
+                    .launch(stream, lengths(order * order))
+                    .read(x)
+                    .scalar(ld as i64)
+                    .scalar(order as i32),
+                Lying::Blocks(x, index, layout) => self
+                    .blocks
+                    .launch(stream, lengths(layout.rows))
+                    .rows(index, layout)
+                    .read(x),
+            };
+            // SAFETY: the arguments are those of the source; matrices and blocks are of the layout, and
+            // each launch writes one number.
+            unsafe { launch.write(found).submit()? };
+        }
+        let found = stream.download(self.found.view(), ByteClass::Record)?;
+        Ok(std::array::from_fn(|slot| match found[slot] {
+            0 => None,
+            place => Some(!place as usize),
+        }))
+    }
+}
