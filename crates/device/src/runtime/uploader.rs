@@ -51,7 +51,7 @@ pub(crate) struct Piece {
     in_flight: bool,
 }
 
-/// Pieces that nobody has borrowed, the one that was given back first in front.
+/// Pieces that nobody has borrowed, the one that was given back last at the end.
 #[derive(Default)]
 pub(crate) struct PiecePool(Mutex<VecDeque<Piece>>);
 
@@ -59,8 +59,9 @@ impl PiecePool {
     /// A piece that no copy in flight touches.
     fn borrow(&self, stream: &Stream) -> Result<Piece> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let landed = idle.iter().position(Piece::has_landed);
-        // Behind whatever else its stream does one may be in flight for long.
+        // The last that was used is in the processor's caches; behind whatever else its stream does it may be in
+        // flight for long.
+        let landed = idle.iter().rposition(Piece::has_landed);
         let piece = match landed {
             Some(at) => idle.remove(at),
             None if idle.len() < MOST_IDLE => None,
