@@ -56,37 +56,81 @@ pub(crate) struct Piece {
 pub(crate) struct PiecePool(Mutex<VecDeque<Piece>>);
 
 impl PiecePool {
-    /// A piece that no copy in flight touches.
+    /// A piece that no copy in flight touches: an idle one, else one more. Nobody waits here for another stream.
     fn borrow(&self, stream: &Stream) -> Result<Piece> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // The last that was used is in the processor's caches; behind whatever else its stream does it may be in
         // flight for long.
         let landed = idle.iter().rposition(Piece::has_landed);
-        let piece = match landed {
-            Some(at) => idle.remove(at),
-            None if idle.len() < MOST_IDLE => None,
-            None => idle.pop_front(),
-        };
+        let piece = landed.and_then(|at| idle.remove(at));
         drop(idle);
-        match piece {
-            Some(mut piece) => {
-                piece.settle(stream)?;
-                Ok(piece)
-            }
-            None => Piece::make(stream.context()),
+        if let Some(mut piece) = piece
+            && piece.settle(stream).is_ok()
+        {
+            return Ok(piece);
+        }
+        Piece::make(stream.context())
+    }
+
+    /// Takes a piece back; its last copy may be in flight. Where there are enough, one goes back to the driver.
+    fn give_back(&self, piece: Piece) {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push_back(piece);
+        let surplus = match idle.len() > MOST_IDLE {
+            true => idle.iter().position(Piece::has_landed),
+            false => None,
+        };
+        let surplus = surplus.and_then(|at| idle.remove(at));
+        drop(idle);
+        if let Some(mut piece) = surplus {
+            // What has landed is freed, not leaked.
+            piece.in_flight = false;
+        }
+    }
+}
+
+/// Pieces that travel for one transfer, each with what is in it, in the order in which they were submitted. They
+/// go back to the context with this value, whatever became of the transfer.
+struct UnderWay<'s, P> {
+    stream: &'s Stream,
+    pieces: VecDeque<(Piece, P)>,
+}
+
+impl<'s, P> UnderWay<'s, P> {
+    fn of(stream: &'s Stream) -> Self {
+        Self {
+            stream,
+            pieces: VecDeque::with_capacity(PIECES),
         }
     }
 
-    /// Takes a piece back; its last copy may be in flight.
-    fn give_back(&self, mut piece: Piece, stream: &Stream) {
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < MOST_IDLE {
-            idle.push_back(piece);
-            return;
+    /// The piece submitted first, settled, once as many travel as may.
+    fn first_of_many(&mut self) -> Result<Option<(Piece, P)>> {
+        match self.pieces.len() == PIECES {
+            true => self.first(),
+            false => Ok(None),
         }
-        drop(idle);
-        // Not waited for, it would leak.
-        let _ = piece.settle(stream);
+    }
+
+    /// The piece submitted first, settled.
+    fn first(&mut self) -> Result<Option<(Piece, P)>> {
+        if let Some((piece, _)) = self.pieces.front_mut() {
+            piece.settle(self.stream)?;
+        }
+        Ok(self.pieces.pop_front())
+    }
+
+    fn borrow(&self) -> Result<Piece> {
+        self.stream.context().pieces().borrow(self.stream)
+    }
+}
+
+impl<P> Drop for UnderWay<'_, P> {
+    fn drop(&mut self) {
+        let pool = self.stream.context().pieces();
+        for (piece, _) in self.pieces.drain(..) {
+            pool.give_back(piece);
+        }
     }
 }
 
@@ -252,17 +296,19 @@ impl Stream {
         class: ByteClass,
         fill: &(impl Fn(Range<usize>, &mut [T]) + Sync),
     ) -> Result<()> {
-        let mut pieces = VecDeque::with_capacity(PIECES);
+        let mut under_way = UnderWay::of(self);
         for part in shares::<T>(to.len()) {
-            let mut piece = self.next(&mut pieces)?;
+            let mut piece = match under_way.first_of_many()? {
+                Some((piece, ())) => piece,
+                None => under_way.borrow()?,
+            };
             host::write_by_all(part.start, piece.elements(part.len()), fill);
-            piece.send(self, &to.reborrow().slice(part)?, class)?;
-            pieces.push_back(piece);
+            // Another thread may have begun one meanwhile.
+            self.not_capturing("upload", IN_A_GRAPH)?;
+            let sent = piece.send(self, &to.reborrow().slice(part)?, class);
+            under_way.pieces.push_back((piece, ()));
+            sent?;
         }
-        let pool = self.context().pieces();
-        pieces
-            .into_iter()
-            .for_each(|piece| pool.give_back(piece, self));
         Ok(())
     }
 
@@ -273,38 +319,26 @@ impl Stream {
         class: ByteClass,
         mut take: impl FnMut(Range<usize>, &[T]),
     ) -> Result<()> {
-        let mut under_way: VecDeque<(Piece, Range<usize>)> = VecDeque::with_capacity(PIECES);
+        let mut under_way = UnderWay::of(self);
         let mut land = |(mut piece, part): (Piece, Range<usize>)| {
-            piece.settle(self)?;
             take(part.clone(), piece.elements(part.len()));
-            Ok::<_, crate::DeviceError>(piece)
+            piece
         };
         for part in shares::<T>(from.len()) {
-            let mut piece = match under_way.len() == PIECES {
-                true => under_way.pop_front().map(&mut land),
-                false => None,
-            }
-            .unwrap_or_else(|| self.context().pieces().borrow(self))?;
-            piece.fetch(self, &from.slice(part.clone())?, class)?;
-            under_way.push_back((piece, part));
+            let mut piece = match under_way.first_of_many()? {
+                Some(landed) => land(landed),
+                None => under_way.borrow()?,
+            };
+            self.not_capturing("download", IN_A_GRAPH)?;
+            let asked = piece.fetch(self, &from.slice(part.clone())?, class);
+            under_way.pieces.push_back((piece, part));
+            asked?;
         }
-        for one in under_way {
-            let piece = land(one)?;
-            self.context().pieces().give_back(piece, self);
+        while let Some(landed) = under_way.first()? {
+            let piece = land(landed);
+            self.context().pieces().give_back(piece);
         }
         Ok(())
-    }
-
-    /// The piece whose copy was submitted first once there are as many as travel, else another one.
-    fn next(&self, pieces: &mut VecDeque<Piece>) -> Result<Piece> {
-        match pieces.len() == PIECES {
-            true => pieces.pop_front(),
-            false => None,
-        }
-        .map_or_else(
-            || self.context().pieces().borrow(self),
-            |mut piece| piece.settle(self).map(|_| piece),
-        )
     }
 }
 
@@ -331,7 +365,8 @@ impl<T: Element> Uploader<T> {
     }
 
     /// Sends to `to` what `fill` writes, whose slice is as long as `to` and holds numbers of earlier
-    /// pieces. Waits for the piece three before, not for this one.
+    /// pieces. Waits for the piece three before, not for this one. `fill` must not use this stream, nor, where
+    /// pieces are not pinned, wait for anyone who does: those are written in the stream's own memory.
     ///
     /// # Errors
     /// A [`Refusal`](crate::Refusal) where `to` is longer than [`Uploader::longest`] or another stream's, or a
@@ -413,7 +448,7 @@ impl<T: Element> Uploader<T> {
         pieces.rotate_left(self.turn);
         self.turn = 0;
         for piece in pieces.iter_mut().filter_map(Option::take) {
-            pool.give_back(piece, &self.stream);
+            pool.give_back(piece);
         }
     }
 }

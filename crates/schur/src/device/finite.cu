@@ -3,6 +3,7 @@
 //   finite_all      of n numbers
 //   finite_below    of the lower triangle of a column-major matrix of order k, leading dimension ld
 //   finite_blocks   of the lower triangles of the rows' blocks, as place.cu has them
+//   clear_past      zeros past row and column k of a matrix of ld x ld numbers
 //
 // `found` is one number an array, zero before: the largest of ~place over the places of such numbers, so
 // that it is zero afterwards where there is none, and else tells the first place. A grid of any length,
@@ -40,6 +41,11 @@ extern "C" __global__ void __launch_bounds__(256)
       return;
     }
   }
+}
+
+extern "C" __global__ void __launch_bounds__(256) clear_past(double *C, long long ld, int k) {
+  for (long long e = thread(); e < ld * ld; e += threads())
+    if (e % ld >= k || e / ld >= k) C[e] = 0.0;
 }
 
 extern "C" __global__ void __launch_bounds__(256)

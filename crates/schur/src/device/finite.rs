@@ -4,12 +4,12 @@
 use super::kernels::{PlaceRows, RowIndex};
 use super::layout::Layout;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, View};
+use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, View, ViewMut};
 
 pub(crate) const FINITE: KernelSource = KernelSource {
     name: "finite.cu",
     text: concat!(include_str!("place.cu"), include_str!("finite.cu")),
-    entries: &["finite_all", "finite_below", "finite_blocks"],
+    entries: &["finite_all", "finite_below", "finite_blocks", "clear_past"],
     options: &[],
 };
 
@@ -19,11 +19,17 @@ const ARRAYS: usize = 5;
 /// Most blocks of threads: a few on every multiprocessor.
 const BLOCKS: usize = 1056;
 
+/// A grid over `len` numbers.
+fn lengths(len: usize) -> Geometry {
+    Geometry::line(len.div_ceil(256).clamp(1, BLOCKS) as u32, 256)
+}
+
 /// Kernels, and what they find.
 pub(crate) struct FiniteCheck {
     all: Kernel,
     below: Kernel,
     blocks: Kernel,
+    past: Kernel,
     found: DeviceBuffer<u64>,
 }
 
@@ -44,8 +50,30 @@ impl FiniteCheck {
             all: module.kernel("finite_all")?.clone(),
             below: module.kernel("finite_below")?.clone(),
             blocks: module.kernel("finite_blocks")?.clone(),
+            past: module.kernel("clear_past")?.clone(),
             found: stream.zeros(ARRAYS, "places of numbers that are not finite")?,
         })
+    }
+
+    /// Zeros past row and column `k` of a matrix of `order` columns as long.
+    pub(crate) fn clear_past(
+        &self,
+        stream: &Stream,
+        matrix: ViewMut<'_, f64>,
+        order: usize,
+        k: usize,
+    ) -> Result<()> {
+        if k == order {
+            return Ok(());
+        }
+        let launch = self
+            .past
+            .launch(stream, lengths(order * order))
+            .write(matrix)
+            .scalar(order as i64)
+            .scalar(k as i32);
+        // SAFETY: the arguments are those of the source; the matrix has order x order numbers.
+        unsafe { launch.submit() }
     }
 
     /// Of each array the place of the first number that is not finite, in the order in which they lie.
@@ -59,8 +87,6 @@ impl FiniteCheck {
         stream.zero(self.found.view_mut())?;
         for (slot, array) in arrays.into_iter().enumerate() {
             let found = self.found.slice_mut(slot..slot + 1)?;
-            let lengths =
-                |len: usize| Geometry::line(len.div_ceil(256).clamp(1, BLOCKS) as u32, 256);
             let launch = match array {
                 Lying::All(x) => self
                     .all

@@ -56,14 +56,28 @@ impl Operands {
         system: &DenseSystem<'_>,
         landing: &mut DeviceBuffer<f64>,
     ) -> Result<UploadTimes, Error> {
+        let sent = self.send_all(stream, kernels, layout, system, landing);
+        // Also where that failed, what was borrowed goes back.
+        let sending = self.uploader.finish();
+        Ok(UploadTimes {
+            packing: sent?,
+            sending: sending?,
+            on_device_clock: self.uploader.is_pinned(),
+        })
+    }
+
+    fn send_all(
+        &mut self,
+        stream: &Stream,
+        kernels: &Kernels,
+        layout: &Layout,
+        system: &DenseSystem<'_>,
+        landing: &mut DeviceBuffer<f64>,
+    ) -> Result<Duration, Error> {
         let mut packing = self.send_rows(system)?;
         packing += self.send_cross(layout, system)?;
         packing += self.send_border(stream, kernels, layout, system, landing)?;
-        Ok(UploadTimes {
-            packing,
-            sending: self.uploader.finish()?,
-            on_device_clock: self.uploader.is_pinned(),
-        })
+        Ok(packing)
     }
 
     fn send_rows(&mut self, system: &DenseSystem<'_>) -> Result<Duration, Error> {

@@ -7,7 +7,7 @@
 //! ```
 
 use crate::{Error, RowBlocks, RowDims};
-use broadhead_device::{ByteClass, DeviceBuffer, Uploader};
+use broadhead_device::{ByteClass, DeviceBuffer, Stream, Uploader};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const SHARE: usize = 1 << 14;
 
 /// A piece of no more numbers is written by the caller's thread, before others have woken up; so is whatever a
 /// stream stages, which no other work may interrupt.
-const FEW: usize = 1 << 17;
+const FEW: usize = Stream::STAGED / size_of::<f64>();
 
 /// Lines that travel together.
 struct Piece {

@@ -94,8 +94,8 @@ pub(crate) fn check_vectors<const COUNT: usize>(
 
 /// Columns of the host's and their way to a device and back: into pinned memory at once, and out of it.
 pub(crate) mod columns {
-    use crate::Error;
     use crate::system::first_not_finite;
+    use crate::{Error, ShapeError};
     use broadhead_device::{ByteClass, Stream, View, ViewMut};
     use faer::{MatMut, MatRef};
     use rayon::prelude::*;
@@ -116,6 +116,14 @@ pub(crate) mod columns {
         sent: Sent,
         to: ViewMut<'_, f64>,
     ) -> Result<(), Error> {
+        let numbers = from.nrows() * from.ncols();
+        if numbers != to.len() {
+            return Err(Error::Shape(ShapeError::Mismatch {
+                array: "gradient",
+                got: vec![numbers],
+                expected: vec![to.len()],
+            }));
+        }
         let fill = |part: Range<usize>, out: &mut [f64]| gather(from, part, sent, out);
         Ok(stream.upload_with(to, ByteClass::Gradient, fill)?)
     }

@@ -94,6 +94,19 @@ fn solved(room: &mut Linearisation, g: &ArrowVector) -> Result<Solved, Failure> 
     Ok((step, factors.log_determinant().ok()))
 }
 
+/// `H g`, over the operands.
+fn products(room: &mut Linearisation, g: &ArrowVector) -> Result<[Vec<f64>; 2], Error> {
+    let stream = room.stream().clone();
+    let (mut x, mut y, mut other) = (room.vector()?, room.vector()?, room.vector()?);
+    stream.upload_into(&g.row, x.row_mut(), Other)?;
+    stream.upload_into(&g.border, x.border_mut()?, Other)?;
+    room.products([&x, &x], [&mut y, &mut other])?;
+    Ok([
+        stream.download(y.row(), Other)?,
+        stream.download(y.border()?, Other)?,
+    ])
+}
+
 /// Writes `case` by kernels twice; the second time nothing is made and a record alone travels.
 fn write_case(room: &mut Linearisation, case: &Case) -> Outcome {
     let stream = room.stream().clone();
@@ -138,8 +151,15 @@ fn dense(stream: &Stream) -> Outcome {
                 solved(&mut born, &case.g)? == wanted,
                 format!("{k}, {keep:?}: not the bits of a system that was sent"),
             )?;
+            let product = products(&mut sent, &case.g)?;
+            expect(products(&mut born, &case.g)? == product, "other products")?;
             // A system that is sent takes its place, and the other way about.
             born.refresh(case.system()?)?;
+            expect(solved(&mut born, &case.g)? == wanted, "sent after written")?;
+            expect(
+                products(&mut born, &case.g)? == product,
+                "other products, sent",
+            )?;
             write_case(&mut born, &case)?;
             expect(solved(&mut born, &case.g)? == wanted, "written after sent")?;
         }
@@ -329,7 +349,9 @@ fn another_kind(stream: &Stream) -> Outcome {
     solved(&mut room, &dense.g)?;
     let case = structured_case(vec![1; 9], 3, 4);
     let mut room = structured::room(stream, &case.shape, METHODS[0])?;
+    room.refresh(case.structured())?;
     refused(room.write_dense(|_| Ok(())))?;
+    room.factor(RIDGE)?;
     let stride = room.system().border_stride();
     expect(
         matches!(stride, Err(Error::Unsupported { .. })),

@@ -42,6 +42,7 @@ impl Linearisation {
 
     /// Overwrites right-hand sides of the host.
     fn solve_rhs(&mut self, rhs: RhsMut<'_>) -> Result<SolveStats, Failure> {
+        rhs.check(self.shape()).map_err(Error::from)?;
         let mut staged = self.send_columns(self.parts(&rhs), Sent::RightHandSides)?;
         let stats = self.solve_staged(&mut staged, rhs.count)?;
         let to = self.parts_mut(rhs);
@@ -141,6 +142,9 @@ impl Linearisation {
             return Err(measured::no_factors());
         };
         let ridge = *ridge;
+        let (n, k) = (self.shape().row_unknowns(), self.shape().border());
+        gradient.check_sizes(n, k, 1)?;
+        step.check_sizes(n, k, 1)?;
         let staged = self.send_columns([gradient.row, gradient.border], Sent::Gradients)?;
         let numbers = self.system.dense_numbers()?;
         let residual = self.residual.as_mut().ok_or_else(measured::no_room)?;

@@ -15,8 +15,9 @@ impl Linearisation {
     /// | `row_cross` | $`B`$, $`N \times k`$, row-major | all |
     /// | `border_hessian` | $`C`$, column-major with the leading dimension [`super::DeviceSystem::border_stride`] | the lower triangle of order $`k`$ |
     ///
-    /// The factors at hand are gone, also where this fails, and there is then no system. The first such call
-    /// makes room for 40 bytes; others allocate nothing.
+    /// The factors at hand are gone, also where writing or the look fails, and there is then no system. The first
+    /// such call makes room for 40 bytes; others allocate nothing. What `border_hessian` holds past the order
+    /// $`k`$ becomes zeros.
     ///
     /// # Errors
     /// [`Error::NotFinite`] naming the array, the index and the value; [`Error::Unsupported`] for a
@@ -25,8 +26,9 @@ impl Linearisation {
         &mut self,
         write: impl FnOnce([ViewMut<'_, f64>; 3]) -> Result<(), DeviceError>,
     ) -> Result<(), Error> {
+        let arrays = self.system.dense_arrays()?;
         self.last = None;
-        write(self.system.dense_arrays()?)?;
+        write(arrays)?;
         self.system.check_written()
     }
 
@@ -50,8 +52,9 @@ impl Linearisation {
         &mut self,
         write: impl FnOnce([ViewMut<'_, f64>; 5]) -> Result<(), DeviceError>,
     ) -> Result<(), Error> {
+        let arrays = self.system.structured_arrays()?;
         self.last = None;
-        write(self.system.structured_arrays()?)?;
+        write(arrays)?;
         self.system.check_written()
     }
 }

@@ -47,6 +47,17 @@ impl StructuredOperands {
 
     /// Sends the numbers of `system`.
     pub(crate) fn refresh(&mut self, system: &StructuredSystem<'_>) -> Result<UploadTimes, Error> {
+        let sent = self.send_all(system);
+        // Also where that failed, what was borrowed goes back.
+        let sending = self.uploader.finish();
+        Ok(UploadTimes {
+            packing: sent?,
+            sending: sending?,
+            on_device_clock: self.uploader.is_pinned(),
+        })
+    }
+
+    fn send_all(&mut self, system: &StructuredSystem<'_>) -> Result<Duration, Error> {
         let (rows, features) = (system.shape().rows(), system.features());
         let m = self.features;
         let (blocks, gram) = (system.row_hessian(), system.gram().matrix());
@@ -106,10 +117,6 @@ impl StructuredOperands {
                 }
             })?;
         }
-        Ok(UploadTimes {
-            packing,
-            sending: self.uploader.finish()?,
-            on_device_clock: self.uploader.is_pinned(),
-        })
+        Ok(packing)
     }
 }

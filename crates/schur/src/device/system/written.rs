@@ -30,6 +30,8 @@ impl DeviceSystem {
 
     /// Row blocks, cross blocks and border, which hold no system until [`Self::check_written`].
     pub(crate) fn dense_arrays(&mut self) -> Result<[ViewMut<'_, f64>; 3], Error> {
+        // Refused by name where they are none, and then everything is as it was.
+        self.dense_numbers()?;
         self.there = false;
         let operands = &mut self.dense_numbers_mut()?.1.operands;
         let arrays = [
@@ -42,7 +44,7 @@ impl DeviceSystem {
 
     /// Row blocks, `phi`, `Psi`, `G` and `W`, which hold no system until [`Self::check_written`].
     pub(crate) fn structured_arrays(&mut self) -> Result<[ViewMut<'_, f64>; 5], Error> {
-        // Refused by name where they are none.
+        // As above.
         self.structured_numbers()?;
         self.there = false;
         let Numbers::Structured(operands) = &mut self.numbers else {
@@ -65,13 +67,23 @@ impl DeviceSystem {
             None => Box::new(self.look()?),
         };
         let looked = match &self.numbers {
-            Numbers::Dense(_) => self.look_at_dense(&mut look),
+            Numbers::Dense(_) => self
+                .clear_padding(&look)
+                .and_then(|()| self.look_at_dense(&mut look)),
             Numbers::Structured(_) => self.look_at_structured(&mut look),
             Numbers::GivenBack => Err(none_there()),
         };
         self.written = Some(look);
         self.there = looked.is_ok();
         looked
+    }
+
+    /// Zeros past the border's order, which products read.
+    fn clear_padding(&mut self, look: &WrittenCheck) -> Result<(), Error> {
+        let (order, k) = (look.layout.order, self.shape().border());
+        let (stream, numbers) = self.dense_numbers_mut()?;
+        let border = numbers.operands.border.view_mut();
+        Ok(look.check.clear_past(stream, border, order, k)?)
     }
 
     fn look(&self) -> Result<WrittenCheck, Error> {
