@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 /// A command `broadhead` whose every fit fails.
 const BROADHEAD: &str = r#"#!/bin/sh
 if [ "$1" = --version ]; then echo "broadhead 9.9"; exit 0; fi
-if [ "$2" = --help ]; then echo "--amplitudes --max-seconds --memory --no-relocation --pulls"; exit 0; fi
+if [ "$2" = --help ]; then echo "--acceptance --amplitudes --max-seconds --memory --no-relocation --no-swaps --pulls"; exit 0; fi
 echo "error: $2: no rows today" >&2
 exit 1
 "#;

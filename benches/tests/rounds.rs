@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 const BROADHEAD: &str = r#"#!/bin/sh
 if [ "$1" = --version ]; then echo "broadhead 9.9"; exit 0; fi
 for last; do :; done
-if [ "$2" = --help ]; then echo "--amplitudes --max-seconds --memory --no-relocation --pulls"; exit 0; fi
+if [ "$2" = --help ]; then echo "--acceptance --amplitudes --max-seconds --memory --no-relocation --no-swaps --pulls"; exit 0; fi
 mkdir -p "$last"
 echo "$@" >> "$(dirname "$0")/arguments"
 case "$*" in *--FAILS*) exit 1;; esac
