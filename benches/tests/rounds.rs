@@ -91,8 +91,8 @@ fn a_quick_run_writes_a_record_of_every_process_and_is_not_adopted() {
     let output = here.run(&["--quick"]);
     assert!(output.status.success(), "{}", said(&output));
     let records = here.records();
-    // Two limits and two precisions of the peer, two of our rounds, a variant, three sizes and their law.
-    assert_eq!(records.len(), 4 + 2 + 1 + 3 + 1);
+    // Two limits and two precisions of the peer, two of our rounds, two variants, three sizes and their law.
+    assert_eq!(records.len(), 4 + 2 + 2 + 3 + 1);
     for record in &records {
         assert_eq!(record["run"]["plan"], "quick");
         // No setting of a library comes through, and no path into a record.
@@ -109,7 +109,7 @@ fn a_quick_run_writes_a_record_of_every_process_and_is_not_adopted() {
     }
     assert_eq!(records[0]["outcome"]["fitted"]["explained_variance"], 0.5);
     assert_eq!(records[2]["outcome"]["fitted"]["explained_variance"], 0.4);
-    let law = &records[10]["outcome"]["law"]["sizes"];
+    let law = &records[11]["outcome"]["law"]["sizes"];
     assert_eq!(law.as_array().unwrap().len(), 3);
     assert!(law[0]["ratio"].as_f64().unwrap() > 0.0);
     let arguments = std::fs::read_to_string(here.path("arguments")).unwrap();
@@ -122,6 +122,10 @@ fn a_quick_run_writes_a_record_of_every_process_and_is_not_adopted() {
     );
     assert!(
         arguments.contains("--max-seconds 0.2 --no-relocation -o"),
+        "{arguments}"
+    );
+    assert!(
+        arguments.contains("--max-seconds 0.2 --acceptance never --no-swaps -o"),
         "{arguments}"
     );
     let adopted = here
