@@ -2,7 +2,7 @@
 //!
 //! Each counts its bytes, by direction and class, where it submits them. Up to [`staging::HALF`] bytes go
 //! through the stream's staging; more of them, part by part, through [pieces](super::uploader) that are
-//! borrowed from the context: the host's numbers are copied once, and of an upload the last 3 MiB are not waited for.
+//! borrowed from the context: the host's numbers are copied once, and of an upload the last 12 MiB are not waited for.
 
 use super::buffer::{DeviceBuffer, Element, View, ViewMut};
 use super::host;

@@ -52,7 +52,7 @@ fn every_length(context: &Context) -> Outcome {
         staged + 1,
         3 * staged + 7,
         // More parts than travel at once.
-        9 * staged + 5,
+        33 * staged + 5,
     ];
     let (mut up, mut down) = (0, 0);
     for len in lengths {
@@ -167,7 +167,7 @@ fn pieces_refused(context: &Context) -> Outcome {
 
 fn changed_after_upload(context: &Context) -> Outcome {
     // By staging, and by three pieces.
-    for len in [1000, 3 << 17] {
+    for len in [1000, 3 << 19] {
         let stream = stream(context)?;
         // The stream is busy, so that no copy has begun when the values change.
         let mut busy = stream.alloc::<f64>(1, "test")?;
@@ -198,7 +198,7 @@ fn with_parts(context: &Context) -> Outcome {
     fill_late(&busy, late.slice_mut(0..1)?, 0.0, 1_000_000_000)?;
     let begun = std::time::Instant::now();
     busy.upload_into(&numbers(1 << 18), late.view_mut(), ByteClass::Other)?;
-    for len in [0, 1000, 9 << 17] {
+    for len in [0, 1000, 33 << 17] {
         let stream = stream(context)?;
         let wanted = numbers(len);
         let mut buffer = stream.alloc::<f64>(len, "test")?;
