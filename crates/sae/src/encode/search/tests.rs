@@ -136,6 +136,20 @@ impl Bed {
         }
         0.5 * (dot(&r, &r) - dot(x, x) + self.kappa * spread)
     }
+
+    /// A bound on the terms of that energy, `(|x| + sum of |phi_f| |w_f|)^2`, which may cancel each other.
+    fn terms(&self, x: &[f64], code: &RowCode<'_>) -> f64 {
+        let mut sum = dot(x, x).sqrt();
+        for slot in 0..code.on() {
+            let phi = &code.phi[slot * self.arrangement.width()..];
+            let place = self.arrangement.place(code.atoms[slot] as usize);
+            for (v, at) in phi.iter().zip(place.all()) {
+                let line = &self.lines[at * self.p..][..self.p];
+                sum += v.abs() * dot(line, line).sqrt();
+            }
+        }
+        sum * sum
+    }
 }
 
 /// Memory of one row's code.
@@ -272,72 +286,103 @@ fn the_best_place_is_global() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// A row's energy is that of its residual. Refitting, and comparing with a code chosen anew, never raise it.
     #[test]
     fn energies_are_those_of_residuals_and_never_rise(
         seed in any::<u64>(), ratio in 0.0..2.0_f64, kappa in 0.0..0.5_f64, cones in any::<bool>(),
         linear in any::<bool>(),
     ) {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut atoms = kinds();
-        atoms.extend([atoms[0]; 3]);
-        let mut dictionary = Dictionary::new(atoms.clone()).unwrap();
-        if cones {
-            // With linear atoms alone rows go by one small system.
-            atoms.retain(|atom| !linear || atom.basis().width(atom.topology()) <= 3);
-            dictionary = Dictionary::new(atoms).unwrap().with_amplitudes(Amplitudes::Fitted);
+        energies_hold(seed, (ratio, kappa), cones, linear)?;
+    }
+}
+
+/// A row of cones, one of them over a sphere whose shortest axis is 0.0005 of the longest: functions of
+/// 4,000 cancel, and the energy has four digits less than `|x|^2`.
+#[test]
+fn energies_of_functions_that_cancel() {
+    let case = (1.449_670_576_366_264_3, 0.0);
+    energies_hold(16_522_528_340_324_132_550, case, true, false).unwrap();
+}
+
+/// The share of the largest term of an energy that its rounding stays below.
+const ROUNDING: f64 = 1e-13;
+
+/// A row's energy is that of its residual. Refitting, and comparing with a code chosen anew, never raise it.
+fn energies_hold(
+    seed: u64,
+    (ratio, kappa): (f64, f64),
+    cones: bool,
+    linear: bool,
+) -> Result<(), TestCaseError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut atoms = kinds();
+    atoms.extend([atoms[0]; 3]);
+    let mut dictionary = Dictionary::new(atoms.clone()).unwrap();
+    if cones {
+        // With linear atoms alone rows go by one small system.
+        atoms.retain(|atom| !linear || atom.basis().width(atom.topology()) <= 3);
+        dictionary = Dictionary::new(atoms)
+            .unwrap()
+            .with_amplitudes(Amplitudes::Fitted);
+    }
+    let bed = Bed::new(dictionary, 20, 10.0_f64.powf(ratio), kappa, &mut rng);
+    let search = bed.search();
+    let x = bed.row(0.5, &mut rng);
+    let pulls = bed.pulls(&x);
+    let slots = 3;
+    let mut work = SearchMemory::new(&bed.arrangement, &bed.dictionary, slots);
+    let mut memory = Memory::new(&bed.arrangement, slots);
+    let mut code = memory.code();
+    // Random atoms and places.
+    let first: u32 = rng.random_range(0..10);
+    for slot in 0..slots {
+        let a = (first as usize + 4 * slot) % bed.dictionary.len();
+        code.atoms[slot] = a as u32;
+        let atom = bed.dictionary.atoms()[a];
+        let mut t: Vec<f64> = (0..atom.placed()).map(|_| normal(&mut rng)).collect();
+        atom.project(&mut t);
+        atom.values(
+            &t,
+            &mut code.phi[slot * bed.arrangement.width()..][..atom.width()],
+        );
+        if !bed.arrangement.is_circle(a) {
+            code.t[slot * bed.arrangement.stored()..][..t.len()].copy_from_slice(&t);
         }
-        let bed = Bed::new(dictionary, 20, 10.0_f64.powf(ratio), kappa, &mut rng);
-        let search = bed.search();
-        let x = bed.row(0.5, &mut rng);
-        let pulls = bed.pulls(&x);
-        let slots = 3;
-        let mut work = SearchMemory::new(&bed.arrangement, &bed.dictionary, slots);
-        let mut memory = Memory::new(&bed.arrangement, slots);
-        let mut code = memory.code();
-        // Random atoms and places.
-        let first: u32 = rng.random_range(0..10);
-        for slot in 0..slots {
-            let a = (first as usize + 4 * slot) % bed.dictionary.len();
-            code.atoms[slot] = a as u32;
-            let atom = bed.dictionary.atoms()[a];
-            let mut t: Vec<f64> = (0..atom.placed()).map(|_| normal(&mut rng)).collect();
-            atom.project(&mut t);
-            atom.values(&t, &mut code.phi[slot * bed.arrangement.width()..][..atom.width()]);
-            if !bed.arrangement.is_circle(a) {
-                code.t[slot * bed.arrangement.stored()..][..t.len()].copy_from_slice(&t);
-            }
-        }
-        // The terms of the energy are of this size, and so is their rounding.
-        let mut size = dot(&x, &x);
-        let mut check = |energy: f64, code: &RowCode<'_>| {
-            let direct = bed.energy(&x, code);
-            size = size.max(direct.abs());
-            ((energy - direct).abs() < 1e-11 * size, format!("{energy} {direct}"), 1e-12 * size)
-        };
-        let mut energy = search.energy(&pulls, &code);
-        let (right, what, _) = check(energy, &code);
-        prop_assert!(right, "{what}");
-        for _ in 0..3 {
-            search.refit(&pulls, &mut work, &mut code, STILL[1]);
-            let after = search.energy(&pulls, &code);
-            let (right, what, rounding) = check(after, &code);
-            prop_assert!(right, "{what}");
-            prop_assert!(after <= energy + rounding, "{after} after {energy}");
-            energy = after;
-        }
-        let (after, _) = search.improve(&pulls, 0.0, &mut work, &mut code);
+    }
+    // The terms of the energies so far are of this size, and so is their rounding.
+    let mut size = 0.0_f64;
+    let mut check = |energy: f64, code: &RowCode<'_>| {
+        let direct = bed.energy(&x, code);
+        size = size.max(bed.terms(&x, code));
+        let rounding = ROUNDING * size;
+        let right = (energy - direct).abs() < rounding;
+        (right, format!("{energy} {direct}"), rounding)
+    };
+    let mut energy = search.energy(&pulls, &code);
+    let (right, what, _) = check(energy, &code);
+    prop_assert!(right, "{what}");
+    for _ in 0..3 {
+        search.refit(&pulls, &mut work, &mut code, STILL[1]);
+        let after = search.energy(&pulls, &code);
         let (right, what, rounding) = check(after, &code);
         prop_assert!(right, "{what}");
         prop_assert!(after <= energy + rounding, "{after} after {energy}");
-        let chosen = search.choose(&pulls, &mut work, &mut code);
-        let (right, what, _) = check(chosen, &code);
-        prop_assert!(right, "{what}");
-        let swapped = bed.search().with_swaps().choose(&pulls, &mut work, &mut code);
-        let (right, what, rounding) = check(swapped, &code);
-        prop_assert!(right, "{what}");
-        prop_assert!(swapped <= chosen + rounding, "{swapped} after {chosen}");
+        energy = after;
     }
+    let (after, _) = search.improve(&pulls, 0.0, &mut work, &mut code);
+    let (right, what, rounding) = check(after, &code);
+    prop_assert!(right, "{what}");
+    prop_assert!(after <= energy + rounding, "{after} after {energy}");
+    let chosen = search.choose(&pulls, &mut work, &mut code);
+    let (right, what, _) = check(chosen, &code);
+    prop_assert!(right, "{what}");
+    let swapped = bed
+        .search()
+        .with_swaps()
+        .choose(&pulls, &mut work, &mut code);
+    let (right, what, rounding) = check(swapped, &code);
+    prop_assert!(right, "{what}");
+    prop_assert!(swapped <= chosen + rounding, "{swapped} after {chosen}");
+    Ok(())
 }
 
 /// Rows made of two atoms whose decoders are correlated: some are not explained by the first choice, and swaps
