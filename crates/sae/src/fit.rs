@@ -469,9 +469,14 @@ impl Job<'_> {
     ) -> Result<Vec<Finished>, FitError> {
         let penalty = self.penalty(&candidates, choosing)?;
         let candidates = match choosing.and_then(|choosing| Some((choosing, choosing.sample?))) {
-            Some((choosing, sample)) => {
-                self.relocated(candidates, &choosing, sample, penalty, finalists, reports)?
-            }
+            Some((choosing, sample)) => self.relocated(
+                candidates,
+                &choosing,
+                sample,
+                penalty,
+                (finalists, ledger),
+                reports,
+            )?,
             None => candidates,
         };
         let settings = Settings {
@@ -542,7 +547,7 @@ impl Job<'_> {
         choosing: &Choosing<'_>,
         sample: Ground<'_>,
         penalty: Penalty,
-        finalists: usize,
+        (finalists, ledger): (usize, &Ledger),
         reports: &mut [StartReport],
     ) -> Result<Vec<Candidate>, FitError> {
         type Relocated = (usize, Result<(f64, Begin), FitError>);
@@ -560,8 +565,10 @@ impl Job<'_> {
                 };
                 let mut way = Course::new(self.begun, self.until, &tell);
                 way.rounds = rounds;
-                let moved =
-                    rounds::on_sample(choosing, sample, penalty, decoder, &mut rng, &mut way);
+                let moved = rounds::apart(&self.solver, ledger).and_then(|(solver, _)| {
+                    let how = (choosing, &solver);
+                    rounds::before::on_sample(how, sample, penalty, decoder, &mut rng, &mut way)
+                });
                 let begun = moved.map(|(decoder, objective)| {
                     (objective, Begin::Decoder(decoder, way.rounds, rng))
                 });
@@ -626,7 +633,7 @@ impl Job<'_> {
                     kappa: 0.0,
                 };
                 let mut explorer = Explorer::new(choosing.ground, none, choosing.slots);
-                let mut state = explorer.state(decoder.clone());
+                let mut state = explorer.state(decoder.clone())?;
                 explorer.round(Choice::Anew, &mut state)?;
                 let arrangement = choosing.ground.arrangement;
                 state.codes.places(self.dictionary, arrangement)

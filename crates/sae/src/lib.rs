@@ -79,5 +79,7 @@ pub use options::{Acceptance, FitOptions, Pulls, Screening, SolveOptions};
 pub use place::Place;
 pub use progress::{Progress, Watch};
 pub use report::{Fit, StartReport, StartStage};
+#[doc(hidden)]
+pub use rounds::device::check::{BothRounds, rounds_on_both};
 pub use rounds::{GateRound, RoundStage};
 pub use starts::StartKind;

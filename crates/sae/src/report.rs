@@ -99,9 +99,11 @@ pub struct Fit {
     pub gates_stand_still: bool,
     /// `log|H|` at zero ridge, or why it is absent.
     pub log_det_hessian: Result<f64, String>,
-    /// Where the linear solves of the last inner loop ran ([`SolveSummary`] counts those of all inner loops);
-    /// everything else in a fit runs on the CPU.
+    /// Where the linear solves of the last inner loop ran ([`SolveSummary`] counts those of all inner loops).
     pub execution_path: ExecutionPath,
+    /// Where the rounds before the first inner loop ran; `None` where rows do not choose their atoms. Everything else in
+    /// a fit runs on the CPU.
+    pub rounds_path: Option<ExecutionPath>,
     /// The elimination of the linear solves.
     pub elimination: EliminationKind,
     /// What the planner chose, or what was pinned, over all starts that were finished. A fit with a single choice
@@ -196,6 +198,7 @@ impl Fit {
             // Units scale the row unknowns' part of H by a congruence.
             log_det_hessian: ended.log_det.map(|log| log + 2.0 * unknowns * scale.ln()),
             execution_path: ended.path,
+            rounds_path: ended.rounds_path,
             elimination: ended.elimination,
             chosen: ended.solves.chosen.clone(),
             solves: ended.solves,

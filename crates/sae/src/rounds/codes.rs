@@ -53,6 +53,25 @@ impl Codes {
         }
     }
 
+    /// Codes of circles of a first harmonic alone, from the atoms and the functions of every slot.
+    pub(crate) fn of_circles(
+        arrangement: &Arrangement,
+        slots: usize,
+        atoms: Vec<u32>,
+        phi: Vec<f64>,
+    ) -> Self {
+        debug_assert_eq!((arrangement.width(), arrangement.stored()), (2, 0));
+        Self {
+            rows: atoms.len() / slots,
+            slots,
+            width: 2,
+            stored: 0,
+            atoms,
+            phi,
+            t: Vec::new(),
+        }
+    }
+
     /// The most atoms of a row.
     pub(crate) fn slots(&self) -> usize {
         self.slots

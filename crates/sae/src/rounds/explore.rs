@@ -10,7 +10,7 @@
 //!
 //! Counts of rounds decide, never a clock, unless the caller sets a time limit.
 
-use super::codes::Codes;
+use super::engine::{Engine, Judged};
 use super::relocate::Residuals;
 use super::round::{
     Arranged, Choice, Ground, Penalty, RoundMemory, RoundState, exploring, finishing,
@@ -21,6 +21,7 @@ use crate::error::FitError;
 use crate::iterate::coordinates::{Coordinates, Gates};
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -129,17 +130,17 @@ impl Course<'_> {
     fn note(
         &mut self,
         stage: RoundStage,
-        state: &RoundState,
+        state: &impl Judged,
         accepted: bool,
         relocated: usize,
     ) -> Result<(), FitError> {
         self.push(GateRound {
             stage,
             iteration: self.iterations,
-            changed: state.changed,
+            changed: state.changed(),
             moved: 0,
             reseeded: relocated,
-            objective: state.objective,
+            objective: state.objective(),
             accepted,
             seconds: self.begun.elapsed().as_secs_f64(),
         })
@@ -155,13 +156,13 @@ impl Course<'_> {
 }
 
 /// Rounds over one set of rows.
-pub(crate) struct Explorer<'a> {
+pub(crate) struct Explorer<'a, E: Engine = RoundMemory> {
     pub(crate) ground: Ground<'a>,
     pub(crate) penalty: Penalty,
     pub(crate) slots: usize,
-    bench: RoundMemory,
+    engine: E,
     /// The state a round works on, so that it can be undone.
-    spare: Option<RoundState>,
+    spare: Option<E::State>,
     /// Noise of a round's objective.
     floor: f64,
     /// What the fastest round took so far.
@@ -169,34 +170,9 @@ pub(crate) struct Explorer<'a> {
 }
 
 impl<'a> Explorer<'a> {
+    /// Rounds on the host.
     pub(crate) fn new(ground: Ground<'a>, penalty: Penalty, slots: usize) -> Self {
-        Self {
-            ground,
-            penalty,
-            slots,
-            bench: ground.bench(slots),
-            spare: None,
-            floor: FLOOR * ground.square(),
-            fastest: None,
-        }
-    }
-
-    /// Gives the memory of a state back that rounds need and nothing else.
-    pub(crate) fn rest(&mut self) {
-        self.spare = None;
-    }
-
-    /// A state with `decoder`, before any round.
-    pub(crate) fn state(&self, decoder: Arranged) -> RoundState {
-        let (atoms, n) = (self.ground.arrangement.atoms(), self.ground.data.rows());
-        RoundState {
-            decoder,
-            codes: Codes::empty(self.ground.arrangement, n, self.slots),
-            objective: f64::INFINITY,
-            shares: vec![0.0; atoms],
-            squares: vec![0.0; n],
-            changed: n,
-        }
+        Self::on(ground.bench(slots), ground, penalty, slots)
     }
 
     /// A decoder of random rows, scaled by [`START`]: one for every function of an atom.
@@ -238,18 +214,65 @@ impl<'a> Explorer<'a> {
         let mut state = self.state(Arranged {
             lines: vec![0.0; features],
             intercept: vec![0.0; data.outputs()],
-        });
+        })?;
         state
             .codes
             .load(dictionary, arrangement, coordinates, gates);
         self.round(Choice::Stay, &mut state)?;
         Ok(state)
     }
+}
 
-    pub(crate) fn round(&mut self, choice: Choice, state: &mut RoundState) -> Result<(), FitError> {
+impl<'a, E: Engine> Explorer<'a, E> {
+    /// Rounds by `engine`, which was made for `ground` and `slots`.
+    pub(crate) fn on(engine: E, ground: Ground<'a>, penalty: Penalty, slots: usize) -> Self {
+        Self {
+            ground,
+            penalty,
+            slots,
+            engine,
+            spare: None,
+            floor: FLOOR * ground.square(),
+            fastest: None,
+        }
+    }
+
+    /// Gives the memory of a state back that rounds need and nothing else.
+    pub(crate) fn rest(&mut self) {
+        self.spare = None;
+    }
+
+    /// A state with `decoder`, before any round.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub(crate) fn state(&self, decoder: Arranged) -> Result<E::State, FitError> {
+        self.engine.state(&self.ground, decoder, self.slots)
+    }
+
+    /// The state on the host.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub(crate) fn view<'s>(&self, state: &'s E::State) -> Result<Cow<'s, RoundState>, FitError> {
+        self.engine.view(&self.ground, state)
+    }
+
+    /// A copy of a state.
+    fn copied(&self, state: &E::State) -> Result<E::State, FitError> {
+        let arranged = Arranged {
+            lines: vec![0.0; self.ground.arrangement.features() * self.ground.data.outputs()],
+            intercept: vec![0.0; self.ground.data.outputs()],
+        };
+        let mut copy = self.state(arranged)?;
+        self.engine.copy(state, &mut copy)?;
+        Ok(copy)
+    }
+
+    pub(crate) fn round(&mut self, choice: Choice, state: &mut E::State) -> Result<(), FitError> {
         let begun = Instant::now();
-        self.ground
-            .round(&mut self.bench, self.penalty, choice, state)?;
+        self.engine
+            .round(&self.ground, self.penalty, choice, state)?;
         let took = begun.elapsed();
         self.fastest = Some(self.fastest.map_or(took, |fastest| fastest.min(took)));
         Ok(())
@@ -261,6 +284,17 @@ impl<'a> Explorer<'a> {
         before - after > NOISE * before.abs() + self.floor
     }
 
+    /// A copy of a state to work on, in memory that is there if possible.
+    fn working_copy(&mut self, state: &E::State) -> Result<E::State, FitError> {
+        match self.spare.take() {
+            Some(mut now) => {
+                self.engine.copy(state, &mut now)?;
+                Ok(now)
+            }
+            None => self.copied(state),
+        }
+    }
+
     /// At most `most` rounds in which rows choose anew; fewer if `vain` rounds in a row do not lower the objective.
     /// The best state seen is left in `state`.
     ///
@@ -270,26 +304,25 @@ impl<'a> Explorer<'a> {
         &mut self,
         stage: RoundStage,
         (most, vain): (usize, usize),
-        state: &mut RoundState,
+        state: &mut E::State,
         way: &mut Course<'_>,
     ) -> Result<(), FitError> {
-        let mut now = self.spare.take().unwrap_or_else(|| state.clone());
-        now.clone_from(state);
+        let mut now = self.working_copy(state)?;
         let mut in_vain = 0;
         for _ in 0..most {
-            if way.is_over() && state.objective.is_finite() {
+            if way.is_over() && state.objective().is_finite() {
                 break;
             }
             match self.round(exploring(self.ground.acceptance), &mut now) {
                 // The best state so far is kept.
-                Err(error) if error.is_of_the_decoder() && state.objective.is_finite() => break,
+                Err(error) if error.is_of_the_decoder() && state.objective().is_finite() => break,
                 ended => ended?,
             }
-            let better = now.objective < state.objective;
+            let better = now.objective() < state.objective();
             way.note(stage, &now, better, 0)?;
             in_vain = if better { 0 } else { in_vain + 1 };
             if better {
-                state.clone_from(&now);
+                self.engine.copy(&now, state)?;
             } else if in_vain == vain {
                 break;
             }
@@ -307,7 +340,7 @@ impl<'a> Explorer<'a> {
         &mut self,
         patience: usize,
         (share, rows): (f64, f64),
-        state: &mut RoundState,
+        state: &mut E::State,
         rng: &mut ChaCha8Rng,
         way: &mut Course<'_>,
     ) -> Result<(), FitError> {
@@ -317,36 +350,41 @@ impl<'a> Explorer<'a> {
         let (atoms, p) = (arrangement.atoms(), data.outputs());
         let mut many = (atoms / 8).max(1);
         let (mut vain, mut tries) = (0, 0);
-        let mut trial = state.clone();
+        let mut trial = self.copied(state)?;
         while vain < patience && tries < MOST_TRIES * patience {
             let round = self.fastest.unwrap_or_default().div_f64(rows);
             if way.is_past(share, round) {
                 break;
             }
             let mut order: Vec<usize> = (0..atoms).collect();
-            order.sort_by(|&a, &b| state.shares[a].total_cmp(&state.shares[b]).then(a.cmp(&b)));
+            let shares = state.shares();
+            order.sort_by(|&a, &b| shares[a].total_cmp(&shares[b]).then(a.cmp(&b)));
             // Repeating the atom that just failed would fail again, so the next one is tried.
             let from = if many == 1 { vain % atoms } else { 0 };
             let chosen = &order[from..(from + many).min(atoms)];
-            let residuals = Residuals::draw(&self.ground, state, chosen, rng);
-            trial.clone_from(state);
+            let view = self.view(state)?;
+            let residuals = Residuals::draw(&self.ground, &view, chosen, rng);
+            let mut lines = view.decoder.lines.clone();
             let mut moved = 0;
             for &a in chosen {
                 let place = arrangement.place(a);
-                let Some(lines) = residuals.plane(place.width, rng) else {
+                let Some(plane) = residuals.plane(place.width, rng) else {
                     continue;
                 };
                 moved += 1;
-                for (line, at) in lines.chunks_exact(p).zip(place.all()) {
-                    trial.decoder.lines[at * p..][..p].copy_from_slice(line);
+                for (line, at) in plane.chunks_exact(p).zip(place.all()) {
+                    lines[at * p..][..p].copy_from_slice(line);
                 }
             }
             if moved == 0 {
                 break;
             }
             // Rows choose anew, so that no codes have to follow.
-            arrangement.turn(&mut trial.decoder.lines, p);
-            trial.objective = f64::INFINITY;
+            arrangement.turn(&mut lines, p);
+            drop(view);
+            self.engine.copy(state, &mut trial)?;
+            self.engine.set_lines(lines, &mut trial)?;
+            trial.forget();
             let before = way.rounds.len();
             match self.explore(RoundStage::Relocation, (ROUNDS, ROUNDS), &mut trial, way) {
                 // Places that determine no decoder are rejected.
@@ -354,24 +392,24 @@ impl<'a> Explorer<'a> {
                 ended => ended?,
             }
             tries += 1;
-            let better = self.is_fall(state.objective, trial.objective);
+            let better = self.is_fall(state.objective(), trial.objective());
             // Only the best of its rounds is kept, if any.
             let mut kept = false;
             for round in &mut way.rounds[before..] {
-                let is_best = !kept && round.objective == trial.objective;
+                let is_best = !kept && round.objective == trial.objective();
                 kept |= is_best;
                 round.accepted = better && is_best;
                 round.reseeded = if better && is_best { moved } else { 0 };
             }
             if better {
-                state.clone_from(&trial);
+                self.engine.copy(&trial, state)?;
                 vain = 0;
             } else {
                 many = (many / 2).max(1);
                 vain += 1;
             }
         }
-        tracing::debug!(tries, objective = state.objective, "relocated");
+        tracing::debug!(tries, objective = state.objective(), "relocated");
         Ok(())
     }
 
@@ -384,32 +422,32 @@ impl<'a> Explorer<'a> {
     pub(crate) fn finish(
         &mut self,
         until: Until,
-        state: &mut RoundState,
+        state: &mut E::State,
         way: &mut Course<'_>,
     ) -> Result<bool, FitError> {
-        let mut now = self.spare.take().unwrap_or_else(|| state.clone());
-        let first = state.objective;
+        let mut now = self.working_copy(state)?;
+        let first = state.objective();
         let mut asked = false;
         for _ in 0..FINISHING {
             if way.is_over() {
                 break;
             }
-            now.clone_from(state);
+            self.engine.copy(state, &mut now)?;
             match self.round(finishing(self.ground.acceptance), &mut now) {
                 Err(error) if error.is_of_the_decoder() => break,
                 ended => ended?,
             }
             asked = true;
-            let fall = state.objective - now.objective;
-            let better = self.is_fall(state.objective, now.objective);
+            let fall = state.objective() - now.objective();
+            let better = self.is_fall(state.objective(), now.objective());
             way.note(RoundStage::Finishing, &now, better, 0)?;
             if better {
-                state.clone_from(&now);
+                self.engine.copy(&now, state)?;
             }
             let is_over = match until {
                 Until::Slow => {
-                    let few = now.changed * SETTLED < self.ground.data.rows().max(SETTLED);
-                    few || fall < SLOW * (first - state.objective)
+                    let few = now.changed() * SETTLED < self.ground.data.rows().max(SETTLED);
+                    few || fall < SLOW * (first - state.objective())
                 }
                 Until::Fall(least) => fall <= least,
             };

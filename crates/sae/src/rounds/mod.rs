@@ -10,8 +10,11 @@
 //! row chooses, are moved to where the errors are (see [`explore`]) under the same condition.
 //! Iterations and trials, and their limits, count over all inner fits.
 
+pub(crate) mod before;
 pub(crate) mod choose;
 pub(crate) mod codes;
+pub(crate) mod device;
+pub(crate) mod engine;
 pub(crate) mod explore;
 pub(crate) mod relocate;
 pub(crate) mod round;
@@ -27,7 +30,8 @@ use crate::lm::curved::{BorderMode, Curved, Seconds, SolveSummary};
 use crate::lm::ended::Ended;
 use crate::lm::{LastTrial, LmError, LmReport, Rule, Status, TraceEntry, minimise};
 use crate::model::dictionary::Dictionary;
-use crate::rounds::explore::{Course, EXPLORING, Explorer, PATIENCE, SHARES, Tell, Until};
+use crate::rounds::before::explored;
+use crate::rounds::explore::{Course, Explorer, PATIENCE, SHARES, Tell, Until};
 use crate::rounds::round::{Arranged, Ground};
 use broadhead_device::{DeviceError, DevicePolicy, ExecutionPath, Ledger};
 use broadhead_schur::{EliminationKind, Error, SolverOptions};
@@ -115,6 +119,8 @@ pub(crate) struct Settled {
     pub(crate) log_det: Result<f64, String>,
     pub(crate) elimination: EliminationKind,
     pub(crate) path: ExecutionPath,
+    /// Where the rounds before Newton's method ran; `None` where rows do not choose.
+    pub(crate) rounds_path: Option<ExecutionPath>,
     pub(crate) solves: SolveSummary,
     pub(crate) seconds: Seconds,
     pub(crate) gate_time: Duration,
@@ -202,7 +208,7 @@ pub(crate) struct Choosing<'a> {
 
 impl Choosing<'_> {
     /// A patience of relocation; none where atoms are not relocated.
-    fn patience(&self, patience: usize) -> usize {
+    pub(crate) fn patience(&self, patience: usize) -> usize {
         if self.relocation { patience } else { 0 }
     }
 }
@@ -231,40 +237,45 @@ pub(crate) fn run(
     let Settings {
         data, dictionary, ..
     } = *settings;
-    let (solver, device_declined) = apart(settings)?;
+    let (solver, device_declined) = apart(settings.solver, settings.ledger)?;
     let mut log = Log::new(device_declined);
     let mut way = Course::new(settings.begun, settings.until, tell);
     let started = Instant::now();
     let (coordinates, mut gates, mut chooser) = match (begin, settings.choosing) {
         (Begin::Decoder(decoder, rounds, mut rng), Some(choosing)) => {
             way.rounds = rounds;
-            let mut explorer = Explorer::new(choosing.ground, penalty, choosing.slots);
-            let mut state = explorer.state(decoder);
-            // Without a sample the whole relocation is done here.
-            let sampled = usize::from(choosing.sample.is_some());
-            let exploring = EXPLORING[2 * sampled];
-            explorer.explore(RoundStage::Exploring, exploring, &mut state, &mut way)?;
-            let patience = choosing.patience(PATIENCE[sampled]);
-            explorer.relocate(patience, (SHARES[1], 1.0), &mut state, &mut rng, &mut way)?;
-            explorer.finish(Until::Slow, &mut state, &mut way)?;
+            let (ground, slots) = (choosing.ground, choosing.slots);
+            let mut explorer = Explorer::new(ground, penalty, slots);
+            let engine = engine::on_device(&ground, slots, &solver)?;
+            let (coordinates, gates) = match engine {
+                Some(engine) => {
+                    log.rounds_path = Some(ExecutionPath::GpuResidentFull);
+                    let mut there = Explorer::on(engine, ground, penalty, slots);
+                    explored(&mut there, &choosing, decoder, &mut rng, &mut way)?
+                }
+                None => {
+                    log.rounds_path = Some(ExecutionPath::Cpu);
+                    explored(&mut explorer, &choosing, decoder, &mut rng, &mut way)?
+                }
+            };
             // After Newton's method choices are compared in double precision.
             explorer.ground.single = false;
             let arrangement = choosing.ground.arrangement;
             if arrangement.in_closed_form(dictionary) {
                 explorer.ground.swaps = explorer.ground.swaps.of_all();
             }
-            explorer.rest();
-            let (coordinates, gates) = state.codes.places(dictionary, arrangement);
             (coordinates, gates, Some(explorer))
         }
         (Begin::Fitted(decoder, mut rng), Some(choosing)) => {
             let ground = Ground {
                 single: false,
+                // A device has no swaps of all atoms.
                 swaps: choosing.ground.swaps.of_all(),
                 ..choosing.ground
             };
+            log.rounds_path = Some(ExecutionPath::Cpu);
             let mut explorer = Explorer::new(ground, penalty, choosing.slots);
-            let mut state = explorer.state(decoder);
+            let mut state = explorer.state(decoder)?;
             // Rows choose once; nothing after this raises the objective.
             explorer.explore(RoundStage::Exploring, (1, 1), &mut state, &mut way)?;
             explorer.finish(Until::Slow, &mut state, &mut way)?;
@@ -329,35 +340,6 @@ pub(crate) fn run(
             }
         }
     }
-}
-
-/// Exploring and relocation on a sample of rows; returns the resulting decoder and its objective there.
-///
-/// # Errors
-/// [`FitError::Cancelled`]; features that determine no decoder.
-pub(crate) fn on_sample(
-    choosing: &Choosing<'_>,
-    ground: Ground<'_>,
-    penalty: Penalty,
-    decoder: Arranged,
-    rng: &mut ChaCha8Rng,
-    way: &mut Course<'_>,
-) -> Result<(Arranged, f64), FitError> {
-    let share = ground.data.rows() as f64 / choosing.ground.data.rows() as f64;
-    let penalty = Penalty {
-        lambda: penalty.lambda * share,
-        ..penalty
-    };
-    let mut explorer = Explorer::new(ground, penalty, choosing.slots);
-    let mut state = explorer.state(decoder);
-    explorer.explore(RoundStage::Start, EXPLORING[1], &mut state, way)?;
-    let patience = choosing.patience(PATIENCE[0]);
-    explorer.relocate(patience, (SHARES[0], share), &mut state, rng, way)?;
-    // Objectives over a sample do not compare with those over all rows.
-    for round in &mut way.rounds {
-        round.stage = RoundStage::Start;
-    }
-    Ok((state.decoder, state.objective))
 }
 
 /// Finishing rounds from where Newton's method ended; better than it where they lower the objective by
@@ -477,11 +459,14 @@ fn laid_out(
 ///
 /// # Errors
 /// The device's error.
-fn apart(settings: &Settings<'_>) -> Result<(SolverOptions, Option<DeviceError>), FitError> {
-    let mut options = settings.solver.clone();
+pub(crate) fn apart(
+    solver: &SolverOptions,
+    ledger: &Ledger,
+) -> Result<(SolverOptions, Option<DeviceError>), FitError> {
+    let mut options = solver.clone();
     let policy = options.device_policy;
     let place = match &options.device {
-        Some(place) if policy != DevicePolicy::Off => place.apart(settings.ledger),
+        Some(place) if policy != DevicePolicy::Off => place.apart(ledger),
         _ => return Ok((options, None)),
     };
     match place {
@@ -535,6 +520,7 @@ fn finish(
         log_det,
         elimination: ended.elimination(),
         path: ended.path(),
+        rounds_path: log.rounds_path,
         solves,
         seconds: log.seconds,
         gate_time: log.gate_time,
@@ -551,6 +537,7 @@ struct Log {
     solves: SolveSummary,
     seconds: Seconds,
     gate_time: Duration,
+    rounds_path: Option<ExecutionPath>,
     /// How many updates have been tried after an inner fit.
     cycles: usize,
 }

@@ -98,7 +98,7 @@ pub(crate) const PARTIAL: usize = 1 << 25;
 
 /// A choice has to beat the previous one by this share of `|r0|^2`, for pulls in double and in single
 /// precision.
-const NOISE: [f64; 2] = [1e-12, 1e-6];
+pub(crate) const NOISE: [f64; 2] = [1e-12, 1e-6];
 
 /// How rows choose while they explore.
 pub(crate) fn exploring(acceptance: Acceptance) -> Choice {
@@ -516,6 +516,21 @@ pub(crate) struct RoundState {
     pub(crate) squares: Vec<f64>,
     /// Rows in which the last round switched other atoms on, where the two were compared.
     pub(crate) changed: usize,
+}
+
+impl RoundState {
+    /// A state with `decoder` and `slots` atoms a row, before any round over `ground`.
+    pub(crate) fn before_rounds(ground: &Ground<'_>, decoder: Arranged, slots: usize) -> Self {
+        let (atoms, n) = (ground.arrangement.atoms(), ground.data.rows());
+        Self {
+            decoder,
+            codes: Codes::empty(ground.arrangement, n, slots),
+            objective: f64::INFINITY,
+            shares: vec![0.0; atoms],
+            squares: vec![0.0; n],
+            changed: n,
+        }
+    }
 }
 
 impl Clone for RoundState {

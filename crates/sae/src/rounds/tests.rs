@@ -95,7 +95,7 @@ fn chosen(dictionary: &Dictionary, arrangement: &Arrangement, seed: u64) -> (Dat
     };
     let mut explorer = Explorer::new(ground, penalty, 2);
     let decoder = explorer.random_decoder(&mut rng);
-    let mut state = explorer.state(decoder);
+    let mut state = explorer.state(decoder).unwrap();
     explorer.round(Choice::Anew, &mut state).unwrap();
     (data, state)
 }
@@ -182,10 +182,12 @@ fn a_row_has_left_what_a_new_atom_would_find() {
     };
     let explorer = Explorer::new(ground, none, 2);
     let lines: Vec<f64> = (0..6 * 24).map(|at| (1.3 * at as f64).sin()).collect();
-    let mut state = explorer.state(Arranged {
-        lines,
-        intercept: vec![0.0; 24],
-    });
+    let mut state = explorer
+        .state(Arranged {
+            lines,
+            intercept: vec![0.0; 24],
+        })
+        .unwrap();
     // Rows of two atoms, of one, and of none.
     let mut gates = Gates::all_off(150, 3);
     for i in 0..150 {

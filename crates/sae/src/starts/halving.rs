@@ -195,7 +195,7 @@ impl Halving<'_> {
     fn of_rows(&self, rng: &mut ChaCha8Rng) -> Result<(Penalty, RoundState), FitError> {
         let mut explorer = Explorer::new(self.ground, self.nominal(), self.slots);
         let decoder = explorer.random_decoder(rng);
-        let mut state = explorer.state(decoder);
+        let mut state = explorer.state(decoder)?;
         explorer.round(Choice::Anew, &mut state)?;
         let places = (state.codes).places(self.ground.dictionary, self.ground.arrangement);
         self.of_codes(places.0, &places.1)

@@ -20,6 +20,7 @@ mod hard;
 mod hard_paths;
 mod outer;
 mod refusals;
+mod rounds;
 
 fn main() -> ExitCode {
     let mut tests = vec![
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     tests.extend(outer::tests());
     tests.extend(refusals::tests());
     tests.extend(fits::tests());
+    tests.extend(rounds::tests());
     let beneath = broadhead_device::kernels::sources();
     let kernels = [
         broadhead_schur::device::kernel_sources(),

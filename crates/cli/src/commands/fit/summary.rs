@@ -59,6 +59,8 @@ pub(super) struct Summary {
     log_det_hessian: Option<f64>,
     log_det_hessian_reason: Option<String>,
     execution_path: ExecutionPath,
+    /// Null where rows do not choose their atoms.
+    rounds_path: Option<ExecutionPath>,
     device: Device,
     elimination: EliminationKind,
     rates: UsedRates,
@@ -251,6 +253,7 @@ impl Summary {
             log_det_hessian,
             log_det_hessian_reason,
             execution_path: fit.execution_path,
+            rounds_path: fit.rounds_path,
             device,
             elimination: fit.elimination,
             rates,
@@ -407,6 +410,9 @@ impl Summary {
         );
         let path = format!("{}, {} elimination", self.execution_path, self.elimination);
         line("path", self.device.beside(path));
+        if let Some(path) = self.rounds_path.filter(|path| path.is_device()) {
+            line("rounds", path.to_string());
+        }
         line("rates", self.rates.in_words());
         if options.elimination.is_none() {
             let pins = self.pins.as_ref().map(Pins::options);

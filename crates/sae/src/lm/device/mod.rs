@@ -141,5 +141,5 @@ fn decision_of(numbers: &[f64]) -> Decision {
 
 /// The kernels of this crate.
 pub fn kernel_sources() -> &'static [&'static KernelSource] {
-    &[&SOURCE, &LOOP, &FIT]
+    &[&SOURCE, &LOOP, &FIT, &crate::rounds::device::ROUNDS]
 }

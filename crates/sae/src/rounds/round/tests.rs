@@ -88,7 +88,7 @@ proptest! {
         let penalty = Penalty { lambda, kappa };
         let mut explorer = Explorer::new(ground, penalty, slots);
         let decoder = explorer.random_decoder(&mut rng);
-        let mut state = explorer.state(decoder);
+        let mut state = explorer.state(decoder).unwrap();
         for choice in [Choice::Anew, Choice::Anew, Choice::Better, Choice::Stay] {
             explorer.round(choice, &mut state).unwrap();
             let places = state.codes.places(&dictionary, &arrangement);
@@ -116,7 +116,7 @@ proptest! {
         let penalty = Penalty { lambda: 0.1, kappa };
         let mut explorer = Explorer::new(ground, penalty, slots);
         let decoder = explorer.random_decoder(&mut rng);
-        let mut state = explorer.state(decoder);
+        let mut state = explorer.state(decoder).unwrap();
         explorer.round(Choice::Anew, &mut state).unwrap();
         let mut bench = ground.bench(slots);
         for _ in 0..2 {
