@@ -19,6 +19,7 @@ use cudarc::cublas::sys as blas;
 pub(crate) const SOURCE: KernelSource = KernelSource {
     name: "inverse.cu",
     text: include_str!("inverse.cu"),
+    declares: &[],
     entries: &["inverse_leaves", "inverse_clear", "inverse_mirror"],
     options: &[],
 };

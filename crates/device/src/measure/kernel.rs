@@ -6,6 +6,7 @@ use crate::{Result, Stream, View, ViewMut};
 pub(crate) const SOURCE: KernelSource = KernelSource {
     name: "ceilings.cu",
     text: include_str!("ceilings.cu"),
+    declares: &[],
     entries: &[
         "read_many",
         "copy_many",

@@ -9,6 +9,7 @@ use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, View, ViewMut};
 pub(crate) const FINITE: KernelSource = KernelSource {
     name: "finite.cu",
     text: concat!(include_str!("place.cu"), include_str!("finite.cu")),
+    declares: &[],
     entries: &["finite_all", "finite_below", "finite_blocks", "clear_past"],
     options: &[],
 };

@@ -14,6 +14,7 @@ use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, ViewMut};
 pub(crate) const BORDER: KernelSource = KernelSource {
     name: "border.cu",
     text: include_str!("border.cu"),
+    declares: &[],
     entries: &[
         "border_unpack",
         "border_sum",
@@ -28,6 +29,7 @@ pub(crate) const BORDER: KernelSource = KernelSource {
 pub(crate) const SOLVE: KernelSource = KernelSource {
     name: "solve.cu",
     text: include_str!("../elimination/rows_first/solve.cu"),
+    declares: &[],
     entries: &[
         "pull_plain",
         "pull_share",

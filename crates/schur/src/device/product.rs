@@ -13,6 +13,7 @@ use broadhead_device::{DeviceBuffer, Result, Stream};
 pub(crate) const PRODUCT: KernelSource = KernelSource {
     name: "product.cu",
     text: include_str!("product.cu"),
+    declares: &[],
     entries: &[
         "product_pass",
         "product_pass_of_step",

@@ -13,6 +13,7 @@ use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream};
 pub(crate) const RESIDUAL: KernelSource = KernelSource {
     name: "residual.cu",
     text: include_str!("residual.cu"),
+    declares: &[],
     entries: &[
         "residual_rows",
         "residual_columns",

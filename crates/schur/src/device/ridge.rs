@@ -10,6 +10,7 @@ use broadhead_device::{DeviceBuffer, Result, Stream, View};
 pub(crate) const RIDGE: KernelSource = KernelSource {
     name: "ridge.cu",
     text: include_str!("ridge.cu"),
+    declares: &[],
     entries: &["ridge_add", "ridge_back"],
     options: &[],
 };

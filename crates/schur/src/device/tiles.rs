@@ -9,6 +9,7 @@ use broadhead_device::{DeviceBuffer, Result, Stream};
 pub(crate) const TILES: KernelSource = KernelSource {
     name: "tiles.cu",
     text: concat!(include_str!("fragments.cu"), include_str!("tiles.cu")),
+    declares: &[],
     entries: &["factor_tiles"],
     options: &[],
 };

@@ -29,6 +29,7 @@ pub const FIT: KernelSource = KernelSource {
         include_str!("loop.cu"),
         include_str!("fit.cu")
     ),
+    declares: &[],
     entries: &["lm_ridge", "lm_factored", "lm_ready", "lm_settle"],
     options: &["--fmad=false"],
 };

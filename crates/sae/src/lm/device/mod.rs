@@ -18,6 +18,7 @@ use broadhead_device::{ByteClass, Result, Stream};
 pub const SOURCE: KernelSource = KernelSource {
     name: "decision.cu",
     text: include_str!("decision.cu"),
+    declares: &[],
     entries: &["lm_decide"],
     options: &["--fmad=false"],
 };

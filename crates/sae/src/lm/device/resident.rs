@@ -39,6 +39,7 @@ use std::sync::Arc;
 pub const LOOP: KernelSource = KernelSource {
     name: "loop.cu",
     text: concat!(include_str!("decision.cu"), include_str!("loop.cu")),
+    declares: &[],
     entries: &["lm_judge"],
     options: &["--fmad=false"],
 };

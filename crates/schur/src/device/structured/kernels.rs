@@ -16,6 +16,7 @@ pub(crate) const STRUCTURED: KernelSource = KernelSource {
         include_str!("shared.cu"),
         include_str!("../../elimination/core/core.cu")
     ),
+    declares: &[],
     entries: &[
         "border_prepare",
         "rows_outer",

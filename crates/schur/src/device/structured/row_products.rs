@@ -12,6 +12,7 @@ use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Result, Stream};
 pub(crate) const ROW_PRODUCTS: KernelSource = KernelSource {
     name: "passes.cu",
     text: concat!(include_str!("../place.cu"), include_str!("passes.cu")),
+    declares: &[],
     entries: &["pass_rows", "pass_along"],
     options: &[],
 };

@@ -16,6 +16,7 @@ pub(crate) const BORDER_FIRST: KernelSource = KernelSource {
         include_str!("../../../device/place.cu"),
         include_str!("../border_first.cu")
     ),
+    declares: &[],
     entries: &[
         "eliminate_prepare",
         "eliminated_rows",

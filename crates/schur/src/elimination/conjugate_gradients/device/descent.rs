@@ -14,6 +14,7 @@ use broadhead_device::{ByteClass, Condition, DeviceBuffer, PinnedBuffer, Result,
 pub(crate) const DESCENT: KernelSource = KernelSource {
     name: "iterative.cu",
     text: include_str!("../iterative.cu"),
+    declares: &[],
     entries: &[
         "descent_size",
         "descent_begin",

@@ -15,6 +15,7 @@ pub(crate) const ROWS: KernelSource = KernelSource {
         include_str!("../../../device/place.cu"),
         include_str!("../rows.cu")
     ),
+    declares: &[],
     entries: &[
         "factor_rows_1",
         "factor_rows_2",
