@@ -8,6 +8,8 @@ use crate::record::Layout;
 /// One declaration that stands before a kernel's text; [`declares!`](crate::declares!) makes them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Declaration {
+    /// All of a list.
+    All(&'static [Declaration]),
     /// A struct, with those that it is made of.
     Record(&'static Layout),
     /// `constexpr int`: name and value.
@@ -20,20 +22,25 @@ pub enum Declaration {
 
 /// The text of `declarations`, in their order; a record that stands there already is not repeated.
 pub(super) fn text(declarations: &[Declaration]) -> String {
-    let (mut text, mut written) = (String::new(), Vec::new());
+    let mut text = String::new();
+    write_all(declarations, &mut text, &mut Vec::new());
+    text
+}
+
+fn write_all(declarations: &[Declaration], text: &mut String, written: &mut Vec<&'static str>) {
     for declaration in declarations {
         match declaration {
-            Declaration::Record(layout) => layout.declare(&mut text, &mut written),
-            Declaration::Int(name, value) => text += &format!("constexpr int {name} = {value};\n"),
+            Declaration::All(list) => write_all(list, text, written),
+            Declaration::Record(layout) => layout.declare(text, written),
+            Declaration::Int(name, value) => *text += &format!("constexpr int {name} = {value};\n"),
             Declaration::Long(name, value) => {
-                text += &format!("constexpr long long {name} = {value}ll;\n");
+                *text += &format!("constexpr long long {name} = {value}ll;\n");
             }
             Declaration::Double(name, value) => {
-                text += &format!("constexpr double {name} = {};\n", hexadecimal(*value));
+                *text += &format!("constexpr double {name} = {};\n", hexadecimal(*value));
             }
         }
     }
-    text
 }
 
 /// A finite number as C++17 writes it without rounding.
@@ -54,15 +61,18 @@ fn hexadecimal(x: f64) -> String {
 /// A list of declarations for [`KernelSource::declares`](crate::kernels::KernelSource::declares).
 ///
 /// ```text
-/// declares![record Pivot, int THREADS, long KEY, double TOLERANCE, int TILE = 2 * HALF]
+/// declares![all SHARED, record Pivot, int THREADS, long KEY, double TOLERANCE, int TILE = 2 * HALF]
 /// ```
-/// `record` takes the name of a [record](mod@crate::record); `int`, `long` and `double` take the name of a
+/// `all` takes the name of another such list, `record` that of a [record](mod@crate::record); `int`, `long` and `double` take the name of a
 /// constant in scope, or a name and a constant expression. A value that does not fit an `int` does not
 /// compile.
 #[macro_export]
 macro_rules! declares {
     ($($kind:ident $name:ident $(= $value:expr)?),* $(,)?) => {
         &[$($crate::declares!(@ $kind $name $(= $value)?)),*]
+    };
+    (@ all $name:ident) => {
+        $crate::kernels::Declaration::All($name)
     };
     (@ record $name:ident) => {
         $crate::kernels::Declaration::Record(&<$name as $crate::record::Record>::LAYOUT)

@@ -59,33 +59,33 @@ extern "C" __global__ void __launch_bounds__(256)
   if (j < k) A[j + j * ld] += rho;
 }
 
-struct Least {
-  double log, abs, least, largest;
-  int at;
+// What a thread has seen of the pivots, a FactorRecord without info.
+struct Seen {
+  double log, absolute, least, diagonal;
+  int least_at;
 };
 
-__device__ __forceinline__ Least merge(Least a, const Least &b) {
+__device__ __forceinline__ Seen merge(Seen a, const Seen &b) {
   a.log += b.log;
-  a.abs += b.abs;
-  if (b.at >= 0 && (a.at < 0 || b.least < a.least || (b.least == a.least && b.at < a.at))) {
+  a.absolute += b.absolute;
+  if (b.least_at >= 0 && (a.least_at < 0 || b.least < a.least ||
+                          (b.least == a.least && b.least_at < a.least_at))) {
     a.least = b.least;
-    a.at = b.at;
+    a.least_at = b.least_at;
   }
-  a.largest = fmax(a.largest, b.largest);
+  a.diagonal = fmax(a.diagonal, b.diagonal);
   return a;
 }
 
-// One block of 1024 threads. out: sum of log pivots, of their absolute values, the smallest pivot,
-// its place, info, the largest diagonal entry of C, all as doubles. Where info != 0 the first four
-// mean nothing.
+// One block of 1024 threads. The diagonal of the record is that of C.
 extern "C" __global__ void __launch_bounds__(1024)
     summarise_border(const double *L, const double *C, long long ld, int k, const int *info,
-                     double *out) {
-  __shared__ Least all[1024];
-  Least mine = {0.0, 0.0, 0.0, 0.0, -1};
+                     FactorRecord *out) {
+  __shared__ Seen all[1024];
+  Seen mine = {0.0, 0.0, 0.0, 0.0, -1};
   for (int j = threadIdx.x; j < k; j += 1024) {
     const double l = L[j + j * ld], term = 2.0 * log(l);
-    Least other = {term, fabs(term), l * l, fabs(C[j + j * ld]), j};
+    Seen other = {term, fabs(term), l * l, fabs(C[j + j * ld]), j};
     mine = merge(mine, other);
   }
   all[threadIdx.x] = mine;
@@ -94,12 +94,12 @@ extern "C" __global__ void __launch_bounds__(1024)
     if (threadIdx.x < half) all[threadIdx.x] = merge(all[threadIdx.x], all[threadIdx.x + half]);
   }
   if (threadIdx.x == 0) {
-    out[0] = all[0].log;
-    out[1] = all[0].abs;
-    out[2] = all[0].least;
-    out[3] = all[0].at;
-    out[4] = *info;
-    out[5] = all[0].largest;
+    out->log = all[0].log;
+    out->absolute = all[0].absolute;
+    out->least = all[0].least;
+    out->least_at = all[0].least_at;
+    out->info = *info;
+    out->diagonal = all[0].diagonal;
   }
 }
 
@@ -110,7 +110,7 @@ extern "C" __global__ void __launch_bounds__(256)
   if (c <= j) line[c] = S[j + c * ld];
 }
 
-// out[0] = line[j] - sum of line[c]^2 over c < j, in one block of 256 threads.
+// *out = line[j] - sum of line[c]^2 over c < j, in one block of 256 threads.
 extern "C" __global__ void __launch_bounds__(256)
     border_pivot(const double *line, int j, double *out) {
   __shared__ double sums[256];
@@ -121,5 +121,5 @@ extern "C" __global__ void __launch_bounds__(256)
     __syncthreads();
     if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
   }
-  if (threadIdx.x == 0) out[0] = line[j] - sums[0];
+  if (threadIdx.x == 0) *out = line[j] - sums[0];
 }

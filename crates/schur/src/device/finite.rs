@@ -3,13 +3,14 @@
 
 use super::kernels::{PlaceRows, RowIndex};
 use super::layout::Layout;
+use super::record::NotFinite;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, View, ViewMut};
+use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, View, ViewMut, declares};
 
 pub(crate) const FINITE: KernelSource = KernelSource {
     name: "finite.cu",
     text: concat!(include_str!("place.cu"), include_str!("finite.cu")),
-    declares: &[],
+    declares: declares![record NotFinite],
     entries: &["finite_all", "finite_below", "finite_blocks", "clear_past"],
     options: &[],
 };
@@ -31,7 +32,7 @@ pub(crate) struct FiniteCheck {
     below: Kernel,
     blocks: Kernel,
     past: Kernel,
-    found: DeviceBuffer<u64>,
+    found: DeviceBuffer<NotFinite>,
 }
 
 /// An array as it lies.
@@ -78,7 +79,7 @@ impl FiniteCheck {
     }
 
     /// Of each array the place of the first number that is not finite, in the order in which they lie.
-    /// Waits for a record of 40 bytes.
+    /// Waits for 40 bytes.
     pub(crate) fn first<const COUNT: usize>(
         &mut self,
         stream: &Stream,
@@ -107,13 +108,10 @@ impl FiniteCheck {
                     .read(x),
             };
             // SAFETY: the arguments are those of the source; matrices and blocks are of the layout, and
-            // each launch writes one number.
+            // each launch writes one record.
             unsafe { launch.write(found).submit()? };
         }
         let found = stream.download(self.found.view(), ByteClass::Record)?;
-        Ok(std::array::from_fn(|slot| match found[slot] {
-            0 => None,
-            place => Some(!place as usize),
-        }))
+        Ok(std::array::from_fn(|slot| found[slot].place()))
     }
 }

@@ -6,15 +6,16 @@
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use super::layout::{Layout, STRIP, WIDEST_ROW};
+use super::record::{FactorRecord, RowRecord};
 use crate::RowDims;
 use crate::elimination::rows_first::device::rows::ROWS;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
-use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, ViewMut};
+use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, ViewMut, declares};
 
 pub(crate) const BORDER: KernelSource = KernelSource {
     name: "border.cu",
     text: include_str!("border.cu"),
-    declares: &[],
+    declares: declares![record FactorRecord],
     entries: &[
         "border_unpack",
         "border_sum",
@@ -90,8 +91,8 @@ pub(crate) struct DeviceRowFactors {
     pub(crate) factors: DeviceBuffer<f64>,
     /// `1 / L_aa`, of length N.
     pub(crate) reciprocals: DeviceBuffer<f64>,
-    /// One record of 7 numbers a block of threads.
-    pub(crate) records: DeviceBuffer<f64>,
+    /// One record a block of threads.
+    pub(crate) records: DeviceBuffer<RowRecord>,
     /// Blocks of threads that have ended; zero between launches.
     pub(crate) counter: DeviceBuffer<u32>,
 }
@@ -215,8 +216,8 @@ impl Kernels {
         })
     }
 
-    /// Factors `blocks` at ridge `rho`, one record a block of threads, and combines the records
-    /// into the first 7 numbers of `summary`.
+    /// Factors `blocks` at ridge `rho`, one record a block of threads, and combines the records into
+    /// `summary`.
     #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
     pub(crate) fn factor_rows(
         &self,
@@ -226,7 +227,7 @@ impl Kernels {
         blocks: &DeviceBuffer<f64>,
         rho: f64,
         rows: &mut DeviceRowFactors,
-        summary: &mut DeviceBuffer<f64>,
+        summary: ViewMut<'_, RowRecord>,
     ) -> Result<()> {
         let how = layout.row_launch;
         let geometry =
@@ -243,10 +244,9 @@ impl Kernels {
             .write(rows.reciprocals.view_mut())
             .write(rows.records.view_mut())
             .write(rows.counter.view_mut())
-            .write(summary.slice_mut(0..7)?);
+            .write(summary);
         // SAFETY: the arguments are those of the source, and the buffers are as long as the layout
-        // says: L as the blocks, N reciprocals, a record for each block of threads, 7 numbers of
-        // the summary.
+        // says: L as the blocks, N reciprocals, a record for each block of threads, and one of all.
         unsafe { launch.submit() }
     }
 
@@ -354,7 +354,7 @@ impl Kernels {
         unsafe { launch.submit() }
     }
 
-    /// Log-determinant, smallest pivot and `info` of the border, 6 numbers, into `to`.
+    /// The record of the border's factor, into `to`.
     pub(crate) fn summarise_border(
         &self,
         stream: &Stream,
@@ -362,7 +362,7 @@ impl Kernels {
         factor: &DeviceBuffer<f64>,
         border: &DeviceBuffer<f64>,
         info: &DeviceBuffer<i32>,
-        to: ViewMut<'_, f64>,
+        to: ViewMut<'_, FactorRecord>,
     ) -> Result<()> {
         let launch = self
             .summarise_border
@@ -373,7 +373,7 @@ impl Kernels {
             .scalar(layout.k as i32)
             .read(info.view())
             .write(to);
-        // SAFETY: the arguments are those of the source; 6 numbers are written.
+        // SAFETY: the arguments are those of the source; one record is written.
         unsafe { launch.submit() }
     }
 

@@ -10,6 +10,7 @@
 //! Everything depends on the shape alone, grids and chunks too: so do the orders of all sums.
 
 use crate::device::Keep;
+use crate::device::record::{DenseRecord, RowRecord};
 use crate::elimination::rows_first;
 use crate::{ArrowShape, Error};
 use broadhead_device::{DeviceError, LARGEST_LEAF, Refusal};
@@ -221,7 +222,8 @@ impl Layout {
                 + self.tiles_bytes()
                 + wide,
             vectors: index
-                + of(7 * self.records + 13 + 1)
+                + (self.records * size_of::<RowRecord>() + size_of::<DenseRecord>()) as u64
+                + of(1)
                 + of(3 * self.unknowns + (4 + self.chunks) * self.border_len())
                 + 4 * (self.strips as u64 + 2),
         }

@@ -197,52 +197,50 @@ __device__ __forceinline__ void pass_border(int tile, int tiles, const double *C
 PASS(product_pass, false)
 PASS(product_pass_of_step, true)
 
-// The terms of a step, 10 numbers a block: term q of block b at q blocks + b.
-//   0  r' d      1  d' H d      2  t' H t      3  g' t
-//   4, 5, 6      the squares of the entries of H t - g on the rows that are below 2^-511, of those
-//                between, and of those above 2^486, the first scaled by 2^537 each, the last by
-//                2^-538, so that none overflows or underflows (Blue 1978)
-//   7, 8, 9      the same on the border
-// Vector 0 sums terms 0 and 1, vector 1 the others.
-#define TERMS 10
+// The terms of a step, as many numbers a block as StepTerms has: the number q of block b at
+// q blocks + b. Vector 0, the step, sums those before OF_TRIAL, vector 1, the trial, the others.
 
+// What one vector adds: its squares are those of the rows or of the border.
 struct Terms {
-  double v[5];
+  double slope, curvature;
+  SquareSums squares;
   __device__ __forceinline__ void of_step(double d, double hd, double r) {
-    v[0] = r * d;
-    v[1] = d * hd;
+    slope = r * d;
+    curvature = d * hd;
   }
   __device__ __forceinline__ void of_trial(double t, double ht, double g) {
-    v[0] = t * ht;
-    v[1] = g * t;
+    curvature = t * ht;
+    slope = g * t;
     const double x = ht - g, size = fabs(x);
-    if (size > 0x1p486)
-      v[4] = (x * 0x1p-538) * (x * 0x1p-538);
-    else if (size < 0x1p-511)
-      v[2] = (x * 0x1p537) * (x * 0x1p537);
+    if (size > LARGE)
+      squares.large = (x * SCALE_OF_LARGE) * (x * SCALE_OF_LARGE);
+    else if (size < SMALL)
+      squares.small = (x * SCALE_OF_SMALL) * (x * SCALE_OF_SMALL);
     else
       // Of a number that is not one too.
-      v[3] = x * x;
+      squares.middle = x * x;
   }
 };
+constexpr int EACH = sizeof(Terms) / sizeof(double);
 
 // Sums a block's terms, in an order of its own, and stores them: of a block of the border warp 0 has
 // those of vector 0 and warp 1 those of vector 1; of one of the rows four warps each.
 __device__ __forceinline__ void store_terms(Terms mine, bool border, double *terms,
-                                            double (*shared)[5]) {
+                                            double (*shared)[EACH]) {
   const int t = threadIdx.x, lane = t % 32, warp = t / 32;
 #pragma unroll
-  for (int q = 0; q < 5; ++q) {
-    double x = mine.v[q];
+  for (int q = 0; q < EACH; ++q) {
+    double x = ((const double *)&mine)[q];
     for (int half = 16; half > 0; half /= 2) x += __shfl_down_sync(0xffffffffu, x, half);
     if (lane == 0) shared[warp][q] = x;
   }
   __syncthreads();
   if (t >= TERMS) return;
-  const int vector = t >= 2, e = t < 2 ? t : t < 4 ? t - 2 : 2 + (t - 4) % 3;
+  const int vector = t >= OF_TRIAL;
+  const int e = t < OF_ROWS ? t % OF_TRIAL : OF_TRIAL + (t - OF_ROWS) % (OF_BORDER - OF_ROWS);
   const int each = border ? 1 : 4;
   double sum = 0.0;
-  if (t < 4 || (t >= 7) == border)
+  if (t < OF_ROWS || (t >= OF_BORDER) == border)
     for (int w = 0; w < each; ++w) sum += shared[vector * each + w][e];
   terms[(long long)t * gridDim.x + blockIdx.x] = sum;
 }
@@ -352,7 +350,7 @@ extern "C" __global__ void __launch_bounds__(256)
                            const double *rb, const double *gt, const double *gb, double *at1,
                            double *ab1, double *yt1, double *yb1, double *terms) {
   wait_for_work_ahead();
-  __shared__ double sums[2][8][32], parts[8][5];
+  __shared__ double sums[2][8][32], of_warps[8][EACH];
   const Ends ends = {offsets,   blocks, n,       d,      D,   of_rows, strips, N,
                      of_border, tiles,  of_pull, chunks, ldb, ldp,     k,      order};
   const int t = threadIdx.x;
@@ -387,5 +385,5 @@ extern "C" __global__ void __launch_bounds__(256)
       }
     }
   }
-  store_terms(mine, border, terms, parts);
+  store_terms(mine, border, terms, of_warps);
 }

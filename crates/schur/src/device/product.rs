@@ -5,15 +5,27 @@
 use super::kernels::{PlaceRows, RowIndex};
 use super::layout::{Layout, STRIP};
 use super::operands::Operands;
+use super::record::{SquareSums, StepTerms};
 use super::vector::DeviceVector;
 use crate::{Error, ShapeError};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
-use broadhead_device::{DeviceBuffer, Result, Stream};
+use broadhead_device::{DeviceBuffer, Result, Stream, declares};
+use std::mem::offset_of;
 
 pub(crate) const PRODUCT: KernelSource = KernelSource {
     name: "product.cu",
     text: include_str!("product.cu"),
-    declares: &[],
+    declares: declares![
+        record StepTerms,
+        int TERMS = StepTerms::TERMS,
+        int OF_TRIAL = offset_of!(StepTerms, trial_slope) / size_of::<f64>(),
+        int OF_ROWS = offset_of!(StepTerms, row_squares) / size_of::<f64>(),
+        int OF_BORDER = offset_of!(StepTerms, border_squares) / size_of::<f64>(),
+        double SMALL = SquareSums::SMALL,
+        double LARGE = SquareSums::LARGE,
+        double SCALE_OF_SMALL = SquareSums::SCALE_OF_SMALL,
+        double SCALE_OF_LARGE = SquareSums::SCALE_OF_LARGE,
+    ],
     entries: &[
         "product_pass",
         "product_pass_of_step",
@@ -23,12 +35,9 @@ pub(crate) const PRODUCT: KernelSource = KernelSource {
     options: &[],
 };
 
-/// Terms that judge a step.
-pub(crate) const STEP_TERMS: usize = 10;
-
-/// Numbers of the terms of a step: ten for each block of threads that ends the products.
+/// Numbers of the terms of a step: those of each block of threads that ends the products.
 pub(crate) fn step_terms(layout: &Layout) -> usize {
-    STEP_TERMS * end_blocks(layout)
+    StepTerms::TERMS * end_blocks(layout)
 }
 
 /// A step whose products are asked for, and what they are written to.
@@ -160,7 +169,7 @@ impl Product {
             .write(product.row.view_mut())
             .write(product.border.view_mut())
             .write(terms.view_mut());
-        // SAFETY: as above; ten terms for each block of threads.
+        // SAFETY: as above; every term for each block of threads.
         unsafe { launch.submit() }
     }
 

@@ -135,11 +135,11 @@ __device__ double over_block(double *all, double mine, F combine) {
   return all[0];
 }
 
-// One block of 1024 threads. out: max |q|, max w, max |q| / w (0 / 0 is 0; infinite where that is not a
-// number), and the norms of q and g, scaled so that no square overflows.
+// One block of 1024 threads. Of the ratios |q| / w 0 / 0 is 0; the norms are scaled so that no square
+// overflows.
 extern "C" __global__ void __launch_bounds__(1024)
     gauge(const double *qt, const double *wt, const double *gt, long long N, const double *qb,
-          const double *wb, const double *gb, int k, double *out) {
+          const double *wb, const double *gb, int k, ResidualRecord *out) {
   __shared__ double all[1024];
   const int t = threadIdx.x;
   double largest = 0.0, weight = 0.0, worst = 0.0, gradient = 0.0;
@@ -173,11 +173,11 @@ extern "C" __global__ void __launch_bounds__(1024)
   residuals = over_block(all, residuals, plus);
   gradients = over_block(all, gradients, plus);
   if (t == 0) {
-    out[0] = largest;
-    out[1] = weight;
-    out[2] = worst;
-    out[3] = largest * sqrt(residuals);
-    out[4] = gradient * sqrt(gradients);
+    out->largest = largest;
+    out->weight = weight;
+    out->worst = worst;
+    out->residual = largest * sqrt(residuals);
+    out->gradient = gradient * sqrt(gradients);
   }
 }
 

@@ -5,15 +5,16 @@
 use super::kernels::{PlaceRows, RowIndex};
 use super::layout::{Layout, STRIP};
 use super::operands::Operands;
+use super::record::ResidualRecord;
 use super::vector::DeviceVector;
 use crate::{BackwardError, Ridge};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream};
+use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, declares};
 
 pub(crate) const RESIDUAL: KernelSource = KernelSource {
     name: "residual.cu",
     text: include_str!("residual.cu"),
-    declares: &[],
+    declares: declares![record ResidualRecord],
     entries: &[
         "residual_rows",
         "residual_columns",
@@ -38,7 +39,7 @@ pub(crate) struct DeviceResidual {
     advance: Kernel,
     of_columns: DeviceBuffer<f64>,
     of_lines: DeviceBuffer<f64>,
-    record: DeviceBuffer<f64>,
+    record: DeviceBuffer<ResidualRecord>,
     /// `(H + rho) x + g`: the gradient of the correction.
     pub(crate) residual: DeviceVector,
     weight: DeviceVector,
@@ -53,7 +54,7 @@ impl DeviceResidual {
     pub(crate) fn bytes(layout: &Layout) -> u64 {
         let vectors = 4 * (layout.unknowns + layout.border_len());
         let partials = 2 * (layout.chunks + PIECES) * layout.strips * STRIP;
-        8 * (vectors + partials + 5) as u64
+        (8 * (vectors + partials) + size_of::<ResidualRecord>()) as u64
     }
 
     pub(crate) fn new(
@@ -73,7 +74,7 @@ impl DeviceResidual {
             advance: module.kernel("advance")?.clone(),
             of_columns: partials(layout.chunks)?,
             of_lines: partials(PIECES)?,
-            record: stream.zeros(5, "record of a measurement")?,
+            record: stream.zeros(1, "record of a measurement")?,
             residual,
             weight,
             correction,
@@ -111,12 +112,12 @@ impl DeviceResidual {
             .write(self.record.view_mut());
         // SAFETY: the arguments are those of the source; vectors are of the layout's lengths.
         unsafe { launch.submit()? };
-        let record = stream.download(self.record.view(), ByteClass::Record)?;
+        let record = stream.download_record(self.record.view(), ByteClass::Record)?;
         let ratio = |a: f64, b: f64| if a == 0.0 { 0.0 } else { a / b };
         Ok(BackwardError {
-            normwise: ratio(record[0], record[1]),
-            componentwise: Some(record[2]),
-            relative_residual: ratio(record[3], record[4]),
+            normwise: ratio(record.largest, record.weight),
+            componentwise: Some(record.worst),
+            relative_residual: ratio(record.residual, record.gradient),
         })
     }
 

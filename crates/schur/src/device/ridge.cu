@@ -1,6 +1,6 @@
 // A ridge that lies on the device, on the operands themselves while they are factored.
 //
-//   add   diagonal of D and C kept in `saved` (N + k), then D_aa += ridge[0], C_jj += ridge[1]
+//   add   diagonal of D and C kept in `saved` (N + k), then D_aa += ridge.row, C_jj += ridge.border
 //   back  D_aa, C_jj = saved
 //
 // So a factorization at ridge 0 in between has the bits of one at that ridge, and the operands
@@ -9,7 +9,7 @@
 
 extern "C" __global__ void __launch_bounds__(256)
     ridge_add(const long long *offsets, const long long *blocks, long long n, int d, long long N,
-              double *D, double *C, long long ld, int k, const double *ridge, double *saved) {
+              double *D, double *C, long long ld, int k, const RidgeRecord *ridge, double *saved) {
   const long long i = (long long)blockIdx.x * 256 + threadIdx.x;
   if (i < n) {
     const long long at = d >= 0 ? i * d : offsets[i];
@@ -18,13 +18,13 @@ extern "C" __global__ void __launch_bounds__(256)
     for (int a = 0; a < width; ++a) {
       const double x = block[a * width + a];
       saved[at + a] = x;
-      block[a * width + a] = x + ridge[0];
+      block[a * width + a] = x + ridge->row;
     }
   } else if (i < n + k) {
     const long long j = i - n;
     const double x = C[j + j * ld];
     saved[N + j] = x;
-    C[j + j * ld] = x + ridge[1];
+    C[j + j * ld] = x + ridge->border;
   }
 }
 

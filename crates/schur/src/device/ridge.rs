@@ -4,13 +4,14 @@
 use super::kernels::{PlaceRows, RowIndex};
 use super::layout::Layout;
 use super::operands::Operands;
+use super::record::RidgeRecord;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
-use broadhead_device::{DeviceBuffer, Result, Stream, View};
+use broadhead_device::{DeviceBuffer, Result, Stream, View, declares};
 
 pub(crate) const RIDGE: KernelSource = KernelSource {
     name: "ridge.cu",
     text: include_str!("ridge.cu"),
-    declares: &[],
+    declares: declares![record RidgeRecord],
     entries: &["ridge_add", "ridge_back"],
     options: &[],
 };
@@ -32,17 +33,17 @@ impl ResidentRidge {
         })
     }
 
-    /// `D` and `C` with the two numbers of `ridge` on their diagonals, until [`Self::back`].
+    /// `D` and `C` with `ridge`, one record, on their diagonals, until [`Self::back`].
     pub(crate) fn add(
         &mut self,
         stream: &Stream,
         layout: &Layout,
         index: &RowIndex,
         operands: &mut Operands,
-        ridge: View<'_, f64>,
+        ridge: View<'_, RidgeRecord>,
     ) -> Result<()> {
         let launch = Self::begin(&self.add, stream, layout, index, operands)
-            .read(ridge.slice(0..2)?)
+            .read(ridge.slice(0..1)?)
             .write(self.saved.view_mut());
         // SAFETY: the arguments are those of the source; the operands are of the layout, and N + k
         // numbers are kept.

@@ -5,8 +5,9 @@
 use super::layout::{MOST_FEATURES, Sizes};
 use super::operands::StructuredOperands;
 use crate::device::kernels::{DeviceRowFactors, PlaceRows, RowIndex};
+use crate::device::record::{PivotRecord, StructuredRecord};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
-use broadhead_device::{DeviceBuffer, Result, Stream};
+use broadhead_device::{DeviceBuffer, Result, Stream, declares, field};
 
 /// All of them in one source.
 pub(crate) const STRUCTURED: KernelSource = KernelSource {
@@ -16,7 +17,7 @@ pub(crate) const STRUCTURED: KernelSource = KernelSource {
         include_str!("shared.cu"),
         include_str!("../../elimination/core/core.cu")
     ),
-    declares: &[],
+    declares: declares![record PivotRecord],
     entries: &[
         "border_prepare",
         "rows_outer",
@@ -124,7 +125,7 @@ impl StructuredKernels {
             .allow_shared(shared(features * (features + 1) / 2))
     }
 
-    /// `G + rho = L_G L_G'` with 7 numbers of the summary from 7 on, and `R R' = W W'`.
+    /// `G + rho = L_G L_G'` with its record, and `R R' = W W'`.
     pub(crate) fn border_prepare(
         &self,
         stream: &Stream,
@@ -132,7 +133,7 @@ impl StructuredKernels {
         operands: &StructuredOperands,
         rho: f64,
         border: &mut GramFactors,
-        summary: &mut DeviceBuffer<f64>,
+        summary: &mut DeviceBuffer<StructuredRecord>,
     ) -> Result<()> {
         let m = sizes.features;
         let geometry = Geometry::line(2, 1024).with_shared(shared((m * (m + 1) / 2).max(32)));
@@ -147,9 +148,9 @@ impl StructuredKernels {
             .write(border.copy.view_mut())
             .write(border.gram.view_mut())
             .write(border.root.view_mut())
-            .write(summary.slice_mut(7..14)?);
+            .write(summary.view_mut().field(field!(StructuredRecord, gram))?);
         // SAFETY: the arguments are those of the source; G and L_G are M x M, W and its copy M x p,
-        // R is M x r, and 7 numbers of the summary are written.
+        // R is M x r, and one record is written.
         unsafe { launch.submit() }
     }
 
@@ -358,7 +359,7 @@ impl StructuredKernels {
         unsafe { launch.submit() }
     }
 
-    /// `Z` and its factor, of a small core; 7 numbers of the summary from 14 on.
+    /// `Z` and its factor, of a small core, with its record.
     #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
     pub(crate) fn small_core(
         &self,
@@ -369,7 +370,7 @@ impl StructuredKernels {
         border: &GramFactors,
         sums: &mut PartialSums,
         core: &mut DeviceBuffer<f64>,
-        summary: &mut DeviceBuffer<f64>,
+        summary: &mut DeviceBuffer<StructuredRecord>,
     ) -> Result<()> {
         let (m, r) = (sizes.features as i32, sizes.rank as i32);
         let launch = self
@@ -397,7 +398,7 @@ impl StructuredKernels {
             .scalar(r)
             .read(border.gram.view())
             .write(core.view_mut())
-            .write(summary.slice_mut(14..21)?);
+            .write(summary.view_mut().field(field!(StructuredRecord, own))?);
         // SAFETY: as above; the core is packed, M r (M r + 1) / 2 numbers.
         unsafe { launch.submit() }
     }
@@ -485,14 +486,14 @@ impl StructuredKernels {
         unsafe { launch.submit() }
     }
 
-    /// What the factor of a large core says of itself; 7 numbers of the summary from 14 on.
+    /// What the factor of a large core says of itself, in its record.
     pub(crate) fn core_summary(
         &self,
         stream: &Stream,
         sizes: &Sizes,
         (core, leading, info): (&DeviceBuffer<f64>, usize, &DeviceBuffer<i32>),
         border: &GramFactors,
-        summary: &mut DeviceBuffer<f64>,
+        summary: &mut DeviceBuffer<StructuredRecord>,
     ) -> Result<()> {
         let launch = self
             .core_summary
@@ -503,8 +504,8 @@ impl StructuredKernels {
             .scalar(sizes.rank as i32)
             .read(info.view())
             .read(border.gram.view())
-            .write(summary.slice_mut(14..21)?);
-        // SAFETY: the arguments are those of the source; 7 numbers are written.
+            .write(summary.view_mut().field(field!(StructuredRecord, own))?);
+        // SAFETY: the arguments are those of the source; one record is written.
         unsafe { launch.submit() }
     }
 

@@ -41,11 +41,11 @@ __device__ int factor_packed(double *a, int order, double *failed) {
   return 0;
 }
 
-// By one warp: log, sum of absolute logs, least pivot and its place, of the factor `a`. out: those
-// four, info, the failed pivot's value, `scale`. With `weigh` the least pivot l^2 of unknown j is
-// times weigh[j / r]^2, whose place in a row is its number.
-__device__ void summarise_packed(const double *a, int order, int info, double failed, double scale,
-                                 const double *weigh, int stride, int r, double *out) {
+// The record of the factor `a`, by one warp. With `weigh` the least pivot l^2 of unknown j is times
+// weigh[j / r]^2, whose place in a row is its number.
+__device__ void summarise_packed(const double *a, int order, int info, double failed,
+                                 double diagonal, const double *weigh, int stride, int r,
+                                 PivotRecord *out) {
   const int lane = threadIdx.x;
   double log_sum = 0.0, absolute = 0.0, least = 0.0;
   int at = -1;
@@ -73,16 +73,16 @@ __device__ void summarise_packed(const double *a, int order, int info, double fa
     at /= r;
     least *= weigh[at * stride] * weigh[at * stride];
   }
-  out[0] = log_sum;
-  out[1] = absolute;
-  out[2] = least;
-  out[3] = at;
-  out[4] = info;
-  out[5] = failed;
-  out[6] = scale;
+  out->factor.log = log_sum;
+  out->factor.absolute = absolute;
+  out->factor.least = least;
+  out->factor.least_at = at;
+  out->factor.info = info;
+  out->factor.diagonal = diagonal;
+  out->failed = failed;
 }
 
-__device__ void gram_factor(const double *G, double rho, int M, double *L, double *summary,
+__device__ void gram_factor(const double *G, double rho, int M, double *L, PivotRecord *summary,
                             double *a) {
   const int t = threadIdx.x;
   for (int e = t; e < M * M; e += blockDim.x) {
@@ -96,9 +96,9 @@ __device__ void gram_factor(const double *G, double rho, int M, double *L, doubl
     const int i = e / M, j = e % M;
     L[e] = j <= i ? a[lower(i, j)] : 0.0;
   }
-  double scale = 0.0;
-  for (int j = 0; j < M; ++j) scale = fmax(scale, fabs(G[j * M + j]));
-  if (t < 32) summarise_packed(a, M, info, failed, scale, 0, 0, 1, summary);
+  double diagonal = 0.0;
+  for (int j = 0; j < M; ++j) diagonal = fmax(diagonal, fabs(G[j * M + j]));
+  if (t < 32) summarise_packed(a, M, info, failed, diagonal, 0, 0, 1, summary);
 }
 
 // R by modified Gram-Schmidt on the lines of W (its triangle is as good as Householder's: Bjorck
@@ -142,7 +142,7 @@ __device__ void decoder_root(const double *W, int M, int p, double *copy, double
 // Grid 2, block 1024, dynamic shared memory for M (M + 1) / 2 numbers, at least 32.
 extern "C" __global__ void __launch_bounds__(1024)
     border_prepare(const double *G, double rho, int M, int p, const double *W, double *copy,
-                   double *L, double *R, double *summary) {
+                   double *L, double *R, PivotRecord *summary) {
   extern __shared__ double dynamic[];
   if (blockIdx.x == 0) gram_factor(G, rho, M, L, summary, dynamic);
   else decoder_root(W, M, p, copy, R, dynamic);

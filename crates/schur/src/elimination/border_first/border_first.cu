@@ -150,13 +150,13 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 // Grid ceil(n / 32), block 256, dynamic shared memory for 32 (M + 32) numbers. `record`: that of the
-// row blocks, whose number 4 has the bits of a negative integer where every L_i is there. `holds` is
-// the share of its terms by which an equation may fail.
+// row blocks, which says whether every L_i is there. `holds` is the share of its terms by which an
+// equation may fail.
 extern "C" __global__ void __launch_bounds__(256)
     eliminated_finish(const long long *offsets, const long long *blocks, long long n, int d,
                       const double *D, double rho, const double *L, const double *reciprocals,
                       const double *phi, const double *psi, int M, const double *Z,
-                      const double *g, const double *y, const double *record, double holds,
+                      const double *g, const double *y, const RowRecord *record, double holds,
                       double *out) {
   extern __shared__ double dynamic[];
   double *h = dynamic, *s = dynamic + 32 * M;
@@ -194,7 +194,7 @@ extern "C" __global__ void __launch_bounds__(256)
     if (a == 0) again[e / 32] = failed != 0;
   }
   __syncthreads();
-  if (t >= count || !again[t] || __double_as_longlong(record[4]) >= 0) return;
+  if (t >= count || !again[t] || record->failed_key >= 0) return;
   const long long i = i0 + t, at = w.at(i);
   const int width = w.dim(i);
   const double *l = L + w.block(i);

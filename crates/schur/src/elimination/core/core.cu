@@ -89,7 +89,7 @@ extern "C" __global__ void __launch_bounds__(256)
 // One block of 1024: Z from the partial sums of `chunks` blocks, and its factor, packed line by line.
 extern "C" __global__ void __launch_bounds__(1024)
     core_finish(const double *partials, int chunks, int M, int r, const double *LG, double *LZ,
-                double *summary) {
+                PivotRecord *summary) {
   __shared__ double products[PAIRS * PAIRS], a[ORDER * (ORDER + 1) / 2];
   const int t = threadIdx.x, of_r = r * (r + 1) / 2, count = M * (M + 1) / 2 * of_r, order = M * r;
   if (count < 64) {
@@ -231,7 +231,7 @@ extern "C" __global__ void __launch_bounds__(256)
 // failed is not known.
 extern "C" __global__ void __launch_bounds__(256)
     core_summary(const double *LZ, long long ldz, int M, int r, const int *info, const double *LG,
-                 double *summary) {
+                 PivotRecord *summary) {
   __shared__ double logs[256], sizes[256], least[256];
   __shared__ int place[256];
   const int t = threadIdx.x, order = M * r;
@@ -265,13 +265,13 @@ extern "C" __global__ void __launch_bounds__(256)
   if (t != 0) return;
   const int feature = place[0] < 0 ? -1 : place[0] / r;
   const double l = feature < 0 ? 0.0 : LG[feature * M + feature];
-  summary[0] = logs[0];
-  summary[1] = sizes[0];
-  summary[2] = least[0] * l * l;
-  summary[3] = feature;
-  summary[4] = *info;
-  summary[5] = 0.0;
-  summary[6] = 0.0;
+  summary->factor.log = logs[0];
+  summary->factor.absolute = sizes[0];
+  summary->factor.least = least[0] * l * l;
+  summary->factor.least_at = feature;
+  summary->factor.info = *info;
+  summary->factor.diagonal = 0.0;
+  summary->failed = 0.0;
 }
 
 // One block of 256, dynamic shared memory for M r numbers.

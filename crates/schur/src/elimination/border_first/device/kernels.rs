@@ -3,12 +3,13 @@
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use crate::device::kernels::PlaceRows;
+use crate::device::record::{RowRecord, StructuredRecord};
 use crate::device::structured::factors::StructuredFactors;
 use crate::device::structured::kernels::{WhitenedRows, shared};
 use crate::device::structured::layout::{MOST_FEATURES, Sizes};
 use crate::device::structured::operands::StructuredOperands;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{DeviceBuffer, Result, Stream};
+use broadhead_device::{DeviceBuffer, Result, Stream, declares, field};
 
 pub(crate) const BORDER_FIRST: KernelSource = KernelSource {
     name: "border_first.cu",
@@ -16,7 +17,7 @@ pub(crate) const BORDER_FIRST: KernelSource = KernelSource {
         include_str!("../../../device/place.cu"),
         include_str!("../border_first.cu")
     ),
-    declares: &[],
+    declares: declares![record RowRecord],
     entries: &[
         "eliminate_prepare",
         "eliminated_rows",
@@ -214,11 +215,11 @@ impl BorderKernels {
             .read(kernel.view())
             .read(gradient.view())
             .read(y.view())
-            .read(summary.slice(0..7)?)
+            .read(summary.view().field(field!(StructuredRecord, rows))?)
             .scalar(HOLDS)
             .write(out.view_mut());
         // SAFETY: the arguments are those of the source; Z is M x M, g and y at least N numbers, out N;
-        // the row factors are as the row kernels left them, and 7 numbers are their record.
+        // the row factors and their record are as the row kernels left them.
         unsafe { launch.submit() }
     }
 }

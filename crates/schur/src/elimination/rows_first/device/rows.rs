@@ -4,9 +4,11 @@
 
 use crate::device::kernels::{DeviceRowFactors, PlaceRows, RowIndex};
 use crate::device::layout::Layout;
+use crate::device::record::RowRecord;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{
-    Batch, BatchMut, DeviceBuffer, Matrix, MatrixMut, Result, Side, Stream, Triangle,
+    Batch, BatchMut, DeviceBuffer, Matrix, MatrixMut, Result, Side, Stream, Triangle, ViewMut,
+    declares,
 };
 
 pub(crate) const ROWS: KernelSource = KernelSource {
@@ -15,7 +17,7 @@ pub(crate) const ROWS: KernelSource = KernelSource {
         include_str!("../../../device/place.cu"),
         include_str!("../rows.cu")
     ),
-    declares: &[],
+    declares: declares![record RowRecord, long KEY = RowRecord::KEY],
     entries: &[
         "factor_rows_1",
         "factor_rows_2",
@@ -97,7 +99,7 @@ impl WideRows {
         blocks: &DeviceBuffer<f64>,
         rho: f64,
         rows: &mut DeviceRowFactors,
-        summary: &mut DeviceBuffer<f64>,
+        summary: ViewMut<'_, RowRecord>,
     ) -> Result<()> {
         let order = layout.widest;
         let grid = [layout.rows.clamp(1, BLOCKS) as u32, 1];
@@ -122,8 +124,8 @@ impl WideRows {
             .write(rows.reciprocals.view_mut())
             .write(rows.records.view_mut())
             .write(rows.counter.view_mut())
-            .write(summary.slice_mut(0..7)?);
-        // SAFETY: as above; a record for each block of threads, 7 numbers of the summary.
+            .write(summary);
+        // SAFETY: as above; a record for each block of threads, and one of all.
         unsafe { launch.submit() }
     }
 
