@@ -32,12 +32,17 @@ fn write_all(declarations: &[Declaration], text: &mut String, written: &mut Vec<
         match declaration {
             Declaration::All(list) => write_all(list, text, written),
             Declaration::Record(layout) => layout.declare(text, written),
-            Declaration::Int(name, value) => *text += &format!("constexpr int {name} = {value};\n"),
+            Declaration::Int(name, value) => {
+                *text += &format!("[[maybe_unused]] constexpr int {name} = {value};\n")
+            }
             Declaration::Long(name, value) => {
-                *text += &format!("constexpr long long {name} = {value}ll;\n");
+                *text += &format!("[[maybe_unused]] constexpr long long {name} = {value}ll;\n");
             }
             Declaration::Double(name, value) => {
-                *text += &format!("constexpr double {name} = {};\n", hexadecimal(*value));
+                *text += &format!(
+                    "[[maybe_unused]] constexpr double {name} = {};\n",
+                    hexadecimal(*value)
+                );
             }
         }
     }
@@ -136,8 +141,13 @@ mod tests {
             double LEAST,
             int HALF = THREADS / 2,
         ]);
-        let expected = "constexpr int THREADS = 256;\nconstexpr long long KEY = 1099511627776ll;\n\
-             constexpr double LEAST = 0x1.0000000000000p-2;\nconstexpr int HALF = 128;\n";
-        assert_eq!(text, expected);
+        let expected = [
+            "constexpr int THREADS = 256;",
+            "constexpr long long KEY = 1099511627776ll;",
+            "constexpr double LEAST = 0x1.0000000000000p-2;",
+            "constexpr int HALF = 128;",
+        ]
+        .map(|line| format!("[[maybe_unused]] {line}\n"));
+        assert_eq!(text, expected.concat());
     }
 }

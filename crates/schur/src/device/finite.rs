@@ -1,7 +1,7 @@
 //! Whether numbers that lie on a device are finite, asked where they lie.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::kernels::{PlaceRows, RowIndex};
+use super::kernels::{PlaceRows, RowIndex, THREAD_COUNTS, THREADS};
 use super::layout::Layout;
 use super::record::NotFinite;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
@@ -10,7 +10,7 @@ use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, View, ViewMut, d
 pub(crate) const FINITE: KernelSource = KernelSource {
     name: "finite.cu",
     text: concat!(include_str!("place.cu"), include_str!("finite.cu")),
-    declares: declares![record NotFinite],
+    declares: declares![all THREAD_COUNTS, record NotFinite],
     entries: &["finite_all", "finite_below", "finite_blocks", "clear_past"],
     options: &[],
 };
@@ -23,7 +23,10 @@ const BLOCKS: usize = 1056;
 
 /// A grid over `len` numbers.
 fn lengths(len: usize) -> Geometry {
-    Geometry::line(len.div_ceil(256).clamp(1, BLOCKS) as u32, 256)
+    Geometry::line(
+        len.div_ceil(THREADS as usize).clamp(1, BLOCKS) as u32,
+        THREADS,
+    )
 }
 
 /// Kernels, and what they find.

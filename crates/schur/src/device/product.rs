@@ -2,8 +2,8 @@
 //! device are made of. Independent of any factor.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::kernels::{PlaceRows, RowIndex};
-use super::layout::{Layout, STRIP};
+use super::kernels::{PlaceRows, RowIndex, THREAD_COUNTS, THREADS};
+use super::layout::{Layout, PRODUCT_ROWS, STRIP, TILE};
 use super::operands::Operands;
 use super::record::{SquareSums, StepTerms};
 use super::vector::DeviceVector;
@@ -16,6 +16,10 @@ pub(crate) const PRODUCT: KernelSource = KernelSource {
     name: "product.cu",
     text: include_str!("product.cu"),
     declares: declares![
+        all THREAD_COUNTS,
+        int STRIP,
+        int TILE,
+        int PRODUCT_ROWS,
         record StepTerms,
         int TERMS = StepTerms::TERMS,
         int OF_TRIAL = offset_of!(StepTerms, trial_slope) / size_of::<f64>(),
@@ -27,10 +31,10 @@ pub(crate) const PRODUCT: KernelSource = KernelSource {
         double SCALE_OF_LARGE = SquareSums::SCALE_OF_LARGE,
     ],
     entries: &[
-        "product_pass",
-        "product_pass_of_step",
-        "product_finish",
-        "product_finish_of_step",
+        "product_partials",
+        "product_partials_of_step",
+        "product_reduce",
+        "product_reduce_of_step",
     ],
     options: &[],
 };
@@ -74,15 +78,12 @@ impl StepProduct<'_> {
     }
 }
 
-/// Order of a tile of the border.
-const TILE: usize = 64;
-
 /// Kernels and partial sums of a product.
 pub(crate) struct Product {
-    pass: Kernel,
-    pass_of_step: Kernel,
-    finish: Kernel,
-    finish_of_step: Kernel,
+    partials: Kernel,
+    partials_of_step: Kernel,
+    reduce: Kernel,
+    reduce_of_step: Kernel,
     of_rows: DeviceBuffer<f64>,
     of_pull: DeviceBuffer<f64>,
     of_border: DeviceBuffer<f64>,
@@ -98,10 +99,10 @@ impl Product {
         let [of_rows, of_pull, of_border] = layout.product_partials();
         let what_for = "partial sums of a product";
         Ok(Self {
-            pass: module.kernel("product_pass")?.clone(),
-            pass_of_step: module.kernel("product_pass_of_step")?.clone(),
-            finish: module.kernel("product_finish")?.clone(),
-            finish_of_step: module.kernel("product_finish_of_step")?.clone(),
+            partials: module.kernel("product_partials")?.clone(),
+            partials_of_step: module.kernel("product_partials_of_step")?.clone(),
+            reduce: module.kernel("product_reduce")?.clone(),
+            reduce_of_step: module.kernel("product_reduce_of_step")?.clone(),
             of_rows: stream.zeros(of_rows, what_for)?,
             of_pull: stream.zeros(of_pull, what_for)?,
             of_border: stream.zeros(of_border, what_for)?,
@@ -121,9 +122,9 @@ impl Product {
         y: [&mut DeviceVector; 2],
     ) -> Result<()> {
         let [y0, y1] = y;
-        self.pass(stream, layout, operands, x, None)?;
+        self.partials(stream, layout, operands, x, None)?;
         let launch = self
-            .ends(&self.finish, stream, layout, index, operands)
+            .ends(&self.reduce, stream, layout, index, operands)
             .read(x[0].row.view())
             .read(x[1].row.view())
             .write(y0.row.view_mut())
@@ -153,9 +154,9 @@ impl Product {
             product,
             terms,
         } = of;
-        self.pass(stream, layout, operands, [step, trial], Some(point))?;
+        self.partials(stream, layout, operands, [step, trial], Some(point))?;
         let launch = self
-            .ends(&self.finish_of_step, stream, layout, index, operands)
+            .ends(&self.reduce_of_step, stream, layout, index, operands)
             .read(step.row.view())
             .read(step.border.view())
             .read(point.row.view())
@@ -175,7 +176,7 @@ impl Product {
 
     /// The partial sums of both products, the second of `point` plus the first vector where one is
     /// given.
-    fn pass(
+    fn partials(
         &mut self,
         stream: &Stream,
         layout: &Layout,
@@ -187,13 +188,13 @@ impl Product {
         let none = self.none.view();
         let (point_row, point_border) =
             point.map_or((none, none), |z| (z.row.view(), z.border.view()));
-        let pass = match point {
-            Some(_) => &self.pass_of_step,
-            None => &self.pass,
+        let kernel = match point {
+            Some(_) => &self.partials_of_step,
+            None => &self.partials,
         };
         let blocks = layout.strips * layout.product_chunks + tiles * (tiles + 1) / 2;
-        let launch = pass
-            .launch(stream, Geometry::line(blocks as u32, 256))
+        let launch = kernel
+            .launch(stream, Geometry::line(blocks as u32, THREADS))
             .early()
             .read(operands.cross.view())
             .scalar(layout.k as i32)
@@ -230,7 +231,7 @@ impl Product {
         operands: &'s Operands,
     ) -> Launch<'s> {
         kernel
-            .launch(stream, Geometry::line(end_blocks(layout) as u32, 256))
+            .launch(stream, Geometry::line(end_blocks(layout) as u32, THREADS))
             .early()
             .rows(index, layout)
             .read(operands.row_hessian.view())
@@ -250,5 +251,5 @@ impl Product {
 
 /// Blocks of threads that end a product.
 fn end_blocks(layout: &Layout) -> usize {
-    layout.order.div_ceil(32) + layout.unknowns.div_ceil(128)
+    layout.order.div_ceil(32) + layout.unknowns.div_ceil(THREADS as usize / 2)
 }

@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn squares_of_scaled_entries_are_numbers() {
+    fn squares_of_scaled_entries_neither_overflow_nor_vanish() {
         assert_eq!(SquareSums::SMALL, 2f64.powi(-511));
         assert_eq!(SquareSums::LARGE, 2f64.powi(486));
         assert_eq!(SquareSums::SCALE_OF_SMALL, 2f64.powi(537));
@@ -246,7 +246,7 @@ mod tests {
             (f64::MAX, SquareSums::SCALE_OF_LARGE),
         ] {
             let square = (entry * scale) * (entry * scale);
-            assert!(square.is_normal(), "{entry:e}");
+            assert!(square > 0.0 && square.is_finite(), "{entry:e}");
         }
     }
 }

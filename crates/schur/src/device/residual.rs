@@ -2,7 +2,7 @@
 //! of the CPU's refinement; one record of 40 bytes comes back.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::kernels::{PlaceRows, RowIndex};
+use super::kernels::{FEW_THREADS, MOST_THREADS, PlaceRows, RowIndex, THREAD_COUNTS, THREADS};
 use super::layout::{Layout, STRIP};
 use super::operands::Operands;
 use super::record::ResidualRecord;
@@ -14,7 +14,7 @@ use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, declares};
 pub(crate) const RESIDUAL: KernelSource = KernelSource {
     name: "residual.cu",
     text: include_str!("residual.cu"),
-    declares: declares![record ResidualRecord],
+    declares: declares![all THREAD_COUNTS, record ResidualRecord, int STRIP],
     entries: &[
         "residual_rows",
         "residual_columns",
@@ -26,7 +26,7 @@ pub(crate) const RESIDUAL: KernelSource = KernelSource {
     options: &[],
 };
 
-/// Pieces that the lines of the border's triangle are summed in.
+/// Pieces that the rows of the border's triangle are summed in.
 const PIECES: usize = 16;
 
 /// Kernels and vectors of a measurement.
@@ -38,7 +38,7 @@ pub(crate) struct DeviceResidual {
     gauge: Kernel,
     advance: Kernel,
     of_columns: DeviceBuffer<f64>,
-    of_lines: DeviceBuffer<f64>,
+    of_triangle: DeviceBuffer<f64>,
     record: DeviceBuffer<ResidualRecord>,
     /// `(H + rho) x + g`: the gradient of the correction.
     pub(crate) residual: DeviceVector,
@@ -73,7 +73,7 @@ impl DeviceResidual {
             gauge: module.kernel("gauge")?.clone(),
             advance: module.kernel("advance")?.clone(),
             of_columns: partials(layout.chunks)?,
-            of_lines: partials(PIECES)?,
+            of_triangle: partials(PIECES)?,
             record: stream.zeros(1, "record of a measurement")?,
             residual,
             weight,
@@ -100,7 +100,7 @@ impl DeviceResidual {
         }
         let launch = self
             .gauge
-            .launch(stream, Geometry::line(1, 1024))
+            .launch(stream, Geometry::line(1, MOST_THREADS))
             .read(self.residual.row.view())
             .read(self.weight.row.view())
             .read(gradient.row.view())
@@ -133,7 +133,7 @@ impl DeviceResidual {
         let blocks = layout.unknowns.div_ceil(4) as u32;
         let launch = self
             .rows
-            .launch(stream, Geometry::line(blocks, 128))
+            .launch(stream, Geometry::line(blocks, FEW_THREADS))
             .rows(index, layout)
             .scalar(layout.unknowns as i64)
             .read(operands.row_hessian.view())
@@ -161,7 +161,7 @@ impl DeviceResidual {
         let (k, order, columns) = (layout.k as i32, layout.order as i64, layout.strips * STRIP);
         let grid = |pieces: usize| Geometry {
             grid: [layout.strips as u32, pieces as u32, 1],
-            ..Geometry::line(1, 128)
+            ..Geometry::line(1, STRIP as u32)
         };
         let launch = self
             .columns
@@ -173,7 +173,7 @@ impl DeviceResidual {
             .write(self.of_columns.view_mut())
             .scalar(columns as i64)
             .scalar(layout.unknowns.div_ceil(layout.chunks).max(1) as i64);
-        // SAFETY: the arguments are those of the source; a strip is 128 columns, partial sums are
+        // SAFETY: the arguments are those of the source; partial sums are
         // 2 x chunks x columns.
         unsafe { launch.submit()? };
         let launch = self
@@ -183,14 +183,17 @@ impl DeviceResidual {
             .scalar(order)
             .scalar(k)
             .read(x.border.view())
-            .write(self.of_lines.view_mut())
+            .write(self.of_triangle.view_mut())
             .scalar(columns as i64)
             .scalar(layout.k.div_ceil(PIECES) as i32);
         // SAFETY: as above, with 2 x pieces x columns.
         unsafe { launch.submit()? };
         let launch = self
             .border
-            .launch(stream, Geometry::line(layout.k.div_ceil(4) as u32, 128))
+            .launch(
+                stream,
+                Geometry::line(layout.k.div_ceil(4) as u32, FEW_THREADS),
+            )
             .read(operands.border.view())
             .scalar(order)
             .scalar(k)
@@ -199,7 +202,7 @@ impl DeviceResidual {
             .read(gradient.border.view())
             .read(self.of_columns.view())
             .scalar(layout.chunks as i32)
-            .read(self.of_lines.view())
+            .read(self.of_triangle.view())
             .scalar(PIECES as i32)
             .scalar(columns as i64)
             .write(self.residual.border.view_mut())
@@ -217,10 +220,12 @@ impl DeviceResidual {
     ) -> Result<()> {
         stream.copy(x.row.view(), self.before.row.view_mut())?;
         stream.copy(x.border.view(), self.before.border.view_mut())?;
-        let blocks = (layout.unknowns + layout.k).div_ceil(256).max(1) as u32;
+        let blocks = (layout.unknowns + layout.k)
+            .div_ceil(THREADS as usize)
+            .max(1) as u32;
         let launch = self
             .advance
-            .launch(stream, Geometry::line(blocks, 256))
+            .launch(stream, Geometry::line(blocks, THREADS))
             .write(x.row.view_mut())
             .read(self.correction.row.view())
             .scalar(layout.unknowns as i64)

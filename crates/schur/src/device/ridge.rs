@@ -1,7 +1,7 @@
 //! A ridge that lies on the device, for loops that choose it there.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::kernels::{PlaceRows, RowIndex};
+use super::kernels::{PlaceRows, RowIndex, THREAD_COUNTS, THREADS};
 use super::layout::Layout;
 use super::operands::Operands;
 use super::record::RidgeRecord;
@@ -11,7 +11,7 @@ use broadhead_device::{DeviceBuffer, Result, Stream, View, declares};
 pub(crate) const RIDGE: KernelSource = KernelSource {
     name: "ridge.cu",
     text: include_str!("ridge.cu"),
-    declares: declares![record RidgeRecord],
+    declares: declares![all THREAD_COUNTS, record RidgeRecord],
     entries: &["ridge_add", "ridge_back"],
     options: &[],
 };
@@ -71,7 +71,7 @@ impl ResidentRidge {
         index: &'a RowIndex,
         operands: &'a mut Operands,
     ) -> Launch<'a> {
-        let geometry = Geometry::one_thread_each(layout.rows + layout.k, 256);
+        let geometry = Geometry::one_thread_each(layout.rows + layout.k, THREADS);
         kernel
             .launch(stream, geometry)
             .rows(index, layout)

@@ -22,7 +22,8 @@ __device__ double gain_of(const RuleRecord &rule, const StateRecord &state, doub
   return finite(gain) ? gain : -1.0;
 }
 
-__device__ DecisionRecord decide(const RuleRecord &rule, const StateRecord &state, const TrialRecord &trial) {
+__device__ DecisionRecord decide(const RuleRecord &rule, const StateRecord &state,
+                                  const TrialRecord &trial) {
   DecisionRecord d;
   StateRecord next = state;
   next.trials = state.trials + 1.0;

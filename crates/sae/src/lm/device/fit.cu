@@ -19,8 +19,9 @@ extern "C" __global__ void lm_ridge(const FitRecord *fit, double mean_t, double 
                                     RidgeRecord *ridge, unsigned long long other) {
   ridge->row = fit->state.ridge * mean_t;
   ridge->border = fit->state.ridge * mean_b;
-  const bool at_hand =
-      fit->progress.at_hand && fit->progress.ridge.row == ridge->row && fit->progress.ridge.border == ridge->border;
+  const RidgeRecord &of_factors = fit->progress.ridge;
+  const bool at_hand = fit->progress.at_hand && of_factors.row == ridge->row &&
+                       of_factors.border == ridge->border;
   cudaGraphSetConditional(other, !at_hand);
 }
 

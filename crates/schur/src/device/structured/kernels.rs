@@ -4,8 +4,11 @@
 
 use super::layout::{MOST_FEATURES, Sizes};
 use super::operands::StructuredOperands;
-use crate::device::kernels::{DeviceRowFactors, PlaceRows, RowIndex};
+use crate::device::kernels::{
+    DeviceRowFactors, FEW_THREADS, MOST_THREADS, PlaceRows, RowIndex, THREAD_COUNTS, THREADS,
+};
 use crate::device::record::{PivotRecord, StructuredRecord};
+use crate::elimination::core::device::SMALL;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{DeviceBuffer, Result, Stream, declares, field};
 
@@ -17,7 +20,12 @@ pub(crate) const STRUCTURED: KernelSource = KernelSource {
         include_str!("shared.cu"),
         include_str!("../../elimination/core/core.cu")
     ),
-    declares: declares![record PivotRecord],
+    declares: declares![
+        all THREAD_COUNTS,
+        record PivotRecord,
+        int FEATURES = SMALL.0,
+        int WIDTH = SMALL.1,
+    ],
     entries: &[
         "border_prepare",
         "rows_outer",
@@ -136,7 +144,8 @@ impl StructuredKernels {
         summary: &mut DeviceBuffer<StructuredRecord>,
     ) -> Result<()> {
         let m = sizes.features;
-        let geometry = Geometry::line(2, 1024).with_shared(shared((m * (m + 1) / 2).max(32)));
+        let geometry =
+            Geometry::line(2, MOST_THREADS).with_shared(shared((m * (m + 1) / 2).max(32)));
         let launch = self
             .border_prepare
             .launch(stream, geometry)
@@ -294,7 +303,7 @@ impl StructuredKernels {
     }
 
     fn outer_launch<'a>(&'a self, stream: &'a Stream, sizes: &Sizes) -> Launch<'a> {
-        let geometry = Geometry::line(sizes.chunks as u32, 256)
+        let geometry = Geometry::line(sizes.chunks as u32, THREADS)
             .with_shared(shared(32 * (2 * sizes.features + 32)));
         self.rows_outer.launch(stream, geometry)
     }
@@ -314,7 +323,8 @@ impl StructuredKernels {
             Pulled::Less { outer, gradient } => (outer, &sums.none, gradient),
             Pulled::More(first, second) => (first, second, &sums.none),
         };
-        let geometry = Geometry::line(sizes.columns as u32, 256).with_shared(shared(m * (m + 32)));
+        let geometry =
+            Geometry::line(sizes.columns as u32, THREADS).with_shared(shared(m * (m + 32)));
         let launch = self
             .border_outer
             .launch(stream, geometry)
@@ -349,7 +359,7 @@ impl StructuredKernels {
         if sizes.rows.rows == 0 {
             return Ok(());
         }
-        let geometry = Geometry::line(sizes.rows.rows.div_ceil(32) as u32, 256)
+        let geometry = Geometry::line(sizes.rows.rows.div_ceil(32) as u32, THREADS)
             .with_shared(shared(32 * (sizes.features + 32)));
         let launch = Self::rows(self.rows_finish.launch(stream, geometry), sizes, rows, phi)
             .read(u.view())
@@ -375,7 +385,7 @@ impl StructuredKernels {
         let (m, r) = (sizes.features as i32, sizes.rank as i32);
         let launch = self
             .core_products
-            .launch(stream, Geometry::line(sizes.chunks as u32, 256))
+            .launch(stream, Geometry::line(sizes.chunks as u32, THREADS))
             .rows(&rows.index, &sizes.rows)
             .read(phi.view())
             .read(rows.whitened.view())
@@ -391,7 +401,7 @@ impl StructuredKernels {
         unsafe { launch.submit()? };
         let launch = self
             .core_finish
-            .launch(stream, Geometry::line(1, 1024))
+            .launch(stream, Geometry::line(1, MOST_THREADS))
             .read(sums.partials.view())
             .scalar(sizes.chunks as i32)
             .scalar(m)
@@ -415,7 +425,7 @@ impl StructuredKernels {
     ) -> Result<()> {
         let launch = self
             .core_apply
-            .launch(stream, Geometry::line(1, 128))
+            .launch(stream, Geometry::line(1, FEW_THREADS))
             .read(from.view())
             .read(border.gram.view())
             .read(border.root.view())
@@ -471,8 +481,8 @@ impl StructuredKernels {
     ) -> Result<()> {
         let order = sizes.core_order();
         let geometry = Geometry {
-            grid: [order.div_ceil(256) as u32, order as u32, 1],
-            ..Geometry::line(1, 256)
+            grid: [order.div_ceil(THREADS as usize) as u32, order as u32, 1],
+            ..Geometry::line(1, THREADS)
         };
         let launch = self
             .core_fill
@@ -497,7 +507,7 @@ impl StructuredKernels {
     ) -> Result<()> {
         let launch = self
             .core_summary
-            .launch(stream, Geometry::line(1, 256))
+            .launch(stream, Geometry::line(1, THREADS))
             .read(core.view())
             .scalar(leading as i64)
             .scalar(sizes.features as i32)
@@ -541,7 +551,7 @@ impl StructuredKernels {
         from: &DeviceBuffer<f64>,
         to: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
-        let geometry = Geometry::line(1, 256).with_shared(shared(sizes.core_order()));
+        let geometry = Geometry::line(1, THREADS).with_shared(shared(sizes.core_order()));
         let launch = kernel
             .launch(stream, geometry)
             .read(from.view())

@@ -74,10 +74,10 @@ __device__ double sum_of_block(double s, double *partials) {
   return s;
 }
 
-// Grid as border_outer, block 256; sizes: a norm a block. Without W: |g|.
-extern "C" __global__ void __launch_bounds__(256)
+// Grid as border_outer, block THREADS; sizes: a norm a block. Without W: |g|.
+extern "C" __global__ void __launch_bounds__(THREADS)
     descent_size(const double *E, const double *W, const double *g, int M, int p, NormRecord *sizes) {
-  __shared__ Norm partials[256];
+  __shared__ Norm partials[THREADS];
   const int t = threadIdx.x, c = t % 32, y = t / 32;
   Norm norm = {0.0, 0.0};
   for (int column = blockIdx.x * 32 + c; column < p; column += gridDim.x * 32)
@@ -90,15 +90,15 @@ extern "C" __global__ void __launch_bounds__(256)
   if (t == 0) sizes[blockIdx.x] = norm;
 }
 
-// One block of 1024. f: M x r.
-extern "C" __global__ void __launch_bounds__(1024)
+// One block of MOST_THREADS. f: M x r.
+extern "C" __global__ void __launch_bounds__(MOST_THREADS)
     descent_begin(const double *f, int M, int r, const NormRecord *sizes, int pieces, double limit,
                   double *b, double *x, double *R, double *p, GradientsState *state) {
-  __shared__ Norm partials[1024];
+  __shared__ Norm partials[MOST_THREADS];
   const int t = threadIdx.x;
   Norm norm = {0.0, 0.0}, size = {0.0, 0.0};
-  for (int e = t; e < M * r; e += 1024) norm.add(f[e]);
-  for (int e = t; e < pieces; e += 1024) size.add(sizes[e]);
+  for (int e = t; e < M * r; e += MOST_THREADS) norm.add(f[e]);
+  for (int e = t; e < pieces; e += MOST_THREADS) size.add(sizes[e]);
   norm = norm_of_block(norm, partials);
   __syncthreads();
   size = norm_of_block(size, partials);
@@ -106,7 +106,7 @@ extern "C" __global__ void __launch_bounds__(1024)
   const bool finite = length - length == 0.0 && whole - whole == 0.0;
   // A power of two, which rounds nothing: r' r and p' Z p stay finite and positive.
   const double unit = finite && length > 0.0 ? scalbn(1.0, ilogb(length)) : 1.0;
-  for (int e = t; e < M * M; e += 1024) {
+  for (int e = t; e < M * M; e += MOST_THREADS) {
     const int m = e / M, s = e % M;
     const double v = finite && s < r ? f[m * r + s] / unit : 0.0;
     b[e] = v;
@@ -124,9 +124,9 @@ extern "C" __global__ void __launch_bounds__(1024)
   state->next = next;
 }
 
-// One block of 1024. E = (I - Z) p; directions P and products Q, each divided by the root of its
+// One block of MOST_THREADS. E = (I - Z) p; directions P and products Q, each divided by the root of its
 // curvature, `most` of them.
-extern "C" __global__ void __launch_bounds__(1024)
+extern "C" __global__ void __launch_bounds__(MOST_THREADS)
     descent_turn(const double *b, const double *E, int M, double *x, double *r, double *p, double *P,
                  double *Q, int most, GradientsState *state) {
   __shared__ double partials[32];
@@ -139,13 +139,13 @@ extern "C" __global__ void __launch_bounds__(1024)
   const double done = now->done;
   if (status != RUNS) return;
   if (phase == OF_SOLUTION) {
-    for (int e = t; e < n; e += 1024) p[e] = r[e] = b[e] - (p[e] - E[e]);
+    for (int e = t; e < n; e += MOST_THREADS) p[e] = r[e] = b[e] - (p[e] - E[e]);
     __syncthreads();
     if (t == 0) now->kept = 0;
     return;
   }
   double curvature = 0.0, along = 0.0;
-  for (int e = t; e < n; e += 1024) {
+  for (int e = t; e < n; e += MOST_THREADS) {
     const double v = p[e];
     curvature += v * (v - E[e]);
     along += v * r[e];
@@ -162,14 +162,14 @@ extern "C" __global__ void __launch_bounds__(1024)
   }
   const double alpha = along / curvature;
   double s = 0.0;
-  for (int e = t; e < n; e += 1024) {
+  for (int e = t; e < n; e += MOST_THREADS) {
     const double v = p[e], q = v - E[e], left = r[e] - alpha * q;
     x[e] += alpha * v;
     r[e] = left;
     s += q * left;
   }
   const double beta = sum_of_block(s, partials) / curvature, root = sqrt(curvature);
-  for (int e = t; e < n; e += 1024) {
+  for (int e = t; e < n; e += MOST_THREADS) {
     const double v = p[e];
     if (slot < most) {
       P[(long long)slot * n + e] = v / root;
@@ -183,11 +183,11 @@ extern "C" __global__ void __launch_bounds__(1024)
   }
 }
 
-// Grid M + most, block 256. norms: one a row of L_G; c: a number a direction.
-extern "C" __global__ void __launch_bounds__(256)
+// Grid M + most, block THREADS. norms: one a row of L_G; c: a number a direction.
+extern "C" __global__ void __launch_bounds__(THREADS)
     descent_pull(const double *LG, int M, const double *r, const double *p, const double *Q,
                  const GradientsState *state, NormRecord *norms, double *c) {
-  __shared__ Norm partials[256];
+  __shared__ Norm partials[THREADS];
   __shared__ double sums[8];
   const int t = threadIdx.x, n = M * M;
   const GradientsRecord *now = &state->now;
@@ -195,7 +195,7 @@ extern "C" __global__ void __launch_bounds__(256)
   if (blockIdx.x < M) {
     const double *line = LG + blockIdx.x * M;
     Norm norm = {0.0, 0.0};
-    for (int s = t; s < M; s += 256) {
+    for (int s = t; s < M; s += THREADS) {
       double sum = 0.0;
       for (int j = 0; j <= blockIdx.x; ++j) sum += line[j] * r[j * M + s];
       norm.add(sum);
@@ -208,18 +208,18 @@ extern "C" __global__ void __launch_bounds__(256)
   if (j >= (int)now->kept) return;
   const double *q = Q + (long long)j * n;
   double sum = 0.0;
-  for (int e = t; e < n; e += 256) sum += q[e] * p[e];
+  for (int e = t; e < n; e += THREADS) sum += q[e] * p[e];
   sum = sum_of_block(sum, sums);
   if (t == 0) c[j] = sum;
 }
 
-// Grid ceil(M^2 / 32), block 256. `per_descent` bounds the iterations of one descent, `limit` those of
-// all; `target` is relative to |b|; `condition` is that of the loop in which this runs.
-extern "C" __global__ void __launch_bounds__(256)
+// Grid ceil(M^2 / 32), block THREADS. `per_descent` bounds the iterations of one descent, `limit`
+// those of all; `target` is relative to |b|; `condition` is that of the loop in which this runs.
+extern "C" __global__ void __launch_bounds__(THREADS)
     descent_push(int M, const double *x, const NormRecord *norms, const double *c, const double *P,
                  double target, double per_descent, double limit, double *p, GradientsState *state,
                  unsigned long long condition) {
-  __shared__ Norm partials[256];
+  __shared__ Norm partials[THREADS];
   __shared__ double sums[8][32];
   const int t = threadIdx.x, n = M * M, lane = t % 32, y = t / 32;
   const int e = blockIdx.x * 32 + lane;
@@ -229,7 +229,7 @@ extern "C" __global__ void __launch_bounds__(256)
   const double done = now->done;
   if (status == RUNS) {
     Norm norm = {0.0, 0.0};
-    for (int m = t; m < M; m += 256) norm.add(norms[m]);
+    for (int m = t; m < M; m += THREADS) norm.add(norms[m]);
     const double relative = norm_of_block(norm, partials).value() / now->size;
     if (phase == OF_SOLUTION) {
       const bool moves = relative <= 0.5 * reached && done < limit;
@@ -265,28 +265,28 @@ extern "C" __global__ void __launch_bounds__(256)
   cudaGraphSetConditional(condition, status == RUNS);
 }
 
-// One block of 1024. c: M x r; A: M x M, scratch.
-extern "C" __global__ void __launch_bounds__(1024)
+// One block of MOST_THREADS. c: M x r; A: M x M, scratch.
+extern "C" __global__ void __launch_bounds__(MOST_THREADS)
     descent_end(const double *LG, int M, int r, const double *x, const double *p, double *A,
                 double *c, GradientsState *state) {
-  __shared__ Norm partials[1024];
+  __shared__ Norm partials[MOST_THREADS];
   const int t = threadIdx.x;
   GradientsRecord *record = &state->next;
   const long long status = record->status;
   const double unit = record->unit, curvature = record->curvature;
-  for (int e = t; e < M * r; e += 1024) c[e] = unit * x[e / r * M + e % r];
+  for (int e = t; e < M * r; e += MOST_THREADS) c[e] = unit * x[e / r * M + e % r];
   if (status != NOT_POSITIVE) return;
   // The direction in the border's own unknowns, of the same length as L_G^-T p.
-  for (int e = t; e < M * M; e += 1024) A[e] = p[e];
+  for (int e = t; e < M * M; e += MOST_THREADS) A[e] = p[e];
   for (int j = M - 1; j >= 0; --j) {
     __syncthreads();
-    for (int s = t; s < M; s += 1024) A[j * M + s] /= LG[j * M + j];
+    for (int s = t; s < M; s += MOST_THREADS) A[j * M + s] /= LG[j * M + j];
     __syncthreads();
-    for (int e = t; e < j * M; e += 1024) A[e] -= LG[j * M + e / M] * A[j * M + e % M];
+    for (int e = t; e < j * M; e += MOST_THREADS) A[e] -= LG[j * M + e / M] * A[j * M + e % M];
   }
   __syncthreads();
   Norm norm = {0.0, 0.0};
-  for (int e = t; e < M * M; e += 1024) norm.add(A[e]);
+  for (int e = t; e < M * M; e += MOST_THREADS) norm.add(A[e]);
   const double length = norm_of_block(norm, partials).value();
   if (t == 0) record->curvature = curvature / length / length;
 }

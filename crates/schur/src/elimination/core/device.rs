@@ -16,7 +16,7 @@ use crate::{EliminationKind, Error, Factored, Failure, Pivot, Ridge, StructuredS
 use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Stream};
 
 /// The most features, and the widest rows, of a core that the fused kernels form.
-const SMALL: (usize, usize) = (9, 4);
+pub(crate) const SMALL: (usize, usize) = (9, 4);
 
 /// Whether fused kernels form and factor the core of `shape`, and not a library.
 pub(crate) fn is_small_core(shape: &StructuredShape) -> bool {

@@ -11,7 +11,7 @@
 // the first k columns.
 //
 // A lane holds some columns of its block in registers, so that loads and stores of a group run along
-// the block's lines; the column that is eliminated is broadcast entry by entry. Few lanes a block
+// the block's rows; the column that is eliminated is broadcast entry by entry. Few lanes a block
 // with several columns each do fewer shuffles and reciprocals than one column a lane. Blocks
 // narrower than W are completed by the identity.
 //
@@ -197,7 +197,7 @@ __device__ void factor_rows(Rows rows, const double *D, double rho, double *L, d
 
 // One thread a block, for rows that all have W = d unknowns (2, 4 or 8), whose blocks are contiguous:
 // a warp takes 32 of them through shared memory, 16 bytes at a time, so that global accesses run along
-// lines whatever the block. In `stage` blocks are W W + 2 numbers apart (an odd number of 16 bytes: a
+// rows whatever the block. In `stage` blocks are W W + 2 numbers apart (an odd number of 16 bytes: a
 // column of 16-byte accesses meets every bank once), reciprocals W + 2.
 __device__ __forceinline__ void copy16(double *to, const double *from) {
   const unsigned address = (unsigned)__cvta_generic_to_shared(to);
@@ -458,8 +458,8 @@ __device__ void whiten(Rows rows, const double *L, const double *reciprocals, co
 
 // The library's way, for wider rows and as a check: the blocks go out, ridged, transposed (a row-major
 // lower triangle is a column-major upper one) and completed by the identity to order W, to be factored
-// there, and come back with the record. Grid up to n, block 128.
-extern "C" __global__ void __launch_bounds__(128)
+// there, and come back with the record. Grid up to n, block FEW_THREADS.
+extern "C" __global__ void __launch_bounds__(FEW_THREADS)
     rows_out(const long long *offsets, const long long *blocks, long long n, int d, const double *D,
              double rho, double *P, int W) {
   Rows rows = {offsets, blocks, n, d};
@@ -467,7 +467,7 @@ extern "C" __global__ void __launch_bounds__(128)
     const int width = rows.dim(i);
     const double *from = D + rows.block(i);
     double *to = P + i * W * W;
-    for (int e = threadIdx.x; e < W * W; e += 128) {
+    for (int e = threadIdx.x; e < W * W; e += FEW_THREADS) {
       const int r = e % W, c = e / W;
       double x = r == c ? 1.0 : 0.0;
       if (r < width && c <= r) x = from[r * width + c] + (r == c ? rho : 0.0);
@@ -478,22 +478,22 @@ extern "C" __global__ void __launch_bounds__(128)
 
 // info: of every block the first pivot that failed, from 1, or 0. The value of a pivot that failed is
 // not known here: NaN.
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(FEW_THREADS)
     rows_back(const long long *offsets, const long long *blocks, long long n, int d, const double *D,
               const double *P, int W, const int *info, double *L, double *reciprocals,
               RowRecord *records, unsigned *counter, RowRecord *summary) {
-  __shared__ RowRecord all[128];
+  __shared__ RowRecord all[FEW_THREADS];
   Rows rows = {offsets, blocks, n, d};
   RowRecord record = empty();
   for (long long i = blockIdx.x; i < n; i += gridDim.x) {
     const int width = rows.dim(i), failed = info[i];
     const double *given = D + rows.block(i), *from = P + i * W * W;
     double *to = L + rows.block(i);
-    for (int e = threadIdx.x; e < width * width; e += 128) {
+    for (int e = threadIdx.x; e < width * width; e += FEW_THREADS) {
       const int r = e / width, c = e % width;
       to[e] = c <= r ? from[r + c * W] : 0.0;
     }
-    for (int a = threadIdx.x; a < width; a += 128) {
+    for (int a = threadIdx.x; a < width; a += FEW_THREADS) {
       const double root = from[a + a * W], pivot = root * root;
       reciprocals[rows.at(i) + a] = 1.0 / root;
       record.diagonal = fmax(record.diagonal, fabs(given[a * width + a]));
@@ -518,14 +518,14 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 
 // Y = B (solved by the library afterwards) where `solved` == 0, else Y = L^-1 B for rows of any width:
-// one thread a column of one block, which reads back what it has written. Grid (ceil(k / 128), up to
-// n), block 128.
-extern "C" __global__ void __launch_bounds__(128)
+// one thread a column of one block, which reads back what it has written. Grid (ceil(k /
+// FEW_THREADS), up to n), block FEW_THREADS.
+extern "C" __global__ void __launch_bounds__(FEW_THREADS)
     whiten_wide(const long long *offsets, const long long *blocks, long long n, int d,
                 const double *L, const double *reciprocals, const double *B, long long ldb,
                 double *Y, long long ldy, int k, int solved) {
   Rows rows = {offsets, blocks, n, d};
-  const int j = blockIdx.x * 128 + threadIdx.x;
+  const int j = blockIdx.x * FEW_THREADS + threadIdx.x;
   if (j >= k) return;
   for (long long i = blockIdx.y; i < n; i += gridDim.y) {
     const int width = rows.dim(i);
@@ -543,21 +543,21 @@ extern "C" __global__ void __launch_bounds__(128)
   }
 }
 
-#define ENTRIES(W, G, M)                                                                               \
-  extern "C" __global__ void __launch_bounds__(128, M)                                                \
-      factor_rows_##W(const long long *offsets, const long long *blocks, long long n, int d,       \
-                      const double *D, double rho, double *L, double *reciprocals,                 \
-                      RowRecord *records, unsigned *counter, RowRecord *summary) {                       \
-    __shared__ RowRecord all[128];                                                                    \
-    Rows rows = {offsets, blocks, n, d};                                                           \
-    factor_rows<W, G>(rows, D, rho, L, reciprocals, records, counter, summary, all);               \
-  }                                                                                                \
-  extern "C" __global__ void __launch_bounds__(128)                                                \
-      whiten_##W(const long long *offsets, const long long *blocks, long long n, int d,            \
-                 const double *L, const double *reciprocals, const double *B, long long ldb,       \
-                 double *Y, long long ldy, int k) {                                                \
-    Rows rows = {offsets, blocks, n, d};                                                           \
-    whiten<W>(rows, L, reciprocals, B, ldb, Y, ldy, k);                                            \
+#define ENTRIES(W, G, M)                                                                             \
+  extern "C" __global__ void __launch_bounds__(FEW_THREADS, M)                                       \
+      factor_rows_##W(const long long *offsets, const long long *blocks, long long n, int d,         \
+                      const double *D, double rho, double *L, double *reciprocals,                   \
+                      RowRecord *records, unsigned *counter, RowRecord *summary) {                   \
+    __shared__ RowRecord all[FEW_THREADS];                                                           \
+    Rows rows = {offsets, blocks, n, d};                                                             \
+    factor_rows<W, G>(rows, D, rho, L, reciprocals, records, counter, summary, all);                 \
+  }                                                                                                  \
+  extern "C" __global__ void __launch_bounds__(FEW_THREADS)                                          \
+      whiten_##W(const long long *offsets, const long long *blocks, long long n, int d,              \
+                 const double *L, const double *reciprocals, const double *B, long long ldb,         \
+                 double *Y, long long ldy, int k) {                                                  \
+    Rows rows = {offsets, blocks, n, d};                                                             \
+    whiten<W>(rows, L, reciprocals, B, ldb, Y, ldy, k);                                              \
   }
 
 ENTRIES(1, 1, 8)
@@ -567,23 +567,24 @@ ENTRIES(8, 4, 6)
 ENTRIES(16, 4, 2)
 ENTRIES(32, 32, 2)
 
-#define PACKED(W, THREADS, M)                                                                      \
-  extern "C" __global__ void __launch_bounds__(THREADS, M)                                         \
-      factor_packed_##W(long long n, const double *D, double rho, double *L, double *reciprocals,  \
-                        RowRecord *records, unsigned *counter, RowRecord *summary) {                     \
-    extern __shared__ double stage[];                                                              \
-    __shared__ RowRecord all[THREADS];                                                                \
-    factor_packed<W, THREADS>(n, D, rho, L, reciprocals, records, counter, summary, all, stage);    \
+#define PACKED(W, THREADS, M)                                                                        \
+  extern "C" __global__ void __launch_bounds__(THREADS, M)                                           \
+      factor_packed_##W(long long n, const double *D, double rho, double *L, double *reciprocals,    \
+                        RowRecord *records, unsigned *counter, RowRecord *summary) {                 \
+    extern __shared__ double stage[];                                                                \
+    __shared__ RowRecord all[THREADS];                                                               \
+    factor_packed<W, THREADS>(n, D, rho, L, reciprocals, records, counter, summary, all, stage);     \
   }
 
-PACKED(2, 256, 4)
-PACKED(4, 128, 6)
-PACKED(8, 128, 3)
+PACKED(2, PAIR_THREADS, 4)
+PACKED(4, FEW_THREADS, 6)
+PACKED(8, FEW_THREADS, 3)
 
-extern "C" __global__ void __launch_bounds__(128, 3)
+extern "C" __global__ void __launch_bounds__(FEW_THREADS, 3)
     factor_packed_16(long long n, const double *D, double rho, double *L, double *reciprocals,
                      RowRecord *records, unsigned *counter, RowRecord *summary) {
   extern __shared__ double stage[];
-  __shared__ RowRecord all[128];
-  factor_packed_wide<16, 4, 128>(n, D, rho, L, reciprocals, records, counter, summary, all, stage);
+  __shared__ RowRecord all[FEW_THREADS];
+  factor_packed_wide<16, 4, FEW_THREADS>(n, D, rho, L, reciprocals, records, counter, summary, all,
+                                         stage);
 }

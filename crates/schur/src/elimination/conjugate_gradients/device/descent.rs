@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use crate::IterativeOptions;
+use crate::device::kernels::{MOST_THREADS, THREAD_COUNTS, THREADS};
 use crate::device::record::{GradientsRecord, GradientsState, NormRecord};
 use crate::device::structured::kernels::{
     GramFactors, PartialSums, StructuredKernels, WhitenedRows,
@@ -19,6 +20,7 @@ pub(crate) const DESCENT: KernelSource = KernelSource {
     name: "iterative.cu",
     text: include_str!("../iterative.cu"),
     declares: declares![
+        all THREAD_COUNTS,
         record NormRecord,
         record GradientsState,
         long RUNS = GradientsRecord::RUNS,
@@ -217,7 +219,7 @@ impl Descent {
     ) -> Result<()> {
         let launch = self
             .size
-            .launch(stream, Geometry::line(sizes.columns as u32, 256))
+            .launch(stream, Geometry::line(sizes.columns as u32, THREADS))
             .read(product.0.view())
             .read(product.1.view())
             .read(gradient.view())
@@ -267,7 +269,7 @@ impl Descent {
     fn submit_begin(&mut self, stream: &Stream, sizes: &Sizes) -> Result<()> {
         let launch = self
             .begin
-            .launch(stream, Geometry::line(1, 1024))
+            .launch(stream, Geometry::line(1, MOST_THREADS))
             .read(self.vector.view())
             .scalar(sizes.features as i32)
             .scalar(sizes.rank as i32)
@@ -313,7 +315,7 @@ impl Descent {
         let [directions, products] = &mut self.kept;
         let launch = self
             .turn
-            .launch(stream, Geometry::line(1, 1024))
+            .launch(stream, Geometry::line(1, MOST_THREADS))
             .read(self.b.view())
             .read(self.outer_sum.view())
             .scalar(sizes.features as i32)
@@ -333,7 +335,7 @@ impl Descent {
         let blocks = sizes.features + self.most;
         let launch = self
             .pull
-            .launch(stream, Geometry::line(blocks as u32, 256))
+            .launch(stream, Geometry::line(blocks as u32, THREADS))
             .read(border.gram.view())
             .scalar(sizes.features as i32)
             .read(self.r.view())
@@ -350,7 +352,7 @@ impl Descent {
         let m = sizes.features;
         let launch = self
             .push
-            .launch(stream, Geometry::line((m * m).div_ceil(32) as u32, 256))
+            .launch(stream, Geometry::line((m * m).div_ceil(32) as u32, THREADS))
             .scalar(m as i32)
             .read(self.x.view())
             .read(self.norms.view())
@@ -369,7 +371,7 @@ impl Descent {
     fn submit_end(&mut self, stream: &Stream, sizes: &Sizes, border: &GramFactors) -> Result<()> {
         let launch = self
             .end
-            .launch(stream, Geometry::line(1, 1024))
+            .launch(stream, Geometry::line(1, MOST_THREADS))
             .read(border.gram.view())
             .scalar(sizes.features as i32)
             .scalar(sizes.rank as i32)

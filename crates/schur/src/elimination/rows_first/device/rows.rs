@@ -2,8 +2,8 @@
 //! equally wide, batched triangular solves. For rows wider than the fused kernels take, and their check.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use crate::device::kernels::{DeviceRowFactors, PlaceRows, RowIndex};
-use crate::device::layout::Layout;
+use crate::device::kernels::{DeviceRowFactors, FEW_THREADS, PlaceRows, RowIndex, THREAD_COUNTS};
+use crate::device::layout::{Layout, PAIR_THREADS};
 use crate::device::record::RowRecord;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{
@@ -17,7 +17,12 @@ pub(crate) const ROWS: KernelSource = KernelSource {
         include_str!("../../../device/place.cu"),
         include_str!("../rows.cu")
     ),
-    declares: declares![record RowRecord, long KEY = RowRecord::KEY],
+    declares: declares![
+        all THREAD_COUNTS,
+        record RowRecord,
+        long KEY = RowRecord::KEY,
+        int PAIR_THREADS,
+    ],
     entries: &[
         "factor_rows_1",
         "factor_rows_2",
@@ -79,7 +84,7 @@ impl WideRows {
     fn begin<'a>(kernel: &'a Kernel, stream: &'a Stream, grid: [u32; 2]) -> Launch<'a> {
         let geometry = Geometry {
             grid: [grid[0], grid[1], 1],
-            ..Geometry::line(1, 128)
+            ..Geometry::line(1, FEW_THREADS)
         };
         kernel.launch(stream, geometry)
     }
@@ -144,7 +149,10 @@ impl WideRows {
         }
         let (k, order, d) = (layout.k, layout.order, layout.widest);
         let alike = layout.uniform >= 0;
-        let grid = [k.div_ceil(128) as u32, layout.rows.min(65_535) as u32];
+        let grid = [
+            k.div_ceil(FEW_THREADS as usize) as u32,
+            layout.rows.min(65_535) as u32,
+        ];
         let launch = Self::rows(Self::begin(&self.whiten, stream, grid), layout, index)
             .read(rows.factors.view())
             .read(rows.reciprocals.view())
