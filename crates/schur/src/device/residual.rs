@@ -2,17 +2,19 @@
 //! of the CPU's refinement; one record of 40 bytes comes back.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::kernels::{PlaceRows, RowIndex};
+use super::kernels::{FEW_THREADS, MOST_THREADS, PlaceRows, RowIndex, THREAD_COUNTS, THREADS};
 use super::layout::{Layout, STRIP};
 use super::operands::Operands;
+use super::record::ResidualRecord;
 use super::vector::DeviceVector;
 use crate::{BackwardError, Ridge};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream};
+use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, declares};
 
 pub(crate) const RESIDUAL: KernelSource = KernelSource {
     name: "residual.cu",
     text: include_str!("residual.cu"),
+    declares: declares![all THREAD_COUNTS, record ResidualRecord, int STRIP],
     entries: &[
         "residual_rows",
         "residual_columns",
@@ -24,7 +26,7 @@ pub(crate) const RESIDUAL: KernelSource = KernelSource {
     options: &[],
 };
 
-/// Pieces that the lines of the border's triangle are summed in.
+/// Pieces that the rows of the border's triangle are summed in.
 const PIECES: usize = 16;
 
 /// Kernels and vectors of a measurement.
@@ -36,8 +38,8 @@ pub(crate) struct DeviceResidual {
     gauge: Kernel,
     advance: Kernel,
     of_columns: DeviceBuffer<f64>,
-    of_lines: DeviceBuffer<f64>,
-    record: DeviceBuffer<f64>,
+    of_triangle: DeviceBuffer<f64>,
+    record: DeviceBuffer<ResidualRecord>,
     /// `(H + rho) x + g`: the gradient of the correction.
     pub(crate) residual: DeviceVector,
     weight: DeviceVector,
@@ -52,7 +54,7 @@ impl DeviceResidual {
     pub(crate) fn bytes(layout: &Layout) -> u64 {
         let vectors = 4 * (layout.unknowns + layout.border_len());
         let partials = 2 * (layout.chunks + PIECES) * layout.strips * STRIP;
-        8 * (vectors + partials + 5) as u64
+        (8 * (vectors + partials) + size_of::<ResidualRecord>()) as u64
     }
 
     pub(crate) fn new(
@@ -71,8 +73,8 @@ impl DeviceResidual {
             gauge: module.kernel("gauge")?.clone(),
             advance: module.kernel("advance")?.clone(),
             of_columns: partials(layout.chunks)?,
-            of_lines: partials(PIECES)?,
-            record: stream.zeros(5, "record of a measurement")?,
+            of_triangle: partials(PIECES)?,
+            record: stream.zeros(1, "record of a measurement")?,
             residual,
             weight,
             correction,
@@ -98,7 +100,7 @@ impl DeviceResidual {
         }
         let launch = self
             .gauge
-            .launch(stream, Geometry::line(1, 1024))
+            .launch(stream, Geometry::line(1, MOST_THREADS))
             .read(self.residual.row.view())
             .read(self.weight.row.view())
             .read(gradient.row.view())
@@ -110,12 +112,12 @@ impl DeviceResidual {
             .write(self.record.view_mut());
         // SAFETY: the arguments are those of the source; vectors are of the layout's lengths.
         unsafe { launch.submit()? };
-        let record = stream.download(self.record.view(), ByteClass::Record)?;
+        let record = stream.download_record(self.record.view(), ByteClass::Record)?;
         let ratio = |a: f64, b: f64| if a == 0.0 { 0.0 } else { a / b };
         Ok(BackwardError {
-            normwise: ratio(record[0], record[1]),
-            componentwise: Some(record[2]),
-            relative_residual: ratio(record[3], record[4]),
+            normwise: ratio(record.largest, record.weight),
+            componentwise: Some(record.worst),
+            relative_residual: ratio(record.residual, record.gradient),
         })
     }
 
@@ -131,7 +133,7 @@ impl DeviceResidual {
         let blocks = layout.unknowns.div_ceil(4) as u32;
         let launch = self
             .rows
-            .launch(stream, Geometry::line(blocks, 128))
+            .launch(stream, Geometry::line(blocks, FEW_THREADS))
             .rows(index, layout)
             .scalar(layout.unknowns as i64)
             .read(operands.row_hessian.view())
@@ -159,7 +161,7 @@ impl DeviceResidual {
         let (k, order, columns) = (layout.k as i32, layout.order as i64, layout.strips * STRIP);
         let grid = |pieces: usize| Geometry {
             grid: [layout.strips as u32, pieces as u32, 1],
-            ..Geometry::line(1, 128)
+            ..Geometry::line(1, STRIP as u32)
         };
         let launch = self
             .columns
@@ -171,7 +173,7 @@ impl DeviceResidual {
             .write(self.of_columns.view_mut())
             .scalar(columns as i64)
             .scalar(layout.unknowns.div_ceil(layout.chunks).max(1) as i64);
-        // SAFETY: the arguments are those of the source; a strip is 128 columns, partial sums are
+        // SAFETY: the arguments are those of the source; partial sums are
         // 2 x chunks x columns.
         unsafe { launch.submit()? };
         let launch = self
@@ -181,14 +183,17 @@ impl DeviceResidual {
             .scalar(order)
             .scalar(k)
             .read(x.border.view())
-            .write(self.of_lines.view_mut())
+            .write(self.of_triangle.view_mut())
             .scalar(columns as i64)
             .scalar(layout.k.div_ceil(PIECES) as i32);
         // SAFETY: as above, with 2 x pieces x columns.
         unsafe { launch.submit()? };
         let launch = self
             .border
-            .launch(stream, Geometry::line(layout.k.div_ceil(4) as u32, 128))
+            .launch(
+                stream,
+                Geometry::line(layout.k.div_ceil(4) as u32, FEW_THREADS),
+            )
             .read(operands.border.view())
             .scalar(order)
             .scalar(k)
@@ -197,7 +202,7 @@ impl DeviceResidual {
             .read(gradient.border.view())
             .read(self.of_columns.view())
             .scalar(layout.chunks as i32)
-            .read(self.of_lines.view())
+            .read(self.of_triangle.view())
             .scalar(PIECES as i32)
             .scalar(columns as i64)
             .write(self.residual.border.view_mut())
@@ -215,10 +220,12 @@ impl DeviceResidual {
     ) -> Result<()> {
         stream.copy(x.row.view(), self.before.row.view_mut())?;
         stream.copy(x.border.view(), self.before.border.view_mut())?;
-        let blocks = (layout.unknowns + layout.k).div_ceil(256).max(1) as u32;
+        let blocks = (layout.unknowns + layout.k)
+            .div_ceil(THREADS as usize)
+            .max(1) as u32;
         let launch = self
             .advance
-            .launch(stream, Geometry::line(blocks, 256))
+            .launch(stream, Geometry::line(blocks, THREADS))
             .write(x.row.view_mut())
             .read(self.correction.row.view())
             .scalar(layout.unknowns as i64)

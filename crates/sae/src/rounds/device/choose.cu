@@ -13,11 +13,6 @@
 // The multiplier v of the best place is the root of |z(v)| = 1: `encode/angle.rs` has the equations.
 
 #define NONE 0xffffffffu
-// Rows that a block of threads chooses for together.
-#define ROWS 32
-#define THREADS 256
-// The most circles that are on in a row.
-#define SLOTS 8
 // Sweeps over the circles of a row, and steps of Newton's method for one place.
 #define SWEEPS 3
 #define STEPS 12
@@ -53,9 +48,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     along_mean[row] = along;
   }
 }
-
-// Lines of a warp's tile of K, and of a block's warps.
-#define SIDE 4
 
 // Line F is the intercept. shift: W c, and |c|^2 last. axes: the diagonal of K in single precision. A warp a tile of
 // SIDE x SIDE, on and above the diagonal; also clears what the round counts.
@@ -309,8 +301,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                  int has_along, const double *mean_weights, long long n, int circles, int slots, int better,
                  double noise, u32 *atoms, double *phis, double *squares, u32 *counts, u32 *changed) {
   wait_for_work_ahead();
-  __shared__ u32 on[ROWS][SLOTS], kept_on[ROWS][SLOTS];
-  __shared__ double phi[ROWS][2 * SLOTS], kept_phi[ROWS][2 * SLOTS];
+  __shared__ u32 on[ROWS][MOST_SLOTS], kept_on[ROWS][MOST_SLOTS];
+  __shared__ double phi[ROWS][2 * MOST_SLOTS], kept_phi[ROWS][2 * MOST_SLOTS];
   __shared__ u32 pick[ROWS], is_open[ROWS];
   __shared__ double centre[ROWS];
   extern __shared__ u32 seen[];

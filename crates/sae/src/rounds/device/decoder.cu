@@ -10,11 +10,8 @@
 //
 // Features whose diagonal is 0 get 1 there: no row has them on, and their lines are 0.
 //
-// explained: <W, F> + n c'm by block of columns. record: the objective (|X|^2 - <W, F> - n c'm) / 2, the rows that
-// switched, the first pivot that is not positive (from 1; 0 where there is none), then the trace of W_a W_a' G_aa of
-// every circle.
-
-#define AXES 128
+// explained: <W, F> + n c'm by block of columns. shares: the trace of W_a W_a' G_aa. The objective is
+// (|X|^2 - <W, F> - n c'm) / 2.
 
 __device__ __forceinline__ double block_sum(double v, double *memory) {
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
@@ -35,16 +32,6 @@ __device__ __forceinline__ double centred(const double *gram, const double *ones
   v -= ones[i] * share;
   return i == j ? v + lambda : v;
 }
-
-// Columns of a panel, rows and columns of a tile.
-#define PANEL 8
-// Threads of a block; numbers between rows of a panel, so that fragments are read without conflicts.
-#define FACTORING 512
-#define PANEL_STRIDE 12
-// The largest order that is factored so, the most columns of a block, and the most tiles of a warp then.
-#define MOST_SHARED 144
-#define WIDEST 16
-#define TILES 13
 
 __device__ __forceinline__ void multiply_add(double c[2], double a, double b) {
   asm volatile("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0, %1}, {%2}, {%3}, {%0, %1};"
@@ -234,9 +221,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 }
 
-// Columns of a block, and the threads that share one.
-#define ACROSS 32
-
 extern "C" __global__ void __launch_bounds__(THREADS)
     round_intercept(const double *solution, const double *moment, const double *ones, const double *mean, double rows,
                     int features, int p, double *intercept, double *explained) {
@@ -309,7 +293,7 @@ extern "C" __global__ void __launch_bounds__(AXES)
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     round_end(const u32 *atoms, const double *turns, long long entries, double *phis, const double *explained,
-              int parts, const u32 *changed, const int *info, double square, double *record) {
+              int parts, const u32 *changed, const int *info, double square, RoundRecord *record) {
   wait_for_work_ahead();
   const long long e = (long long)blockIdx.x * THREADS + threadIdx.x;
   const u32 a = e < entries ? atoms[e] : NONE;
@@ -324,8 +308,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   for (int part = threadIdx.x; part < parts; part += THREADS) sum += explained[part];
   sum = block_sum(sum, memory);
   if (threadIdx.x == 0) {
-    record[0] = 0.5 * (square - sum);
-    record[1] = (double)*changed;
-    record[2] = (double)*info;
+    record->objective = 0.5 * (square - sum);
+    record->changed = *changed;
+    record->pivot = *info;
   }
 }

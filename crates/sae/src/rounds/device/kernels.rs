@@ -1,10 +1,10 @@
 //! Typed launches of a round's kernels.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::{DeviceRounds, DeviceState, HEAD, Sizes};
+use super::{DeviceRounds, DeviceState, MOST_CIRCLES, MOST_SLOTS, PIECE, Sizes};
 use crate::rounds::round::{Choice, NOISE};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{DeviceBuffer, Result, Stream};
+use broadhead_device::{DeviceBuffer, Result, Stream, declares};
 
 /// The kernels of a round.
 pub(crate) const ROUNDS: KernelSource = KernelSource {
@@ -32,29 +32,74 @@ pub(crate) const ROUNDS: KernelSource = KernelSource {
         "round_end",
     ],
     options: &[],
+    declares: declares![
+        record RoundRecord,
+        int ROWS,
+        int THREADS,
+        int MOST_SLOTS,
+        int SIDE,
+        int PIECE,
+        int SUMMING,
+        int REDUCING,
+        int MOST_CIRCLES,
+        int PANEL,
+        int PANEL_STRIDE,
+        int FACTORING,
+        int MOST_SHARED,
+        int WIDEST,
+        int TILES,
+        int AXES,
+        int ACROSS,
+    ],
 };
 
-/// `ROWS` of choose.cu.
+broadhead_device::record! {
+    /// What a round found.
+    pub(super) struct RoundRecord {
+        pub(super) objective: f64,
+        /// Rows that switched.
+        pub(super) changed: u64,
+        /// The first pivot that is not positive, counted from 1; 0 where there is none.
+        pub(super) pivot: i64,
+    }
+}
+
+/// Rows that a block of threads chooses for together.
 pub(super) const ROWS: usize = 32;
 
-/// `THREADS` of choose.cu.
+/// Threads of a block.
 const THREADS: u32 = 256;
 
-/// `SIDE` of choose.cu, and the lines across all warps of a block.
+/// Lines of a warp's tile of `K`, and across all warps of a block.
 const SIDE: usize = 4;
 const ACROSS_WARPS: usize = SIDE * THREADS as usize / 32;
 
-/// `PANEL`, `PANEL_STRIDE`, `FACTORING` and `ACROSS` of decoder.cu.
+/// Threads that sum `Phi' X`, two columns each; one more warp sums `Phi' Phi`.
+const SUMMING: u32 = 256;
+const COLUMNS: usize = 2 * SUMMING as usize;
+
+/// Threads that add up partial sums.
+const REDUCING: u32 = 128;
+
+/// Columns of a panel of the decoder's system, numbers between its rows, so that fragments are read without
+/// conflicts, and threads of a block.
 const PANEL: usize = 8;
 const PANEL_STRIDE: usize = 12;
 const FACTORING: u32 = 512;
-const ACROSS: usize = 32;
 
-/// `AXES` of decoder.cu.
+/// Threads that turn a circle.
 const AXES: u32 = 128;
 
-/// The largest order of a decoder's system that a block of threads factors in its shared memory.
+/// Columns of the data of a block where a library solved for the decoder.
+const ACROSS: usize = 32;
+
+/// The largest order of a decoder's system that a block of threads factors in its shared memory, and the most tiles
+/// that a warp has of it.
 const MOST_SHARED: usize = 144;
+const TILES: usize = {
+    let (square, sides) = (MOST_SHARED / PANEL, WIDEST.div_ceil(PANEL));
+    (square * (square + 1) / 2 + square * sides).div_ceil(FACTORING as usize / 32)
+};
 
 /// Blocks that share the columns of the data where each factors the whole matrix: fewer than there are
 /// multiprocessors.
@@ -96,10 +141,6 @@ pub(super) fn explained_parts(sizes: &Sizes) -> usize {
         None => sizes.p.div_ceil(ACROSS),
     }
 }
-
-/// `COLUMNS` of sums.cu, and its threads.
-const COLUMNS: usize = 512;
-const SUMMING: u32 = 288;
 
 pub(super) struct Kernels {
     rows: Kernel,
@@ -281,7 +322,7 @@ impl DeviceRounds {
         unsafe { launch.submit()? };
         let launch = (kernels
             .chunks
-            .launch(stream, Geometry::line(1, 1024))
+            .launch(stream, Geometry::line(1, MOST_CIRCLES as u32))
             .early())
         .read(lists.totals.view())
         .scalar(circles as i32)
@@ -321,7 +362,7 @@ impl DeviceRounds {
         let (stream, kernels, lists) = (&self.stream, &self.kernels, &self.lists);
         let geometry = Geometry {
             grid: [chunks as u32, p.div_ceil(COLUMNS) as u32, 1],
-            ..Geometry::line(1, SUMMING)
+            ..Geometry::line(1, SUMMING + 32)
         };
         let geometry = geometry.with_shared(shared_of_sums(&sizes));
         let launch = (kernels.sums.launch(stream, geometry).early())
@@ -344,10 +385,10 @@ impl DeviceRounds {
         let geometry = Geometry {
             grid: [
                 circles as u32,
-                (p + sizes.features() + 1).div_ceil(128) as u32,
+                (p + sizes.features() + 1).div_ceil(REDUCING as usize) as u32,
                 1,
             ],
-            ..Geometry::line(1, 128)
+            ..Geometry::line(1, REDUCING)
         };
         let launch = (kernels.reduce.launch(stream, geometry).early())
             .read(self.sums.moments.view())
@@ -439,7 +480,6 @@ impl DeviceRounds {
         let Sizes { n, p, circles, .. } = self.sizes;
         let entries = self.sizes.entries();
         let (stream, kernels) = (&self.stream, &self.kernels);
-        let (head, shares) = self.record.view_mut().split_at(HEAD)?;
         let geometry = Geometry::line(circles as u32, AXES);
         let launch = (kernels.axes.launch(stream, geometry).early())
             .read(self.decoder.right.view())
@@ -451,7 +491,7 @@ impl DeviceRounds {
             .write(state.lines.view_mut())
             .write(self.decoder.turns.view_mut())
             .write(state.weights.view_mut())
-            .write(shares);
+            .write(self.shares.view_mut());
         // SAFETY: the arguments are those of the source; `F x p`, `2 C`, `F` and `C` numbers are written.
         unsafe { launch.submit()? };
         let geometry = Geometry::one_thread_each(entries, THREADS);
@@ -465,8 +505,8 @@ impl DeviceRounds {
             .read(self.lists.changed.view())
             .read(self.decoder.info.view())
             .scalar(self.square)
-            .write(head);
-        // SAFETY: the arguments are those of the source; two numbers an entry, and three.
+            .write(self.record.view_mut());
+        // SAFETY: the arguments are those of the source; two numbers an entry, and the record.
         unsafe { launch.submit() }
     }
 }

@@ -27,12 +27,13 @@ use crate::error::{CurvedError, FitError};
 use crate::model::dictionary::Amplitudes;
 use crate::rounds::codes::Codes;
 use crate::rounds::round::{Arranged, Choice, Ground, Penalty, RoundState, Swaps};
+use broadhead_device::record::Record;
 use broadhead_device::{
     ByteClass, DeviceBuffer, Graph, Matrix, MatrixMut, PinnedBuffer, Refusal, Result, Side, Stream,
     Triangle,
 };
 use broadhead_schur::Error;
-use kernels::{Kernels, Small, explained_parts};
+use kernels::{Kernels, RoundRecord, Small, explained_parts};
 use std::sync::Arc;
 
 /// The most circles of a dictionary: the sums of one block of threads fit into its shared memory.
@@ -76,8 +77,11 @@ pub(crate) struct DeviceRounds {
     lists: Lists,
     sums: Sums,
     decoder: Solve,
-    record: DeviceBuffer<f64>,
-    record_out: PinnedBuffer<f64>,
+    record: DeviceBuffer<RoundRecord>,
+    record_out: PinnedBuffer<RoundRecord>,
+    /// By atom, the trace of `W_a W_a' G_aa`.
+    shares: DeviceBuffer<f64>,
+    shares_out: PinnedBuffer<f64>,
     /// By which states know whose rounds their graphs hold.
     identity: Arc<()>,
 }
@@ -125,9 +129,6 @@ const PIECE: usize = 64;
 
 /// Chunks are made so long that there are about this many.
 const CHUNKS: usize = 2048;
-
-/// Numbers of the record before the shares of atoms.
-const HEAD: usize = 3;
 
 /// Entries by circle.
 struct Lists {
@@ -212,7 +213,7 @@ impl DeviceRounds {
             + 2 * f * p
             + 2 * circles
             + explained_parts(&sizes)
-            + HEAD
+            + size_of::<RoundRecord>() / 8
             + circles;
         let single = f * f + f + 2 * circles * sizes.blocks + 3 * circles + 3 + sizes.entries();
         (8 * double + 4 * single) as u64
@@ -303,8 +304,10 @@ impl DeviceRounds {
                 turns: stream.alloc(2 * circles, "turns of circles")?,
                 explained: stream.alloc(explained_parts(&sizes), "what a decoder explains")?,
             },
-            record: stream.zeros(HEAD + circles, "the record of a round")?,
-            record_out: stream.pinned(HEAD + circles, "the record of a round")?,
+            record: stream.zeros(1, "the record of a round")?,
+            record_out: stream.pinned(1, "the record of a round")?,
+            shares: stream.alloc(circles, "shares of circles")?,
+            shares_out: stream.pinned(circles, "shares of circles")?,
             identity: Arc::new(()),
         })
     }
@@ -420,22 +423,23 @@ impl DeviceRounds {
             follows: state.follows,
             lambda: penalty.lambda,
         };
-        let mut record = vec![0.0; HEAD + self.sizes.circles];
-        let ran = self.run(kind, state);
-        ran.and_then(|()| self.record_out.read(&mut record))
-            .map_err(Error::from)?;
-        let [objective, changed, pivot] = [record[0], record[1], record[2]];
-        if pivot != 0.0 {
-            let pivot = (pivot as usize).saturating_sub(1);
+        self.run(kind, state).map_err(Error::from)?;
+        let mut record = [RoundRecord::ZERO];
+        self.record_out.read(&mut record).map_err(Error::from)?;
+        let [record] = record;
+        if record.pivot != 0 {
+            let pivot = (record.pivot as usize).saturating_sub(1);
             return Err(CurvedError::Decoder { pivot }.into());
         }
         state.follows = true;
-        state.objective = objective;
+        state.objective = record.objective;
         state.changed = match choice {
             Choice::Stay => 0,
-            Choice::Anew | Choice::Better => changed as usize,
+            Choice::Anew | Choice::Better => record.changed as usize,
         };
-        state.shares.copy_from_slice(&record[HEAD..]);
+        self.shares_out
+            .read(&mut state.shares)
+            .map_err(Error::from)?;
         Ok(())
     }
 
@@ -470,8 +474,9 @@ impl DeviceRounds {
         self.submit_lists(state)?;
         self.submit_sums(state)?;
         self.decode(kind.lambda, state)?;
-        let record = self.record.view();
-        (self.stream).download_pinned(record, &mut self.record_out, ByteClass::Record)
+        let (stream, class) = (&self.stream, ByteClass::Record);
+        stream.download_pinned(self.shares.view(), &mut self.shares_out, class)?;
+        stream.download_pinned(self.record.view(), &mut self.record_out, class)
     }
 
     fn choose(&mut self, choice: Choice, state: &mut DeviceState) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The layout of one structured shape on the device.
 
 use crate::device::layout::{DeviceBytes, Layout, WIDEST_ROW};
+use crate::device::record::{RowRecord, StructuredRecord};
 use crate::elimination::conjugate_gradients;
 use crate::{ArrowShape, EliminationKind, Error, StructuredShape};
 use broadhead_device::{DeviceError, Refusal};
@@ -153,7 +154,8 @@ impl Sizes {
             factors: of(self.rows.blocks + unknowns + whitened)
                 + of(m * m + m * self.rank + self.border()),
             vectors: index
-                + of(7 * self.rows.records + super::factors::SUMMARY)
+                + (self.rows.records * size_of::<RowRecord>()) as u64
+                + size_of::<StructuredRecord>() as u64
                 + of(self.partials(products))
                 + of(2 * unknowns + 2 * self.border())
                 + 8,
