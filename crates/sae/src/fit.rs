@@ -139,19 +139,19 @@ fn fit_data(
     });
     let loaded = started.elapsed();
     let finalists = finalists(data.rows(), data.outputs(), dictionary, options);
+    let ledger = Ledger::new();
     let begun = Instant::now();
     let (candidates, mut reports) = match (&resumed, &choosing, finalists < options.starts) {
         (Some(resumed), ..) => job.resume(resumed, choosing),
         (None, Some(choosing), _) => {
             let relocated = relocated(choosing, options.starts);
-            job.halve(*choosing, finalists.max(relocated))?
+            job.halve(*choosing, finalists.max(relocated), &ledger)?
         }
         (None, None, true) => job.screen(finalists)?,
         (None, None, false) => job.all_starts(),
     };
     job.expect_going()?;
     let started_up = begun.elapsed();
-    let ledger = Ledger::new();
     let finished = job.finish(candidates, choosing, finalists, &mut reports, &ledger)?;
     job.expect_going()?;
     let solves = (finished.iter()).filter_map(|(_, outcome)| outcome.as_ref().ok());
@@ -391,6 +391,7 @@ impl Job<'_> {
         &self,
         choosing: Choosing<'_>,
         finalists: usize,
+        ledger: &Ledger,
     ) -> Result<(Vec<Candidate>, Vec<StartReport>), FitError> {
         let FitOptions {
             seed,
@@ -423,6 +424,8 @@ impl Job<'_> {
                     round: *round,
                 })
             },
+            solver: &self.solver,
+            ledger,
         };
         let begun = halving.run();
         self.expect_going()?;

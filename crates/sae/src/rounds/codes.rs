@@ -72,6 +72,11 @@ impl Codes {
         }
     }
 
+    /// The atoms and the functions of every slot.
+    pub(crate) fn of_all_slots(&self) -> (&[u32], &[f64]) {
+        (&self.atoms, &self.phi)
+    }
+
     /// The most atoms of a row.
     pub(crate) fn slots(&self) -> usize {
         self.slots

@@ -23,6 +23,12 @@ pub(crate) trait Engine {
         slots: usize,
     ) -> Result<Self::State, FitError>;
 
+    /// A state of the host's.
+    ///
+    /// # Errors
+    /// The device's.
+    fn load(&self, state: &RoundState) -> Result<Self::State, FitError>;
+
     /// Copies a state into the memory of another one.
     ///
     /// # Errors
@@ -108,6 +114,10 @@ impl Engine for RoundMemory {
         Ok(RoundState::before_rounds(ground, decoder, slots))
     }
 
+    fn load(&self, state: &RoundState) -> Result<RoundState, FitError> {
+        Ok(state.clone())
+    }
+
     fn copy(&self, from: &RoundState, to: &mut RoundState) -> Result<(), FitError> {
         to.clone_from(from);
         Ok(())
@@ -149,6 +159,10 @@ impl Engine for DeviceRounds {
         self.before_rounds(&decoder)
     }
 
+    fn load(&self, state: &RoundState) -> Result<DeviceState, FitError> {
+        self.send(state)
+    }
+
     fn copy(&self, from: &DeviceState, to: &mut DeviceState) -> Result<(), FitError> {
         DeviceRounds::copy(self, from, to)
     }
@@ -178,7 +192,7 @@ impl Engine for DeviceRounds {
 
 /// Products of a round's pulls from which on the device is the faster place: a round there takes 0.1 ms however few
 /// they are, and the rows are sent first.
-const LEAST: f64 = 1e8;
+const LEAST: f64 = 3e7;
 
 /// What runs rounds over `ground` on the device of `options`, where there is one for them that serves them.
 ///

@@ -250,6 +250,14 @@ impl<'a, E: Engine> Explorer<'a, E> {
         self.engine.state(&self.ground, decoder, self.slots)
     }
 
+    /// A state of the host's.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub(crate) fn load(&self, state: &RoundState) -> Result<E::State, FitError> {
+        self.engine.load(state)
+    }
+
     /// The state on the host.
     ///
     /// # Errors
@@ -322,7 +330,9 @@ impl<'a, E: Engine> Explorer<'a, E> {
             way.note(stage, &now, better, 0)?;
             in_vain = if better { 0 } else { in_vain + 1 };
             if better {
-                self.engine.copy(&now, state)?;
+                // The next round goes on from it.
+                std::mem::swap(state, &mut now);
+                self.engine.copy(state, &mut now)?;
             } else if in_vain == vain {
                 break;
             }
@@ -402,7 +412,7 @@ impl<'a, E: Engine> Explorer<'a, E> {
                 round.reseeded = if better && is_best { moved } else { 0 };
             }
             if better {
-                self.engine.copy(&trial, state)?;
+                std::mem::swap(state, &mut trial);
                 vain = 0;
             } else {
                 many = (many / 2).max(1);
@@ -441,12 +451,13 @@ impl<'a, E: Engine> Explorer<'a, E> {
             let fall = state.objective() - now.objective();
             let better = self.is_fall(state.objective(), now.objective());
             way.note(RoundStage::Finishing, &now, better, 0)?;
+            let changed = now.changed();
             if better {
-                self.engine.copy(&now, state)?;
+                std::mem::swap(state, &mut now);
             }
             let is_over = match until {
                 Until::Slow => {
-                    let few = now.changed() * SETTLED < self.ground.data.rows().max(SETTLED);
+                    let few = changed * SETTLED < self.ground.data.rows().max(SETTLED);
                     few || fall < SLOW * (first - state.objective())
                 }
                 Until::Fall(least) => fall <= least,

@@ -12,10 +12,13 @@ use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::iterate::layout::Layout;
 use crate::iterate::point::Penalty;
 use crate::model::dictionary::Dictionary;
+use crate::rounds::engine::on_device;
 use crate::rounds::explore::{Course, Explorer, Tell};
 use crate::rounds::round::{Arranged, Choice, Ground, RoundState};
 use crate::rounds::{GateRound, RoundStage, penalty};
 use crate::starts::{FirstGates, Start, StartKind, Starter};
+use broadhead_device::Ledger;
+use broadhead_schur::SolverOptions;
 use rand::SeedableRng;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
@@ -101,6 +104,9 @@ pub(crate) struct Halving<'a> {
     pub(crate) until: Option<Instant>,
     /// Called after every round of every start.
     pub(crate) tell: &'a Tell<'a>,
+    /// Where rounds may run, and what counts that.
+    pub(crate) solver: &'a SolverOptions,
+    pub(crate) ledger: &'a Ledger,
 }
 
 /// A start between stages. The workspace of its rounds is allocated anew at each stage, so memory scales with
@@ -226,13 +232,34 @@ impl Halving<'_> {
         let Ok((penalty, state)) = &mut running.state else {
             return;
         };
-        let mut explorer = Explorer::new(self.ground, *penalty, self.slots);
         let mut way = Course::new(self.begun, self.until, self.tell);
-        let ended = explorer.explore(RoundStage::Start, (rounds, rounds), state, &mut way);
+        let ended = self.explored(*penalty, state, rounds, &mut way);
         running.rounds.append(&mut way.rounds);
         if let Err(error) = ended {
             running.state = Err(error);
         }
+    }
+
+    /// So many rounds, on a stream of the start's own where they run on a device.
+    fn explored(
+        &self,
+        penalty: Penalty,
+        state: &mut RoundState,
+        rounds: usize,
+        way: &mut Course<'_>,
+    ) -> Result<(), FitError> {
+        let (ground, slots) = (self.ground, self.slots);
+        let (stage, most) = (RoundStage::Start, (rounds, rounds));
+        let (solver, _) = crate::rounds::apart(self.solver, self.ledger)?;
+        let Some(engine) = on_device(&ground, slots, &solver)? else {
+            let mut explorer = Explorer::new(ground, penalty, slots);
+            return explorer.explore(stage, most, state, way);
+        };
+        let mut explorer = Explorer::on(engine, ground, penalty, slots);
+        let mut there = explorer.load(state)?;
+        explorer.explore(stage, most, &mut there, way)?;
+        *state = explorer.view(&there)?.into_owned();
+        Ok(())
     }
 }
 

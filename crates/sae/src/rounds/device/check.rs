@@ -18,9 +18,7 @@ use rand_chacha::ChaCha8Rng;
 pub struct BothRounds {
     /// Rows that have other circles on.
     pub differ: usize,
-    /// The largest difference of the squared errors of rows that have the same circles on, as a share.
-    pub same_rows: f64,
-    /// By how much the device's is larger in such a row, at most, as a share.
+    /// By how much the device's squared error is larger in a row that has the same circles on, at most, as a share.
     pub higher: f64,
     /// By how much the device's squared error is larger in a row that has other circles on, at most, as a share.
     pub worse: f64,
@@ -95,10 +93,7 @@ fn of_rows(ground: &Ground<'_>, here: &RoundState, there: &RoundState) -> BothRo
         };
         let excess = (there.squares[i] - here.squares[i]) / mean;
         match atoms(here) == atoms(there) {
-            true => {
-                both.same_rows = both.same_rows.max(excess.abs());
-                both.higher = both.higher.max(excess);
-            }
+            true => both.higher = both.higher.max(excess),
             false => {
                 both.differ += 1;
                 both.worse = both.worse.max(excess);

@@ -228,8 +228,8 @@ impl DeviceRounds {
             ..Geometry::line(1, THREADS)
         };
         let launch = (self.kernels.gram.launch(&self.stream, geometry).early())
-            .read(state.lines.view())
-            .read(state.intercept.view())
+            .read(state.numbers.part(|parts| &parts.lines)?)
+            .read(state.numbers.part(|parts| &parts.intercept)?)
             .scalar(f as i32)
             .scalar(p as i32)
             .write(self.decoder_gram.view_mut())
@@ -253,6 +253,7 @@ impl DeviceRounds {
             ..
         } = self.sizes;
         let geometry = Geometry::line(blocks as u32, THREADS).with_shared(4 * circles as u32);
+        let (weights, [phis, squares]) = state.numbers.choices_mut()?;
         let launch = (self.kernels.choose.launch(&self.stream, geometry).early())
             .read(self.pulls.view())
             .read(self.decoder_gram.view())
@@ -263,15 +264,15 @@ impl DeviceRounds {
             .read(self.along_mean.view())
             .read(self.along.view())
             .scalar(i32::from(!state.follows))
-            .read(state.weights.view())
+            .read(weights.as_view())
             .scalar(n as i64)
             .scalar(circles as i32)
             .scalar(slots as i32)
             .scalar(i32::from(choice == Choice::Better))
             .scalar(NOISE[0])
             .write(state.atoms.view_mut())
-            .write(state.phis.view_mut())
-            .write(state.squares.view_mut())
+            .write(phis)
+            .write(squares)
             .write(self.lists.counts.view_mut())
             .write(self.lists.changed.view_mut());
         // SAFETY: the arguments are those of the source; arrays are of the lengths that its comments name, shared
@@ -337,7 +338,7 @@ impl DeviceRounds {
             .launch(stream, Geometry::line(blocks as u32, THREADS))
             .early())
         .read(state.atoms.view())
-        .read(state.phis.view())
+        .read(state.numbers.part(|parts| &parts.phis)?)
         .scalar(n as i64)
         .scalar(slots as i32)
         .read(lists.base.view())
@@ -368,7 +369,7 @@ impl DeviceRounds {
         let launch = (kernels.sums.launch(stream, geometry).early())
             .read(self.x.view())
             .read(state.atoms.view())
-            .read(state.phis.view())
+            .read(state.numbers.part(|parts| &parts.phis)?)
             .read(lists.rows.view())
             .read(lists.places.view())
             .read(lists.begins.view())
@@ -425,7 +426,7 @@ impl DeviceRounds {
             .scalar(small.wide as i32)
             .scalar(p as i32)
             .write(self.decoder.right.view_mut())
-            .write(state.intercept.view_mut())
+            .write(state.numbers.part_mut(|parts| &parts.intercept)?)
             .write(self.decoder.explained.view_mut())
             .write(self.decoder.info.view_mut());
         // SAFETY: the arguments are those of the source; `F x p`, `p` and a number for each block are written, and
@@ -469,7 +470,7 @@ impl DeviceRounds {
         .scalar(n as f64)
         .scalar(self.sizes.features() as i32)
         .scalar(p as i32)
-        .write(state.intercept.view_mut())
+        .write(state.numbers.part_mut(|parts| &parts.intercept)?)
         .write(self.decoder.explained.view_mut());
         // SAFETY: the arguments are those of the source; `p` numbers and one for each block are written.
         unsafe { launch.submit() }
@@ -481,6 +482,7 @@ impl DeviceRounds {
         let entries = self.sizes.entries();
         let (stream, kernels) = (&self.stream, &self.kernels);
         let geometry = Geometry::line(circles as u32, AXES);
+        let [lines, _, weights] = state.numbers.decoder_mut()?;
         let launch = (kernels.axes.launch(stream, geometry).early())
             .read(self.decoder.right.view())
             .read(self.sums.gram.view())
@@ -488,9 +490,9 @@ impl DeviceRounds {
             .scalar(n as f64)
             .scalar(circles as i32)
             .scalar(p as i32)
-            .write(state.lines.view_mut())
+            .write(lines)
             .write(self.decoder.turns.view_mut())
-            .write(state.weights.view_mut())
+            .write(weights)
             .write(self.shares.view_mut());
         // SAFETY: the arguments are those of the source; `F x p`, `2 C`, `F` and `C` numbers are written.
         unsafe { launch.submit()? };
@@ -499,7 +501,7 @@ impl DeviceRounds {
             .read(state.atoms.view())
             .read(self.decoder.turns.view())
             .scalar(entries as i64)
-            .write(state.phis.view_mut())
+            .write(state.numbers.part_mut(|parts| &parts.phis)?)
             .read(self.decoder.explained.view())
             .scalar(explained_parts(&self.sizes) as i32)
             .read(self.lists.changed.view())

@@ -30,10 +30,11 @@ use crate::rounds::round::{Arranged, Choice, Ground, Penalty, RoundState, Swaps}
 use broadhead_device::record::Record;
 use broadhead_device::{
     ByteClass, DeviceBuffer, Graph, Matrix, MatrixMut, PinnedBuffer, Refusal, Result, Side, Stream,
-    Triangle,
+    Triangle, View, ViewMut,
 };
 use broadhead_schur::Error;
 use kernels::{Kernels, RoundRecord, Small, explained_parts};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The most circles of a dictionary: the sums of one block of threads fit into its shared memory.
@@ -105,6 +106,10 @@ impl Sizes {
         2 * self.circles
     }
 
+    fn shape(&self) -> [usize; 4] {
+        [self.n, self.p, self.circles, self.slots]
+    }
+
     fn entries(&self) -> usize {
         self.n * self.slots
     }
@@ -165,19 +170,101 @@ struct Solve {
 
 /// A [`RoundState`] whose numbers lie on the device.
 pub(crate) struct DeviceState {
-    lines: DeviceBuffer<f64>,
-    intercept: DeviceBuffer<f64>,
-    /// Means of the functions, by which the intercept follows from the decoder.
-    weights: DeviceBuffer<f64>,
+    numbers: Numbers,
     atoms: DeviceBuffer<u32>,
-    phis: DeviceBuffer<f64>,
-    squares: DeviceBuffer<f64>,
     /// Whether the intercept is the mean of the rows minus `W'` times those means.
     follows: bool,
     pub(crate) objective: f64,
     pub(crate) shares: Vec<f64>,
     pub(crate) changed: usize,
     graphs: Vec<RoundGraph>,
+}
+
+/// The numbers of a state in double precision, in one buffer, so that a copy of them is one.
+struct Numbers {
+    all: DeviceBuffer<f64>,
+    parts: Parts,
+}
+
+/// Where they lie, in this order.
+#[derive(Clone, Debug)]
+struct Parts {
+    /// `F x p`, row-major.
+    lines: Range<usize>,
+    /// `p`.
+    intercept: Range<usize>,
+    /// Means of the functions, by which the intercept follows from the decoder: `F`.
+    weights: Range<usize>,
+    /// Two an entry.
+    phis: Range<usize>,
+    /// The squared errors of the rows.
+    squares: Range<usize>,
+}
+
+impl Parts {
+    fn new([n, p, circles, slots]: [usize; 4]) -> Self {
+        let f = 2 * circles;
+        let mut end = 0;
+        let mut next = |len: usize| {
+            let begin = end;
+            // Each begins where memory is read and written whole.
+            end = (begin + len).next_multiple_of(32);
+            begin..begin + len
+        };
+        Self {
+            lines: next(f * p),
+            intercept: next(p),
+            weights: next(f),
+            phis: next(2 * n * slots),
+            squares: next(n),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.squares.end
+    }
+}
+
+impl Numbers {
+    fn part(&self, of: impl Fn(&Parts) -> &Range<usize>) -> Result<View<'_, f64>> {
+        self.all.slice(of(&self.parts).clone())
+    }
+
+    fn part_mut(&mut self, of: impl Fn(&Parts) -> &Range<usize>) -> Result<ViewMut<'_, f64>> {
+        self.all.slice_mut(of(&self.parts).clone())
+    }
+
+    /// The decoder: lines, intercept, means of the functions.
+    fn decoder_mut(&mut self) -> Result<[ViewMut<'_, f64>; 3]> {
+        let Parts {
+            lines,
+            intercept,
+            weights,
+            ..
+        } = self.parts.clone();
+        let all = self.all.slice_mut(0..weights.end)?;
+        let (all, weights) = all.split_at(weights.start)?;
+        let (all, rest) = all.split_at(intercept.start)?;
+        let (lines, _) = all.split_at(lines.len())?;
+        let (intercept, _) = rest.split_at(intercept.len())?;
+        Ok([lines, intercept, weights])
+    }
+
+    /// The means of the functions to be read; places and squared errors to be written.
+    fn choices_mut(&mut self) -> Result<(ViewMut<'_, f64>, [ViewMut<'_, f64>; 2])> {
+        let Parts {
+            weights,
+            phis,
+            squares,
+            ..
+        } = self.parts.clone();
+        let all = self.all.slice_mut(weights.start..squares.end)?;
+        let (means, rest) = all.split_at(phis.start - weights.start)?;
+        let (means, _) = means.split_at(weights.len())?;
+        let (places, squares) = rest.split_at(squares.start - phis.start)?;
+        let (places, _) = places.split_at(phis.len())?;
+        Ok((means, [places, squares]))
+    }
 }
 
 /// A round on one state as one submission.
@@ -323,16 +410,42 @@ impl DeviceRounds {
         Ok(self.state(decoder).map_err(Error::from)?)
     }
 
+    /// Sends a state of the host's.
+    ///
+    /// # Errors
+    /// As [`DeviceRounds::before_rounds`].
+    pub(crate) fn send(&self, state: &RoundState) -> std::result::Result<DeviceState, FitError> {
+        let mut there = self.before_rounds(&state.decoder)?;
+        let (stream, class) = (&self.stream, ByteClass::Operand);
+        let (atoms, phis) = state.codes.of_all_slots();
+        let sent = stream
+            .upload_into(atoms, there.atoms.view_mut(), class)
+            .and_then(|()| {
+                let to = there.numbers.part_mut(|parts| &parts.phis)?;
+                stream.upload_into(phis, to, class)
+            })
+            .and_then(|()| {
+                let to = there.numbers.part_mut(|parts| &parts.squares)?;
+                stream.upload_into(&state.squares, to, class)
+            });
+        sent.map_err(Error::from)?;
+        (there.objective, there.changed) = (state.objective, state.changed);
+        there.shares.clone_from(&state.shares);
+        Ok(there)
+    }
+
     fn state(&self, decoder: &Arranged) -> Result<DeviceState> {
         let (stream, sizes) = (&self.stream, &self.sizes);
         let none = vec![NONE; sizes.entries()];
+        let parts = Parts::new(sizes.shape());
+        let all = stream.zeros(parts.len(), "a state of rounds")?;
+        let mut numbers = Numbers { all, parts };
+        let [lines, intercept, _] = numbers.decoder_mut()?;
+        stream.upload_into(&decoder.lines, lines, ByteClass::Operand)?;
+        stream.upload_into(&decoder.intercept, intercept, ByteClass::Operand)?;
         Ok(DeviceState {
-            lines: stream.upload(&decoder.lines, ByteClass::Operand, "a decoder")?,
-            intercept: stream.upload(&decoder.intercept, ByteClass::Operand, "an intercept")?,
-            weights: stream.zeros(sizes.features(), "means of functions")?,
+            numbers,
             atoms: stream.upload(&none, ByteClass::Operand, "choices")?,
-            phis: stream.zeros(2 * sizes.entries(), "places")?,
-            squares: stream.zeros(sizes.n, "squared errors")?,
             follows: false,
             objective: f64::INFINITY,
             shares: vec![0.0; sizes.circles],
@@ -352,12 +465,8 @@ impl DeviceRounds {
     ) -> std::result::Result<(), FitError> {
         let stream = &self.stream;
         let copied = stream
-            .copy(from.lines.view(), to.lines.view_mut())
-            .and_then(|()| stream.copy(from.intercept.view(), to.intercept.view_mut()))
-            .and_then(|()| stream.copy(from.weights.view(), to.weights.view_mut()))
-            .and_then(|()| stream.copy(from.atoms.view(), to.atoms.view_mut()))
-            .and_then(|()| stream.copy(from.phis.view(), to.phis.view_mut()))
-            .and_then(|()| stream.copy(from.squares.view(), to.squares.view_mut()));
+            .copy(from.numbers.all.view(), to.numbers.all.view_mut())
+            .and_then(|()| stream.copy(from.atoms.view(), to.atoms.view_mut()));
         copied.map_err(Error::from)?;
         (to.follows, to.objective, to.changed) = (from.follows, from.objective, from.changed);
         to.shares.clone_from(&from.shares);
@@ -373,8 +482,8 @@ impl DeviceRounds {
         lines: &[f64],
         state: &mut DeviceState,
     ) -> std::result::Result<(), FitError> {
-        let to = state.lines.view_mut();
-        let sent = self.stream.upload_into(lines, to, ByteClass::Operand);
+        let to = state.numbers.part_mut(|parts| &parts.lines);
+        let sent = to.and_then(|to| self.stream.upload_into(lines, to, ByteClass::Operand));
         sent.map_err(Error::from)?;
         state.follows = false;
         Ok(())
@@ -394,16 +503,18 @@ impl DeviceRounds {
 
     fn download(&self, arrangement: &Arrangement, state: &DeviceState) -> Result<RoundState> {
         let (stream, class) = (&self.stream, ByteClass::Other);
-        let lines = stream.download(state.lines.view(), class)?;
-        let intercept = stream.download(state.intercept.view(), class)?;
+        let numbers = &state.numbers;
+        let lines = stream.download(numbers.part(|parts| &parts.lines)?, class)?;
+        let intercept = stream.download(numbers.part(|parts| &parts.intercept)?, class)?;
         let atoms = stream.download(state.atoms.view(), class)?;
-        let phis = stream.download(state.phis.view(), class)?;
+        let phis = stream.download(numbers.part(|parts| &parts.phis)?, class)?;
+        let squares = stream.download(numbers.part(|parts| &parts.squares)?, class)?;
         Ok(RoundState {
             decoder: Arranged { lines, intercept },
             codes: Codes::of_circles(arrangement, self.sizes.slots, atoms, phis),
             objective: state.objective,
             shares: state.shares.clone(),
-            squares: stream.download(state.squares.view(), class)?,
+            squares,
             changed: state.changed,
         })
     }
@@ -486,12 +597,18 @@ impl DeviceRounds {
         self.submit_gram(state)?;
         // Row-major arrays are the transposes of what the library calls matrices.
         let x = Matrix::packed(self.x.view(), p, n)?;
-        let lines = Matrix::packed(state.lines.view(), p, f)?;
+        let lines = Matrix::packed(state.numbers.part(|parts| &parts.lines)?, p, f)?;
         let mut pulls = MatrixMut::packed(self.pulls.view_mut(), f, n)?;
         stream.gemm(1.0, lines.transposed(), x, 0.0, &mut pulls)?;
         if !state.follows {
             let mut along = self.along.view_mut();
-            stream.gemv(1.0, x.transposed(), state.intercept.view(), 0.0, &mut along)?;
+            stream.gemv(
+                1.0,
+                x.transposed(),
+                state.numbers.part(|parts| &parts.intercept)?,
+                0.0,
+                &mut along,
+            )?;
         }
         self.submit_choose(choice, state)
     }
@@ -520,9 +637,8 @@ impl DeviceRounds {
 
 impl DeviceState {
     /// Device bytes of a state over `n` rows of `p` with `circles` and `slots` atoms a row.
-    pub(crate) fn bytes([n, p, circles, slots]: [usize; 4]) -> u64 {
-        let f = 2 * circles;
-        (8 * (f * p + p + f + 2 * n * slots + n) + 4 * n * slots) as u64
+    pub(crate) fn bytes(shape @ [n, _, _, slots]: [usize; 4]) -> u64 {
+        (8 * Parts::new(shape).len() + 4 * n * slots) as u64
     }
 }
 
