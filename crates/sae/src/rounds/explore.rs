@@ -237,6 +237,11 @@ impl<'a, E: Engine> Explorer<'a, E> {
         }
     }
 
+    /// What ran the rounds.
+    pub(crate) fn into_engine(self) -> E {
+        self.engine
+    }
+
     /// Gives the memory of a state back that rounds need and nothing else.
     pub(crate) fn rest(&mut self) {
         self.spare = None;

@@ -12,6 +12,7 @@ use crate::iterate::coordinates::{Coordinates, Gates};
 use crate::iterate::layout::Layout;
 use crate::iterate::point::Penalty;
 use crate::model::dictionary::Dictionary;
+use crate::rounds::device::DeviceRounds;
 use crate::rounds::engine::on_device;
 use crate::rounds::explore::{Course, Explorer, Tell};
 use crate::rounds::round::{Arranged, Choice, Ground, RoundState};
@@ -24,6 +25,7 @@ use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// The rows that starts are compared on.
@@ -118,6 +120,13 @@ struct Running {
     state: Result<(Penalty, RoundState), FitError>,
 }
 
+/// Rounds on a device, on a stream of their own; made by the first start that runs there.
+type Place = Mutex<Option<DeviceRounds>>;
+
+/// Starts that run side by side on a device: their rounds are short, so few keep it busy, and each stream costs
+/// milliseconds.
+const PLACES: usize = 4;
+
 /// Rounds of the first stage.
 const FIRST: usize = 6;
 
@@ -138,10 +147,11 @@ impl Halving<'_> {
             .into_par_iter()
             .map(|start| self.first(start, &starter))
             .collect();
+        let places: [Place; PLACES] = Default::default();
         let (mut out, mut rounds) = (Vec::new(), FIRST);
         loop {
             pool.par_iter_mut()
-                .for_each(|running| self.rank(running, rounds));
+                .for_each(|running| self.rank(running, rounds, &places[running.start % PLACES]));
             let key = |running: &Running| match &running.state {
                 Ok((_, state)) => state.objective,
                 Err(_) => f64::INFINITY,
@@ -228,37 +238,48 @@ impl Halving<'_> {
         }
     }
 
-    fn rank(&self, running: &mut Running, rounds: usize) {
+    fn rank(&self, running: &mut Running, rounds: usize, place: &Place) {
         let Ok((penalty, state)) = &mut running.state else {
             return;
         };
         let mut way = Course::new(self.begun, self.until, self.tell);
-        let ended = self.explored(*penalty, state, rounds, &mut way);
+        let ended = self.explored(*penalty, state, (rounds, place), &mut way);
         running.rounds.append(&mut way.rounds);
         if let Err(error) = ended {
             running.state = Err(error);
         }
     }
 
-    /// So many rounds, on a stream of the start's own where they run on a device.
+    /// So many rounds, at `place` where they run on a device.
     fn explored(
         &self,
         penalty: Penalty,
         state: &mut RoundState,
-        rounds: usize,
+        (rounds, place): (usize, &Place),
         way: &mut Course<'_>,
     ) -> Result<(), FitError> {
         let (ground, slots) = (self.ground, self.slots);
         let (stage, most) = (RoundStage::Start, (rounds, rounds));
-        let (solver, _) = crate::rounds::apart(self.solver, self.ledger)?;
-        let Some(engine) = on_device(&ground, slots, &solver)? else {
+        let mut held = place.lock().unwrap_or_else(PoisonError::into_inner);
+        let engine = match held.take() {
+            Some(engine) => Some(engine),
+            None => {
+                let (solver, _) = crate::rounds::apart(self.solver, self.ledger)?;
+                on_device(&ground, slots, &solver)?
+            }
+        };
+        let Some(engine) = engine else {
+            drop(held);
             let mut explorer = Explorer::new(ground, penalty, slots);
             return explorer.explore(stage, most, state, way);
         };
         let mut explorer = Explorer::on(engine, ground, penalty, slots);
         let mut there = explorer.load(state)?;
-        explorer.explore(stage, most, &mut there, way)?;
-        *state = explorer.view(&there)?.into_owned();
+        let ended = explorer.explore(stage, most, &mut there, way);
+        let found = ended.and_then(|()| Ok(explorer.view(&there)?.into_owned()));
+        drop(there);
+        *held = Some(explorer.into_engine());
+        *state = found?;
         Ok(())
     }
 }

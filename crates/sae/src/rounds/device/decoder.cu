@@ -39,10 +39,38 @@ __device__ __forceinline__ void multiply_add(double c[2], double a, double b) {
                : "d"(a), "d"(b));
 }
 
+// A tile of C's fragments into block row i of a panel.
+__device__ __forceinline__ void to_panel(double *panel, int i, int at, int from, const double c[2]) {
+  *(double2 *)(panel + (PANEL * i + at) * PANEL_STRIDE + 2 * from) = make_double2(c[0], c[1]);
+}
+
+// L of the diagonal block of panel k by one warp, a row a lane; info: the first pivot that is not positive, where one
+// is asked for.
+__device__ __noinline__ void factor_diagonal(const double *panel, int lane, int k, int *info,
+                                             double (*diagonal)[PANEL + 1], double *by_pivot) {
+  const int row = lane & (PANEL - 1);
+  double a[PANEL];
+#pragma unroll
+  for (int j = 0; j < PANEL; j++) a[j] = panel[(PANEL * k + row) * PANEL_STRIDE + j];
+#pragma unroll
+  for (int j = 0; j < PANEL; j++) {
+    const double pivot = __shfl_sync(~0u, a[j], j);
+    if (info && lane == 0 && !(pivot > 0.0) && *info == 0) *info = PANEL * k + j + 1;
+    const double by = reciprocal_root(pivot);
+    if (lane == 0) by_pivot[PANEL * k + j] = by;
+    a[j] *= by;
+#pragma unroll
+    for (int q = j + 1; q < PANEL; q++) a[q] = fma(-a[j], __shfl_sync(~0u, a[j], q), a[q]);
+  }
+  if (lane < PANEL)
+#pragma unroll
+    for (int j = 0; j < PANEL; j++) diagonal[row][j] = a[j];
+}
+
 // L L' = A by panels, the right-hand sides as further rows of the matrix, so that these become B' L^-T; then by panels
 // from the last to the first X' = B' L^-T L^-1. Tiles of the lower triangle and of the right-hand sides stay in
-// registers, by column from warp to warp, until their column is the panel; in a panel each thread has a row, and
-// factors the diagonal block for itself. `order` is a multiple of PANEL; `wide` columns a block stand in whole tiles.
+// registers, by column from warp to warp, until their column is the panel. In a panel each thread solves for a row; the
+// warp that has the next diagonal block factors it while the others bring their tiles forward. `order` is a multiple of PANEL; `wide` columns a block stand in whole tiles.
 // Shared: two panels; L, order rows of order + 1; `wide` rows of order + 1 of the right-hand sides.
 extern "C" __global__ void __launch_bounds__(FACTORING)
     round_decoder(const double *gram, const double *moment, const double *ones, const double *mean, double rows,
@@ -51,6 +79,7 @@ extern "C" __global__ void __launch_bounds__(FACTORING)
   wait_for_work_ahead();
   extern __shared__ double memory[];
   __shared__ double parts[FACTORING / 32], share[MOST_SHARED], by_pivot[MOST_SHARED];
+  __shared__ double diagonal[PANEL][PANEL + 1];
   const int t = threadIdx.x, lane = t & 31, warp = t >> 5, stride = order + 1;
   const int square = order / PANEL, sides = (wide + PANEL - 1) / PANEL, blocks = square + sides;
   double *panels = memory, *factor = panels + 2 * (MOST_SHARED + WIDEST) * PANEL_STRIDE;
@@ -59,7 +88,7 @@ extern "C" __global__ void __launch_bounds__(FACTORING)
   if (t < features) share[t] = ones[t] / rows;
   __syncthreads();
   const int at = lane >> 2, from = lane & 3;
-  // Tile (i, j) is i << 8 | j; what is none has the panel 255.
+  // Tile (i, j) is i << 8 | j; -1 where a warp has fewer.
   int tile[TILES];
   double c[TILES][2];
 #pragma unroll
@@ -87,26 +116,25 @@ extern "C" __global__ void __launch_bounds__(FACTORING)
       c[s][m] = v;
     }
   }
+  // The first panel, and its diagonal block.
+#pragma unroll
+  for (int s = 0; s < TILES; s++)
+    if (tile[s] >= 0 && (tile[s] & 255) == 0) {
+      to_panel(panels, tile[s] >> 8, at, from, c[s]);
+      if (tile[s] == 0) {
+        __syncwarp();
+        factor_diagonal(panels, lane, 0, blockIdx.x == 0 ? info : 0, diagonal, by_pivot);
+      }
+    }
+  __syncthreads();
   for (int k = 0; k < square; k++) {
     double *panel = panels + (k & 1) * (MOST_SHARED + WIDEST) * PANEL_STRIDE;
-#pragma unroll
-    for (int s = 0; s < TILES; s++)
-      if (tile[s] >= 0 && (tile[s] & 255) == k) {
-        double *to = panel + (PANEL * (tile[s] >> 8) + at) * PANEL_STRIDE + 2 * from;
-        *(double2 *)to = make_double2(c[s][0], c[s][1]);
-      }
-    __syncthreads();
+    double *next = panels + (~k & 1) * (MOST_SHARED + WIDEST) * PANEL_STRIDE;
     const int r = PANEL * k + t;
-    if (r < PANEL * blocks) {
-      double d[PANEL][PANEL], y[PANEL];
-#pragma unroll
-      for (int i = 0; i < PANEL; i++)
-#pragma unroll
-        for (int j = 0; j <= i; j += 2) {
-          const double2 both = *(const double2 *)(panel + (PANEL * k + i) * PANEL_STRIDE + j);
-          d[i][j] = both.x;
-          d[i][j + 1] = both.y;
-        }
+    if (t < PANEL) {
+      for (int j = 0; j < PANEL; j++) factor[r * stride + PANEL * k + j] = diagonal[t][j];
+    } else if (r < PANEL * blocks) {
+      double y[PANEL];
 #pragma unroll
       for (int j = 0; j < PANEL; j += 2) {
         const double2 both = *(const double2 *)(panel + r * PANEL_STRIDE + j);
@@ -115,40 +143,36 @@ extern "C" __global__ void __launch_bounds__(FACTORING)
       }
 #pragma unroll
       for (int j = 0; j < PANEL; j++) {
-        const double pivot = d[j][j];
-        if (t == 0 && blockIdx.x == 0 && !(pivot > 0.0) && *info == 0) *info = PANEL * k + j + 1;
-        const double by = reciprocal_root(pivot);
-        if (t == 0) by_pivot[PANEL * k + j] = by;
-        y[j] *= by;
+        y[j] *= by_pivot[PANEL * k + j];
 #pragma unroll
-        for (int i = j + 1; i < PANEL; i++) d[i][j] *= by;
-#pragma unroll
-        for (int i = j + 1; i < PANEL; i++) {
-#pragma unroll
-          for (int q = j + 1; q <= i; q++) d[i][q] -= d[i][j] * d[q][j];
-          y[i] -= y[j] * d[i][j];
-        }
+        for (int i = j + 1; i < PANEL; i++) y[i] = fma(-y[j], diagonal[i][j], y[i]);
       }
-      // Other threads still read the diagonal block, and nobody its rows hereafter but from the factor; of these the
-      // numbers right of the diagonal are not read either.
+#pragma unroll
+      for (int j = 0; j < PANEL; j += 2)
+        *(double2 *)(panel + r * PANEL_STRIDE + j) = make_double2(y[j], y[j + 1]);
       double *row = r < order ? factor + r * stride : solved + (r - order) * stride;
       if (r < order + wide)
 #pragma unroll
         for (int j = 0; j < PANEL; j++) row[PANEL * k + j] = y[j];
-      if (r >= PANEL * (k + 1))
-#pragma unroll
-        for (int j = 0; j < PANEL; j += 2)
-          *(double2 *)(panel + r * PANEL_STRIDE + j) = make_double2(y[j], y[j + 1]);
     }
     __syncthreads();
+    // The next diagonal block comes first among the tiles of its warp: the others' work is done meanwhile.
 #pragma unroll
     for (int s = 0; s < TILES; s++)
       if (tile[s] >= 0 && (tile[s] & 255) > k) {
-        const double *left = panel + (PANEL * (tile[s] >> 8) + at) * PANEL_STRIDE + from;
-        const double *right = panel + (PANEL * (tile[s] & 255) + at) * PANEL_STRIDE + from;
+        const int i = tile[s] >> 8, j = tile[s] & 255;
+        const double *left = panel + (PANEL * i + at) * PANEL_STRIDE + from;
+        const double *right = panel + (PANEL * j + at) * PANEL_STRIDE + from;
         multiply_add(c[s], -left[0], right[0]);
         multiply_add(c[s], -left[4], right[4]);
+        if (j != k + 1) continue;
+        to_panel(next, i, at, from, c[s]);
+        if (i == j) {
+          __syncwarp();
+          factor_diagonal(next, lane, j, blockIdx.x == 0 ? info : 0, diagonal, by_pivot);
+        }
       }
+    __syncthreads();
   }
   for (int k = order - PANEL; k >= 0; k -= PANEL) {
     if (t < wide) {
