@@ -10,6 +10,7 @@
 //! Everything depends on the shape alone, grids and chunks too: so do the orders of all sums.
 
 use crate::device::Keep;
+use crate::device::residual::{DenseTerms, DeviceResidual};
 use crate::elimination::rows_first;
 use crate::{ArrowShape, Error};
 use broadhead_device::{DeviceError, LARGEST_LEAF, Refusal};
@@ -212,7 +213,8 @@ impl Layout {
                 + of(self.unknowns * self.k)
                 + square
                 + of(self.product_partials().iter().sum::<usize>() + self.unknowns + self.k)
-                + super::residual::DeviceResidual::bytes(self),
+                + DeviceResidual::bytes([self.unknowns, self.border_len()])
+                + DenseTerms::bytes(self),
             factors: of(self.blocks)
                 + of(self.unknowns)
                 + of(self.unknowns * self.order)

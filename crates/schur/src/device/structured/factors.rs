@@ -21,6 +21,7 @@ use crate::{
 use broadhead_device::{
     ByteClass, DeviceBuffer, Matrix, MatrixMut, Result as Answer, Side, Stream, Triangle, View,
 };
+use std::sync::Arc;
 
 /// Numbers of a factorization's record: 7 of the rows, 7 of `G`, 7 of what is the elimination's own.
 pub(crate) const SUMMARY: usize = 21;
@@ -61,6 +62,11 @@ pub(crate) trait StructuredElimination: Send {
     /// fail.
     fn solved(&mut self) -> Result<SolveStats, Failure> {
         Ok(SolveStats::default())
+    }
+
+    /// The relative residual that is asked of what iterates.
+    fn residual_asked(&self) -> Option<f64> {
+        None
     }
 }
 
@@ -118,7 +124,7 @@ impl StructuredFactors {
             kernels: StructuredKernels::load(stream)?,
             dense: Kernels::load(stream, layout)?,
             rows: WhitenedRows {
-                index: RowIndex::new(stream, layout, shape.arrow().rows())?,
+                index: Arc::new(RowIndex::new(stream, layout, shape.arrow().rows())?),
                 factors: DeviceRowFactors {
                     factors: stream.zeros(layout.blocks, "row factors")?,
                     reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
@@ -482,6 +488,10 @@ impl<E: StructuredElimination> DeviceElimination for E {
 
     fn solved(&mut self) -> Result<SolveStats, Failure> {
         StructuredElimination::solved(self)
+    }
+
+    fn residual_asked(&self) -> Option<f64> {
+        StructuredElimination::residual_asked(self)
     }
 
     /// One by one, by way of the staged vectors.

@@ -7,6 +7,7 @@ use super::operands::StructuredOperands;
 use crate::device::kernels::{DeviceRowFactors, PlaceRows, RowIndex};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{DeviceBuffer, Result, Stream};
+use std::sync::Arc;
 
 /// All of them in one source.
 pub(crate) const STRUCTURED: KernelSource = KernelSource {
@@ -62,7 +63,7 @@ pub(crate) enum Pulled<'a> {
 
 /// The row factors and what was whitened with them.
 pub(crate) struct WhitenedRows {
-    pub(crate) index: RowIndex,
+    pub(crate) index: Arc<RowIndex>,
     pub(crate) factors: DeviceRowFactors,
     /// $`V_i = L_i^{-1} \Psi_i`$.
     pub(crate) whitened: DeviceBuffer<f64>,
