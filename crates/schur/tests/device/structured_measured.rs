@@ -238,7 +238,7 @@ fn errors(stream: &Stream) -> Outcome {
                 agree(&what, report.error, host, (1e-6, 8.0))?;
                 let good = met(method, &report) || componentwise(&report) <= PARITY;
                 expect(good, &what)?;
-                expect_eq(&what, report.iterations > 0, method == ITERATIVE)?;
+                expect(method == ITERATIVE || report.iterations == 0, &what)?;
             }
         }
     }
@@ -247,6 +247,8 @@ fn errors(stream: &Stream) -> Outcome {
 
 /// A graph that puts the factors at another ridge where those are that the base says it has.
 fn planted(stream: &Stream, base: &mut Linearisation, ridge: Ridge) -> Boxed<Graph> {
+    // What is made at a first factorization is not made in a graph.
+    base.factor(ridge)?;
     let mut broken = None;
     let graph = stream.capture(|_| {
         broken = base.submit_factor(ridge).err();
@@ -302,20 +304,18 @@ fn refined(stream: &Stream) -> Outcome {
         let plain = download(stream, &to)?;
         let reports = as_far(&mut factors, (&from, &mut to))?;
         let what = format!("{name}: {first:?}, then {reports:?}");
-        let mut before = first;
-        for after in reports {
-            let smaller = componentwise(&after) < componentwise(&before);
-            match after.refinements - before.refinements {
-                0 => expect_eq(&what, after.error, before.error)?,
-                1 => expect(!met(method, &before) && smaller, &what)?,
-                _ => expect(false, &what)?,
-            }
-            before = after;
-        }
-        let good = met(method, &before) || componentwise(&before) <= PARITY;
-        expect(reports[0].refinements == 1 && good, &what)?;
+        // Conjugate gradients have the residual that is asked of them after one.
+        let counts = match method == ITERATIVE {
+            true => [1, 1],
+            false => [1, 2],
+        };
+        expect_eq(&what, reports.map(|report| report.refinements), counts)?;
+        let [once, last] = reports;
+        let smaller = componentwise(&once) < componentwise(&first)
+            && componentwise(&last) <= componentwise(&once);
+        expect(smaller && met(method, &last), &what)?;
         let host = measured(&case, &g, &download(stream, &to)?, ridge)?;
-        agree(&what, before.error, host, (1e-6, 8.0))?;
+        agree(&what, last.error, host, (1e-6, 8.0))?;
         // A limit that the first step meets, and the step is that one.
         let loose = Refinement::Steps {
             limit: 1e-3,
@@ -411,6 +411,8 @@ fn frames(stream: &Stream) -> Outcome {
         let mut base = solver.refresh(case.system())?;
         let mut frame = base.factor(Ridge::ZERO)?;
         let mut step = ArrowVector::zeros(case.shape.arrow());
+        // The first solve by conjugate gradients makes their graph.
+        frame.solve(g.as_gradient(), step.as_step())?;
         let before = stream.ledger().snapshot();
         let report = frame.solve(g.as_gradient(), step.as_step())?;
         let moved = stream.ledger().snapshot().since(&before);
@@ -420,8 +422,8 @@ fn frames(stream: &Stream) -> Outcome {
             false => RECORD,
         };
         expect_eq("bytes in", moved.host_to_device.total(), bytes)?;
-        expect_eq("of the step", moved.device_to_host.gradient, bytes)?;
         expect_eq("of records", moved.device_to_host.record, records)?;
+        expect_eq("bytes out", moved.device_to_host.total(), bytes + records)?;
         let host = measured(&case, &g, &step, Ridge::ZERO)?;
         agree(&format!("{method:?}"), report.error, host, (1e-6, 8.0))?;
     }
