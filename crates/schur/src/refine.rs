@@ -52,7 +52,8 @@ pub struct BackwardError {
     /// $`\eta`$.
     pub normwise: f64,
     /// $`\omega`$. Of an operator system, whose entries are not known, it and $`\eta`$ are upper
-    /// bounds: the products $`D_i x_i`$, $`B x`$ and $`C x`$ stand for the sums of their absolute terms.
+    /// bounds: the products $`D_i x_i`$, $`B x`$ and $`C x`$ stand for the sums of their absolute terms. Of
+    /// a structured one $`|B| |x|`$ is the product of absolute factors, $`|\Psi_i| |W| |X|' |\phi_i|`$.
     pub componentwise: Option<f64>,
     /// $`\|r\|_2 / \|g\|_2`$; 0 where both are.
     pub relative_residual: f64,
