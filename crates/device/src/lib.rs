@@ -10,6 +10,7 @@
 //! | [`Context`], [`Stream`], [`DeviceBuffer`], [`PinnedBuffer`], [`Graph`] | work in order, and its memory |
 //! | [`Matrix`] and [`Stream`]'s `gemm`, `potrf`, `trsm`, ... | the vendor's dense linear algebra |
 //! | [`kernels`] | CUDA text to launches |
+//! | [`mod@record`] | what kernels write and hosts read, declared once for both |
 //! | [`Ledger`], [`LedgerSnapshot`] | what moved, counted inside the calls that move it |
 //! | [`witness`], [`nvml`] | what the device itself says of that |
 //! | [`seal`] | whether a line of evidence is the one that was written |
@@ -63,6 +64,7 @@ pub mod nvml;
 mod path;
 mod policy;
 pub mod probe;
+pub mod record;
 mod runtime;
 pub mod seal;
 mod text;

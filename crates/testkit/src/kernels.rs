@@ -18,6 +18,7 @@ pub const fn text(name: &'static str, text: &'static str) -> KernelSource {
     KernelSource {
         name,
         text,
+        declares: &[],
         entries: &[],
         options: &[],
     }

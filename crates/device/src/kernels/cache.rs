@@ -116,6 +116,7 @@ mod tests {
     const SOURCE: KernelSource = KernelSource {
         name: "a.cu",
         text: "extern \"C\" __global__ void a() {}",
+        declares: &[],
         entries: &["a"],
         options: &[],
     };

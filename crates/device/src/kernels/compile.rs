@@ -73,7 +73,7 @@ struct Program(nvrtc::nvrtcProgram);
 
 impl Program {
     fn new(source: &KernelSource) -> Result<Self> {
-        let (text, name) = (c_string(source.text)?, c_string(source.name)?);
+        let (text, name) = (c_string(&source.assembled())?, c_string(source.name)?);
         let header = c_string(EARLY)?;
         let (headers, names) = ([header.as_ptr()], [c"early.cuh".as_ptr()]);
         let mut raw = null_mut();

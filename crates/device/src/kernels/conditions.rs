@@ -8,6 +8,7 @@ use crate::runtime::stream::Stream;
 pub(crate) const SOURCE: KernelSource = KernelSource {
     name: "conditions.cu",
     text: include_str!("conditions.cu"),
+    declares: &[],
     entries: &["arm"],
     options: &[],
 };

@@ -8,6 +8,7 @@ use crate::runtime::stream::Stream;
 pub(crate) const SOURCE: KernelSource = KernelSource {
     name: "pointers.cu",
     text: include_str!("pointers.cu"),
+    declares: &[],
     entries: &["strided_pointers"],
     options: &[],
 };

@@ -1,16 +1,17 @@
-// Inverse of a lower triangular matrix, the parts that are not matrix products.
+// Inverse of a lower triangular matrix, what is not matrix products.
 //
-//   leaves:    W_tt = L_tt^-1 for every diagonal tile t of order `leaf` <= 64, zero above its diagonal
+//   leaves:    W_tt = L_tt^-1 for every diagonal tile t of order `leaf` <= LARGEST_LEAF, zero above
+//              its diagonal
 //   clear:     V = 0 above the diagonal tiles
 //   mirror:    V_ij = V_ji for i < j
 //
 // Column-major, leading dimension ld, order n. L: lower triangle read.
 
-// Grid n / leaf, block 64: thread c makes column c of one tile,
+// Grid n / leaf, block LARGEST_LEAF: thread c makes column c of one tile,
 //   x_i = (delta_ic - sum over c <= j < i of L_ij x_j) / L_ii.
-extern "C" __global__ void __launch_bounds__(64)
+extern "C" __global__ void __launch_bounds__(LARGEST_LEAF)
     inverse_leaves(const double *L, long long ldl, double *V, long long ldv, int leaf) {
-  __shared__ double x[64][64];
+  __shared__ double x[LARGEST_LEAF][LARGEST_LEAF];
   const int c = threadIdx.x;
   const long long at = (long long)blockIdx.x * leaf;
   const double *l = L + at + at * ldl;
@@ -27,15 +28,15 @@ extern "C" __global__ void __launch_bounds__(64)
   }
 }
 
-// Grid (ceil(n / 256), n), block 256.
-extern "C" __global__ void __launch_bounds__(256)
+// Grid (ceil(n / THREADS), n), block THREADS.
+extern "C" __global__ void __launch_bounds__(THREADS)
     inverse_clear(double *V, long long ldv, int leaf, int n) {
-  const int i = blockIdx.x * 256 + threadIdx.x, j = blockIdx.y;
+  const int i = blockIdx.x * THREADS + threadIdx.x, j = blockIdx.y;
   if (i < n && i < j / leaf * leaf) V[i + j * ldv] = 0.0;
 }
 
 // Tiles of 32 x 32; grid (ceil(n / 32), ceil(n / 32)), block (32, 8).
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     inverse_mirror(double *V, long long ldv, int n) {
   __shared__ double tile[32][33];
   const int row = blockIdx.x * 32, column = blockIdx.y * 32;

@@ -10,6 +10,7 @@
 //! inverse (`trtri`) takes several times as long at orders of a few thousand.
 
 use super::matrix::{MatrixMut, touched};
+use crate::declares;
 use crate::fault::{Result, expect_shape};
 use crate::kernels::{Geometry, KernelSource};
 use crate::runtime::handles::blas_answer;
@@ -19,12 +20,15 @@ use cudarc::cublas::sys as blas;
 pub(crate) const SOURCE: KernelSource = KernelSource {
     name: "inverse.cu",
     text: include_str!("inverse.cu"),
+    declares: declares![int LARGEST_LEAF, int THREADS],
     entries: &["inverse_leaves", "inverse_clear", "inverse_mirror"],
     options: &[],
 };
 
 /// The largest tile that the kernel inverts.
 pub const LARGEST_LEAF: usize = 64;
+/// Threads of a block of the other kernels.
+const THREADS: u32 = 256;
 /// Products of blocks at least this large skip the zero quarter.
 const SPLIT: usize = 256;
 
@@ -93,18 +97,18 @@ impl Stream {
         let n = l.layout.rows as u32;
         let (ldl, ldv) = (i64::from(l.layout.leading), i64::from(v.layout.leading));
         let clear = Geometry {
-            grid: [n.div_ceil(256), n, 1],
-            ..Geometry::line(1, 256)
+            grid: [n.div_ceil(THREADS), n, 1],
+            ..Geometry::line(1, THREADS)
         };
         let launch = module.kernel("inverse_clear")?.launch(self, clear);
         let launch = launch.write(v.view.reborrow()).scalar(ldv);
         // SAFETY: the arguments are those of the source, which stays inside n columns of `ldv`.
         unsafe { launch.scalar(leaf as i32).scalar(n as i32).submit()? };
-        let geometry = Geometry::line(n / leaf as u32, 64);
+        let geometry = Geometry::line(n / leaf as u32, LARGEST_LEAF as u32);
         let launch = module.kernel("inverse_leaves")?.launch(self, geometry);
         let launch = launch.read(l.view.as_view()).scalar(ldl);
         let launch = launch.write(v.view.reborrow()).scalar(ldv);
-        // SAFETY: as above; a tile has at most 64 columns.
+        // SAFETY: as above; a tile has at most as many columns as the block threads.
         unsafe { launch.scalar(leaf as i32).submit() }
     }
 

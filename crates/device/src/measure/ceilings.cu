@@ -1,23 +1,24 @@
 // What a device can do at most, measured by kernels that do nothing else.
 //
-// read_many    out[block] = sum over the grid's loads of n pairs, `passes` times over
-//              launch: any grid of 256 threads; 16 bytes a thread and load, four loads in flight
-// copy_many    to = from, n pairs, `passes` times over; launch as read_many
+// read_many    out[block] = sum over the grid's loads of n pairs, `rounds` times over
+//              launch: any grid of THREADS threads; 16 bytes a thread and load, four loads in flight
+// copy_many    to = from, n pairs, `rounds` times over; launch as read_many
 // fma_chain    eight independent chains of x <- x a + b a thread; 16 rounds operations a thread
-// substitute   x = L^-1 b for one lower triangle of order 96 in shared memory, one column a step:
-//              the serial chain inside one block of 96 threads, repeated `rounds` times
+// substitute   x = L^-1 b for one lower triangle of order SUBSTITUTE_ORDER in shared memory, one
+//              column a step:
+//              the serial chain inside one block of as many threads, repeated `rounds` times
 // hand_over    block i waits for the count i in memory, then writes i + 1; `rounds` times round:
 //              the serial chain between blocks (cooperative launch, one block a multiprocessor)
 // nothing      an empty kernel
 //
 // Layout: pairs are double2. Sums are written so that no load can be dropped, and read by nobody.
 
-extern "C" __global__ void __launch_bounds__(256)
-read_many(const double2 *__restrict__ in, long long n, int passes, double *out) {
+extern "C" __global__ void __launch_bounds__(THREADS)
+read_many(const double2 *__restrict__ in, long long n, int rounds, double *out) {
   const long long step = (long long)gridDim.x * blockDim.x;
   const long long first = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   double s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-  for (int pass = 0; pass < passes; ++pass) {
+  for (int round = 0; round < rounds; ++round) {
     long long i = first;
     for (; i + 3 * step < n; i += 4 * step) {
       double2 a = __ldcg(in + i), b = __ldcg(in + i + step);
@@ -37,11 +38,11 @@ read_many(const double2 *__restrict__ in, long long n, int passes, double *out) 
   if (s == 1.2345e300) out[blockIdx.x] = s;
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-copy_many(const double2 *__restrict__ from, double2 *__restrict__ to, long long n, int passes) {
+extern "C" __global__ void __launch_bounds__(THREADS)
+copy_many(const double2 *__restrict__ from, double2 *__restrict__ to, long long n, int rounds) {
   const long long step = (long long)gridDim.x * blockDim.x;
   const long long first = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-  for (int pass = 0; pass < passes; ++pass) {
+  for (int round = 0; round < rounds; ++round) {
     long long i = first;
     for (; i + 3 * step < n; i += 4 * step) {
       double2 a = __ldcg(from + i), b = __ldcg(from + i + step);
@@ -55,7 +56,7 @@ copy_many(const double2 *__restrict__ from, double2 *__restrict__ to, long long 
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
 fma_chain(int rounds, double a, double b, double *out) {
   double x[8];
 #pragma unroll
@@ -70,14 +71,14 @@ fma_chain(int rounds, double a, double b, double *out) {
   if (s == 1.2345e300) out[blockIdx.x] = s;
 }
 
-extern "C" __global__ void __launch_bounds__(96)
+extern "C" __global__ void __launch_bounds__(SUBSTITUTE_ORDER)
 substitute(int rounds, double *x) {
-  __shared__ double column[96];
+  __shared__ double column[SUBSTITUTE_ORDER];
   const int i = threadIdx.x;
   const double diagonal = 1.0 + 1e-3 * i, below = 1e-3 / (1 + i);
   double mine = x[i];
   for (int round = 0; round < rounds; ++round) {
-    for (int k = 0; k < 96; ++k) {
+    for (int k = 0; k < SUBSTITUTE_ORDER; ++k) {
       if (i == k) column[k] = mine * diagonal;
       __syncthreads();
       if (i > k) mine -= below * column[k];

@@ -1,11 +1,12 @@
 //! The measuring kernels, typed.
 
 use crate::kernels::{Geometry, KernelSource};
-use crate::{Result, Stream, View, ViewMut};
+use crate::{Result, Stream, View, ViewMut, declares};
 
 pub(crate) const SOURCE: KernelSource = KernelSource {
     name: "ceilings.cu",
     text: include_str!("ceilings.cu"),
+    declares: declares![int THREADS, int SUBSTITUTE_ORDER],
     entries: &[
         "read_many",
         "copy_many",
@@ -28,11 +29,11 @@ pub(super) fn blocks(stream: &Stream) -> u32 {
     8 * stream.context().info().multiprocessors
 }
 
-/// Reads all of `from`, `passes` times.
+/// Reads all of `from`, `rounds` times.
 pub(super) fn read_many(
     stream: &Stream,
     from: View<'_, f64>,
-    passes: i32,
+    rounds: i32,
     sums: ViewMut<'_, f64>,
 ) -> Result<()> {
     let module = stream.context().module(&SOURCE)?;
@@ -42,19 +43,19 @@ pub(super) fn read_many(
         .launch(stream, Geometry::line(blocks, THREADS))
         .read(from)
         .scalar(from.len() as i64 / 2)
-        .scalar(passes)
+        .scalar(rounds)
         .write(sums);
     // SAFETY: the arguments are the source's; it reads the pairs of `from` and writes at most one
     // sum a block.
     unsafe { launch.submit() }
 }
 
-/// Copies `from` to `to`, `passes` times.
+/// Copies `from` to `to`, `rounds` times.
 pub(super) fn copy_many(
     stream: &Stream,
     from: View<'_, f64>,
     to: ViewMut<'_, f64>,
-    passes: i32,
+    rounds: i32,
 ) -> Result<()> {
     let module = stream.context().module(&SOURCE)?;
     let pairs = from.len().min(to.len()) as i64 / 2;
@@ -64,7 +65,7 @@ pub(super) fn copy_many(
         .read(from)
         .write(to)
         .scalar(pairs)
-        .scalar(passes);
+        .scalar(rounds);
     // SAFETY: the arguments are the source's; it stays within the shorter of the two.
     unsafe { launch.submit() }
 }

@@ -8,6 +8,7 @@
 
 use super::stream::{Kept, Stream};
 use crate::fault::{Fault, Refusal, Result, expect_shape};
+use crate::record::{Field, InRecord, Record};
 use cudarc::driver::sys;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -26,6 +27,9 @@ macro_rules! elements {
     )*};
 }
 elements!(f64, f32, i64, u64, i32, u32, i16, u16, i8, u8);
+
+// SAFETY: elements one after another.
+unsafe impl<T: Element, const N: usize> Element for [T; N] {}
 
 /// Bytes of device memory, freed in the order of their stream.
 pub(crate) struct Allocation {
@@ -112,6 +116,7 @@ impl<T: Element> std::fmt::Debug for DeviceBuffer<T> {
 /// Part of a buffer, to be read.
 pub struct View<'a, T: Element> {
     allocation: &'a Arc<Allocation>,
+    /// In bytes.
     offset: usize,
     len: usize,
     kind: PhantomData<&'a T>,
@@ -127,6 +132,7 @@ impl<T: Element> Copy for View<'_, T> {}
 /// Part of a buffer, to be written; nobody else holds that part.
 pub struct ViewMut<'a, T: Element> {
     allocation: &'a Arc<Allocation>,
+    /// In bytes.
     offset: usize,
     len: usize,
     kind: PhantomData<&'a mut T>,
@@ -246,8 +252,12 @@ fn inside(range: &Range<usize>, len: usize) -> std::result::Result<(), Refusal> 
     expect_shape(fits, "slice", format!("a range in 0..{len}"), found)
 }
 
-fn address<T>(allocation: &Allocation, offset: usize) -> sys::CUdeviceptr {
-    allocation.pointer + (offset * size_of::<T>()) as u64
+fn address(allocation: &Allocation, offset: usize) -> sys::CUdeviceptr {
+    allocation.pointer + offset as u64
+}
+
+fn expect_one(len: usize) -> std::result::Result<(), Refusal> {
+    expect_shape(len == 1, "a field of a record", "one record", len)
 }
 
 impl<'a, T: Element> View<'a, T> {
@@ -268,9 +278,26 @@ impl<'a, T: Element> View<'a, T> {
     pub fn slice(self, range: Range<usize>) -> Result<View<'a, T>> {
         inside(&range, self.len)?;
         Ok(View {
-            offset: self.offset + range.start,
+            offset: self.offset + range.start * size_of::<T>(),
             len: range.end - range.start,
             ..self
+        })
+    }
+
+    /// A field of the one record that this is a view of.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where it is not a view of one record.
+    pub fn field<F: InRecord>(self, field: Field<T, F>) -> Result<View<'a, F>>
+    where
+        T: Record,
+    {
+        expect_one(self.len)?;
+        Ok(View {
+            allocation: self.allocation,
+            offset: self.offset + field.offset(),
+            len: 1,
+            kind: PhantomData,
         })
     }
 
@@ -279,7 +306,7 @@ impl<'a, T: Element> View<'a, T> {
     }
 
     pub(crate) fn pointer(&self) -> sys::CUdeviceptr {
-        address::<T>(self.allocation, self.offset)
+        address(self.allocation, self.offset)
     }
 
     pub(crate) fn home(&self) -> &'a Stream {
@@ -309,7 +336,7 @@ impl<'a, T: Element> ViewMut<'a, T> {
     pub fn slice(self, range: Range<usize>) -> Result<ViewMut<'a, T>> {
         inside(&range, self.len)?;
         Ok(ViewMut {
-            offset: self.offset + range.start,
+            offset: self.offset + range.start * size_of::<T>(),
             len: range.end - range.start,
             ..self
         })
@@ -323,7 +350,7 @@ impl<'a, T: Element> ViewMut<'a, T> {
         inside(&(0..at), self.len)?;
         let second = ViewMut {
             allocation: self.allocation,
-            offset: self.offset + at,
+            offset: self.offset + at * size_of::<T>(),
             len: self.len - at,
             kind: PhantomData,
         };
@@ -350,12 +377,29 @@ impl<'a, T: Element> ViewMut<'a, T> {
         }
     }
 
+    /// A field of the one record that this is a view of.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where it is not a view of one record.
+    pub fn field<F: InRecord>(self, field: Field<T, F>) -> Result<ViewMut<'a, F>>
+    where
+        T: Record,
+    {
+        expect_one(self.len)?;
+        Ok(ViewMut {
+            allocation: self.allocation,
+            offset: self.offset + field.offset(),
+            len: 1,
+            kind: PhantomData,
+        })
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.len * size_of::<T>()
     }
 
     pub(crate) fn pointer(&self) -> sys::CUdeviceptr {
-        address::<T>(self.allocation, self.offset)
+        address(self.allocation, self.offset)
     }
 
     pub(crate) fn home(&self) -> &'a Stream {

@@ -34,7 +34,7 @@ struct Inner {
     pool: sys::CUmemoryPool,
     lost: OnceLock<Fault>,
     streams: AtomicU64,
-    modules: Mutex<BTreeMap<[usize; 5], Arc<Module>>>,
+    modules: Mutex<BTreeMap<[usize; 7], Arc<Module>>>,
     handles: HandlePool,
     /// Idle ones hold the context, which lives as long as the process anyway.
     stagings: StagingPool,

@@ -11,6 +11,7 @@ use super::staging::{self, Staging};
 use super::stream::Stream;
 use crate::fault::{Result, expect_shape};
 use crate::ledger::{ByteClass, Direction};
+use crate::record::Record;
 use cudarc::driver::sys;
 use std::ops::Range;
 
@@ -121,6 +122,16 @@ impl Stream {
         self.download_with(from, class, |part, numbers| {
             copy(&mut values[part], numbers);
         })
+    }
+
+    /// The one record of a view, copied from the device; waits for it.
+    ///
+    /// # Errors
+    /// As [`Stream::upload_into`]; a [`Refusal`](crate::Refusal) where the view is not of one record.
+    pub fn download_record<R: Record>(&self, from: View<'_, R>, class: ByteClass) -> Result<R> {
+        let mut record = [<R as Record>::ZERO];
+        self.download_into(from, &mut record, class)?;
+        Ok(record[0])
     }
 
     /// Copies from the device, and waits for it: `take` is given parts of `from`, one after another. It must

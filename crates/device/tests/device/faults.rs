@@ -120,6 +120,7 @@ fn no_compile(context: &Context) -> Outcome {
     const WRONG: KernelSource = KernelSource {
         name: "wrong.cu",
         text: "extern \"C\" __global__ void wrong() { undeclared = 1; }",
+        declares: &[],
         entries: &["wrong"],
         options: &[],
     };

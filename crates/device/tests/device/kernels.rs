@@ -6,6 +6,7 @@ use broadhead_device::{Condition, Result, Stream, View, ViewMut};
 pub(crate) const SOURCE: KernelSource = KernelSource {
     name: "tests.cu",
     text: include_str!("kernels.cu"),
+    declares: &[],
     entries: &["count_down", "is_odd", "fill_late", "add_one", "write_far"],
     options: &[],
 };

@@ -14,18 +14,16 @@
 use crate::device::Keep;
 use crate::device::kernels::Kernels;
 use crate::device::layout::Layout;
+use crate::device::outcome::{SideSummary, factor_side};
 use crate::device::pieces::{COUNTED, pieces};
 use crate::device::pivot::{self, Seen};
-use crate::device::record::SideSummary;
+use crate::device::record::FactorRecord;
 use crate::device::summary::BorderMethod;
 use crate::device::tiles::{GramTerm, Tiles};
-use crate::{ArrowShape, Error, LogDeterminant, Pivot, PivotSite, RowDims};
+use crate::{ArrowShape, Error, PivotSite, RowDims};
 use broadhead_device::{
     ByteClass, DeviceBuffer, Matrix, MatrixMut, Side, Stream, Triangle, ViewMut,
 };
-
-/// Numbers of a factor's summary.
-const SUMMARY: usize = 6;
 
 /// Where the matrix is put.
 enum Place {
@@ -322,35 +320,22 @@ impl DenseCholesky {
         Ok(stream.potrf(&mut matrix, workspace, info)?)
     }
 
-    /// Submits the factor's summary, 6 numbers. The scale of a bump is the largest diagonal entry of
+    /// Submits the factor's record. The scale of a bump is the largest diagonal entry of
     /// `matrix`, the caller's, or of the factor.
     pub(crate) fn summarise(
         &self,
         stream: &Stream,
         matrix: Option<&DeviceBuffer<f64>>,
-        to: ViewMut<'_, f64>,
+        to: ViewMut<'_, FactorRecord>,
     ) -> Result<(), Error> {
         let (kernels, factor) = (&self.kernels, &self.factor);
         let matrix = matrix.unwrap_or(factor);
         Ok(kernels.summarise_border(stream, &self.layout, factor, matrix, &self.info, to)?)
     }
 
-    /// What a summary says; the value of a pivot that failed is not known.
-    pub(crate) fn side(numbers: &[f64], site: impl Fn(usize) -> PivotSite) -> SideSummary {
-        debug_assert!(numbers.len() >= SUMMARY);
-        let pivot = |place: f64, value| Pivot {
-            site: site(place as usize),
-            value,
-        };
-        SideSummary {
-            log: LogDeterminant {
-                value: numbers[0],
-                absolute: numbers[1],
-            },
-            least: (numbers[3] >= 0.0).then(|| pivot(numbers[3], numbers[2])),
-            failed: (numbers[4] != 0.0).then(|| pivot(numbers[4] - 1.0, f64::NAN)),
-            scale: numbers[5],
-        }
+    /// What a record says; the value of a pivot that failed is not known.
+    pub(crate) fn side(record: &FactorRecord, site: impl Fn(usize) -> PivotSite) -> SideSummary {
+        factor_side(record, f64::NAN, &site, &site)
     }
 
     /// The factor, the distance of its columns, and the first pivot that failed, from 1, or 0.
@@ -366,7 +351,7 @@ impl DenseCholesky {
     /// The pivot that the last factorization refused.
     fn refused(&self, stream: &Stream) -> Result<Option<usize>, Error> {
         let info = stream.download(self.info.view(), ByteClass::Record)?;
-        pivot::refused(info[0])
+        pivot::refused(info[0].into())
     }
 
     /// Looks at pivot `j` of the matrix, which has been put again, with `rho` on its diagonal.

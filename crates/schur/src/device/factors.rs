@@ -2,6 +2,7 @@
 //! structured systems.
 
 use super::layout::DeviceBytes;
+use super::record::DenseRecord;
 use super::summary::{BorderMethod, RowMethod};
 use super::vector::DeviceVector;
 use super::{DeviceSystem, Keep};
@@ -44,8 +45,8 @@ pub(crate) trait DeviceElimination: Send {
     /// Submits a factorization; nothing is read back.
     fn submit(&mut self, system: &DeviceSystem, ridge: Ridge) -> Result<(), Error>;
 
-    /// The record of the last factorization.
-    fn record(&self) -> View<'_, f64>;
+    /// The record of the last factorization, of a dense system.
+    fn record(&self) -> Option<View<'_, DenseRecord>>;
 
     /// Reads what the last submission, at `ridge`, found, which counts as one factorization.
     fn read(&mut self, system: &DeviceSystem, ridge: Ridge) -> Result<Factored, Failure>;

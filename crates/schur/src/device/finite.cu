@@ -5,24 +5,24 @@
 //   finite_blocks   of the lower triangles of the rows' blocks, as place.cu has them
 //   clear_past      zeros past row and column k of a matrix of ld x ld numbers
 //
-// `found` is one number an array, zero before: the largest of ~place over the places of such numbers, so
-// that it is zero afterwards where there is none, and else tells the first place. A grid of any length,
-// block 256.
+// `found` is one record an array, zero before: its complement becomes the largest of ~place over the
+// places of such numbers, so that it stays zero where there is none, and else tells the first place. A
+// grid of any length, block THREADS.
 
 __device__ __forceinline__ bool is_finite(double x) { return x - x == 0.0; }
 
-__device__ __forceinline__ void tell(unsigned long long *found, long long place) {
-  atomicMax(found, ~(unsigned long long)place);
+__device__ __forceinline__ void tell(NotFinite *found, long long place) {
+  atomicMax(&found->complement, ~(unsigned long long)place);
 }
 
 __device__ __forceinline__ long long thread() {
-  return (long long)blockIdx.x * 256 + threadIdx.x;
+  return (long long)blockIdx.x * THREADS + threadIdx.x;
 }
 
-__device__ __forceinline__ long long threads() { return (long long)gridDim.x * 256; }
+__device__ __forceinline__ long long threads() { return (long long)gridDim.x * THREADS; }
 
-extern "C" __global__ void __launch_bounds__(256)
-    finite_all(const double *x, long long n, unsigned long long *found) {
+extern "C" __global__ void __launch_bounds__(THREADS)
+    finite_all(const double *x, long long n, NotFinite *found) {
   for (long long i = thread(); i < n; i += threads())
     if (!is_finite(x[i])) {
       tell(found, i);
@@ -30,8 +30,8 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    finite_below(const double *C, long long ld, int k, unsigned long long *found) {
+extern "C" __global__ void __launch_bounds__(THREADS)
+    finite_below(const double *C, long long ld, int k, NotFinite *found) {
   // Columns one after another, so that a thread's places ascend.
   const long long all = (long long)k * k;
   for (long long e = thread(); e < all; e += threads()) {
@@ -43,14 +43,14 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256) clear_past(double *C, long long ld, int k) {
+extern "C" __global__ void __launch_bounds__(THREADS) clear_past(double *C, long long ld, int k) {
   for (long long e = thread(); e < ld * ld; e += threads())
     if (e % ld >= k || e / ld >= k) C[e] = 0.0;
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     finite_blocks(const long long *offsets, const long long *blocks, long long n, int d,
-                  const double *D, unsigned long long *found) {
+                  const double *D, NotFinite *found) {
   const Rows rows = {offsets, blocks, n, d};
   for (long long i = thread(); i < n; i += threads()) {
     const int width = rows.dim(i);

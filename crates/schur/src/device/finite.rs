@@ -1,14 +1,16 @@
 //! Whether numbers that lie on a device are finite, asked where they lie.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::kernels::{PlaceRows, RowIndex};
+use super::kernels::{PlaceRows, RowIndex, THREAD_COUNTS, THREADS};
 use super::layout::Layout;
+use super::record::NotFinite;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, View, ViewMut};
+use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, View, ViewMut, declares};
 
 pub(crate) const FINITE: KernelSource = KernelSource {
     name: "finite.cu",
     text: concat!(include_str!("place.cu"), include_str!("finite.cu")),
+    declares: declares![all THREAD_COUNTS, record NotFinite],
     entries: &["finite_all", "finite_below", "finite_blocks", "clear_past"],
     options: &[],
 };
@@ -21,7 +23,10 @@ const BLOCKS: usize = 1056;
 
 /// A grid over `len` numbers.
 fn lengths(len: usize) -> Geometry {
-    Geometry::line(len.div_ceil(256).clamp(1, BLOCKS) as u32, 256)
+    Geometry::line(
+        len.div_ceil(THREADS as usize).clamp(1, BLOCKS) as u32,
+        THREADS,
+    )
 }
 
 /// Kernels, and what they find.
@@ -30,7 +35,7 @@ pub(crate) struct FiniteCheck {
     below: Kernel,
     blocks: Kernel,
     past: Kernel,
-    found: DeviceBuffer<u64>,
+    found: DeviceBuffer<NotFinite>,
 }
 
 /// An array as it lies.
@@ -77,7 +82,7 @@ impl FiniteCheck {
     }
 
     /// Of each array the place of the first number that is not finite, in the order in which they lie.
-    /// Waits for a record of 40 bytes.
+    /// Waits for 40 bytes.
     pub(crate) fn first<const COUNT: usize>(
         &mut self,
         stream: &Stream,
@@ -106,13 +111,10 @@ impl FiniteCheck {
                     .read(x),
             };
             // SAFETY: the arguments are those of the source; matrices and blocks are of the layout, and
-            // each launch writes one number.
+            // each launch writes one record.
             unsafe { launch.write(found).submit()? };
         }
         let found = stream.download(self.found.view(), ByteClass::Record)?;
-        Ok(std::array::from_fn(|slot| match found[slot] {
-            0 => None,
-            place => Some(!place as usize),
-        }))
+        Ok(std::array::from_fn(|slot| found[slot].place()))
     }
 }

@@ -5,15 +5,28 @@
 //! the [`Layout`] it is given; the launch itself checks number and sizes of the arguments.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::layout::{Layout, STRIP, WIDEST_ROW};
+use super::layout::{Layout, PULL_UNKNOWNS, PUSH_UNKNOWNS, STRIP, WIDEST_ROW};
+use super::record::{FactorRecord, RowRecord};
 use crate::RowDims;
 use crate::elimination::rows_first::device::rows::ROWS;
-use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
-use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, ViewMut};
+use broadhead_device::kernels::{Declaration, Geometry, Kernel, KernelSource, Launch};
+use broadhead_device::{ByteClass, DeviceBuffer, Result, Stream, ViewMut, declares};
+
+/// Threads of a block of most kernels.
+pub(crate) const THREADS: u32 = 256;
+/// Of those whose threads take many registers, or whose blocks have little to do.
+pub(crate) const FEW_THREADS: u32 = 128;
+/// Of those that are one block.
+pub(crate) const MOST_THREADS: u32 = 1024;
+
+/// The numbers of threads, for a kernel's text.
+pub(crate) const THREAD_COUNTS: &[Declaration] =
+    declares![int THREADS, int FEW_THREADS, int MOST_THREADS];
 
 pub(crate) const BORDER: KernelSource = KernelSource {
     name: "border.cu",
     text: include_str!("border.cu"),
+    declares: declares![all THREAD_COUNTS, record FactorRecord],
     entries: &[
         "border_unpack",
         "border_sum",
@@ -28,13 +41,14 @@ pub(crate) const BORDER: KernelSource = KernelSource {
 pub(crate) const SOLVE: KernelSource = KernelSource {
     name: "solve.cu",
     text: include_str!("../elimination/rows_first/solve.cu"),
+    declares: declares![all THREAD_COUNTS, int STRIP, int PULL_UNKNOWNS, int PUSH_UNKNOWNS],
     entries: &[
         "pull_plain",
         "pull_share",
-        "sweep_up_plain",
-        "sweep_up_first",
-        "sweep_plain",
-        "sweep_first",
+        "trmv_plain",
+        "trmv_first",
+        "trmv_transposed_plain",
+        "trmv_transposed_first",
         "push_plain",
         "push_share",
         "rows_solve",
@@ -88,8 +102,8 @@ pub(crate) struct DeviceRowFactors {
     pub(crate) factors: DeviceBuffer<f64>,
     /// `1 / L_aa`, of length N.
     pub(crate) reciprocals: DeviceBuffer<f64>,
-    /// One record of 7 numbers a block of threads.
-    pub(crate) records: DeviceBuffer<f64>,
+    /// One record a block of threads.
+    pub(crate) records: DeviceBuffer<RowRecord>,
     /// Blocks of threads that have ended; zero between launches.
     pub(crate) counter: DeviceBuffer<u32>,
 }
@@ -205,16 +219,16 @@ impl Kernels {
             border_line: border.kernel("border_line")?.clone(),
             border_pivot: border.kernel("border_pivot")?.clone(),
             pull: solve.kernel(&format!("pull_{of_y}"))?.clone(),
-            inverse_first: solve.kernel(&format!("sweep_up_{of_v}"))?.clone(),
-            inverse_second: solve.kernel(&format!("sweep_{of_v}"))?.clone(),
+            inverse_first: solve.kernel(&format!("trmv_{of_v}"))?.clone(),
+            inverse_second: solve.kernel(&format!("trmv_transposed_{of_v}"))?.clone(),
             push: solve.kernel(&format!("push_{of_y}"))?.clone(),
             rows_solve: solve.kernel("rows_solve")?.clone(),
             share_of_y: kept.share_of_y,
         })
     }
 
-    /// Factors `blocks` at ridge `rho`, one record a block of threads, and combines the records
-    /// into the first 7 numbers of `summary`.
+    /// Factors `blocks` at ridge `rho`, one record a block of threads, and combines the records into
+    /// `summary`.
     #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
     pub(crate) fn factor_rows(
         &self,
@@ -224,7 +238,7 @@ impl Kernels {
         blocks: &DeviceBuffer<f64>,
         rho: f64,
         rows: &mut DeviceRowFactors,
-        summary: &mut DeviceBuffer<f64>,
+        summary: ViewMut<'_, RowRecord>,
     ) -> Result<()> {
         let how = layout.row_launch;
         let geometry =
@@ -241,10 +255,9 @@ impl Kernels {
             .write(rows.reciprocals.view_mut())
             .write(rows.records.view_mut())
             .write(rows.counter.view_mut())
-            .write(summary.slice_mut(0..7)?);
+            .write(summary);
         // SAFETY: the arguments are those of the source, and the buffers are as long as the layout
-        // says: L as the blocks, N reciprocals, a record for each block of threads, 7 numbers of
-        // the summary.
+        // says: L as the blocks, N reciprocals, a record for each block of threads, and one of all.
         unsafe { launch.submit() }
     }
 
@@ -261,8 +274,8 @@ impl Kernels {
         if layout.k == 0 || layout.rows == 0 {
             return Ok(());
         }
-        let across = layout.k.next_multiple_of(32).min(128);
-        let down = 128 / across;
+        let across = layout.k.next_multiple_of(32).min(FEW_THREADS as usize);
+        let down = FEW_THREADS as usize / across;
         let groups = layout.rows.div_ceil(down).min(65_535);
         let geometry = grid(
             layout.k.div_ceil(across),
@@ -322,7 +335,10 @@ impl Kernels {
         let order = layout.order;
         let launch = self
             .border_sum
-            .launch(stream, grid(order.div_ceil(256), order, [256, 1]))
+            .launch(
+                stream,
+                grid(order.div_ceil(THREADS as usize), order, [THREADS, 1]),
+            )
             .read(border.view())
             .scalar(rho)
             .write(sum.view_mut())
@@ -343,7 +359,7 @@ impl Kernels {
     ) -> Result<()> {
         let launch = self
             .border_ridge
-            .launch(stream, Geometry::one_thread_each(layout.k, 256))
+            .launch(stream, Geometry::one_thread_each(layout.k, THREADS))
             .write(matrix.view_mut())
             .scalar(rho)
             .scalar(layout.order as i64)
@@ -352,7 +368,7 @@ impl Kernels {
         unsafe { launch.submit() }
     }
 
-    /// Log-determinant, smallest pivot and `info` of the border, 6 numbers, into `to`.
+    /// The record of the border's factor, into `to`.
     pub(crate) fn summarise_border(
         &self,
         stream: &Stream,
@@ -360,18 +376,18 @@ impl Kernels {
         factor: &DeviceBuffer<f64>,
         border: &DeviceBuffer<f64>,
         info: &DeviceBuffer<i32>,
-        to: ViewMut<'_, f64>,
+        to: ViewMut<'_, FactorRecord>,
     ) -> Result<()> {
         let launch = self
             .summarise_border
-            .launch(stream, Geometry::line(1, 1024))
+            .launch(stream, Geometry::line(1, MOST_THREADS))
             .read(factor.view())
             .read(border.view())
             .scalar(layout.order as i64)
             .scalar(layout.k as i32)
             .read(info.view())
             .write(to);
-        // SAFETY: the arguments are those of the source; 6 numbers are written.
+        // SAFETY: the arguments are those of the source; one record is written.
         unsafe { launch.submit() }
     }
 
@@ -386,7 +402,7 @@ impl Kernels {
     ) -> Result<()> {
         let launch = self
             .border_line
-            .launch(stream, Geometry::one_thread_each(j + 1, 256))
+            .launch(stream, Geometry::one_thread_each(j + 1, THREADS))
             .read(sum.view())
             .scalar(layout.order as i64)
             .scalar(j as i32)
@@ -405,7 +421,7 @@ impl Kernels {
     ) -> Result<()> {
         let launch = self
             .border_pivot
-            .launch(stream, Geometry::line(1, 256))
+            .launch(stream, Geometry::line(1, THREADS))
             .read(line.slice(0..j + 1)?)
             .scalar(j as i32)
             .write(out.slice_mut(0..1)?);
@@ -428,7 +444,10 @@ impl Kernels {
     ) -> Result<()> {
         let launch = self
             .pull
-            .launch(stream, grid(layout.strips, layout.chunks, [64, 4]))
+            .launch(
+                stream,
+                grid(layout.strips, layout.chunks, [STRIP as u32 / 2, 4]),
+            )
             .early()
             .rows(index, layout)
             .read(rows.factors.view())
@@ -461,7 +480,7 @@ impl Kernels {
         mid: &mut DeviceBuffer<f64>,
         out: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
-        let geometry = Geometry::line((layout.order / 8) as u32, 128);
+        let geometry = Geometry::line((layout.order / 8) as u32, FEW_THREADS);
         let launch = self
             .inverse_first
             .launch(stream, geometry)
@@ -504,7 +523,7 @@ impl Kernels {
         }
         let blocks = layout.rows.div_ceil(layout.rows_per_push) as u32;
         // Where there are few rows, more threads share each.
-        let threads = if blocks < 1024 { 256 } else { 128 };
+        let threads = if blocks < 1024 { THREADS } else { FEW_THREADS };
         let launch = self
             .push
             .launch(stream, Geometry::line(blocks, threads))
@@ -542,7 +561,14 @@ impl Kernels {
         }
         let launch = self
             .rows_solve
-            .launch(stream, grid(layout.rows.div_ceil(128), count, [128, 1]))
+            .launch(
+                stream,
+                grid(
+                    layout.rows.div_ceil(FEW_THREADS as usize),
+                    count,
+                    [FEW_THREADS, 1],
+                ),
+            )
             .rows(index, layout)
             .read(rows.factors.view())
             .read(rows.reciprocals.view())

@@ -10,6 +10,8 @@
 //! Everything depends on the shape alone, grids and chunks too: so do the orders of all sums.
 
 use crate::device::Keep;
+use crate::device::kernels::FEW_THREADS;
+use crate::device::record::{DenseRecord, RowRecord};
 use crate::device::residual::{DenseTerms, DeviceResidual};
 use crate::elimination::rows_first;
 use crate::{ArrowShape, Error};
@@ -28,8 +30,16 @@ const LARGEST_BORDER: usize = 45_056;
 const PASS_BLOCKS: usize = 528;
 /// Columns of a strip of the pull.
 pub(crate) const STRIP: usize = 128;
-/// Lines of B that a block of threads of a product takes at once.
-const PRODUCT_LINES: usize = 64;
+/// Most unknowns of a tile of the pull.
+pub(crate) const PULL_UNKNOWNS: usize = 256;
+/// Most unknowns of a block of threads of the push.
+pub(crate) const PUSH_UNKNOWNS: usize = 128;
+/// Rows of B that a block of threads of a product takes at once.
+pub(crate) const PRODUCT_ROWS: usize = 64;
+/// Threads of a block of the kernel for rows of two unknowns.
+pub(crate) const PAIR_THREADS: usize = 256;
+/// Those of the other kernels that factor rows.
+const ROW_THREADS: usize = FEW_THREADS as usize;
 /// Most blocks of threads of the row factorization; their records are combined by one. Measured: a
 /// block that goes round several times hides the latency of its loads, and few records end sooner.
 const RECORDS: usize = 704;
@@ -51,11 +61,11 @@ impl RowLaunch {
     fn new(uniform: i32, width: usize, rows: usize) -> (Self, usize) {
         // Rows that a warp takes at once, and numbers that it stages for each.
         let (threads, at_once, staged, most) = match uniform {
-            2 => (256, 32, 0, PACKED_RECORDS),
-            4 => (128, 32, 4 * 4 + 2, PACKED_RECORDS),
-            8 => (128, 32, 8 * 8 + 2, PACKED_RECORDS / 2),
-            16 => (128, 8, 16 * 16 + 4, PACKED_RECORDS),
-            _ => (128, 32 / lanes(width), 0, RECORDS),
+            2 => (PAIR_THREADS, 32, 0, PACKED_RECORDS),
+            4 => (ROW_THREADS, 32, 4 * 4 + 2, PACKED_RECORDS),
+            8 => (ROW_THREADS, 32, 8 * 8 + 2, PACKED_RECORDS / 2),
+            16 => (ROW_THREADS, 8, 16 * 16 + 4, PACKED_RECORDS),
+            _ => (ROW_THREADS, 32 / lanes(width), 0, RECORDS),
         };
         let warps = threads / 32;
         let launch = Self {
@@ -149,8 +159,8 @@ impl Layout {
         let unknowns = shape.row_unknowns();
         let product_per_chunk = unknowns
             .div_ceil((PASS_BLOCKS / strips).max(1))
-            .next_multiple_of(PRODUCT_LINES)
-            .max(PRODUCT_LINES);
+            .next_multiple_of(PRODUCT_ROWS)
+            .max(PRODUCT_ROWS);
         Ok(Self {
             rows,
             unknowns,
@@ -166,7 +176,7 @@ impl Layout {
             strips,
             chunks: rows.div_ceil(rows_per_chunk).max(1),
             rows_per_chunk,
-            rows_per_tile: 256 / width,
+            rows_per_tile: PULL_UNKNOWNS / width,
             rows_per_push: (4 / width).max(1),
             product_chunks: unknowns.div_ceil(product_per_chunk).max(1),
             product_per_chunk,
@@ -185,11 +195,11 @@ impl Layout {
 
     /// Elements of the partial sums of a product: of its rows, of its pull, of its border.
     pub(crate) fn product_partials(&self) -> [usize; 3] {
-        let tiles = self.order.div_ceil(64);
+        let tiles = self.order.div_ceil(TILE);
         [
             2 * self.strips * self.unknowns,
             2 * self.product_chunks * self.strips * STRIP,
-            2 * tiles * tiles * 64,
+            2 * tiles * tiles * TILE,
         ]
     }
 
@@ -223,7 +233,8 @@ impl Layout {
                 + self.tiles_bytes()
                 + wide,
             vectors: index
-                + of(7 * self.records + 13 + 1)
+                + (self.records * size_of::<RowRecord>() + size_of::<DenseRecord>()) as u64
+                + of(1)
                 + of(3 * self.unknowns + (4 + self.chunks) * self.border_len())
                 + 4 * (self.strips as u64 + 2),
         }
@@ -307,8 +318,10 @@ mod tests {
             let shape = ArrowShape::uniform(n, d, k).unwrap();
             let layout = Layout::new(&shape).unwrap();
             assert!(layout.chunks * layout.rows_per_chunk >= n);
-            assert!(layout.rows_per_tile * d <= 256 && layout.rows_per_tile <= 256);
-            assert!(layout.rows_per_push * d <= 128);
+            assert!(
+                layout.rows_per_tile * d <= PULL_UNKNOWNS && layout.rows_per_tile <= PULL_UNKNOWNS
+            );
+            assert!(layout.rows_per_push * d <= PUSH_UNKNOWNS);
         }
         let large = Layout::new(&ArrowShape::uniform(2, 1, LARGEST_BORDER + 1).unwrap());
         let named = matches!(

@@ -45,7 +45,7 @@ pub(crate) fn find(
 ///
 /// # Errors
 /// A fault of the library where it is negative.
-pub(crate) fn refused(info: i32) -> Result<Option<usize>, Error> {
+pub(crate) fn refused(info: i64) -> Result<Option<usize>, Error> {
     match info {
         0 => Ok(None),
         1.. => Ok(Some(info as usize - 1)),

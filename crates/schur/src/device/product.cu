@@ -1,17 +1,17 @@
 // H x over the operands, for two vectors at once: y = D x_t + B x_b, C x_b + B' x_t. The second vector
 // is the sum of the first and of a point z where one is given, and is written then.
 //
-//   product_pass[_of_step]
+//   product_partials[_of_step]
 //                     partial sums of B x_b and of B' x_t, B read once;
 //                     partial sums of C x_b, the lower triangle of C read once
-//   product_finish[_of_step]
+//   product_reduce[_of_step]
 //                     y = D x_t + the partial sums, in their order; of a step, what a judgement of
 //                     it is made of too
 //
 // Independent of any factor: residuals and objectives come from here. D packed, d_i x d_i row-major,
 // lower triangle read; B: N x k row-major; C: column-major, leading dimension ld, order `order` a
 // multiple of 16, lower triangle read, zero past k. Border vectors are zero past k, to a whole strip
-// of 128. Rows as in rows.cu. All may start early.
+// of STRIP. Rows as in rows.cu. All may start early.
 //
 // Partial sums, for each of the two vectors: of_rows strips x N (what each strip of columns adds to
 // B x_b), of_pull chunks x ldp (what each chunk of unknowns adds to B' x_t), of_border T x ldb for T
@@ -46,10 +46,10 @@ __device__ __forceinline__ double total_of_16(double *v, int lane) {
   return v[0] + __shfl_xor_sync(0xffffffffu, v[0], 1);
 }
 
-// A strip of 128 columns and a chunk of `per_chunk` unknowns of B: eight lines a warp at a time, each
+// A strip of STRIP columns and a chunk of `per_chunk` unknowns of B: eight rows a warp at a time, each
 // lane four columns.
 template <bool STEP>
-__device__ __forceinline__ void pass_cross(int strip, int strips, int chunk, int chunks,
+__device__ __forceinline__ void partials_of_cross(int strip, int strips, int chunk, int chunks,
                                            const double *B, int k, long long N,
                                            const double *at0, const double *ab0,
                                            const double *at1, const double *ab1,
@@ -57,7 +57,7 @@ __device__ __forceinline__ void pass_cross(int strip, int strips, int chunk, int
                                            double *of_pull, long long ldp, long long per_chunk,
                                            double *shared) {
   const int t = threadIdx.x, lane = t % 32, warp = t / 32;
-  const int c0 = 128 * strip + lane;
+  const int c0 = STRIP * strip + lane;
   const long long begin = chunk * per_chunk;
   const long long end = begin + per_chunk < N ? begin + per_chunk : N;
   double x0[4], x1[4], s0[4], s1[4];
@@ -67,7 +67,7 @@ __device__ __forceinline__ void pass_cross(int strip, int strips, int chunk, int
     x1[q] = second<STEP>(ab0, ab1, zb, c0 + 32 * q);
     s0[q] = s1[q] = 0.0;
   }
-  for (long long r = begin + 8 * warp; r < end; r += 64) {
+  for (long long r = begin + 8 * warp; r < end; r += PRODUCT_ROWS) {
     const int have = end - r < 8 ? (int)(end - r) : 8;
     const double *line = B + r * k + c0;
     double v[8][4], dots[16];
@@ -98,32 +98,33 @@ __device__ __forceinline__ void pass_cross(int strip, int strips, int chunk, int
   }
 #pragma unroll
   for (int q = 0; q < 4; ++q) {
-    shared[warp * 128 + lane + 32 * q] = s0[q];
-    shared[1024 + warp * 128 + lane + 32 * q] = s1[q];
+    shared[warp * STRIP + lane + 32 * q] = s0[q];
+    shared[8 * STRIP + warp * STRIP + lane + 32 * q] = s1[q];
   }
   __syncthreads();
-  const int which = t / 128, c = t % 128;
-  double s = shared[1024 * which + c];
-  for (int w = 1; w < 8; ++w) s += shared[1024 * which + 128 * w + c];
-  of_pull[((long long)which * chunks + chunk) * ldp + 128 * strip + c] = s;
+  const int which = t / STRIP, c = t % STRIP;
+  double s = shared[8 * STRIP * which + c];
+  for (int w = 1; w < 8; ++w) s += shared[8 * STRIP * which + STRIP * w + c];
+  of_pull[((long long)which * chunks + chunk) * ldp + STRIP * strip + c] = s;
 }
 
-// One tile of 64 x 64 of the lower triangle of C, by its number I (I + 1) / 2 + J.
+// One tile of TILE x TILE of the lower triangle of C, by its number I (I + 1) / 2 + J.
 template <bool STEP>
-__device__ __forceinline__ void pass_border(int tile, int tiles, const double *C, long long ld,
+__device__ __forceinline__ void partials_of_border(int tile, int tiles, const double *C, long long ld,
                                             int order, const double *ab0, const double *ab1,
-                                            const double *zb, double *of_border, long long ldb, double *shared) {
-  double *xi = shared, *xj = shared + 128, *rows = shared + 256;
+                                            const double *zb, double *of_border,
+                                                   long long ldb, double *shared) {
+  double *xi = shared, *xj = shared + 2 * TILE, *rows = shared + 4 * TILE;
   const int t = threadIdx.x, lane = t % 32, warp = t / 32;
   int I = (int)((sqrt(8.0 * tile + 1.0) - 1.0) * 0.5);
   while ((I + 1) * (I + 2) / 2 <= tile) ++I;
   while (I * (I + 1) / 2 > tile) --I;
   const int J = tile - I * (I + 1) / 2;
-  const int i = 64 * I + 2 * lane;
+  const int i = TILE * I + 2 * lane;
   double2 v[8];
 #pragma unroll
   for (int q = 0; q < 8; ++q) {
-    const int j = 64 * J + 8 * warp + q;
+    const int j = TILE * J + 8 * warp + q;
     v[q].x = v[q].y = 0.0;
     if (j < order && i < order) {
       v[q] = __ldcs((const double2 *)(C + i + j * ld));
@@ -131,29 +132,29 @@ __device__ __forceinline__ void pass_border(int tile, int tiles, const double *C
       if (i + 1 < j) v[q].y = 0.0;
     }
   }
-  if (t < 128) {
-    const int e = t % 64;
-    const int i0 = 64 * I + e, j0 = 64 * J + e;
-    xi[t] = i0 >= order ? 0.0 : t / 64 ? second<STEP>(ab0, ab1, zb, i0) : ab0[i0];
-    xj[t] = j0 >= order ? 0.0 : t / 64 ? second<STEP>(ab0, ab1, zb, j0) : ab0[j0];
+  if (t < 2 * TILE) {
+    const int e = t % TILE;
+    const int i0 = TILE * I + e, j0 = TILE * J + e;
+    xi[t] = i0 >= order ? 0.0 : t / TILE ? second<STEP>(ab0, ab1, zb, i0) : ab0[i0];
+    xj[t] = j0 >= order ? 0.0 : t / TILE ? second<STEP>(ab0, ab1, zb, j0) : ab0[j0];
   }
   __syncthreads();
   double columns[16];
 #pragma unroll
   for (int which = 0; which < 2; ++which) {
     double2 row = {0.0, 0.0};
-    const double x = xi[64 * which + 2 * lane], y = xi[64 * which + 2 * lane + 1];
+    const double x = xi[TILE * which + 2 * lane], y = xi[TILE * which + 2 * lane + 1];
 #pragma unroll
     for (int q = 0; q < 8; ++q) {
-      const int j = 64 * J + 8 * warp + q;
-      const double w = xj[64 * which + 8 * warp + q];
+      const int j = TILE * J + 8 * warp + q;
+      const double w = xj[TILE * which + 8 * warp + q];
       row.x += v[q].x * w;
       row.y += v[q].y * w;
       // The diagonal counts once, with the rows.
       columns[8 * which + q] = (i == j ? 0.0 : v[q].x * x) + (i + 1 == j ? 0.0 : v[q].y * y);
     }
-    rows[512 * which + 64 * warp + 2 * lane] = row.x;
-    rows[512 * which + 64 * warp + 2 * lane + 1] = row.y;
+    rows[8 * TILE * which + TILE * warp + 2 * lane] = row.x;
+    rows[8 * TILE * which + TILE * warp + 2 * lane + 1] = row.y;
   }
   const double total = total_of_16(columns, lane);
   // Before what the others of this warp have read is written.
@@ -162,87 +163,85 @@ __device__ __forceinline__ void pass_border(int tile, int tiles, const double *C
     const int which = lane / 16, q = lane / 2 % 8;
     // Of a diagonal tile the columns' part is added below. A warp alone reads its part of xj.
     if (I != J)
-      of_border[((long long)which * tiles + I) * ldb + 64 * J + 8 * warp + q] = total;
+      of_border[((long long)which * tiles + I) * ldb + TILE * J + 8 * warp + q] = total;
     else
-      xj[64 * which + 8 * warp + q] = total;
+      xj[TILE * which + 8 * warp + q] = total;
   }
   __syncthreads();
-  if (t < 128) {
-    const int which = t / 64, e = t % 64;
-    double s = rows[512 * which + e];
-    for (int w = 1; w < 8; ++w) s += rows[512 * which + 64 * w + e];
+  if (t < 2 * TILE) {
+    const int which = t / TILE, e = t % TILE;
+    double s = rows[8 * TILE * which + e];
+    for (int w = 1; w < 8; ++w) s += rows[8 * TILE * which + TILE * w + e];
     if (I == J) s += xj[t];
-    of_border[((long long)which * tiles + J) * ldb + 64 * I + e] = s;
+    of_border[((long long)which * tiles + J) * ldb + TILE * I + e] = s;
   }
 }
 
-// Grid strips chunks + T (T + 1) / 2 for T = ceil(order / 64), block 256.
-#define PASS(NAME, STEP)                                                                              \
-  extern "C" __global__ void __launch_bounds__(256, 2)                                                \
+// Grid strips chunks + T (T + 1) / 2 for T = ceil(order / TILE), block THREADS.
+#define PARTIALS(NAME, STEP)                                                                          \
+  extern "C" __global__ void __launch_bounds__(THREADS, 2)                                            \
       NAME(const double *B, int k, long long N, const double *C, long long ld, int order,             \
            const double *at0, const double *ab0, const double *at1, const double *ab1,                \
            const double *zt, const double *zb, double *of_rows, double *of_pull, double *of_border,   \
            long long ldp, long long ldb, int strips, int chunks, long long per_chunk) {               \
     wait_for_work_ahead();                                                                            \
-    __shared__ double shared[2048];                                                                   \
+    __shared__ double shared[16 * STRIP];                                                             \
     const int b = blockIdx.x, cross = strips * chunks;                                                \
     if (b < cross)                                                                                    \
-      pass_cross<STEP>(b % strips, strips, b / strips, chunks, B, k, N, at0, ab0, at1, ab1, zt, zb,   \
-                       of_rows, of_pull, ldp, per_chunk, shared);                                     \
+      partials_of_cross<STEP>(b % strips, strips, b / strips, chunks, B, k, N, at0, ab0, at1, ab1, zt,\
+                              zb, of_rows, of_pull, ldp, per_chunk, shared);                          \
     else                                                                                              \
-      pass_border<STEP>(b - cross, (order + 63) / 64, C, ld, order, ab0, ab1, zb, of_border, ldb,     \
-                        shared);                                                                      \
+      partials_of_border<STEP>(b - cross, (order + TILE - 1) / TILE, C, ld, order, ab0, ab1, zb,      \
+                               of_border, ldb, shared);                                               \
   }
 
-PASS(product_pass, false)
-PASS(product_pass_of_step, true)
+PARTIALS(product_partials, false)
+PARTIALS(product_partials_of_step, true)
 
-// The terms of a step, 10 numbers a block: term q of block b at q blocks + b.
-//   0  r' d      1  d' H d      2  t' H t      3  g' t
-//   4, 5, 6      the squares of the entries of H t - g on the rows that are below 2^-511, of those
-//                between, and of those above 2^486, the first scaled by 2^537 each, the last by
-//                2^-538, so that none overflows or underflows (Blue 1978)
-//   7, 8, 9      the same on the border
-// Vector 0 sums terms 0 and 1, vector 1 the others.
-#define TERMS 10
+// The terms of a step, as many numbers a block as StepTerms has: the number q of block b at
+// q blocks + b. Vector 0, the step, sums those before OF_TRIAL, vector 1, the trial, the others.
 
+// What one vector adds: its squares are those of the rows or of the border.
 struct Terms {
-  double v[5];
+  double slope, curvature;
+  SquareSums squares;
   __device__ __forceinline__ void of_step(double d, double hd, double r) {
-    v[0] = r * d;
-    v[1] = d * hd;
+    slope = r * d;
+    curvature = d * hd;
   }
   __device__ __forceinline__ void of_trial(double t, double ht, double g) {
-    v[0] = t * ht;
-    v[1] = g * t;
+    curvature = t * ht;
+    slope = g * t;
     const double x = ht - g, size = fabs(x);
-    if (size > 0x1p486)
-      v[4] = (x * 0x1p-538) * (x * 0x1p-538);
-    else if (size < 0x1p-511)
-      v[2] = (x * 0x1p537) * (x * 0x1p537);
+    if (size > LARGE)
+      squares.large = (x * SCALE_OF_LARGE) * (x * SCALE_OF_LARGE);
+    else if (size < SMALL)
+      squares.small = (x * SCALE_OF_SMALL) * (x * SCALE_OF_SMALL);
     else
       // Of a number that is not one too.
-      v[3] = x * x;
+      squares.middle = x * x;
   }
 };
+constexpr int EACH = sizeof(Terms) / sizeof(double);
 
 // Sums a block's terms, in an order of its own, and stores them: of a block of the border warp 0 has
 // those of vector 0 and warp 1 those of vector 1; of one of the rows four warps each.
 __device__ __forceinline__ void store_terms(Terms mine, bool border, double *terms,
-                                            double (*shared)[5]) {
+                                            double (*shared)[EACH]) {
   const int t = threadIdx.x, lane = t % 32, warp = t / 32;
 #pragma unroll
-  for (int q = 0; q < 5; ++q) {
-    double x = mine.v[q];
+  for (int q = 0; q < EACH; ++q) {
+    double x = ((const double *)&mine)[q];
     for (int half = 16; half > 0; half /= 2) x += __shfl_down_sync(0xffffffffu, x, half);
     if (lane == 0) shared[warp][q] = x;
   }
   __syncthreads();
   if (t >= TERMS) return;
-  const int vector = t >= 2, e = t < 2 ? t : t < 4 ? t - 2 : 2 + (t - 4) % 3;
+  const int vector = t >= OF_TRIAL;
+  const int e = t < OF_ROWS ? t % OF_TRIAL : OF_TRIAL + (t - OF_ROWS) % (OF_BORDER - OF_ROWS);
   const int each = border ? 1 : 4;
   double sum = 0.0;
-  if (t < 4 || (t >= 7) == border)
+  if (t < OF_ROWS || (t >= OF_BORDER) == border)
     for (int w = 0; w < each; ++w) sum += shared[vector * each + w][e];
   terms[(long long)t * gridDim.x + blockIdx.x] = sum;
 }
@@ -265,7 +264,7 @@ struct Ends {
   // Blocks of threads for the border; those of the rows follow.
   __device__ __forceinline__ int of_b() const { return (order + 31) / 32; }
 
-  // Entry i of C x_b + B' x_t, by thread (i % 32, vector), of the 256 of this block.
+  // Entry i of C x_b + B' x_t, by thread (i % 32, vector), of the THREADS of this block.
   __device__ __forceinline__ double border(int i, double (*sums)[8][32]) const {
     const int x = threadIdx.x % 32, y = threadIdx.x / 32;
 #pragma unroll
@@ -317,9 +316,9 @@ struct Ends {
   }
 };
 
-// Grid ceil(order / 32) + ceil(N / 128), block 256.
-extern "C" __global__ void __launch_bounds__(256)
-    product_finish(const long long *offsets, const long long *blocks, long long n, int d,
+// Grid ceil(order / 32) + ceil(N / (THREADS / 2)), block THREADS.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    product_reduce(const long long *offsets, const long long *blocks, long long n, int d,
                    const double *D, const double *of_rows, int strips, long long N,
                    const double *of_border, int tiles, const double *of_pull, int chunks,
                    long long ldb, long long ldp, int k, int order, const double *at0,
@@ -335,16 +334,16 @@ extern "C" __global__ void __launch_bounds__(256)
     if (vector < 2 && i < order) (vector ? yb1 : yb0)[i] = y;
     return;
   }
-  const int vector = t / 128;
-  const long long u = (long long)(blockIdx.x - ends.of_b()) * 128 + t % 128;
+  const int vector = t / (THREADS / 2);
+  const long long u = (long long)(blockIdx.x - ends.of_b()) * (THREADS / 2) + t % (THREADS / 2);
   if (u >= N) return;
   const double *at = vector ? at1 : at0;
   (vector ? yt1 : yt0)[u] = ends.row(u, vector, [=](long long e) { return at[e]; });
 }
 
 // The same of a step d from a point z: t = z + d and H t are written, and the step's terms.
-extern "C" __global__ void __launch_bounds__(256)
-    product_finish_of_step(const long long *offsets, const long long *blocks, long long n, int d,
+extern "C" __global__ void __launch_bounds__(THREADS)
+    product_reduce_of_step(const long long *offsets, const long long *blocks, long long n, int d,
                            const double *D, const double *of_rows, int strips, long long N,
                            const double *of_border, int tiles, const double *of_pull, int chunks,
                            long long ldb, long long ldp, int k, int order, const double *at0,
@@ -352,7 +351,7 @@ extern "C" __global__ void __launch_bounds__(256)
                            const double *rb, const double *gt, const double *gb, double *at1,
                            double *ab1, double *yt1, double *yb1, double *terms) {
   wait_for_work_ahead();
-  __shared__ double sums[2][8][32], parts[8][5];
+  __shared__ double sums[2][8][32], of_warps[8][EACH];
   const Ends ends = {offsets,   blocks, n,       d,      D,   of_rows, strips, N,
                      of_border, tiles,  of_pull, chunks, ldb, ldp,     k,      order};
   const int t = threadIdx.x;
@@ -372,8 +371,8 @@ extern "C" __global__ void __launch_bounds__(256)
       }
     }
   } else {
-    const int vector = t / 128;
-    const long long u = (long long)(blockIdx.x - ends.of_b()) * 128 + t % 128;
+    const int vector = t / (THREADS / 2);
+    const long long u = (long long)(blockIdx.x - ends.of_b()) * (THREADS / 2) + t % (THREADS / 2);
     if (u < N) {
       const double y = ends.row(
           u, vector, [=](long long e) { return vector ? zt[e] + at0[e] : at0[e]; });
@@ -387,5 +386,5 @@ extern "C" __global__ void __launch_bounds__(256)
       }
     }
   }
-  store_terms(mine, border, terms, parts);
+  store_terms(mine, border, terms, of_warps);
 }

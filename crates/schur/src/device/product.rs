@@ -2,32 +2,46 @@
 //! device are made of. Independent of any factor.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::kernels::{PlaceRows, RowIndex};
-use super::layout::{Layout, STRIP};
+use super::kernels::{PlaceRows, RowIndex, THREAD_COUNTS, THREADS};
+use super::layout::{Layout, PRODUCT_ROWS, STRIP, TILE};
 use super::operands::Operands;
+use super::record::{SquareSums, StepTerms};
 use super::vector::DeviceVector;
 use crate::{Error, ShapeError};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
-use broadhead_device::{DeviceBuffer, Result, Stream};
+use broadhead_device::{DeviceBuffer, Result, Stream, declares};
+use std::mem::offset_of;
 
 pub(crate) const PRODUCT: KernelSource = KernelSource {
     name: "product.cu",
     text: include_str!("product.cu"),
+    declares: declares![
+        all THREAD_COUNTS,
+        int STRIP,
+        int TILE,
+        int PRODUCT_ROWS,
+        record StepTerms,
+        int TERMS = StepTerms::TERMS,
+        int OF_TRIAL = offset_of!(StepTerms, trial_slope) / size_of::<f64>(),
+        int OF_ROWS = offset_of!(StepTerms, row_squares) / size_of::<f64>(),
+        int OF_BORDER = offset_of!(StepTerms, border_squares) / size_of::<f64>(),
+        double SMALL = SquareSums::SMALL,
+        double LARGE = SquareSums::LARGE,
+        double SCALE_OF_SMALL = SquareSums::SCALE_OF_SMALL,
+        double SCALE_OF_LARGE = SquareSums::SCALE_OF_LARGE,
+    ],
     entries: &[
-        "product_pass",
-        "product_pass_of_step",
-        "product_finish",
-        "product_finish_of_step",
+        "product_partials",
+        "product_partials_of_step",
+        "product_reduce",
+        "product_reduce_of_step",
     ],
     options: &[],
 };
 
-/// Terms that judge a step.
-pub(crate) const STEP_TERMS: usize = 10;
-
-/// Numbers of the terms of a step: ten for each block of threads that ends the products.
+/// Numbers of the terms of a step: those of each block of threads that ends the products.
 pub(crate) fn step_terms(layout: &Layout) -> usize {
-    STEP_TERMS * end_blocks(layout)
+    StepTerms::TERMS * end_blocks(layout)
 }
 
 /// A step whose products are asked for, and what they are written to.
@@ -64,15 +78,12 @@ impl StepProduct<'_> {
     }
 }
 
-/// Order of a tile of the border.
-const TILE: usize = 64;
-
 /// Kernels and partial sums of a product.
 pub(crate) struct Product {
-    pass: Kernel,
-    pass_of_step: Kernel,
-    finish: Kernel,
-    finish_of_step: Kernel,
+    partials: Kernel,
+    partials_of_step: Kernel,
+    reduce: Kernel,
+    reduce_of_step: Kernel,
     of_rows: DeviceBuffer<f64>,
     of_pull: DeviceBuffer<f64>,
     of_border: DeviceBuffer<f64>,
@@ -88,10 +99,10 @@ impl Product {
         let [of_rows, of_pull, of_border] = layout.product_partials();
         let what_for = "partial sums of a product";
         Ok(Self {
-            pass: module.kernel("product_pass")?.clone(),
-            pass_of_step: module.kernel("product_pass_of_step")?.clone(),
-            finish: module.kernel("product_finish")?.clone(),
-            finish_of_step: module.kernel("product_finish_of_step")?.clone(),
+            partials: module.kernel("product_partials")?.clone(),
+            partials_of_step: module.kernel("product_partials_of_step")?.clone(),
+            reduce: module.kernel("product_reduce")?.clone(),
+            reduce_of_step: module.kernel("product_reduce_of_step")?.clone(),
             of_rows: stream.zeros(of_rows, what_for)?,
             of_pull: stream.zeros(of_pull, what_for)?,
             of_border: stream.zeros(of_border, what_for)?,
@@ -111,9 +122,9 @@ impl Product {
         y: [&mut DeviceVector; 2],
     ) -> Result<()> {
         let [y0, y1] = y;
-        self.pass(stream, layout, operands, x, None)?;
+        self.partials(stream, layout, operands, x, None)?;
         let launch = self
-            .ends(&self.finish, stream, layout, index, operands)
+            .ends(&self.reduce, stream, layout, index, operands)
             .read(x[0].row.view())
             .read(x[1].row.view())
             .write(y0.row.view_mut())
@@ -143,9 +154,9 @@ impl Product {
             product,
             terms,
         } = of;
-        self.pass(stream, layout, operands, [step, trial], Some(point))?;
+        self.partials(stream, layout, operands, [step, trial], Some(point))?;
         let launch = self
-            .ends(&self.finish_of_step, stream, layout, index, operands)
+            .ends(&self.reduce_of_step, stream, layout, index, operands)
             .read(step.row.view())
             .read(step.border.view())
             .read(point.row.view())
@@ -159,13 +170,13 @@ impl Product {
             .write(product.row.view_mut())
             .write(product.border.view_mut())
             .write(terms.view_mut());
-        // SAFETY: as above; ten terms for each block of threads.
+        // SAFETY: as above; every term for each block of threads.
         unsafe { launch.submit() }
     }
 
     /// The partial sums of both products, the second of `point` plus the first vector where one is
     /// given.
-    fn pass(
+    fn partials(
         &mut self,
         stream: &Stream,
         layout: &Layout,
@@ -177,13 +188,13 @@ impl Product {
         let none = self.none.view();
         let (point_row, point_border) =
             point.map_or((none, none), |z| (z.row.view(), z.border.view()));
-        let pass = match point {
-            Some(_) => &self.pass_of_step,
-            None => &self.pass,
+        let kernel = match point {
+            Some(_) => &self.partials_of_step,
+            None => &self.partials,
         };
         let blocks = layout.strips * layout.product_chunks + tiles * (tiles + 1) / 2;
-        let launch = pass
-            .launch(stream, Geometry::line(blocks as u32, 256))
+        let launch = kernel
+            .launch(stream, Geometry::line(blocks as u32, THREADS))
             .early()
             .read(operands.cross.view())
             .scalar(layout.k as i32)
@@ -220,7 +231,7 @@ impl Product {
         operands: &'s Operands,
     ) -> Launch<'s> {
         kernel
-            .launch(stream, Geometry::line(end_blocks(layout) as u32, 256))
+            .launch(stream, Geometry::line(end_blocks(layout) as u32, THREADS))
             .early()
             .rows(index, layout)
             .read(operands.row_hessian.view())
@@ -240,5 +251,5 @@ impl Product {
 
 /// Blocks of threads that end a product.
 fn end_blocks(layout: &Layout) -> usize {
-    layout.order.div_ceil(32) + layout.unknowns.div_ceil(128)
+    layout.order.div_ceil(32) + layout.unknowns.div_ceil(THREADS as usize / 2)
 }

@@ -25,8 +25,8 @@ __device__ __forceinline__ Pair over_warp(Pair p) {
   return p;
 }
 
-// One warp an unknown. Grid ceil(N / 4), block 128.
-extern "C" __global__ void __launch_bounds__(128)
+// One warp an unknown. Grid ceil(N / 4), block FEW_THREADS.
+extern "C" __global__ void __launch_bounds__(FEW_THREADS)
     residual_rows(const long long *offsets, const long long *blocks, long long n, int d, long long N,
                   const double *D, const double *B, int k, double rho, const double *xt,
                   const double *xb, const double *gt, double *q, double *w) {
@@ -60,11 +60,11 @@ extern "C" __global__ void __launch_bounds__(128)
   }
 }
 
-// Partial sums of B' x_t. Grid (ceil(k / 128), chunks), block 128; partials: 2 x chunks x ldp.
-extern "C" __global__ void __launch_bounds__(128)
+// Partial sums of B' x_t. Grid (ceil(k / STRIP), chunks), block STRIP; partials: 2 x chunks x ldp.
+extern "C" __global__ void __launch_bounds__(STRIP)
     residual_columns(const double *B, int k, long long N, const double *xt, double *partials,
                      long long ldp, long long per_chunk) {
-  const int c = blockIdx.x * 128 + threadIdx.x;
+  const int c = blockIdx.x * STRIP + threadIdx.x;
   const long long begin = blockIdx.y * per_chunk;
   const long long end = begin + per_chunk < N ? begin + per_chunk : N;
   Pair p = {0.0, 0.0};
@@ -76,12 +76,12 @@ extern "C" __global__ void __launch_bounds__(128)
   partials[(gridDim.y + blockIdx.y) * ldp + c] = p.size;
 }
 
-// Partial sums of the lower triangle of C times x_b, along its lines. Grid (ceil(k / 128), pieces),
-// block 128; partials: 2 x pieces x ldp.
-extern "C" __global__ void __launch_bounds__(128)
+// Partial sums of the lower triangle of C times x_b, along its rows. Grid (ceil(k / STRIP), pieces),
+// block STRIP; partials: 2 x pieces x ldp.
+extern "C" __global__ void __launch_bounds__(STRIP)
     residual_triangle(const double *C, long long ld, int k, const double *xb, double *partials,
                       long long ldp, int per_piece) {
-  const int r = blockIdx.x * 128 + threadIdx.x;
+  const int r = blockIdx.x * STRIP + threadIdx.x;
   const int begin = blockIdx.y * per_piece;
   const int end = begin + per_piece < r + 1 ? begin + per_piece : r + 1;
   Pair p = {0.0, 0.0};
@@ -94,10 +94,10 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 
 // One warp an unknown of the border: what lies below the diagonal of its column, and the partial sums
-// in their order. Grid ceil(k / 4), block 128.
-extern "C" __global__ void __launch_bounds__(128)
+// in their order. Grid ceil(k / 4), block FEW_THREADS.
+extern "C" __global__ void __launch_bounds__(FEW_THREADS)
     residual_border(const double *C, long long ld, int k, double rho, const double *xb,
-                    const double *gb, const double *of_columns, int chunks, const double *of_lines,
+                    const double *gb, const double *of_columns, int chunks, const double *of_triangle,
                     int pieces, long long ldp, double *q, double *w) {
   const int i = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (i >= k) return;
@@ -108,8 +108,8 @@ extern "C" __global__ void __launch_bounds__(128)
     p.size += of_columns[(chunks + c) * ldp + i];
   }
   for (int c = lane; c < pieces; c += 32) {
-    p.sum += of_lines[c * ldp + i];
-    p.size += of_lines[(pieces + c) * ldp + i];
+    p.sum += of_triangle[c * ldp + i];
+    p.size += of_triangle[(pieces + c) * ldp + i];
   }
   p = over_warp(p);
   if (lane == 0) {
@@ -127,7 +127,7 @@ __device__ double over_block(double *all, double mine, F combine) {
   const int t = threadIdx.x;
   __syncthreads();
   all[t] = mine;
-  for (int half = 512; half > 0; half /= 2) {
+  for (int half = MOST_THREADS / 2; half > 0; half /= 2) {
     __syncthreads();
     if (t < half) all[t] = combine(all[t], all[t + half]);
   }
@@ -135,18 +135,18 @@ __device__ double over_block(double *all, double mine, F combine) {
   return all[0];
 }
 
-// One block of 1024 threads. out: max |q|, max w, max |q| / w (0 / 0 is 0; infinite where that is not a
-// number), and the norms of q and g, scaled so that no square overflows.
-extern "C" __global__ void __launch_bounds__(1024)
+// One block of MOST_THREADS threads. Of the ratios |q| / w 0 / 0 is 0; the norms are scaled so
+// that no square overflows.
+extern "C" __global__ void __launch_bounds__(MOST_THREADS)
     gauge(const double *qt, const double *wt, const double *gt, long long N, const double *qb,
-          const double *wb, const double *gb, int k, double *out) {
-  __shared__ double all[1024];
+          const double *wb, const double *gb, int k, ResidualRecord *out) {
+  __shared__ double all[MOST_THREADS];
   const int t = threadIdx.x;
   double largest = 0.0, weight = 0.0, worst = 0.0, gradient = 0.0;
   for (int part = 0; part < 2; ++part) {
     const double *q = part ? qb : qt, *w = part ? wb : wt, *g = part ? gb : gt;
     const long long end = part ? k : N;
-    for (long long i = t; i < end; i += 1024) {
+    for (long long i = t; i < end; i += MOST_THREADS) {
       const double a = fabs(q[i]), ratio = a == 0.0 ? 0.0 : a / w[i];
       largest = larger(a, largest);
       weight = larger(w[i], weight);
@@ -164,7 +164,7 @@ extern "C" __global__ void __launch_bounds__(1024)
   for (int part = 0; part < 2; ++part) {
     const double *q = part ? qb : qt, *g = part ? gb : gt;
     const long long end = part ? k : N;
-    for (long long i = t; i < end; i += 1024) {
+    for (long long i = t; i < end; i += MOST_THREADS) {
       const double a = largest > 0.0 ? q[i] / largest : 0.0, b = gradient > 0.0 ? g[i] / gradient : 0.0;
       residuals += a * a;
       gradients += b * b;
@@ -173,18 +173,18 @@ extern "C" __global__ void __launch_bounds__(1024)
   residuals = over_block(all, residuals, plus);
   gradients = over_block(all, gradients, plus);
   if (t == 0) {
-    out[0] = largest;
-    out[1] = weight;
-    out[2] = worst;
-    out[3] = largest * sqrt(residuals);
-    out[4] = gradient * sqrt(gradients);
+    out->largest = largest;
+    out->weight = weight;
+    out->worst = worst;
+    out->residual = largest * sqrt(residuals);
+    out->gradient = gradient * sqrt(gradients);
   }
 }
 
-// x += y, of both parts. Grid ceil((N + k) / 256), block 256.
-extern "C" __global__ void __launch_bounds__(256)
+// x += y, of rows and border. Grid ceil((N + k) / THREADS), block THREADS.
+extern "C" __global__ void __launch_bounds__(THREADS)
     advance(double *xt, const double *yt, long long N, double *xb, const double *yb, int k) {
-  const long long i = (long long)blockIdx.x * 256 + threadIdx.x;
+  const long long i = (long long)blockIdx.x * THREADS + threadIdx.x;
   if (i < N)
     xt[i] += yt[i];
   else if (i - N < k)

@@ -6,17 +6,19 @@
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use super::DeviceSystem;
-use super::kernels::PlaceRows;
+use super::kernels::{FEW_THREADS, MOST_THREADS, PlaceRows, THREAD_COUNTS, THREADS};
 use super::layout::{Layout, STRIP};
+use super::record::ResidualRecord;
 use super::system::DenseNumbers;
 use super::vector::DeviceVector;
 use crate::{BackwardError, Error, Ridge};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{ByteClass, DeviceBuffer, Result as Answer, Stream};
+use broadhead_device::{ByteClass, DeviceBuffer, Result as Answer, Stream, declares};
 
 pub(crate) const RESIDUAL: KernelSource = KernelSource {
     name: "residual.cu",
     text: include_str!("residual.cu"),
+    declares: declares![all THREAD_COUNTS, record ResidualRecord, int STRIP],
     entries: &[
         "residual_rows",
         "residual_columns",
@@ -28,7 +30,7 @@ pub(crate) const RESIDUAL: KernelSource = KernelSource {
     options: &[],
 };
 
-/// Pieces that the lines of the border's triangle are summed in.
+/// Pieces that the rows of the border's triangle are summed in.
 const PIECES: usize = 16;
 
 /// What forms the residual of a step over the operands, with the sizes of its terms.
@@ -50,7 +52,7 @@ pub(crate) struct DeviceResidual {
     terms: Box<dyn ResidualTerms>,
     gauge: Kernel,
     advance: Kernel,
-    record: DeviceBuffer<f64>,
+    record: DeviceBuffer<ResidualRecord>,
     /// `(H + rho) x + g`: the gradient of the correction.
     pub(crate) residual: DeviceVector,
     weight: DeviceVector,
@@ -64,7 +66,7 @@ impl DeviceResidual {
     /// Device bytes of four vectors, of so many numbers of rows and of the border, and the record; those of
     /// the terms apart.
     pub(crate) fn bytes([rows, border]: [usize; 2]) -> u64 {
-        8 * (4 * (rows + border) + 5) as u64
+        (8 * 4 * (rows + border) + size_of::<ResidualRecord>()) as u64
     }
 
     pub(crate) fn new(
@@ -77,7 +79,7 @@ impl DeviceResidual {
             terms,
             gauge: module.kernel("gauge")?.clone(),
             advance: module.kernel("advance")?.clone(),
-            record: stream.zeros(5, "record of a measurement")?,
+            record: stream.zeros(1, "record of a measurement")?,
             residual,
             weight,
             correction,
@@ -98,7 +100,7 @@ impl DeviceResidual {
             .submit(stream, system, ridge, (gradient, x), to)?;
         let launch = self
             .gauge
-            .launch(stream, Geometry::line(1, 1024))
+            .launch(stream, Geometry::line(1, MOST_THREADS))
             .read(self.residual.row.view())
             .read(self.weight.row.view())
             .read(gradient.row.view())
@@ -110,12 +112,12 @@ impl DeviceResidual {
             .write(self.record.view_mut());
         // SAFETY: the arguments are those of the source; vectors are of the system's lengths.
         unsafe { launch.submit()? };
-        let record = stream.download(self.record.view(), ByteClass::Record)?;
+        let record = stream.download_record(self.record.view(), ByteClass::Record)?;
         let ratio = |a: f64, b: f64| if a == 0.0 { 0.0 } else { a / b };
         Ok(BackwardError {
-            normwise: ratio(record[0], record[1]),
-            componentwise: Some(record[2]),
-            relative_residual: ratio(record[3], record[4]),
+            normwise: ratio(record.largest, record.weight),
+            componentwise: Some(record.worst),
+            relative_residual: ratio(record.residual, record.gradient),
         })
     }
 
@@ -124,10 +126,10 @@ impl DeviceResidual {
         stream.copy(x.row.view(), self.before.row.view_mut())?;
         stream.copy(x.border.view(), self.before.border.view_mut())?;
         let (n, k) = (x.row.len(), x.border_len);
-        let blocks = (n + k).div_ceil(256).max(1) as u32;
+        let blocks = (n + k).div_ceil(THREADS as usize).max(1) as u32;
         let launch = self
             .advance
-            .launch(stream, Geometry::line(blocks, 256))
+            .launch(stream, Geometry::line(blocks, THREADS))
             .write(x.row.view_mut())
             .read(self.correction.row.view())
             .scalar(n as i64)
@@ -152,7 +154,7 @@ pub(crate) struct DenseTerms {
     triangle: Kernel,
     border: Kernel,
     of_columns: DeviceBuffer<f64>,
-    of_lines: DeviceBuffer<f64>,
+    of_triangle: DeviceBuffer<f64>,
 }
 
 impl ResidualTerms for DenseTerms {
@@ -193,7 +195,7 @@ impl DenseTerms {
             triangle: module.kernel("residual_triangle")?.clone(),
             border: module.kernel("residual_border")?.clone(),
             of_columns: partials(layout.chunks)?,
-            of_lines: partials(PIECES)?,
+            of_triangle: partials(PIECES)?,
         })
     }
 
@@ -209,7 +211,7 @@ impl DenseTerms {
         let blocks = layout.unknowns.div_ceil(4) as u32;
         let launch = self
             .rows
-            .launch(stream, Geometry::line(blocks, 128))
+            .launch(stream, Geometry::line(blocks, FEW_THREADS))
             .rows(&numbers.index, layout)
             .scalar(layout.unknowns as i64)
             .read(operands.row_hessian.view())
@@ -238,7 +240,7 @@ impl DenseTerms {
         let (k, order, columns) = (layout.k as i32, layout.order as i64, layout.strips * STRIP);
         let grid = |pieces: usize| Geometry {
             grid: [layout.strips as u32, pieces as u32, 1],
-            ..Geometry::line(1, 128)
+            ..Geometry::line(1, STRIP as u32)
         };
         let launch = self
             .columns
@@ -250,7 +252,7 @@ impl DenseTerms {
             .write(self.of_columns.view_mut())
             .scalar(columns as i64)
             .scalar(layout.unknowns.div_ceil(layout.chunks).max(1) as i64);
-        // SAFETY: the arguments are those of the source; a strip is 128 columns, partial sums are
+        // SAFETY: the arguments are those of the source; partial sums are
         // 2 x chunks x columns.
         unsafe { launch.submit()? };
         let launch = self
@@ -260,14 +262,17 @@ impl DenseTerms {
             .scalar(order)
             .scalar(k)
             .read(x.border.view())
-            .write(self.of_lines.view_mut())
+            .write(self.of_triangle.view_mut())
             .scalar(columns as i64)
             .scalar(layout.k.div_ceil(PIECES) as i32);
         // SAFETY: as above, with 2 x pieces x columns.
         unsafe { launch.submit()? };
         let launch = self
             .border
-            .launch(stream, Geometry::line(layout.k.div_ceil(4) as u32, 128))
+            .launch(
+                stream,
+                Geometry::line(layout.k.div_ceil(4) as u32, FEW_THREADS),
+            )
             .read(operands.border.view())
             .scalar(order)
             .scalar(k)
@@ -276,7 +281,7 @@ impl DenseTerms {
             .read(gradient.border.view())
             .read(self.of_columns.view())
             .scalar(layout.chunks as i32)
-            .read(self.of_lines.view())
+            .read(self.of_triangle.view())
             .scalar(PIECES as i32)
             .scalar(columns as i64)
             .write(residual.view_mut())

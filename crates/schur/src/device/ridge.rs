@@ -1,15 +1,17 @@
 //! A ridge that lies on the device, for loops that choose it there.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::kernels::{PlaceRows, RowIndex};
+use super::kernels::{PlaceRows, RowIndex, THREAD_COUNTS, THREADS};
 use super::layout::Layout;
 use super::operands::Operands;
+use super::record::RidgeRecord;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
-use broadhead_device::{DeviceBuffer, Result, Stream, View};
+use broadhead_device::{DeviceBuffer, Result, Stream, View, declares};
 
 pub(crate) const RIDGE: KernelSource = KernelSource {
     name: "ridge.cu",
     text: include_str!("ridge.cu"),
+    declares: declares![all THREAD_COUNTS, record RidgeRecord],
     entries: &["ridge_add", "ridge_back"],
     options: &[],
 };
@@ -31,17 +33,17 @@ impl ResidentRidge {
         })
     }
 
-    /// `D` and `C` with the two numbers of `ridge` on their diagonals, until [`Self::back`].
+    /// `D` and `C` with `ridge`, one record, on their diagonals, until [`Self::back`].
     pub(crate) fn add(
         &mut self,
         stream: &Stream,
         layout: &Layout,
         index: &RowIndex,
         operands: &mut Operands,
-        ridge: View<'_, f64>,
+        ridge: View<'_, RidgeRecord>,
     ) -> Result<()> {
         let launch = Self::begin(&self.add, stream, layout, index, operands)
-            .read(ridge.slice(0..2)?)
+            .read(ridge.slice(0..1)?)
             .write(self.saved.view_mut());
         // SAFETY: the arguments are those of the source; the operands are of the layout, and N + k
         // numbers are kept.
@@ -69,7 +71,7 @@ impl ResidentRidge {
         index: &'a RowIndex,
         operands: &'a mut Operands,
     ) -> Launch<'a> {
-        let geometry = Geometry::one_thread_each(layout.rows + layout.k, 256);
+        let geometry = Geometry::one_thread_each(layout.rows + layout.k, THREADS);
         kernel
             .launch(stream, geometry)
             .rows(index, layout)

@@ -13,6 +13,7 @@ use super::kernels::{Kernels, RowIndex};
 use super::layout::Layout;
 use super::operands::{Operands, UploadTimes};
 use super::product::{Product, StepProduct};
+use super::record::RidgeRecord;
 use super::ridge::ResidentRidge;
 use super::structured::layout::Sizes;
 use super::structured::operands::StructuredOperands;
@@ -270,7 +271,7 @@ impl DeviceSystem {
     }
 
     /// Puts a ridge that lies on the device onto the diagonals, until [`Self::take_back_ridge`].
-    pub(crate) fn add_ridge(&mut self, ridge: View<'_, f64>) -> Result<(), Error> {
+    pub(crate) fn add_ridge(&mut self, ridge: View<'_, RidgeRecord>) -> Result<(), Error> {
         let (stream, numbers) = self.dense_numbers_mut()?;
         let (layout, index, operands) = (&numbers.layout, &numbers.index, &mut numbers.operands);
         Ok(numbers.ridge.add(stream, layout, index, operands, ridge)?)
@@ -295,7 +296,7 @@ fn none_there() -> Error {
 }
 
 /// That a structured system was asked for what dense ones have.
-fn dense_alone() -> Error {
+pub(super) fn dense_alone() -> Error {
     Error::Unsupported {
         elimination: rows_first::KIND,
         system: "structured",

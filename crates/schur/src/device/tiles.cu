@@ -34,19 +34,18 @@
 // Numerical note: panels are multiplied by the inverse of a diagonal tile instead of solved with
 // it: the error grows with the condition of that tile of order 64, not with that of S.
 
-constexpr int TILE = 64, SLAB = 16;
-// Distances of columns in shared memory, of 128 and of 64 rows: the four columns of a fragment lie
-// in different banks.
-constexpr int LDA = 132, LDB = 68;
+constexpr int SLAB = 16;
+// The distance of columns of 128 rows in shared memory, as LDB is that of columns of TILE rows: the four
+// columns of a fragment lie in different banks.
+constexpr int LDA = 132;
 constexpr int STAGE = SLAB * (LDA + LDB), STAGES = 6, REGION = TILE * LDB;
-constexpr int COMPUTE = 256, ALL_THREADS = 320;
 
 // Barriers other than that of the whole block.
 enum { OF_COMPUTE = 1, SUMS_HERE, LINE_USED, LINE_WRITTEN, TILE_WRITTEN };
 __device__ __forceinline__ void meet(int barrier, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
-__device__ __forceinline__ void pass(int barrier, int threads) {
+__device__ __forceinline__ void arrive(int barrier, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 __device__ __forceinline__ void meet() { meet(OF_COMPUTE, COMPUTE); }
@@ -279,22 +278,22 @@ __device__ __forceinline__ void small_product(double *c, int ldc, const double *
 // The factor of a 16 x 16 block and its inverse, by one warp: a is overwritten by L, w by L^-1.
 // Lane c holds column c of the block, lane 16 + c column c of the identity, and all take the same
 // steps. The block is symmetric, so a step's column is its row, which the lanes hold an entry each:
-// they meet in `lines` (16 x 16 and 16). Answers the first pivot that failed, or -1.
-__device__ __forceinline__ int factor_block(double *a, double *w, double *lines) {
+// they meet in `columns` (16 x 16 and 16). Answers the first pivot that failed, or -1.
+__device__ __forceinline__ int factor_block(double *a, double *w, double *columns) {
   const int lane = threadIdx.x % 32, c = lane % 16;
   const bool identity = lane >= 16;
   double x[16];
 #pragma unroll
   for (int r = 0; r < 16; ++r)
     x[r] = identity ? (r == c ? 1.0 : 0.0) : a[min(r, c) * LDB + max(r, c)];
-  if (!identity) lines[c] = x[0];
+  if (!identity) columns[c] = x[0];
   __syncwarp();
 #pragma unroll
   for (int j = 0; j < 15; ++j) {
     double line[16];
 #pragma unroll
     for (int r = j / 2 * 2; r < 16; r += 2) {
-      const double2 two = *(const double2 *)(lines + 16 * j + r);
+      const double2 two = *(const double2 *)(columns + 16 * j + r);
       line[r] = two.x;
       line[r + 1] = two.y;
     }
@@ -306,7 +305,7 @@ __device__ __forceinline__ int factor_block(double *a, double *w, double *lines)
     const double e = fma(-p, r0, 1.0), first = identity || c > j ? x[j] * r0 : 0.0;
     const double mine = fma(first, fma(e, e, e), first);
     x[j + 1] -= line[j + 1] * mine;
-    if (!identity) lines[16 * (j + 1) + c] = x[j + 1];
+    if (!identity) columns[16 * (j + 1) + c] = x[j + 1];
     __syncwarp();
 #pragma unroll
     for (int r = j + 2; r < 16; ++r) x[r] -= line[r] * mine;
@@ -319,11 +318,11 @@ __device__ __forceinline__ int factor_block(double *a, double *w, double *lines)
   const unsigned failed = __ballot_sync(0xffffffffu, !(pivot > 0.0 && pivot - pivot == 0.0));
   const double scale = rsqrt(pivot), near = pivot * scale;
   const double root = fma(fma(-near, near, pivot), 0.5 * scale, near);
-  if (!identity) lines[256 + c] = scale;
+  if (!identity) columns[256 + c] = scale;
   __syncwarp();
 #pragma unroll
   for (int r = 0; r < 16; ++r) {
-    const double of_row = lines[256 + r];
+    const double of_row = columns[256 + r];
     if (r < c) continue;
     if (identity)
       w[c * LDB + r] = x[r] * of_row;
@@ -499,7 +498,7 @@ __device__ __forceinline__ void subtract_rows(double *c, const double *x, const 
 
 // The lower triangle of a less x x': rows 16 .. 31, 32 .. 47 and 48 .. 63 by 32 columns, the rest
 // by halves, so that no scheduler has more than six groups of columns.
-__device__ __forceinline__ void subtract_square(double *a, const double *x) {
+__device__ __forceinline__ void subtract_syrk(double *a, const double *x) {
   const int warp = threadIdx.x / 32;
   if (warp < 4) {
     const int rows = warp < 3 ? 16 * (warp + 1) : 48, columns = warp < 3 ? 0 : 32;
@@ -525,10 +524,10 @@ __device__ __forceinline__ void chain(const Border &z, double *memory) {
         // The sums' last term.
         const int rows = 16 * (warp % 4), columns = 32 * (warp / 4);
         subtract_rows<4>(x + columns * LDB + rows, second + rows, line_of(memory, j - 1) + columns);
-        subtract_square(a, second);
+        subtract_syrk(a, second);
         meet();
       }
-      if (j + 1 < tiles) pass(LINE_USED, COMPUTE + 32);
+      if (j + 1 < tiles) arrive(LINE_USED, COMPUTE + 32);
       // 16 rows a warp, and four of the eight groups of 8 columns: those of which the products,
       // that end at the diagonal of W, are as long together as those of the others.
       const int rows = 16 * (warp % 4), half = warp / 4;
@@ -560,8 +559,8 @@ __device__ __forceinline__ void chain(const Border &z, double *memory) {
           z.S[j * TILE + r + ((j - 1) * TILE + c) * z.ld] = sum[n][e];
         }
       meet();
-      pass(LINE_WRITTEN, COMPUTE + 32);
-      subtract_square(a, x);
+      arrive(LINE_WRITTEN, COMPUTE + 32);
+      subtract_syrk(a, x);
       meet();
     }
     factor_tile(a, w, spare, j * TILE, z.info);
@@ -577,8 +576,8 @@ __device__ __forceinline__ void chain(const Border &z, double *memory) {
   }
 }
 
-// One block of 320 threads a multiprocessor, at least two in all; 6 x 64 x 68 + 77 x 16 doubles of
-// dynamic shared memory.
+// One block of ALL_THREADS threads a multiprocessor, at least two in all; six tiles, LDB apart, and 77 x
+// 16 doubles of dynamic shared memory.
 extern "C" __global__ void __launch_bounds__(ALL_THREADS, 1)
     factor_tiles(const double *C, double rho, double *S, long long ld, int k, int order,
                  const double *Y, int N, int held, double *W, int *control, int *info) {

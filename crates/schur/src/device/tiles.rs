@@ -4,19 +4,24 @@
 use super::layout::{Layout, TILE, control_len};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::probe::DeviceInfo;
-use broadhead_device::{DeviceBuffer, Result, Stream};
+use broadhead_device::{DeviceBuffer, Result, Stream, declares};
 
 pub(crate) const TILES: KernelSource = KernelSource {
     name: "tiles.cu",
     text: concat!(include_str!("fragments.cu"), include_str!("tiles.cu")),
+    declares: declares![int TILE, int COMPUTE, int ALL_THREADS, int LDB],
     entries: &["factor_tiles"],
     options: &[],
 };
 
-/// Threads of a block.
-const THREADS: u32 = 320;
-/// Dynamic shared bytes of a block: six tiles of 64 columns 68 apart, and 77 lines of 16.
-const SHARED: u32 = 8 * (6 * 64 * 68 + 77 * 16);
+/// Threads of a block that compute.
+const COMPUTE: u32 = 256;
+/// Threads of a block, with a warp that publishes and one that brings.
+const ALL_THREADS: u32 = COMPUTE + 2 * 32;
+/// Distance of a tile's columns in shared memory: the four columns of a fragment lie in different banks.
+const LDB: usize = TILE + 4;
+/// Dynamic shared bytes of a block: six tiles, and 77 columns of 16.
+const SHARED: u32 = 8 * (6 * TILE * LDB + 77 * 16) as u32;
 /// Orders for which tiles are the faster way, measured on an H100 (microseconds, tiles against the
 /// library: 192: 58, 74; 640: 176, 259; 2048: 560, 855; 5120: 2283, 3105; 8192: 7583, 7250): below,
 /// one tile is all there is; above, the tiles' rows no longer fit the second-level cache.
@@ -91,7 +96,7 @@ impl Tiles {
             GramTerm::OfY => layout.unknowns,
             GramTerm::Held => 0,
         };
-        let geometry = Geometry::line(self.blocks, THREADS).with_shared(SHARED);
+        let geometry = Geometry::line(self.blocks, ALL_THREADS).with_shared(SHARED);
         let launch = self
             .kernel
             .launch(stream, geometry)

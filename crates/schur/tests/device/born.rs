@@ -36,6 +36,7 @@ pub(super) fn tests() -> Vec<Trial> {
 const BORN: KernelSource = KernelSource {
     name: "born.cu",
     text: include_str!("born.cu"),
+    declares: &[],
     entries: &["born_all", "born_below"],
     options: &[],
 };

@@ -7,6 +7,7 @@ use broadhead_device::ByteClass::Other;
 use broadhead_device::kernels::{Geometry, KernelSource, Module};
 use broadhead_device::{DeviceBuffer, Stream};
 use broadhead_schur::device::kernel_sources;
+use broadhead_schur::device::record::{GradientsRecord, GradientsState, NormRecord};
 use broadhead_testkit::device::Trial;
 use broadhead_testkit::random::Random;
 use std::sync::{Arc, OnceLock};
@@ -17,16 +18,6 @@ pub(super) fn tests() -> Vec<Trial> {
         on_device!("descent::a_negative_direction_is_found", indefinite),
     ]
 }
-
-/// As iterative.cu has them.
-const FIELDS: usize = 9;
-const STATUS: usize = 0;
-const DONE: usize = 1;
-const REACHED: usize = 2;
-const VALUE: usize = 3;
-/// What the status says.
-const ARRIVED: f64 = 1.0;
-const NOT_POSITIVE: f64 = 3.0;
 
 /// The relative residual that is asked.
 const TARGET: f64 = 1e-11;
@@ -129,7 +120,7 @@ impl Core {
 
 /// The record of a solve and its solution.
 struct Solved {
-    state: Vec<f64>,
+    record: GradientsRecord,
     c: Vec<f64>,
     /// `|E W - g|`, by which residuals are judged.
     size: f64,
@@ -141,13 +132,14 @@ fn solve(stream: &Stream, core: &Core, most: usize, random: &mut Random) -> Resu
     let (m, r) = (core.m, core.r);
     let (count, rank) = (m as i32, r as i32);
     let zeros = |len: usize| stream.zeros::<f64>(len, "a test's vector");
+    let norms_of = |len: usize| stream.zeros::<NormRecord>(len, "a test's norms");
     let read = |from: &DeviceBuffer<f64>| stream.download(from.view(), Other);
     // Outputs past one block's columns and past all blocks'.
     let (outputs, blocks) = (150usize, 3);
     let [left, w, g] = [m * m, m * outputs, m * outputs].map(|len| random.normals(len));
     let upload = |x: &[f64]| stream.upload(x, Other, "a test's operand");
     let (left_there, w_there, g_there) = (upload(&left)?, upload(&w)?, upload(&g)?);
-    let mut sizes = zeros(2 * blocks)?;
+    let mut sizes = norms_of(blocks)?;
     let kernel = module.kernel("descent_size")?;
     let launch = kernel.launch(stream, Geometry::line(blocks as u32, 256));
     let launch = launch.read(left_there.view()).read(w_there.view());
@@ -168,8 +160,11 @@ fn solve(stream: &Stream, core: &Core, most: usize, random: &mut Random) -> Resu
     let (mut b, mut x, mut residual, mut p) = (square()?, square()?, square()?, square()?);
     let mut outer = square()?;
     let (mut directions, mut products) = (zeros(most * m * m)?, zeros(most * m * m)?);
-    let (mut norms, mut coefficients) = (zeros(2 * m)?, zeros(most)?);
-    let mut state = zeros(2 * FIELDS)?;
+    let (mut norms, mut coefficients) = (norms_of(m)?, zeros(most)?);
+    let mut state = stream.zeros::<GradientsState>(1, "a test's record")?;
+    let record = |state: &DeviceBuffer<GradientsState>| -> Result<GradientsRecord, Failed> {
+        Ok(stream.download_record(state.view(), Other)?.next)
+    };
     let mut again = stream.upload(&[7u32], Other, "a test's condition")?;
     let limit = 10_000.0f64;
     // As descent.rs has it: past the order, directions that are conjugate to all before are rounding.
@@ -217,8 +212,8 @@ fn solve(stream: &Stream, core: &Core, most: usize, random: &mut Random) -> Resu
         let launch = launch.write(p.view_mut()).write(state.view_mut());
         // SAFETY: as above; the condition is a place in memory here.
         unsafe { launch.write(again.view_mut()).submit()? };
-        let (running, again) = (read(&state)?[STATUS] == 0.0, again.view());
-        let said = stream.download(again, Other)?;
+        let running = record(&state)?.status == GradientsRecord::RUNS;
+        let said = stream.download(again.view(), Other)?;
         expect_eq("whether the loop goes on", said, vec![u32::from(running)])?;
         if !running {
             break;
@@ -232,7 +227,7 @@ fn solve(stream: &Stream, core: &Core, most: usize, random: &mut Random) -> Resu
     // SAFETY: as above.
     unsafe { launch.write(state.view_mut()).submit()? };
     Ok(Solved {
-        state: read(&state)?,
+        record: record(&state)?,
         c: read(&vector)?,
         size,
     })
@@ -251,8 +246,13 @@ fn solved(stream: &Stream) -> Outcome {
         let core = Core::new([m, r], 2e-3, &mut random);
         let found = solve(stream, &core, most, &mut random)?;
         let name = format!("{m} features, rank {r}, {most} directions");
-        let [status, done, reached] = [STATUS, DONE, REACHED].map(|field| found.state[field]);
-        expect_eq(&format!("{name}: status"), status, ARRIVED)?;
+        let GradientsRecord {
+            status,
+            done,
+            reached,
+            ..
+        } = found.record;
+        expect_eq(&format!("{name}: status"), status, GradientsRecord::ARRIVED)?;
         let found_here = core.residual(&found.c) / found.size;
         let what = format!("{name}: {found_here:e}, said to be {reached:e}, after {done}");
         expect(
@@ -272,10 +272,10 @@ fn indefinite(stream: &Stream) -> Outcome {
     for dims in [[9, 7], [40, 3]] {
         let core = Core::new(dims, -0.2, &mut random);
         let found = solve(stream, &core, 20, &mut random)?;
-        let name = format!("{dims:?}: {:?}", found.state);
-        expect(found.state[STATUS] == NOT_POSITIVE, &name)?;
+        let name = format!("{dims:?}: {:?}", found.record);
+        expect(found.record.status == GradientsRecord::NOT_POSITIVE, &name)?;
         // p' Z p / |L_G^-T p|^2 is no lower than the lowest value times |L_G|^2.
-        let value = found.state[VALUE];
+        let value = found.record.curvature;
         let largest: f64 = (core.factor.iter().filter(|x| x.is_finite()))
             .map(|x| x * x)
             .sum();

@@ -117,6 +117,7 @@ fn lost(stream: &Stream) -> Outcome {
     const SOURCE: KernelSource = KernelSource {
         name: "fault.cu",
         text: include_str!("fault.cu"),
+        declares: &[],
         entries: &["write_far"],
         options: &[],
     };

@@ -3,6 +3,7 @@
 use super::case::{Case, Random, room};
 use super::{Failed, Outcome, expect, expect_eq, on_device};
 use broadhead_device::{DevicePolicy, Graph, Ledger, Stream};
+use broadhead_schur::device::record::{RidgeRecord, StepTerms};
 use broadhead_schur::device::{DeviceVector, Keep, Linearisation, Placement, WIDEST_ROW};
 use broadhead_schur::{
     ArrowVector, CrossView, DenseSystem, EliminationKind, Gradient, Ridge, RowBlocks, Solver,
@@ -285,7 +286,8 @@ fn ridges(stream: &Stream) -> Outcome {
         for resident in [true, false, true] {
             match resident {
                 true => {
-                    let at = stream.upload(&[0.3, 0.1], Class, "a ridge")?;
+                    let (row, border) = (0.3, 0.1);
+                    let at = stream.upload(&[RidgeRecord { row, border }], Class, "a ridge")?;
                     base.submit_factor_at(at.view())?;
                 }
                 false => {
@@ -300,8 +302,9 @@ fn ridges(stream: &Stream) -> Outcome {
             for part in [step.row(), step.border()?, y.row(), y.border()?] {
                 all.push(stream.download(part, Class)?);
             }
-            let record = stream.download(base.factor_record(), Class)?;
-            answers.push((all, record[0].to_bits(), record[7].to_bits(), record[11]));
+            let record = stream.download_record(base.factor_record()?, Class)?;
+            let logs = [record.rows.log, record.border.log].map(f64::to_bits);
+            answers.push((all, logs, record.border.info));
         }
         expect_eq(name, &answers[0], &answers[1])?;
         expect_eq(name, &answers[2], &answers[1])?;
@@ -395,8 +398,8 @@ fn judged(name: &str, [d, t, hd, ht]: [&[Vec<f64>; 2]; 4], terms: &[f64]) -> Out
     let want = [
         dot(hd, d),
         dot(d, hd),
-        dot(t, ht),
         dot(t, t),
+        dot(t, ht),
         nothing,
         squares(0),
         nothing,
@@ -404,10 +407,10 @@ fn judged(name: &str, [d, t, hd, ht]: [&[Vec<f64>; 2]; 4], terms: &[f64]) -> Out
         squares(1),
         nothing,
     ];
-    let parts = terms.len() / Linearisation::STEP_TERMS;
-    expect_eq(name, Linearisation::STEP_TERMS * parts, terms.len())?;
-    for (q, (parts, (want, size))) in terms.chunks(parts).zip(want).enumerate() {
-        let got = parts.iter().sum::<f64>();
+    let blocks = terms.len() / StepTerms::TERMS;
+    expect_eq(name, StepTerms::TERMS * blocks, terms.len())?;
+    for (q, (of_blocks, (want, size))) in terms.chunks(blocks).zip(want).enumerate() {
+        let got = of_blocks.iter().sum::<f64>();
         let what = format!("{name}, term {q}: {got}, the CPU's {want}");
         expect((got - want).abs() <= 1e-13 * size, what)?;
     }

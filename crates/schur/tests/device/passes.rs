@@ -19,9 +19,9 @@ pub(super) fn tests() -> Vec<Trial> {
 }
 
 fn module(stream: &Stream) -> Result<Arc<Module>, Failed> {
-    let ours = include_str!("../../src/device/structured/passes.cu");
+    let ours = include_str!("../../src/device/structured/row_products.cu");
     let found = kernel_sources().iter().find(|s| s.text.ends_with(ours));
-    let source = found.ok_or("passes.cu is no source of this crate")?;
+    let source = found.ok_or("row_products.cu is no source of this crate")?;
     Ok(stream.context().module(source)?)
 }
 
@@ -177,7 +177,7 @@ fn products(stream: &Stream) -> Outcome {
         for given in [None, Some(&u)] {
             let mut t = stream.upload(&h, Other, "a test's vectors")?;
             let absent_or_given = if given.is_some() { &u_there } else { &none };
-            let launch = begin("pass_rows")?.read(absent_or_given.view());
+            let launch = begin("row_gram")?.read(absent_or_given.view());
             // SAFETY: the arguments are those of the source: X is N x leading, T is n x M, what is given
             // has N numbers or is the null pointer; rows have at most 32 unknowns.
             unsafe { launch.write(t.view_mut()).submit()? };
@@ -187,7 +187,7 @@ fn products(stream: &Stream) -> Outcome {
         }
         let h_there = stream.upload(&h, Other, "a test's vectors")?;
         let mut out = stream.zeros::<f64>(unknowns, "a test's vector")?;
-        let launch = begin("pass_along")?.read(h_there.view());
+        let launch = begin("row_add")?.read(h_there.view());
         let launch = launch.read(u_there.view());
         // SAFETY: as above; h is n x M, u and out are N numbers.
         unsafe { launch.write(out.view_mut()).submit()? };

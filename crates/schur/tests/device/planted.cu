@@ -5,22 +5,22 @@
 // planted_write  one number past the end of n, inside what the allocator rounds up to
 // planted_read   a number that nothing wrote, and one more than it
 
-__device__ __forceinline__ void race(double *out, double *room) {
+__device__ __forceinline__ void race(double *out, double *shared) {
   const int t = threadIdx.x;
-  room[t] = -1.0;
+  shared[t] = -1.0;
   __syncthreads();
-  room[t] = t;
-  out[t] = room[t ^ 32];
+  shared[t] = t;
+  out[t] = shared[t ^ 32];
 }
 
 extern "C" __global__ void __launch_bounds__(64) planted_race(double *out) {
-  __shared__ double room[64];
-  race(out, room);
+  __shared__ double shared[64];
+  race(out, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(64) planted_late(double *out) {
-  __shared__ double room[64];
-  race(out, room);
+  __shared__ double shared[64];
+  race(out, shared);
 }
 
 extern "C" __global__ void planted_write(double *out, int n) { out[n] = 1.0; }

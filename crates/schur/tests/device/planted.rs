@@ -12,6 +12,7 @@ use broadhead_testkit::device::Trial;
 pub(super) const FIRST: KernelSource = KernelSource {
     name: "planted.cu",
     text: include_str!("planted.cu"),
+    declares: &[],
     entries: &["planted_race", "planted_write", "planted_read"],
     options: &[],
 };

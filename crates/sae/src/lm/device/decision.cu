@@ -9,43 +9,12 @@
 // Only + - * / and comparisons, in the order of that file, compiled without contraction
 // (--fmad=false): the same bits.
 //
-// Layouts, all doubles; counts and the status are whole numbers, exact below 2^53.
-//   rule   initial_ridge, ridge_decrease, ridge_increase, ridge_floor, ridge_from_zero,
-//          ridge_ceiling, noise, residual_tolerance, decrease_tolerance, stall_turns, max_iterations,
-//          max_trials
-//   state  ridge, objective, scale, largest[0], largest[1], anchor, turns, iterations, trials,
-//          last_accepted, status
-//   trial  kind (0: a step, 1: not positive definite), predicted, objective, scale, bump,
-//          norms[0], norms[1]
-//   out    state, gain, accepted
-
-struct Rule {
-  double initial_ridge, ridge_decrease, ridge_increase, ridge_floor, ridge_from_zero, ridge_ceiling,
-      noise, residual_tolerance, decrease_tolerance, stall_turns, max_iterations,
-      max_trials;
-};
-struct State {
-  double ridge, objective, scale, largest[2], anchor, turns, iterations, trials, last_accepted, status;
-};
-struct Trial {
-  double kind, predicted, objective, scale, bump, norms[2];
-};
-struct Decision {
-  State state;
-  double gain, accepted;
-};
-
-#define RUNNING 0.0
-#define CONVERGED_RESIDUAL 1.0
-#define CONVERGED_DECREASE 2.0
-#define CONVERGED_STALL 3.0
-#define ITERATION_LIMIT 4.0
-#define TRIAL_LIMIT 5.0
-#define RIDGE_CEILING 6.0
+// Records are those of record.rs, all of doubles; counts and the status are whole numbers, exact below
+// 2^53.
 
 __device__ bool finite(double x) { return x - x == 0.0; }
 
-__device__ double gain_of(const Rule &rule, const State &state, double predicted,
+__device__ double gain_of(const RuleRecord &rule, const StateRecord &state, double predicted,
                           double objective) {
   double floor = rule.noise * state.scale;
   if (predicted < floor) return objective - state.objective <= floor ? 1.0 : -1.0;
@@ -53,12 +22,13 @@ __device__ double gain_of(const Rule &rule, const State &state, double predicted
   return finite(gain) ? gain : -1.0;
 }
 
-__device__ Decision decide(const Rule &rule, const State &state, const Trial &trial) {
-  Decision d;
-  State next = state;
+__device__ DecisionRecord decide(const RuleRecord &rule, const StateRecord &state,
+                                  const TrialRecord &trial) {
+  DecisionRecord d;
+  StateRecord next = state;
   next.trials = state.trials + 1.0;
   double gain, bump;
-  if (trial.kind != 0.0) {
+  if (trial.kind != STEP) {
     gain = -1.0;
     bump = trial.bump;
   } else {
@@ -105,8 +75,8 @@ __device__ Decision decide(const Rule &rule, const State &state, const Trial &tr
   return d;
 }
 
-__device__ State settle(const Rule &rule, const State &state, const double norms[2]) {
-  State next = state;
+__device__ StateRecord settle(const RuleRecord &rule, const StateRecord &state, const double norms[2]) {
+  StateRecord next = state;
   bool small = true;
   for (int b = 0; b < 2; ++b) {
     if (norms[b] > next.largest[b]) next.largest[b] = norms[b];
@@ -123,14 +93,13 @@ __device__ State settle(const Rule &rule, const State &state, const double norms
 }
 
 // One decision a thread, settled where it was accepted: a table of states at once.
-extern "C" __global__ void __launch_bounds__(128)
-    lm_decide(const double *rule, const double *states, const double *trials, int count,
-              double *out) {
+extern "C" __global__ void __launch_bounds__(DECIDE_THREADS)
+    lm_decide(const RuleRecord *rule, const StateRecord *states, const TrialRecord *trials, int count,
+              DecisionRecord *out) {
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= count) return;
-  const Rule &r = *(const Rule *)rule;
-  const Trial &trial = ((const Trial *)trials)[i];
-  Decision d = decide(r, ((const State *)states)[i], trial);
-  if (d.accepted != 0.0) d.state = settle(r, d.state, trial.norms);
-  ((Decision *)out)[i] = d;
+  const TrialRecord &trial = trials[i];
+  DecisionRecord d = decide(*rule, states[i], trial);
+  if (d.accepted != 0.0) d.state = settle(*rule, d.state, trial.norms);
+  out[i] = d;
 }

@@ -10,15 +10,18 @@
 //! the graph anew. It also ends where a prediction is not finite: the host looks whether the step is.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::resident::ResidentQuadratic;
-use super::{STATE, state_of};
+use super::record::{FitRecord, ProgressRecord};
+use super::resident::{LOOP_DECLARES, ResidentQuadratic};
 use crate::lm::driver::drive;
 use crate::lm::quadratic::QuadraticError;
 use crate::lm::{LmReport, Objective, Problem, Rule, State, StepFailure, Tried, go_on};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
+use broadhead_device::record::Record;
 use broadhead_device::{
-    ByteClass, DeviceBuffer, DeviceError, Fault, Graph, PinnedBuffer, Refusal, Stream,
+    ByteClass, DeviceBuffer, DeviceError, Fault, Graph, PinnedBuffer, Refusal, Stream, declares,
+    field,
 };
+use broadhead_schur::device::record::{DenseRecord, RidgeRecord};
 use broadhead_schur::{Error, Ridge};
 
 /// The kernels of a whole fit, with the decision's text and the loop's before them.
@@ -29,6 +32,7 @@ pub const FIT: KernelSource = KernelSource {
         include_str!("loop.cu"),
         include_str!("fit.cu")
     ),
+    declares: declares![all LOOP_DECLARES, record DenseRecord],
     entries: &["lm_ridge", "lm_factored", "lm_ready", "lm_settle"],
     options: &["--fmad=false"],
 };
@@ -39,8 +43,8 @@ pub(super) struct WholeFit {
     factored: Kernel,
     ready: Kernel,
     settle: Kernel,
-    at: DeviceBuffer<f64>,
-    out: PinnedBuffer<f64>,
+    at: DeviceBuffer<RidgeRecord>,
+    out: PinnedBuffer<FitRecord>,
     graph: Option<Graph>,
 }
 
@@ -54,10 +58,8 @@ struct Ended {
 }
 
 impl WholeFit {
-    /// Numbers after the state, as fit.cu has them.
-    pub(super) const TAIL: usize = 7;
-    /// Numbers of a ridge.
-    pub(super) const RIDGE: usize = 2;
+    /// Bytes that it keeps on the device beside the state.
+    pub(super) const BYTES: usize = size_of::<RidgeRecord>();
 
     pub(super) fn new(stream: &Stream) -> Result<Self, Error> {
         let module = stream.context().module(&FIT)?;
@@ -67,8 +69,8 @@ impl WholeFit {
             factored: kernel("lm_factored")?,
             ready: kernel("lm_ready")?,
             settle: kernel("lm_settle")?,
-            at: stream.zeros(Self::RIDGE, "a ridge")?,
-            out: stream.pinned(STATE + Self::TAIL, "a fit's record")?,
+            at: stream.zeros(1, "a ridge")?,
+            out: stream.pinned(1, "a fit's record")?,
             graph: None,
         })
     }
@@ -127,7 +129,7 @@ impl ResidentQuadratic {
     /// Launches the graph of a fit with the factors at hand, and waits for its end.
     fn run(&mut self, graph: &mut Graph, stream: &Stream, norms: [f64; 2]) -> Result<Ended, Error> {
         let at_hand = self.at_hand.take();
-        self.send_tail(stream, norms, at_hand)?;
+        self.send_progress(stream, norms, at_hand)?;
         // A graph that failed may have changed the factors too.
         let launched = graph.launch();
         let ended = launched.map_err(Error::from).and_then(|()| self.read_fit());
@@ -140,32 +142,37 @@ impl ResidentQuadratic {
         Ok(ended)
     }
 
-    /// Sends the norms at the point, and which factors are at hand.
-    fn send_tail(
+    /// Sends the norms at the point, and which factors are at hand. The state, which is sent where the host
+    /// changed it, stays as it is.
+    fn send_progress(
         &mut self,
         stream: &Stream,
         norms: [f64; 2],
         at_hand: Option<Ridge>,
     ) -> Result<(), Error> {
-        let mut tail = [0.0; WholeFit::TAIL];
-        tail[..2].copy_from_slice(&norms);
-        if let Some(ridge) = at_hand {
-            tail[3..6].copy_from_slice(&[ridge.row, ridge.border, 1.0]);
-        }
-        let to = self.state.slice_mut(STATE..STATE + WholeFit::TAIL)?;
-        Ok(stream.upload_into(&tail, to, ByteClass::Record)?)
+        let Ridge { row, border } = at_hand.unwrap_or(Ridge::ZERO);
+        let progress = ProgressRecord {
+            norms,
+            failed: 0,
+            ridge: RidgeRecord { row, border },
+            at_hand: at_hand.is_some().into(),
+            builds: 0,
+        };
+        let to = self.fit.view_mut().field(field!(FitRecord, progress))?;
+        Ok(stream.upload_into(&[progress], to, ByteClass::Record)?)
     }
 
     fn read_fit(&self) -> Result<Ended, Error> {
-        let mut record = [0.0; STATE + WholeFit::TAIL];
+        let mut record = [FitRecord::ZERO];
         self.whole.out.read(&mut record)?;
-        let tail = &record[STATE..];
+        let [FitRecord { state, progress }] = record;
+        let RidgeRecord { row, border } = progress.ridge;
         Ok(Ended {
-            state: state_of(&record),
-            norms: [tail[0], tail[1]],
-            failed: tail[2] != 0.0,
-            at_hand: (tail[5] != 0.0).then(|| Ridge::new(tail[3], tail[4])),
-            builds: tail[6] as u64,
+            state: state.state(),
+            norms: progress.norms,
+            failed: progress.failed != 0,
+            at_hand: (progress.at_hand != 0).then(|| Ridge::new(row, border)),
+            builds: progress.builds,
         })
     }
 
@@ -177,12 +184,12 @@ impl ResidentQuadratic {
                     .whole
                     .ridge
                     .launch(stream, Geometry::line(1, 1))
-                    .write(self.state.view_mut())
+                    .write(self.fit.view_mut())
                     .scalar(self.means.row)
                     .scalar(self.means.border)
                     .write(self.whole.at.view_mut())
                     .scalar(other);
-                // SAFETY: the arguments are those of the source; state and tail, two numbers.
+                // SAFETY: the arguments are those of the source, one record each.
                 unsafe { launch.submit()? };
                 stream.if_then(other, |stream| self.factor_at(stream))?;
                 let ready = stream.branch()?;
@@ -190,7 +197,7 @@ impl ResidentQuadratic {
                     .whole
                     .ready
                     .launch(stream, Geometry::line(1, 1))
-                    .read(self.state.view())
+                    .read(self.fit.view())
                     .scalar(ready)
                     .scalar(again);
                 // SAFETY: as above.
@@ -203,7 +210,7 @@ impl ResidentQuadratic {
                     unsafe { launch.submit() }
                 })
             })?;
-            let record = self.state.view();
+            let record = self.fit.view();
             stream.download_pinned(record, &mut self.whole.out, ByteClass::Record)
         })?)
     }
@@ -213,14 +220,15 @@ impl ResidentQuadratic {
         self.linearisation
             .submit_factor_at(self.whole.at.view())
             .map_err(device_error)?;
+        let record = self.linearisation.factor_record().map_err(device_error)?;
         let launch = self
             .whole
             .factored
             .launch(stream, Geometry::line(1, 1))
-            .read(self.linearisation.factor_record())
+            .read(record)
             .read(self.whole.at.view())
-            .write(self.state.view_mut());
-        // SAFETY: the arguments are those of the source; 13 numbers, two, state and tail.
+            .write(self.fit.view_mut());
+        // SAFETY: as above.
         unsafe { launch.submit() }
     }
 }

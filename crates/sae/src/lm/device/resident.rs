@@ -17,17 +17,21 @@
 //!   contains the mean diagonals of the operands, and a load drops it.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
+use super::DECISION_DECLARES;
 use super::fit::{WholeFit, device_error};
-use super::{RULE, STATE, decision_of, rule_numbers, state_numbers};
+use super::record::{FitRecord, IterateRecord, ProblemRecord, RuleRecord, StateRecord};
 use crate::lm::driver::{expect_in_range, start_at};
 use crate::lm::quadratic::{
     LogDeterminantAbsence, QuadraticError, at_zero_ridge, check_data_norm_squared, norm,
 };
 use crate::lm::{Decision, Objective, Rule, State, StepFailure};
-use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
+use broadhead_device::kernels::{Declaration, Geometry, Kernel, KernelSource, Launch};
+use broadhead_device::record::Record;
 use broadhead_device::{
-    ByteClass, DeviceBuffer, DeviceError, ExecutionPath, Graph, PinnedBuffer, Refusal, Stream, View,
+    ByteClass, DeviceBuffer, DeviceError, ExecutionPath, Graph, PinnedBuffer, Refusal, Stream,
+    View, declares, field,
 };
+use broadhead_schur::device::record::{SquareSums, StepTerms};
 use broadhead_schur::device::{DeviceVector, Factorization, Keep, Linearisation, Placement};
 use broadhead_schur::{
     ArrowShape, ArrowVector, DenseSystem, Error, Failure, Gradient, LogDeterminant, MeanDiagonals,
@@ -39,16 +43,28 @@ use std::sync::Arc;
 pub const LOOP: KernelSource = KernelSource {
     name: "loop.cu",
     text: concat!(include_str!("decision.cu"), include_str!("loop.cu")),
+    declares: LOOP_DECLARES,
     entries: &["lm_judge"],
     options: &["--fmad=false"],
 };
 
+/// What loop.cu needs, after decision.cu.
+pub(super) const LOOP_DECLARES: &[Declaration] = declares![
+    all DECISION_DECLARES,
+    record ProblemRecord,
+    record IterateRecord,
+    record FitRecord,
+    record StepTerms,
+    int TERMS = StepTerms::TERMS,
+    double SCALE_OF_SMALL = SquareSums::SCALE_OF_SMALL,
+    double SCALE_OF_LARGE = SquareSums::SCALE_OF_LARGE,
+    int JUDGE_THREADS,
+];
+
+/// Threads of a block of the judging kernel.
+const JUDGE_THREADS: u32 = 256;
 /// The most thread blocks of the judging kernel: each of them combines all terms.
 const JUDGES: usize = 132;
-/// Numbers of an iterate's record.
-const RECORD: usize = 17;
-/// The rule, and `|X|^2 / 2` after it.
-const GIVEN: usize = RULE + 1;
 /// Vectors of a problem.
 const VECTORS: u64 = 6;
 
@@ -64,14 +80,13 @@ pub struct ResidentQuadratic {
     vectors: ResidentVectors,
     judge: Kernel,
     pub(super) whole: WholeFit,
-    /// The rule and `|X|^2 / 2`.
-    rule: DeviceBuffer<f64>,
+    problem: DeviceBuffer<ProblemRecord>,
     /// The state, and what a whole fit keeps beside it.
-    pub(super) state: DeviceBuffer<f64>,
+    pub(super) fit: DeviceBuffer<FitRecord>,
     terms: DeviceBuffer<f64>,
     counter: DeviceBuffer<u32>,
-    record: DeviceBuffer<f64>,
-    record_out: PinnedBuffer<f64>,
+    record: DeviceBuffer<IterateRecord>,
+    record_out: PinnedBuffer<IterateRecord>,
     /// By which its graphs recognise it.
     identity: Arc<()>,
 }
@@ -126,12 +141,13 @@ impl ResidentQuadratic {
     /// # Errors
     /// As [`ResidentQuadratic::new`], except that memory is not asked about.
     pub fn bytes_needed(shape: &ArrowShape, keep: Keep) -> Result<u64, Error> {
-        let numbers = GIVEN + STATE + WholeFit::TAIL + RECORD + WholeFit::RIDGE;
-        let numbers = numbers + Linearisation::step_terms_len(shape)?;
+        let records = size_of::<ProblemRecord>() + size_of::<FitRecord>();
+        let records = records + size_of::<IterateRecord>() + WholeFit::BYTES;
+        let terms = Linearisation::step_terms_len(shape)?;
         let counter = size_of::<u32>() as u64;
         Ok(Linearisation::bytes_of_dense(shape, keep)?
             + VECTORS * DeviceVector::bytes_needed(shape)?
-            + 8 * numbers as u64
+            + (records + 8 * terms) as u64
             + counter)
     }
 
@@ -160,12 +176,12 @@ impl ResidentQuadratic {
             },
             judge: kernel("lm_judge")?,
             whole: WholeFit::new(stream)?,
-            rule: stream.zeros(GIVEN, "the rule")?,
-            state: stream.zeros(STATE + WholeFit::TAIL, "the state")?,
+            problem: stream.zeros(1, "the rule")?,
+            fit: stream.zeros(1, "the state")?,
             terms: linearisation.step_terms()?,
             counter: stream.zeros(1, "a counter")?,
-            record: stream.zeros(RECORD, "an iterate's record")?,
-            record_out: stream.pinned(RECORD, "an iterate's record")?,
+            record: stream.zeros(1, "an iterate's record")?,
+            record_out: stream.pinned(1, "an iterate's record")?,
             identity: Arc::new(()),
             linearisation,
         })
@@ -278,17 +294,18 @@ impl ResidentQuadratic {
     }
 
     fn send_rule(&mut self, rule: &Rule) -> Result<(), Error> {
-        let mut given = [0.0; GIVEN];
-        given[..RULE].copy_from_slice(&rule_numbers(rule));
-        given[RULE] = self.data;
-        let stream = self.linearisation.stream().clone();
-        Ok(stream.upload_into(&given, self.rule.view_mut(), ByteClass::Record)?)
+        let problem = ProblemRecord {
+            rule: RuleRecord::of(rule),
+            data: self.data,
+        };
+        let (stream, class) = (self.linearisation.stream().clone(), ByteClass::Record);
+        Ok(stream.upload_into(&[problem], self.problem.view_mut(), class)?)
     }
 
     fn send(&mut self, state: &State) -> Result<(), Error> {
         let stream = self.linearisation.stream().clone();
-        let (numbers, to) = (state_numbers(state), self.state.slice_mut(0..STATE)?);
-        Ok(stream.upload_into(&numbers, to, ByteClass::Record)?)
+        let to = self.fit.view_mut().field(field!(FitRecord, state))?;
+        Ok(stream.upload_into(&[StateRecord::of(state)], to, ByteClass::Record)?)
     }
 
     /// Sends `state` if the one on the device, `there`, differs: the host has decided in between.
@@ -391,7 +408,7 @@ impl ResidentQuadratic {
         let (stream, judge) = (self.linearisation.stream().clone(), self.judge.clone());
         let launch = self.submit_step(&stream, &judge)?;
         // SAFETY: the arguments are those of the source; all vectors are of N and k numbers, the
-        // terms ten times the parts; the rule and one number more; 17 numbers of the iterate.
+        // terms all of every block's; one record of the problem, the fit and the iterate.
         unsafe { launch.submit()? };
         stream.download_pinned(self.record.view(), &mut self.record_out, ByteClass::Record)?;
         Ok(())
@@ -422,16 +439,16 @@ impl ResidentQuadratic {
             self.linearisation.shape().row_unknowns(),
             self.linearisation.shape().border(),
         );
-        let blocks = (n + k).div_ceil(256).clamp(1, JUDGES);
+        let blocks = (n + k).div_ceil(JUDGE_THREADS as usize).clamp(1, JUDGES);
         let [point_row, point_border] = point.parts_mut()?;
         let [residual_row, residual_border] = residual.parts_mut()?;
         Ok(kernel
-            .launch(stream, Geometry::line(blocks as u32, 256))
+            .launch(stream, Geometry::line(blocks as u32, JUDGE_THREADS))
             .early()
             .scalar(n as i64)
             .scalar(k as i32)
             .read(self.terms.view())
-            .scalar((self.terms.len() / Linearisation::STEP_TERMS) as i32)
+            .scalar((self.terms.len() / StepTerms::TERMS) as i32)
             .read(trial.row())
             .read(trial.border()?)
             .read(trial_product.row())
@@ -442,8 +459,8 @@ impl ResidentQuadratic {
             .write(point_border)
             .write(residual_row)
             .write(residual_border)
-            .read(self.rule.view())
-            .write(self.state.view_mut())
+            .read(self.problem.view())
+            .write(self.fit.view_mut())
             .write(self.counter.view_mut())
             .write(self.record.view_mut()))
     }
@@ -454,13 +471,14 @@ impl ResidentQuadratic {
     /// [`Error::Device`], with a [`Refusal`] where there was no iterate since the fit was started.
     pub fn read(&self) -> Result<Iterate, Error> {
         self.expect(Stage::Judged, "the record of an iterate")?;
-        let mut record = [0.0; RECORD];
+        let mut record = [IterateRecord::ZERO];
         self.record_out.read(&mut record)?;
+        let [record] = record;
         Ok(Iterate {
-            decision: decision_of(&record),
-            predicted: record[13],
-            objective: record[14],
-            norms: [record[15], record[16]],
+            decision: record.decision.decision(),
+            predicted: record.predicted,
+            objective: record.objective,
+            norms: record.norms,
         })
     }
 

@@ -20,6 +20,8 @@ pub struct BothRounds {
     pub differ: usize,
     /// The largest difference of the squared errors of rows that have the same circles on, as a share.
     pub same_rows: f64,
+    /// By how much the device's is larger in such a row, at most, as a share.
+    pub higher: f64,
     /// By how much the device's squared error is larger in a row that has other circles on, at most, as a share.
     pub worse: f64,
     /// The device's objective minus the host's for the codes that the device chose, as a share.
@@ -93,7 +95,10 @@ fn of_rows(ground: &Ground<'_>, here: &RoundState, there: &RoundState) -> BothRo
         };
         let excess = (there.squares[i] - here.squares[i]) / mean;
         match atoms(here) == atoms(there) {
-            true => both.same_rows = both.same_rows.max(excess.abs()),
+            true => {
+                both.same_rows = both.same_rows.max(excess.abs());
+                both.higher = both.higher.max(excess);
+            }
             false => {
                 both.differ += 1;
                 both.worse = both.worse.max(excess);

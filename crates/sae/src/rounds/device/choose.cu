@@ -5,7 +5,7 @@
 //   round_gram    K = W W', its squares of axes, W c and |c|^2
 //   round_choose  by slot: a warp a row finds the circle with the largest gain beside those that are on, in
 //                 single precision; then a thread a row places it, and all that are on one by one, in double
-//   round_turn_codes  codes follow circles that were turned into their own axes
+//   round_count   the same counts for codes that stay
 //
 // Decoders are row-major, first functions of all circles, then second functions: line a and line C + a belong to
 // circle a. Every circle stands in its own axes, the longer one first.
@@ -13,14 +13,13 @@
 // The multiplier v of the best place is the root of |z(v)| = 1: `encode/angle.rs` has the equations.
 
 #define NONE 0xffffffffu
-// Rows that a block of threads chooses for together.
-#define ROWS 32
-#define THREADS 256
-// The most circles that are on in a row.
-#define SLOTS 8
 // Sweeps over the circles of a row, and steps of Newton's method for one place.
 #define SWEEPS 3
 #define STEPS 12
+// Steps of Newton's method for two places together.
+#define SETTLING 4
+// Rows of a warp.
+#define EACH (ROWS / (THREADS / 32))
 
 typedef unsigned int u32;
 
@@ -50,45 +49,71 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
 }
 
-#define TILE 16
-#define DEEP 32
-
-// Line F is the intercept. shift: W c, and |c|^2 last. axes: the diagonal of K in single precision.
-extern "C" __global__ void __launch_bounds__(TILE * TILE)
+// Line F is the intercept. shift: W c, and |c|^2 last. axes: the diagonal of K in single precision. A warp a tile of
+// SIDE x SIDE, on and above the diagonal; also clears what the round counts.
+extern "C" __global__ void __launch_bounds__(THREADS)
     round_gram(const double *lines, const double *intercept, int features, int p, double *gram, float *single,
-               float *axes, double *shift) {
+               float *axes, double *shift, u32 *changed, int *info) {
   wait_for_work_ahead();
-  __shared__ double left[TILE][DEEP + 1], right[TILE][DEEP + 1];
-  const int tx = threadIdx.x % TILE, ty = threadIdx.x / TILE;
-  const int first = blockIdx.y * TILE, second = blockIdx.x * TILE;
-  double sum = 0.0;
-  for (int from = 0; from < p; from += DEEP) {
-    for (int u = threadIdx.x; u < TILE * DEEP; u += TILE * TILE) {
-      const int r = u / DEEP, c = u % DEEP, at = from + c;
-      const int i = first + r, j = second + r;
-      double v = 0.0, w = 0.0;
-      if (at < p) {
-        if (i < features) v = lines[(long long)i * p + at];
-        if (i == features) v = intercept[at];
-        if (j < features) w = lines[(long long)j * p + at];
-        if (j == features) w = intercept[at];
-      }
-      left[r][c] = v;
-      right[r][c] = w;
-    }
-    __syncthreads();
+  if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) *changed = *info = 0;
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  const int first = SIDE * blockIdx.y, second = SIDE * (blockIdx.x * (THREADS / 32) + warp);
+  if (second + SIDE <= first || second > features) return;
+  const double *left[SIDE], *right[SIDE];
 #pragma unroll
-    for (int c = 0; c < DEEP; c++) sum = fma(left[ty][c], right[tx][c], sum);
-    __syncthreads();
+  for (int i = 0; i < SIDE; i++) {
+    const int a = first + i < features ? first + i : features, b = second + i < features ? second + i : features;
+    left[i] = a == features ? intercept : lines + (long long)a * p;
+    right[i] = b == features ? intercept : lines + (long long)b * p;
   }
-  const int i = first + ty, j = second + tx;
-  if (i < features && j < features) {
-    gram[(long long)i * features + j] = sum;
-    single[(long long)i * features + j] = (float)sum;
-    if (i == j) axes[i] = (float)sum;
-  } else if (j == features && i <= features) {
-    shift[i] = sum;
+  double sum[SIDE][SIDE];
+#pragma unroll
+  for (int i = 0; i < SIDE; i++)
+#pragma unroll
+    for (int j = 0; j < SIDE; j++) sum[i][j] = 0.0;
+#pragma unroll 2
+  for (int c = lane; c < p; c += 32) {
+    double v[SIDE], w[SIDE];
+#pragma unroll
+    for (int i = 0; i < SIDE; i++) {
+      v[i] = left[i][c];
+      w[i] = right[i][c];
+    }
+#pragma unroll
+    for (int i = 0; i < SIDE; i++)
+#pragma unroll
+      for (int j = 0; j < SIDE; j++) sum[i][j] = fma(v[i], w[j], sum[i][j]);
   }
+#pragma unroll
+  for (int i = 0; i < SIDE; i++)
+#pragma unroll
+    for (int j = 0; j < SIDE; j++) {
+      const double v = warp_sum(sum[i][j]);
+      const int f = first + i, g = second + j;
+      if (lane || f > g || g > features) continue;
+      if (g == features) {
+        shift[f] = v;
+        continue;
+      }
+      gram[(long long)f * features + g] = gram[(long long)g * features + f] = v;
+      single[(long long)f * features + g] = single[(long long)g * features + f] = (float)v;
+      if (f == g) axes[f] = (float)v;
+    }
+}
+
+// 1 / x and 1 / sqrt(x) to rounding, for positive numbers far from the ends of the range.
+__device__ __forceinline__ double reciprocal(double x) {
+  double y;
+  asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(y) : "d"(x));
+  const double e = fma(-x, y, 1.0);
+  return fma(y, fma(e, e, e), y);
+}
+
+__device__ __forceinline__ double reciprocal_root(double x) {
+  double y;
+  asm("rsqrt.approx.ftz.f64 %0, %1;" : "=d"(y) : "d"(x));
+  const double e = fma(-x * y, y, 1.0);
+  return fma(y * e, fma(0.375, e, 0.5), y);
 }
 
 __device__ __forceinline__ double larger(double a, double b) { return b > a ? b : a; }
@@ -113,22 +138,22 @@ __device__ __forceinline__ void best_place(double q0, double q1, double d, doubl
   }
   z0 = z1 = 0.0;
   for (int step = 0; step < STEPS; step++) {
-    const double both = 1.0 / ((v + d) * v);
+    const double both = reciprocal((v + d) * v);
     const double by0 = v * both, by1 = (v + d) * both;
     z0 = q0 * by0;
     z1 = q1 * by1;
     const double x = z0 * z0, y = z1 * z1, square = x + y;
-    const double miss = sqrt(square) - 1.0;
-    v += square * miss / (x * by0 + y * by1);
+    const double miss = square * reciprocal_root(square) - 1.0;
+    v += square * miss * reciprocal(x * by0 + y * by1);
     if (miss < 1e-4) {
       z0 = q0 * v;
       z1 = q1 * (v + d);
       break;
     }
   }
-  const double norm = sqrt(z0 * z0 + z1 * z1);
-  z0 /= norm;
-  z1 /= norm;
+  const double by = reciprocal_root(z0 * z0 + z1 * z1);
+  z0 *= by;
+  z1 *= by;
 }
 
 // The largest gain in single precision: close enough to choose by. Two steps of Newton's method on the dual, whose
@@ -190,7 +215,48 @@ struct Code {
     }
   }
 
-  // All circles that are on go to their best places, one by one, until they stand still.
+  // Two circles go to the stationary point near them together, if it lies lower: steps of Newton's method on the
+  // angles, with the gradient and the Hessian of `encode/search/settle.rs`.
+  __device__ __noinline__ void settle(const Under &under, const double *pulls) {
+    const u32 c = under.circles, a = on[0], b = on[1];
+    const double q0 = pulls[a] - under.shift[a], q1 = pulls[c + a] - under.shift[c + a];
+    const double q2 = pulls[b] - under.shift[b], q3 = pulls[c + b] - under.shift[c + b];
+    const double a0 = under.k(a, a), a1 = under.k(c + a, c + a), b0 = under.k(b, b), b1 = under.k(c + b, c + b);
+    const double k0 = under.k(a, b), k1 = under.k(a, c + b), k2 = under.k(c + a, b), k3 = under.k(c + a, c + b);
+    double w = phi[0], x = phi[1], y = phi[2], z = phi[3], before = 0.0;
+    bool is_lower = false;
+    for (int step = 0; step <= SETTLING; step++) {
+      const double u0 = a0 * w + k0 * y + k1 * z - q0, u1 = a1 * x + k2 * y + k3 * z - q1;
+      const double u2 = b0 * y + k0 * w + k2 * x - q2, u3 = b1 * z + k1 * w + k3 * x - q3;
+      // Twice the energy: (K phi - c)' phi - c' phi.
+      const double twice = (u0 - q0) * w + (u1 - q1) * x + (u2 - q2) * y + (u3 - q3) * z;
+      if (step == 0) before = twice;
+      else is_lower = twice < before;
+      const double g0 = w * u1 - x * u0, g1 = y * u3 - z * u2;
+      const double h0 = a0 * x * x + a1 * w * w - (w * u0 + x * u1);
+      const double h1 = b0 * z * z + b1 * y * y - (y * u2 + z * u3);
+      const double h2 = x * (k0 * z - k1 * y) - w * (k2 * z - k3 * y), det = h0 * h1 - h2 * h2;
+      if (step == SETTLING || !(h0 > 0.0 && det > 1e-12 * h0 * h1)) break;
+      const double by = reciprocal(det), s = (h2 * g1 - h1 * g0) * by, t = (h2 * g0 - h0 * g1) * by;
+      const double far = larger(fabs(s), fabs(t));
+      // Written so that NaN is too far.
+      if (!(far <= 0.3) || far < 1e-9) break;
+      const double v0 = w - s * x, v1 = x + s * w, v2 = y - t * z, v3 = z + t * y;
+      const double r0 = reciprocal_root(v0 * v0 + v1 * v1), r1 = reciprocal_root(v2 * v2 + v3 * v3);
+      w = v0 * r0;
+      x = v1 * r0;
+      y = v2 * r1;
+      z = v3 * r1;
+    }
+    if (!is_lower) return;
+    phi[0] = w;
+    phi[1] = x;
+    phi[2] = y;
+    phi[3] = z;
+  }
+
+  // All circles that are on go to their best places, one by one, until they stand still, and two of them then
+  // together.
   __device__ __noinline__ void refit(const Under &under, const double *pulls, int count, double still) {
     const u32 c = under.circles;
     const int sweeps = count < 2 ? 1 : SWEEPS;
@@ -207,6 +273,7 @@ struct Code {
       }
       if (moved < still) break;
     }
+    if (count == 2) settle(under, pulls);
   }
 
   // sum (K phi / 2 - c)' phi
@@ -234,8 +301,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                  int has_along, const double *mean_weights, long long n, int circles, int slots, int better,
                  double noise, u32 *atoms, double *phis, double *squares, u32 *counts, u32 *changed) {
   wait_for_work_ahead();
-  __shared__ u32 on[ROWS][SLOTS], kept_on[ROWS][SLOTS];
-  __shared__ double phi[ROWS][2 * SLOTS], kept_phi[ROWS][2 * SLOTS];
+  __shared__ u32 on[ROWS][MOST_SLOTS], kept_on[ROWS][MOST_SLOTS];
+  __shared__ double phi[ROWS][2 * MOST_SLOTS], kept_phi[ROWS][2 * MOST_SLOTS];
   __shared__ u32 pick[ROWS], is_open[ROWS];
   __shared__ double centre[ROWS];
   extern __shared__ u32 seen[];
@@ -273,45 +340,65 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     kept = fmin(old.energy(under, own, count), before);
   }
   for (int slot = 0; slot < slots; slot++) {
-    for (int r = warp; r < ROWS; r += THREADS / 32) {
-      if (!is_open[r]) continue;
-      const double *row = pulls + (first + r) * features;
-      float best = __int_as_float(0xff800000);
-      u32 which = NONE;
-      double shifted = 0.0;
+    {
+      // The rows of a warp go side by side.
+      float best[EACH];
+      u32 which[EACH];
+      double shifted[EACH];
+      bool goes_on[EACH];
+#pragma unroll
+      for (int q = 0; q < EACH; q++) {
+        best[q] = __int_as_float(0xff800000);
+        which[q] = NONE;
+        shifted[q] = 0.0;
+        goes_on[q] = is_open[warp * EACH + q];
+      }
       for (int a = lane; a < circles; a += 32) {
-        const double raw0 = row[a], raw1 = row[circles + a];
-        if (slot == 0 && !has_along)
-          shifted += mean_weights[a] * raw0 + mean_weights[circles + a] * raw1;
-        float p0 = (float)(raw0 - shift[a]), p1 = (float)(raw1 - shift[circles + a]);
-        bool is_on = false;
-        for (int s = 0; s < slot; s++) {
-          const u32 b = on[r][s];
-          is_on |= b == (u32)a;
-          const float x = (float)phi[r][2 * s], y = (float)phi[r][2 * s + 1];
-          const float *k0 = single + (long long)b * features, *k1 = k0 + (long long)circles * features;
-          p0 -= k0[a] * x + k1[a] * y;
-          p1 -= k0[circles + a] * x + k1[circles + a] * y;
-        }
-        const float gain = guess(p0, p1, axes[a], axes[circles + a]);
-        if (!is_on && gain > best) {
-          best = gain;
-          which = a;
+        const double shift0 = shift[a], shift1 = shift[circles + a];
+        const float a0 = axes[a], a1 = axes[circles + a];
+        const double mean0 = mean_weights[a], mean1 = mean_weights[circles + a];
+#pragma unroll
+        for (int q = 0; q < EACH; q++) {
+          if (!goes_on[q]) continue;
+          const int r = warp * EACH + q;
+          const double *row = pulls + (first + r) * features;
+          const double raw0 = row[a], raw1 = row[circles + a];
+          if (slot == 0) shifted[q] += mean0 * raw0 + mean1 * raw1;
+          float p0 = (float)(raw0 - shift0), p1 = (float)(raw1 - shift1);
+          bool is_on = false;
+          for (int s = 0; s < slot; s++) {
+            const u32 b = on[r][s];
+            is_on |= b == (u32)a;
+            const float x = (float)phi[r][2 * s], y = (float)phi[r][2 * s + 1];
+            const float *k0 = single + (long long)b * features, *k1 = k0 + (long long)circles * features;
+            p0 -= k0[a] * x + k1[a] * y;
+            p1 -= k0[circles + a] * x + k1[circles + a] * y;
+          }
+          const float gain = guess(p0, p1, a0, a1);
+          if (!is_on && gain > best[q]) {
+            best[q] = gain;
+            which[q] = a;
+          }
         }
       }
 #pragma unroll
-      for (int o = 16; o; o >>= 1) {
-        const float other = __shfl_xor_sync(~0u, best, o);
-        const u32 at = __shfl_xor_sync(~0u, which, o);
-        if (other > best || (other == best && at < which)) {
-          best = other;
-          which = at;
+      for (int o = 16; o; o >>= 1)
+#pragma unroll
+        for (int q = 0; q < EACH; q++) {
+          const float other = __shfl_xor_sync(~0u, best[q], o);
+          const u32 at = __shfl_xor_sync(~0u, which[q], o);
+          if (other > best[q] || (other == best[q] && at < which[q])) {
+            best[q] = other;
+            which[q] = at;
+          }
         }
-      }
-      if (slot == 0 && !has_along) shifted = warp_sum(shifted);
-      if (lane == 0) {
-        pick[r] = which;
-        if (slot == 0) centre[r] = shifted;
+#pragma unroll
+      for (int q = 0; q < EACH; q++) {
+        if (slot == 0) shifted[q] = warp_sum(shifted[q]);
+        if (lane == 0 && goes_on[q]) {
+          pick[warp * EACH + q] = which[q];
+          if (slot == 0) centre[warp * EACH + q] = shifted[q];
+        }
       }
     }
     __syncthreads();
@@ -370,8 +457,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 // How often each circle is on in the rows of each block, of codes that stay.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    round_count(const u32 *atoms, long long n, int circles, int slots, u32 *counts) {
+    round_count(const u32 *atoms, long long n, int circles, int slots, u32 *counts, u32 *changed, int *info) {
   wait_for_work_ahead();
+  if (blockIdx.x == 0 && threadIdx.x == 0) *changed = *info = 0;
   extern __shared__ u32 seen[];
   for (int a = threadIdx.x; a < circles; a += THREADS) seen[a] = 0;
   __syncthreads();
@@ -385,16 +473,4 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   __syncthreads();
   for (int a = threadIdx.x; a < circles; a += THREADS)
     counts[(long long)a * gridDim.x + blockIdx.x] = seen[a];
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-    round_turn_codes(const u32 *atoms, const double *turns, long long entries, double *phis) {
-  wait_for_work_ahead();
-  const long long e = (long long)blockIdx.x * THREADS + threadIdx.x;
-  if (e >= entries) return;
-  const u32 a = atoms[e];
-  if (a == NONE) return;
-  const double cosine = turns[2 * a], sine = turns[2 * a + 1], x = phis[2 * e], y = phis[2 * e + 1];
-  phis[2 * e] = cosine * x + sine * y;
-  phis[2 * e + 1] = cosine * y - sine * x;
 }

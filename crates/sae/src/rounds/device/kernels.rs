@@ -1,10 +1,10 @@
 //! Typed launches of a round's kernels.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use super::{DeviceRounds, DeviceState, HEAD, Sizes};
+use super::{DeviceRounds, DeviceState, MOST_CIRCLES, MOST_SLOTS, PIECE, Sizes};
 use crate::rounds::round::{Choice, NOISE};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{DeviceBuffer, Result, Stream};
+use broadhead_device::{DeviceBuffer, Result, Stream, declares};
 
 /// The kernels of a round.
 pub(crate) const ROUNDS: KernelSource = KernelSource {
@@ -20,44 +20,141 @@ pub(crate) const ROUNDS: KernelSource = KernelSource {
         "round_gram",
         "round_choose",
         "round_count",
-        "round_turn_codes",
         "round_offsets",
         "round_chunks",
         "round_scatter",
         "round_sums",
         "round_reduce",
+        "round_decoder",
         "round_centre",
+        "round_intercept",
         "round_axes",
         "round_end",
     ],
     options: &[],
+    declares: declares![
+        record RoundRecord,
+        int ROWS,
+        int THREADS,
+        int MOST_SLOTS,
+        int SIDE,
+        int PIECE,
+        int SUMMING,
+        int REDUCING,
+        int MOST_CIRCLES,
+        int PANEL,
+        int PANEL_STRIDE,
+        int FACTORING,
+        int MOST_SHARED,
+        int WIDEST,
+        int TILES,
+        int AXES,
+        int ACROSS,
+    ],
 };
 
-/// `ROWS` of choose.cu.
+broadhead_device::record! {
+    /// What a round found.
+    pub(super) struct RoundRecord {
+        pub(super) objective: f64,
+        /// Rows that switched.
+        pub(super) changed: u64,
+        /// The first pivot that is not positive, counted from 1; 0 where there is none.
+        pub(super) pivot: i64,
+    }
+}
+
+/// Rows that a block of threads chooses for together.
 pub(super) const ROWS: usize = 32;
 
-/// `THREADS` of choose.cu.
+/// Threads of a block.
 const THREADS: u32 = 256;
 
-/// `TILE` of choose.cu.
-const TILE: usize = 16;
+/// Lines of a warp's tile of `K`, and across all warps of a block.
+const SIDE: usize = 4;
+const ACROSS_WARPS: usize = SIDE * THREADS as usize / 32;
 
-/// `COLUMNS` of sums.cu, and its threads.
-const COLUMNS: usize = 512;
-const SUMMING: u32 = 288;
+/// Threads that sum `Phi' X`, two columns each; one more warp sums `Phi' Phi`.
+const SUMMING: u32 = 256;
+const COLUMNS: usize = 2 * SUMMING as usize;
+
+/// Threads that add up partial sums.
+const REDUCING: u32 = 128;
+
+/// Columns of a panel of the decoder's system, numbers between its rows, so that fragments are read without
+/// conflicts, and threads of a block.
+const PANEL: usize = 8;
+const PANEL_STRIDE: usize = 12;
+const FACTORING: u32 = 512;
+
+/// Threads that turn a circle.
+const AXES: u32 = 128;
+
+/// Columns of the data of a block where a library solved for the decoder.
+const ACROSS: usize = 32;
+
+/// The largest order of a decoder's system that a block of threads factors in its shared memory, and the most tiles
+/// that a warp has of it.
+const MOST_SHARED: usize = 144;
+const TILES: usize = {
+    let (square, sides) = (MOST_SHARED / PANEL, WIDEST.div_ceil(PANEL));
+    (square * (square + 1) / 2 + square * sides).div_ceil(FACTORING as usize / 32)
+};
+
+/// Blocks that share the columns of the data where each factors the whole matrix: fewer than there are
+/// multiprocessors.
+const FACTORERS: usize = 128;
+
+/// The most columns of such a block.
+const WIDEST: usize = 16;
+
+/// A decoder's system that each block of threads factors for itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Small {
+    /// The number of features, rounded up to whole panels.
+    order: usize,
+    /// Columns of the data of a block.
+    wide: usize,
+}
+
+impl Small {
+    pub(super) fn of(sizes: &Sizes) -> Option<Self> {
+        let order = sizes.features().next_multiple_of(PANEL);
+        let wide = sizes.p.div_ceil(FACTORERS);
+        (order <= MOST_SHARED).then_some(Self {
+            order,
+            wide: wide.min(WIDEST),
+        })
+    }
+
+    /// Bytes of the factor with its right-hand sides, and of two panels.
+    fn shared(self) -> u32 {
+        let panels = 2 * (MOST_SHARED + WIDEST) * PANEL_STRIDE;
+        (8 * ((self.order + self.wide) * (self.order + 1) + panels)) as u32
+    }
+}
+
+/// Parts of what a decoder explains.
+pub(super) fn explained_parts(sizes: &Sizes) -> usize {
+    match Small::of(sizes) {
+        Some(small) => sizes.p.div_ceil(small.wide),
+        None => sizes.p.div_ceil(ACROSS),
+    }
+}
 
 pub(super) struct Kernels {
     rows: Kernel,
     gram: Kernel,
     choose: Kernel,
     count: Kernel,
-    turn_codes: Kernel,
     offsets: Kernel,
     chunks: Kernel,
     scatter: Kernel,
     sums: Kernel,
     reduce: Kernel,
+    decoder: Kernel,
     centre: Kernel,
+    intercept: Kernel,
     axes: Kernel,
     end: Kernel,
 }
@@ -68,18 +165,23 @@ impl Kernels {
         let of = |name| Ok::<_, broadhead_device::DeviceError>(module.kernel(name)?.clone());
         let sums = of("round_sums")?;
         sums.allow_shared(shared_of_sums(sizes))?;
+        let decoder = of("round_decoder")?;
+        if let Some(small) = Small::of(sizes) {
+            decoder.allow_shared(small.shared())?;
+        }
         Ok(Self {
             rows: of("round_rows")?,
             gram: of("round_gram")?,
             choose: of("round_choose")?,
             count: of("round_count")?,
-            turn_codes: of("round_turn_codes")?,
             offsets: of("round_offsets")?,
             chunks: of("round_chunks")?,
             scatter: of("round_scatter")?,
             sums,
             reduce: of("round_reduce")?,
+            decoder,
             centre: of("round_centre")?,
+            intercept: of("round_intercept")?,
             axes: of("round_axes")?,
             end: of("round_end")?,
         })
@@ -117,10 +219,13 @@ impl DeviceRounds {
     pub(super) fn submit_gram(&mut self, state: &DeviceState) -> Result<()> {
         let Sizes { p, .. } = self.sizes;
         let f = self.sizes.features();
-        let tiles = (f + 1).div_ceil(TILE) as u32;
         let geometry = Geometry {
-            grid: [tiles, tiles, 1],
-            ..Geometry::line(1, (TILE * TILE) as u32)
+            grid: [
+                (f + 1).div_ceil(ACROSS_WARPS) as u32,
+                (f + 1).div_ceil(SIDE) as u32,
+                1,
+            ],
+            ..Geometry::line(1, THREADS)
         };
         let launch = (self.kernels.gram.launch(&self.stream, geometry).early())
             .read(state.lines.view())
@@ -130,7 +235,9 @@ impl DeviceRounds {
             .write(self.decoder_gram.view_mut())
             .write(self.single.view_mut())
             .write(self.axes.view_mut())
-            .write(self.shift.view_mut());
+            .write(self.shift.view_mut())
+            .write(self.lists.changed.view_mut())
+            .write(self.decoder.info.view_mut());
         // SAFETY: the arguments are those of the source; `F x p` and `p` numbers are read, `F x F`, `F` and
         // `F + 1` written.
         unsafe { launch.submit() }
@@ -187,7 +294,9 @@ impl DeviceRounds {
             .scalar(n as i64)
             .scalar(circles as i32)
             .scalar(slots as i32)
-            .write(self.lists.counts.view_mut());
+            .write(self.lists.counts.view_mut())
+            .write(self.lists.changed.view_mut())
+            .write(self.decoder.info.view_mut());
         // SAFETY: the arguments are those of the source; a count for every circle and block is written.
         unsafe { launch.submit() }
     }
@@ -213,7 +322,7 @@ impl DeviceRounds {
         unsafe { launch.submit()? };
         let launch = (kernels
             .chunks
-            .launch(stream, Geometry::line(1, 1024))
+            .launch(stream, Geometry::line(1, MOST_CIRCLES as u32))
             .early())
         .read(lists.totals.view())
         .scalar(circles as i32)
@@ -253,7 +362,7 @@ impl DeviceRounds {
         let (stream, kernels, lists) = (&self.stream, &self.kernels, &self.lists);
         let geometry = Geometry {
             grid: [chunks as u32, p.div_ceil(COLUMNS) as u32, 1],
-            ..Geometry::line(1, SUMMING)
+            ..Geometry::line(1, SUMMING + 32)
         };
         let geometry = geometry.with_shared(shared_of_sums(&sizes));
         let launch = (kernels.sums.launch(stream, geometry).early())
@@ -276,10 +385,10 @@ impl DeviceRounds {
         let geometry = Geometry {
             grid: [
                 circles as u32,
-                (p + sizes.features() + 1).div_ceil(128) as u32,
+                (p + sizes.features() + 1).div_ceil(REDUCING as usize) as u32,
                 1,
             ],
-            ..Geometry::line(1, 128)
+            ..Geometry::line(1, REDUCING)
         };
         let launch = (kernels.reduce.launch(stream, geometry).early())
             .read(self.sums.moments.view())
@@ -291,6 +400,36 @@ impl DeviceRounds {
             .write(self.sums.gram.view_mut())
             .write(self.sums.ones.view_mut());
         // SAFETY: the arguments are those of the source; `F x p`, `F x F` and `F` numbers are written.
+        unsafe { launch.submit() }
+    }
+
+    /// The decoder in one launch, where its system is small.
+    pub(super) fn submit_decoder(
+        &mut self,
+        small: Small,
+        lambda: f64,
+        state: &mut DeviceState,
+    ) -> Result<()> {
+        let Sizes { n, p, .. } = self.sizes;
+        let geometry = Geometry::line(explained_parts(&self.sizes) as u32, FACTORING);
+        let geometry = geometry.with_shared(small.shared());
+        let launch = (self.kernels.decoder.launch(&self.stream, geometry).early())
+            .read(self.sums.gram.view())
+            .read(self.sums.moment.view())
+            .read(self.sums.ones.view())
+            .read(self.mean.view())
+            .scalar(n as f64)
+            .scalar(lambda)
+            .scalar(self.sizes.features() as i32)
+            .scalar(small.order as i32)
+            .scalar(small.wide as i32)
+            .scalar(p as i32)
+            .write(self.decoder.right.view_mut())
+            .write(state.intercept.view_mut())
+            .write(self.decoder.explained.view_mut())
+            .write(self.decoder.info.view_mut());
+        // SAFETY: the arguments are those of the source; `F x p`, `p` and a number for each block are written, and
+        // shared memory is what the source says.
         unsafe { launch.submit() }
     }
 
@@ -314,52 +453,60 @@ impl DeviceRounds {
         unsafe { launch.submit() }
     }
 
-    /// Circles in their own axes, codes that follow, the intercept, and the record.
+    /// The intercept, and what the decoder explains, where a library solved for it.
+    pub(super) fn submit_intercept(&mut self, state: &mut DeviceState) -> Result<()> {
+        let Sizes { n, p, .. } = self.sizes;
+        let geometry = Geometry::line(explained_parts(&self.sizes) as u32, THREADS);
+        let launch = (self
+            .kernels
+            .intercept
+            .launch(&self.stream, geometry)
+            .early())
+        .read(self.decoder.right.view())
+        .read(self.sums.moment.view())
+        .read(self.sums.ones.view())
+        .read(self.mean.view())
+        .scalar(n as f64)
+        .scalar(self.sizes.features() as i32)
+        .scalar(p as i32)
+        .write(state.intercept.view_mut())
+        .write(self.decoder.explained.view_mut());
+        // SAFETY: the arguments are those of the source; `p` numbers and one for each block are written.
+        unsafe { launch.submit() }
+    }
+
+    /// Circles in their own axes, codes that follow, and the record.
     pub(super) fn submit_end(&mut self, state: &mut DeviceState) -> Result<()> {
         let Sizes { n, p, circles, .. } = self.sizes;
         let entries = self.sizes.entries();
         let (stream, kernels) = (&self.stream, &self.kernels);
-        let (head, shares) = self.record.view_mut().split_at(HEAD)?;
-        let launch = (kernels
-            .axes
-            .launch(stream, Geometry::line(circles as u32, 128))
-            .early())
-        .read(self.decoder.right.view())
-        .read(self.sums.moment.view())
-        .read(self.sums.gram.view())
-        .read(self.sums.ones.view())
-        .scalar(n as f64)
-        .scalar(circles as i32)
-        .scalar(p as i32)
-        .write(state.lines.view_mut())
-        .write(self.decoder.turns.view_mut())
-        .write(state.weights.view_mut())
-        .write(shares)
-        .write(self.decoder.explained.view_mut());
-        // SAFETY: the arguments are those of the source; `F x p`, `2 C`, `F`, `C` and `C` numbers are written.
+        let geometry = Geometry::line(circles as u32, AXES);
+        let launch = (kernels.axes.launch(stream, geometry).early())
+            .read(self.decoder.right.view())
+            .read(self.sums.gram.view())
+            .read(self.sums.ones.view())
+            .scalar(n as f64)
+            .scalar(circles as i32)
+            .scalar(p as i32)
+            .write(state.lines.view_mut())
+            .write(self.decoder.turns.view_mut())
+            .write(state.weights.view_mut())
+            .write(self.shares.view_mut());
+        // SAFETY: the arguments are those of the source; `F x p`, `2 C`, `F` and `C` numbers are written.
         unsafe { launch.submit()? };
         let geometry = Geometry::one_thread_each(entries, THREADS);
-        let launch = (kernels.turn_codes.launch(stream, geometry).early())
+        let launch = (kernels.end.launch(stream, geometry).early())
             .read(state.atoms.view())
             .read(self.decoder.turns.view())
             .scalar(entries as i64)
-            .write(state.phis.view_mut());
-        // SAFETY: the arguments are those of the source; two numbers an entry.
-        unsafe { launch.submit()? };
-        let launch = (kernels.end.launch(stream, Geometry::line(1, 1024)).early())
-            .read(state.lines.view())
-            .read(state.weights.view())
-            .read(self.mean.view())
+            .write(state.phis.view_mut())
             .read(self.decoder.explained.view())
+            .scalar(explained_parts(&self.sizes) as i32)
             .read(self.lists.changed.view())
             .read(self.decoder.info.view())
-            .scalar(n as f64)
             .scalar(self.square)
-            .scalar(circles as i32)
-            .scalar(p as i32)
-            .write(state.intercept.view_mut())
-            .write(head);
-        // SAFETY: the arguments are those of the source; `p` and three numbers are written.
+            .write(self.record.view_mut());
+        // SAFETY: the arguments are those of the source; two numbers an entry, and the record.
         unsafe { launch.submit() }
     }
 }

@@ -4,7 +4,8 @@
 //! round_gram   K = W W', W c          gemm          pulls C = X W'
 //!      round_choose   rows choose             by blocks of rows
 //!      round_sums     G, F, s by chunks       partial sums; round_reduce adds them in order
-//!      potrf, trsm    W                       round_axes, round_end: axes of circles, intercept, record
+//!      round_decoder  W and the intercept     by blocks of columns; potrf and trsm where it is large
+//!      round_axes     circles in their own axes; round_end: codes follow, the record
 //! ```
 //!
 //! The steps are those of [`super::round`], with the same seams: partial sums, their reduction, the decoder.
@@ -26,11 +27,14 @@ use crate::error::{CurvedError, FitError};
 use crate::model::dictionary::Amplitudes;
 use crate::rounds::codes::Codes;
 use crate::rounds::round::{Arranged, Choice, Ground, Penalty, RoundState, Swaps};
+use broadhead_device::record::Record;
 use broadhead_device::{
-    ByteClass, DeviceBuffer, Matrix, MatrixMut, Refusal, Result, Side, Stream, Triangle,
+    ByteClass, DeviceBuffer, Graph, Matrix, MatrixMut, PinnedBuffer, Refusal, Result, Side, Stream,
+    Triangle,
 };
 use broadhead_schur::Error;
-use kernels::Kernels;
+use kernels::{Kernels, RoundRecord, Small, explained_parts};
+use std::sync::Arc;
 
 /// The most circles of a dictionary: the sums of one block of threads fit into its shared memory.
 pub(crate) const MOST_CIRCLES: usize = 1024;
@@ -73,7 +77,13 @@ pub(crate) struct DeviceRounds {
     lists: Lists,
     sums: Sums,
     decoder: Solve,
-    record: DeviceBuffer<f64>,
+    record: DeviceBuffer<RoundRecord>,
+    record_out: PinnedBuffer<RoundRecord>,
+    /// By atom, the trace of `W_a W_a' G_aa`.
+    shares: DeviceBuffer<f64>,
+    shares_out: PinnedBuffer<f64>,
+    /// By which states know whose rounds their graphs hold.
+    identity: Arc<()>,
 }
 
 /// Shapes, and how rows and entries are cut.
@@ -119,9 +129,6 @@ const PIECE: usize = 64;
 
 /// Chunks are made so long that there are about this many.
 const CHUNKS: usize = 2048;
-
-/// Numbers of the record before the shares of atoms.
-const HEAD: usize = 3;
 
 /// Entries by circle.
 struct Lists {
@@ -170,6 +177,23 @@ pub(crate) struct DeviceState {
     pub(crate) objective: f64,
     pub(crate) shares: Vec<f64>,
     pub(crate) changed: usize,
+    graphs: Vec<RoundGraph>,
+}
+
+/// A round on one state as one submission.
+struct RoundGraph {
+    kind: Kind,
+    of: Arc<()>,
+    /// Absent where such a round ran once.
+    graph: Option<Graph>,
+}
+
+/// What a graph of a round depends on beside its state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Kind {
+    choice: Choice,
+    follows: bool,
+    lambda: f64,
 }
 
 impl DeviceRounds {
@@ -187,8 +211,9 @@ impl DeviceRounds {
             + 2 * sizes.entries()
             + sizes.chunks * (2 * p + 2 * f + 2)
             + 2 * f * p
-            + 3 * circles
-            + HEAD
+            + 2 * circles
+            + explained_parts(&sizes)
+            + size_of::<RoundRecord>() / 8
             + circles;
         let single = f * f + f + 2 * circles * sizes.blocks + 3 * circles + 3 + sizes.entries();
         (8 * double + 4 * single) as u64
@@ -277,9 +302,13 @@ impl DeviceRounds {
                 workspace: stream.alloc(workspace, "workspace of a factorization")?,
                 info: stream.zeros(1, "the outcome of a factorization")?,
                 turns: stream.alloc(2 * circles, "turns of circles")?,
-                explained: stream.alloc(circles, "what circles explain")?,
+                explained: stream.alloc(explained_parts(&sizes), "what a decoder explains")?,
             },
-            record: stream.zeros(HEAD + circles, "the record of a round")?,
+            record: stream.zeros(1, "the record of a round")?,
+            record_out: stream.pinned(1, "the record of a round")?,
+            shares: stream.alloc(circles, "shares of circles")?,
+            shares_out: stream.pinned(circles, "shares of circles")?,
+            identity: Arc::new(()),
         })
     }
 
@@ -308,6 +337,7 @@ impl DeviceRounds {
             objective: f64::INFINITY,
             shares: vec![0.0; sizes.circles],
             changed: sizes.n,
+            graphs: Vec::new(),
         })
     }
 
@@ -388,32 +418,65 @@ impl DeviceRounds {
         choice: Choice,
         state: &mut DeviceState,
     ) -> std::result::Result<(), FitError> {
-        self.submit(penalty, choice, state).map_err(Error::from)?;
-        let record = (self.stream).download(self.record.view(), ByteClass::Record);
-        let record = record.map_err(Error::from)?;
-        let [objective, changed, pivot] = [record[0], record[1], record[2]];
-        if pivot != 0.0 {
-            let pivot = (pivot as usize).saturating_sub(1);
+        let kind = Kind {
+            choice,
+            follows: state.follows,
+            lambda: penalty.lambda,
+        };
+        self.run(kind, state).map_err(Error::from)?;
+        let mut record = [RoundRecord::ZERO];
+        self.record_out.read(&mut record).map_err(Error::from)?;
+        let [record] = record;
+        if record.pivot != 0 {
+            let pivot = (record.pivot as usize).saturating_sub(1);
             return Err(CurvedError::Decoder { pivot }.into());
         }
         state.follows = true;
-        state.objective = objective;
+        state.objective = record.objective;
         state.changed = match choice {
             Choice::Stay => 0,
-            Choice::Anew | Choice::Better => changed as usize,
+            Choice::Anew | Choice::Better => record.changed as usize,
         };
-        state.shares.copy_from_slice(&record[HEAD..]);
+        self.shares_out
+            .read(&mut state.shares)
+            .map_err(Error::from)?;
         Ok(())
     }
 
-    fn submit(&mut self, penalty: Penalty, choice: Choice, state: &mut DeviceState) -> Result<()> {
-        match choice {
+    /// A round of this kind: launch by launch the first time, and from then on as one graph.
+    fn run(&mut self, kind: Kind, state: &mut DeviceState) -> Result<()> {
+        let is_it =
+            |known: &RoundGraph| known.kind == kind && Arc::ptr_eq(&known.of, &self.identity);
+        let Some(at) = state.graphs.iter().position(is_it) else {
+            state.graphs.push(RoundGraph {
+                kind,
+                of: self.identity.clone(),
+                graph: None,
+            });
+            return self.submit(kind, state);
+        };
+        if state.graphs[at].graph.is_none() {
+            let stream = self.stream.clone();
+            let graph = stream.capture(|_| self.submit(kind, state))?;
+            state.graphs[at].graph = Some(graph);
+        }
+        match &mut state.graphs[at].graph {
+            Some(graph) => graph.launch(),
+            None => self.submit(kind, state),
+        }
+    }
+
+    fn submit(&mut self, kind: Kind, state: &mut DeviceState) -> Result<()> {
+        match kind.choice {
             Choice::Stay => self.submit_count(state)?,
-            Choice::Anew | Choice::Better => self.choose(choice, state)?,
+            Choice::Anew | Choice::Better => self.choose(kind.choice, state)?,
         }
         self.submit_lists(state)?;
         self.submit_sums(state)?;
-        self.decode(penalty.lambda, state)
+        self.decode(kind.lambda, state)?;
+        let (stream, class) = (&self.stream, ByteClass::Record);
+        stream.download_pinned(self.shares.view(), &mut self.shares_out, class)?;
+        stream.download_pinned(self.record.view(), &mut self.record_out, class)
     }
 
     fn choose(&mut self, choice: Choice, state: &mut DeviceState) -> Result<()> {
@@ -430,11 +493,14 @@ impl DeviceRounds {
             let mut along = self.along.view_mut();
             stream.gemv(1.0, x.transposed(), state.intercept.view(), 0.0, &mut along)?;
         }
-        stream.zero(self.lists.changed.view_mut())?;
         self.submit_choose(choice, state)
     }
 
     fn decode(&mut self, lambda: f64, state: &mut DeviceState) -> Result<()> {
+        if let Some(small) = Small::of(&self.sizes) {
+            self.submit_decoder(small, lambda, state)?;
+            return self.submit_end(state);
+        }
         self.submit_centre(lambda)?;
         let (f, p) = (self.sizes.features(), self.sizes.p);
         let (stream, memory) = (&self.stream, &mut self.decoder);
@@ -447,6 +513,7 @@ impl DeviceRounds {
         let (side, lower) = (Side::Right, Triangle::Lower);
         stream.trsm(side, lower, 1.0, factor.transposed(), &mut solution)?;
         stream.trsm(side, lower, 1.0, factor, &mut solution)?;
+        self.submit_intercept(state)?;
         self.submit_end(state)
     }
 }

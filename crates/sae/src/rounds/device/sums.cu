@@ -8,10 +8,7 @@
 //
 // An entry is a row in which a circle is on, with its place there.
 
-// Entries of a chunk that are looked at together.
-#define PIECE 64
-// Threads that sum Phi'X, two columns each; one more warp sums Phi'Phi.
-#define SUMMING 256
+// Columns of a block.
 #define COLUMNS (2 * SUMMING)
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -45,10 +42,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 // begins, chunks: one more than there are circles.
-extern "C" __global__ void __launch_bounds__(1024)
+extern "C" __global__ void __launch_bounds__(MOST_CIRCLES)
     round_chunks(const u32 *totals, int circles, u32 length, u32 *begins, u32 *chunks) {
   wait_for_work_ahead();
-  __shared__ u32 of_warp[32][2];
+  __shared__ u32 of_warp[MOST_CIRCLES / 32][2];
   const int t = threadIdx.x, lane = t & 31, warp = t >> 5;
   const u32 v = t < circles ? totals[t] : 0, w = (v + length - 1) / length;
   u32 sum = v, pieces = w;
@@ -83,7 +80,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     round_scatter(const u32 *atoms, const double *phis, long long n, int slots, const u32 *base, const u32 *begins,
                   u32 *rows, double *places) {
   wait_for_work_ahead();
-  __shared__ u32 at[ROWS * SLOTS];
+  __shared__ u32 at[ROWS * MOST_SLOTS];
   const int t = threadIdx.x, many = ROWS * slots;
   const long long first = (long long)blockIdx.x * many, e = first + t;
   const u32 a = t < many && e < n * slots ? atoms[e] : NONE;
@@ -104,8 +101,8 @@ extern "C" __global__ void __launch_bounds__(SUMMING + 32)
                const u32 *begins, const u32 *chunks, int circles, int slots, int p, u32 length, double *moments,
                double *grams) {
   wait_for_work_ahead();
-  __shared__ u32 of_row[PIECE], on[PIECE][SLOTS];
-  __shared__ double own[PIECE][2], phi[PIECE][2 * SLOTS];
+  __shared__ u32 of_row[PIECE], on[PIECE][MOST_SLOTS];
+  __shared__ double own[PIECE][2], phi[PIECE][2 * MOST_SLOTS];
   extern __shared__ double sums[];
   u32 *firsts = (u32 *)(sums + 4 * circles);
   const int t = threadIdx.x, features = 2 * circles;
@@ -196,11 +193,11 @@ extern "C" __global__ void __launch_bounds__(SUMMING + 32)
 }
 
 // moment: F x p. gram: F x F. ones: F.
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(REDUCING)
     round_reduce(const double *moments, const double *grams, const u32 *chunks, int circles, int p, double *moment,
                  double *gram, double *ones) {
   wait_for_work_ahead();
-  const int a = blockIdx.x, features = 2 * circles, u = blockIdx.y * 128 + threadIdx.x;
+  const int a = blockIdx.x, features = 2 * circles, u = blockIdx.y * REDUCING + threadIdx.x;
   if (u >= p + features + 1) return;
   const u32 from = chunks[a], to = chunks[a + 1];
   for (int m = 0; m < 2; m++) {

@@ -3,7 +3,9 @@
 use super::Linearisation;
 use crate::device::DeviceVector;
 use crate::device::layout::Layout;
-use crate::device::product::{STEP_TERMS, StepProduct, step_terms};
+use crate::device::product::{StepProduct, step_terms};
+use crate::device::record::{DenseRecord, RidgeRecord};
+use crate::device::system::dense_alone;
 use crate::device::vector::check_vectors;
 use crate::{ArrowShape, Error, Factored, Failure, Ridge, SolveStats};
 use broadhead_device::{DeviceBuffer, View};
@@ -22,14 +24,14 @@ impl Linearisation {
         self.factors.submit(&self.system, ridge)
     }
 
-    /// Submits a factorization of a dense system at a ridge that lies on the device, two numbers: rows,
-    /// border. Its bits are those of [`Linearisation::factor`] at that ridge, but for the record's last
-    /// number, the scale of a bump. Whether it succeeded is in [`Linearisation::factor_record`].
+    /// Submits a factorization of a dense system at a ridge that lies on the device, one record. Its bits are
+    /// those of [`Linearisation::factor`] at that ridge, but for the record's diagonals, which are with
+    /// the ridge. Whether it succeeded is in [`Linearisation::factor_record`].
     ///
     /// # Errors
     /// [`Error::Device`], also where no operands were sent; [`Error::Unsupported`] for a structured
     /// system.
-    pub fn submit_factor_at(&mut self, ridge: View<'_, f64>) -> Result<(), Error> {
+    pub fn submit_factor_at(&mut self, ridge: View<'_, RidgeRecord>) -> Result<(), Error> {
         self.last = None;
         self.system.check_there()?;
         self.system.add_ridge(ridge)?;
@@ -86,12 +88,14 @@ impl Linearisation {
         self.factors.solved()
     }
 
-    /// The record of the last factorization on the device, of a dense system 13 numbers. It succeeded where
-    /// number 4 has the bits of a negative 64-bit integer (else these are the row that failed) and number
-    /// 11, the border's pivot that failed, counted from 1, is 0. Numbers 0 and 7 add up to the
-    /// log-determinant.
-    pub fn factor_record(&self) -> View<'_, f64> {
-        self.factors.record()
+    /// The record of the last factorization of a dense system, on the device. It succeeded where the rows'
+    /// key of a pivot that failed is negative and the border's `info` is 0; the two logarithms add up to
+    /// the log-determinant.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a structured system.
+    pub fn factor_record(&self) -> Result<View<'_, DenseRecord>, Error> {
+        self.factors.record().ok_or_else(dense_alone)
     }
 
     /// Says that the factors at hand are no longer those of the last factorization: for whoever launched a
@@ -103,9 +107,6 @@ impl Linearisation {
 
 /// Products with a dense system, over the operands and without any factor.
 impl Linearisation {
-    /// Terms that judge a step: see [`Linearisation::product_of_step`].
-    pub const STEP_TERMS: usize = STEP_TERMS;
-
     /// `y` becomes $`H x`$, without ridge and over the operands, for two vectors in one pass.
     /// Nothing moves and nothing waits.
     ///
@@ -140,18 +141,9 @@ impl Linearisation {
     }
 
     /// The trial point $`t = z + d`$ of a step from a point, $`H t`$, and what judges the step, the operands
-    /// read once: for each of ten terms its part from every block of threads that ended the products, the
-    /// parts of a term one after another.
-    ///
-    /// ```text
-    /// 0  r' d    1  d' H d    2  t' H t    3  g' t                  t = z + d
-    /// 4, 5, 6    squares of the rows' entries of H t - g: those below 2^-511, scaled by 2^537 each;
-    ///            those between; those above 2^486, scaled by 2^-538 each
-    /// 7, 8, 9    the same of the border's
-    /// ```
-    /// The parts of a norm are apart so that none overflows or underflows (Blue, *A portable Fortran
-    /// program to find the Euclidean norm of a vector*, 1978). They are made without any factor, and
-    /// summed in an order that depends on the shape alone.
+    /// read once: of each field of [`StepTerms`](crate::device::record::StepTerms) the partial sums of the
+    /// blocks of threads that ended the products, one field after another. They are made without any
+    /// factor, and summed in an order that depends on the shape alone.
     ///
     /// # Errors
     /// As [`Self::products`], of the terms too.

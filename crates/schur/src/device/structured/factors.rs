@@ -7,10 +7,11 @@ use super::row_products::PIECE;
 use crate::device::factors::{DeviceElimination, Ways};
 use crate::device::kernels::{DeviceRowFactors, Kernels, RowIndex};
 use crate::device::layout::DeviceBytes;
-use crate::device::pieces::pieces;
-use crate::device::record::{
-    SideSummary, did_not_run, failure_with_bump, least_row_bump, row_side,
+use crate::device::outcome::{
+    SideSummary, did_not_run, factor_side, failure_with_bump, least_row_bump, row_side,
 };
+use crate::device::pieces::pieces;
+use crate::device::record::{DenseRecord, PivotRecord, StructuredRecord};
 use crate::device::summary::{BorderMethod, RowMethod};
 use crate::device::{DeviceSystem, DeviceVector, Keep};
 use crate::host::bump::LEAST_BUMP;
@@ -18,13 +19,12 @@ use crate::{
     Error, Factored, Failure, LogDeterminant, Pivot, PivotSite, Ridge, RowDims, SolveStats,
     StructuredShape,
 };
+use broadhead_device::record::Record;
 use broadhead_device::{
     ByteClass, DeviceBuffer, Matrix, MatrixMut, Result as Answer, Side, Stream, Triangle, View,
+    field,
 };
 use std::sync::Arc;
-
-/// Numbers of a factorization's record: 7 of the rows, 7 of `G`, 7 of what is the elimination's own.
-pub(crate) const SUMMARY: usize = 21;
 
 /// What overflows where a pivot of the border is not finite.
 pub(crate) const PIVOT: &str = "a pivot";
@@ -103,7 +103,7 @@ pub(crate) struct StructuredFactors {
     pub(crate) rows: WhitenedRows,
     pub(crate) border: GramFactors,
     pub(crate) sums: PartialSums,
-    pub(crate) summary: DeviceBuffer<f64>,
+    pub(crate) summary: DeviceBuffer<StructuredRecord>,
 }
 
 impl StructuredFactors {
@@ -128,7 +128,7 @@ impl StructuredFactors {
                 factors: DeviceRowFactors {
                     factors: stream.zeros(layout.blocks, "row factors")?,
                     reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
-                    records: stream.zeros(7 * layout.records, "row records")?,
+                    records: stream.zeros(layout.records, "row records")?,
                     counter: stream.zeros(1, "a counter")?,
                 },
                 whitened: stream.zeros(whitened, "whitened features")?,
@@ -143,7 +143,7 @@ impl StructuredFactors {
                 counter: stream.zeros(1, "a counter")?,
                 none: stream.zeros(0, "nothing")?,
             },
-            summary: stream.zeros(SUMMARY, "record of a factorization")?,
+            summary: stream.zeros(1, "record of a factorization")?,
             stream: stream.clone(),
             sizes,
         })
@@ -171,7 +171,9 @@ impl StructuredFactors {
             &operands.row_hessian,
             rho,
             &mut self.rows.factors,
-            &mut self.summary,
+            self.summary
+                .view_mut()
+                .field(field!(StructuredRecord, rows))?,
         )?)
     }
 
@@ -306,9 +308,9 @@ impl StructuredFactors {
     }
 
     /// The record of the last factorization.
-    pub(crate) fn read_summary(&self) -> Result<Vec<f64>, Error> {
+    pub(crate) fn read_summary(&self) -> Result<StructuredRecord, Error> {
         let record = self.summary.view();
-        Ok(self.stream.download(record, ByteClass::Record)?)
+        Ok(self.stream.download_record(record, ByteClass::Record)?)
     }
 
     /// Whether the factorization that was submitted last found all of it positive definite.
@@ -317,14 +319,14 @@ impl StructuredFactors {
         if !ran(&summary) {
             return Err(did_not_run("factored", "a factorization that ran"));
         }
-        // G's and the elimination's own: what failed, from 1; and the logarithms of all three.
-        let sound = summary[11] == 0.0 && summary[18] == 0.0;
-        let finite = [0, 7, 14].iter().all(|&at| summary[at].is_finite());
-        Ok(row_side(&summary).failed.is_none() && sound && finite)
+        let StructuredRecord { rows, gram, own } = &summary;
+        let logs = [rows.log, gram.factor.log, own.factor.log];
+        let finite = logs.iter().all(|log| log.is_finite());
+        Ok(row_side(rows).failed.is_none() && summary.border_holds() && finite)
     }
 
     /// The record of a factorization that was submitted, which counts as one.
-    pub(crate) fn read_factored(&self) -> Result<Vec<f64>, Error> {
+    pub(crate) fn read_factored(&self) -> Result<StructuredRecord, Error> {
         let summary = self.read_summary()?;
         if !ran(&summary) {
             return Err(did_not_run("factored", "a factorization that ran"));
@@ -338,9 +340,9 @@ impl StructuredFactors {
         &mut self,
         operands: &StructuredOperands,
         rho: f64,
-        summary: &[f64],
+        summary: &StructuredRecord,
     ) -> Result<SideSummary, Failure> {
-        let rows = row_side(summary);
+        let rows = row_side(&summary.rows);
         let Some(failed) = rows.failed else {
             return Ok(rows);
         };
@@ -353,7 +355,7 @@ impl StructuredFactors {
             (rows.scale, floor),
             |bump| {
                 self.factor_rows(operands, rho + bump)?;
-                Ok(row_side(&self.read_summary()?).failed.is_none())
+                Ok(row_side(&self.read_summary()?.rows).failed.is_none())
             },
         ))
     }
@@ -363,7 +365,7 @@ impl StructuredFactors {
         &mut self,
         operands: &StructuredOperands,
         rho: f64,
-        summary: &[f64],
+        summary: &StructuredRecord,
     ) -> Result<SideSummary, Failure> {
         let gram = self.gram_side(summary);
         let Some(failed) = gram.failed else {
@@ -397,28 +399,19 @@ impl StructuredFactors {
     }
 
     /// What a record says of `G`.
-    pub(crate) fn gram_side(&self, summary: &[f64]) -> SideSummary {
-        let mut side = self.side(&summary[7..14], 1);
+    pub(crate) fn gram_side(&self, summary: &StructuredRecord) -> SideSummary {
+        let mut side = self.side(&summary.gram, 1);
         // What stands in for features that are not there has no pivot.
         side.least = side.least.filter(|_| self.sizes.has_features);
         side
     }
 
-    /// What 7 numbers say of a factor of which `per_feature` unknowns stand for a feature.
-    pub(crate) fn side(&self, numbers: &[f64], per_feature: usize) -> SideSummary {
-        let pivot = |place: f64, value| self.border_pivot(place as usize, value);
-        SideSummary {
-            log: LogDeterminant {
-                value: numbers[0],
-                absolute: numbers[1],
-            },
-            least: (numbers[3] >= 0.0).then(|| pivot(numbers[3], numbers[2])),
-            failed: (numbers[4] != 0.0).then(|| {
-                let feature = (numbers[4] as usize - 1) / per_feature;
-                self.border_pivot(feature, numbers[5])
-            }),
-            scale: numbers[6],
-        }
+    /// What a record says of a factor of which `per_feature` unknowns stand for a feature.
+    pub(crate) fn side(&self, record: &PivotRecord, per_feature: usize) -> SideSummary {
+        let site = |feature| self.border_pivot(feature, record.failed).site;
+        factor_side(&record.factor, record.failed, site, |unknown| {
+            site(unknown / per_feature)
+        })
     }
 }
 
@@ -461,8 +454,8 @@ impl<E: StructuredElimination> DeviceElimination for E {
         StructuredElimination::submit(self, system.structured_numbers()?, ridge)
     }
 
-    fn record(&self) -> View<'_, f64> {
-        self.common().summary.view()
+    fn record(&self) -> Option<View<'_, DenseRecord>> {
+        None
     }
 
     fn read(&mut self, system: &DeviceSystem, ridge: Ridge) -> Result<Factored, Failure> {
@@ -522,8 +515,8 @@ impl<E: StructuredElimination> DeviceElimination for E {
 
 /// Whether a factorization wrote the record: `G` has a pivot, the least or the first that failed, and
 /// neither's numbers are zero.
-fn ran(summary: &[f64]) -> bool {
-    summary[7..14].iter().any(|&x| x != 0.0)
+fn ran(summary: &StructuredRecord) -> bool {
+    summary.gram != PivotRecord::ZERO
 }
 
 #[cfg(test)]
@@ -532,14 +525,14 @@ mod tests {
 
     #[test]
     fn a_record_that_nobody_wrote_is_no_factorization() {
-        let mut record = [0.0; SUMMARY];
+        let mut record = StructuredRecord::ZERO;
         assert!(!ran(&record));
         // G = [1]: its logarithm is zero, its pivot is not.
-        record[9] = 1.0;
+        record.gram.factor.least = 1.0;
         assert!(ran(&record));
         // G = [0]: nothing but the place of the pivot that failed, from 1.
-        record[9] = 0.0;
-        record[11] = 1.0;
+        record.gram.factor.least = 0.0;
+        record.gram.factor.info = 1;
         assert!(ran(&record));
     }
 }

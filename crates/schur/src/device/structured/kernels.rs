@@ -4,9 +4,13 @@
 
 use super::layout::{MOST_FEATURES, Sizes};
 use super::operands::StructuredOperands;
-use crate::device::kernels::{DeviceRowFactors, PlaceRows, RowIndex};
+use crate::device::kernels::{
+    DeviceRowFactors, FEW_THREADS, MOST_THREADS, PlaceRows, RowIndex, THREAD_COUNTS, THREADS,
+};
+use crate::device::record::{PivotRecord, StructuredRecord};
+use crate::elimination::core::device::SMALL;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
-use broadhead_device::{DeviceBuffer, Result, Stream};
+use broadhead_device::{DeviceBuffer, Result, Stream, declares, field};
 use std::sync::Arc;
 
 /// All of them in one source.
@@ -17,6 +21,12 @@ pub(crate) const STRUCTURED: KernelSource = KernelSource {
         include_str!("shared.cu"),
         include_str!("../../elimination/core/core.cu")
     ),
+    declares: declares![
+        all THREAD_COUNTS,
+        record PivotRecord,
+        int FEATURES = SMALL.0,
+        int WIDTH = SMALL.1,
+    ],
     entries: &[
         "border_prepare",
         "rows_outer",
@@ -124,7 +134,7 @@ impl StructuredKernels {
             .allow_shared(shared(features * (features + 1) / 2))
     }
 
-    /// `G + rho = L_G L_G'` with 7 numbers of the summary from 7 on, and `R R' = W W'`.
+    /// `G + rho = L_G L_G'` with its record, and `R R' = W W'`.
     pub(crate) fn border_prepare(
         &self,
         stream: &Stream,
@@ -132,10 +142,11 @@ impl StructuredKernels {
         operands: &StructuredOperands,
         rho: f64,
         border: &mut GramFactors,
-        summary: &mut DeviceBuffer<f64>,
+        summary: &mut DeviceBuffer<StructuredRecord>,
     ) -> Result<()> {
         let m = sizes.features;
-        let geometry = Geometry::line(2, 1024).with_shared(shared((m * (m + 1) / 2).max(32)));
+        let geometry =
+            Geometry::line(2, MOST_THREADS).with_shared(shared((m * (m + 1) / 2).max(32)));
         let launch = self
             .border_prepare
             .launch(stream, geometry)
@@ -147,9 +158,9 @@ impl StructuredKernels {
             .write(border.copy.view_mut())
             .write(border.gram.view_mut())
             .write(border.root.view_mut())
-            .write(summary.slice_mut(7..14)?);
+            .write(summary.view_mut().field(field!(StructuredRecord, gram))?);
         // SAFETY: the arguments are those of the source; G and L_G are M x M, W and its copy M x p,
-        // R is M x r, and 7 numbers of the summary are written.
+        // R is M x r, and one record is written.
         unsafe { launch.submit() }
     }
 
@@ -293,7 +304,7 @@ impl StructuredKernels {
     }
 
     fn outer_launch<'a>(&'a self, stream: &'a Stream, sizes: &Sizes) -> Launch<'a> {
-        let geometry = Geometry::line(sizes.chunks as u32, 256)
+        let geometry = Geometry::line(sizes.chunks as u32, THREADS)
             .with_shared(shared(32 * (2 * sizes.features + 32)));
         self.rows_outer.launch(stream, geometry)
     }
@@ -313,7 +324,8 @@ impl StructuredKernels {
             Pulled::Less { outer, gradient } => (outer, &sums.none, gradient),
             Pulled::More(first, second) => (first, second, &sums.none),
         };
-        let geometry = Geometry::line(sizes.columns as u32, 256).with_shared(shared(m * (m + 32)));
+        let geometry =
+            Geometry::line(sizes.columns as u32, THREADS).with_shared(shared(m * (m + 32)));
         let launch = self
             .border_outer
             .launch(stream, geometry)
@@ -348,7 +360,7 @@ impl StructuredKernels {
         if sizes.rows.rows == 0 {
             return Ok(());
         }
-        let geometry = Geometry::line(sizes.rows.rows.div_ceil(32) as u32, 256)
+        let geometry = Geometry::line(sizes.rows.rows.div_ceil(32) as u32, THREADS)
             .with_shared(shared(32 * (sizes.features + 32)));
         let launch = Self::rows(self.rows_finish.launch(stream, geometry), sizes, rows, phi)
             .read(u.view())
@@ -358,7 +370,7 @@ impl StructuredKernels {
         unsafe { launch.submit() }
     }
 
-    /// `Z` and its factor, of a small core; 7 numbers of the summary from 14 on.
+    /// `Z` and its factor, of a small core, with its record.
     #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
     pub(crate) fn small_core(
         &self,
@@ -369,12 +381,12 @@ impl StructuredKernels {
         border: &GramFactors,
         sums: &mut PartialSums,
         core: &mut DeviceBuffer<f64>,
-        summary: &mut DeviceBuffer<f64>,
+        summary: &mut DeviceBuffer<StructuredRecord>,
     ) -> Result<()> {
         let (m, r) = (sizes.features as i32, sizes.rank as i32);
         let launch = self
             .core_products
-            .launch(stream, Geometry::line(sizes.chunks as u32, 256))
+            .launch(stream, Geometry::line(sizes.chunks as u32, THREADS))
             .rows(&rows.index, &sizes.rows)
             .read(phi.view())
             .read(rows.whitened.view())
@@ -390,14 +402,14 @@ impl StructuredKernels {
         unsafe { launch.submit()? };
         let launch = self
             .core_finish
-            .launch(stream, Geometry::line(1, 1024))
+            .launch(stream, Geometry::line(1, MOST_THREADS))
             .read(sums.partials.view())
             .scalar(sizes.chunks as i32)
             .scalar(m)
             .scalar(r)
             .read(border.gram.view())
             .write(core.view_mut())
-            .write(summary.slice_mut(14..21)?);
+            .write(summary.view_mut().field(field!(StructuredRecord, own))?);
         // SAFETY: as above; the core is packed, M r (M r + 1) / 2 numbers.
         unsafe { launch.submit() }
     }
@@ -414,7 +426,7 @@ impl StructuredKernels {
     ) -> Result<()> {
         let launch = self
             .core_apply
-            .launch(stream, Geometry::line(1, 128))
+            .launch(stream, Geometry::line(1, FEW_THREADS))
             .read(from.view())
             .read(border.gram.view())
             .read(border.root.view())
@@ -470,8 +482,8 @@ impl StructuredKernels {
     ) -> Result<()> {
         let order = sizes.core_order();
         let geometry = Geometry {
-            grid: [order.div_ceil(256) as u32, order as u32, 1],
-            ..Geometry::line(1, 256)
+            grid: [order.div_ceil(THREADS as usize) as u32, order as u32, 1],
+            ..Geometry::line(1, THREADS)
         };
         let launch = self
             .core_fill
@@ -485,26 +497,26 @@ impl StructuredKernels {
         unsafe { launch.submit() }
     }
 
-    /// What the factor of a large core says of itself; 7 numbers of the summary from 14 on.
+    /// What the factor of a large core says of itself, in its record.
     pub(crate) fn core_summary(
         &self,
         stream: &Stream,
         sizes: &Sizes,
         (core, leading, info): (&DeviceBuffer<f64>, usize, &DeviceBuffer<i32>),
         border: &GramFactors,
-        summary: &mut DeviceBuffer<f64>,
+        summary: &mut DeviceBuffer<StructuredRecord>,
     ) -> Result<()> {
         let launch = self
             .core_summary
-            .launch(stream, Geometry::line(1, 256))
+            .launch(stream, Geometry::line(1, THREADS))
             .read(core.view())
             .scalar(leading as i64)
             .scalar(sizes.features as i32)
             .scalar(sizes.rank as i32)
             .read(info.view())
             .read(border.gram.view())
-            .write(summary.slice_mut(14..21)?);
-        // SAFETY: the arguments are those of the source; 7 numbers are written.
+            .write(summary.view_mut().field(field!(StructuredRecord, own))?);
+        // SAFETY: the arguments are those of the source; one record is written.
         unsafe { launch.submit() }
     }
 
@@ -540,7 +552,7 @@ impl StructuredKernels {
         from: &DeviceBuffer<f64>,
         to: &mut DeviceBuffer<f64>,
     ) -> Result<()> {
-        let geometry = Geometry::line(1, 256).with_shared(shared(sizes.core_order()));
+        let geometry = Geometry::line(1, THREADS).with_shared(shared(sizes.core_order()));
         let launch = kernel
             .launch(stream, geometry)
             .read(from.view())

@@ -2,6 +2,7 @@
 
 use super::residual::StructuredTerms;
 use crate::device::layout::{DeviceBytes, Layout, WIDEST_ROW};
+use crate::device::record::{RowRecord, StructuredRecord};
 use crate::device::residual::DeviceResidual;
 use crate::elimination::conjugate_gradients;
 use crate::{ArrowShape, EliminationKind, Error, StructuredShape};
@@ -17,8 +18,9 @@ pub const MOST_FEATURES_ITERATIVE: usize = 200;
 /// Blocks of threads that a pass over rows or columns is cut into: two on each of 132
 /// multiprocessors.
 const PASS_BLOCKS: usize = 264;
-/// Rows, and columns, that a block of threads takes at once.
-const TILE: usize = 32;
+/// Rows, and columns, that a block of threads takes at once; lines and columns of a tile of a residual's
+/// sums.
+pub(crate) const TILE: usize = 32;
 /// Rows whose pairs a large core forms at once.
 pub(crate) const PIECE: usize = 4096;
 
@@ -164,7 +166,8 @@ impl Sizes {
             factors: of(self.rows.blocks + unknowns + whitened)
                 + of(m * m + m * self.rank + self.border()),
             vectors: index
-                + of(7 * self.rows.records + super::factors::SUMMARY)
+                + (self.rows.records * size_of::<RowRecord>()) as u64
+                + size_of::<StructuredRecord>() as u64
                 + of(self.partials(products))
                 + of(2 * unknowns + 2 * self.border())
                 + 8,

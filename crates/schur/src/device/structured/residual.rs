@@ -5,24 +5,25 @@
 //! ```text
 //!   Z = X W'  ->  rows: q_i, w_i        E = sum phi_i (Psi_i' x_i)'  ->  border: q, w
 //! ```
-//! Both sums are partial sums by tiles of 32 x 32 and chunks, then added: an array of `n x M` numbers is
+//! Both sums are partial sums by tiles and chunks, then added: an array of `n x M` numbers is
 //! never formed. The rows' kernel forms `Z' phi_i` again instead, which no other kernel needs.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use super::kernels::shared;
-use super::layout::{MOST_FEATURES_ITERATIVE, Sizes, tile_chunks};
+use super::layout::{MOST_FEATURES_ITERATIVE, Sizes, TILE, tile_chunks};
 use super::operands::StructuredOperands;
-use crate::device::kernels::{PlaceRows, RowIndex};
+use crate::device::kernels::{PlaceRows, RowIndex, THREAD_COUNTS, THREADS};
 use crate::device::residual::ResidualTerms;
 use crate::device::{DeviceSystem, DeviceVector};
 use crate::{Error, Ridge};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{DeviceBuffer, Result as Answer, Stream};
+use broadhead_device::{DeviceBuffer, Result as Answer, Stream, declares};
 use std::sync::Arc;
 
 pub(crate) const STRUCTURED_RESIDUAL: KernelSource = KernelSource {
     name: "structured_residual.cu",
     text: concat!(include_str!("../place.cu"), include_str!("residual.cu")),
+    declares: declares![all THREAD_COUNTS, int TILE, int ROWS],
     entries: &[
         "residual_kernel",
         "residual_outer",
@@ -33,8 +34,6 @@ pub(crate) const STRUCTURED_RESIDUAL: KernelSource = KernelSource {
     options: &[],
 };
 
-/// Lines and columns of a tile of the sums.
-const TILE: usize = 32;
 /// Rows that a block of threads takes at once.
 const ROWS: usize = 16;
 /// Bytes of a block's memory that are there unasked.
@@ -62,7 +61,7 @@ impl Cut {
     fn geometry(self, chunks: usize) -> Geometry {
         Geometry {
             grid: [self.tiles as u32, self.tiles as u32, chunks as u32],
-            ..Geometry::line(1, 256)
+            ..Geometry::line(1, THREADS)
         }
     }
 
@@ -182,7 +181,7 @@ impl StructuredTerms {
     ) -> Answer<()> {
         let m = self.sizes.features;
         let blocks = self.sizes.rows.rows.div_ceil(ROWS) as u32;
-        let geometry = Geometry::line(blocks, 256).with_shared(rows_shared(m));
+        let geometry = Geometry::line(blocks, THREADS).with_shared(rows_shared(m));
         let launch = self
             .rows
             .launch(stream, geometry)
@@ -213,7 +212,7 @@ impl StructuredTerms {
         let (m, p) = (self.sizes.features, self.sizes.outputs);
         let geometry = Geometry {
             grid: [p.div_ceil(TILE) as u32, self.cut.tiles as u32, 1],
-            ..Geometry::line(1, 256)
+            ..Geometry::line(1, THREADS)
         };
         let launch = self
             .border
@@ -246,8 +245,9 @@ fn submit_sum(
     to: &mut DeviceBuffer<f64>,
 ) -> Answer<()> {
     let count = to.len();
+    let blocks = count.div_ceil(THREADS as usize / 32) as u32;
     let launch = kernel
-        .launch(stream, Geometry::line(count.div_ceil(8) as u32, 256))
+        .launch(stream, Geometry::line(blocks, THREADS))
         .read(partials.view())
         .scalar(count as i32)
         .scalar(chunks as i32)

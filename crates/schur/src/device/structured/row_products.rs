@@ -1,18 +1,19 @@
 //! Products with the rows that a library forms, for any number of features. See
-//! `passes.cu`.
+//! `row_products.cu`.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use super::kernels::WhitenedRows;
 use super::layout::Sizes;
-use crate::device::kernels::PlaceRows;
+use crate::device::kernels::{PlaceRows, THREAD_COUNTS, THREADS};
 use crate::device::pieces::pieces;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
 use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Result, Stream};
 
 pub(crate) const ROW_PRODUCTS: KernelSource = KernelSource {
-    name: "passes.cu",
-    text: concat!(include_str!("../place.cu"), include_str!("passes.cu")),
-    entries: &["pass_rows", "pass_along"],
+    name: "row_products.cu",
+    text: concat!(include_str!("../place.cu"), include_str!("row_products.cu")),
+    declares: THREAD_COUNTS,
+    entries: &["row_gram", "row_add"],
     options: &[],
 };
 
@@ -30,8 +31,8 @@ pub(crate) struct OfRows<'a> {
 
 /// Kernels, and n x M numbers.
 pub(crate) struct RowProducts {
-    rows: Kernel,
-    along: Kernel,
+    gram: Kernel,
+    add: Kernel,
     of_rows: DeviceBuffer<f64>,
     /// Of no length: the null pointer of an operand that is absent.
     none: DeviceBuffer<f64>,
@@ -47,15 +48,15 @@ impl RowProducts {
         let module = stream.context().module(&ROW_PRODUCTS)?;
         let len = sizes.rows.rows * sizes.features;
         Ok(Self {
-            rows: module.kernel("pass_rows")?.clone(),
-            along: module.kernel("pass_along")?.clone(),
+            gram: module.kernel("row_gram")?.clone(),
+            add: module.kernel("row_add")?.clone(),
             of_rows: stream.zeros(len, "products of the rows")?,
             none: stream.zeros(0, "nothing")?,
         })
     }
 
     /// `E = sum phi_i (X_i' X_i K' phi_i)' + weight E`, `M x M` row-major as `K`.
-    #[expect(clippy::too_many_arguments, reason = "a pass's operands")]
+    #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
     pub(crate) fn outer(
         &mut self,
         stream: &Stream,
@@ -73,7 +74,7 @@ impl RowProducts {
             };
         }
         self.features_times(stream, sizes, of.phi, kernel)?;
-        self.submit_rows(stream, sizes, rows, of, None)?;
+        self.submit_gram(stream, sizes, rows, of, None)?;
         self.sum(stream, sizes, of.phi, weight, outer)
     }
 
@@ -90,12 +91,12 @@ impl RowProducts {
         if sizes.rows.unknowns == 0 {
             return stream.zero(outer.view_mut());
         }
-        self.submit_rows(stream, sizes, rows, of, Some(s))?;
+        self.submit_gram(stream, sizes, rows, of, Some(s))?;
         self.sum(stream, sizes, of.phi, 0.0, outer)
     }
 
     /// `out_i = u_i + X_i K' phi_i`.
-    #[expect(clippy::too_many_arguments, reason = "a pass's operands")]
+    #[expect(clippy::too_many_arguments, reason = "a kernel's operands")]
     pub(crate) fn push(
         &mut self,
         stream: &Stream,
@@ -111,7 +112,7 @@ impl RowProducts {
         }
         self.features_times(stream, sizes, of.phi, kernel)?;
         let launch = self
-            .along
+            .add
             .launch(stream, Self::warp_each(sizes))
             .rows(&rows.index, &sizes.rows)
             .read(of.x.view())
@@ -126,7 +127,10 @@ impl RowProducts {
     }
 
     fn warp_each(sizes: &Sizes) -> Geometry {
-        Geometry::line(sizes.rows.rows.div_ceil(8) as u32, 256)
+        Geometry::line(
+            sizes.rows.rows.div_ceil(THREADS as usize / 32) as u32,
+            THREADS,
+        )
     }
 
     /// `h_i = K' phi_i`.
@@ -149,7 +153,7 @@ impl RowProducts {
         Ok(())
     }
 
-    fn submit_rows(
+    fn submit_gram(
         &mut self,
         stream: &Stream,
         sizes: &Sizes,
@@ -158,7 +162,7 @@ impl RowProducts {
         given: Option<&DeviceBuffer<f64>>,
     ) -> Result<()> {
         let launch = self
-            .rows
+            .gram
             .launch(stream, Self::warp_each(sizes))
             .rows(&rows.index, &sizes.rows)
             .read(of.x.view())

@@ -41,11 +41,11 @@ __device__ int factor_packed(double *a, int order, double *failed) {
   return 0;
 }
 
-// By one warp: log, sum of absolute logs, least pivot and its place, of the factor `a`. out: those
-// four, info, the failed pivot's value, `scale`. With `weigh` the least pivot l^2 of unknown j is
-// times weigh[j / r]^2, whose place in a row is its number.
-__device__ void summarise_packed(const double *a, int order, int info, double failed, double scale,
-                                 const double *weigh, int stride, int r, double *out) {
+// The record of the factor `a`, by one warp. With `weigh` the least pivot l^2 of unknown j is times
+// weigh[j / r]^2, whose place in a row is its number.
+__device__ void summarise_packed(const double *a, int order, int info, double failed,
+                                 double diagonal, const double *weigh, int stride, int r,
+                                 PivotRecord *out) {
   const int lane = threadIdx.x;
   double log_sum = 0.0, absolute = 0.0, least = 0.0;
   int at = -1;
@@ -73,16 +73,16 @@ __device__ void summarise_packed(const double *a, int order, int info, double fa
     at /= r;
     least *= weigh[at * stride] * weigh[at * stride];
   }
-  out[0] = log_sum;
-  out[1] = absolute;
-  out[2] = least;
-  out[3] = at;
-  out[4] = info;
-  out[5] = failed;
-  out[6] = scale;
+  out->factor.log = log_sum;
+  out->factor.absolute = absolute;
+  out->factor.least = least;
+  out->factor.least_at = at;
+  out->factor.info = info;
+  out->factor.diagonal = diagonal;
+  out->failed = failed;
 }
 
-__device__ void gram_factor(const double *G, double rho, int M, double *L, double *summary,
+__device__ void gram_factor(const double *G, double rho, int M, double *L, PivotRecord *summary,
                             double *a) {
   const int t = threadIdx.x;
   for (int e = t; e < M * M; e += blockDim.x) {
@@ -96,12 +96,12 @@ __device__ void gram_factor(const double *G, double rho, int M, double *L, doubl
     const int i = e / M, j = e % M;
     L[e] = j <= i ? a[lower(i, j)] : 0.0;
   }
-  double scale = 0.0;
-  for (int j = 0; j < M; ++j) scale = fmax(scale, fabs(G[j * M + j]));
-  if (t < 32) summarise_packed(a, M, info, failed, scale, 0, 0, 1, summary);
+  double diagonal = 0.0;
+  for (int j = 0; j < M; ++j) diagonal = fmax(diagonal, fabs(G[j * M + j]));
+  if (t < 32) summarise_packed(a, M, info, failed, diagonal, 0, 0, 1, summary);
 }
 
-// R by modified Gram-Schmidt on the lines of W (its triangle is as good as Householder's: Bjorck
+// R by modified Gram-Schmidt on the rows of W (its triangle is as good as Householder's: Bjorck
 // 1967), W itself where p <= M. `copy` is M x p.
 __device__ void decoder_root(const double *W, int M, int p, double *copy, double *R,
                              double *shared) {
@@ -139,10 +139,10 @@ __device__ void decoder_root(const double *W, int M, int p, double *copy, double
   }
 }
 
-// Grid 2, block 1024, dynamic shared memory for M (M + 1) / 2 numbers, at least 32.
-extern "C" __global__ void __launch_bounds__(1024)
+// Grid 2, block MOST_THREADS, dynamic shared memory for M (M + 1) / 2 numbers, at least 32.
+extern "C" __global__ void __launch_bounds__(MOST_THREADS)
     border_prepare(const double *G, double rho, int M, int p, const double *W, double *copy,
-                   double *L, double *R, double *summary) {
+                   double *L, double *R, PivotRecord *summary) {
   extern __shared__ double dynamic[];
   if (blockIdx.x == 0) gram_factor(G, rho, M, L, summary, dynamic);
   else decoder_root(W, M, p, copy, R, dynamic);
@@ -180,9 +180,9 @@ __device__ void add_partials(const double *partials, int count, unsigned *counte
   if (t == 0) *counter = 0;
 }
 
-// Grid chunks of `per_chunk` rows, a multiple of 32; block 256; dynamic shared memory for
+// Grid chunks of `per_chunk` rows, a multiple of 32; block THREADS; dynamic shared memory for
 // 32 (2 M + 32) numbers.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     rows_outer(const long long *offsets, const long long *blocks, long long n, int d,
                const double *L, const double *reciprocals, const double *phi, const double *V,
                long long ldv, int M, const double *g, const double *K, double *u,
@@ -195,21 +195,21 @@ extern "C" __global__ void __launch_bounds__(256)
   const long long end = begin + per_chunk < n ? begin + per_chunk : n;
   double *mine = partials + (long long)blockIdx.x * M * M;
   if (begin >= end)
-    for (int e = t; e < M * M; e += 256) mine[e] = 0.0;
+    for (int e = t; e < M * M; e += THREADS) mine[e] = 0.0;
   for (long long i0 = begin; i0 < end; i0 += 32) {
     const int count = end - i0 < 32 ? (int)(end - i0) : 32;
     __syncthreads();
-    for (int e = t; e < count * M; e += 256) f[e] = phi[i0 * M + e];
+    for (int e = t; e < count * M; e += THREADS) f[e] = phi[i0 * M + e];
     __syncthreads();
     if (K) {
-      for (int e = t; e < count * M; e += 256) {
+      for (int e = t; e < count * M; e += THREADS) {
         const double *line = f + e / M * M;
         double q = 0.0;
         for (int m = 0; m < M; ++m) q += line[m] * K[m * M + e % M];
         h[e] = q;
       }
       __syncthreads();
-      for (int e = t; e < count * 32; e += 256) {
+      for (int e = t; e < count * 32; e += THREADS) {
         const long long i = i0 + e / 32;
         const int a = e % 32;
         if (a >= rows.dim(i)) continue;
@@ -234,7 +234,7 @@ extern "C" __global__ void __launch_bounds__(256)
       }
     }
     __syncthreads();
-    for (int e = t; e < count * M; e += 256) {
+    for (int e = t; e < count * M; e += THREADS) {
       const long long i = i0 + e / M;
       const double *v = V + rows.at(i) * ldv + e % M, *z = s + e / M * 32;
       const int width = rows.dim(i);
@@ -243,7 +243,7 @@ extern "C" __global__ void __launch_bounds__(256)
       h[e] = sum;
     }
     __syncthreads();
-    for (int e = t; e < M * M; e += 256) {
+    for (int e = t; e < M * M; e += THREADS) {
       const double *a = f + e / M, *b = h + e % M;
       double sum = i0 == begin ? 0.0 : mine[e];
       for (int r = 0; r < count; ++r) sum += a[r * M] * b[r * M];
@@ -272,16 +272,16 @@ __device__ __forceinline__ void solve_tile(const double *L, int M, double *x) {
   }
 }
 
-// Grid up to ceil(p / 32), block 256, dynamic shared memory for M (M + 32) numbers. Without F:
+// Grid up to ceil(p / 32), block THREADS, dynamic shared memory for M (M + 32) numbers. Without F:
 // X = G^-1 (E W - g); with it: X = X + G^-1 ((E + F) W). Then Z = X W'.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     border_outer(const double *LG, const double *W, int M, int p, const double *E,
                  const double *F, const double *g, double *X, double *partials,
                  unsigned *counter, double *Z) {
   extern __shared__ double dynamic[];
   double *L = dynamic, *x = dynamic + M * M;
   const int t = threadIdx.x, c = t % 32, y = t / 32;
-  for (int e = t; e < M * M; e += 256) L[e] = LG[e];
+  for (int e = t; e < M * M; e += THREADS) L[e] = LG[e];
   double *mine = partials + (long long)blockIdx.x * M * M;
   for (int first = blockIdx.x * 32; first < p; first += gridDim.x * 32) {
     const int column = first + c, count = p - first < 32 ? p - first : 32;
@@ -320,8 +320,8 @@ extern "C" __global__ void __launch_bounds__(256)
   add_partials(partials, M * M, counter, Z);
 }
 
-// Grid ceil(n / 32), block 256, dynamic shared memory for 32 (M + 32) numbers.
-extern "C" __global__ void __launch_bounds__(256)
+// Grid ceil(n / 32), block THREADS, dynamic shared memory for 32 (M + 32) numbers.
+extern "C" __global__ void __launch_bounds__(THREADS)
     rows_finish(const long long *offsets, const long long *blocks, long long n, int d,
                 const double *L, const double *reciprocals, const double *phi, const double *V,
                 long long ldv, int M, const double *u, const double *Z, double *out) {
@@ -331,14 +331,14 @@ extern "C" __global__ void __launch_bounds__(256)
   const int t = threadIdx.x;
   const long long i0 = (long long)blockIdx.x * 32;
   const int count = n - i0 < 32 ? (int)(n - i0) : 32;
-  for (int e = t; e < count * M; e += 256) {
+  for (int e = t; e < count * M; e += THREADS) {
     const double *line = phi + (i0 + e / M) * M;
     double q = 0.0;
     for (int m = 0; m < M; ++m) q += line[m] * Z[m * M + e % M];
     h[e] = q;
   }
   __syncthreads();
-  for (int e = t; e < count * 32; e += 256) {
+  for (int e = t; e < count * 32; e += THREADS) {
     const long long i = i0 + e / 32, at = rows.at(i);
     const int a = e % 32;
     if (a >= rows.dim(i)) continue;

@@ -14,9 +14,9 @@
 // triangle; D, L: packed blocks, d_i x d_i row-major; offsets and blocks as in rows.cu. M <= 96,
 // d_i <= 32. The ridge is added to T by the one who factors it.
 
-// Grid ceil(max(n, N) / 32), block 256, dynamic shared memory for M (M + 32) numbers: 32 rows' phi~
+// Grid ceil(max(n, N) / 32), block THREADS, dynamic shared memory for M (M + 32) numbers: 32 rows' phi~
 // and 32 unknowns' X a block.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     eliminate_prepare(const double *phi, const double *psi, long long n, long long N,
                       const double *LG, const double *R, int M, int r, double *whitened,
                       double *X) {
@@ -26,8 +26,8 @@ extern "C" __global__ void __launch_bounds__(256)
   const long long first = blockIdx.x * 32LL;
   if (first < n) {
     const int count = n - first < 32 ? (int)(n - first) : 32;
-    for (int e = t; e < M * M; e += 256) L[e] = LG[e];
-    for (int e = t; e < 32 * M; e += 256)
+    for (int e = t; e < M * M; e += THREADS) L[e] = LG[e];
+    for (int e = t; e < 32 * M; e += THREADS)
       x[e % M * 32 + e / M] = e / M < count ? phi[first * M + e] : 0.0;
     __syncthreads();
     for (int j = 0; j < M; ++j) {
@@ -37,10 +37,10 @@ extern "C" __global__ void __launch_bounds__(256)
       for (int i = j + 1 + y; i < M; i += 8) x[32 * i + c] -= L[i * M + j] * v;
       __syncthreads();
     }
-    for (int e = t; e < count * M; e += 256) whitened[first * M + e] = x[e % M * 32 + e / M];
+    for (int e = t; e < count * M; e += THREADS) whitened[first * M + e] = x[e % M * 32 + e / M];
   }
   const int unknowns = N - first < 32 ? (int)(N - first) : 32;
-  for (int e = t; e < unknowns * r; e += 256) {
+  for (int e = t; e < unknowns * r; e += THREADS) {
     const double *line = psi + (first + e / r) * M;
     double s = 0.0;
     for (int m = 0; m < M; ++m) s += line[m] * R[m * r + e % r];
@@ -48,11 +48,11 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-// 16 columns from `first` on of 64 lines from `top` on, transposed, into `to`; `rows`: the line of
-// each, or null where a line is its own.
-__device__ __forceinline__ void bring_lines(const double *from, const int *rows, int width,
-                                            int first, int top, int N, double (*to)[65]) {
-  for (int e = threadIdx.x; e < 1024; e += 256) {
+// 16 columns from `first` on of TILE rows from `top` on, transposed, into `to`; `rows`: the row of
+// each, or null where it is its own.
+__device__ __forceinline__ void load_rows(const double *from, const int *rows, int width,
+                                            int first, int top, int N, double (*to)[TILE + 1]) {
+  for (int e = threadIdx.x; e < 16 * TILE; e += THREADS) {
     const int u = top + e / 16, f = first + e % 16;
     double value = 0.0;
     if (u < N && f < width) value = from[(long long)(rows ? rows[u] : u) * width + f];
@@ -60,16 +60,16 @@ __device__ __forceinline__ void bring_lines(const double *from, const int *rows,
   }
 }
 
-// sum += lines times lines' over all columns: thread (x, y) has rows x + 16 p and columns y + 16 q.
-__device__ __forceinline__ void multiply_lines(const double *from, const int *rows, int width,
-                                               int top, int left, int N, double (*down)[65],
-                                               double (*across)[65], double (&sum)[4][4]) {
+// sum += rows times rows' over all columns: thread (x, y) has rows x + 16 p and columns y + 16 q.
+__device__ __forceinline__ void multiply_rows(const double *from, const int *rows, int width,
+                                               int top, int left, int N, double (*down)[TILE + 1],
+                                               double (*across)[TILE + 1], double (&sum)[4][4]) {
   const int x = threadIdx.x % 16, y = threadIdx.x / 16;
   for (int first = 0; first < width; first += 16) {
     const int depth = width - first < 16 ? width - first : 16;
     __syncthreads();
-    bring_lines(from, rows, width, first, top, N, down);
-    bring_lines(from, rows, width, first, left, N, across);
+    load_rows(from, rows, width, first, top, N, down);
+    load_rows(from, rows, width, first, left, N, across);
     __syncthreads();
 #pragma unroll 4
     for (int f = 0; f < depth; ++f) {
@@ -86,18 +86,18 @@ __device__ __forceinline__ void multiply_lines(const double *from, const int *ro
   }
 }
 
-// Grid (ceil(N / 64), ceil(N / 64)), block 256: a tile of 64 x 64 on or below the diagonal.
-extern "C" __global__ void __launch_bounds__(256)
+// Grid (ceil(N / TILE), ceil(N / TILE)), block THREADS: a tile of TILE x TILE on or below the diagonal.
+extern "C" __global__ void __launch_bounds__(THREADS)
     eliminated_rows(const long long *offsets, const long long *blocks, long long n, int d,
                     const int *rows, const double *D, const double *phi, const double *X, int M,
                     int r, double *T, long long ld, int N) {
-  __shared__ double down[16][65], across[16][65];
-  const int top = blockIdx.x * 64, left = blockIdx.y * 64;
+  __shared__ double down[16][TILE + 1], across[16][TILE + 1];
+  const int top = blockIdx.x * TILE, left = blockIdx.y * TILE;
   if (top < left) return;
   Rows w = {offsets, blocks, n, d};
   double gram[4][4] = {}, outer[4][4] = {};
-  multiply_lines(phi, rows, M, top, left, N, down, across, gram);
-  multiply_lines(X, 0, r, top, left, N, down, across, outer);
+  multiply_rows(phi, rows, M, top, left, N, down, across, gram);
+  multiply_rows(X, 0, r, top, left, N, down, across, outer);
   const int x = threadIdx.x % 16, y = threadIdx.x / 16;
 #pragma unroll
   for (int q = 0; q < 4; ++q) {
@@ -117,10 +117,10 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-// h = Z' phi_i of 32 rows from i0 on, M numbers each, by 256 threads.
+// h = Z' phi_i of 32 rows from i0 on, M numbers each, by THREADS threads.
 __device__ __forceinline__ void features_of(const double *phi, const double *Z, int M,
                                             long long i0, int count, double *h) {
-  for (int e = threadIdx.x; e < count * M; e += 256) {
+  for (int e = threadIdx.x; e < count * M; e += THREADS) {
     const double *line = phi + (i0 + e / M) * M;
     double q = 0.0;
     for (int m = 0; m < M; ++m) q += line[m] * Z[m * M + e % M];
@@ -129,8 +129,8 @@ __device__ __forceinline__ void features_of(const double *phi, const double *Z, 
   __syncthreads();
 }
 
-// Grid ceil(n / 32), block 256, dynamic shared memory for 32 M numbers.
-extern "C" __global__ void __launch_bounds__(256)
+// Grid ceil(n / 32), block THREADS, dynamic shared memory for 32 M numbers.
+extern "C" __global__ void __launch_bounds__(THREADS)
     eliminated_push(const long long *offsets, const long long *blocks, long long n, int d,
                     const double *phi, const double *psi, int M, const double *Z, const double *g,
                     double *out) {
@@ -139,7 +139,7 @@ extern "C" __global__ void __launch_bounds__(256)
   const long long i0 = blockIdx.x * 32LL;
   const int count = n - i0 < 32 ? (int)(n - i0) : 32;
   features_of(phi, Z, M, i0, count, dynamic);
-  for (int e = threadIdx.x; e < count * 32; e += 256) {
+  for (int e = threadIdx.x; e < count * 32; e += THREADS) {
     const long long i = i0 + e / 32, u = w.at(i) + e % 32;
     if (e % 32 >= w.dim(i)) continue;
     const double *line = psi + u * M, *q = dynamic + e / 32 * M;
@@ -149,14 +149,14 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-// Grid ceil(n / 32), block 256, dynamic shared memory for 32 (M + 32) numbers. `record`: that of the
-// row blocks, whose number 4 has the bits of a negative integer where every L_i is there. `holds` is
-// the share of its terms by which an equation may fail.
-extern "C" __global__ void __launch_bounds__(256)
+// Grid ceil(n / 32), block THREADS, dynamic shared memory for 32 (M + 32) numbers. `record`: that of the
+// row blocks, which says whether every L_i is there. `holds` is the share of its terms by which an
+// equation may fail.
+extern "C" __global__ void __launch_bounds__(THREADS)
     eliminated_finish(const long long *offsets, const long long *blocks, long long n, int d,
                       const double *D, double rho, const double *L, const double *reciprocals,
                       const double *phi, const double *psi, int M, const double *Z,
-                      const double *g, const double *y, const double *record, double holds,
+                      const double *g, const double *y, const RowRecord *record, double holds,
                       double *out) {
   extern __shared__ double dynamic[];
   double *h = dynamic, *s = dynamic + 32 * M;
@@ -167,7 +167,7 @@ extern "C" __global__ void __launch_bounds__(256)
   const int count = n - i0 < 32 ? (int)(n - i0) : 32;
   features_of(phi, Z, M, i0, count, h);
   // A warp a row, a lane an unknown.
-  for (int e = t; e < count * 32; e += 256) {
+  for (int e = t; e < count * 32; e += THREADS) {
     const long long i = i0 + e / 32, at = w.at(i);
     const int a = e % 32, width = w.dim(i);
     bool fails = false;
@@ -194,7 +194,7 @@ extern "C" __global__ void __launch_bounds__(256)
     if (a == 0) again[e / 32] = failed != 0;
   }
   __syncthreads();
-  if (t >= count || !again[t] || __double_as_longlong(record[4]) >= 0) return;
+  if (t >= count || !again[t] || record->failed_key >= 0) return;
   const long long i = i0 + t, at = w.at(i);
   const int width = w.dim(i);
   const double *l = L + w.block(i);

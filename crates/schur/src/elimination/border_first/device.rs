@@ -16,7 +16,8 @@ pub(crate) mod kernels;
 use crate::device::dense_cholesky::DenseCholesky;
 use crate::device::layout::DeviceBytes;
 use crate::device::layout::Layout;
-use crate::device::record::{failure_with_bump, finite};
+use crate::device::outcome::{failure_with_bump, finite};
+use crate::device::record::{PivotRecord, StructuredRecord};
 use crate::device::structured::factors::{PIVOT, StructuredElimination, StructuredFactors};
 use crate::device::structured::kernels::Pulled;
 use crate::device::structured::layout::Sizes;
@@ -26,7 +27,7 @@ use crate::device::{DeviceVector, Keep, pivot};
 use crate::{
     EliminationKind, Error, Factored, Failure, Pivot, PivotSite, Ridge, RowDims, StructuredShape,
 };
-use broadhead_device::{ByteClass, DeviceBuffer, DeviceError, Refusal, Stream};
+use broadhead_device::{ByteClass, DeviceBuffer, DeviceError, Refusal, Stream, field};
 use kernels::{BorderKernels, RowFeatures};
 
 /// The layout of `T` beside that of the rest.
@@ -210,8 +211,9 @@ impl StructuredElimination for BorderFactors {
             stream, summary, ..
         } = &mut self.common;
         self.cholesky.factor(stream, ridge.row)?;
-        self.cholesky
-            .summarise(stream, None, summary.slice_mut(14..20)?)?;
+        let own = summary.view_mut().field(field!(StructuredRecord, own))?;
+        let to = own.field(field!(PivotRecord, factor))?;
+        self.cholesky.summarise(stream, None, to)?;
         self.cholesky.finish(stream)
     }
 
@@ -220,10 +222,11 @@ impl StructuredElimination for BorderFactors {
         let gram = self
             .common
             .gram_factored(operands, ridge.border, &summary)?;
-        if let Some(index) = pivot::refused(summary[18] as i32)? {
-            return Err(self.row_failure(operands, ridge.row, index, summary[6])?);
+        if let Some(index) = pivot::refused(summary.own.factor.info)? {
+            let scale = summary.rows.diagonal;
+            return Err(self.row_failure(operands, ridge.row, index, scale)?);
         }
-        let rows = DenseCholesky::side(&summary[14..20], |index| eliminated(&self.dims, index));
+        let rows = DenseCholesky::side(&summary.own.factor, |index| eliminated(&self.dims, index));
         let log_determinant = finite(rows.log + self.common.of_border(&gram))?;
         Ok(Factored {
             log_determinant: Ok(log_determinant),

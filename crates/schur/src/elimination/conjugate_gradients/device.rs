@@ -18,7 +18,7 @@ pub(crate) mod descent;
 
 use crate::device::kernels::RowSolve;
 use crate::device::layout::DeviceBytes;
-use crate::device::record::did_not_run;
+use crate::device::outcome::did_not_run;
 use crate::device::structured::factors::{
     SolveWorkspace, StructuredElimination, StructuredFactors,
 };

@@ -7,20 +7,19 @@
 // and of the entries of X_i' X_i are summed as a matrix of pairs by pairs; pair (a, b), b <= a, is
 // number a (a + 1) / 2 + b.
 //
-//   small cores (M <= 9, d <= 4):  core_products, core_finish, core_apply        three launches
-//   others:                        core_pairs and a library's product, core_fill, its Cholesky,
-//                                  core_summary; core_pull, two triangular solves, core_push
+//   small cores (M <= FEATURES, d <= WIDTH):
+//             core_products, core_finish, core_apply                             three launches
+//   others:   core_pairs and a library's product, core_fill, its Cholesky, core_summary;
+//             core_pull, two triangular solves, core_push
 
-#define FEATURES 9
-#define WIDTH 4
-#define PAIRS 45
-#define ORDER 81
-#define ENTRIES 8
+// Of a small core: pairs of features, its order, and entries of the matrix of pairs that a thread sums.
+constexpr int PAIRS = FEATURES * (FEATURES + 1) / 2, ORDER = FEATURES * FEATURES;
+constexpr int ENTRIES = (PAIRS * PAIRS + THREADS - 1) / THREADS;
 
 __device__ __forceinline__ int pair(int a, int b) { return a > b ? lower(a, b) : lower(b, a); }
 
-// Grid chunks of `per_chunk` rows, a multiple of 32; block 256. partials: one sum a pair of pairs.
-extern "C" __global__ void __launch_bounds__(256)
+// Grid chunks of `per_chunk` rows, a multiple of 32; block THREADS. partials: one sum a pair of pairs.
+extern "C" __global__ void __launch_bounds__(THREADS)
     core_products(const long long *offsets, const long long *blocks, long long n, int d,
                   const double *phi, const double *V, long long ldv, const double *LG,
                   const double *R, int M, int r, double *partials, int per_chunk) {
@@ -47,7 +46,7 @@ extern "C" __global__ void __launch_bounds__(256)
         f[t][m] = s / gram[m * M + m];
       }
     }
-    for (int e = t - 32; e >= 0 && e < here * WIDTH * r; e += 224) {
+    for (int e = t - 32; e >= 0 && e < here * WIDTH * r; e += THREADS - 32) {
       const int a = e / r % WIDTH, s = e % r;
       const long long i = i0 + e / (WIDTH * r);
       double sum = 0.0;
@@ -58,11 +57,11 @@ extern "C" __global__ void __launch_bounds__(256)
       x[e / (WIDTH * r)][a][s] = sum;
     }
     __syncthreads();
-    for (int e = t; e < here * M * M; e += 256) {
+    for (int e = t; e < here * M * M; e += THREADS) {
       const int i = e / (M * M), a = e / M % M, b = e % M;
       if (b <= a) P[i][lower(a, b)] = f[i][a] * f[i][b];
     }
-    for (int e = t; e < here * r * r; e += 256) {
+    for (int e = t; e < here * r * r; e += THREADS) {
       const int i = e / (r * r), a = e / r % r, b = e % r;
       if (b > a) continue;
       double sum = 0.0;
@@ -73,7 +72,7 @@ extern "C" __global__ void __launch_bounds__(256)
     __syncthreads();
 #pragma unroll
     for (int q = 0; q < ENTRIES; ++q) {
-      const int e = t + 256 * q;
+      const int e = t + THREADS * q;
       if (e >= count) continue;
       const int a = e / of_r, b = e % of_r;
       double s = sums[q];
@@ -83,13 +82,14 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 #pragma unroll
   for (int q = 0; q < ENTRIES; ++q)
-    if (t + 256 * q < count) partials[(long long)blockIdx.x * count + t + 256 * q] = sums[q];
+    if (t + THREADS * q < count) partials[(long long)blockIdx.x * count + t + THREADS * q] = sums[q];
 }
 
-// One block of 1024: Z from the partial sums of `chunks` blocks, and its factor, packed line by line.
-extern "C" __global__ void __launch_bounds__(1024)
+// One block of MOST_THREADS: Z from the partial sums of `chunks` blocks, and its factor,
+// packed row by row.
+extern "C" __global__ void __launch_bounds__(MOST_THREADS)
     core_finish(const double *partials, int chunks, int M, int r, const double *LG, double *LZ,
-                double *summary) {
+                PivotRecord *summary) {
   __shared__ double products[PAIRS * PAIRS], a[ORDER * (ORDER + 1) / 2];
   const int t = threadIdx.x, of_r = r * (r + 1) / 2, count = M * (M + 1) / 2 * of_r, order = M * r;
   if (count < 64) {
@@ -100,7 +100,7 @@ extern "C" __global__ void __launch_bounds__(1024)
       if (t % 32 == 0) products[e] = s;
     }
   } else {
-    for (int e = t; e < count; e += 1024) {
+    for (int e = t; e < count; e += MOST_THREADS) {
       double s[4] = {0.0, 0.0, 0.0, 0.0};
 #pragma unroll 2
       for (int b = 0; b < chunks; b += 4)
@@ -111,7 +111,7 @@ extern "C" __global__ void __launch_bounds__(1024)
     }
   }
   __syncthreads();
-  for (int e = t; e < order * order; e += 1024) {
+  for (int e = t; e < order * order; e += MOST_THREADS) {
     const int i = e / order, j = e % order;
     if (j <= i)
       a[lower(i, j)] =
@@ -120,7 +120,7 @@ extern "C" __global__ void __launch_bounds__(1024)
   double failed = 0.0;
   const int info = factor_packed(a, order, &failed);
   __syncthreads();
-  for (int e = t; e < lower(order, 0); e += 1024) LZ[e] = a[e];
+  for (int e = t; e < lower(order, 0); e += MOST_THREADS) LZ[e] = a[e];
   if (t < 32) summarise_packed(a, order, info, failed, 0.0, LG, M + 1, r, summary);
 }
 
@@ -164,13 +164,13 @@ __device__ void core_push_from(double *A, const double *LG, const double *R, int
   }
 }
 
-// One block of 128 threads.
-extern "C" __global__ void __launch_bounds__(128)
+// One block of FEW_THREADS threads.
+extern "C" __global__ void __launch_bounds__(FEW_THREADS)
     core_apply(const double *E, const double *LG, const double *R, const double *LZ, int M, int r,
                double *U) {
   __shared__ double A[ORDER], a[ORDER * (ORDER + 1) / 2], gram[ORDER], root[ORDER];
   const int t = threadIdx.x, order = M * r;
-  for (int e = t; e < lower(order, 0); e += 128) a[e] = LZ[e];
+  for (int e = t; e < lower(order, 0); e += FEW_THREADS) a[e] = LZ[e];
   if (t < M * M) gram[t] = LG[t];
   if (t < M * r) root[t] = R[t];
   __syncthreads();
@@ -197,7 +197,7 @@ extern "C" __global__ void __launch_bounds__(128)
 
 // Pairs of whitened features and of the entries of X'X, for rows `first` on: grid `count`, block
 // (32, 8). phi: n x M row-major, X: N x r row-major; P and K: one line a row.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     core_pairs(const long long *offsets, const long long *blocks, long long n, int d,
                const double *phi, const double *X, int M, int r, long long first, double *P,
                double *K) {
@@ -218,26 +218,26 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 // Z, lower triangle, column-major, from the products (pairs of features down). Grid
-// (ceil(order / 256), order), block 256.
-extern "C" __global__ void __launch_bounds__(256)
+// (ceil(order / 256), order), block THREADS.
+extern "C" __global__ void __launch_bounds__(THREADS)
     core_fill(const double *products, int M, int r, double *Z, long long ldz) {
-  const int i = blockIdx.x * 256 + threadIdx.x, j = blockIdx.y;
+  const int i = blockIdx.x * THREADS + threadIdx.x, j = blockIdx.y;
   if (i < j || i >= M * r) return;
   const long long at = pair(i / r, j / r) + (long long)pair(i % r, j % r) * (M * (M + 1) / 2);
   Z[i + j * ldz] = (i == j ? 1.0 : 0.0) - products[at];
 }
 
-// One block of 256: as summarise_packed, of a factor that a library made. The value of a pivot that
+// One block of THREADS: as summarise_packed, of a factor that a library made. The value of a pivot that
 // failed is not known.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     core_summary(const double *LZ, long long ldz, int M, int r, const int *info, const double *LG,
-                 double *summary) {
-  __shared__ double logs[256], sizes[256], least[256];
-  __shared__ int place[256];
+                 PivotRecord *summary) {
+  __shared__ double logs[THREADS], sizes[256], least[256];
+  __shared__ int place[THREADS];
   const int t = threadIdx.x, order = M * r;
   double log_sum = 0.0, absolute = 0.0, value = 0.0;
   int at = -1;
-  for (int j = t; *info == 0 && j < order; j += 256) {
+  for (int j = t; *info == 0 && j < order; j += THREADS) {
     const double l = LZ[j + j * ldz], term = 2.0 * log(l);
     log_sum += term;
     absolute += fabs(term);
@@ -250,7 +250,7 @@ extern "C" __global__ void __launch_bounds__(256)
   sizes[t] = absolute;
   least[t] = value;
   place[t] = at;
-  for (int half = 128; half > 0; half /= 2) {
+  for (int half = THREADS / 2; half > 0; half /= 2) {
     __syncthreads();
     if (t >= half) continue;
     logs[t] += logs[t + half];
@@ -265,26 +265,26 @@ extern "C" __global__ void __launch_bounds__(256)
   if (t != 0) return;
   const int feature = place[0] < 0 ? -1 : place[0] / r;
   const double l = feature < 0 ? 0.0 : LG[feature * M + feature];
-  summary[0] = logs[0];
-  summary[1] = sizes[0];
-  summary[2] = least[0] * l * l;
-  summary[3] = feature;
-  summary[4] = *info;
-  summary[5] = 0.0;
-  summary[6] = 0.0;
+  summary->factor.log = logs[0];
+  summary->factor.absolute = sizes[0];
+  summary->factor.least = least[0] * l * l;
+  summary->factor.least_at = feature;
+  summary->factor.info = *info;
+  summary->factor.diagonal = 0.0;
+  summary->failed = 0.0;
 }
 
-// One block of 256, dynamic shared memory for M r numbers.
-extern "C" __global__ void __launch_bounds__(256)
+// One block of THREADS, dynamic shared memory for M r numbers.
+extern "C" __global__ void __launch_bounds__(THREADS)
     core_pull(const double *E, const double *LG, const double *R, int M, int r, double *c) {
   extern __shared__ double dynamic[];
   core_pull_into(E, LG, R, M, r, dynamic);
-  for (int e = threadIdx.x; e < M * r; e += 256) c[e] = dynamic[e];
+  for (int e = threadIdx.x; e < M * r; e += THREADS) c[e] = dynamic[e];
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     core_push(const double *c, const double *LG, const double *R, int M, int r, double *U) {
   extern __shared__ double dynamic[];
-  for (int e = threadIdx.x; e < M * r; e += 256) dynamic[e] = c[e];
+  for (int e = threadIdx.x; e < M * r; e += THREADS) dynamic[e] = c[e];
   core_push_from(dynamic, LG, R, M, r, U);
 }

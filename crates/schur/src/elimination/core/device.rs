@@ -3,7 +3,7 @@
 use crate::device::dense_cholesky::DenseCholesky;
 use crate::device::layout::DeviceBytes;
 use crate::device::layout::Layout;
-use crate::device::record::{failure_with_bump, finite};
+use crate::device::outcome::{failure_with_bump, finite};
 use crate::device::structured::factors::{
     PIVOT, SolveWorkspace, StructuredElimination, StructuredFactors,
 };
@@ -16,7 +16,7 @@ use crate::{EliminationKind, Error, Factored, Failure, Pivot, Ridge, StructuredS
 use broadhead_device::{DeviceBuffer, Matrix, MatrixMut, Stream};
 
 /// The most features, and the widest rows, of a core that the fused kernels form.
-const SMALL: (usize, usize) = (9, 4);
+pub(crate) const SMALL: (usize, usize) = (9, 4);
 
 /// Whether fused kernels form and factor the core of `shape`, and not a library.
 pub(crate) fn is_small_core(shape: &StructuredShape) -> bool {
@@ -165,8 +165,7 @@ impl CoreFactors {
     ) -> Failure {
         failure_with_bump(PIVOT, failed, scales, |bump| {
             self.factor_border(operands, rho + bump)?;
-            let summary = self.common.read_summary()?;
-            Ok(summary[11] == 0.0 && summary[18] == 0.0)
+            Ok(self.common.read_summary()?.border_holds())
         })
     }
 }
@@ -206,8 +205,8 @@ impl StructuredElimination for CoreFactors {
             let scales = (gram.scale, LEAST_BUMP * gram.scale);
             return Err(self.border_failure(operands, ridge.border, failed, scales));
         }
-        let refused = pivot::refused(summary[18] as i32)?;
-        let core = self.common.side(&summary[14..21], self.common.sizes.rank);
+        let refused = pivot::refused(summary.own.factor.info)?;
+        let core = self.common.side(&summary.own, self.common.sizes.rank);
         if let (Some(mut failed), Some(refused)) = (core.failed, refused) {
             if let CoreBuffers::Large(large) = &mut self.core {
                 let common = &self.common;

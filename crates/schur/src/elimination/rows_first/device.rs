@@ -5,7 +5,7 @@
 //!            [ W = L_S^-1, V = W below and W' above the diagonal ]
 //!   solve    pull -> (products with V | two TRSM with L_S) -> push
 //! ```
-//! A factorization reads back one record of 13 numbers, a solve nothing.
+//! A factorization reads back one [`DenseRecord`], a solve nothing.
 
 pub(crate) mod rows;
 
@@ -14,21 +14,20 @@ use crate::device::factors::{DeviceElimination, Ways};
 use crate::device::kernels::{DeviceRowFactors, Kernels, PullBuffers, RowIndex, RowSolve};
 use crate::device::layout::{DeviceBytes, Layout, WIDEST_ROW};
 use crate::device::operands::Operands;
+use crate::device::outcome::{did_not_run, failure_with_bump, finite, least_row_bump, row_side};
 use crate::device::pieces::{COUNTED, pieces};
-use crate::device::record::{did_not_run, failure_with_bump, finite, least_row_bump, row_side};
+use crate::device::record::{DenseRecord, RowRecord};
 use crate::device::summary::{Chosen, RowMethod};
 use crate::device::system::DenseNumbers;
 use crate::device::{DeviceSystem, DeviceVector, Keep, pivot};
 use crate::{ArrowShape, Error, Factored, Failure, Pivot, PivotSite, Ridge, RowDims, SolveStats};
-use broadhead_device::{ByteClass, DeviceBuffer, Matrix, MatrixMut, Stream, View, ViewMut};
+use broadhead_device::{ByteClass, DeviceBuffer, Matrix, MatrixMut, Stream, View, ViewMut, field};
 use rows::WideRows;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Columns that are solved for at once: blocks of a grid's second dimension.
 const MOST_COLUMNS: usize = 65_535;
-/// Numbers of a factorization's record: 7 of the rows, 6 of the border.
-const SUMMARY: usize = 13;
 
 /// The factors of one shape.
 pub(crate) struct RowsFactors {
@@ -43,7 +42,7 @@ pub(crate) struct RowsFactors {
     chosen: Chosen,
     dims: RowDims,
     wide: Option<WideRows>,
-    summary: DeviceBuffer<f64>,
+    summary: DeviceBuffer<DenseRecord>,
     u: DeviceBuffer<f64>,
     pull: PullBuffers,
 }
@@ -74,12 +73,12 @@ impl RowsFactors {
             rows: DeviceRowFactors {
                 factors: stream.zeros(layout.blocks, "row factors")?,
                 reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
-                records: stream.zeros(7 * layout.records, "row records")?,
+                records: stream.zeros(layout.records, "row records")?,
                 counter: stream.zeros(1, "a counter")?,
             },
             whitened: stream.zeros(layout.unknowns * layout.order, "whitened cross blocks")?,
             border,
-            summary: stream.zeros(SUMMARY, "record of a factorization")?,
+            summary: stream.zeros(1, "record of a factorization")?,
             u: stream.zeros(layout.unknowns, "a solve's rows")?,
             pull: PullBuffers {
                 partials: stream.zeros(layout.chunks * border_len, "partial sums")?,
@@ -97,7 +96,7 @@ impl RowsFactors {
         self.factor_rows(operands, ridge.row)?;
         self.whiten(operands)?;
         self.factor_sum(operands, ridge.border)?;
-        let to = self.summary.slice_mut(7..13)?;
+        let to = self.summary.view_mut().field(field!(DenseRecord, border))?;
         self.border
             .summarise(&self.stream, Some(&operands.border), to)?;
         self.border.finish(&self.stream)
@@ -105,7 +104,8 @@ impl RowsFactors {
 
     fn factor_rows(&mut self, operands: &Operands, rho: f64) -> Result<(), Error> {
         let (stream, layout, index) = (&self.stream, &self.layout, &self.index);
-        let (blocks, rows, summary) = (&operands.row_hessian, &mut self.rows, &mut self.summary);
+        let (blocks, rows) = (&operands.row_hessian, &mut self.rows);
+        let summary = self.summary.view_mut().field(field!(DenseRecord, rows))?;
         match &mut self.wide {
             Some(wide) => wide.factor(stream, layout, index, blocks, rho, rows, summary)?,
             None => {
@@ -139,9 +139,9 @@ impl RowsFactors {
             .factor_sum(&self.stream, sum, self.chosen.border)
     }
 
-    fn read_summary(&self) -> Result<Vec<f64>, Error> {
+    fn read_summary(&self) -> Result<DenseRecord, Error> {
         let record = self.summary.view();
-        Ok(self.stream.download(record, ByteClass::Record)?)
+        Ok(self.stream.download_record(record, ByteClass::Record)?)
     }
 
     fn row_failure(
@@ -164,7 +164,7 @@ impl RowsFactors {
             };
         failure_with_bump("a pivot of a row", failed, (scale, floor), |bump| {
             self.factor_rows(operands, rho + bump)?;
-            Ok(row_side(&self.read_summary()?).failed.is_none())
+            Ok(row_side(&self.read_summary()?.rows).failed.is_none())
         })
     }
 
@@ -297,8 +297,8 @@ impl DeviceElimination for RowsFactors {
         self.submit_all(&system.dense_numbers()?.operands, ridge)
     }
 
-    fn record(&self) -> View<'_, f64> {
-        self.summary.view()
+    fn record(&self) -> Option<View<'_, DenseRecord>> {
+        Some(self.summary.view())
     }
 
     fn read(&mut self, system: &DeviceSystem, ridge: Ridge) -> Result<Factored, Failure> {
@@ -308,13 +308,12 @@ impl DeviceElimination for RowsFactors {
             return Err(did_not_run("factored", "a factorization that ran").into());
         }
         self.stream.ledger().factored(1);
-        let rows = row_side(&summary);
+        let rows = row_side(&summary.rows);
         if let Some(failed) = rows.failed {
             return Err(self.row_failure(operands, ridge.row, failed, rows.scale));
         }
-        // A record is of numbers; its info is one of 32 bits.
-        pivot::refused(summary[11] as i32)?;
-        let border = DenseCholesky::side(&summary[7..13], |pivot| PivotSite::Border { pivot });
+        pivot::refused(summary.border.info)?;
+        let border = DenseCholesky::side(&summary.border, |pivot| PivotSite::Border { pivot });
         if let Some(failed) = border.failed {
             return Err(self.border_failure(operands, ridge.border, failed, border.scale));
         }
@@ -327,10 +326,10 @@ impl DeviceElimination for RowsFactors {
     }
 
     fn holds(&self) -> Result<bool, Error> {
-        let summary = self.read_summary()?;
-        let (rows, refused) = (row_side(&summary), pivot::refused(summary[11] as i32)?);
-        let finite = summary[0].is_finite() && summary[7].is_finite();
-        Ok(rows.failed.is_none() && refused.is_none() && finite)
+        let DenseRecord { rows, border } = self.read_summary()?;
+        let refused = pivot::refused(border.info)?;
+        let finite = rows.log.is_finite() && border.log.is_finite();
+        Ok(row_side(&rows).failed.is_none() && refused.is_none() && finite)
     }
 
     fn reads_operands(&self) -> bool {
@@ -394,22 +393,27 @@ impl DeviceElimination for RowsFactors {
 
 /// Whether a factorization wrote the record: where no row's pivot failed, and where none held, the key of
 /// what is not there is not zero; and the first pivot of all does not both fail and hold.
-fn ran(summary: &[f64]) -> bool {
-    summary[3..5].iter().any(|key| key.to_bits() != 0)
+fn ran(summary: &DenseRecord) -> bool {
+    let RowRecord {
+        least_key,
+        failed_key,
+        ..
+    } = summary.rows;
+    least_key != 0 || failed_key != 0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use broadhead_device::record::Record;
 
     #[test]
     fn a_record_that_nobody_wrote_is_no_factorization() {
-        let (none, first) = (f64::from_bits(u64::MAX), f64::from_bits(0));
-        let mut record = [0.0; SUMMARY];
+        let mut record = DenseRecord::ZERO;
         assert!(!ran(&record));
         // D = [1]; D = [0]; no rows.
-        for (least, failed) in [(first, none), (none, first), (none, none)] {
-            (record[3], record[4]) = (least, failed);
+        for (least, failed) in [(0, -1), (-1, 0), (-1, -1)] {
+            (record.rows.least_key, record.rows.failed_key) = (least, failed);
             assert!(ran(&record));
         }
     }

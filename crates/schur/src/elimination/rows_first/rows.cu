@@ -11,37 +11,28 @@
 // the first k columns.
 //
 // A lane holds some columns of its block in registers, so that loads and stores of a group run along
-// the block's lines; the column that is eliminated is broadcast entry by entry. Few lanes a block
+// the block's rows; the column that is eliminated is broadcast entry by entry. Few lanes a block
 // with several columns each do fewer shuffles and reciprocals than one column a lane. Blocks
 // narrower than W are completed by the identity.
 //
-// A record of a group of rows is 7 doubles: sum of log pivots, sum of their absolute values, the
-// smallest pivot, its key, the key of the first pivot that failed, its value, the largest diagonal
-// entry. A key is 128 row + pivot, or -1, as the bits of a 64-bit integer. Records are combined in a
-// fixed order by the last block of threads to end, into `summary`: the bits depend on n and W alone.
-// `counter` is zero before and after.
+// Every block of threads has a RowRecord of its rows. A key is KEY row + pivot, or -1. Records are
+// combined in a fixed order by the last block of threads to end, into `summary`: the bits depend on n
+// and W alone. `counter` is zero before and after.
 //
 // Numerical note: columns stay unscaled until the end, a_rj = l_rj sqrt(p_j): a step subtracts
 // a_rj (a_cj (1 / p_j)), so one reciprocal a step is all that waits, and each lane takes one root.
 // Products with rounded reciprocals instead of quotients cost at most one more rounding an entry.
 
-constexpr long long KEY = 128;
-
-struct Record {
-  double log, abs, least;
-  long long least_key, failed_key;
-  double failed, diagonal;
-};
-
-__device__ __forceinline__ Record empty() {
-  Record r = {0.0, 0.0, 0.0, -1, -1, 0.0, 0.0};
+__device__ __forceinline__ RowRecord empty() {
+  RowRecord r = {};
+  r.least_key = r.failed_key = -1;
   return r;
 }
 
 // Keys grow with the row and the pivot, so the choice does not depend on the order.
-__device__ __forceinline__ Record combine(Record a, const Record &b) {
+__device__ __forceinline__ RowRecord combine(RowRecord a, const RowRecord &b) {
   a.log += b.log;
-  a.abs += b.abs;
+  a.absolute += b.absolute;
   if (b.least_key >= 0 && (a.least_key < 0 || b.least < a.least ||
                            (b.least == a.least && b.least_key < a.least_key))) {
     a.least = b.least;
@@ -55,7 +46,7 @@ __device__ __forceinline__ Record combine(Record a, const Record &b) {
   return a;
 }
 
-__device__ void combine_block(Record *all, Record mine, double *out) {
+__device__ void combine_block(RowRecord *all, RowRecord mine, RowRecord *out) {
   int t = threadIdx.x;
   __syncthreads();
   all[t] = mine;
@@ -63,22 +54,13 @@ __device__ void combine_block(Record *all, Record mine, double *out) {
     __syncthreads();
     if (t < half) all[t] = combine(all[t], all[t + half]);
   }
-  if (t == 0) {
-    Record r = all[0];
-    out[0] = r.log;
-    out[1] = r.abs;
-    out[2] = r.least;
-    out[3] = __longlong_as_double(r.least_key);
-    out[4] = __longlong_as_double(r.failed_key);
-    out[5] = r.failed;
-    out[6] = r.diagonal;
-  }
+  if (t == 0) *out = all[0];
 }
 
 // Every block's record to its place; the last block to end combines all records, in their order.
-__device__ void finish(Record record, double *records, unsigned *counter, double *summary,
-                       Record *all) {
-  combine_block(all, record, records + 7LL * blockIdx.x);
+__device__ void finish(RowRecord record, RowRecord *records, unsigned *counter,
+                       RowRecord *summary, RowRecord *all) {
+  combine_block(all, record, records + blockIdx.x);
   __shared__ bool last;
   __threadfence();
   __syncthreads();
@@ -89,10 +71,15 @@ __device__ void finish(Record record, double *records, unsigned *counter, double
   record = empty();
 #pragma unroll 4
   for (int i = threadIdx.x; i < gridDim.x; i += blockDim.x) {
-    const double *r = records + 7LL * i;
-    Record other = {__ldcg(r), __ldcg(r + 1), __ldcg(r + 2),
-                    __double_as_longlong(__ldcg(r + 3)), __double_as_longlong(__ldcg(r + 4)),
-                    __ldcg(r + 5), __ldcg(r + 6)};
+    const RowRecord *r = records + i;
+    RowRecord other;
+    other.log = __ldcg(&r->log);
+    other.absolute = __ldcg(&r->absolute);
+    other.least = __ldcg(&r->least);
+    other.least_key = __ldcg(&r->least_key);
+    other.failed_key = __ldcg(&r->failed_key);
+    other.failed = __ldcg(&r->failed);
+    other.diagonal = __ldcg(&r->diagonal);
     record = combine(record, other);
   }
   combine_block(all, record, summary);
@@ -141,13 +128,13 @@ __device__ __forceinline__ int eliminate(double (&column)[W / G][W], double &fai
 // G lanes a block: lane c holds the columns G q + c, of each the rows from G q on.
 template <int W, int G>
 __device__ void factor_rows(Rows rows, const double *D, double rho, double *L, double *reciprocals,
-                            double *records, unsigned *counter, double *summary, Record *all) {
+                            RowRecord *records, unsigned *counter, RowRecord *summary, RowRecord *all) {
   constexpr int Q = W / G;
   const int c = threadIdx.x % G;
   const long long groups = (long long)gridDim.x * blockDim.x / G;
   const long long thread = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   const long long first = thread / G, first_of_warp = thread / 32 * 32 / G;
-  Record record = empty();
+  RowRecord record = empty();
   // All lanes of a warp go round equally often: shuffles need them all.
   for (long long start = 0; first_of_warp + start < rows.n; start += groups) {
     const long long i = first + start;
@@ -190,7 +177,7 @@ __device__ void factor_rows(Rows rows, const double *D, double rho, double *L, d
       if (failed < 0) {
         const double term = log(pivot);
         record.log += term;
-        record.abs += fabs(term);
+        record.absolute += fabs(term);
         if (record.least_key < 0 || pivot < record.least) {
           record.least = pivot;
           record.least_key = i * KEY + at;
@@ -210,7 +197,7 @@ __device__ void factor_rows(Rows rows, const double *D, double rho, double *L, d
 
 // One thread a block, for rows that all have W = d unknowns (2, 4 or 8), whose blocks are contiguous:
 // a warp takes 32 of them through shared memory, 16 bytes at a time, so that global accesses run along
-// lines whatever the block. In `stage` blocks are W W + 2 numbers apart (an odd number of 16 bytes: a
+// rows whatever the block. In `stage` blocks are W W + 2 numbers apart (an odd number of 16 bytes: a
 // column of 16-byte accesses meets every bank once), reciprocals W + 2.
 __device__ __forceinline__ void copy16(double *to, const double *from) {
   const unsigned address = (unsigned)__cvta_generic_to_shared(to);
@@ -219,12 +206,12 @@ __device__ __forceinline__ void copy16(double *to, const double *from) {
 
 template <int W, int THREADS>
 __device__ void factor_packed(long long n, const double *D, double rho, double *L,
-                              double *reciprocals, double *records, unsigned *counter,
-                              double *summary, Record *all, double *stage) {
+                              double *reciprocals, RowRecord *records, unsigned *counter,
+                              RowRecord *summary, RowRecord *all, double *stage) {
   constexpr int APART = W * W + 2, PIECES = W * W / 2, LINE = W / 2;
   const int lane = threadIdx.x % 32;
   const long long warps = (long long)gridDim.x * (THREADS / 32);
-  Record record = empty();
+  RowRecord record = empty();
   for (long long task = ((long long)blockIdx.x * THREADS + threadIdx.x) / 32; 32 * task < n;
        task += warps) {
     const long long i0 = 32 * task, i = i0 + lane;
@@ -283,7 +270,7 @@ __device__ void factor_packed(long long n, const double *D, double rho, double *
         for (int j = 0; j < W; ++j) {
           const double pivot = a[j][j], term = log(pivot);
           record.log += term;
-          record.abs += fabs(term);
+          record.absolute += fabs(term);
           if (record.least_key < 0 || pivot < record.least) {
             record.least = pivot;
             record.least_key = i * KEY + j;
@@ -354,14 +341,14 @@ __device__ void factor_packed(long long n, const double *D, double rho, double *
 // numbers apart, which again meets every bank once.
 template <int W, int G, int THREADS>
 __device__ void factor_packed_wide(long long n, const double *D, double rho, double *L,
-                                   double *reciprocals, double *records, unsigned *counter,
-                                   double *summary, Record *all, double *stage) {
+                                   double *reciprocals, RowRecord *records, unsigned *counter,
+                                   RowRecord *summary, RowRecord *all, double *stage) {
   constexpr int APART = W * W + 4, PIECES = W * W / 2, BLOCKS = 32 / G, Q = W / G;
   const int lane = threadIdx.x % 32, c = lane % G;
   const long long warps = (long long)gridDim.x * (THREADS / 32);
   double *warp_stage = stage + (threadIdx.x / 32) * BLOCKS * APART;
   double *mine = warp_stage + lane / G * APART;
-  Record record = empty();
+  RowRecord record = empty();
   for (long long task = ((long long)blockIdx.x * THREADS + threadIdx.x) / 32; BLOCKS * task < n;
        task += warps) {
     const long long i0 = BLOCKS * task, i = i0 + lane / G;
@@ -411,7 +398,7 @@ __device__ void factor_packed_wide(long long n, const double *D, double rho, dou
       if (there && failed < 0) {
         const double term = log(pivot);
         record.log += term;
-        record.abs += fabs(term);
+        record.absolute += fabs(term);
         if (record.least_key < 0 || pivot < record.least) {
           record.least = pivot;
           record.least_key = i * KEY + at;
@@ -471,8 +458,8 @@ __device__ void whiten(Rows rows, const double *L, const double *reciprocals, co
 
 // The library's way, for wider rows and as a check: the blocks go out, ridged, transposed (a row-major
 // lower triangle is a column-major upper one) and completed by the identity to order W, to be factored
-// there, and come back with the record. Grid up to n, block 128.
-extern "C" __global__ void __launch_bounds__(128)
+// there, and come back with the record. Grid up to n, block FEW_THREADS.
+extern "C" __global__ void __launch_bounds__(FEW_THREADS)
     rows_out(const long long *offsets, const long long *blocks, long long n, int d, const double *D,
              double rho, double *P, int W) {
   Rows rows = {offsets, blocks, n, d};
@@ -480,7 +467,7 @@ extern "C" __global__ void __launch_bounds__(128)
     const int width = rows.dim(i);
     const double *from = D + rows.block(i);
     double *to = P + i * W * W;
-    for (int e = threadIdx.x; e < W * W; e += 128) {
+    for (int e = threadIdx.x; e < W * W; e += FEW_THREADS) {
       const int r = e % W, c = e / W;
       double x = r == c ? 1.0 : 0.0;
       if (r < width && c <= r) x = from[r * width + c] + (r == c ? rho : 0.0);
@@ -491,29 +478,29 @@ extern "C" __global__ void __launch_bounds__(128)
 
 // info: of every block the first pivot that failed, from 1, or 0. The value of a pivot that failed is
 // not known here: NaN.
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(FEW_THREADS)
     rows_back(const long long *offsets, const long long *blocks, long long n, int d, const double *D,
               const double *P, int W, const int *info, double *L, double *reciprocals,
-              double *records, unsigned *counter, double *summary) {
-  __shared__ Record all[128];
+              RowRecord *records, unsigned *counter, RowRecord *summary) {
+  __shared__ RowRecord all[FEW_THREADS];
   Rows rows = {offsets, blocks, n, d};
-  Record record = empty();
+  RowRecord record = empty();
   for (long long i = blockIdx.x; i < n; i += gridDim.x) {
     const int width = rows.dim(i), failed = info[i];
     const double *given = D + rows.block(i), *from = P + i * W * W;
     double *to = L + rows.block(i);
-    for (int e = threadIdx.x; e < width * width; e += 128) {
+    for (int e = threadIdx.x; e < width * width; e += FEW_THREADS) {
       const int r = e / width, c = e % width;
       to[e] = c <= r ? from[r + c * W] : 0.0;
     }
-    for (int a = threadIdx.x; a < width; a += 128) {
+    for (int a = threadIdx.x; a < width; a += FEW_THREADS) {
       const double root = from[a + a * W], pivot = root * root;
       reciprocals[rows.at(i) + a] = 1.0 / root;
       record.diagonal = fmax(record.diagonal, fabs(given[a * width + a]));
       if (failed != 0) continue;
       const double term = 2.0 * log(root);
       record.log += term;
-      record.abs += fabs(term);
+      record.absolute += fabs(term);
       if (record.least_key < 0 || pivot < record.least) {
         record.least = pivot;
         record.least_key = i * KEY + a;
@@ -531,14 +518,14 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 
 // Y = B (solved by the library afterwards) where `solved` == 0, else Y = L^-1 B for rows of any width:
-// one thread a column of one block, which reads back what it has written. Grid (ceil(k / 128), up to
-// n), block 128.
-extern "C" __global__ void __launch_bounds__(128)
+// one thread a column of one block, which reads back what it has written. Grid (ceil(k /
+// FEW_THREADS), up to n), block FEW_THREADS.
+extern "C" __global__ void __launch_bounds__(FEW_THREADS)
     whiten_wide(const long long *offsets, const long long *blocks, long long n, int d,
                 const double *L, const double *reciprocals, const double *B, long long ldb,
                 double *Y, long long ldy, int k, int solved) {
   Rows rows = {offsets, blocks, n, d};
-  const int j = blockIdx.x * 128 + threadIdx.x;
+  const int j = blockIdx.x * FEW_THREADS + threadIdx.x;
   if (j >= k) return;
   for (long long i = blockIdx.y; i < n; i += gridDim.y) {
     const int width = rows.dim(i);
@@ -556,21 +543,21 @@ extern "C" __global__ void __launch_bounds__(128)
   }
 }
 
-#define ENTRIES(W, G, M)                                                                               \
-  extern "C" __global__ void __launch_bounds__(128, M)                                                \
-      factor_rows_##W(const long long *offsets, const long long *blocks, long long n, int d,       \
-                      const double *D, double rho, double *L, double *reciprocals,                 \
-                      double *records, unsigned *counter, double *summary) {                       \
-    __shared__ Record all[128];                                                                    \
-    Rows rows = {offsets, blocks, n, d};                                                           \
-    factor_rows<W, G>(rows, D, rho, L, reciprocals, records, counter, summary, all);               \
-  }                                                                                                \
-  extern "C" __global__ void __launch_bounds__(128)                                                \
-      whiten_##W(const long long *offsets, const long long *blocks, long long n, int d,            \
-                 const double *L, const double *reciprocals, const double *B, long long ldb,       \
-                 double *Y, long long ldy, int k) {                                                \
-    Rows rows = {offsets, blocks, n, d};                                                           \
-    whiten<W>(rows, L, reciprocals, B, ldb, Y, ldy, k);                                            \
+#define ENTRIES(W, G, M)                                                                             \
+  extern "C" __global__ void __launch_bounds__(FEW_THREADS, M)                                       \
+      factor_rows_##W(const long long *offsets, const long long *blocks, long long n, int d,         \
+                      const double *D, double rho, double *L, double *reciprocals,                   \
+                      RowRecord *records, unsigned *counter, RowRecord *summary) {                   \
+    __shared__ RowRecord all[FEW_THREADS];                                                           \
+    Rows rows = {offsets, blocks, n, d};                                                             \
+    factor_rows<W, G>(rows, D, rho, L, reciprocals, records, counter, summary, all);                 \
+  }                                                                                                  \
+  extern "C" __global__ void __launch_bounds__(FEW_THREADS)                                          \
+      whiten_##W(const long long *offsets, const long long *blocks, long long n, int d,              \
+                 const double *L, const double *reciprocals, const double *B, long long ldb,         \
+                 double *Y, long long ldy, int k) {                                                  \
+    Rows rows = {offsets, blocks, n, d};                                                             \
+    whiten<W>(rows, L, reciprocals, B, ldb, Y, ldy, k);                                              \
   }
 
 ENTRIES(1, 1, 8)
@@ -580,23 +567,24 @@ ENTRIES(8, 4, 6)
 ENTRIES(16, 4, 2)
 ENTRIES(32, 32, 2)
 
-#define PACKED(W, THREADS, M)                                                                      \
-  extern "C" __global__ void __launch_bounds__(THREADS, M)                                         \
-      factor_packed_##W(long long n, const double *D, double rho, double *L, double *reciprocals,  \
-                        double *records, unsigned *counter, double *summary) {                     \
-    extern __shared__ double stage[];                                                              \
-    __shared__ Record all[THREADS];                                                                \
-    factor_packed<W, THREADS>(n, D, rho, L, reciprocals, records, counter, summary, all, stage);    \
+#define PACKED(W, THREADS, M)                                                                        \
+  extern "C" __global__ void __launch_bounds__(THREADS, M)                                           \
+      factor_packed_##W(long long n, const double *D, double rho, double *L, double *reciprocals,    \
+                        RowRecord *records, unsigned *counter, RowRecord *summary) {                 \
+    extern __shared__ double stage[];                                                                \
+    __shared__ RowRecord all[THREADS];                                                               \
+    factor_packed<W, THREADS>(n, D, rho, L, reciprocals, records, counter, summary, all, stage);     \
   }
 
-PACKED(2, 256, 4)
-PACKED(4, 128, 6)
-PACKED(8, 128, 3)
+PACKED(2, PAIR_THREADS, 4)
+PACKED(4, FEW_THREADS, 6)
+PACKED(8, FEW_THREADS, 3)
 
-extern "C" __global__ void __launch_bounds__(128, 3)
+extern "C" __global__ void __launch_bounds__(FEW_THREADS, 3)
     factor_packed_16(long long n, const double *D, double rho, double *L, double *reciprocals,
-                     double *records, unsigned *counter, double *summary) {
+                     RowRecord *records, unsigned *counter, RowRecord *summary) {
   extern __shared__ double stage[];
-  __shared__ Record all[128];
-  factor_packed_wide<16, 4, 128>(n, D, rho, L, reciprocals, records, counter, summary, all, stage);
+  __shared__ RowRecord all[FEW_THREADS];
+  factor_packed_wide<16, 4, FEW_THREADS>(n, D, rho, L, reciprocals, records, counter, summary, all,
+                                         stage);
 }

@@ -1,8 +1,9 @@
 // One solve with the factors: four launches, each bound by what it reads.
 //
 //   pull      u = L^-1 g_t,  b = Y' u - g_b         Y once
-//   sweep_up  y = W b                               the upper triangle of V once
-//   sweep     db = W' y                             the lower triangle of V once
+//   trmv      y = W b                               the upper triangle of V once
+//   trmv_transposed
+//             db = W' y                             the lower triangle of V once
 //   push      dt = -L^-T (u + Y db)                 Y once
 //
 // W = L_S^-1. V holds W in its lower triangle and W' in its upper one (they share the diagonal), of
@@ -12,8 +13,8 @@
 //
 // Y is read twice a solve and each part of V once, and the second-level cache may hold one of them, or a
 // part, from one pass and one solve to the next. So each kernel is there twice. pull_plain, push_plain:
-// Y as anything else; _share: the share `keep` of Y leaves that cache last, the rest first. sweep_plain:
-// V as anything else; sweep_first: V leaves the caches first.
+// Y as anything else; _share: the share `keep` of Y leaves that cache last, the rest first. trmv_plain:
+// V as anything else; trmv_first: V leaves the caches first; trmv_transposed alike.
 //
 // All sums are in an order that depends on the shape alone. `counters` are zero before and after. The
 // four may start early.
@@ -45,8 +46,9 @@ struct Reads {
   }
 };
 
-// Grid (strips, chunks), block (64, 4): a strip is 128 columns, a chunk `per_chunk` rows. Tiles of
-// `per_tile` rows (at most 256 unknowns) have their u in shared memory. partials: chunks x ldp.
+// Grid (strips, chunks), block (STRIP / 2, 4): a strip is STRIP columns, a chunk `per_chunk` rows.
+// Tiles of `per_tile` rows (at most PULL_UNKNOWNS unknowns) have their u in shared memory. partials:
+// chunks x ldp.
 template <Reading HOW>
 __device__ __forceinline__ void pull(const long long *offsets, const long long *blocks, long long n,
                                      int d, const double *L, const double *reciprocals,
@@ -54,13 +56,13 @@ __device__ __forceinline__ void pull(const long long *offsets, const long long *
                                      const double *gb, double *u, double *partials, long long ldp,
                                      unsigned *counters, double *b, long long per_chunk,
                                      int per_tile, float keep) {
-  const Reads<HOW> lines(keep);
+  const Reads<HOW> reads(keep);
   wait_for_work_ahead();
-  __shared__ double tile[256];
-  __shared__ double2 sums[4][64];
+  __shared__ double tile[PULL_UNKNOWNS];
+  __shared__ double2 sums[4][STRIP / 2];
   __shared__ bool last;
-  const int x = threadIdx.x, y = threadIdx.y, t = y * 64 + x;
-  const int column = blockIdx.x * 128 + 2 * x;
+  const int x = threadIdx.x, y = threadIdx.y, t = y * (STRIP / 2) + x;
+  const int column = blockIdx.x * STRIP + 2 * x;
   const bool inside = column < k;
   const long long begin = blockIdx.y * per_chunk;
   const long long end = begin + per_chunk < n ? begin + per_chunk : n;
@@ -91,7 +93,7 @@ __device__ __forceinline__ void pull(const long long *offsets, const long long *
       for (; r + 28 < count; r += 32) {
         double2 v[8];
 #pragma unroll
-        for (int q = 0; q < 8; ++q) v[q] = lines.load(line + (long long)(4 * q) * ldy);
+        for (int q = 0; q < 8; ++q) v[q] = reads.load(line + (long long)(4 * q) * ldy);
 #pragma unroll
         for (int q = 0; q < 8; ++q) {
           const double w = tile[r + 4 * q];
@@ -101,7 +103,7 @@ __device__ __forceinline__ void pull(const long long *offsets, const long long *
         line += 32 * ldy;
       }
       for (; r < count; r += 4) {
-        const double2 v = lines.load(line);
+        const double2 v = reads.load(line);
         const double w = tile[r];
         sum.x += w * v.x;
         sum.y += w * v.y;
@@ -147,8 +149,8 @@ __device__ __forceinline__ void pull(const long long *offsets, const long long *
   if (t == 0) counters[blockIdx.x] = 0;
 }
 
-// out[j] = sum over i of V[i, j] x[i], four columns j from `quad` on, by a block of 128 threads;
-// i <= j where UP, else i >= j.
+// out[j] = sum over i of V[i, j] x[i], four columns j from `quad` on, by a block of FEW_THREADS
+// threads; i <= j where UP, else i >= j.
 template <bool UP, Reading HOW>
 __device__ void dot_quad(const double *V, long long ld, int order, int quad, const double *x,
                          double *out, const Reads<HOW> &reads, double (*sums)[4]) {
@@ -170,14 +172,15 @@ __device__ void dot_quad(const double *V, long long ld, int order, int quad, con
   }
   const int from = UP ? 0 : edge + 16, to = UP ? edge : order;
   int i = from + 2 * t;
-  for (; i + 256 < to; i += 512) {
+  for (; i + 2 * FEW_THREADS < to; i += 4 * FEW_THREADS) {
     double2 v[8];
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
       v[2 * c] = reads.load(column + c * ld + i);
-      v[2 * c + 1] = reads.load(column + c * ld + i + 256);
+      v[2 * c + 1] = reads.load(column + c * ld + i + 2 * FEW_THREADS);
     }
-    const double2 x0 = *(const double2 *)(x + i), x1 = *(const double2 *)(x + i + 256);
+    const double2 x0 = *(const double2 *)(x + i);
+    const double2 x1 = *(const double2 *)(x + i + 2 * FEW_THREADS);
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
       sum[c] += v[2 * c].x * x0.x;
@@ -186,7 +189,7 @@ __device__ void dot_quad(const double *V, long long ld, int order, int quad, con
       sum[c] += v[2 * c + 1].y * x1.y;
     }
   }
-  for (; i < to; i += 256) {
+  for (; i < to; i += 2 * FEW_THREADS) {
     const double2 x0 = *(const double2 *)(x + i);
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
@@ -206,11 +209,11 @@ __device__ void dot_quad(const double *V, long long ld, int order, int quad, con
   if (t < 4) out[quad + t] = ((sums[0][t] + sums[1][t]) + sums[2][t]) + sums[3][t];
 }
 
-// Grid order / 8, block 128: a block takes two groups of four columns that together are as long as
-// any other two.
+// Grid order / 8, block FEW_THREADS: a block takes two groups of four columns that together are as
+// long as any other two.
 template <bool UP, Reading HOW>
-__device__ __forceinline__ void sweep(const double *V, long long ld, int order, const double *x,
-                                      double *out) {
+__device__ __forceinline__ void trmv(const double *V, long long ld, int order, const double *x,
+                                     double *out) {
   const Reads<HOW> reads(1.0f);
   wait_for_work_ahead();
   __shared__ double sums[4][4];
@@ -220,17 +223,17 @@ __device__ __forceinline__ void sweep(const double *V, long long ld, int order, 
   dot_quad<UP>(V, ld, order, UP ? left : right, x, out, reads, sums);
 }
 
-// Grid ceil(n / per_block), block a multiple of 32 up to 256: `per_block` rows (at most 128 unknowns)
-// a block, their unknowns four at a time, the columns shared out to all threads.
+// Grid ceil(n / per_block), block a multiple of 32 up to THREADS: `per_block` rows (at most
+// PUSH_UNKNOWNS unknowns) a block, their unknowns four at a time, the columns shared out to all threads.
 template <Reading HOW>
 __device__ __forceinline__ void push(const long long *offsets, const long long *blocks, long long n,
                                      int d, const double *L, const double *reciprocals,
                                      const double *Y, long long ldy, int k, const double *u,
                                      const double *x, double *out, int per_block, float keep) {
-  const Reads<HOW> lines(keep);
+  const Reads<HOW> reads(keep);
   wait_for_work_ahead();
-  __shared__ double sums[8][4];
-  __shared__ double z[128];
+  __shared__ double sums[THREADS / 32][4];
+  __shared__ double z[PUSH_UNKNOWNS];
   const int t = threadIdx.x, warps = blockDim.x / 32;
   const long long i0 = (long long)blockIdx.x * per_block;
   const long long i1 = i0 + per_block < n ? i0 + per_block : n;
@@ -248,7 +251,7 @@ __device__ __forceinline__ void push(const long long *offsets, const long long *
         const double2 w = *(const double2 *)(x + 2 * c);
         double2 v[4];
 #pragma unroll
-        for (int q = 0; q < 4; ++q) v[q] = lines.load(line + q * ldy + 2 * c);
+        for (int q = 0; q < 4; ++q) v[q] = reads.load(line + q * ldy + 2 * c);
 #pragma unroll
         for (int q = 0; q < 4; ++q) {
           sum[q] += v[q].x * w.x;
@@ -261,7 +264,7 @@ __device__ __forceinline__ void push(const long long *offsets, const long long *
 #pragma unroll
         for (int q = 0; q < 3; ++q)
           if (q < have) {
-            const double2 v = lines.load(line + q * ldy + 2 * c);
+            const double2 v = reads.load(line + q * ldy + 2 * c);
             sum[q] += v.x * w.x;
             sum[q] += v.y * w.y;
           }
@@ -299,7 +302,7 @@ __device__ __forceinline__ void push(const long long *offsets, const long long *
 }
 
 #define WITH_Y(NAME, HOW)                                                                            \
-  extern "C" __global__ void __launch_bounds__(256)                                                  \
+  extern "C" __global__ void __launch_bounds__(THREADS)                                              \
       pull_##NAME(const long long *offsets, const long long *blocks, long long n, int d,             \
                   const double *L, const double *reciprocals, const double *Y, long long ldy, int k, \
                   const double *gt, const double *gb, double *u, double *partials, long long ldp,    \
@@ -307,7 +310,7 @@ __device__ __forceinline__ void push(const long long *offsets, const long long *
     pull<HOW>(offsets, blocks, n, d, L, reciprocals, Y, ldy, k, gt, gb, u, partials, ldp, counters,  \
               b, per_chunk, per_tile, keep);                                                         \
   }                                                                                                  \
-  extern "C" __global__ void __launch_bounds__(256)                                                  \
+  extern "C" __global__ void __launch_bounds__(THREADS)                                              \
       push_##NAME(const long long *offsets, const long long *blocks, long long n, int d,             \
                   const double *L, const double *reciprocals, const double *Y, long long ldy, int k, \
                   const double *u, const double *x, double *out, int per_block, float keep) {        \
@@ -315,13 +318,14 @@ __device__ __forceinline__ void push(const long long *offsets, const long long *
   }
 
 #define WITH_V(NAME, HOW)                                                                            \
-  extern "C" __global__ void __launch_bounds__(128)                                                  \
-      sweep_up_##NAME(const double *V, long long ld, int order, const double *x, double *out) {      \
-    sweep<true, HOW>(V, ld, order, x, out);                                                          \
+  extern "C" __global__ void __launch_bounds__(FEW_THREADS)                                          \
+      trmv_##NAME(const double *V, long long ld, int order, const double *x, double *out) {          \
+    trmv<true, HOW>(V, ld, order, x, out);                                                           \
   }                                                                                                  \
-  extern "C" __global__ void __launch_bounds__(128)                                                  \
-      sweep_##NAME(const double *V, long long ld, int order, const double *x, double *out) {         \
-    sweep<false, HOW>(V, ld, order, x, out);                                                         \
+  extern "C" __global__ void __launch_bounds__(FEW_THREADS)                                          \
+      trmv_transposed_##NAME(const double *V, long long ld, int order, const double *x,              \
+                             double *out) {                                                          \
+    trmv<false, HOW>(V, ld, order, x, out);                                                          \
   }
 
 WITH_Y(plain, PLAIN)
@@ -330,12 +334,12 @@ WITH_V(plain, PLAIN)
 WITH_V(first, FIRST)
 
 // x <- L^-1 x (transposed == 0) or L^-T x of each row, for `count` columns N apart: one thread a
-// row and column. Grid (ceil(n / 128), count), block 128.
-extern "C" __global__ void __launch_bounds__(128)
+// row and column. Grid (ceil(n / FEW_THREADS), count), block FEW_THREADS.
+extern "C" __global__ void __launch_bounds__(FEW_THREADS)
     rows_solve(const long long *offsets, const long long *blocks, long long n, int d,
                const double *L, const double *reciprocals, double *x, long long N, double scale,
                int transposed) {
-  const long long i = (long long)blockIdx.x * 128 + threadIdx.x;
+  const long long i = (long long)blockIdx.x * FEW_THREADS + threadIdx.x;
   if (i >= n) return;
   const long long at = d >= 0 ? i * d : offsets[i];
   const int width = d >= 0 ? d : (int)(offsets[i + 1] - at);

@@ -2,13 +2,14 @@
 //! launch promises: each function here takes whole buffers made for the [`Sizes`] it is given.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use crate::device::kernels::PlaceRows;
+use crate::device::kernels::{PlaceRows, THREAD_COUNTS, THREADS};
+use crate::device::record::{RowRecord, StructuredRecord};
 use crate::device::structured::factors::StructuredFactors;
 use crate::device::structured::kernels::{WhitenedRows, shared};
 use crate::device::structured::layout::{MOST_FEATURES, Sizes};
 use crate::device::structured::operands::StructuredOperands;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{DeviceBuffer, Result, Stream};
+use broadhead_device::{DeviceBuffer, Result, Stream, declares, field};
 
 pub(crate) const BORDER_FIRST: KernelSource = KernelSource {
     name: "border_first.cu",
@@ -16,6 +17,7 @@ pub(crate) const BORDER_FIRST: KernelSource = KernelSource {
         include_str!("../../../device/place.cu"),
         include_str!("../border_first.cu")
     ),
+    declares: declares![all THREAD_COUNTS, record RowRecord, int TILE],
     entries: &[
         "eliminate_prepare",
         "eliminated_rows",
@@ -79,7 +81,7 @@ impl BorderKernels {
             return Ok(());
         }
         let blocks = n.max(unknowns).div_ceil(ROWS);
-        let geometry = Geometry::line(blocks as u32, 256).with_shared(shared(m * (m + ROWS)));
+        let geometry = Geometry::line(blocks as u32, THREADS).with_shared(shared(m * (m + ROWS)));
         let launch = self
             .prepare
             .launch(stream, geometry)
@@ -118,7 +120,7 @@ impl BorderKernels {
         let tiles = unknowns.div_ceil(TILE) as u32;
         let geometry = Geometry {
             grid: [tiles, tiles, 1],
-            ..Geometry::line(1, 256)
+            ..Geometry::line(1, THREADS)
         };
         let launch = self
             .rows
@@ -140,7 +142,7 @@ impl BorderKernels {
 
     fn by_rows(sizes: &Sizes, numbers: usize) -> Geometry {
         let blocks = sizes.rows.rows.div_ceil(ROWS) as u32;
-        Geometry::line(blocks, 256).with_shared(shared(numbers))
+        Geometry::line(blocks, THREADS).with_shared(shared(numbers))
     }
 
     /// `out = g + Psi Z' phi`, N numbers.
@@ -213,11 +215,11 @@ impl BorderKernels {
             .read(kernel.view())
             .read(gradient.view())
             .read(y.view())
-            .read(summary.slice(0..7)?)
+            .read(summary.view().field(field!(StructuredRecord, rows))?)
             .scalar(HOLDS)
             .write(out.view_mut());
         // SAFETY: the arguments are those of the source; Z is M x M, g and y at least N numbers, out N;
-        // the row factors are as the row kernels left them, and 7 numbers are their record.
+        // the row factors and their record are as the row kernels left them.
         unsafe { launch.submit() }
     }
 }

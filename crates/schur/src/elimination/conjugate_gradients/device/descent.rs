@@ -3,17 +3,35 @@
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
 use crate::IterativeOptions;
+use crate::device::kernels::{MOST_THREADS, THREAD_COUNTS, THREADS};
+use crate::device::record::{GradientsRecord, GradientsState, NormRecord};
 use crate::device::structured::kernels::{
     GramFactors, PartialSums, StructuredKernels, WhitenedRows,
 };
 use crate::device::structured::layout::Sizes;
 use crate::device::structured::row_products::{OfRows, RowProducts};
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource};
-use broadhead_device::{ByteClass, Condition, DeviceBuffer, PinnedBuffer, Result, Stream};
+use broadhead_device::record::Record;
+use broadhead_device::{
+    ByteClass, Condition, DeviceBuffer, PinnedBuffer, Result, Stream, declares, field,
+};
 
 pub(crate) const DESCENT: KernelSource = KernelSource {
     name: "iterative.cu",
     text: include_str!("../iterative.cu"),
+    declares: declares![
+        all THREAD_COUNTS,
+        record NormRecord,
+        record GradientsState,
+        long RUNS = GradientsRecord::RUNS,
+        long ARRIVED = GradientsRecord::ARRIVED,
+        long STALLED = GradientsRecord::STALLED,
+        long NOT_POSITIVE = GradientsRecord::NOT_POSITIVE,
+        long CURVATURE_OVERFLOW = GradientsRecord::CURVATURE_OVERFLOW,
+        long RIGHT_HAND_SIDE_OVERFLOW = GradientsRecord::RIGHT_HAND_SIDE_OVERFLOW,
+        long OF_DIRECTION = GradientsRecord::OF_DIRECTION,
+        long OF_SOLUTION = GradientsRecord::OF_SOLUTION,
+    ],
     entries: &[
         "descent_size",
         "descent_begin",
@@ -24,10 +42,6 @@ pub(crate) const DESCENT: KernelSource = KernelSource {
     ],
     options: &[],
 };
-
-/// Numbers of the record: status, iterations, relative residual, curvature, and what the loop itself
-/// goes by.
-const FIELDS: usize = 9;
 
 /// Bytes of directions and of their products that are kept: what the second-level cache of the present
 /// devices holds beside the features of the rows, for every iteration reads them.
@@ -46,20 +60,20 @@ pub(crate) struct Ended {
 
 impl Ended {
     /// `None` of a record without a status: no solve has written it.
-    fn of(record: [f64; FIELDS]) -> Option<Self> {
-        let status = match record[0] as i64 {
-            1 => Status::Arrived,
-            2 => Status::Stalled,
-            3 => Status::NotPositive,
-            4 => Status::CurvatureOverflow,
-            5 => Status::RightHandSideOverflow,
+    fn of(record: GradientsRecord) -> Option<Self> {
+        let status = match record.status {
+            GradientsRecord::ARRIVED => Status::Arrived,
+            GradientsRecord::STALLED => Status::Stalled,
+            GradientsRecord::NOT_POSITIVE => Status::NotPositive,
+            GradientsRecord::CURVATURE_OVERFLOW => Status::CurvatureOverflow,
+            GradientsRecord::RIGHT_HAND_SIDE_OVERFLOW => Status::RightHandSideOverflow,
             _ => return None,
         };
         Some(Self {
             status,
-            iterations: record[1] as usize,
-            reached: record[2],
-            curvature: record[3],
+            iterations: record.done as usize,
+            reached: record.reached,
+            curvature: record.curvature,
         })
     }
 }
@@ -112,11 +126,10 @@ pub(crate) struct Descent {
     kept: [DeviceBuffer<f64>; 2],
     most: usize,
     coefficients: DeviceBuffer<f64>,
-    norms: DeviceBuffer<f64>,
-    sizes: DeviceBuffer<f64>,
-    /// The record, and what the loop read of it last.
-    state: DeviceBuffer<f64>,
-    out: PinnedBuffer<f64>,
+    norms: DeviceBuffer<NormRecord>,
+    sizes: DeviceBuffer<NormRecord>,
+    state: DeviceBuffer<GradientsState>,
+    out: PinnedBuffer<GradientsRecord>,
     target: f64,
     limit: f64,
     /// Iterations of one descent: past the order, directions that are conjugate to all before are
@@ -130,8 +143,8 @@ fn kept(sizes: &Sizes) -> usize {
     (KEPT / bytes).clamp(1, sizes.core_order())
 }
 
-/// Elements of the buffers, in the order in which [`Descent::new`] makes them.
-fn lengths(sizes: &Sizes) -> [usize; 8] {
+/// Numbers of the buffers, in the order in which [`Descent::new`] makes them; records apart.
+fn lengths(sizes: &Sizes) -> [usize; 6] {
     let (n, m) = (sizes.rows.rows, sizes.features);
     let most = kept(sizes);
     [
@@ -141,14 +154,14 @@ fn lengths(sizes: &Sizes) -> [usize; 8] {
         5 * m * m,
         2 * most * m * m,
         most,
-        2 * (m + sizes.columns),
-        2 * FIELDS,
     ]
 }
 
 /// Device bytes of the vectors.
 pub(crate) fn bytes(sizes: &Sizes) -> u64 {
-    lengths(sizes).into_iter().map(|len| 8 * len as u64).sum()
+    let numbers = lengths(sizes).into_iter().map(|len| 8 * len as u64);
+    let norms = (sizes.features + sizes.columns) * size_of::<NormRecord>();
+    numbers.sum::<u64>() + (norms + size_of::<GradientsState>()) as u64
 }
 
 impl Descent {
@@ -178,10 +191,10 @@ impl Descent {
             kept: [directions()?, directions()?],
             most,
             coefficients: stream.zeros(most, "coefficients of the directions")?,
-            norms: stream.zeros(2 * m, "norms")?,
-            sizes: stream.zeros(2 * sizes.columns, "norms")?,
-            state: stream.zeros(2 * FIELDS, "record of a solve")?,
-            out: stream.pinned(FIELDS, "record of a solve")?,
+            norms: stream.zeros(m, "norms")?,
+            sizes: stream.zeros(sizes.columns, "norms")?,
+            state: stream.zeros(1, "record of a solve")?,
+            out: stream.pinned(1, "record of a solve")?,
             target: options.relative_residual,
             limit: options.max_iterations.unwrap_or(unlimited) as f64,
             per_descent: match most == sizes.core_order() {
@@ -211,7 +224,7 @@ impl Descent {
     ) -> Result<()> {
         let launch = self
             .size
-            .launch(stream, Geometry::line(sizes.columns as u32, 256))
+            .launch(stream, Geometry::line(sizes.columns as u32, THREADS))
             .read(product.0.view())
             .read(product.1.view())
             .read(gradient.view())
@@ -219,8 +232,7 @@ impl Descent {
             .scalar(sizes.outputs as i32)
             .write(self.sizes.view_mut());
         // SAFETY: the arguments are those of the source; E is M x M, W and g are M x p (of no
-        // length where absent), and two numbers
-        // a block are written.
+        // length where absent), and a norm a block is written.
         unsafe { launch.submit() }
     }
 
@@ -242,27 +254,27 @@ impl Descent {
             self.submit_push(stream, sizes, again)
         })?;
         self.submit_end(stream, sizes, border)?;
-        let record = self.state.slice(0..FIELDS)?;
+        let record = self.state.view().field(field!(GradientsState, next))?;
         stream.download_pinned(record, &mut self.out, ByteClass::Record)
     }
 
     /// What became of the last solve that ran; waits for it. `None` where none did.
     pub(crate) fn read(&self) -> Result<Option<Ended>> {
-        let mut record = [0.0; FIELDS];
+        let mut record = [GradientsRecord::ZERO];
         self.out.read(&mut record)?;
-        Ok(Ended::of(record))
+        Ok(Ended::of(record[0]))
     }
 
     /// Empties the record on the host, after the solve that may be writing it: what was captured has
     /// not run.
     pub(crate) fn forget(&mut self) -> Result<()> {
-        self.out.write(&[0.0; FIELDS])
+        self.out.write(&[GradientsRecord::ZERO])
     }
 
     fn submit_begin(&mut self, stream: &Stream, sizes: &Sizes) -> Result<()> {
         let launch = self
             .begin
-            .launch(stream, Geometry::line(1, 1024))
+            .launch(stream, Geometry::line(1, MOST_THREADS))
             .read(self.vector.view())
             .scalar(sizes.features as i32)
             .scalar(sizes.rank as i32)
@@ -308,7 +320,7 @@ impl Descent {
         let [directions, products] = &mut self.kept;
         let launch = self
             .turn
-            .launch(stream, Geometry::line(1, 1024))
+            .launch(stream, Geometry::line(1, MOST_THREADS))
             .read(self.b.view())
             .read(self.outer_sum.view())
             .scalar(sizes.features as i32)
@@ -328,7 +340,7 @@ impl Descent {
         let blocks = sizes.features + self.most;
         let launch = self
             .pull
-            .launch(stream, Geometry::line(blocks as u32, 256))
+            .launch(stream, Geometry::line(blocks as u32, THREADS))
             .read(border.gram.view())
             .scalar(sizes.features as i32)
             .read(self.r.view())
@@ -337,7 +349,7 @@ impl Descent {
             .read(self.state.view())
             .write(self.norms.view_mut())
             .write(self.coefficients.view_mut());
-        // SAFETY: as above; two numbers a feature and one a direction are written.
+        // SAFETY: as above; a norm a feature and a number a direction are written.
         unsafe { launch.submit() }
     }
 
@@ -345,7 +357,7 @@ impl Descent {
         let m = sizes.features;
         let launch = self
             .push
-            .launch(stream, Geometry::line((m * m).div_ceil(32) as u32, 256))
+            .launch(stream, Geometry::line((m * m).div_ceil(32) as u32, THREADS))
             .scalar(m as i32)
             .read(self.x.view())
             .read(self.norms.view())
@@ -364,7 +376,7 @@ impl Descent {
     fn submit_end(&mut self, stream: &Stream, sizes: &Sizes, border: &GramFactors) -> Result<()> {
         let launch = self
             .end
-            .launch(stream, Geometry::line(1, 1024))
+            .launch(stream, Geometry::line(1, MOST_THREADS))
             .read(border.gram.view())
             .scalar(sizes.features as i32)
             .scalar(sizes.rank as i32)
@@ -385,12 +397,12 @@ mod tests {
 
     #[test]
     fn a_record_that_no_solve_wrote_is_no_end() {
-        let mut record = [0.0; FIELDS];
+        let mut record = GradientsRecord::ZERO;
         assert_eq!(Ended::of(record), None);
-        record[1..4].copy_from_slice(&[7.0, 1e-11, -2.0]);
+        (record.done, record.reached, record.curvature) = (7.0, 1e-11, -2.0);
         // Running, or nothing that a kernel writes.
-        for status in [0.0, 6.0, -1.0, f64::NAN] {
-            record[0] = status;
+        for status in [0, 6, -1] {
+            record.status = status;
             assert_eq!(Ended::of(record), None, "{status}");
         }
         let ends = [
@@ -401,7 +413,7 @@ mod tests {
             Status::RightHandSideOverflow,
         ];
         for (code, status) in (1..).zip(ends) {
-            record[0] = f64::from(code);
+            record.status = code;
             let ended = Ended {
                 status,
                 iterations: 7,

@@ -2,11 +2,13 @@
 //! equally wide, batched triangular solves. For rows wider than the fused kernels take, and their check.
 #![allow(unsafe_code)] // Beside the kernels' typed launches alone.
 
-use crate::device::kernels::{DeviceRowFactors, PlaceRows, RowIndex};
-use crate::device::layout::Layout;
+use crate::device::kernels::{DeviceRowFactors, FEW_THREADS, PlaceRows, RowIndex, THREAD_COUNTS};
+use crate::device::layout::{Layout, PAIR_THREADS};
+use crate::device::record::RowRecord;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{
-    Batch, BatchMut, DeviceBuffer, Matrix, MatrixMut, Result, Side, Stream, Triangle,
+    Batch, BatchMut, DeviceBuffer, Matrix, MatrixMut, Result, Side, Stream, Triangle, ViewMut,
+    declares,
 };
 
 pub(crate) const ROWS: KernelSource = KernelSource {
@@ -15,6 +17,12 @@ pub(crate) const ROWS: KernelSource = KernelSource {
         include_str!("../../../device/place.cu"),
         include_str!("../rows.cu")
     ),
+    declares: declares![
+        all THREAD_COUNTS,
+        record RowRecord,
+        long KEY = RowRecord::KEY,
+        int PAIR_THREADS,
+    ],
     entries: &[
         "factor_rows_1",
         "factor_rows_2",
@@ -76,7 +84,7 @@ impl WideRows {
     fn begin<'a>(kernel: &'a Kernel, stream: &'a Stream, grid: [u32; 2]) -> Launch<'a> {
         let geometry = Geometry {
             grid: [grid[0], grid[1], 1],
-            ..Geometry::line(1, 128)
+            ..Geometry::line(1, FEW_THREADS)
         };
         kernel.launch(stream, geometry)
     }
@@ -96,7 +104,7 @@ impl WideRows {
         blocks: &DeviceBuffer<f64>,
         rho: f64,
         rows: &mut DeviceRowFactors,
-        summary: &mut DeviceBuffer<f64>,
+        summary: ViewMut<'_, RowRecord>,
     ) -> Result<()> {
         let order = layout.widest;
         let grid = [layout.rows.clamp(1, BLOCKS) as u32, 1];
@@ -121,8 +129,8 @@ impl WideRows {
             .write(rows.reciprocals.view_mut())
             .write(rows.records.view_mut())
             .write(rows.counter.view_mut())
-            .write(summary.slice_mut(0..7)?);
-        // SAFETY: as above; a record for each block of threads, 7 numbers of the summary.
+            .write(summary);
+        // SAFETY: as above; a record for each block of threads, and one of all.
         unsafe { launch.submit() }
     }
 
@@ -141,7 +149,10 @@ impl WideRows {
         }
         let (k, order, d) = (layout.k, layout.order, layout.widest);
         let alike = layout.uniform >= 0;
-        let grid = [k.div_ceil(128) as u32, layout.rows.min(65_535) as u32];
+        let grid = [
+            k.div_ceil(FEW_THREADS as usize) as u32,
+            layout.rows.min(65_535) as u32,
+        ];
         let launch = Self::rows(Self::begin(&self.whiten, stream, grid), layout, index)
             .read(rows.factors.view())
             .read(rows.reciprocals.view())

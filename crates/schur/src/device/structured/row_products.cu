@@ -1,10 +1,10 @@
-// Passes over the rows of a structured system of which a library forms the products: a warp a row.
+// Products with the rows of a structured system that stand between those of a library: a warp a row.
 //
-//   pass_rows    T_i = X_i' s_i over h_i,   s_i = X_i h_i, or given
-//   pass_along   out_i = u_i + X_i h_i
+//   row_gram     T_i = X_i' s_i over h_i,   s_i = X_i h_i, or given
+//   row_add      out_i = u_i + X_i h_i
 //
 // Layouts. X: N x ldx row-major, of which M are read; h and T: n x M row-major; s, u and out: N numbers.
-// Rows as in rows.cu, at most 32 unknowns each. Grid ceil(n / 8), block 256.
+// Rows as in rows.cu, at most 32 unknowns each. Grid ceil(n / (THREADS / 32)), block THREADS.
 
 // x_a' h, in lane 0.
 __device__ __forceinline__ double along(const double *x, const double *h, int M) {
@@ -15,17 +15,17 @@ __device__ __forceinline__ double along(const double *x, const double *h, int M)
   return sum;
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    pass_rows(const long long *offsets, const long long *blocks, long long n, int d,
-              const double *X, long long ldx, int M, const double *given, double *T) {
-  __shared__ double room[8][32];
+extern "C" __global__ void __launch_bounds__(THREADS)
+    row_gram(const long long *offsets, const long long *blocks, long long n, int d,
+             const double *X, long long ldx, int M, const double *given, double *T) {
+  __shared__ double of_warps[THREADS / 32][32];
   Rows rows = {offsets, blocks, n, d};
   const int lane = threadIdx.x % 32;
-  const long long i = (long long)blockIdx.x * 8 + threadIdx.x / 32;
+  const long long i = (long long)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
   if (i >= n) return;
   const long long at = rows.at(i);
   const int width = rows.dim(i);
-  double *h = T + i * M, *s = room[threadIdx.x / 32];
+  double *h = T + i * M, *s = of_warps[threadIdx.x / 32];
   const double *x = X + at * ldx;
   if (given) {
     if (lane < width) s[lane] = given[at + lane];
@@ -43,13 +43,13 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    pass_along(const long long *offsets, const long long *blocks, long long n, int d,
+extern "C" __global__ void __launch_bounds__(THREADS)
+    row_add(const long long *offsets, const long long *blocks, long long n, int d,
                const double *X, long long ldx, int M, const double *h, const double *u,
                double *out) {
   Rows rows = {offsets, blocks, n, d};
   const int lane = threadIdx.x % 32;
-  const long long i = (long long)blockIdx.x * 8 + threadIdx.x / 32;
+  const long long i = (long long)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
   if (i >= n) return;
   const long long at = rows.at(i);
   const int width = rows.dim(i);
