@@ -6,7 +6,7 @@ use crate::elimination::{
 };
 use crate::host::condition;
 use crate::host::parallel::released;
-use crate::refine::{BackwardError, Refinement, measure_many};
+use crate::refine::{Aim, BackwardError, Refinement, measure_many, not_converged};
 use crate::solver::{Buffers, Solver};
 use crate::{
     EliminationKind, Error, Failure, Gradient, LogDeterminant, Pivot, RhsMut, Ridge, StepMut,
@@ -311,13 +311,9 @@ impl<'b> Frame<'b> {
         let Refinement::Steps { limit, max_steps } = self.solver.options().refinement else {
             return Ok((error, 0));
         };
-        let aim = match self.elimination() == conjugate_gradients::KIND {
-            true => Aim::Residual {
-                target: self.solver.options().iterative.relative_residual,
-                limit,
-            },
-            false => Aim::Backward { limit },
-        };
+        let iterates = self.elimination() == conjugate_gradients::KIND;
+        let asked = iterates.then_some(self.solver.options().iterative.relative_residual);
+        let aim = Aim::new(asked, limit);
         let mut steps = 0;
         while steps < max_steps && !aim.met(&error) {
             let (mut row, mut border) = (residual.row.clone(), residual.border.clone());
@@ -344,11 +340,7 @@ impl<'b> Frame<'b> {
             error = refined;
             steps += 1;
         }
-        if let Aim::Residual { target, .. } = aim
-            && !aim.serves(&error)
-        {
-            return Err(not_converged(*iterations, error.relative_residual, target));
-        }
+        aim.check(&error, *iterations)?;
         Ok((error, steps))
     }
 
@@ -423,64 +415,6 @@ impl<'b> Frame<'b> {
             _ => self.solver.engine.as_mut(),
         }
     }
-}
-
-fn not_converged(iterations: u64, residual: f64, target: f64) -> Failure {
-    Error::NotConverged {
-        iterations: usize::try_from(iterations).unwrap_or(usize::MAX),
-        residual,
-        target,
-    }
-    .into()
-}
-
-/// What a step is refined towards.
-#[derive(Clone, Copy, Debug)]
-enum Aim {
-    /// A componentwise backward error.
-    Backward { limit: f64 },
-    /// A relative residual, as is asked of conjugate gradients. A step whose every equation holds
-    /// to about `limit` of its own terms serves too: where those dwarf the gradient, rounding the
-    /// exact step to FP64 leaves a larger residual than the one asked.
-    Residual { target: f64, limit: f64 },
-}
-
-impl Aim {
-    /// Whether refinement has nothing left to do.
-    fn met(self, error: &BackwardError) -> bool {
-        match self {
-            Self::Backward { limit } => within(error, limit),
-            Self::Residual { target, .. } => {
-                error.relative_residual <= target || within(error, ROUNDED)
-            }
-        }
-    }
-
-    /// Whether `error` may stand once refinement is over.
-    fn serves(self, error: &BackwardError) -> bool {
-        match self {
-            Self::Backward { .. } => true,
-            Self::Residual { limit, .. } => self.met(error) || within(error, STANDS * limit),
-        }
-    }
-
-    /// Whether `new` is an improvement on `old`, which does not meet the aim. Where either is NaN,
-    /// it is not.
-    fn closer(self, new: &BackwardError, old: &BackwardError) -> bool {
-        let size = |error: &BackwardError| error.componentwise.unwrap_or(error.relative_residual);
-        self.met(new) || size(new) < size(old)
-    }
-}
-
-/// How much above the limit of refinement a backward error may stand when refinement has done
-/// what it can: 1e-13 by default, what is promised of every elimination.
-const STANDS: f64 = 10.0;
-
-/// Two roundings: a componentwise backward error that no step in FP64 is sure to be below.
-const ROUNDED: f64 = 2.0 * f64::EPSILON;
-
-fn within(error: &BackwardError, limit: f64) -> bool {
-    error.componentwise.is_some_and(|omega| omega <= limit)
 }
 
 /// Numbers that one thread has looked at or moved before another has woken.

@@ -13,7 +13,7 @@
 use crate::host::blas1::{NORM_LANES, larger, norm, norms};
 use crate::host::interleaved::{Interleaved, VECTORS};
 use crate::system::ProductMut;
-use crate::{DenseSystem, Ridge, System};
+use crate::{DenseSystem, Error, Failure, Ridge, System};
 use pulp::Arch;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -52,7 +52,8 @@ pub struct BackwardError {
     /// $`\eta`$.
     pub normwise: f64,
     /// $`\omega`$. Of an operator system, whose entries are not known, it and $`\eta`$ are upper
-    /// bounds: the products $`D_i x_i`$, $`B x`$ and $`C x`$ stand for the sums of their absolute terms.
+    /// bounds: the products $`D_i x_i`$, $`B x`$ and $`C x`$ stand for the sums of their absolute terms. Of
+    /// a structured one $`|B| |x|`$ is the product of absolute factors, $`|\Psi_i| |W| |X|' |\phi_i|`$.
     pub componentwise: Option<f64>,
     /// $`\|r\|_2 / \|g\|_2`$; 0 where both are.
     pub relative_residual: f64,
@@ -71,6 +72,80 @@ impl BackwardError {
             relative_residual: larger(self.relative_residual, other.relative_residual),
         }
     }
+}
+
+/// What a step is refined towards.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Aim {
+    /// A componentwise backward error.
+    Backward { limit: f64 },
+    /// A relative residual, as is asked of conjugate gradients. A step whose every equation holds
+    /// to about `limit` of its own terms serves too: where those dwarf the gradient, rounding the
+    /// exact step to FP64 leaves a larger residual than the one asked.
+    Residual { target: f64, limit: f64 },
+}
+
+impl Aim {
+    /// That of an elimination of which a relative residual is asked, or of one of which none is.
+    pub(crate) fn new(asked: Option<f64>, limit: f64) -> Self {
+        match asked {
+            Some(target) => Self::Residual { target, limit },
+            None => Self::Backward { limit },
+        }
+    }
+
+    /// Whether refinement has nothing left to do.
+    pub(crate) fn met(self, error: &BackwardError) -> bool {
+        match self {
+            Self::Backward { limit } => within(error, limit),
+            Self::Residual { target, .. } => {
+                error.relative_residual <= target || within(error, ROUNDED)
+            }
+        }
+    }
+
+    /// Whether `new` is an improvement on `old`, which does not meet the aim. Where either is NaN,
+    /// it is not.
+    pub(crate) fn closer(self, new: &BackwardError, old: &BackwardError) -> bool {
+        let size = |error: &BackwardError| error.componentwise.unwrap_or(error.relative_residual);
+        self.met(new) || size(new) < size(old)
+    }
+
+    /// Whether `error` may stand once refinement is over, after so many iterations.
+    ///
+    /// # Errors
+    /// [`Error::NotConverged`], where a relative residual was asked.
+    pub(crate) fn check(self, error: &BackwardError, iterations: u64) -> Result<(), Failure> {
+        match self {
+            Self::Residual { target, limit }
+                if !(self.met(error) || within(error, STANDS * limit)) =>
+            {
+                Err(not_converged(iterations, error.relative_residual, target))
+            }
+            Self::Backward { .. } | Self::Residual { .. } => Ok(()),
+        }
+    }
+}
+
+/// How much above the limit of refinement a backward error may stand when refinement has done
+/// what it can: 1e-13 by default, what is promised of every elimination.
+const STANDS: f64 = 10.0;
+
+/// Two roundings: a componentwise backward error that no step in FP64 is sure to be below.
+const ROUNDED: f64 = 2.0 * f64::EPSILON;
+
+fn within(error: &BackwardError, limit: f64) -> bool {
+    error.componentwise.is_some_and(|omega| omega <= limit)
+}
+
+/// That conjugate gradients have not the relative residual asked.
+pub(crate) fn not_converged(iterations: u64, residual: f64, target: f64) -> Failure {
+    Error::NotConverged {
+        iterations: usize::try_from(iterations).unwrap_or(usize::MAX),
+        residual,
+        target,
+    }
+    .into()
 }
 
 /// Buffers for one residual.

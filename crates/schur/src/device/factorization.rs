@@ -143,19 +143,20 @@ impl Factorization<'_> {
         self.at_mut().solved()
     }
 
-    /// [`Self::solve_resident`] of a dense system, and measures the step over the operands and refines it
-    /// as `refinement` says. Waits for a record of 40 bytes a measurement.
+    /// [`Self::solve_resident`], and measures the step over the operands and refines it as `refinement`
+    /// says: the errors are those of [`crate::BackwardError`], as the CPU finds them. Waits for a record of
+    /// 40 bytes a measurement, and of conjugate gradients for that of every solve.
     ///
     /// # Errors
     /// [`Error::Shape`] where a vector is of another shape; [`Error::Overflow`] where the step is not
-    /// finite; [`Error::Unsupported`] for a structured system; [`Error::Device`], also where the operands
-    /// were given back.
+    /// finite; [`Error::Device`], also where the operands were given back; of conjugate gradients
+    /// [`Error::NotConverged`] (see [`crate::IterativeOptions`]) and those of [`Self::solved`].
     pub fn solve_measured(
         &mut self,
         gradient: &DeviceVector,
         step: &mut DeviceVector,
         refinement: Refinement,
-    ) -> Result<SolveReport, Error> {
+    ) -> Result<SolveReport, Failure> {
         let ridge = self.ridge;
         self.at_mut()
             .solve_measured(ridge, gradient, step, refinement)

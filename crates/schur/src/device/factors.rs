@@ -69,6 +69,11 @@ pub(crate) trait DeviceElimination: Send {
     /// fail.
     fn solved(&mut self) -> Result<SolveStats, Failure>;
 
+    /// The relative residual that is asked of what iterates; nothing else has one.
+    fn residual_asked(&self) -> Option<f64> {
+        None
+    }
+
     /// `count` gradients, one after another, of rows and of the border, overwritten by their steps;
     /// `staged` is a vector for one of them and one for its step.
     fn solve_many(

@@ -12,6 +12,7 @@
 use crate::device::Keep;
 use crate::device::kernels::FEW_THREADS;
 use crate::device::record::{DenseRecord, RowRecord};
+use crate::device::residual::{DenseTerms, DeviceResidual};
 use crate::elimination::rows_first;
 use crate::{ArrowShape, Error};
 use broadhead_device::{DeviceError, LARGEST_LEAF, Refusal};
@@ -222,7 +223,8 @@ impl Layout {
                 + of(self.unknowns * self.k)
                 + square
                 + of(self.product_partials().iter().sum::<usize>() + self.unknowns + self.k)
-                + super::residual::DeviceResidual::bytes(self),
+                + DeviceResidual::bytes([self.unknowns, self.border_len()])
+                + DenseTerms::bytes(self),
             factors: of(self.blocks)
                 + of(self.unknowns)
                 + of(self.unknowns * self.order)

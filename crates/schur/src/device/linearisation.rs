@@ -8,9 +8,10 @@ mod written;
 use super::factorization::Factorization;
 use super::factors::DeviceElimination;
 use super::layout::{DeviceBytes, Layout};
-use super::residual::DeviceResidual;
+use super::residual::{DenseTerms, DeviceResidual, ResidualTerms};
 use super::structured;
 use super::structured::layout::Sizes;
+use super::structured::residual::StructuredTerms;
 use super::summary::Chosen;
 use super::vector::DeviceVector;
 use super::{DeviceSystem, FrameSummary, Keep, Placement};
@@ -32,7 +33,7 @@ pub struct Linearisation {
     /// A gradient of the host's, and its step.
     gradient: DeviceVector,
     step: DeviceVector,
-    /// What measures steps there, of dense systems.
+    /// What measures steps there, unless the operands were given back.
     residual: Option<DeviceResidual>,
     cost: FrameCost,
     /// What the present factors are.
@@ -77,19 +78,13 @@ impl Linearisation {
         let chosen = Chosen::of(place, &layout)?;
         let system = DeviceSystem::dense(stream, shape)?;
         let factors = RowsFactors::new(stream, shape, system.dense_numbers()?, keep, chosen)?;
-        let vectors = [
-            factors.vector()?,
-            factors.vector()?,
-            factors.vector()?,
-            factors.vector()?,
-        ];
-        let residual = DeviceResidual::new(stream, &layout, vectors)?;
+        let terms = DenseTerms::new(stream, &layout)?;
         let cost = FrameCost::of(&rows_first::work::on_device(shape, keep));
         Self::of(
             rows_first::KIND,
             system,
             Box::new(factors),
-            Some(residual),
+            Box::new(terms),
             cost,
         )
     }
@@ -133,26 +128,34 @@ impl Linearisation {
         let needed = Self::bytes_of_structured(shape, elimination, keep)?;
         let what_for = format!("the {elimination} elimination on the device");
         stream.context().expect_free(needed, &what_for)?;
-        let factors = structured::factors(stream, shape, elimination, (keep, iterative))?;
-        let system = DeviceSystem::structured(stream, shape, &Sizes::new(shape, elimination)?)?;
+        let (factors, index) = structured::factors(stream, shape, elimination, (keep, iterative))?;
+        let sizes = Sizes::new(shape, elimination)?;
+        let system = DeviceSystem::structured(stream, shape, &sizes)?;
+        let terms = StructuredTerms::new(stream, sizes, index)?;
         let cost = FrameCost::of(&structured::work(shape, elimination, keep)?);
-        Self::of(elimination, system, factors, None, cost)
+        Self::of(elimination, system, factors, Box::new(terms), cost)
     }
 
     fn of(
         elimination: EliminationKind,
         system: DeviceSystem,
         factors: Box<dyn DeviceElimination>,
-        residual: Option<DeviceResidual>,
+        terms: Box<dyn ResidualTerms>,
         cost: FrameCost,
     ) -> Result<Self, Error> {
+        let vectors = [
+            factors.vector()?,
+            factors.vector()?,
+            factors.vector()?,
+            factors.vector()?,
+        ];
         Ok(Self {
+            residual: Some(DeviceResidual::new(factors.stream(), terms, vectors)?),
             gradient: factors.vector()?,
             step: factors.vector()?,
             elimination,
             system,
             factors,
-            residual,
             cost,
             last: None,
         })

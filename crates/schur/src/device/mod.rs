@@ -33,6 +33,7 @@ pub(crate) mod finite;
 pub(crate) mod kernels;
 pub(crate) mod layout;
 mod linearisation;
+pub(crate) mod measured;
 pub(crate) mod operands;
 pub(crate) mod outcome;
 pub(crate) mod packing;
@@ -169,5 +170,6 @@ pub fn kernel_sources() -> &'static [&'static KernelSource] {
         &BORDER_FIRST,
         &DESCENT,
         &structured::row_products::ROW_PRODUCTS,
+        &structured::residual::STRUCTURED_RESIDUAL,
     ]
 }

@@ -16,6 +16,7 @@ mod passes;
 mod planted;
 mod residency;
 mod structured;
+mod structured_measured;
 
 use broadhead_device::{Context, Stream};
 use broadhead_testkit::device::{self, Failed, Trial, expect, expect_eq, run};
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     if let Some(code) = faults::child() {
         return code;
     }
-    let tests: [Vec<Trial>; 14] = [
+    let tests: [Vec<Trial>; 15] = [
         born::tests(),
         parity::tests(),
         residency::tests(),
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         laws::tests(),
         methods::tests(),
         structured::tests(),
+        structured_measured::tests(),
         iterative::tests(),
         descent::tests(),
         passes::tests(),

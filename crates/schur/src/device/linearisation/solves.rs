@@ -1,10 +1,10 @@
 //! Solves by a linearisation's factors, and the trait of all eliminations.
 
 use super::Linearisation;
+use crate::device::measured;
 use crate::device::vector::check_vectors;
 use crate::device::vector::columns::{self, Sent};
 use crate::device::{DeviceVector, FrameSummary};
-use crate::elimination::rows_first::device::measured;
 use crate::{
     Elimination, EliminationKind, Error, Factored, Failure, Gradient, Refinement, RhsMut, Ridge,
     SolveReport, SolveStats, StepMut, System,
@@ -120,14 +120,13 @@ impl Linearisation {
         gradient: &DeviceVector,
         step: &mut DeviceVector,
         refinement: Refinement,
-    ) -> Result<SolveReport, Error> {
+    ) -> Result<SolveReport, Failure> {
         check_vectors(
             self.factors.lengths(),
             [("gradient", gradient), ("step", &*step)],
         )?;
-        let numbers = self.system.dense_numbers()?;
         let residual = self.residual.as_mut().ok_or_else(measured::no_room)?;
-        let on = (&mut *self.factors, &self.system, numbers, residual);
+        let on = (&mut *self.factors, &self.system, residual);
         measured::solve(on, ridge, refinement, (gradient, step))
     }
 
@@ -137,24 +136,23 @@ impl Linearisation {
         gradient: &Gradient<'_>,
         step: &mut StepMut<'_>,
         refinement: Refinement,
-    ) -> Result<SolveReport, Error> {
+    ) -> Result<SolveReport, Failure> {
         let Some((ridge, _)) = &self.last else {
-            return Err(measured::no_factors());
+            return Err(measured::no_factors().into());
         };
         let ridge = *ridge;
         let (n, k) = (self.shape().row_unknowns(), self.shape().border());
         gradient.check_sizes(n, k, 1)?;
         step.check_sizes(n, k, 1)?;
         let staged = self.send_columns([gradient.row, gradient.border], Sent::Gradients)?;
-        let numbers = self.system.dense_numbers()?;
         let residual = self.residual.as_mut().ok_or_else(measured::no_room)?;
-        let on = (&mut *self.factors, &self.system, numbers, residual);
+        let on = (&mut *self.factors, &self.system, residual);
         let vectors = (&self.gradient, &mut self.step);
         let report = measured::solve(on, ridge, refinement, vectors)?;
         let to = [step.row.as_mut(), step.border.as_mut()];
         match self.fetch_columns(&staged, to)? {
             true => Ok(report),
-            false => Err(Error::Overflow { what: "the step" }),
+            false => Err(Error::Overflow { what: "the step" }.into()),
         }
     }
 }
@@ -197,7 +195,7 @@ impl Elimination for Linearisation {
         self.solve_rhs(rhs)
     }
 
-    /// Of dense systems; what is solved of structured ones is measured on the host.
+    /// Where the operands were given back, the caller measures what is solved.
     fn solve_measured(
         &mut self,
         gradient: &Gradient<'_>,
@@ -205,7 +203,6 @@ impl Elimination for Linearisation {
         refinement: Refinement,
     ) -> Option<Result<SolveReport, Failure>> {
         self.residual.as_ref()?;
-        let measured = self.solve_host_measured(gradient, step, refinement);
-        Some(measured.map_err(Failure::from))
+        Some(self.solve_host_measured(gradient, step, refinement))
     }
 }

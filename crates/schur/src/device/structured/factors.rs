@@ -24,6 +24,7 @@ use broadhead_device::{
     ByteClass, DeviceBuffer, Matrix, MatrixMut, Result as Answer, Side, Stream, Triangle, View,
     field,
 };
+use std::sync::Arc;
 
 /// What overflows where a pivot of the border is not finite.
 pub(crate) const PIVOT: &str = "a pivot";
@@ -61,6 +62,11 @@ pub(crate) trait StructuredElimination: Send {
     /// fail.
     fn solved(&mut self) -> Result<SolveStats, Failure> {
         Ok(SolveStats::default())
+    }
+
+    /// The relative residual that is asked of what iterates.
+    fn residual_asked(&self) -> Option<f64> {
+        None
     }
 }
 
@@ -118,7 +124,7 @@ impl StructuredFactors {
             kernels: StructuredKernels::load(stream)?,
             dense: Kernels::load(stream, layout)?,
             rows: WhitenedRows {
-                index: RowIndex::new(stream, layout, shape.arrow().rows())?,
+                index: Arc::new(RowIndex::new(stream, layout, shape.arrow().rows())?),
                 factors: DeviceRowFactors {
                     factors: stream.zeros(layout.blocks, "row factors")?,
                     reciprocals: stream.zeros(layout.unknowns, "row pivots")?,
@@ -475,6 +481,10 @@ impl<E: StructuredElimination> DeviceElimination for E {
 
     fn solved(&mut self) -> Result<SolveStats, Failure> {
         StructuredElimination::solved(self)
+    }
+
+    fn residual_asked(&self) -> Option<f64> {
+        StructuredElimination::residual_asked(self)
     }
 
     /// One by one, by way of the staged vectors.

@@ -11,6 +11,7 @@ use crate::device::record::{PivotRecord, StructuredRecord};
 use crate::elimination::core::device::SMALL;
 use broadhead_device::kernels::{Geometry, Kernel, KernelSource, Launch};
 use broadhead_device::{DeviceBuffer, Result, Stream, declares, field};
+use std::sync::Arc;
 
 /// All of them in one source.
 pub(crate) const STRUCTURED: KernelSource = KernelSource {
@@ -72,7 +73,7 @@ pub(crate) enum Pulled<'a> {
 
 /// The row factors and what was whitened with them.
 pub(crate) struct WhitenedRows {
-    pub(crate) index: RowIndex,
+    pub(crate) index: Arc<RowIndex>,
     pub(crate) factors: DeviceRowFactors,
     /// $`V_i = L_i^{-1} \Psi_i`$.
     pub(crate) whitened: DeviceBuffer<f64>,

@@ -1,7 +1,9 @@
 //! The layout of one structured shape on the device.
 
+use super::residual::StructuredTerms;
 use crate::device::layout::{DeviceBytes, Layout, WIDEST_ROW};
 use crate::device::record::{RowRecord, StructuredRecord};
+use crate::device::residual::DeviceResidual;
 use crate::elimination::conjugate_gradients;
 use crate::{ArrowShape, EliminationKind, Error, StructuredShape};
 use broadhead_device::{DeviceError, Refusal};
@@ -16,8 +18,9 @@ pub const MOST_FEATURES_ITERATIVE: usize = 200;
 /// Blocks of threads that a pass over rows or columns is cut into: two on each of 132
 /// multiprocessors.
 const PASS_BLOCKS: usize = 264;
-/// Rows, and columns, that a block of threads takes at once.
-const TILE: usize = 32;
+/// Rows, and columns, that a block of threads takes at once; lines and columns of a tile of a residual's
+/// sums.
+pub(crate) const TILE: usize = 32;
 /// Rows whose pairs a large core forms at once.
 pub(crate) const PIECE: usize = 4096;
 
@@ -46,8 +49,15 @@ pub(crate) struct Sizes {
 
 /// How many blocks of threads a pass over `rows` has, and the rows of each.
 pub(crate) fn pass_chunks(rows: usize) -> (usize, usize) {
-    let per_chunk = rows.div_ceil(PASS_BLOCKS).next_multiple_of(TILE).max(TILE);
-    (rows.div_ceil(per_chunk).max(1), per_chunk)
+    tile_chunks(rows, 1)
+}
+
+/// How many chunks a pass over `lines` has of which each makes `tiles` blocks of threads, and the lines of
+/// each.
+pub(crate) fn tile_chunks(lines: usize, tiles: usize) -> (usize, usize) {
+    let most = (PASS_BLOCKS / tiles).max(1);
+    let per_chunk = lines.div_ceil(most).next_multiple_of(TILE).max(TILE);
+    (lines.div_ceil(per_chunk).max(1), per_chunk)
 }
 
 impl Sizes {
@@ -139,9 +149,9 @@ impl Sizes {
         (self.chunks * square.max(products)).max(self.columns * square)
     }
 
-    /// Bytes of the operands and of what every elimination keeps: [`super::factors::StructuredFactors`] with
-    /// `whitened` numbers of whitened features and partial sums of `products`, and a linearisation's two
-    /// vectors.
+    /// Bytes of the operands, of what measures steps over them, and of what every elimination keeps:
+    /// [`super::factors::StructuredFactors`] with `whitened` numbers of whitened features and partial sums
+    /// of `products`, and a linearisation's two vectors.
     pub(crate) fn bytes(&self, whitened: usize, products: usize) -> DeviceBytes {
         let of = |elements: usize| 8 * elements as u64;
         let (n, unknowns, m) = (self.rows.rows, self.rows.unknowns, self.features);
@@ -150,7 +160,9 @@ impl Sizes {
             _ => 0,
         };
         DeviceBytes {
-            operands: of(self.rows.blocks + n * m + unknowns * m + m * m + self.border()),
+            operands: of(self.rows.blocks + n * m + unknowns * m + m * m + self.border())
+                + DeviceResidual::bytes([unknowns, self.border()])
+                + StructuredTerms::bytes(self),
             factors: of(self.rows.blocks + unknowns + whitened)
                 + of(m * m + m * self.rank + self.border()),
             vectors: index

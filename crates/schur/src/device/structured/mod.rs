@@ -17,12 +17,13 @@
 //! # Invariants
 //! As of [`super`]: the bits depend on operands and shape alone; refreshing, factoring and solving
 //! allocate nothing; a factorization reads back one record of 168 bytes and a resident solve nothing, or
-//! by conjugate gradients a record of 72 bytes at its end.
+//! by conjugate gradients a record of 72 bytes at its end; a measurement of a step one of 40 bytes.
 
 pub(crate) mod factors;
 pub(crate) mod kernels;
 pub(crate) mod layout;
 pub(crate) mod operands;
+pub(crate) mod residual;
 pub(crate) mod row_products;
 
 pub use layout::{MOST_FEATURES, MOST_FEATURES_ITERATIVE};
@@ -30,6 +31,7 @@ pub(crate) use layout::{PIECE, pass_chunks};
 
 use super::Keep;
 use super::factors::DeviceElimination;
+use super::kernels::RowIndex;
 use super::layout::DeviceBytes;
 use crate::elimination::border_first::device::BorderFactors;
 use crate::elimination::conjugate_gradients::device::IterativeFactors;
@@ -38,6 +40,8 @@ use crate::elimination::{border_first, conjugate_gradients, core};
 use crate::work::Counts;
 use crate::{EliminationKind, Error, IterativeOptions, StructuredShape, Workload};
 use broadhead_device::Stream;
+use factors::StructuredElimination;
+use std::sync::Arc;
 
 /// That a device has no such elimination of structured systems.
 fn none(elimination: EliminationKind) -> Error {
@@ -82,17 +86,25 @@ pub(crate) fn work(
 }
 
 /// Room for its factors, of which border first keeps what is said, and conjugate gradients go as far as
-/// is said.
+/// is said; and where the rows lie.
 pub(crate) fn factors(
     stream: &Stream,
     shape: &StructuredShape,
     elimination: EliminationKind,
     (keep, iterative): (Keep, IterativeOptions),
-) -> Result<Box<dyn DeviceElimination>, Error> {
+) -> Result<(Box<dyn DeviceElimination>, Arc<RowIndex>), Error> {
     Ok(match elimination {
-        core::KIND => Box::new(CoreFactors::new(stream, shape)?),
-        border_first::KIND => Box::new(BorderFactors::new(stream, shape, keep)?),
-        conjugate_gradients::KIND => Box::new(IterativeFactors::new(stream, shape, iterative)?),
+        core::KIND => with_index(CoreFactors::new(stream, shape)?),
+        border_first::KIND => with_index(BorderFactors::new(stream, shape, keep)?),
+        conjugate_gradients::KIND => with_index(IterativeFactors::new(stream, shape, iterative)?),
         other => return Err(none(other)),
     })
+}
+
+fn with_index<E>(factors: E) -> (Box<dyn DeviceElimination>, Arc<RowIndex>)
+where
+    E: StructuredElimination + 'static,
+{
+    let index = Arc::clone(&factors.common().rows.index);
+    (Box::new(factors), index)
 }

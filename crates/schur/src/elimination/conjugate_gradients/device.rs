@@ -378,6 +378,10 @@ impl StructuredElimination for IterativeFactors {
         };
         found(ended)
     }
+
+    fn residual_asked(&self) -> Option<f64> {
+        Some(self.buffers.descent.target())
+    }
 }
 
 /// What a solve's end means.

@@ -7,7 +7,6 @@
 //! ```
 //! A factorization reads back one [`DenseRecord`], a solve nothing.
 
-pub(crate) mod measured;
 pub(crate) mod rows;
 
 use crate::device::dense_cholesky::{DenseCholesky, Summands};

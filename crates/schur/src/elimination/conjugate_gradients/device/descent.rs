@@ -204,6 +204,11 @@ impl Descent {
         })
     }
 
+    /// The relative residual that is asked.
+    pub(crate) fn target(&self) -> f64 {
+        self.target
+    }
+
     /// Where [`crate::device::structured::factors::StructuredFactors::transform`] puts `phi~` and `X`.
     pub(crate) fn of_rows(&mut self) -> (&mut DeviceBuffer<f64>, &mut DeviceBuffer<f64>) {
         (&mut self.phi, &mut self.jacobian)
