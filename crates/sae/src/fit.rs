@@ -427,7 +427,7 @@ impl Job<'_> {
             solver: &self.solver,
             ledger,
         };
-        let begun = halving.run();
+        let begun = halving.run()?;
         self.expect_going()?;
         let mut reports: Vec<StartReport> = (begun.iter())
             .map(|begun| {

@@ -25,7 +25,6 @@ use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::borrow::Cow;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// The rows that starts are compared on.
@@ -120,8 +119,8 @@ struct Running {
     state: Result<(Penalty, RoundState), FitError>,
 }
 
-/// Rounds on a device, on a stream of their own; made by the first start that runs there.
-type Place = Mutex<Option<DeviceRounds>>;
+/// Rounds on a device, on a stream of their own; none on the host, and while a start has them.
+type Place = Option<DeviceRounds>;
 
 /// Starts that run side by side on a device: their rounds are short, so few keep it busy, and each stream costs
 /// milliseconds.
@@ -131,8 +130,24 @@ const PLACES: usize = 4;
 const FIRST: usize = 6;
 
 impl Halving<'_> {
+    /// Where starts run on a device; none where they run on the host.
+    fn places(&self) -> Result<Vec<Place>, FitError> {
+        let mut places = Vec::new();
+        for _ in 0..PLACES.min(self.starts) {
+            let (solver, _) = crate::rounds::apart(self.solver, self.ledger)?;
+            match on_device(&self.ground, self.slots, &solver)? {
+                Some(engine) => places.push(Some(engine)),
+                None => break,
+            }
+        }
+        Ok(places)
+    }
+
     /// Halves the starts until the finalists are left. Returns all starts, the best first.
-    pub(crate) fn run(&self) -> Vec<Begun> {
+    ///
+    /// # Errors
+    /// The device's, where rounds run on one.
+    pub(crate) fn run(&self) -> Result<Vec<Begun>, FitError> {
         let Ground {
             data, dictionary, ..
         } = self.ground;
@@ -147,11 +162,25 @@ impl Halving<'_> {
             .into_par_iter()
             .map(|start| self.first(start, &starter))
             .collect();
-        let places: [Place; PLACES] = Default::default();
+        let mut places = self.places()?;
         let (mut out, mut rounds) = (Vec::new(), FIRST);
         loop {
-            pool.par_iter_mut()
-                .for_each(|running| self.rank(running, rounds, &places[running.start % PLACES]));
+            let group = pool.len().div_ceil(places.len().max(1));
+            match places.is_empty() {
+                true => pool
+                    .par_iter_mut()
+                    .for_each(|running| self.rank(running, rounds, &mut None)),
+                // One after another at each place.
+                false => {
+                    pool.par_chunks_mut(group)
+                        .zip(&mut places)
+                        .for_each(|(running, place)| {
+                            for running in running {
+                                self.rank(running, rounds, place);
+                            }
+                        })
+                }
+            }
             let key = |running: &Running| match &running.state {
                 Ok((_, state)) => state.objective,
                 Err(_) => f64::INFINITY,
@@ -174,7 +203,7 @@ impl Halving<'_> {
                 objective: state.objective,
             }),
         });
-        begun.collect()
+        Ok(begun.collect())
     }
 
     /// Start `s` after one round, with its penalties.
@@ -238,7 +267,7 @@ impl Halving<'_> {
         }
     }
 
-    fn rank(&self, running: &mut Running, rounds: usize, place: &Place) {
+    fn rank(&self, running: &mut Running, rounds: usize, place: &mut Place) {
         let Ok((penalty, state)) = &mut running.state else {
             return;
         };
@@ -255,30 +284,21 @@ impl Halving<'_> {
         &self,
         penalty: Penalty,
         state: &mut RoundState,
-        (rounds, place): (usize, &Place),
+        (rounds, place): (usize, &mut Place),
         way: &mut Course<'_>,
     ) -> Result<(), FitError> {
         let (ground, slots) = (self.ground, self.slots);
         let (stage, most) = (RoundStage::Start, (rounds, rounds));
-        let mut held = place.lock().unwrap_or_else(PoisonError::into_inner);
-        let engine = match held.take() {
-            Some(engine) => Some(engine),
-            None => {
-                let (solver, _) = crate::rounds::apart(self.solver, self.ledger)?;
-                on_device(&ground, slots, &solver)?
-            }
-        };
-        let Some(engine) = engine else {
-            drop(held);
+        let Some(engine) = place.take() else {
             let mut explorer = Explorer::new(ground, penalty, slots);
             return explorer.explore(stage, most, state, way);
         };
         let mut explorer = Explorer::on(engine, ground, penalty, slots);
-        let mut there = explorer.load(state)?;
-        let ended = explorer.explore(stage, most, &mut there, way);
-        let found = ended.and_then(|()| Ok(explorer.view(&there)?.into_owned()));
-        drop(there);
-        *held = Some(explorer.into_engine());
+        let found = explorer.load(state).and_then(|mut there| {
+            explorer.explore(stage, most, &mut there, way)?;
+            Ok(explorer.view(&there)?.into_owned())
+        });
+        *place = Some(explorer.into_engine());
         *state = found?;
         Ok(())
     }
