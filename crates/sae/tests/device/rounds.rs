@@ -46,8 +46,10 @@ fn choices(context: &Context) -> Outcome {
             // Two circles that explain a row equally well to single precision.
             expect(both.differ * 50 <= n.max(50), &what)?;
             expect(both.worse < 0.05, &what)?;
-            // Rows stop where nothing moves by more than 1e-3, which leaves the square of that.
-            expect(both.higher < 1e-4, &what)?;
+            // Two circles settle together. Of more, three sweeps leave what the order in which they were chosen, by
+            // guesses in single precision, makes of it.
+            let enough = if slots > 2 { 1e-3 } else { 1e-6 };
+            expect(both.higher < enough, &what)?;
             expect(both.objective.abs() < 1e-11, &what)?;
             expect(both.shares < 1e-9, &what)?;
             let [there, here] = both.changed;
