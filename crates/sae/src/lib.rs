@@ -80,6 +80,6 @@ pub use place::Place;
 pub use progress::{Progress, Watch};
 pub use report::{Fit, StartReport, StartStage};
 #[doc(hidden)]
-pub use rounds::device::check::{BothRounds, rounds_on_both};
+pub use rounds::device::check::{BothRounds, indefinite_round, rounds_on_both};
 pub use rounds::{GateRound, RoundStage};
 pub use starts::StartKind;

@@ -2,9 +2,8 @@
 
 use super::common::made;
 use broadhead_device::Context;
-use broadhead_sae::{Basis, Dictionary, FitError, Topology, rounds_on_both};
-use broadhead_testkit::device::{Outcome, Trial, expect, on_device, stream};
-use ndarray::Array2;
+use broadhead_sae::{Basis, Dictionary, Topology, indefinite_round, rounds_on_both};
+use broadhead_testkit::device::{Outcome, Trial, expect, expect_eq, on_device, stream};
 
 pub(super) fn tests() -> Vec<Trial> {
     vec![
@@ -61,26 +60,20 @@ fn choices(context: &Context) -> Outcome {
     Ok(())
 }
 
-/// A circle that no row chooses has features that are zero everywhere: the host gives them lines of zeros, and so does
-/// the device; the same columns twice determine no decoder without a lambda.
+/// A system that one block of threads factors and one that the library does; the pivot is the host's.
 fn undetermined(context: &Context) -> Outcome {
     let stream = stream(context)?;
-    let dictionary = circles(3)?;
-    // Rows at two opposite points: the second function of a circle is zero in all of them.
-    let x = Array2::from_shape_fn((200, 5), |(i, j)| {
-        let side = if i % 2 == 0 { 1.0 } else { -1.0 };
-        side * [1.0, 2.0, -1.0, 0.5, 3.0][j]
-    });
-    match rounds_on_both(&stream, x.view(), &dictionary, 2, 1) {
-        Ok(found) => {
-            for both in found {
-                expect(both.objective.abs() < 1e-9, format!("{both:?}"))?;
-            }
-        }
-        Err(FitError::Loop(error)) => {
-            expect(error.to_string().contains("determine"), error.to_string())?
-        }
-        Err(error) => return Err(error.into()),
+    for atoms in [3, 90] {
+        let dictionary = circles(atoms)?;
+        let x = made(&dictionary, 600, 9, Some(2), 0.3).x;
+        let found = indefinite_round(&stream, x.view(), &dictionary, 2)?;
+        let [there, here] = found.map(|round| round.err().map(|error| error.to_string()));
+        expect(
+            here.as_ref()
+                .is_some_and(|error| error.contains("determine")),
+            format!("{here:?}"),
+        )?;
+        expect_eq(&format!("{atoms} circles"), there, here)?;
     }
     Ok(())
 }

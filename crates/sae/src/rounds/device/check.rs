@@ -82,6 +82,39 @@ pub fn rounds_on_both(
     Ok(found)
 }
 
+/// What a round says, on a device and on the host, whose decoder's matrix is made indefinite by a negative lambda.
+///
+/// # Errors
+/// The fit's errors before the round; the device's.
+#[doc(hidden)]
+pub fn indefinite_round(
+    stream: &Stream,
+    x: ArrayView2<'_, f64>,
+    dictionary: &Dictionary,
+    slots: usize,
+) -> Result<[Result<(), FitError>; 2], FitError> {
+    let data = Data::varying(x)?;
+    let arrangement = Arrangement::of(dictionary);
+    let ground = Ground::new(&data, dictionary, &arrangement);
+    let penalty = Penalty {
+        lambda: -2.0 * data.rows() as f64,
+        kappa: 0.0,
+    };
+    let mut host = Explorer::new(ground, penalty, slots);
+    let decoder = host.random_decoder(&mut ChaCha8Rng::seed_from_u64(0));
+    let mut device = Explorer::on(
+        DeviceRounds::new(stream, &ground, slots)?,
+        ground,
+        penalty,
+        slots,
+    );
+    let (mut there, mut here) = (device.state(decoder.clone())?, host.state(decoder)?);
+    Ok([
+        device.round(Choice::Anew, &mut there),
+        host.round(Choice::Anew, &mut here),
+    ])
+}
+
 fn of_rows(ground: &Ground<'_>, here: &RoundState, there: &RoundState) -> BothRounds {
     let mut both = BothRounds::default();
     let mean = ground.square() / ground.data.rows() as f64;
